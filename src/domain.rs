@@ -1,0 +1,23 @@
+//! What Gantry is about, as pure data and functions: names, specs, observed rows, diagnosis, rollouts, plans.
+//!
+//! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out as JSON values.
+
+pub mod act;
+pub mod app;
+pub mod diagnosis;
+pub mod error;
+pub mod manifest;
+pub mod mask;
+pub mod name;
+pub mod observed;
+pub mod patch;
+pub mod plan;
+pub mod problem;
+pub mod quantity;
+pub mod replicas;
+pub mod revision;
+pub mod rollout;
+pub mod selector;
+pub mod spec;
+
+pub use self::error::Error;

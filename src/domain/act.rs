@@ -1,0 +1,148 @@
+//! What can be done to the cluster, as a trait: the side that answers callers asks for it, the side that talks to Kubernetes
+//! does it, and neither knows the other.
+
+use futures::future::BoxFuture;
+
+use super::{Error, mask::Mask, name, plan::ObjectChange, revision::End, spec::Content};
+
+/// Changes the cluster.
+pub trait Act: Send + Sync + 'static {
+    /// Creates or changes an app.
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>>;
+    /// Deletes an app and everything that was created for it.
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>>;
+    /// Keeps a verdict with its revision.
+    fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// A deploy as asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deploy {
+    /// The app.
+    pub name: name::App,
+    /// The new content, as far as the caller set it.
+    pub content: Content,
+    /// Which of it counts.
+    pub mask: Mask,
+    /// Must match, if given.
+    pub etag: Option<String>,
+    /// Fail instead of superseding a rollout that still runs.
+    pub reject_concurrent: bool,
+    /// The Kubernetes user who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a deploy did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployed {
+    /// Number of the rollout that was begun; `None` if nothing had to change.
+    pub rollout: Option<u64>,
+    /// The content as stored.
+    pub content: Content,
+    /// The objects that changed.
+    pub changes: Vec<ObjectChange>,
+    /// Warnings: of the plan, and of the API server, verbatim.
+    pub warnings: Vec<String>,
+    /// Shows the change to a read that waits for it.
+    pub position: Position,
+}
+
+/// A deletion as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// The app.
+    pub name: name::App,
+    /// Must match, if given.
+    pub etag: Option<String>,
+    /// An app that does not exist is fine.
+    pub allow_missing: bool,
+    /// The Kubernetes user who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// The objects that go.
+    pub changes: Vec<ObjectChange>,
+    /// Shows the change to a read that waits for it; `None` if there was nothing to delete.
+    pub position: Option<Position>,
+}
+
+/// How far a reader must have seen an app to see a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The app.
+    pub app: name::App,
+    /// What must have been seen of it.
+    pub seen: Seen,
+}
+
+/// What must have been seen of an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Its Deployment at this resourceVersion or later, and the revision of this number.
+    Version {
+        /// resourceVersion of the Deployment.
+        deployment: u64,
+        /// Number of the revision.
+        revision: u64,
+    },
+    /// The deletion of the Deployment with this uid, or its end.
+    Deleting {
+        /// The uid.
+        uid: String,
+    },
+}
+
+// === impl Position ===
+
+impl Position {
+    /// Parses what [`ToString`] gave; callers treat it as opaque.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        let (app, seen) = rest.split_once('@')?;
+        let app = name::App::parse(app).ok()?;
+        let seen = match kind {
+            "v1" => {
+                let (deployment, revision) = seen.split_once('.')?;
+                Seen::Version { deployment: deployment.parse().ok()?, revision: revision.parse().ok()? }
+            }
+            "d1" if !seen.is_empty() => Seen::Deleting { uid: seen.to_owned() },
+            _ => return None,
+        };
+        Some(Self { app, seen })
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.seen {
+            Seen::Version { deployment, revision } => write!(f, "v1:{}@{deployment}.{revision}", self.app),
+            Seen::Deleting { uid } => write!(f, "d1:{}@{uid}", self.app),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_survive_the_way_through_a_caller() {
+        let app = name::App::new("prod", "shop");
+        for seen in [Seen::Version { deployment: 12, revision: 3 }, Seen::Deleting { uid: "a-b".into() }] {
+            let position = Position { app: app.clone(), seen };
+            assert_eq!(Position::parse(&position.to_string()), Some(position));
+        }
+        for text in
+            ["", "v1:", "v1:namespaces/a/apps/b@1", "x:namespaces/a/apps/b@1.2", "d1:namespaces/a/apps/b@"]
+        {
+            assert_eq!(Position::parse(text), None, "{text}");
+        }
+    }
+}

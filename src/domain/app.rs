@@ -1,0 +1,160 @@
+//! An app as callers see it: what is wanted, how it is, in one view. Pure; made anew from rows whenever one changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    diagnosis, name,
+    observed::{Deployment, Revision},
+    problem::Problem,
+    rollout::{Facts, Rollout, State as RolloutState},
+    spec::{Content, Policy},
+};
+
+/// An app with its status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// Its name.
+    pub name: name::App,
+    /// Tells it from an earlier one of the same name.
+    pub uid: String,
+    /// What callers asked for; for an app that others made, what its pod template says.
+    pub content: Arc<Content>,
+    /// Guards updates.
+    pub etag: String,
+    /// Labels of the Deployment, for selectors.
+    pub labels: BTreeMap<String, String>,
+    /// When it was first deployed.
+    pub created: Timestamp,
+    /// When the desired state last changed.
+    pub updated: Timestamp,
+    /// Who made it: `gantry`, or what its label says, or empty.
+    pub managed_by: String,
+    /// One-word summary.
+    pub state: State,
+    /// Something is under way.
+    pub reconciling: bool,
+    /// One sentence that says why.
+    pub message: String,
+    /// Replicas asked for.
+    pub desired: i32,
+    /// Replicas that are ready.
+    pub ready: i32,
+    /// Replicas that run the current content.
+    pub current_content: i32,
+    /// Replicas that exist.
+    pub existing: i32,
+    /// Everything that is wrong right now, most urgent first.
+    pub problems: Vec<Problem>,
+    /// The newest rollout's number.
+    pub rollout: Option<u64>,
+}
+
+/// Summary of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// All desired replicas are ready and current.
+    Active,
+    /// A change is on its way.
+    Updating,
+    /// Serving with too few replicas, or the last rollout failed.
+    Degraded,
+    /// Not serving, and not getting better by itself.
+    Failed,
+    /// Scaled to zero.
+    Stopped,
+    /// Being deleted.
+    Deleting,
+}
+
+/// Value of the label `app.kubernetes.io/managed-by` on what Gantry made.
+pub const MANAGER: &str = "gantry";
+
+/// The label that says who made an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+// === impl App ===
+
+impl App {
+    /// The view of a Deployment. `rollout` is the newest one, if Gantry made the app; `newest` its revision.
+    pub fn new(
+        d: &Deployment,
+        newest: Option<&Revision>,
+        rollout: Option<&Rollout>,
+        facts: &Facts<'_>,
+    ) -> Self {
+        let content = newest.map_or_else(
+            || Arc::new(Content { spec: d.spec.clone(), ..Content::default() }),
+            |revision| revision.content.clone(),
+        );
+        let policy = content.spec.policy();
+        let problems = problems(d, rollout, facts, &policy);
+        let (state, message) = summary(d, rollout, &problems);
+        Self {
+            name: d.name.clone(),
+            uid: d.uid.clone(),
+            etag: content.etag(),
+            content,
+            labels: d.labels.clone(),
+            created: d.created,
+            updated: newest.map_or(d.created, |revision| revision.created),
+            managed_by: d.labels.get(MANAGED_BY).cloned().unwrap_or_default(),
+            state,
+            reconciling: matches!(state, State::Updating | State::Deleting),
+            message,
+            desired: d.desired,
+            ready: d.ready,
+            current_content: d.updated,
+            existing: d.current,
+            problems,
+            rollout: rollout.map(|r| r.number),
+        }
+    }
+}
+
+fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {
+    let mut problems = diagnosis::diagnose(d, facts.pods.iter().copied(), facts.events, policy);
+    // What decided the failure stays visible when the replicas that showed it are gone.
+    if let Some(error) = rollout.and_then(|r| r.error.as_ref())
+        && problems.iter().all(|p| p.reason != error.reason)
+    {
+        problems.insert(0, error.clone());
+    }
+    problems
+}
+
+fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (State, String) {
+    let ready = || {
+        let noun = if d.desired == 1 { "replica is" } else { "replicas are" };
+        format!("{} of {} {noun} ready", d.ready, d.desired)
+    };
+    let worst = problems.first();
+    let because =
+        |problem: Option<&Problem>| problem.map_or_else(String::new, |p| format!(": {}", p.message));
+    let settled = d.observed_generation >= d.generation && d.updated >= d.desired && d.current <= d.desired;
+    if d.deleting {
+        return (State::Deleting, "Being deleted.".to_owned());
+    }
+    match rollout.map(|r| (r, r.state)) {
+        Some((r, RolloutState::Failed)) => {
+            let state = if d.ready > 0 { State::Degraded } else { State::Failed };
+            let cause = r.error.as_ref().or(worst);
+            (state, format!("Rollout {} failed; {}{}", r.number, ready(), because(cause)))
+        }
+        Some((r, RolloutState::Pending | RolloutState::Running | RolloutState::Paused)) => {
+            (State::Updating, format!("Rollout {}: {}", r.number, r.message))
+        }
+        _ if d.desired == 0 && d.current == 0 => (State::Stopped, "Scaled to zero.".to_owned()),
+        _ if settled && d.ready >= d.desired => (State::Active, ready() + "."),
+        _ => match worst {
+            Some(problem) if d.ready > 0 => {
+                (State::Degraded, format!("{}{}", ready(), because(Some(problem))))
+            }
+            Some(problem) if problem.fatal => {
+                (State::Failed, format!("{}{}", ready(), because(Some(problem))))
+            }
+            problem => (State::Updating, format!("{}{}", ready(), because(problem))),
+        },
+    }
+}

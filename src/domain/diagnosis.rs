@@ -1,0 +1,275 @@
+//! From rows to problems: what is wrong with these replicas, told apart by cause. Pure; the clock is not asked.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use jiff::Timestamp;
+
+use super::{
+    observed::{About, Deployment, Event, Exit, Kind, Pod, Trouble, TroubleKind},
+    problem::{Problem, Reason},
+    spec::Policy,
+};
+
+/// Events about an object, oldest first.
+pub type EventsOf<'a> = &'a dyn Fn(&About) -> Vec<&'a Event>;
+
+/// Everything that is wrong with these pods and with the making of new ones, most urgent first.
+pub fn diagnose<'a>(
+    deployment: &Deployment,
+    pods: impl IntoIterator<Item = &'a Pod>,
+    events: EventsOf<'_>,
+    policy: &Policy,
+) -> Vec<Problem> {
+    let mut found: BTreeMap<(Reason, String), Problem> = BTreeMap::new();
+    for pod in pods.into_iter().filter(|p| !p.deleting) {
+        let Some(problem) = of_pod(pod, events, policy) else { continue };
+        // Pods of one template share the cause; what differs between them (names, addresses) stays in the first one's words.
+        let cause = pod.trouble.as_ref().map(|t| t.container.clone()).unwrap_or_default();
+        found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
+    }
+    let mut problems: Vec<_> = found.into_values().collect();
+    problems.extend(of_creation(deployment));
+    problems.sort_by_key(|p| (!p.fatal, p.reason));
+    problems
+}
+
+fn merge(known: &mut Problem, other: &Problem) {
+    known.affected += other.affected;
+    known.start = known.start.into_iter().chain(other.start).min();
+    if other.fatal && !known.fatal {
+        let affected = known.affected;
+        let start = known.start;
+        *known = Problem { affected, start, ..other.clone() };
+    }
+}
+
+fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Problem> {
+    let trouble = pod.trouble.as_deref()?;
+    let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
+    let seen = events(&about);
+    let (reason, message, remedy, fatal) = match trouble.kind {
+        TroubleKind::Image => image(trouble, &seen),
+        TroubleKind::Config => config(trouble),
+        TroubleKind::Crash => crash(pod, trouble, policy),
+        TroubleKind::Unschedulable => unschedulable(trouble),
+    };
+    Some(Problem {
+        reason,
+        message,
+        remedy,
+        object: format!("pod/{}", pod.name),
+        affected: 1,
+        events: telling(&seen),
+        start: trouble.since.or(Some(pod.created)),
+        fatal,
+    })
+}
+
+type Finding = (Reason, String, String, bool);
+
+fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
+    // Kubernetes before 1.32 says in the state only that it backs off; the cause is in the event.
+    let cause = events
+        .iter()
+        .rev()
+        .map(|e| e.note.as_str())
+        .find(|note| note.contains("Failed to pull image"))
+        .unwrap_or_default();
+    let text = format!("{} {}", without_names(&trouble.message), without_names(cause)).to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let detail = short(innermost(if text.contains("back-off") && !cause.is_empty() {
+        cause
+    } else {
+        &trouble.message
+    }));
+    let (what, remedy, fatal) = if trouble.reason == "InvalidImageName" {
+        ("the image's name is none that a registry can have", "Correct the image's name.", true)
+    } else if trouble.reason == "ErrImageNeverPull" {
+        (
+            "the image is not on the node and may not be pulled",
+            "Load the image onto the nodes, or change the pull policy.",
+            true,
+        )
+    } else if has(&["denied", "unauthorized", "authentication required", "forbidden", "authorization failed"])
+    {
+        (
+            "the registry refuses access to the image, or it does not exist",
+            "Check the image's name, and give registry credentials in image_pull_secrets.",
+            true,
+        )
+    } else if has(&["not found", "manifest unknown", "does not exist", "name unknown"]) {
+        (
+            "the image does not exist",
+            "Check the image's name and tag, push the image, or deploy one that exists.",
+            true,
+        )
+    } else {
+        (
+            "the image cannot be pulled",
+            "Check that the nodes reach the registry; Kubernetes keeps trying.",
+            false,
+        )
+    };
+    (
+        Reason::ImagePullFailed,
+        format!("Container \"{}\": {what}: {detail}", trouble.container),
+        remedy.to_owned(),
+        fatal,
+    )
+}
+
+fn config(trouble: &Trouble) -> Finding {
+    // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that is the cure.
+    let passing = ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
+    let remedy = if passing {
+        "Wait, and look at the node if it stays; Kubernetes keeps trying."
+    } else {
+        "Create what is missing, or correct the reference to it."
+    };
+    (
+        Reason::ConfigMissing,
+        format!("Container \"{}\" cannot be made: {}", trouble.container, short(&trouble.message)),
+        remedy.to_owned(),
+        // The kubelet tries again, so creating the missing object cures it; nobody but a person does that.
+        !passing,
+    )
+}
+
+fn crash(pod: &Pod, trouble: &Trouble, policy: &Policy) -> Finding {
+    let crashes = pod.crashes();
+    let times = if crashes == 1 { "once".to_owned() } else { format!("{crashes} times") };
+    let fatal = crashes > policy.tolerated_restarts;
+    match &trouble.exit {
+        Some(exit) if exit.reason == "OOMKilled" => (
+            Reason::OutOfMemory,
+            format!(
+                "Container \"{}\" was killed for using more memory than its limit, {times}.",
+                trouble.container
+            ),
+            "Raise the memory limit, or make the program use less.".to_owned(),
+            fatal,
+        ),
+        exit => (
+            Reason::CrashLoop,
+            format!("Container \"{}\" ended {times}, {}.", trouble.container, ended(exit.as_ref())),
+            "Read the log of the container before its last restart.".to_owned(),
+            fatal,
+        ),
+    }
+}
+
+fn unschedulable(trouble: &Trouble) -> Finding {
+    (
+        Reason::Unschedulable,
+        format!("No node takes the replica: {}", short(&trouble.message)),
+        "Ask for less, add nodes, or correct placement.".to_owned(),
+        false,
+    )
+}
+
+/// Problems of making pods at all: these never show in a pod's status, since there is no pod.
+fn of_creation(deployment: &Deployment) -> Option<Problem> {
+    let failure = deployment.create_failure.as_ref()?;
+    // Quota frees itself when others leave, a webhook may come back; an admission rule does not change its mind.
+    let (reason, what, remedy, fatal) = if failure.message.contains("exceeded quota") {
+        (
+            Reason::QuotaExceeded,
+            "A quota refuses more replicas",
+            "Ask for less, or raise the quota of the namespace.",
+            false,
+        )
+    } else if failure.message.contains("failed calling webhook") {
+        (
+            Reason::AdmissionDenied,
+            "An admission webhook does not answer",
+            "Look at the webhook's own replicas; Kubernetes keeps trying.",
+            false,
+        )
+    } else {
+        (
+            Reason::AdmissionDenied,
+            "Kubernetes refuses to create the replicas",
+            "Change what admission objects to, or the policy.",
+            true,
+        )
+    };
+    Some(Problem {
+        reason,
+        message: format!("{what}: {}", short(&failure.message)),
+        remedy: remedy.to_owned(),
+        object: format!("deployment.apps/{}", deployment.name.app),
+        affected: (deployment.desired - deployment.updated).max(1),
+        events: Vec::new(),
+        start: failure.since,
+        fatal,
+    })
+}
+
+/// How a container ended, as the end of a sentence.
+fn ended(exit: Option<&Exit>) -> String {
+    match exit {
+        None => "for a reason that Kubernetes does not tell".to_owned(),
+        Some(exit) if exit.signal != 0 => format!("last by signal {}", exit.signal),
+        // A shell and the runtime report death by signal N as 128 + N.
+        Some(exit) if (129..=165).contains(&exit.code) => {
+            format!("last with status {} (signal {})", exit.code, exit.code - 128)
+        }
+        Some(exit) => format!("last with status {}", exit.code),
+    }
+}
+
+/// The two events that say most, oldest first: the last warnings, of different reasons where there are, and those that only
+/// say that Kubernetes tries again after the others.
+fn telling(events: &[&Event]) -> Vec<String> {
+    let echo = |note: &str| note.starts_with("Back-off") || note.starts_with("Error: ErrImage") || note == "Error: ImagePullBackOff";
+    let mut warnings: Vec<&Event> = events.iter().copied().filter(|e| e.warning).collect();
+    warnings.sort_by_key(|e| (echo(&e.note), Reverse(e.time)));
+    let mut picked: Vec<&Event> = warnings.first().copied().into_iter().collect();
+    if let Some(first) = warnings.first() {
+        let second = warnings.iter().find(|e| e.reason != first.reason);
+        picked.extend(second.or_else(|| warnings.iter().find(|e| e.note != first.note)));
+    }
+    picked.sort_by_key(|e| e.time);
+    picked.into_iter().map(|e| format!("{}: {}", e.reason, short(&e.note))).collect()
+}
+
+/// What a container runtime says last, after each step quoted the image anew: `... reference "x": x: not found`.
+fn innermost(message: &str) -> &str {
+    message.rsplit_once("\": ").map_or(message, |(_, cause)| cause)
+}
+
+/// Bounds foreign text: an answer with a hundred problems must stay small.
+fn short(text: &str) -> String {
+    const LONGEST: usize = 400;
+    let text = text.trim();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The text without the names of images: one may be called `access-denied`.
+fn without_names(text: &str) -> String {
+    let parts: Vec<_> = text.split('"').collect();
+    let named = |before: &str| before.ends_with("image ") || before.ends_with("reference ");
+    let names = parts.windows(2).filter(|pair| named(pair[0])).map(|pair| pair[1]);
+    names.fold(text.to_owned(), |text, name| {
+        let text = text.replace(&format!("\"{name}\""), "");
+        if name.contains(['/', ':']) { text.replace(name, "") } else { text }
+    })
+}
+
+/// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes are counted, not
+/// timed: the waits between them grow beyond any grace.
+pub fn outlasted(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
+    if matches!(problem.reason, Reason::CrashLoop | Reason::OutOfMemory) {
+        return false;
+    }
+    let grace = i64::try_from(policy.transient_grace.as_secs()).unwrap_or(i64::MAX);
+    // What was there before the rollout, when it begins, gets the whole grace too.
+    let since = |start: Timestamp| start.max(begin).as_second();
+    problem.start.is_some_and(|start| now.as_second().saturating_sub(since(start)) >= grace)
+}
+
+#[cfg(test)]
+mod tests;

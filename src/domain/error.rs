@@ -1,0 +1,199 @@
+//! The only error that an answer can carry. What it is called on the wire is decided in `grpc::status`, in one place.
+
+use std::time::Duration;
+
+/// Why a call could not be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Fields of the request break their rules.
+    #[error("{}", describe(.0))]
+    Invalid(Vec<Violation>),
+    /// A page token that this list did not give.
+    #[error("the page token is not one of this list; begin again without one")]
+    PageToken,
+    /// There is no such thing.
+    #[error("{name} does not exist{}", .did_you_mean.as_ref().map_or_else(String::new, |n| format!("; did you mean {n}?")))]
+    NotFound {
+        /// What kind of thing.
+        kind: Missing,
+        /// Its resource name.
+        name: String,
+        /// A name close to it.
+        did_you_mean: Option<String>,
+    },
+    /// An object of this name that Gantry did not make.
+    #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or take it over with `adopt`",
+        if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
+    NameTaken {
+        /// The object, for example `service/shop`.
+        object: String,
+        /// Its namespace.
+        namespace: String,
+        /// Who made it, as its label says.
+        by: String,
+    },
+    /// The app changed since the etag was read.
+    #[error("the app has changed since this etag was read; read it again and decide anew")]
+    EtagMismatch {
+        /// The etag as it is now; empty if there is no such app.
+        etag: String,
+    },
+    /// Another field manager owns fields that would change.
+    #[error("{}; take them over with `force`, or leave them to their manager", conflicts(.0))]
+    Conflict(Vec<Conflict>),
+    /// An earlier rollout still runs, and the caller does not want to supersede it.
+    #[error("{rollout} is still running; wait for it, or deploy with CONCURRENCY_SUPERSEDE")]
+    RolloutInProgress {
+        /// Its resource name.
+        rollout: String,
+    },
+    /// Deleting what Gantry did not make.
+    #[error("{name} was not made by this server{}; delete it with the tool that made it", if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
+    NotManaged {
+        /// The app's resource name.
+        name: String,
+        /// Who made it, as its label says.
+        by: String,
+    },
+    /// Admission refused an object.
+    #[error("Kubernetes' admission refused {object}: {message}")]
+    Admission {
+        /// The object.
+        object: String,
+        /// What it said.
+        message: String,
+    },
+    /// The namespace or the app is being deleted.
+    #[error("{what} is being deleted; wait until it is gone")]
+    BeingDeleted {
+        /// Which.
+        what: String,
+    },
+    /// A quota of the namespace.
+    #[error("a quota refused {object}: {message}")]
+    Quota {
+        /// The object.
+        object: String,
+        /// What Kubernetes said.
+        message: String,
+    },
+    /// This server's own account lacks a right.
+    #[error("this server may not {verb} {object}: {message}")]
+    DaemonForbidden {
+        /// What it wanted to do.
+        verb: &'static str,
+        /// To what.
+        object: String,
+        /// What Kubernetes said.
+        message: String,
+    },
+    /// The API server sheds load.
+    #[error("the Kubernetes API server is overloaded; try again in {} s", retry_after.as_secs().max(1))]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The API server does not answer.
+    #[error("the Kubernetes API server does not answer: {message}")]
+    Unreachable {
+        /// What was seen.
+        message: String,
+    },
+    /// The index is not filled yet.
+    #[error("this server has not read the whole cluster yet; try again in a second")]
+    WarmingUp,
+    /// This server is going.
+    #[error("this server is shutting down; call again, another replica or the next start answers")]
+    ShuttingDown,
+    /// Time ran out.
+    #[error("the deadline passed while waiting for {waiting_for}{}", if *.may_have_happened { "; the change may have been made" } else { "" })]
+    Deadline {
+        /// For what.
+        waiting_for: String,
+        /// Whether something may have been written.
+        may_have_happened: bool,
+    },
+    /// Not there yet.
+    #[error("{what} is not there yet in this version of the server")]
+    NotImplemented {
+        /// A method or a field.
+        what: String,
+    },
+    /// A mistake of ours. The message goes to the log, not to the caller.
+    #[error("internal error: {0}")]
+    Bug(String),
+    /// Something was written before it failed.
+    #[error("{source}; already applied: {}; not applied: {}. Repeating the call completes it", list(.applied), list(.not_applied))]
+    Partial {
+        /// Why it failed.
+        source: Box<Self>,
+        /// Resource name of the rollout that was begun.
+        rollout: String,
+        /// Objects that were applied.
+        applied: Vec<String>,
+        /// Objects that were not.
+        not_applied: Vec<String>,
+    },
+}
+
+/// A field that breaks its rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path in the request, for example `app.spec.ports[0].number`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub description: String,
+}
+
+/// A field that another manager owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The object, for example `deployment.apps/shop`.
+    pub object: String,
+    /// Path within the object.
+    pub field: String,
+    /// Who owns it, in Kubernetes' words.
+    pub manager: String,
+}
+
+/// Kinds of things that can be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// An app.
+    App,
+    /// A rollout.
+    Rollout,
+    /// A namespace.
+    Namespace,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// One wrong field.
+    pub fn invalid(field: impl Into<String>, description: impl std::fmt::Display) -> Self {
+        Self::Invalid(vec![Violation { field: field.into(), description: description.to_string() }])
+    }
+
+    /// No such app.
+    pub fn no_app(name: &super::name::App) -> Self {
+        Self::NotFound { kind: Missing::App, name: name.to_string(), did_you_mean: None }
+    }
+}
+
+fn describe(violations: &[Violation]) -> String {
+    let parts: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+    parts.join("; ")
+}
+
+fn conflicts(conflicts: &[Conflict]) -> String {
+    let parts: Vec<_> = conflicts
+        .iter()
+        .map(|c| format!("{} of {} is managed by {}", c.field, c.object, c.manager))
+        .collect();
+    parts.join("; ")
+}
+
+fn list(objects: &[String]) -> String {
+    if objects.is_empty() { "nothing".to_owned() } else { objects.join(", ") }
+}

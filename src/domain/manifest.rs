@@ -1,0 +1,257 @@
+//! From content to Kubernetes manifests, as JSON. A pure function of content and [`RENDERER`]: the same content rendered by
+//! another daemon of the same renderer version gives the same bytes, so an upgrade replaces no pod.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    app::{MANAGED_BY, MANAGER},
+    name,
+    patch::{self, Owned},
+    spec::{Content, Port, Protocol, Spec, Strategy},
+};
+
+/// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
+/// old one, kept in each revision.
+pub const RENDERER: u32 = 1;
+
+/// The label that selects an app's pods. Callers cannot set it, and revisions do not carry it (see [`REVISIONS_OF`]).
+pub const APP_LABEL: &str = "gantry.dev/app";
+
+/// The label of an app's revisions. Another one than the pods', so that no StatefulSet whose selector matches our pods can
+/// adopt our revisions.
+pub const REVISIONS_OF: &str = "gantry.dev/revisions-of";
+
+/// The annotation of a Deployment that says which revision was applied last.
+pub const REVISION: &str = "gantry.dev/revision";
+
+/// Time between leaving the endpoints and the signal to stop, for an app with ports: what it takes for endpoints to travel.
+const DRAIN_SECONDS: u64 = 5;
+
+/// One object to apply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// The whole manifest.
+    pub manifest: Value,
+}
+
+/// Kinds of objects that make an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// v1 Service.
+    Service,
+    /// policy/v1 PodDisruptionBudget.
+    Budget,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// How the API writes it in front of an object's name.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment.apps",
+            Self::Service => "service",
+            Self::Budget => "poddisruptionbudget.policy",
+        }
+    }
+}
+
+/// Labels of every object of an app: the caller's and ours.
+fn labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
+    let mut labels = content.labels.clone();
+    labels.insert("app.kubernetes.io/name".to_owned(), name.app.clone());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels.insert(APP_LABEL.to_owned(), name.app.clone());
+    labels
+}
+
+/// The Deployment. Without `replicas` the field is left out, for a count that others own.
+pub fn deployment(
+    name: &name::App,
+    content: &Content,
+    revision: u64,
+    replicas: Option<i32>,
+) -> Result<Object, patch::Invalid> {
+    let policy = content.spec.policy();
+    let mut annotations = content.annotations.clone();
+    annotations.insert(REVISION.to_owned(), revision.to_string());
+    let strategy = match policy.strategy {
+        Strategy::Rolling => json!({"type": "RollingUpdate", "rollingUpdate": {
+            "maxSurge": int_or_percent(&policy.max_surge), "maxUnavailable": int_or_percent(&policy.max_unavailable)}}),
+        Strategy::Recreate => json!({"type": "Recreate"}),
+    };
+    let mut spec = json!({
+        "selector": {"matchLabels": {APP_LABEL: name.app}},
+        "strategy": strategy,
+        "progressDeadlineSeconds": policy.progress_timeout.as_secs().max(1),
+        "template": template(name, content)?,
+    });
+    if let Some(replicas) = replicas {
+        spec["replicas"] = json!(replicas);
+    }
+    let manifest = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name.app, "namespace": name.namespace, "labels": labels(name, content), "annotations": annotations},
+        "spec": spec,
+    });
+    Ok(Object { kind: Kind::Deployment, manifest })
+}
+
+/// The Service, for an app with ports.
+pub fn service(name: &name::App, content: &Content) -> Option<Object> {
+    if content.spec.ports.is_empty() {
+        return None;
+    }
+    let ports: Vec<Value> = content
+        .spec
+        .ports
+        .iter()
+        .map(|p| {
+            let mut port = json!({"name": p.name, "port": p.number, "targetPort": p.name, "protocol": "TCP"});
+            match p.protocol {
+                Protocol::Tcp => {}
+                Protocol::Http => port["appProtocol"] = json!("http"),
+                Protocol::Grpc => port["appProtocol"] = json!("kubernetes.io/h2c"),
+            }
+            port
+        })
+        .collect();
+    let manifest = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name.app, "namespace": name.namespace, "labels": labels(name, content)},
+        "spec": {"selector": {APP_LABEL: name.app}, "ports": ports},
+    });
+    Some(Object { kind: Kind::Service, manifest })
+}
+
+/// The budget: one replica at a time may be evicted, unhealthy ones always.
+pub fn budget(name: &name::App, content: &Content) -> Object {
+    let manifest = json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name.app, "namespace": name.namespace, "labels": labels(name, content)},
+        "spec": {"selector": {"matchLabels": {APP_LABEL: name.app}}, "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+    });
+    Object { kind: Kind::Budget, manifest }
+}
+
+/// Whether a patch of the pod template can be applied to this content.
+pub fn check(name: &name::App, content: &Content) -> Result<(), patch::Invalid> {
+    template(name, content).map(|_| ())
+}
+
+fn template(name: &name::App, content: &Content) -> Result<Value, patch::Invalid> {
+    let spec = &content.spec;
+    let selector = json!({"matchLabels": {APP_LABEL: name.app}});
+    let spread: Vec<Value> = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        .iter()
+        .map(|key| {
+            json!({"topologyKey": key, "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector,
+                "matchLabelKeys": ["pod-template-hash"]})
+        })
+        .collect();
+    let template = json!({
+        "metadata": {"labels": labels(name, content)},
+        "spec": {
+            "containers": [container(spec)],
+            "automountServiceAccountToken": false,
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "terminationGracePeriodSeconds": grace(spec),
+            "topologySpreadConstraints": spread,
+        },
+    });
+    match &spec.pod_template_patch {
+        Some(patch) => patch::apply(&template, patch, &owned(content)),
+        None => Ok(template),
+    }
+}
+
+fn container(spec: &Spec) -> Value {
+    let mut c = Map::new();
+    c.insert("name".into(), json!(spec.container()));
+    c.insert("image".into(), json!(spec.image));
+    c.insert("securityContext".into(), json!({"allowPrivilegeEscalation": false}));
+    if !spec.command.is_empty() {
+        c.insert("command".into(), json!(spec.command));
+    }
+    if !spec.args.is_empty() {
+        c.insert("args".into(), json!(spec.args));
+    }
+    if !spec.env.is_empty() {
+        let env: Vec<Value> = spec.env.iter().map(|(k, v)| json!({"name": k, "value": v})).collect();
+        c.insert("env".into(), json!(env));
+    }
+    if let Some(resources) = &spec.resources {
+        c.insert("resources".into(), json!({"requests": resources.requests, "limits": resources.limits}));
+    }
+    if let Some(first) = spec.ports.first() {
+        let port = |p: &Port| json!({"name": p.name, "containerPort": p.number, "protocol": "TCP"});
+        c.insert("ports".into(), json!(spec.ports.iter().map(port).collect::<Vec<_>>()));
+        c.insert("readinessProbe".into(), json!({"tcpSocket": {"port": first.name}}));
+        let drain = DRAIN_SECONDS.min(grace(spec));
+        if drain > 0 {
+            c.insert("lifecycle".into(), json!({"preStop": {"sleep": {"seconds": drain}}}));
+        }
+    }
+    Value::Object(c)
+}
+
+/// Seconds that a replica gets to finish its work.
+fn grace(spec: &Spec) -> u64 {
+    spec.termination_grace.map_or(30, |d| d.as_secs() + u64::from(d.subsec_nanos() > 0))
+}
+
+/// The places that set fields rendered, which a patch may not touch.
+fn owned(content: &Content) -> Vec<Owned> {
+    let spec = &content.spec;
+    let container = format!("spec.containers[{}]", spec.container());
+    let mut owned = vec![
+        Owned { path: patch::join("metadata.labels", APP_LABEL), field: "name" },
+        Owned { path: patch::join("metadata.labels", "app.kubernetes.io/name"), field: "name" },
+        Owned { path: patch::join("metadata.labels", MANAGED_BY), field: "name" },
+        Owned { path: format!("{container}.name"), field: "spec.container" },
+        Owned { path: format!("{container}.image"), field: "spec.image" },
+    ];
+    let mut own = |path: String, field| owned.push(Owned { path, field });
+    if !spec.command.is_empty() {
+        own(format!("{container}.command"), "spec.command");
+    }
+    if !spec.args.is_empty() {
+        own(format!("{container}.args"), "spec.args");
+    }
+    for key in spec.env.keys() {
+        own(format!("{container}.env[{key}]"), "spec.env");
+    }
+    for port in &spec.ports {
+        own(format!("{container}.ports[{}]", port.number), "spec.ports");
+    }
+    for (part, map) in spec.resources.iter().flat_map(|r| [("requests", &r.requests), ("limits", &r.limits)])
+    {
+        for key in map.keys() {
+            own(patch::join(&format!("{container}.resources.{part}"), key), "spec.resources");
+        }
+    }
+    if spec.termination_grace.is_some() {
+        own("spec.terminationGracePeriodSeconds".to_owned(), "spec.termination_grace");
+    }
+    for key in content.labels.keys() {
+        own(patch::join("metadata.labels", key), "labels");
+    }
+    owned
+}
+
+/// `25%` stays a text, `3` becomes a number, as Kubernetes' IntOrString wants it.
+fn int_or_percent(text: &str) -> Value {
+    text.parse::<u32>().map_or_else(|_| json!(text), |n| json!(n))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! What was seen in the cluster, as slim rows: of each object only what an answer or a verdict needs.
+//!
+//! Rows are made by `cluster::decode` and kept by `index`; nothing here knows how they travel.
+
+use std::{net::IpAddr, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    name,
+    revision::{Cause, End},
+    spec::{Content, Spec},
+};
+
+/// A Deployment: an app.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    /// Its name as an app.
+    pub name: name::App,
+    /// Tells it from an earlier one of the same name.
+    pub uid: String,
+    /// Version of the object; grows with each change.
+    pub resource_version: u64,
+    /// All its labels, for selectors.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Number of the revision that was applied last, if Gantry did.
+    pub revision: Option<u64>,
+    /// Kubernetes' own number of the current pod template; says which ReplicaSet is current.
+    pub template_revision: u64,
+    /// Grows with each change of the desired state.
+    pub generation: i64,
+    /// The generation that the counts below are about.
+    pub observed_generation: i64,
+    /// Replicas asked for.
+    pub desired: i32,
+    /// Replicas that exist and are not terminating.
+    pub current: i32,
+    /// Of those, replicas of the current template.
+    pub updated: i32,
+    /// Of the existing, those that are ready.
+    pub ready: i32,
+    /// Of the existing, those that have been ready long enough.
+    pub available: i32,
+    /// When Kubernetes last said that the rollout had made no progress for too long.
+    pub stalled: Option<Timestamp>,
+    /// Why Kubernetes cannot create replicas: quota, admission.
+    pub create_failure: Option<CreateFailure>,
+    /// Held by `spec.paused`.
+    pub paused: bool,
+    /// When it was created.
+    pub created: Timestamp,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// What its pod template says, as far as the API has words for it.
+    pub spec: Spec,
+}
+
+/// What keeps Kubernetes from creating replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateFailure {
+    /// Kubernetes' sentence about it.
+    pub message: String,
+    /// Since when, if Kubernetes says so.
+    pub since: Option<Timestamp>,
+}
+
+/// A ReplicaSet of a Deployment: one pod template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Name of the Deployment that owns it.
+    pub deployment: Arc<str>,
+    /// Kubernetes' number of the template, compare [`Deployment::template_revision`].
+    pub template_revision: u64,
+    /// The newest Gantry revision that used the template.
+    pub revision: Option<u64>,
+}
+
+/// A pod of a ReplicaSet: a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Name of the ReplicaSet that owns it.
+    pub replica_set: Arc<str>,
+    /// Node that it is bound to.
+    pub node: Option<Arc<str>>,
+    /// Pod IP.
+    pub address: Option<IpAddr>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// It was told to stop.
+    pub deleting: bool,
+    /// It passes its readiness probes.
+    pub ready: bool,
+    /// Restarts of the container that restarted most.
+    pub restarts: i32,
+    /// What is wrong; healthy pods, the many, pay one pointer for it.
+    pub trouble: Option<Box<Trouble>>,
+}
+
+/// What keeps a pod from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Container that it is about; empty for the pod itself.
+    pub container: String,
+    /// What it is.
+    pub kind: TroubleKind,
+    /// Kubernetes' word for it, for example `ImagePullBackOff`.
+    pub reason: String,
+    /// Kubernetes' sentence about it.
+    pub message: String,
+    /// Since when, if Kubernetes says so.
+    pub since: Option<Timestamp>,
+    /// How the container last ended.
+    pub exit: Option<Exit>,
+}
+
+/// Kinds of [`Trouble`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// No node takes the pod.
+    Unschedulable,
+    /// The image does not come.
+    Image,
+    /// The container's configuration is missing or wrong.
+    Config,
+    /// The container ended and waits for its next start.
+    Crash,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit status.
+    pub code: i32,
+    /// Signal, if one ended it.
+    pub signal: i32,
+    /// Kubernetes' word for it: `Error`, `Completed`, `OOMKilled`.
+    pub reason: String,
+    /// When.
+    pub finished: Option<Timestamp>,
+}
+
+/// A Kubernetes event about one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Name of the event object.
+    pub id: Arc<str>,
+    /// Which object it is about.
+    pub about: About,
+    /// True for `Warning`.
+    pub warning: bool,
+    /// Kubernetes' word, for example `FailedScheduling`.
+    pub reason: String,
+    /// Kubernetes' sentence.
+    pub note: String,
+    /// How often it was seen.
+    pub count: i32,
+    /// When it was seen last.
+    pub time: Timestamp,
+}
+
+/// The object that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct About {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Kind.
+    pub kind: Kind,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// Kinds of objects that events are kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A Deployment.
+    Deployment,
+    /// A ReplicaSet.
+    ReplicaSet,
+    /// A Pod.
+    Pod,
+}
+
+/// A recorded attempt to bring an app to some content: a ControllerRevision of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// The app.
+    pub app: name::App,
+    /// Its number; grows by one with each.
+    pub number: u64,
+    /// Name of the object that holds it.
+    pub object: Arc<str>,
+    /// What was asked for.
+    pub content: Arc<Content>,
+    /// Digest of the content.
+    pub digest: String,
+    /// What started it.
+    pub cause: Cause,
+    /// The Kubernetes user who asked for it.
+    pub actor: String,
+    /// Why, as the caller said.
+    pub reason: String,
+    /// When it was written.
+    pub created: Timestamp,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// How the API writes it in front of an object's name.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment.apps",
+            Self::ReplicaSet => "replicaset.apps",
+            Self::Pod => "pod",
+        }
+    }
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Times that a container of it ended by itself: a restart follows a crash, and the last crash may still wait for its own.
+    pub fn crashes(&self) -> i32 {
+        let waiting = self.trouble.as_ref().is_some_and(|t| t.kind == TroubleKind::Crash);
+        self.restarts + i32::from(waiting)
+    }
+}

@@ -1,0 +1,66 @@
+//! A diagnosed cause of trouble, in words for people and a reason for programs.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One diagnosed cause of trouble.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What it is.
+    pub reason: Reason,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// What to do about it, in one sentence.
+    pub remedy: String,
+    /// Kubernetes object to blame, for example `pod/shop-6f7c-x2x`.
+    pub object: String,
+    /// Replicas that it affects.
+    pub affected: i32,
+    /// The Kubernetes events that matter, at most two, oldest first.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// When it was first seen.
+    pub start: Option<Timestamp>,
+    /// It cannot get better by itself.
+    pub fatal: bool,
+}
+
+/// Reasons of problems; the names are those of `gantry.v1.ErrorReason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// The image does not exist, is not allowed, or its registry does not answer.
+    ImagePullFailed,
+    /// A ConfigMap, Secret, key or setting is missing or wrong.
+    ConfigMissing,
+    /// The container was killed for its memory.
+    OutOfMemory,
+    /// The container keeps ending.
+    CrashLoop,
+    /// Admission refused the replicas.
+    AdmissionDenied,
+    /// A quota refused the replicas.
+    QuotaExceeded,
+    /// No node takes the replica.
+    Unschedulable,
+    /// No progress for `progress_timeout`.
+    ProgressTimeout,
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// The name as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ImagePullFailed => "IMAGE_PULL_FAILED",
+            Self::ConfigMissing => "CONFIG_MISSING",
+            Self::OutOfMemory => "OUT_OF_MEMORY",
+            Self::CrashLoop => "CRASH_LOOP",
+            Self::AdmissionDenied => "ADMISSION_DENIED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::Unschedulable => "UNSCHEDULABLE",
+            Self::ProgressTimeout => "PROGRESS_TIMEOUT",
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The verdict on a rollout: where it stands, from rows alone. Pure; the time is an argument.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    diagnosis::{self, EventsOf},
+    name,
+    observed::{Deployment, Pod, ReplicaSet, Revision},
+    problem::{Problem, Reason},
+    revision::{Cause, End, Outcome},
+    spec::{Content, Verdict},
+};
+
+/// One attempt to bring an app to some content.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// The app.
+    pub app: name::App,
+    /// Its revision's number.
+    pub number: u64,
+    /// Where it stands.
+    pub state: State,
+    /// What is rolled out.
+    pub content: Arc<Content>,
+    /// Digest of the content.
+    pub digest: String,
+    /// Counts at this moment.
+    pub progress: Progress,
+    /// One sentence that says where it stands and why.
+    pub message: String,
+    /// Everything that is wrong with its replicas right now, most urgent first.
+    pub problems: Vec<Problem>,
+    /// What decided a failure.
+    pub error: Option<Problem>,
+    /// What started it.
+    pub cause: Cause,
+    /// The Kubernetes user who asked for it.
+    pub actor: String,
+    /// Why, as the caller said.
+    pub reason: String,
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Option<Timestamp>,
+}
+
+/// Where a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Recorded, not yet applied.
+    Pending,
+    /// Replicas are being replaced.
+    Running,
+    /// Held.
+    Paused,
+    /// Every replica is current and ready, and no old one takes traffic.
+    Succeeded,
+    /// Gave up.
+    Failed,
+    /// A later rollout took its place.
+    Superseded,
+}
+
+/// Counts of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Replicas wanted.
+    pub desired: i32,
+    /// Replicas of the new content.
+    pub updated: i32,
+    /// Of those, ready.
+    pub ready: i32,
+    /// Replicas of older content that still take traffic.
+    pub old: i32,
+    /// Replicas that finish their work.
+    pub draining: i32,
+}
+
+/// What is known of one app.
+pub struct Facts<'a> {
+    /// Its Deployment, if there is one.
+    pub deployment: Option<&'a Deployment>,
+    /// The Deployment's ReplicaSets.
+    pub replica_sets: Vec<&'a ReplicaSet>,
+    /// Their pods.
+    pub pods: Vec<&'a Pod>,
+    /// Events about an object.
+    pub events: EventsOf<'a>,
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether nothing follows.
+    pub const fn ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Superseded)
+    }
+}
+
+impl From<Outcome> for State {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Succeeded,
+            Outcome::Failed => Self::Failed,
+            Outcome::Superseded => Self::Superseded,
+        }
+    }
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// The rollout of a revision, before anything else is known of it.
+    fn of(revision: &Revision) -> Self {
+        Self {
+            app: revision.app.clone(),
+            number: revision.number,
+            state: State::Pending,
+            content: revision.content.clone(),
+            digest: revision.digest.clone(),
+            progress: Progress {
+                desired: revision.content.spec.replicas.unwrap_or(1),
+                ..Progress::default()
+            },
+            message: "Recorded; not yet applied.".to_owned(),
+            problems: Vec::new(),
+            error: None,
+            cause: revision.cause,
+            actor: revision.actor.clone(),
+            reason: revision.reason.clone(),
+            start: revision.created,
+            end: None,
+        }
+    }
+
+    fn ended(mut self, end: &End) -> Self {
+        self.state = end.outcome.into();
+        self.message.clone_from(&end.message);
+        self.error.clone_from(&end.problem);
+        self.end = Some(end.time);
+        self
+    }
+
+    /// A rollout that is not the newest of its app: it ended, or it was superseded.
+    pub fn past(revision: &Revision, next: &Revision) -> Self {
+        match &revision.end {
+            Some(end) => Self::of(revision).ended(end),
+            None => Self::of(revision).ended(&End {
+                outcome: Outcome::Superseded,
+                message: format!("Rollout {} took its place.", next.number),
+                time: next.created,
+                problem: None,
+            }),
+        }
+    }
+
+    /// The newest rollout of an app. `decided` is a verdict that was reached earlier: it stays.
+    pub fn newest(revision: &Revision, facts: &Facts<'_>, decided: Option<&End>, now: Timestamp) -> Self {
+        let mut rollout = Self::of(revision);
+        if let Some(deployment) = facts.deployment.filter(|d| d.revision == Some(revision.number)) {
+            let counts = Counts::new(deployment, facts);
+            rollout.progress = counts.progress;
+            rollout.problems = counts.problems(deployment, facts, revision);
+            rollout.judge(deployment, &counts, now);
+        }
+        match revision.end.as_ref().or(decided) {
+            Some(end) => rollout.ended(end),
+            None => rollout,
+        }
+    }
+
+    /// The verdict as it is to be recorded, once there is one.
+    pub fn to_end(&self) -> Option<End> {
+        let outcome = match self.state {
+            State::Succeeded => Outcome::Succeeded,
+            State::Failed => Outcome::Failed,
+            State::Superseded => Outcome::Superseded,
+            State::Pending | State::Running | State::Paused => return None,
+        };
+        let (message, time, problem) = (self.message.clone(), self.end?, self.error.clone());
+        Some(End { outcome, message, time, problem })
+    }
+
+    fn judge(&mut self, deployment: &Deployment, counts: &Counts<'_>, now: Timestamp) {
+        let policy = self.content.spec.policy();
+        let p = self.progress;
+        if counts.complete(deployment) {
+            self.state = State::Succeeded;
+            self.message = match p.desired {
+                0 => "Scaled to zero as asked.".to_owned(),
+                n => format!("{} ready.", replicas(n, n)),
+            };
+            self.end = Some(now);
+            return;
+        }
+        let stalled =
+            deployment.stalled.filter(|s| counts.observed && s.as_second() >= self.start.as_second());
+        let doomed = self.problems.iter().find(|problem| match policy.verdict {
+            Verdict::FailFast => problem.fatal || diagnosis::outlasted(problem, &policy, self.start, now),
+            Verdict::Wait => false,
+        });
+        let error = match (doomed, stalled) {
+            (Some(problem), _) => Some(problem.clone()),
+            (None, Some(_)) => Some(self.timeout(deployment, policy.progress_timeout.as_secs())),
+            (None, None) => None,
+        };
+        if let Some(problem) = error {
+            self.state = State::Failed;
+            self.message.clone_from(&problem.message);
+            self.error = Some(problem);
+            self.end = Some(now);
+            return;
+        }
+        self.state = if deployment.paused { State::Paused } else { State::Running };
+        self.message = if !counts.observed {
+            "Applied; Kubernetes has not taken it up yet.".to_owned()
+        } else if let Some(problem) = self.problems.first() {
+            problem.message.clone()
+        } else {
+            let old = if p.old > 0 {
+                format!(", {} of older rollouts still serving", p.old)
+            } else {
+                String::new()
+            };
+            format!("{} ready{old}.", replicas(p.ready, p.desired))
+        };
+    }
+
+    fn timeout(&self, deployment: &Deployment, seconds: u64) -> Problem {
+        let cause = self.problems.first();
+        let why = cause.map_or_else(String::new, |c| format!(" {}", c.message));
+        Problem {
+            reason: Reason::ProgressTimeout,
+            message: format!(
+                "No progress for {seconds} s: {} ready.{why}",
+                replicas(self.progress.ready, self.progress.desired)
+            ),
+            remedy: cause.map_or_else(
+                || "Look at the replicas: they run, and do not pass their readiness probe.".to_owned(),
+                |c| c.remedy.clone(),
+            ),
+            object: cause
+                .map_or_else(|| format!("deployment.apps/{}", deployment.name.app), |c| c.object.clone()),
+            affected: (self.progress.desired - self.progress.ready).max(1),
+            events: cause.map(|c| c.events.clone()).unwrap_or_default(),
+            start: Some(self.start),
+            fatal: true,
+        }
+    }
+}
+
+fn replicas(n: i32, of: i32) -> String {
+    let noun = if of == 1 { "replica is" } else { "replicas are" };
+    format!("{n} of {of} {noun}")
+}
+
+/// The pods of an app, told apart by whether they run the current template.
+struct Counts<'a> {
+    progress: Progress,
+    /// Kubernetes has taken up the newest desired state.
+    observed: bool,
+    updated: Vec<&'a Pod>,
+}
+
+impl<'a> Counts<'a> {
+    fn new(deployment: &Deployment, facts: &Facts<'a>) -> Self {
+        let observed = deployment.observed_generation >= deployment.generation;
+        let current = facts
+            .replica_sets
+            .iter()
+            .find(|rs| observed && rs.template_revision == deployment.template_revision)
+            .map(|rs| rs.name.clone());
+        let (mut updated, mut old, mut draining) = (Vec::new(), 0, 0);
+        for pod in &facts.pods {
+            if pod.deleting {
+                draining += 1;
+            } else if current.as_ref() == Some(&pod.replica_set) {
+                updated.push(*pod);
+            } else if pod.ready {
+                old += 1;
+            }
+        }
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let progress = Progress {
+            desired: deployment.desired,
+            updated: count(updated.len()),
+            ready: count(updated.iter().filter(|p| p.ready).count()),
+            old,
+            draining,
+        };
+        Self { progress, observed, updated }
+    }
+
+    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches, either may be late.
+    fn complete(&self, deployment: &Deployment) -> bool {
+        let d = deployment;
+        self.observed
+            && d.updated == d.desired
+            && d.available == d.desired
+            && d.current == d.desired
+            && self.progress.ready == d.desired
+            && self.progress.updated == d.desired
+            && self.progress.old == 0
+    }
+
+    fn problems(&self, deployment: &Deployment, facts: &Facts<'_>, revision: &Revision) -> Vec<Problem> {
+        if !self.observed {
+            return Vec::new();
+        }
+        let policy = revision.content.spec.policy();
+        diagnosis::diagnose(deployment, self.updated.iter().copied(), facts.events, &policy)
+    }
+}
+
+#[cfg(test)]
+mod tests;

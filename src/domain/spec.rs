@@ -1,0 +1,234 @@
+//! What a caller wants: the app's desired content, in the terms of the API. Knows nothing of Kubernetes objects.
+//!
+//! The serialized form of [`Content`] is kept in revisions for ever: fields may be added, never renamed, and a field at its
+//! default is left out, so that the digest of old content stays what it was.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// Everything that a deploy sets and a rollback brings back, the replica count included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Content {
+    /// Labels of the caller.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the caller.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// How to run the app.
+    pub spec: Spec,
+}
+
+/// How to run an app. Each field means what the field of `AppSpec` of the same name means; unset is empty or `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // the fields are documented in proto/gantry/v1/app.proto
+pub struct Spec {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout_policy: Option<RolloutPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination_grace: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_template_patch: Option<Value>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container: String,
+}
+
+/// A named container port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // see Port in app.proto
+pub struct Port {
+    pub name: String,
+    pub number: u16,
+    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    pub protocol: Protocol,
+}
+
+/// Application protocol of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Opaque bytes.
+    #[default]
+    Tcp,
+    /// HTTP/1.1.
+    Http,
+    /// gRPC over HTTP/2.
+    Grpc,
+}
+
+/// Resources in Kubernetes quantity notation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // see Resources in app.proto
+pub struct Resources {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
+}
+
+/// How a new revision takes the place of the old one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // see RolloutPolicy in app.proto
+pub struct RolloutPolicy {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub max_surge: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub max_unavailable: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub strategy: Strategy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress_timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerated_restarts: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transient_grace: Option<Duration>,
+}
+
+/// In which order replicas are replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// New ones come as old ones go.
+    #[default]
+    Rolling,
+    /// Every old one stops before the first new one starts.
+    Recreate,
+}
+
+/// When a rollout in trouble has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As soon as the new replicas cannot become ready by themselves.
+    #[default]
+    FailFast,
+    /// Only when `progress_timeout` has run out.
+    Wait,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Digest of the whole content: equal digests mean equal content.
+    pub fn digest(&self) -> String {
+        digest(self)
+    }
+
+    /// Digest that guards updates: the replica count is left out, since others than callers change it.
+    pub fn etag(&self) -> String {
+        let mut without = self.clone();
+        without.spec.replicas = None;
+        digest(&without)
+    }
+}
+
+/// The first 128 bits of the SHA-256 of the JSON form; maps are sorted, so it is the same everywhere.
+fn digest(content: &Content) -> String {
+    use std::fmt::Write as _;
+    let json = serde_json::to_vec(content).unwrap_or_default();
+    Sha256::digest(json).iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+// === impl Spec ===
+
+impl Spec {
+    /// The default of `container`.
+    pub const CONTAINER: &'static str = "app";
+
+    /// Name of the app's container.
+    pub fn container(&self) -> &str {
+        if self.container.is_empty() { Self::CONTAINER } else { &self.container }
+    }
+
+    /// The rollout policy with every default filled in.
+    pub fn policy(&self) -> Policy {
+        let policy = self.rollout_policy.clone().unwrap_or_default();
+        let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+        Policy {
+            max_surge: or(policy.max_surge, "25%"),
+            max_unavailable: or(policy.max_unavailable, "0"),
+            strategy: policy.strategy,
+            progress_timeout: policy.progress_timeout.unwrap_or(Duration::from_mins(10)),
+            verdict: policy.verdict,
+            tolerated_restarts: policy.tolerated_restarts.unwrap_or(2),
+            transient_grace: policy.transient_grace.unwrap_or(Duration::from_mins(2)),
+        }
+    }
+}
+
+/// A [`RolloutPolicy`] with every default of the contract filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // see RolloutPolicy in app.proto
+pub struct Policy {
+    pub max_surge: String,
+    pub max_unavailable: String,
+    pub strategy: Strategy,
+    pub progress_timeout: Duration,
+    pub verdict: Verdict,
+    pub tolerated_restarts: i32,
+    pub transient_grace: Duration,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's skip_serializing_if passes a reference
+    fn is_tcp(&self) -> bool {
+        *self == Self::Tcp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content() -> Content {
+        let spec = Spec { image: "shop:1".into(), replicas: Some(3), ..Spec::default() };
+        Content { spec, ..Content::default() }
+    }
+
+    #[test]
+    fn the_etag_ignores_the_replica_count_and_the_digest_does_not() {
+        let (a, mut b) = (content(), content());
+        b.spec.replicas = Some(5);
+        assert_eq!(a.etag(), b.etag());
+        assert_ne!(a.digest(), b.digest());
+    }
+
+    // Written into clusters: a change of these values makes every old revision look like new content.
+    #[test]
+    fn the_stored_form_is_pinned() {
+        assert_eq!(serde_json::to_string(&content()).unwrap(), r#"{"spec":{"image":"shop:1","replicas":3}}"#);
+        assert_eq!(content().digest(), "b6ae7d4ef3bd0b5ecf9fba6af7ae2ea1");
+    }
+}
