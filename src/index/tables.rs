@@ -1,0 +1,326 @@
+//! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
+    mem,
+    sync::Arc,
+};
+
+use super::LogLine;
+use crate::domain::{
+    name,
+    observed::{About, Deployment, Event, Kind, Pod, ReplicaSet, Revision},
+    rollout::Facts,
+};
+
+/// Namespace and name.
+pub(super) type Key = (Arc<str>, Arc<str>);
+
+/// Events kept per object: enough for the two that matter among repetitions, few enough for a hundred thousand pods.
+const EVENTS_PER_OBJECT: usize = 8;
+
+/// Rows of all kinds.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) deployments: HashMap<name::App, Deployment>,
+    pub(super) pods: HashMap<Key, Pod>,
+    /// By app, then by number.
+    pub(super) revisions: HashMap<name::App, BTreeMap<u64, Revision>>,
+    replica_sets: HashMap<Key, ReplicaSet>,
+    /// Names of the ReplicaSets of each Deployment; also of those whose Deployment has not been seen yet.
+    sets_of: HashMap<name::App, BTreeSet<Arc<str>>>,
+    /// Names of the pods of each ReplicaSet; also of those whose ReplicaSet has not been seen yet.
+    pods_of: HashMap<Key, BTreeSet<Arc<str>>>,
+    /// By object, oldest first.
+    events: HashMap<About, Vec<LogLine>>,
+    /// Which object an event is about, for its deletion.
+    event_about: HashMap<Key, About>,
+    sequence: u64,
+    dirty: HashSet<name::App>,
+}
+
+/// A kind of rows that the tables hold.
+pub trait Row: Sized + Send + 'static {
+    /// What identifies a row.
+    type Key: Clone + Eq + Hash + Send;
+    /// The row's key.
+    fn key(&self) -> Self::Key;
+    #[doc(hidden)]
+    fn insert(self, tables: &mut TablesMut<'_>);
+    #[doc(hidden)]
+    fn remove(key: &Self::Key, tables: &mut TablesMut<'_>);
+    #[doc(hidden)]
+    fn keys(tables: &TablesMut<'_>) -> Vec<Self::Key>;
+}
+
+/// Keeps [`Tables`] private while [`Row`] is public: only this module can make one.
+pub struct TablesMut<'a>(&'a mut Tables);
+
+// === impl Tables ===
+
+impl Tables {
+    pub(super) fn apply<R: Row>(&mut self, row: R) {
+        row.insert(&mut TablesMut(self));
+    }
+
+    pub(super) fn delete<R: Row>(&mut self, key: &R::Key) {
+        R::remove(key, &mut TablesMut(self));
+    }
+
+    pub(super) fn reset<R: Row>(&mut self, rows: Vec<R>) {
+        let keep: HashSet<R::Key> = rows.iter().map(Row::key).collect();
+        for key in R::keys(&TablesMut(self)) {
+            if !keep.contains(&key) {
+                self.delete::<R>(&key);
+            }
+        }
+        for row in rows {
+            self.apply(row);
+        }
+    }
+
+    pub(super) fn touch(&mut self, apps: impl IntoIterator<Item = name::App>) {
+        self.dirty.extend(apps);
+    }
+
+    pub(super) fn take_dirty(&mut self) -> HashSet<name::App> {
+        mem::take(&mut self.dirty)
+    }
+
+    /// Everything known of one app.
+    pub(super) fn with_facts<T>(&self, app: &name::App, f: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let replica_sets: Vec<_> = self.sets(app).collect();
+        let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
+        let events = |about: &About| -> Vec<&Event> {
+            self.events.get(about).into_iter().flatten().map(|line| &line.event).collect()
+        };
+        f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, events: &events })
+    }
+
+    pub(super) fn log(&self, app: &name::App, after: u64) -> Vec<LogLine> {
+        let namespace: Arc<str> = app.namespace.as_str().into();
+        let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
+        let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
+        for rs in self.sets(app) {
+            objects.push(about(Kind::ReplicaSet, &rs.name));
+            objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
+        }
+        let mut lines: Vec<LogLine> = objects
+            .iter()
+            .filter_map(|about| self.events.get(about))
+            .flatten()
+            .filter(|line| line.sequence > after)
+            .cloned()
+            .collect();
+        lines.sort_by_key(|line| line.sequence);
+        lines
+    }
+
+    fn sets(&self, app: &name::App) -> impl Iterator<Item = &ReplicaSet> {
+        let namespace: Arc<str> = app.namespace.as_str().into();
+        let names = self.sets_of.get(app).into_iter().flatten();
+        names.filter_map(move |name| self.replica_sets.get(&(namespace.clone(), name.clone())))
+    }
+
+    fn pods_in<'a>(&'a self, rs: &'a ReplicaSet) -> impl Iterator<Item = &'a Pod> {
+        let names = self.pods_of.get(&(rs.namespace.clone(), rs.name.clone())).into_iter().flatten();
+        names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())))
+    }
+
+    fn mark_set(&mut self, key: &Key) {
+        if let Some(rs) = self.replica_sets.get(key) {
+            self.dirty.insert(app_of(rs));
+        }
+    }
+
+    fn mark_about(&mut self, about: &About) {
+        let key = (about.namespace.clone(), about.name.clone());
+        match about.kind {
+            Kind::Deployment => {
+                self.dirty.insert(name::App::new(&*about.namespace, &*about.name));
+            }
+            Kind::ReplicaSet => self.mark_set(&key),
+            Kind::Pod => {
+                if let Some(pod) = self.pods.get(&key) {
+                    let set = (pod.namespace.clone(), pod.replica_set.clone());
+                    self.mark_set(&set);
+                }
+            }
+        }
+    }
+}
+
+fn app_of(rs: &ReplicaSet) -> name::App {
+    name::App::new(&*rs.namespace, &*rs.deployment)
+}
+
+fn remove_from<K: Eq + Hash>(map: &mut HashMap<K, BTreeSet<Arc<str>>>, key: &K, name: &Arc<str>) {
+    if let Some(names) = map.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+// === impl Row ===
+
+impl Row for Deployment {
+    type Key = name::App;
+
+    fn key(&self) -> name::App {
+        self.name.clone()
+    }
+
+    fn insert(self, TablesMut(t): &mut TablesMut<'_>) {
+        t.dirty.insert(self.name.clone());
+        t.deployments.insert(self.name.clone(), self);
+    }
+
+    fn remove(key: &name::App, TablesMut(t): &mut TablesMut<'_>) {
+        t.dirty.insert(key.clone());
+        t.deployments.remove(key);
+        t.events.remove(&About {
+            namespace: key.namespace.as_str().into(),
+            kind: Kind::Deployment,
+            name: key.app.as_str().into(),
+        });
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<name::App> {
+        t.deployments.keys().cloned().collect()
+    }
+}
+
+impl Row for ReplicaSet {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        (self.namespace.clone(), self.name.clone())
+    }
+
+    fn insert(self, tables: &mut TablesMut<'_>) {
+        let key = self.key();
+        if tables.0.replica_sets.get(&key).is_some_and(|old| old.deployment != self.deployment) {
+            Self::remove(&key, tables);
+        }
+        let t = &mut *tables.0;
+        t.sets_of.entry(app_of(&self)).or_default().insert(self.name.clone());
+        t.dirty.insert(app_of(&self));
+        t.replica_sets.insert(key, self);
+    }
+
+    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+        let Some(old) = t.replica_sets.remove(key) else { return };
+        let app = app_of(&old);
+        remove_from(&mut t.sets_of, &app, &old.name);
+        t.events.remove(&About { namespace: old.namespace, kind: Kind::ReplicaSet, name: old.name });
+        t.dirty.insert(app);
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+        t.replica_sets.keys().cloned().collect()
+    }
+}
+
+impl Row for Pod {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        (self.namespace.clone(), self.name.clone())
+    }
+
+    fn insert(self, tables: &mut TablesMut<'_>) {
+        let key = self.key();
+        if tables.0.pods.get(&key).is_some_and(|old| old.replica_set != self.replica_set) {
+            Self::remove(&key, tables);
+        }
+        let t = &mut *tables.0;
+        let set = (self.namespace.clone(), self.replica_set.clone());
+        t.pods_of.entry(set.clone()).or_default().insert(self.name.clone());
+        t.pods.insert(key, self);
+        t.mark_set(&set);
+    }
+
+    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+        let Some(old) = t.pods.remove(key) else { return };
+        let set = (old.namespace.clone(), old.replica_set.clone());
+        remove_from(&mut t.pods_of, &set, &old.name);
+        t.events.remove(&About { namespace: old.namespace, kind: Kind::Pod, name: old.name });
+        t.mark_set(&set);
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+        t.pods.keys().cloned().collect()
+    }
+}
+
+impl Row for Event {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        (self.about.namespace.clone(), self.id.clone())
+    }
+
+    fn insert(self, TablesMut(t): &mut TablesMut<'_>) {
+        let lines = t.events.entry(self.about.clone()).or_default();
+        let known = lines.iter().position(|line| line.event.id == self.id);
+        if known.is_some_and(|i| lines[i].event == self) {
+            return;
+        }
+        if let Some(i) = known {
+            lines.remove(i);
+        } else if lines.len() == EVENTS_PER_OBJECT {
+            let oldest = lines.remove(0);
+            t.event_about.remove(&oldest.event.key());
+        }
+        t.sequence += 1;
+        t.event_about.insert(self.key(), self.about.clone());
+        let about = self.about.clone();
+        lines.push(LogLine { sequence: t.sequence, event: self });
+        t.mark_about(&about);
+    }
+
+    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+        let Some(about) = t.event_about.remove(key) else { return };
+        if let Some(lines) = t.events.get_mut(&about) {
+            lines.retain(|line| line.event.id != key.1);
+            if lines.is_empty() {
+                t.events.remove(&about);
+            }
+        }
+        t.mark_about(&about);
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+        t.event_about.keys().cloned().collect()
+    }
+}
+
+impl Row for Revision {
+    type Key = (name::App, u64);
+
+    fn key(&self) -> Self::Key {
+        (self.app.clone(), self.number)
+    }
+
+    fn insert(self, TablesMut(t): &mut TablesMut<'_>) {
+        t.dirty.insert(self.app.clone());
+        t.revisions.entry(self.app.clone()).or_default().insert(self.number, self);
+    }
+
+    fn remove((app, number): &Self::Key, TablesMut(t): &mut TablesMut<'_>) {
+        t.dirty.insert(app.clone());
+        if let Some(all) = t.revisions.get_mut(app) {
+            all.remove(number);
+            if all.is_empty() {
+                t.revisions.remove(app);
+            }
+        }
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Self::Key> {
+        t.revisions.iter().flat_map(|(app, all)| all.keys().map(|n| (app.clone(), *n))).collect()
+    }
+}
