@@ -1,0 +1,9 @@
+//! All talk with Kubernetes: the client, the watches that feed the index, and the writes. Must not know gRPC.
+
+pub mod act;
+pub mod client;
+pub mod decode;
+mod error;
+pub mod watch;
+
+pub use self::{act::Actor, client::Cluster};

@@ -1,0 +1,94 @@
+//! The writes: what the domain planned is done to the cluster, in an order in which a crash at any point does no harm.
+//!
+//! A deploy writes the revision first, then the Deployment, then what belongs to it, each by server-side apply with one field
+//! manager; whoever repeats the deploy finds the revision and completes what is missing.
+
+mod delete;
+mod deploy;
+mod live;
+
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::Service,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{client::Cluster, error::Doing};
+use crate::{
+    cluster::decode,
+    domain::{
+        Error,
+        act::{Act, Delete, Deleted, Deploy, Deployed},
+        manifest::Kind,
+        name,
+        plan::FIELD_MANAGER,
+        revision::{self, End},
+    },
+};
+
+/// The field manager of annotations that are written apart from a deploy.
+const META_MANAGER: &str = "gantry-meta";
+
+/// Changes the cluster as the account of this server.
+#[derive(Clone)]
+pub struct Actor {
+    cluster: Cluster,
+}
+
+// === impl Actor ===
+
+impl Actor {
+    /// Acts on this cluster.
+    pub fn new(cluster: Cluster) -> Self {
+        Self { cluster }
+    }
+
+    fn objects(&self, namespace: &str, kind: Kind) -> Api<DynamicObject> {
+        let resource = match kind {
+            Kind::Deployment => ApiResource::erase::<Deployment>(&()),
+            Kind::Service => ApiResource::erase::<Service>(&()),
+            Kind::Budget => ApiResource::erase::<PodDisruptionBudget>(&()),
+        };
+        Api::namespaced_with(self.cluster.client.clone(), namespace, &resource)
+    }
+
+    fn revisions(&self, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<ControllerRevision>(&());
+        Api::namespaced_with(self.cluster.client.clone(), namespace, &resource)
+    }
+
+    async fn keep(&self, app: name::App, number: u64, end: End) -> Result<(), Error> {
+        let value = serde_json::to_string(&end).map_err(|e| Error::Bug(format!("writing a verdict: {e}")))?;
+        let patch = json!({"metadata": {"annotations": {decode::END: value}}});
+        let object = revision::object_name(&app, number);
+        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
+        let doing = Doing { verb: "patch", object: &format!("controllerrevision.apps/{object}") };
+        let revisions = self.revisions(&app.namespace);
+        self.cluster.call(doing, revisions.patch(&object, &params, &Patch::Merge(patch))).await.map(|_| ())
+    }
+}
+
+impl Act for Actor {
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>> {
+        deploy::run(self, request).boxed()
+    }
+
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>> {
+        delete::run(self, request).boxed()
+    }
+
+    fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
+        self.keep(app, number, end).boxed()
+    }
+}
+
+/// How a deploy applies: `force` only to take the replica count over when the caller named it.
+fn apply_params(force: bool) -> PatchParams {
+    PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) }
+}

@@ -1,0 +1,116 @@
+//! What the cluster holds about an app at this moment, asked of the API server itself: writes are never decided on the index.
+
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+};
+use serde_json::Value;
+
+use super::Actor;
+use crate::{
+    cluster::{
+        client::Cluster,
+        decode::{self, Decode},
+        error::{self, Doing},
+    },
+    domain::{
+        Error,
+        app::MANAGED_BY,
+        manifest::{Kind, REVISION, REVISIONS_OF},
+        name,
+        plan::{Deployment, Live, Newest},
+        selector::Selector,
+    },
+};
+
+/// Reads everything that a plan looks at.
+pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Live, Error> {
+    let deployments = actor.objects(&name.namespace, Kind::Deployment);
+    let services = actor.objects(&name.namespace, Kind::Service);
+    let cluster = &actor.cluster;
+    let (deployment, service, (budget, other_budgets), newest) = tokio::try_join!(
+        find(cluster, &deployments, Kind::Deployment, name),
+        find(cluster, &services, Kind::Service, name),
+        budgets(actor, name),
+        newest(actor, name),
+    )?;
+    Ok(Live {
+        deployment: deployment.as_ref().map(to_deployment),
+        service: service.as_ref().map(manager),
+        budget,
+        other_budgets,
+        newest,
+    })
+}
+
+/// One object, or nothing.
+pub(super) async fn find(
+    cluster: &Cluster,
+    api: &Api<DynamicObject>,
+    kind: Kind,
+    name: &name::App,
+) -> Result<Option<DynamicObject>, Error> {
+    let doing = Doing { verb: "get", object: &format!("{}/{}", kind.prefix(), name.app) };
+    let answer = async {
+        match api.get(&name.app).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error::is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    cluster.call(doing, answer).await
+}
+
+/// Who made the budget of the app's name, and the selectors of all others in the namespace.
+async fn budgets(actor: &Actor, name: &name::App) -> Result<(Option<String>, Vec<Selector>), Error> {
+    let api = actor.objects(&name.namespace, Kind::Budget);
+    let doing = Doing { verb: "list", object: "poddisruptionbudgets" };
+    let all = actor.cluster.call(doing, api.list(&ListParams::default())).await?;
+    let mut own = None;
+    let mut others = Vec::new();
+    for budget in &all.items {
+        if budget.metadata.name.as_deref() == Some(&name.app) {
+            own = Some(manager(budget));
+        } else if let Some(selector) = budget.data["spec"].get("selector").filter(|s| s.is_object()) {
+            others.push(Selector::from_structured(selector));
+        }
+    }
+    Ok((own, others))
+}
+
+async fn newest(actor: &Actor, name: &name::App) -> Result<Option<Newest>, Error> {
+    let api = Api::<decode::Revision>::namespaced(actor.cluster.client.clone(), &name.namespace);
+    let params = ListParams::default().labels(&format!("{REVISIONS_OF}={}", name.app));
+    let doing = Doing { verb: "list", object: "controllerrevisions" };
+    let all = actor.cluster.call(doing, api.list(&params)).await?;
+    let newest = all.items.into_iter().filter_map(Decode::row).max_by_key(|revision| revision.number);
+    Ok(newest.map(|r| Newest { number: r.number, content: (*r.content).clone(), ended: r.end.is_some() }))
+}
+
+/// Who made an object, as its label says.
+pub(super) fn manager(object: &DynamicObject) -> String {
+    object.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).cloned().unwrap_or_default()
+}
+
+fn to_deployment(object: &DynamicObject) -> Deployment {
+    let annotations = object.metadata.annotations.as_ref();
+    Deployment {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        managed_by: manager(object),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        revision: annotations.and_then(|a| a.get(REVISION)).and_then(|n| n.parse().ok()),
+        replicas: object.data["spec"]["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
+        replica_owners: replica_owners(object),
+    }
+}
+
+/// Field managers that own `spec.replicas`, as the managed fields say.
+fn replica_owners(object: &DynamicObject) -> Vec<String> {
+    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    let owns = |fields: &Value| fields.pointer("/f:spec/f:replicas").is_some();
+    entries
+        .iter()
+        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|f| owns(&f.0)))
+        .map(|entry| entry.manager.clone().unwrap_or_default())
+        .collect()
+}

@@ -1,0 +1,206 @@
+//! Deployments and ReplicaSets as rows.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use serde::Deserialize;
+
+use super::{Decode, controller, created, meta, number, resource, shared_key};
+use crate::{
+    domain::{
+        manifest::REVISION,
+        name, observed,
+        spec::{Port, Protocol, Resources, Spec},
+    },
+    index,
+};
+
+/// Kubernetes' own count of pod templates.
+const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
+
+/// The slim form of an apps/v1 Deployment.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Deployment {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    spec: DeploymentSpec,
+    status: DeploymentStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct DeploymentSpec {
+    replicas: Option<i32>,
+    paused: bool,
+    template: Template,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Template {
+    spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodSpec {
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    name: String,
+    image: String,
+    command: Vec<String>,
+    args: Vec<String>,
+    env: Vec<Env>,
+    ports: Vec<ContainerPort>,
+    resources: ContainerResources,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Env {
+    name: String,
+    value: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerPort {
+    name: String,
+    container_port: u16,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerResources {
+    requests: BTreeMap<String, String>,
+    limits: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct DeploymentStatus {
+    observed_generation: i64,
+    replicas: i32,
+    updated_replicas: i32,
+    ready_replicas: i32,
+    available_replicas: i32,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Condition {
+    r#type: String,
+    status: String,
+    reason: String,
+    message: String,
+    last_update_time: Option<Time>,
+    last_transition_time: Option<Time>,
+}
+
+resource!(Deployment, "Deployment", "apps", "deployments");
+
+impl Decode for Deployment {
+    type Row = observed::Deployment;
+    const KIND: index::Kind = index::Kind::Deployments;
+
+    fn key(&self) -> Option<name::App> {
+        Some(name::App::new(self.metadata.namespace.clone()?, self.metadata.name.clone()?))
+    }
+
+    fn row(self) -> Option<observed::Deployment> {
+        let name = self.key()?;
+        let Self { metadata, spec, status } = self;
+        let condition =
+            |kind: &str, is: &str| status.conditions.iter().find(|c| c.r#type == kind && c.status == is);
+        let stalled = condition("Progressing", "False").filter(|c| c.reason == "ProgressDeadlineExceeded");
+        Some(observed::Deployment {
+            name,
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata
+                .resource_version
+                .as_deref()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or_default(),
+            revision: number(&metadata, REVISION),
+            template_revision: number(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            observed_generation: status.observed_generation,
+            desired: spec.replicas.unwrap_or(1),
+            current: status.replicas,
+            updated: status.updated_replicas,
+            ready: status.ready_replicas,
+            available: status.available_replicas,
+            stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            create_failure: condition("ReplicaFailure", "True").map(|c| observed::CreateFailure {
+                message: c.message.clone(),
+                since: c.last_transition_time.as_ref().map(|t| t.0),
+            }),
+            paused: spec.paused,
+            created: created(&metadata),
+            deleting: metadata.deletion_timestamp.is_some(),
+            spec: to_spec(spec.replicas, spec.template.spec.containers),
+            labels: metadata.labels.unwrap_or_default(),
+        })
+    }
+}
+
+/// The part of a foreign pod template that the API has words for. Of several containers, the first is the app's.
+fn to_spec(replicas: Option<i32>, containers: Vec<Container>) -> Spec {
+    let Some(c) = containers.into_iter().next() else { return Spec { replicas, ..Spec::default() } };
+    let has_resources = !(c.resources.requests.is_empty() && c.resources.limits.is_empty());
+    Spec {
+        image: c.image,
+        replicas,
+        ports: c
+            .ports
+            .into_iter()
+            .map(|p| Port { name: p.name, number: p.container_port, protocol: Protocol::Tcp })
+            .collect(),
+        command: c.command,
+        args: c.args,
+        env: c.env.into_iter().filter_map(|e| Some((e.name, e.value?))).collect(),
+        resources: has_resources
+            .then_some(Resources { requests: c.resources.requests, limits: c.resources.limits }),
+        container: c.name,
+        ..Spec::default()
+    }
+}
+
+/// The slim form of an apps/v1 ReplicaSet.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReplicaSet {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+}
+
+resource!(ReplicaSet, "ReplicaSet", "apps", "replicasets");
+
+impl Decode for ReplicaSet {
+    type Row = observed::ReplicaSet;
+    const KIND: index::Kind = index::Kind::ReplicaSets;
+
+    fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
+        shared_key(&self.metadata)
+    }
+
+    fn row(self) -> Option<observed::ReplicaSet> {
+        let (namespace, name) = self.key()?;
+        Some(observed::ReplicaSet {
+            namespace,
+            name,
+            deployment: controller(&self.metadata, "Deployment")?.into(),
+            template_revision: number(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            revision: number(&self.metadata, REVISION),
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Events as rows: those about Deployments, ReplicaSets and pods.
+
+use std::borrow::Cow;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
+};
+use serde::Deserialize;
+
+use super::{Decode, created, meta, resource, shared_key};
+use crate::{
+    domain::observed::{self, About, Kind},
+    index,
+};
+
+/// The slim form of a v1 Event.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Event {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    involved_object: Involved,
+    r#type: String,
+    reason: String,
+    message: String,
+    count: Option<i32>,
+    last_timestamp: Option<Time>,
+    event_time: Option<MicroTime>,
+    series: Option<Series>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Involved {
+    kind: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Series {
+    count: i32,
+    last_observed_time: Option<MicroTime>,
+}
+
+resource!(Event, "Event", "", "events");
+
+impl Decode for Event {
+    type Row = observed::Event;
+    const KIND: index::Kind = index::Kind::Events;
+
+    fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
+        shared_key(&self.metadata)
+    }
+
+    fn row(self) -> Option<observed::Event> {
+        let (namespace, id) = self.key()?;
+        let kind = match self.involved_object.kind.as_str() {
+            "Pod" => Kind::Pod,
+            "ReplicaSet" => Kind::ReplicaSet,
+            "Deployment" => Kind::Deployment,
+            _ => return None,
+        };
+        // Two generations of the API tell the time and the count in places of their own.
+        let series = self.series.unwrap_or_default();
+        let time = series
+            .last_observed_time
+            .map(|t| t.0)
+            .or_else(|| self.last_timestamp.map(|t| t.0))
+            .or_else(|| self.event_time.map(|t| t.0))
+            .unwrap_or_else(|| created(&self.metadata));
+        Some(observed::Event {
+            id,
+            about: About { namespace, kind, name: self.involved_object.name.into() },
+            warning: self.r#type == "Warning",
+            reason: self.reason,
+            note: self.message,
+            count: series.count.max(self.count.unwrap_or_default()).max(1),
+            time,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! Our ControllerRevisions as rows.
+
+use std::{borrow::Cow, sync::Arc};
+
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Decode, annotation, created, meta, resource};
+use crate::{
+    domain::{
+        manifest::REVISIONS_OF,
+        name, observed,
+        revision::{End, Record},
+    },
+    index,
+};
+
+/// The annotation that holds how a rollout ended.
+pub const END: &str = "gantry.dev/end";
+
+/// The slim form of an apps/v1 ControllerRevision.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Revision {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    revision: i64,
+    data: Value,
+}
+
+resource!(Revision, "ControllerRevision", "apps", "controllerrevisions");
+
+impl Decode for Revision {
+    type Row = observed::Revision;
+    const KIND: index::Kind = index::Kind::Revisions;
+
+    fn key(&self) -> Option<(name::App, u64)> {
+        let app = self.metadata.labels.as_ref()?.get(REVISIONS_OF)?;
+        let app = name::App::new(self.metadata.namespace.clone()?, app);
+        Some((app, u64::try_from(self.revision).ok()?))
+    }
+
+    fn row(self) -> Option<observed::Revision> {
+        let (app, number) = self.key()?;
+        // What a newer daemon wrote may not be readable here; it is skipped, not misread.
+        let record: Record = serde_json::from_value(self.data).ok()?;
+        let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
+        Some(observed::Revision {
+            app,
+            number,
+            object: self.metadata.name.as_deref()?.into(),
+            created: created(&self.metadata),
+            content: Arc::new(record.content),
+            digest: record.digest,
+            cause: record.cause,
+            actor: record.actor,
+            reason: record.reason,
+            end,
+        })
+    }
+}

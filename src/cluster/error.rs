@@ -1,0 +1,176 @@
+//! What Kubernetes' errors mean: the one translation from the client's errors to the domain's.
+
+use std::time::Duration;
+
+use kube::core::{Status, response::StatusDetails};
+
+use crate::domain::{
+    Error,
+    error::{Conflict, Missing, Violation},
+};
+
+/// What was being done, for the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doing<'a> {
+    /// Kubernetes' verb.
+    pub(super) verb: &'static str,
+    /// The object or resource, for example `deployment.apps/shop`.
+    pub(super) object: &'a str,
+}
+
+/// Says what an error of the client means to the caller.
+#[allow(clippy::wildcard_enum_match_arm)] // the client's enum; what is not named here is all about reaching the server
+pub(super) fn translate(doing: Doing<'_>, error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => answer(doing, &status),
+        kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => {
+            Error::Bug(format!("{} {}: {error}", doing.verb, doing.object))
+        }
+        other => Error::Unreachable { message: root(&other) },
+    }
+}
+
+/// The innermost cause: "client error (Connect)" helps nobody, "Connection refused" does.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+const NO_DETAILS: StatusDetails = StatusDetails {
+    name: String::new(),
+    group: String::new(),
+    kind: String::new(),
+    uid: String::new(),
+    causes: Vec::new(),
+    retry_after_seconds: 0,
+};
+
+fn answer(doing: Doing<'_>, status: &Status) -> Error {
+    let details = &status.details.clone().unwrap_or(NO_DETAILS);
+    let message = status.message.clone();
+    let object = doing.object.to_owned();
+    let has = |reason: &str| details.causes.iter().any(|cause| cause.reason == reason);
+    match status.code {
+        404 if details.kind == "namespaces" => Error::NotFound {
+            kind: Missing::Namespace,
+            name: format!("namespaces/{}", details.name),
+            did_you_mean: None,
+        },
+        409 if has("FieldManagerConflict") => Error::Conflict(
+            details
+                .causes
+                .iter()
+                .map(|c| Conflict {
+                    object: object.clone(),
+                    field: c.field.clone(),
+                    manager: c.message.clone(),
+                })
+                .collect(),
+        ),
+        403 if has("NamespaceTerminating") => Error::BeingDeleted { what: "the namespace".to_owned() },
+        403 if message.contains("exceeded quota") => Error::Quota { object, message },
+        _ if message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy") => {
+            Error::Admission { object, message }
+        }
+        401 | 403 => Error::DaemonForbidden { verb: doing.verb, object, message },
+        400 | 422 => Error::Invalid(violations(details, &message, &object)),
+        429 => Error::Throttled {
+            retry_after: Duration::from_secs(u64::from(details.retry_after_seconds.max(1))),
+        },
+        500..=599 => Error::Unreachable { message: format!("{} {object}: {message}", doing.verb) },
+        code => Error::Bug(format!("{} {object}: {code} {message}", doing.verb)),
+    }
+}
+
+fn violations(details: &StatusDetails, message: &str, object: &str) -> Vec<Violation> {
+    if details.causes.is_empty() {
+        return vec![Violation { field: "app.spec".to_owned(), description: format!("{object}: {message}") }];
+    }
+    details
+        .causes
+        .iter()
+        .map(|cause| Violation {
+            field: request_path(&cause.field),
+            description: format!("{object}: {}: {}", cause.field, cause.message),
+        })
+        .collect()
+}
+
+/// The field of the request that a Kubernetes field comes from.
+fn request_path(field: &str) -> String {
+    const PAIRS: [(&str, &str); 9] = [
+        ("].image", "app.spec.image"),
+        ("].resources", "app.spec.resources"),
+        ("].env", "app.spec.env"),
+        ("].ports", "app.spec.ports"),
+        ("].name", "app.spec.container"),
+        ("spec.ports", "app.spec.ports"),
+        ("spec.strategy", "app.spec.rollout_policy"),
+        ("spec.replicas", "app.spec.replicas"),
+        ("labels", "app.labels"),
+    ];
+    PAIRS.iter().find(|(theirs, _)| field.contains(theirs)).map_or("app.spec", |(_, ours)| ours).to_owned()
+}
+
+/// Whether the API server said that the thing does not exist.
+pub(super) fn is_missing(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the API server said that the name is taken.
+pub(super) fn is_taken(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::StatusCause;
+
+    use super::*;
+
+    fn said(code: u16, message: &str, kind: &str, cause: Option<(&str, &str)>) -> Error {
+        let causes = cause
+            .into_iter()
+            .map(|(reason, field)| StatusCause {
+                reason: reason.into(),
+                message: "why".into(),
+                field: field.into(),
+            })
+            .collect();
+        let details = StatusDetails { kind: kind.into(), name: "x".into(), causes, ..NO_DETAILS };
+        let status = Status { code, message: message.into(), details: Some(details), ..Status::default() };
+        let doing = Doing { verb: "patch", object: "deployment.apps/shop" };
+        translate(doing, kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn each_answer_gets_its_meaning() {
+        assert!(matches!(
+            said(404, "", "namespaces", None),
+            Error::NotFound { kind: Missing::Namespace, .. }
+        ));
+        assert!(matches!(said(409, "", "", Some(("FieldManagerConflict", ".spec"))), Error::Conflict(_)));
+        assert!(matches!(said(403, "", "", Some(("NamespaceTerminating", ""))), Error::BeingDeleted { .. }));
+        assert!(matches!(said(403, "exceeded quota: small", "", None), Error::Quota { .. }));
+        assert!(matches!(said(403, "no", "", None), Error::DaemonForbidden { .. }));
+        assert!(matches!(
+            said(400, "admission webhook \"w\" denied the request", "", None),
+            Error::Admission { .. }
+        ));
+        assert!(matches!(said(429, "", "", None), Error::Throttled { .. }));
+        assert!(matches!(said(503, "", "", None), Error::Unreachable { .. }));
+        assert!(matches!(said(418, "", "", None), Error::Bug(_)));
+    }
+
+    #[test]
+    fn a_refused_field_is_named_as_the_caller_knows_it() {
+        let field = "spec.template.spec.containers[0].resources.requests";
+        let Error::Invalid(violations) = said(422, "", "", Some(("FieldValueInvalid", field))) else {
+            panic!()
+        };
+        assert_eq!(violations[0].field, "app.spec.resources");
+    }
+}
