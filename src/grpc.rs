@@ -1,0 +1,110 @@
+//! The side that callers see: one file per service, parsing in, converting out, and the one translation of errors. Must not
+//! know Kubernetes: it reads the index and asks [`crate::domain::act::Act`] to change things.
+
+mod app;
+mod convert;
+mod later;
+mod limits;
+mod page;
+mod parse;
+mod rollout;
+mod serve;
+mod server;
+mod status;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status};
+
+pub use self::serve::{Args, serve};
+pub use self::server::{Health, router};
+use crate::{
+    domain::{
+        Error,
+        act::{Act, Position},
+        name::Scope,
+    },
+    index::Index,
+};
+
+/// What every service needs.
+#[derive(Clone)]
+pub struct Context {
+    /// Where reads come from.
+    pub index: Index,
+    /// Who does the writes.
+    pub act: Arc<dyn Act>,
+    /// What this server says of itself.
+    pub identity: Arc<Identity>,
+    /// Ends every stream when the server goes.
+    pub drain: CancellationToken,
+}
+
+/// What this server says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Version of Kubernetes.
+    pub kubernetes_version: String,
+    /// The Kubernetes user that callers act as.
+    pub user: String,
+}
+
+/// When a call must be answered; put into each request by [`limits`].
+#[derive(Clone, Copy, Debug)]
+struct Deadline(Option<Instant>);
+
+/// Longest wait for a `read_after` without a deadline of the caller.
+const READ_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a reader that waits for a write looks without being woken: not every write changes what its watchers see.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+impl Context {
+    /// Waits until this server sees the write that gave the position. An empty text waits for nothing.
+    async fn wait_until_seen(&self, read_after: &str, deadline: Deadline) -> Result<(), Status> {
+        if read_after.is_empty() {
+            return Ok(());
+        }
+        let position = Position::parse(read_after).ok_or_else(|| {
+            Error::invalid(
+                "read_after",
+                "is no position that this API gave; send the `position` of a write as it came",
+            )
+        })?;
+        self.wait_for(&position, deadline, READ_AFTER).await
+    }
+
+    async fn wait_for(
+        &self,
+        position: &Position,
+        deadline: Deadline,
+        longest: Duration,
+    ) -> Result<(), Status> {
+        let mut news = self.index.subscribe(&Scope::App(position.app.clone()));
+        let seen = async {
+            while !self.index.has_seen(position) {
+                let _ = tokio::time::timeout(LOOK_AGAIN, news.changed()).await;
+            }
+        };
+        tokio::time::timeout(deadline.within(longest), seen).await.map_err(|_| {
+            let waiting_for = format!("this server to see the change of {}", position.app);
+            Status::from(Error::Deadline { waiting_for, may_have_happened: false })
+        })
+    }
+}
+
+impl Deadline {
+    fn of<T>(request: &Request<T>) -> Self {
+        request.extensions().get::<Self>().copied().unwrap_or(Self(None))
+    }
+
+    /// The time left, at most `longest`. A tenth of it, at most 100 ms, is kept for the answer itself.
+    fn within(self, longest: Duration) -> Duration {
+        let left = self.0.map_or(longest, |at| at.saturating_duration_since(Instant::now()));
+        let reserve = (left / 10).min(Duration::from_millis(100));
+        longest.min(left.saturating_sub(reserve))
+    }
+}

@@ -1,0 +1,161 @@
+//! AppService: deploys, changes and reads apps.
+
+mod watch;
+
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::{Context, Deadline, convert, page, parse, stream::Answers};
+use crate::{
+    domain::{
+        Error,
+        act::{Delete, Deployed, Position},
+        name,
+    },
+    index::Filter,
+    pb::{self, app_service_server::AppService},
+};
+
+/// Bytes of a page beyond which no more apps are added to it.
+const PAGE_BYTES: usize = 900 * 1024;
+
+/// Longest wait of a write for its own echo; after it the answer says what was written instead of what was seen.
+const OWN_WRITE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct Apps(pub(super) Context);
+
+#[tonic::async_trait]
+impl AppService for Apps {
+    async fn deploy_app(
+        &self,
+        request: Request<pb::DeployAppRequest>,
+    ) -> Result<Response<pb::DeployAppResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        let deploy = parse::deploy(request.into_inner(), &self.0.identity.user)?;
+        let name = deploy.name.clone();
+        let done = self.0.act.deploy(deploy).await?;
+        let _ = self.0.wait_for(&done.position, deadline, OWN_WRITE).await;
+        Ok(Response::new(self.deployed(&name, &done)))
+    }
+
+    async fn get_app(
+        &self,
+        request: Request<pb::GetAppRequest>,
+    ) -> Result<Response<pb::GetAppResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let name = parse::app_name("name", &request.name)?;
+        self.0.wait_until_seen(&request.read_after, deadline).await?;
+        let app = self.0.index.get(&name)?;
+        Ok(Response::new(pb::GetAppResponse { app: Some(convert::app(&app)) }))
+    }
+
+    async fn list_apps(
+        &self,
+        request: Request<pb::ListAppsRequest>,
+    ) -> Result<Response<pb::ListAppsResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let scope = parse::parent("parent", &request.parent)?;
+        let selector = parse::selector(&request.label_selector)?;
+        let states = parse::states(&request.states)?;
+        let size = page::size(request.page_size)?;
+        let query = format!("{}\n{}\n{:?}", request.parent, request.label_selector, request.states);
+        let after = page::parse(&query, &request.page_token)?;
+        self.0.wait_until_seen(&request.read_after, deadline).await?;
+
+        let (found, mut more) = self.0.index.list(&scope, &Filter { selector, states }, after.as_ref(), size);
+        let mut apps = Vec::with_capacity(found.len());
+        let mut bytes = 0;
+        let mut last = None;
+        for app in found {
+            let converted = convert::app(&app);
+            bytes += converted.encoded_len();
+            if bytes > PAGE_BYTES && last.is_some() {
+                more = true;
+                break;
+            }
+            apps.push(converted);
+            last = Some(app);
+        }
+        let next_page_token =
+            last.filter(|_| more).map_or_else(String::new, |app| page::token(&query, &app.name));
+        Ok(Response::new(pb::ListAppsResponse { apps, next_page_token }))
+    }
+
+    async fn watch_apps(
+        &self,
+        request: Request<pb::WatchAppsRequest>,
+    ) -> Result<Response<Answers<pb::WatchAppsResponse>>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        watch::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+    }
+
+    async fn delete_app(
+        &self,
+        request: Request<pb::DeleteAppRequest>,
+    ) -> Result<Response<pb::DeleteAppResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        let delete: Delete = parse::delete(request.into_inner(), &self.0.identity.user)?;
+        let name = delete.name.clone();
+        let before = self.0.index.get(&name).ok();
+        let done = self.0.act.delete(delete).await?;
+        let plan = pb::Plan { changes: convert::changes(&done.changes), ..pb::Plan::default() };
+        let Some(position) = done.position else {
+            return Ok(Response::new(pb::DeleteAppResponse {
+                plan: Some(plan),
+                ..pb::DeleteAppResponse::default()
+            }));
+        };
+        let _ = self.0.wait_for(&position, deadline, OWN_WRITE).await;
+        let app = self.0.index.get(&name).ok().or(before);
+        Ok(Response::new(pb::DeleteAppResponse {
+            app: app.as_deref().map(convert::app),
+            plan: Some(plan),
+            position: position.to_string(),
+        }))
+    }
+}
+
+impl Apps {
+    fn deployed(&self, name: &name::App, done: &Deployed) -> pb::DeployAppResponse {
+        let position: &Position = &done.position;
+        let seen = self.0.index.has_seen(position);
+        let app = self.0.index.get(name).ok().filter(|_| seen).map(|app| convert::app(&app));
+        let rollout = done.rollout.map(|number| {
+            let which = name::Rollout { app: name.clone(), revision: name::Which::Number(number) };
+            let known = self.0.index.rollout(&which).ok();
+            known.map_or_else(
+                // Not seen yet: the name is what the caller needs to follow it.
+                || pb::Rollout {
+                    name: which.to_string(),
+                    state: pb::RolloutState::Pending.into(),
+                    ..pb::Rollout::default()
+                },
+                |rollout| convert::rollout(&rollout),
+            )
+        });
+        pb::DeployAppResponse {
+            app: Some(app.unwrap_or_else(|| convert::content(name, &done.content))),
+            rollout,
+            plan: Some(pb::Plan {
+                changes: convert::changes(&done.changes),
+                warnings: done.warnings.clone(),
+                ..pb::Plan::default()
+            }),
+            position: position.to_string(),
+        }
+    }
+}
+
+/// Refuses what this version does not do yet, by name; silence would be worse than an error.
+pub(super) fn later(what: &str, is_set: bool) -> Result<(), Error> {
+    if is_set { Err(Error::NotImplemented { what: what.to_owned() }) } else { Ok(()) }
+}

@@ -1,0 +1,125 @@
+//! What holds for every call: its id, its deadline, its log line, a panic's answer, and details on every error. One layer around
+//! all services, so that no service can forget it.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request, middleware::Next, response::Response};
+use futures::FutureExt;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::{Instrument, debug, info, info_span};
+
+use super::{Deadline, status};
+use crate::domain::Error;
+
+tokio::task_local! {
+    static CALL: String;
+}
+
+/// Id of the call that is being answered, as it stands in the log.
+pub(super) fn call_id() -> String {
+    CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".to_owned())
+}
+
+/// Makes ids that differ within a process; the log's own time tells processes apart.
+fn next_id() -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let count = LAST.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}-{count:x}", std::process::id())
+}
+
+/// Answers one call.
+pub(super) async fn layer(mut request: Request, next: Next) -> Response {
+    let id = next_id();
+    let method = request.uri().path().trim_start_matches('/').to_owned();
+    let span = info_span!("call", %method, id);
+    let deadline = timeout(&request).map(|left| Instant::now() + left);
+    request.extensions_mut().insert(Deadline(deadline));
+    CALL.scope(id, answer(request, next, method, deadline).instrument(span)).await
+}
+
+async fn answer(request: Request, next: Next, method: String, deadline: Option<Instant>) -> Response {
+    let started = Instant::now();
+    // A read leaves nothing behind; of a write that was cut off nobody knows.
+    let may_have_happened = !["Get", "List", "Watch", "Wait"]
+        .iter()
+        .any(|verb| method.rsplit('/').next().is_some_and(|m| m.starts_with(verb)));
+    let called = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let outcome = match deadline {
+        Some(at) => tokio::time::timeout_at(at, called).await,
+        None => Ok(called.await),
+    };
+    let response = match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => to_response(&Error::Bug(format!("panic in {method}")).into()),
+        Err(_) => to_response(
+            &Error::Deadline { waiting_for: format!("{method} to finish"), may_have_happened }.into(),
+        ),
+    };
+    // A status in the head is an error without a body; streams and answers carry theirs in the trailers.
+    let failed = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok);
+    let millis = started.elapsed().as_millis();
+    match failed {
+        None => {
+            debug!(millis, "answered");
+            response
+        }
+        Some(failed) => {
+            let completed = status::complete(&failed, &method);
+            info!(millis, code = ?completed.code(), message = completed.message(), "refused");
+            to_response(&completed)
+        }
+    }
+}
+
+fn to_response(status: &Status) -> Response {
+    status.clone().into_http::<Body>()
+}
+
+/// The caller's deadline: `grpc-timeout`, at most eight digits and a unit.
+fn timeout(request: &Request) -> Option<Duration> {
+    parse_timeout(request.headers().get("grpc-timeout")?.to_str().ok()?)
+}
+
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_as_the_protocol_writes_them() {
+        for (text, expected) in [
+            ("100m", Some(Duration::from_millis(100))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("5S", Some(Duration::from_secs(5))),
+            ("", None),
+            ("S", None),
+            ("123456789S", None),
+            ("5x", None),
+            ("-5S", None),
+            ("5ü", None),
+        ] {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! WatchRollout: the rollout as it is, then each change, each new problem and each event, until the outcome.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use tonic::Status;
+
+use super::super::{
+    Context, Deadline, convert,
+    stream::{self, Answers, News, Source, Woken},
+};
+use crate::{
+    domain::{
+        name::{self, Scope, Which},
+        problem::Reason,
+        rollout::Rollout,
+    },
+    pb::{self, watch_rollout_response::Event},
+};
+
+pub(super) fn start(
+    context: &Context,
+    rollout: &Rollout,
+    resume_token: &str,
+    deadline: Deadline,
+) -> Answers<pb::WatchRolloutResponse> {
+    let name = name::Rollout { app: rollout.app.clone(), revision: Which::Number(rollout.number) };
+    let scope = Scope::App(rollout.app.clone());
+    let logged = parse_token(context, resume_token);
+    stream::answers(Watch {
+        news: News::new(context, &scope, deadline, format!("the end of {name}")),
+        context: context.clone(),
+        name,
+        since: rollout.start,
+        last: None,
+        told: HashSet::new(),
+        logged: logged.unwrap_or_default(),
+        pending: VecDeque::new(),
+        over: false,
+    })
+}
+
+struct Watch {
+    context: Context,
+    news: News,
+    name: name::Rollout,
+    /// Events before this belong to earlier rollouts.
+    since: Timestamp,
+    last: Option<Arc<Rollout>>,
+    /// Problems that were told: each once, however long it lasts.
+    told: HashSet<(Reason, bool)>,
+    /// Number of the last log line that was sent.
+    logged: u64,
+    pending: VecDeque<pb::WatchRolloutResponse>,
+    over: bool,
+}
+
+impl Source for Watch {
+    type Message = pb::WatchRolloutResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Status> {
+        loop {
+            if let Some(message) = self.pending.pop_front() {
+                return Ok(Some(message));
+            }
+            if self.over {
+                return Ok(None);
+            }
+            self.look()?;
+            if self.pending.is_empty()
+                && let Woken::Silence = self.news.wait().await?
+            {
+                self.push(Timestamp::now(), Event::Heartbeat(stream::heartbeat(&self.context)));
+            }
+        }
+    }
+}
+
+impl Watch {
+    fn look(&mut self) -> Result<(), Status> {
+        let rollout = self.context.index.rollout(&self.name)?;
+        let now = Timestamp::now();
+        let changed = self.last.as_ref().is_none_or(|last| *last != rollout);
+        // The first message is the state; after that what happened comes before what came of it.
+        if self.last.is_none() {
+            self.push(now, Event::Rollout(convert::rollout(&rollout)));
+        }
+        self.push_log();
+        if changed {
+            for problem in &rollout.problems {
+                if self.told.insert((problem.reason, problem.fatal)) {
+                    self.push(now, Event::Problem(convert::problem(problem)));
+                }
+            }
+            if self.last.is_some() && !rollout.state.ended() {
+                self.push(now, Event::Rollout(convert::rollout(&rollout)));
+            }
+        }
+        if rollout.state.ended() {
+            self.push(rollout.end.unwrap_or(now), Event::Completed(convert::rollout(&rollout)));
+            self.over = true;
+        }
+        self.last = Some(rollout);
+        Ok(())
+    }
+
+    fn push_log(&mut self) {
+        for line in self.context.index.log(&self.name.app, self.logged) {
+            self.logged = line.sequence;
+            // Kubernetes' times have whole seconds, so the second in which the rollout began is let in.
+            if line.event.time.as_second() < self.since.as_second() {
+                continue;
+            }
+            let about = &line.event.about;
+            let log = pb::RolloutLog {
+                object: format!("{}/{}", about.kind.prefix(), about.name),
+                message: format!("{}: {}", line.event.reason, line.event.note),
+            };
+            self.push(line.event.time, Event::Log(log));
+        }
+    }
+
+    fn push(&mut self, time: Timestamp, event: Event) {
+        let resume_token = format!("r1.{}.{}", self.context.index.epoch(), self.logged);
+        let event_time = Some(convert::time(time));
+        self.pending.push_back(pb::WatchRolloutResponse { resume_token, event_time, event: Some(event) });
+    }
+}
+
+/// The last log line that the reader has; a token of another process says nothing about the lines of this one.
+fn parse_token(context: &Context, token: &str) -> Option<u64> {
+    let (epoch, sequence) = token.strip_prefix("r1.")?.split_once('.')?;
+    (epoch.parse() == Ok(context.index.epoch())).then(|| sequence.parse().ok())?
+}

@@ -1,0 +1,118 @@
+//! The accept loop: connections, their limits and their end. Our own, over hyper, because tonic's server answers a passed deadline
+//! with CANCELLED, cannot bound connections, and speaks no other protocol on its port.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+/// Connections at a time; one more waits until one ends.
+const CONNECTIONS: usize = 1024;
+/// Calls at a time on one connection.
+const STREAMS: u32 = 100;
+/// Bytes of all headers of a call.
+const HEADERS: u32 = 16 * 1024;
+/// How often an idle connection is asked whether it lives. Clouds cut what is silent for 60 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long it may take to say so.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to rest when the system refuses another connection: out of file descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where to listen, and for whom.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Address of the API
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420", env = "GANTRYD_LISTEN")]
+    pub listen: SocketAddr,
+    /// Serve without authentication, on a loopback address only: every caller acts as the user of the kubeconfig
+    #[arg(long)]
+    pub insecure_loopback: bool,
+}
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Callers cannot be told apart yet.
+    #[error(
+        "this version cannot tell callers apart: start it with --insecure-loopback, which lets every local process act as the \
+         user of the kubeconfig"
+    )]
+    Insecure,
+    /// Others could reach it.
+    #[error("--insecure-loopback serves loopback addresses only, and {0} is none; listen on 127.0.0.1")]
+    NotLoopback(SocketAddr),
+    /// The address is not free.
+    #[error("cannot listen on {0}: {1}; choose another with --listen")]
+    Bind(SocketAddr, #[source] io::Error),
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Checks that nobody but local processes can call, and takes the address.
+    pub async fn bind(&self) -> Result<TcpListener, Refused> {
+        if !self.insecure_loopback {
+            return Err(Refused::Insecure);
+        }
+        if !self.listen.ip().is_loopback() {
+            return Err(Refused::NotLoopback(self.listen));
+        }
+        TcpListener::bind(self.listen).await.map_err(|e| Refused::Bind(self.listen, e))
+    }
+}
+
+/// Serves until `stop`, then lets calls that run end; `grace` bounds that.
+pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken, grace: Duration) {
+    // HTTP/2 only: no web page can speak it without TLS, so none can reach this port, whatever its DNS says.
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await.ok();
+            (slot, listener.accept().await)
+        };
+        let (slot, stream) = tokio::select! {
+            () = stop.cancelled() => break,
+            (slot, accepted) = accepted => match accepted {
+                Ok((stream, _)) => (slot, stream),
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        // Small messages both ways: waiting to fill a packet would cost 40 ms.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        warn!("calls were still running at the end of the grace period");
+    }
+}

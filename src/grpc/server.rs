@@ -1,0 +1,89 @@
+//! All services behind one router: ours, health and reflection, inside the layer that holds for every call.
+
+use tonic::service::Routes;
+use tonic_health::{
+    ServingStatus,
+    server::{HealthReporter, HealthService},
+};
+use tonic_reflection::server::Error as ReflectionError;
+
+use super::{
+    Context,
+    app::Apps,
+    later::{Autoscaler, Discovery, Server, Timeline},
+    limits,
+    rollout::Rollouts,
+};
+use crate::pb::{
+    self, app_service_server::AppServiceServer, autoscaler_service_server::AutoscalerServiceServer,
+    discovery_service_server::DiscoveryServiceServer, rollout_service_server::RolloutServiceServer,
+    server_service_server::ServerServiceServer, timeline_service_server::TimelineServiceServer,
+};
+
+/// Largest request. An app with a generous patch has some tens of KiB; Kubernetes itself refuses objects beyond 1.5 MiB.
+const LARGEST_REQUEST: usize = 1024 * 1024;
+
+/// Names under which health is asked for: the server as a whole, and what Kubernetes' probes ask.
+const SERVICES: [&str; 8] = [
+    "",
+    "readiness",
+    "gantry.v1.AppService",
+    "gantry.v1.AutoscalerService",
+    "gantry.v1.DiscoveryService",
+    "gantry.v1.RolloutService",
+    "gantry.v1.ServerService",
+    "gantry.v1.TimelineService",
+];
+
+/// What the health service answers.
+#[derive(Clone)]
+pub struct Health(HealthReporter);
+
+// === impl Health ===
+
+impl Health {
+    /// Nothing serves yet; the process lives.
+    pub async fn new() -> Self {
+        let health = Self(HealthReporter::new());
+        health.set_ready(false).await;
+        health.0.set_service_status("liveness", ServingStatus::Serving).await;
+        health
+    }
+
+    /// Whether calls are answered.
+    pub async fn set_ready(&self, ready: bool) {
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in SERVICES {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// The whole API.
+pub fn router(context: &Context, health: &Health) -> Result<axum::Router, ReflectionError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTOR)
+            // Without these two, grpcurl shows error details as base64 and does not list health.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let health = HealthService::from_health_reporter(health.0.clone());
+    let context = || context.clone();
+    let routes =
+        Routes::new(AppServiceServer::new(Apps(context())).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(
+                RolloutServiceServer::new(Rollouts(context())).max_decoding_message_size(LARGEST_REQUEST),
+            )
+            .add_service(
+                ServerServiceServer::new(Server(context())).max_decoding_message_size(LARGEST_REQUEST),
+            )
+            .add_service(AutoscalerServiceServer::new(Autoscaler))
+            .add_service(DiscoveryServiceServer::new(Discovery))
+            .add_service(TimelineServiceServer::new(Timeline))
+            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .prepare();
+    Ok(routes.into_axum_router().layer(axum::middleware::from_fn(limits::layer)))
+}

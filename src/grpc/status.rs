@@ -1,0 +1,227 @@
+//! The one place where errors become gRPC statuses: code, reason, details. The match is exhaustive on purpose.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
+
+use crate::{
+    domain::{Error, error::Missing},
+    pb::ErrorReason,
+};
+
+/// The domain of every `ErrorInfo`.
+pub(super) const DOMAIN: &str = "gantry.dev";
+
+/// When to try again if nothing better is known.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        to_status(&error)
+    }
+}
+
+fn to_status(error: &Error) -> Status {
+    let mut details = ErrorDetails::new();
+    let mut metadata: HashMap<String, String> = HashMap::new();
+    let mut note = |key: &str, value: &str| metadata.insert(key.to_owned(), value.to_owned());
+    let (code, reason) = match error {
+        Error::Invalid(violations) => {
+            let list = violations.iter().map(|v| FieldViolation::new(&v.field, &v.description));
+            details.set_bad_request(list.collect::<Vec<_>>());
+            (Code::InvalidArgument, ErrorReason::InvalidField)
+        }
+        Error::PageToken => {
+            details.set_bad_request(vec![FieldViolation::new("page_token", error.to_string())]);
+            (Code::InvalidArgument, ErrorReason::PageTokenInvalid)
+        }
+        Error::NotFound { kind, name, did_you_mean } => {
+            if let Some(close) = did_you_mean {
+                note("didYouMean", close);
+            }
+            let (resource, reason) = match kind {
+                Missing::App => ("gantry.dev/App", ErrorReason::AppNotFound),
+                Missing::Rollout => ("gantry.dev/Rollout", ErrorReason::RolloutNotFound),
+                Missing::Namespace => ("Namespace", ErrorReason::NamespaceNotFound),
+            };
+            details.set_resource_info(resource, name, "", error.to_string());
+            (Code::NotFound, reason)
+        }
+        Error::NameTaken { object, namespace, by } => {
+            let (kind, name) = object.split_once('/').unwrap_or(("", object));
+            details.set_resource_info(kind, format!("{namespace}/{name}"), by, error.to_string());
+            (Code::AlreadyExists, ErrorReason::NameTaken)
+        }
+        Error::EtagMismatch { etag } => {
+            note("etag", etag);
+            (Code::Aborted, ErrorReason::EtagMismatch)
+        }
+        Error::Conflict(conflicts) => {
+            let list = conflicts.iter().map(|c| {
+                PreconditionViolation::new("FIELD_MANAGER", format!("{}{}", c.object, c.field), &c.manager)
+            });
+            details.set_precondition_failure(list.collect::<Vec<_>>());
+            (Code::FailedPrecondition, ErrorReason::ConflictingFieldManager)
+        }
+        Error::RolloutInProgress { rollout } => {
+            note("rollout", rollout);
+            (Code::FailedPrecondition, ErrorReason::RolloutInProgress)
+        }
+        Error::NotManaged { .. } => (Code::FailedPrecondition, ErrorReason::NotManaged),
+        Error::Admission { object, message } => {
+            note("object", object);
+            // Kubernetes quotes the name: admission webhook "x" denied; ValidatingAdmissionPolicy 'x' with binding ...
+            let key = if message.contains("admission webhook") { "webhook" } else { "policy" };
+            note(key, message.split(['"', '\'']).nth(1).unwrap_or_default());
+            (Code::FailedPrecondition, ErrorReason::AdmissionDenied)
+        }
+        Error::BeingDeleted { .. } => (Code::FailedPrecondition, ErrorReason::BeingDeleted),
+        Error::Quota { object, message } => {
+            details.set_quota_failure(vec![QuotaViolation::new(object, message)]);
+            (Code::ResourceExhausted, ErrorReason::QuotaExceeded)
+        }
+        Error::DaemonForbidden { verb, object, message } => {
+            let rule = format!("allow {verb} on {object}");
+            details.set_precondition_failure(vec![PreconditionViolation::new("RBAC", rule, message)]);
+            (Code::FailedPrecondition, ErrorReason::DaemonRbacMissing)
+        }
+        Error::Throttled { retry_after } => {
+            details.set_retry_info(Some(*retry_after));
+            (Code::Unavailable, ErrorReason::Throttled)
+        }
+        Error::Unreachable { .. } => {
+            details.set_retry_info(Some(RETRY));
+            (Code::Unavailable, ErrorReason::ClusterUnreachable)
+        }
+        Error::WarmingUp => {
+            details.set_retry_info(Some(RETRY));
+            (Code::Unavailable, ErrorReason::WarmingUp)
+        }
+        Error::ShuttingDown => {
+            details.set_retry_info(Some(RETRY));
+            (Code::Unavailable, ErrorReason::ShuttingDown)
+        }
+        Error::Deadline { waiting_for, may_have_happened } => {
+            note("waitingFor", waiting_for);
+            note("mayHaveHappened", if *may_have_happened { "true" } else { "false" });
+            (Code::DeadlineExceeded, ErrorReason::Deadline)
+        }
+        Error::NotImplemented { .. } => (Code::Unimplemented, ErrorReason::NotImplemented),
+        Error::Bug(message) => {
+            // What went wrong inside is for the log; the id in the answer finds it there.
+            let id = super::limits::call_id();
+            tracing::error!(%message, call = %id, "a bug");
+            details.set_request_info(&id, "");
+            details.set_error_info(ErrorReason::Bug.as_str_name(), DOMAIN, metadata);
+            let text = format!("a bug of this server; its log has more under call {id}");
+            return Status::with_error_details(Code::Internal, text, details);
+        }
+        Error::Partial { source, rollout, applied, not_applied } => {
+            return partial(error, source, rollout, applied, not_applied);
+        }
+    };
+    details.set_error_info(reason.as_str_name(), DOMAIN, metadata);
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// The status of the error that stopped the work, with what was done before it.
+fn partial(
+    error: &Error,
+    source: &Error,
+    rollout: &str,
+    applied: &[String],
+    not_applied: &[String],
+) -> Status {
+    let status = to_status(source);
+    let mut details = status.get_error_details();
+    let info = details.error_info().cloned();
+    let (reason, mut metadata) = info.map_or_else(Default::default, |i| (i.reason, i.metadata));
+    metadata.insert("rollout".to_owned(), rollout.to_owned());
+    metadata.insert("applied".to_owned(), applied.join(","));
+    metadata.insert("notApplied".to_owned(), not_applied.join(","));
+    details.set_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(status.code(), error.to_string(), details)
+}
+
+/// Gives an error that was made outside the services (limits, decoding, unknown methods) the details that all errors have.
+pub(super) fn complete(status: &Status, method: &str) -> Status {
+    if !status.details().is_empty() {
+        return status.clone();
+    }
+    match status.code() {
+        Code::Unimplemented => Error::NotImplemented { what: method.to_owned() }.into(),
+        // tonic's decoder: too large, and not a message of this type.
+        Code::OutOfRange => bare(Code::ResourceExhausted, ErrorReason::MessageTooLarge, status.message()),
+        Code::Internal if status.message().contains("decode") => {
+            Error::invalid("", format!("the request is no message of this method: {}", status.message()))
+                .into()
+        }
+        Code::Unavailable | Code::ResourceExhausted => {
+            let mut details = ErrorDetails::with_retry_info(Some(RETRY));
+            details.set_error_info(ErrorReason::Throttled.as_str_name(), DOMAIN, HashMap::new());
+            Status::with_error_details(Code::Unavailable, status.message(), details)
+        }
+        Code::InvalidArgument => bare(Code::InvalidArgument, ErrorReason::InvalidField, status.message()),
+        Code::DeadlineExceeded | Code::Cancelled => {
+            Error::Deadline { waiting_for: method.to_owned(), may_have_happened: true }.into()
+        }
+        Code::Ok
+        | Code::Unknown
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => {
+            Error::Bug(format!("{method}: {}: {}", status.code(), status.message())).into()
+        }
+    }
+}
+
+fn bare(code: Code, reason: ErrorReason, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_says_what_was_done_before_it() {
+        let error = Error::Partial {
+            source: Box::new(Error::Quota { object: "service/shop".into(), message: "full".into() }),
+            rollout: "namespaces/a/apps/shop/rollouts/2".into(),
+            applied: vec!["deployment.apps/shop".into()],
+            not_applied: vec!["service/shop".into()],
+        };
+        let status = Status::from(error);
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((status.code(), info.reason.as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
+        assert_eq!(info.metadata["applied"], "deployment.apps/shop");
+        assert_eq!(info.metadata["notApplied"], "service/shop");
+        assert!(details.quota_failure().is_some());
+    }
+
+    #[test]
+    fn a_bug_keeps_its_words_to_itself() {
+        let status = Status::from(Error::Bug("the secret is 42".into()));
+        assert!(!status.message().contains("42"));
+        assert!(status.get_error_details().request_info().is_some());
+    }
+
+    #[test]
+    fn errors_made_elsewhere_get_a_reason() {
+        for code in (1..=16).map(Code::from) {
+            let completed = complete(&Status::new(code, "x"), "gantry.v1.AppService/X");
+            let details = completed.get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!(info.domain, DOMAIN);
+            assert!(ErrorReason::from_str_name(&info.reason).is_some(), "{}", info.reason);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Server streams: the latest state after each change, a heartbeat in silence, an ordered end. A slow reader holds nothing but
+//! its own place: the next message is made when it is asked for.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::{Stream, stream};
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{Context, Deadline};
+use crate::{
+    domain::{Error, name::Scope},
+    pb,
+};
+
+/// Time without news after which a stream says that it lives.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What a method with a streamed answer returns.
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
+
+/// What ends a wait for news.
+pub(super) enum Woken {
+    /// Something changed.
+    News,
+    /// Nothing changed for a while.
+    Silence,
+}
+
+/// Waits for news of one scope, until the server goes or the caller's time is up.
+pub(super) struct News {
+    changed: watch::Receiver<u64>,
+    drain: CancellationToken,
+    deadline: Deadline,
+    subject: String,
+}
+
+/// Makes the messages of one stream, one at a time. `Ok(None)` ends it.
+pub(super) trait Source: Send + 'static {
+    /// Type of the messages.
+    type Message: Send + 'static;
+    /// The next message.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Self::Message>, Status>> + Send;
+}
+
+/// The stream of a source.
+pub(super) fn answers<S: Source>(source: S) -> Answers<S::Message> {
+    Box::pin(stream::unfold(Some(source), |source| async {
+        let mut source = source?;
+        match source.next().await {
+            Ok(Some(message)) => Some((Ok(message), Some(source))),
+            Ok(None) => None,
+            Err(status) => Some((Err(status), None)),
+        }
+    }))
+}
+
+/// A message for silent times.
+pub(super) fn heartbeat(context: &Context) -> pb::Heartbeat {
+    let ages = context.index.ages(Timestamp::now());
+    let oldest = ages.into_values().max().unwrap_or_default();
+    pb::Heartbeat { cache_age: prost_types::Duration::try_from(oldest).ok() }
+}
+
+// === impl News ===
+
+impl News {
+    pub(super) fn new(context: &Context, scope: &Scope, deadline: Deadline, subject: String) -> Self {
+        Self { changed: context.index.subscribe(scope), drain: context.drain.clone(), deadline, subject }
+    }
+
+    pub(super) async fn wait(&mut self) -> Result<Woken, Status> {
+        let heartbeat = Instant::now() + HEARTBEAT;
+        let until = self.deadline.0.map_or(heartbeat, |at| at.min(heartbeat));
+        tokio::select! {
+            () = self.drain.cancelled() => Err(Error::ShuttingDown.into()),
+            // The channel closes only with the index, and the index goes last.
+            _ = self.changed.changed() => Ok(Woken::News),
+            () = tokio::time::sleep_until(until) => match self.deadline.0 {
+                Some(at) if Instant::now() >= at => {
+                    Err(Error::Deadline { waiting_for: self.subject.clone(), may_have_happened: false }.into())
+                }
+                Some(_) | None => Ok(Woken::Silence),
+            },
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The only module that knows all the others: builds them, supervises every task, tells who is ready, ends them in order.
+
+mod admin;
+mod recorder;
+mod shutdown;
+mod tasks;
+mod telemetry;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::tasks::Tasks;
+use crate::{
+    cluster::{self, Actor, Cluster, client::ConnectError, watch},
+    domain::Error,
+    grpc::{self, Context, Health, Identity},
+    index::{Index, Kind},
+};
+
+/// Time that running calls get to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// Pause before the next attempt to reach a cluster that did not answer.
+const RECONNECT: Duration = Duration::from_secs(2);
+/// How often problems that only time can turn into failures are judged again.
+const TICK: Duration = Duration::from_secs(1);
+
+/// gantryd: deploys, scales, watches and discovers applications on Kubernetes for callers in any language.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "gantryd", version)]
+pub struct Args {
+    #[command(flatten)]
+    grpc: grpc::Args,
+    /// Address of the probes (`/livez`, `/readyz`); loopback only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7421", env = "GANTRYD_ADMIN_LISTEN")]
+    admin_listen: SocketAddr,
+    #[command(flatten)]
+    cluster: cluster::client::Args,
+    #[command(flatten)]
+    telemetry: telemetry::Args,
+}
+
+/// Runs the daemon until it is told to stop or a part of it ends.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    telemetry::start(&args.telemetry)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let result = runtime.block_on(serve(args));
+    // Watches of a dead API server may hang in a connect; nobody waits for them.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let mut tasks = Tasks::new(stop.clone());
+    tasks.run("signals", shutdown::on_signal(stop.clone()));
+
+    let listener = args.grpc.bind().await?;
+    let address = listener.local_addr()?;
+    let admin = bind_admin(args.admin_listen).await?;
+    let index = Index::new(u64::try_from(Timestamp::now().as_microsecond()).unwrap_or_default());
+    tasks.run("admin", admin::serve(admin, index.clone(), stop.clone()));
+
+    let connected = tokio::select! {
+        connected = connect(&args.cluster) => connected?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    info!(kubernetes = %connected.version, user = %connected.user, "connected");
+    for kind in Kind::ALL {
+        tasks.run(kind.as_str(), watch::run(connected.clone(), index.clone(), kind));
+    }
+    tasks.run("probe", watch::probe(connected.clone(), index.clone()));
+    tasks.run("clock", tick(index.clone()));
+
+    let identity = Identity { kubernetes_version: connected.version.clone(), user: connected.user.clone() };
+    let actor = Arc::new(Actor::new(connected));
+    tasks.run("recorder", recorder::run(index.clone(), actor.clone()));
+    let drain = CancellationToken::new();
+    let context =
+        Context { index: index.clone(), act: actor, identity: Arc::new(identity), drain: drain.clone() };
+    let health = Health::new().await;
+    let router = grpc::router(&context, &health).context("cannot build the API")?;
+    let accept = CancellationToken::new();
+    let mut server = Tasks::new(CancellationToken::new());
+    server.run("grpc", grpc::serve(listener, router, accept.clone(), GRACE));
+    info!("listening on {address}");
+    tasks.run("health", report(index, health.clone()));
+
+    let outcome = tokio::select! {
+        outcome = tasks.first_end() => outcome,
+        outcome = server.first_end() => outcome,
+    };
+    // In this order: nobody new is sent here, streams end with a word, running calls end, then all else.
+    info!("draining");
+    health.set_ready(false).await;
+    drain.cancel();
+    accept.cancel();
+    server.join(GRACE + Duration::from_secs(1)).await;
+    tasks.abort().await;
+    info!("stopped");
+    outcome
+}
+
+async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    anyhow::ensure!(
+        address.ip().is_loopback(),
+        "--admin-listen serves loopback addresses only, and {address} is none"
+    );
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for the probes; choose another with --admin-listen")
+    })
+}
+
+/// Waits for a cluster that does not answer yet; gives up on a configuration that is no use.
+async fn connect(args: &cluster::client::Args) -> anyhow::Result<Cluster> {
+    loop {
+        match Cluster::connect(args).await {
+            Ok(cluster) => return Ok(cluster),
+            Err(ConnectError::Answer(error @ (Error::Unreachable { .. } | Error::Deadline { .. }))) => {
+                warn!(%error, "no cluster yet");
+                tokio::time::sleep(RECONNECT).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Ready from the moment at which the cluster was read whole; from then on reads answer, if need be with their age.
+async fn report(index: Index, health: Health) {
+    while !index.is_filled() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    health.set_ready(true).await;
+    let size = index.size();
+    info!(apps = size.apps, pods = size.pods, "ready");
+    std::future::pending::<()>().await;
+}
+
+async fn tick(index: Index) {
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        interval.tick().await;
+        index.tick(Timestamp::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}
