@@ -1,0 +1,112 @@
+//! Deploys that fail: the reason is named as soon as it is known, and what served goes on serving.
+
+use std::time::{Duration, Instant};
+
+use gantry::pb;
+
+use crate::support::{Env, annotate, run, simulated, web};
+
+/// Deploys something good, then something bad, and returns the bad one's end and the time that the verdict took.
+async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
+    let good = env.deploy_and_follow(env.deploy("web", web())).await;
+    assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
+    let started = Instant::now();
+    let rollout = env.deploy_and_follow(env.deploy("web", bad)).await;
+    let took = started.elapsed();
+    assert_eq!(rollout.state(), pb::RolloutState::Failed, "{rollout:?}");
+    let status = env.get("web").await.unwrap().status.unwrap();
+    assert_eq!((status.state(), status.ready_replicas), (pb::AppState::Degraded, 2), "old replicas go on serving");
+    assert_eq!(status.problems[0].reason, rollout.error.as_ref().unwrap().reason);
+    (rollout, took)
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_is_named_within_seconds() {
+    run(|env| async move {
+        let repository = web().image.split(':').next().unwrap().to_owned();
+        let bad = pb::AppSpec { image: format!("{repository}:does-not-exist"), ..pb::AppSpec::default() };
+        let (rollout, took) = fail(&env, bad).await;
+        eprintln!("deploy to verdict: {took:?}");
+        let error = rollout.error.unwrap();
+        assert_eq!(error.reason, "IMAGE_PULL_FAILED");
+        let problem = error.problem.unwrap();
+        assert!(problem.object.starts_with("pod/web-"), "{problem:?}");
+        assert!(problem.fatal && !problem.remedy.is_empty() && !problem.events.is_empty(), "{problem:?}");
+        // A real registry takes a moment to say no.
+        assert!(took < Duration::from_secs(if simulated() { 10 } else { 60 }), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_that_fits_on_no_node_fails_after_its_grace() {
+    run(|env| async move {
+        let requests = [("cpu".to_owned(), "5000".to_owned())];
+        let bad = pb::AppSpec {
+            resources: Some(pb::Resources { requests: requests.into(), ..pb::Resources::default() }),
+            rollout_policy: Some(pb::RolloutPolicy {
+                transient_grace: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+                ..pb::RolloutPolicy::default()
+            }),
+            ..pb::AppSpec::default()
+        };
+        let (rollout, took) = fail(&env, bad).await;
+        assert_eq!(rollout.error.unwrap().reason, "UNSCHEDULABLE");
+        assert!(took >= Duration::from_secs(1), "not before its grace: {took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_keeps_crashing_is_named() {
+    if !simulated() {
+        eprintln!("left out on a cluster that is not simulated: steered by sim/crash-after");
+        return;
+    }
+    run(|env| async move {
+        // Never ready in between, as a real container that ends before its first probe: one that passes counts as a success.
+        let mut patch = annotate("sim/unready", "true");
+        for (key, value) in [("sim/crash-after", "200ms"), ("sim/restart-after", "200ms"), ("sim/crash-code", "3")] {
+            merge(&mut patch, annotate(key, value));
+        }
+        let bad = pb::AppSpec { pod_template_patch: Some(patch), ..pb::AppSpec::default() };
+        let (rollout, _) = fail(&env, bad).await;
+        let error = rollout.error.unwrap();
+        assert_eq!(error.reason, "CRASH_LOOP");
+        assert!(error.message.contains("3 times") && error.message.contains("status 3"), "{}", error.message);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_that_never_gets_ready_fails_when_its_time_is_up() {
+    if !simulated() {
+        eprintln!("left out on a cluster that is not simulated: steered by sim/unready");
+        return;
+    }
+    run(|env| async move {
+        let bad = pb::AppSpec {
+            pod_template_patch: Some(annotate("sim/unready", "true")),
+            rollout_policy: Some(pb::RolloutPolicy {
+                progress_timeout: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
+                ..pb::RolloutPolicy::default()
+            }),
+            ..pb::AppSpec::default()
+        };
+        let (rollout, _) = fail(&env, bad).await;
+        assert_eq!(rollout.error.unwrap().reason, "PROGRESS_TIMEOUT");
+    })
+    .await;
+}
+
+fn merge(into: &mut prost_types::Struct, other: prost_types::Struct) {
+    use prost_types::value::Kind::StructValue;
+    for (key, value) in other.fields {
+        match (into.fields.get_mut(&key).and_then(|v| v.kind.as_mut()), value.kind) {
+            (Some(StructValue(mine)), Some(StructValue(theirs))) => merge(mine, theirs),
+            (_, kind) => {
+                into.fields.insert(key, prost_types::Value { kind });
+            }
+        }
+    }
+}

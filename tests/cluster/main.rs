@@ -1,0 +1,12 @@
+//! Tests on a real Kubernetes API: the daemon and the command line as processes, each test in a namespace of its own.
+//!
+//! `make test-cluster` starts a cluster and runs them; tests/run-cluster says what it tells them.
+
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+
+mod commands;
+mod deploying;
+mod diagnosing;
+mod refusing;
+mod restarting;
+mod support;

@@ -1,0 +1,70 @@
+//! The daemon comes and goes: what it knew is still known, and it goes in order.
+
+use std::time::Duration;
+
+use gantry::pb;
+use tokio::process::Command;
+
+use crate::support::{Daemon, follow, reason, run, until, web};
+
+#[tokio::test]
+async fn a_verdict_outlives_the_daemon_that_gave_it() {
+    run(|mut env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let bad = pb::AppSpec { image: format!("{}:does-not-exist", "web"), ..pb::AppSpec::default() };
+        let failed = env.deploy_and_follow(env.deploy("web", bad)).await;
+        assert_eq!(failed.state(), pb::RolloutState::Failed);
+        // Written by a task of its own; kill only after it had a moment, as the promise is about what was told long ago.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        env.daemon.child.kill().await.unwrap();
+
+        env.daemon = Daemon::start().await;
+        let kept = follow(&env.daemon, &failed.name).await;
+        assert_eq!((kept.state(), &kept.error), (pb::RolloutState::Failed, &failed.error));
+        assert_eq!(kept.end_time, failed.end_time);
+        let first = follow(&env.daemon, &(env.name("web") + "/rollouts/1")).await;
+        assert_eq!(first.state(), pb::RolloutState::Succeeded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
+    run(|mut env| async move {
+        let response =
+            env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
+        env.daemon.child.kill().await.unwrap();
+        env.daemon = Daemon::start().await;
+        let rollout = follow(&env.daemon, &response.rollout.unwrap().name).await;
+        assert_eq!(rollout.state(), pb::RolloutState::Succeeded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
+    run(|mut env| async move {
+        let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
+        let mut stream = env.daemon.apps().await.watch_apps(request).await.unwrap().into_inner();
+        stream.message().await.unwrap().unwrap();
+        let pid = env.daemon.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let status = loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended without a word"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(reason(&status), "SHUTTING_DOWN");
+        let exit = tokio::time::timeout(Duration::from_secs(15), env.daemon.child.wait()).await.unwrap().unwrap();
+        assert!(exit.success(), "{exit}");
+        env.daemon = Daemon::start().await;
+        until("the next one answers", || async { env.daemon.apps().await.list_apps(pb::ListAppsRequest {
+            parent: "namespaces/-".into(),
+            ..Default::default()
+        }).await.is_ok() })
+        .await;
+    })
+    .await;
+}

@@ -1,0 +1,212 @@
+//! The cluster that the tests were given, a namespace for each test, the daemon as a process, and the calls that most tests make.
+
+use std::{
+    env,
+    future::Future,
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt;
+use gantry::pb::{
+    self, app_service_client::AppServiceClient, rollout_service_client::RolloutServiceClient,
+    watch_rollout_response::Event,
+};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ObjectMeta, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt;
+
+/// Longest wait for anything that the cluster does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a test gets.
+pub struct Env {
+    pub client: Client,
+    pub namespace: String,
+    pub daemon: Daemon,
+}
+
+/// A running gantryd; it ends with its owner.
+pub struct Daemon {
+    pub child: Child,
+    pub address: String,
+}
+
+fn given(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test-cluster`"))
+}
+
+/// Whether the sim/* annotations steer the pods.
+pub fn simulated() -> bool {
+    given("GANTRY_TEST_SIMULATED") == "1"
+}
+
+/// A program that was built for the test.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(PathBuf::from(given("GANTRY_BIN_DIR")).join(name));
+    command.env("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG")).kill_on_drop(true);
+    command
+}
+
+/// Runs a test in a new namespace with a daemon of its own, and removes both whatever comes of it.
+pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = client().await;
+    let namespace = format!("gantry-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
+    let object = Namespace { metadata, ..Namespace::default() };
+    namespaces.create(&PostParams::default(), &object).await.unwrap();
+    let daemon = Daemon::start().await;
+    let env = Env { client, namespace: namespace.clone(), daemon };
+    let outcome = AssertUnwindSafe(test(env)).catch_unwind().await;
+    namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+async fn client() -> Client {
+    let files = given("GANTRY_TEST_KUBECONFIG");
+    let merged = env::split_paths(&files)
+        .map(|path| Kubeconfig::read_from(path).unwrap())
+        .reduce(|all, next| all.merge(next).unwrap())
+        .unwrap();
+    let options = KubeConfigOptions { context: Some(given("GANTRY_TEST_CONTEXT")), ..KubeConfigOptions::default() };
+    Client::try_from(kube::Config::from_custom_kubeconfig(merged, &options).await.unwrap()).unwrap()
+}
+
+impl Daemon {
+    pub async fn start() -> Self {
+        let mut child = program("gantryd")
+            .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--context", &given("GANTRY_TEST_CONTEXT")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut address = None;
+        let ready = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                eprintln!("{line}");
+                if let Some((_, at)) = line.split_once("listening on ") {
+                    address = Some(at.to_owned());
+                }
+                if line.contains("ready apps=") {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("the daemon becomes ready");
+        #[allow(clippy::disallowed_methods)] // ends with the daemon's standard error
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                eprintln!("{line}");
+            }
+        });
+        Self { child, address: address.expect("the daemon says where it listens") }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn apps(&self) -> AppServiceClient<Channel> {
+        AppServiceClient::new(self.channel().await)
+    }
+
+    pub async fn rollouts(&self) -> RolloutServiceClient<Channel> {
+        RolloutServiceClient::new(self.channel().await)
+    }
+}
+
+impl Env {
+    pub fn name(&self, app: &str) -> String {
+        format!("namespaces/{}/apps/{app}", self.namespace)
+    }
+
+    /// A deploy of these fields.
+    pub fn deploy(&self, app: &str, spec: pb::AppSpec) -> pb::DeployAppRequest {
+        let app = pb::App { name: self.name(app), spec: Some(spec), ..pb::App::default() };
+        pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
+    }
+
+    /// Deploys, and follows the rollout to its end.
+    pub async fn deploy_and_follow(&self, request: pb::DeployAppRequest) -> pb::Rollout {
+        let response = self.daemon.apps().await.deploy_app(request).await.unwrap().into_inner();
+        let rollout = response.rollout.expect("something changed");
+        follow(&self.daemon, &rollout.name).await
+    }
+
+    pub async fn get(&self, app: &str) -> Result<pb::App, Status> {
+        let request = pb::GetAppRequest { name: self.name(app), ..pb::GetAppRequest::default() };
+        Ok(self.daemon.apps().await.get_app(request).await?.into_inner().app.unwrap())
+    }
+}
+
+/// Follows a rollout to its end.
+pub async fn follow(daemon: &Daemon, rollout: &str) -> pb::Rollout {
+    let request = pb::WatchRolloutRequest { name: rollout.into(), ..pb::WatchRolloutRequest::default() };
+    let mut stream = daemon.rollouts().await.watch_rollout(request).await.unwrap().into_inner();
+    let end = async {
+        loop {
+            let message = stream.message().await.unwrap().expect("the outcome comes before the end");
+            if let Some(Event::Completed(rollout)) = message.event {
+                return rollout;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, end).await.expect("the rollout ends")
+}
+
+/// Waits until something holds.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An app of the demo's size. On a real cluster the image must exist, and listen on its port.
+pub fn web() -> pb::AppSpec {
+    let (image, number) = if simulated() { ("web:1", 8080) } else { ("nginx:1.29-alpine", 80) };
+    let quantities = |cpu: &str, memory: &str| {
+        [("cpu".to_owned(), cpu.to_owned()), ("memory".to_owned(), memory.to_owned())].into()
+    };
+    pb::AppSpec {
+        image: image.into(),
+        replicas: Some(2),
+        ports: vec![pb::Port { name: "http".into(), number, protocol: pb::Protocol::Http.into() }],
+        resources: Some(pb::Resources { requests: quantities("10m", "16Mi"), limits: quantities("500m", "128Mi") }),
+        ..pb::AppSpec::default()
+    }
+}
+
+/// A patch that puts an annotation on the pods.
+pub fn annotate(key: &str, value: &str) -> prost_types::Struct {
+    use prost_types::{Struct, Value, value::Kind};
+    let text = Value { kind: Some(Kind::StringValue(value.into())) };
+    let wrap = |key: &str, value: Value| {
+        Value { kind: Some(Kind::StructValue(Struct { fields: [(key.to_owned(), value)].into() })) }
+    };
+    Struct { fields: [("metadata".to_owned(), wrap("annotations", wrap(key, text)))].into() }
+}
+
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}")).reason.clone()
+}

@@ -1,0 +1,147 @@
+//! Reads on the wire: apps, lists and their pages, rollouts, waiting, reflection.
+
+use std::time::{Duration, Instant};
+
+use gantry::pb;
+use tokio_stream::StreamExt as _;
+use tonic::Request;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
+use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now, reason};
+
+#[tokio::test]
+async fn what_others_deployed_can_be_read() {
+    let server = Server::start().await;
+    server.apply(mk_deployment("3scale", 2, 1));
+    let name = "namespaces/shop/apps/3scale".to_owned();
+    let app = server.apps().get_app(pb::GetAppRequest { name, ..Default::default() }).await.unwrap().into_inner().app.unwrap();
+    let status = app.status.unwrap();
+    assert_eq!((status.desired_replicas, status.ready_replicas), (2, 1));
+    assert_eq!(status.state(), pb::AppState::Updating);
+    assert_eq!(app.spec.unwrap().image, "3scale:1");
+    assert_eq!((status.managed_by.as_str(), status.rollout.as_str()), ("", ""));
+}
+
+#[tokio::test]
+async fn pages_hold_every_app_once_in_order() {
+    let server = Server::start().await;
+    let mut expected: Vec<_> = (0..25).map(|i| format!("namespaces/shop/apps/app-{i:02}")).collect();
+    for i in (0..25).rev() {
+        server.apply(mk_deployment(&format!("app-{i:02}"), 1, 1));
+    }
+    let mut names = Vec::new();
+    let mut token = String::new();
+    let ask = |page_token: String| pb::ListAppsRequest {
+        parent: "namespaces/-".into(),
+        page_size: 10,
+        page_token,
+        ..Default::default()
+    };
+    loop {
+        let page = server.apps().list_apps(ask(token)).await.unwrap().into_inner();
+        names.extend(page.apps.into_iter().map(|a| a.name));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+        let foreign = pb::ListAppsRequest { parent: "namespaces/shop".into(), ..ask(token.clone()) };
+        assert_eq!(reason(&server.apps().list_apps(foreign).await.unwrap_err()), "PAGE_TOKEN_INVALID");
+    }
+    expected.sort();
+    assert_eq!(names, expected);
+
+    let picked = pb::ListAppsRequest { label_selector: "app in (app-03, app-04)".into(), ..ask(String::new()) };
+    assert_eq!(server.apps().list_apps(picked).await.unwrap().into_inner().apps.len(), 2);
+}
+
+#[tokio::test]
+async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
+    let server = Server::start().await;
+    let mut deployment = mk_deployment("web", 1, 0);
+    deployment.revision = Some(1);
+    server.index.update(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update(vec![mk_replica_set("web")], vec![], now());
+    server.apply(deployment.clone());
+    let wait = |millis: i32| pb::WaitRolloutRequest {
+        name: "namespaces/shop/apps/web/rollouts/latest".into(),
+        timeout: Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 }),
+    };
+    let rollout = server.rollouts().wait_rollout(wait(50)).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(rollout.state(), pb::RolloutState::Running);
+
+    // The caller's own deadline counts too, and leaves time for the answer.
+    let mut request = Request::new(pb::WaitRolloutRequest { timeout: None, ..wait(0) });
+    request.set_timeout(Duration::from_millis(300));
+    let rollout = server.rollouts().wait_rollout(request).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(rollout.state(), pb::RolloutState::Running);
+
+    let mut client = server.rollouts();
+    let waiting = client.wait_rollout(wait(900));
+    let change = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        deployment.ready = 1;
+        deployment.available = 1;
+        server.apply(deployment);
+        server.index.update(vec![mk_pod("web", "a", true)], vec![], now());
+    };
+    let started = Instant::now();
+    let (answer, ()) = tokio::join!(waiting, change);
+    assert_eq!(answer.unwrap().into_inner().rollout.unwrap().state(), pb::RolloutState::Succeeded);
+    assert!(started.elapsed() < Duration::from_millis(800), "woken by the change, not by the time");
+}
+
+#[tokio::test]
+async fn a_read_waits_for_the_write_that_it_names() {
+    let server = Server::start().await;
+    server.apply(mk_deployment("web", 1, 1));
+    let ask = |position: &str| pb::GetAppRequest { name: "namespaces/shop/apps/web".into(), read_after: position.into() };
+    let status = server.apps().get_app(ask("yesterday")).await.unwrap_err();
+    assert_eq!(reason(&status), "INVALID_FIELD");
+
+    let mut late = Request::new(ask("v1:namespaces/shop/apps/web@7.1"));
+    late.set_timeout(Duration::from_millis(300));
+    assert_eq!(reason(&server.apps().get_app(late).await.unwrap_err()), "DEADLINE");
+
+    let mut client = server.apps();
+    let read = client.get_app(ask("v1:namespaces/shop/apps/web@7.1"));
+    let write = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        server.index.update(vec![mk_revision("web", 1)], vec![], now());
+        server.apply(gantry::domain::observed::Deployment { resource_version: 8, ..mk_deployment("web", 5, 5) });
+    };
+    let (answer, ()) = tokio::join!(read, write);
+    assert_eq!(answer.unwrap().into_inner().app.unwrap().status.unwrap().desired_replicas, 5);
+}
+
+#[tokio::test]
+async fn reflection_knows_every_service_and_the_comments() {
+    let server = Server::start().await;
+    let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+    let questions = vec![
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".into())),
+        ask(MessageRequest::FileContainingSymbol("gantry.v1.AppService".into())),
+    ];
+    let mut client = ServerReflectionClient::new(server.channel.clone());
+    let mut answers =
+        client.server_reflection_info(tokio_stream::iter(questions)).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) = answers.next().await.unwrap().unwrap().message_response else {
+        panic!("no list");
+    };
+    let names: Vec<_> = list.service.into_iter().map(|s| s.name).collect();
+    for service in ["App", "Rollout", "Server", "Discovery", "Autoscaler", "Timeline"] {
+        assert!(names.contains(&format!("gantry.v1.{service}Service")), "{names:?}");
+    }
+    assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
+    for text in ["error_details.proto", "Creates the app, or changes what the request names"] {
+        let Some(MessageResponse::FileDescriptorResponse(files)) = answers.next().await.unwrap().unwrap().message_response
+        else {
+            panic!("no file");
+        };
+        let all = files.file_descriptor_proto.concat();
+        assert!(String::from_utf8_lossy(&all).contains(text), "{text}");
+    }
+}

@@ -1,0 +1,35 @@
+//! The end of a server: streams end with a word, running calls end, new ones are not taken.
+
+use std::time::Duration;
+
+use gantry::pb;
+use tokio_stream::StreamExt as _;
+
+use crate::support::{Server, reason};
+
+#[tokio::test]
+async fn the_server_drains_in_order() {
+    let server = Server::start().await;
+    *server.act.delay.lock().unwrap() = Duration::from_millis(300);
+    let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
+    let mut stream = server.apps().watch_apps(request).await.unwrap().into_inner();
+    stream.next().await.unwrap().unwrap();
+    let app = pb::App {
+        name: "namespaces/shop/apps/web".into(),
+        spec: Some(pb::AppSpec { image: "web:1".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut client = server.apps();
+    let running = client.deploy_app(pb::DeployAppRequest { app: Some(app), ..Default::default() });
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.drain.cancel();
+        server.accept.cancel();
+    };
+    let (running, ()) = tokio::join!(running, stop);
+    running.expect("a call that runs is answered");
+    let status = stream.next().await.unwrap().unwrap_err();
+    assert_eq!(reason(&status), "SHUTTING_DOWN");
+    tokio::time::timeout(Duration::from_secs(5), server.ended).await.expect("the server ends").unwrap();
+    assert!(tonic::transport::Channel::from_shared(server.address).unwrap().connect().await.is_err());
+}

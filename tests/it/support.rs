@@ -1,0 +1,207 @@
+//! The server in this process: the real router and accept loop on a free port, rows instead of watches, and an `Act` that
+//! remembers what it was asked for. Must not know Kubernetes.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use gantry::{
+    domain::{
+        Error,
+        act::{Act, Delete, Deleted, Deploy, Deployed, Position, Seen},
+        name, observed,
+        revision::{Cause, End},
+        spec::{Content, Spec},
+    },
+    grpc::{self, Context, Health, Identity},
+    index::{Index, Kind},
+    pb::{
+        app_service_client::AppServiceClient, rollout_service_client::RolloutServiceClient,
+        server_service_client::ServerServiceClient,
+    },
+};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt;
+
+/// A running server.
+pub struct Server {
+    pub index: Index,
+    pub act: Arc<Recorded>,
+    pub channel: Channel,
+    pub address: String,
+    pub drain: CancellationToken,
+    pub accept: CancellationToken,
+    pub ended: tokio::task::JoinHandle<()>,
+}
+
+/// Does nothing but remember and answer as told.
+#[derive(Default)]
+pub struct Recorded {
+    pub deploys: Mutex<Vec<Deploy>>,
+    pub answer: Mutex<Option<Error>>,
+    /// Time that a write takes.
+    pub delay: Mutex<Duration>,
+}
+
+impl Act for Recorded {
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>> {
+        let delay = *self.delay.lock().unwrap();
+        async move {
+            tokio::time::sleep(delay).await;
+            assert_ne!(request.reason, "panic", "as asked");
+            self.deploys.lock().unwrap().push(request.clone());
+            if let Some(error) = self.answer.lock().unwrap().clone() {
+                return Err(error);
+            }
+            let seen = Seen::Version { deployment: 0, revision: 1 };
+            let position = Position { app: request.name, seen };
+            Ok(Deployed { rollout: Some(1), content: request.content, changes: vec![], warnings: vec![], position })
+        }
+        .boxed()
+    }
+
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>> {
+        async move { Err(Error::no_app(&request.name)) }.boxed()
+    }
+
+    fn record(&self, _: name::App, _: u64, _: End) -> BoxFuture<'_, Result<(), Error>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+impl Server {
+    /// A server whose index is filled, with no app.
+    pub async fn start() -> Self {
+        let server = Self::start_unfilled().await;
+        server.fill();
+        server
+    }
+
+    pub async fn start_unfilled() -> Self {
+        let index = Index::new(1);
+        let act = Arc::new(Recorded::default());
+        let (drain, accept) = (CancellationToken::new(), CancellationToken::new());
+        let identity = Identity { kubernetes_version: "v1.36.3".into(), user: "ann".into() };
+        let context =
+            Context { index: index.clone(), act: act.clone(), identity: Arc::new(identity), drain: drain.clone() };
+        let router = grpc::router(&context, &Health::new().await).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        #[allow(clippy::disallowed_methods)] // the test joins it
+        let ended = tokio::spawn(grpc::serve(listener, router, accept.clone(), Duration::from_secs(5)));
+        let channel = Channel::from_shared(address.clone()).unwrap().connect().await.unwrap();
+        Self { index, act, channel, address, drain, accept, ended }
+    }
+
+    /// Every kind is read, and empty.
+    pub fn fill(&self) {
+        self.index.reset::<observed::Deployment>(Kind::Deployments, vec![], now());
+        self.index.reset::<observed::ReplicaSet>(Kind::ReplicaSets, vec![], now());
+        self.index.reset::<observed::Pod>(Kind::Pods, vec![], now());
+        self.index.reset::<observed::Event>(Kind::Events, vec![], now());
+        self.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
+    }
+
+    pub fn apps(&self) -> AppServiceClient<Channel> {
+        AppServiceClient::new(self.channel.clone())
+    }
+
+    pub fn rollouts(&self) -> RolloutServiceClient<Channel> {
+        RolloutServiceClient::new(self.channel.clone())
+    }
+
+    pub fn server(&self) -> ServerServiceClient<Channel> {
+        ServerServiceClient::new(self.channel.clone())
+    }
+
+    pub fn apply(&self, deployment: observed::Deployment) {
+        self.index.update(vec![deployment], vec![], now());
+    }
+
+    pub fn delete(&self, name: &str) {
+        self.index.update::<observed::Deployment>(vec![], vec![name::App::new("shop", name)], now());
+    }
+}
+
+pub fn now() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+/// A Deployment `shop/{name}` that others made, with so many of its replicas ready.
+pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployment {
+    observed::Deployment {
+        name: name::App::new("shop", name),
+        uid: format!("uid-{name}"),
+        resource_version: 1,
+        labels: [("app".to_owned(), name.to_owned())].into(),
+        revision: None,
+        template_revision: 1,
+        generation: 1,
+        observed_generation: 1,
+        desired,
+        current: desired,
+        updated: desired,
+        ready,
+        available: ready,
+        stalled: None,
+        create_failure: None,
+        paused: false,
+        created: now(),
+        deleting: false,
+        spec: Spec { image: format!("{name}:1"), ..Spec::default() },
+    }
+}
+
+pub fn mk_revision(name: &str, number: u64) -> observed::Revision {
+    let content = Content { spec: Spec { image: format!("{name}:{number}"), ..Spec::default() }, ..Content::default() };
+    observed::Revision {
+        app: name::App::new("shop", name),
+        number,
+        object: format!("gantry-{name}-{number}").into(),
+        digest: content.digest(),
+        content: Arc::new(content),
+        cause: Cause::Deploy,
+        actor: "ann".into(),
+        reason: String::new(),
+        created: now(),
+        end: None,
+    }
+}
+
+pub fn mk_replica_set(name: &str) -> observed::ReplicaSet {
+    observed::ReplicaSet {
+        namespace: "shop".into(),
+        name: format!("{name}-1").into(),
+        deployment: name.into(),
+        template_revision: 1,
+        revision: Some(1),
+    }
+}
+
+pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
+    observed::Pod {
+        namespace: "shop".into(),
+        name: format!("{name}-1-{id}").into(),
+        replica_set: format!("{name}-1").into(),
+        node: None,
+        address: None,
+        created: now(),
+        deleting: false,
+        ready,
+        restarts: 0,
+        trouble: None,
+    }
+}
+
+/// The reason of an error, which every one has.
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, "gantry.dev");
+    info.reason.clone()
+}

@@ -1,0 +1,223 @@
+//! The walls of the house, kept by a test: which room of `src/` may know what, and the shape that every source file has.
+//!
+//! Owns the rules, as functions from a path and a text to what is wrong with them, and one test that holds the source tree against them.
+//! `code` reads Rust as far as that takes. Must not know any room from the inside: adding a file needs no change here, adding a room does.
+//! ARCHITECTURE.md says why each wall stands where it does.
+
+mod code;
+mod tests;
+mod tree;
+
+use std::fmt;
+
+use self::code::{Code, Reference};
+
+/// A room of `src/` (`src/<name>.rs` and `src/<name>/`) and what its code must not mention.
+struct Room {
+    name: &'static str,
+    /// Crates, by the name that a path starts with.
+    crates: &'static [&'static str],
+    /// Other rooms, and modules at the root of the crate.
+    rooms: &'static [&'static str],
+    /// Also keeps out the clock, the network, files, processes and threads.
+    pure: bool,
+}
+
+const KUBE: &[&str] = &["kube", "kube_client", "kube_core", "kube_runtime", "k8s_openapi"];
+const SERVERS: &[&str] = &[
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
+    "tonic_types",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "tower_http",
+];
+const IO: &[&str] = &[
+    "kube",
+    "kube_client",
+    "kube_core",
+    "kube_runtime",
+    "k8s_openapi",
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
+    "tonic_types",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "tower_http",
+    "tokio",
+    "tokio_stream",
+    "tokio_util",
+];
+
+const ROOMS: &[Room] = &[
+    Room { name: "domain", crates: IO, rooms: &["index", "cluster", "grpc", "runtime"], pure: true },
+    Room { name: "autoscale", crates: IO, rooms: &["index", "cluster", "grpc", "runtime"], pure: true },
+    Room { name: "index", crates: SERVERS, rooms: &["cluster", "grpc", "runtime"], pure: false },
+    Room {
+        name: "cluster",
+        crates: &["tonic", "tonic_health", "tonic_reflection", "tonic_types", "axum"],
+        rooms: &["grpc", "runtime"],
+        pure: false,
+    },
+    Room { name: "grpc", crates: KUBE, rooms: &["cluster", "runtime"], pure: false },
+    Room { name: "runtime", crates: &[], rooms: &[], pure: false },
+];
+
+/// Parts of `std` that do I/O, start something or read this machine.
+const STD_IO: &[&str] = &["env", "fs", "net", "os", "process", "thread"];
+/// Addresses are data, although they live in `std::net`.
+const ADDRESSES: &[&str] = &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
+/// Types whose `now` reads a clock. `SystemTime` is nothing else and may not be named at all.
+const CLOCKS: &[&str] = &["Instant", "SystemTime", "Timestamp", "Zoned", "Utc", "Local"];
+
+const MAX_LINES: usize = 500;
+
+/// One thing that is wrong, and where.
+#[derive(Debug, PartialEq, Eq)]
+struct Violation {
+    path: String,
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.what)
+    }
+}
+
+/// Everything that one file can get wrong by itself.
+fn check(path: &str, text: &str) -> Vec<Violation> {
+    let mut found = shape(path, text);
+    if is_rust(path) && path.starts_with("src/") {
+        found.extend(walls(path, text));
+    }
+    found
+}
+
+fn shape(path: &str, text: &str) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut add = |line, what: String| found.push(Violation { path: path.to_owned(), line, what });
+    if is_rust(path) && !text.starts_with("//!") {
+        add(1, "does not begin with `//!`: what it owns and what it must not know".to_owned());
+    }
+    if path.ends_with("/mod.rs") {
+        add(1, "is a mod.rs: this house has foo.rs beside foo/".to_owned());
+    }
+    let lines = text.lines().count();
+    if lines > MAX_LINES && is_source(path, text) && !is_generated(text) {
+        add(lines, format!("has {lines} lines: split it before {MAX_LINES}"));
+    }
+    found
+}
+
+fn walls(path: &str, text: &str) -> Vec<Violation> {
+    let code = Code::read(&code::module_of(path, "src"), text);
+    let mut found = Vec::new();
+    for reference in &code.references {
+        for what in forbidden(room_of(path), reference) {
+            found.push(Violation { path: path.to_owned(), line: reference.line, what });
+        }
+    }
+    found
+}
+
+fn forbidden(room: &str, reference: &Reference) -> Vec<String> {
+    let names: Vec<&str> = reference.path.iter().map(String::as_str).collect();
+    let shown = reference.to_string();
+    let mut found = Vec::new();
+    if room != "runtime" && !reference.local && spawns(&names) {
+        found.push(format!("`{shown}`: only runtime starts tasks, so that each is supervised and joined"));
+    }
+    let Some(room) = ROOMS.iter().find(|r| r.name == room) else { return found };
+    if reference.local {
+        match names.first() {
+            None | Some(&"*") if !room.rooms.is_empty() => {
+                found.push(format!("`{shown}` in {}: names the whole crate, and so every room", room.name));
+            }
+            Some(first) if room.rooms.contains(first) => {
+                found.push(format!("`{shown}`: {} must not know {first}", room.name));
+            }
+            _ => {}
+        }
+        return found;
+    }
+    match names.first() {
+        Some(first) if room.crates.contains(first) => {
+            found.push(format!("`{shown}`: {} must not know {first}", room.name));
+        }
+        Some(&("std" | "core")) if room.pure && does_io(&names[1..]) => {
+            found.push(format!("`{shown}`: {} does no I/O", room.name));
+        }
+        _ => {}
+    }
+    if room.pure && reads_clock(&names) {
+        found.push(format!("`{shown}`: {} has no clock; time comes in as an argument", room.name));
+    }
+    found
+}
+
+fn does_io(inside_std: &[&str]) -> bool {
+    match inside_std {
+        ["net", name, ..] => !ADDRESSES.contains(name),
+        [module, ..] => STD_IO.contains(module),
+        [] => false,
+    }
+}
+
+fn reads_clock(names: &[&str]) -> bool {
+    names.contains(&"SystemTime") || names.windows(2).any(|w| CLOCKS.contains(&w[0]) && w[1] == "now")
+}
+
+fn spawns(names: &[&str]) -> bool {
+    matches!(
+        names,
+        ["tokio", "spawn"] | ["tokio", "task", "spawn" | "spawn_local"] | ["task", "spawn" | "spawn_local"]
+    )
+}
+
+/// The files of one crate (`root` is the directory of its `main.rs` or `lib.rs`) that no other file of it declares: never compiled, so their
+/// tests never run.
+fn orphans(root: &str, files: &[(String, String)]) -> Vec<Violation> {
+    let of_crate = || files.iter().filter(|(path, _)| is_rust(path) && path.starts_with(&format!("{root}/")));
+    let is_root =
+        |path: &str| [format!("{root}/main.rs"), format!("{root}/lib.rs")].iter().any(|r| r == path);
+    let declared: Vec<Vec<String>> =
+        of_crate().flat_map(|(path, text)| Code::read(&code::module_of(path, root), text).modules).collect();
+    of_crate()
+        .filter(|(path, _)| !is_root(path) && !declared.contains(&code::module_of(path, root)))
+        .map(|(path, _)| Violation {
+            path: path.clone(),
+            line: 1,
+            what: "no `mod` declares it: it is never compiled".to_owned(),
+        })
+        .collect()
+}
+
+fn room_of(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").unwrap_or(path);
+    inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+}
+
+fn is_rust(path: &str) -> bool {
+    has_extension(path, &["rs"])
+}
+
+fn is_source(path: &str, text: &str) -> bool {
+    has_extension(path, &["rs", "go", "py", "ts", "js", "java", "sh"]) || text.starts_with("#!")
+}
+
+fn has_extension(path: &str, extensions: &[&str]) -> bool {
+    std::path::Path::new(path).extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))
+}
+
+// The two marks that code generators agree on, where they put them.
+fn is_generated(text: &str) -> bool {
+    text.lines().take(5).any(|line| line.contains("@generated") || line.contains("Code generated"))
+}

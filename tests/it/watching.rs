@@ -1,0 +1,143 @@
+//! Streams on the wire: snapshot, synced, changes in their latest state, resuming, and the course of a rollout.
+
+use std::time::Duration;
+
+use gantry::{
+    domain::observed::{Trouble, TroubleKind},
+    pb::{self, watch_apps_response::Event, watch_rollout_response::Event as RolloutEvent},
+};
+use tokio_stream::StreamExt as _;
+use tonic::Streaming;
+
+use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now};
+
+async fn next(stream: &mut Streaming<pb::WatchAppsResponse>) -> (String, Event) {
+    let message = tokio::time::timeout(Duration::from_secs(5), stream.next()).await.unwrap().unwrap().unwrap();
+    (message.resume_token, message.event.unwrap())
+}
+
+async fn watch(server: &Server, parent: &str, selector: &str, token: &str) -> Streaming<pb::WatchAppsResponse> {
+    let request = pb::WatchAppsRequest {
+        parent: parent.into(),
+        label_selector: selector.into(),
+        resume_token: token.into(),
+    };
+    server.apps().watch_apps(request).await.unwrap().into_inner()
+}
+
+fn updated(event: &Event) -> (&str, i32) {
+    match event {
+        Event::Updated(app) => (app.name.rsplit('/').next().unwrap(), app.status.as_ref().unwrap().ready_replicas),
+        other => panic!("{other:?} is no update"),
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_comes_first_then_synced_then_changes() {
+    let server = Server::start().await;
+    server.apply(mk_deployment("a", 1, 0));
+    server.apply(mk_deployment("b", 1, 1));
+    let mut stream = watch(&server, "namespaces/shop", "", "").await;
+    assert_eq!(updated(&next(&mut stream).await.1), ("a", 0));
+    assert_eq!(updated(&next(&mut stream).await.1), ("b", 1));
+    let (token, event) = next(&mut stream).await;
+    assert_eq!(event, Event::Synced(pb::Synced {}));
+
+    server.apply(mk_deployment("a", 1, 1));
+    assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
+    server.delete("b");
+    assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/b".into()));
+    drop(stream);
+
+    // Resumed at `synced`: what happened since, each app once, and no second snapshot.
+    let mut stream = watch(&server, "namespaces/shop", "", &token).await;
+    assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
+    assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/b".into()));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced {}));
+    // A token of another process: a fresh snapshot.
+    let mut stream = watch(&server, "namespaces/shop", "", "w1.99.3").await;
+    assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced {}));
+}
+
+#[tokio::test]
+async fn an_app_that_no_longer_matches_is_gone_for_its_reader() {
+    let server = Server::start().await;
+    server.apply(mk_deployment("a", 1, 1));
+    server.apply(mk_deployment("b", 1, 1));
+    let mut stream = watch(&server, "namespaces/-", "app=a", "").await;
+    assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced {}));
+    server.delete("b");
+    let mut relabelled = mk_deployment("a", 1, 1);
+    relabelled.labels.clear();
+    server.apply(relabelled);
+    assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/a".into()));
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_latest_state_and_not_the_past() {
+    let server = Server::start().await;
+    for i in 0..20 {
+        server.apply(mk_deployment(&format!("app-{i:02}"), 100_000, 0));
+    }
+    let mut stream = watch(&server, "namespaces/shop", "", "").await;
+    while next(&mut stream).await.1 != Event::Synced(pb::Synced {}) {}
+    for ready in 1..=20_000 {
+        server.apply(mk_deployment(&format!("app-{:02}", ready % 20), 100_000, ready));
+    }
+    let mut messages = 0;
+    loop {
+        messages += 1;
+        if updated(&next(&mut stream).await.1).1 == 20_000 {
+            break;
+        }
+    }
+    // What fits into the connection's windows is under way already; the other changes are never sent.
+    assert!(messages < 10_000, "{messages} messages for 20,000 changes");
+}
+
+#[tokio::test]
+async fn a_rollout_is_followed_to_its_failure() {
+    let server = Server::start().await;
+    let mut deployment = mk_deployment("web", 1, 0);
+    deployment.revision = Some(1);
+    server.index.update(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update(vec![mk_replica_set("web")], vec![], now());
+    server.apply(deployment);
+    let request = pb::WatchRolloutRequest { name: "namespaces/shop/apps/web/rollouts/1".into(), ..Default::default() };
+    let mut stream = server.rollouts().watch_rollout(request.clone()).await.unwrap().into_inner();
+    let first = stream.next().await.unwrap().unwrap().event.unwrap();
+    assert!(matches!(&first, RolloutEvent::Rollout(r) if r.state() == pb::RolloutState::Running), "{first:?}");
+
+    let mut pod = mk_pod("web", "a", false);
+    pod.trouble = Some(Box::new(Trouble {
+        container: "app".into(),
+        kind: TroubleKind::Image,
+        reason: "ErrImagePull".into(),
+        message: "docker.io/library/web:1: not found".into(),
+        since: None,
+        exit: None,
+    }));
+    server.index.update(vec![pod], vec![], now());
+    let mut events = Vec::new();
+    while let Some(message) = stream.next().await {
+        events.push(message.unwrap().event.unwrap());
+    }
+    let [RolloutEvent::Problem(problem), RolloutEvent::Completed(end)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!((problem.reason.as_str(), problem.object.as_str()), ("IMAGE_PULL_FAILED", "pod/web-1-a"));
+    assert_eq!(end.state(), pb::RolloutState::Failed);
+    assert_eq!(end.error.as_ref().unwrap().reason, "IMAGE_PULL_FAILED");
+
+    // Whoever comes later gets the state and the outcome.
+    let mut stream = server.rollouts().watch_rollout(request).await.unwrap().into_inner();
+    let mut kinds = Vec::new();
+    while let Some(message) = stream.next().await {
+        kinds.push(std::mem::discriminant(&message.unwrap().event.unwrap()));
+    }
+    let of = |event| std::mem::discriminant(&event);
+    assert_eq!(kinds.first(), Some(&of(RolloutEvent::Rollout(pb::Rollout::default()))));
+    assert_eq!(kinds.last(), Some(&of(RolloutEvent::Completed(pb::Rollout::default()))));
+}
