@@ -1,0 +1,137 @@
+//! One app, and the server, in full and for people. Pure: must not know clocks nor terminals.
+
+use gantry_client::{name, v1};
+
+use crate::{
+    outcome, problem, rows,
+    text::{self, Paint},
+};
+
+/// An app, with its rollout if that could be read.
+pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint: Paint) -> Vec<String> {
+    let (spec, status) = (app.spec.clone().unwrap_or_default(), app.status.clone().unwrap_or_default());
+    let mut fields = vec![("Name", app.name.clone()), ("State", state(&status, paint))];
+    fields.push(("Message", status.message.clone()));
+    fields.push((
+        "Replicas",
+        format!(
+            "{} of {} ready, {} updated, {} in all; set by {}",
+            status.ready_replicas,
+            status.desired_replicas,
+            status.updated_replicas,
+            status.current_replicas,
+            owner(&status.replica_owner.clone().unwrap_or_default()),
+        ),
+    ));
+    fields.push(("Image", spec.image.clone()));
+    fields.push(("Ports", joined(spec.ports.iter().map(port))));
+    let resources = spec.resources.clone().unwrap_or_default();
+    fields.push(("Requests", joined(resources.requests.iter().map(|(k, v)| format!("{k}={v}")))));
+    fields.push(("Limits", joined(resources.limits.iter().map(|(k, v)| format!("{k}={v}")))));
+    fields.push(("Labels", joined(app.labels.iter().map(|(k, v)| format!("{k}={v}")))));
+    fields.push(("Rollout", rollout.map_or_else(|| revision(&status.rollout), rollout_line)));
+    fields.push(("Managed by", status.managed_by.clone()));
+    fields.push(("Age", text::age(app.create_time.as_ref(), now)));
+    fields.push(("Etag", app.etag.clone()));
+    let mut lines = in_columns(&fields, paint);
+    if !status.problems.is_empty() {
+        lines.push(paint.bold("Problems:"));
+    }
+    for problem in &status.problems {
+        let since = text::age(problem.start_time.as_ref(), now);
+        let since = if since.is_empty() { since } else { format!(" for {since}") };
+        let headline = problem::headline(problem);
+        lines.push(if problem.fatal { paint.bad(&headline) } else { paint.warn(&headline) } + &since);
+        lines.extend(problem::evidence(problem, paint));
+    }
+    lines
+}
+
+/// The server, and who the caller is to it.
+pub(crate) fn server(address: &str, info: &v1::GetServerInfoResponse, paint: Paint) -> Vec<String> {
+    let oldest = info.cache_ages.iter().max_by_key(|(_, age)| (age.seconds, age.nanos));
+    let freshness = oldest.map_or_else(String::new, |(kind, age)| {
+        let age = std::time::Duration::try_from(*age).unwrap_or_default();
+        format!("heard of all {} kinds within {} ({kind})", info.cache_ages.len(), text::took(age))
+    });
+    let mut lines = in_columns(
+        &[
+            ("Server", address.to_owned()),
+            ("Version", format!("{} (this client: {})", info.version, env!("CARGO_PKG_VERSION"))),
+            ("Kubernetes", info.kubernetes_version.clone()),
+            ("You are", info.caller.clone()),
+            ("Cache", format!("{} apps, {} pods", info.apps, info.pods)),
+            ("Freshness", freshness),
+            ("Autoscaler", if info.leader { "runs here" } else { "does not run here" }.to_owned()),
+            ("Load from", joined(info.load_sources.iter().cloned())),
+        ],
+        paint,
+    );
+    lines
+        .extend(info.warnings.iter().map(|warning| paint.warn(&format!("warning: {}", text::line(warning)))));
+    lines
+}
+
+/// `NAME:  value`, empty values left out.
+fn in_columns(fields: &[(&str, String)], paint: Paint) -> Vec<String> {
+    let set = fields.iter().filter(|(_, value)| !value.is_empty());
+    set.map(|(name, value)| format!("{} {value}", paint.dim(&format!("{:<12}", format!("{name}:")))))
+        .collect()
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    text::line(&parts.collect::<Vec<_>>().join(", "))
+}
+
+fn state(status: &v1::AppStatus, paint: Paint) -> String {
+    let word = rows::state(status);
+    let word = match status.state() {
+        v1::AppState::Active => paint.good(word),
+        v1::AppState::Degraded | v1::AppState::Failed => paint.bad(word),
+        v1::AppState::Updating | v1::AppState::Deleting => paint.warn(word),
+        v1::AppState::Unspecified | v1::AppState::Stopped => word.to_owned(),
+    };
+    if status.reconciling { format!("{word}, a change is under way") } else { word }
+}
+
+fn owner(owner: &v1::ReplicaOwner) -> String {
+    let reason =
+        if owner.reason.is_empty() { String::new() } else { format!(" ({})", text::line(&owner.reason)) };
+    match owner.kind() {
+        v1::ReplicaOwnerKind::Unspecified | v1::ReplicaOwnerKind::Caller => format!("callers{reason}"),
+        v1::ReplicaOwnerKind::Autoscaler => format!("the autoscaler{reason}"),
+        v1::ReplicaOwnerKind::Hold => {
+            let end = owner.hold_end_time.map_or_else(String::new, |end| format!(" until {end}"));
+            format!("{}{end}{reason}", owner.owner)
+        }
+        v1::ReplicaOwnerKind::Foreign => format!("{}{reason}", owner.owner),
+    }
+}
+
+fn port(port: &v1::Port) -> String {
+    let protocol = text::bare(port.protocol().as_str_name(), "PROTOCOL_").to_lowercase();
+    let protocol = if protocol == "unspecified" { String::new() } else { format!("/{protocol}") };
+    format!("{}={}{protocol}", port.name, port.number)
+}
+
+fn revision(rollout: &str) -> String {
+    name::Rollout::parse(rollout).map_or_else(|_| rollout.to_owned(), |rollout| rollout.revision)
+}
+
+fn rollout_line(rollout: &v1::Rollout) -> String {
+    let state = text::bare(rollout.state().as_str_name(), "ROLLOUT_STATE_");
+    let took = outcome::duration(rollout).map_or_else(String::new, |t| format!(" after {}", text::took(t)));
+    let why = rollout
+        .error
+        .as_ref()
+        .map_or_else(String::new, |error| format!(" ({}): {}", error.reason, error.message));
+    let reason = if rollout.reason.is_empty() {
+        String::new()
+    } else {
+        format!("; deployed because: {}", rollout.reason)
+    };
+    text::line(&format!("{} {state}{took}{why}{reason}", revision(&rollout.name)))
+}
+
+#[cfg(test)]
+mod tests;

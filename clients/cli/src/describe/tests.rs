@@ -1,0 +1,88 @@
+//! What people read about one app and about the server.
+
+use super::*;
+use crate::{outcome::mk_rollout, problem::mk_problem};
+
+#[test]
+fn an_app_is_shown_with_its_problems() {
+    let port = v1::Port { name: "http".into(), number: 80, protocol: v1::Protocol::Http.into() };
+    let shown = v1::App {
+        name: "namespaces/prod/apps/shop".into(),
+        spec: Some(v1::AppSpec { image: "shop:9".into(), ports: vec![port], ..Default::default() }),
+        status: Some(v1::AppStatus {
+            state: v1::AppState::Degraded.into(),
+            message: "3 old replicas serve".into(),
+            desired_replicas: 3,
+            ready_replicas: 3,
+            current_replicas: 4,
+            problems: vec![v1::Problem {
+                start_time: Some(prost_types::Timestamp { seconds: 88, nanos: 0 }),
+                ..mk_problem()
+            }],
+            rollout: "namespaces/prod/apps/shop/rollouts/3".into(),
+            managed_by: "gantry".into(),
+            ..Default::default()
+        }),
+        etag: "e1".into(),
+        create_time: Some(prost_types::Timestamp { seconds: 40, nanos: 0 }),
+        ..Default::default()
+    };
+    let mut rollout = mk_rollout(v1::RolloutState::Failed, 0, 3);
+    rollout.reason = "a new look".into();
+    let error =
+        v1::RolloutError { reason: "IMAGE_PULL_FAILED".into(), message: "no such tag".into(), problem: None };
+    rollout.error = Some(error);
+    assert_eq!(
+        app(&shown, Some(&rollout), 100, Paint::default()),
+        [
+            "Name:        namespaces/prod/apps/shop",
+            "State:       DEGRADED",
+            "Message:     3 old replicas serve",
+            "Replicas:    3 of 3 ready, 0 updated, 4 in all; set by callers",
+            "Image:       shop:9",
+            "Ports:       http=80/http",
+            "Rollout:     3 FAILED (IMAGE_PULL_FAILED): no such tag; deployed because: a new look",
+            "Managed by:  gantry",
+            "Age:         60s",
+            "Etag:        e1",
+            "Problems:",
+            "IMAGE_PULL_FAILED: shop:9 does not exist in its registry (1 replica, pod/shop-7d4-x2x) for 12s",
+            "  remedy:   Push the tag, or deploy one that exists.",
+            "  event:    Failed: manifest unknown",
+            "  log:      last words",
+        ]
+    );
+    assert_eq!(app(&shown, None, 100, Paint::default())[6], "Rollout:     3");
+}
+
+#[test]
+fn whoever_owns_the_count_is_named() {
+    let mk_owner = |kind: v1::ReplicaOwnerKind, owner: &str| v1::ReplicaOwner {
+        kind: kind.into(),
+        owner: owner.into(),
+        hold_end_time: (kind == v1::ReplicaOwnerKind::Hold)
+            .then_some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
+        reason: "sale".into(),
+    };
+    assert_eq!(owner(&v1::ReplicaOwner::default()), "callers");
+    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Hold, "eve")), "eve until 1970-01-01T00:00:00Z (sale)");
+    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Foreign, "hpa/shop")), "hpa/shop (sale)");
+    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Autoscaler, "")), "the autoscaler (sale)");
+}
+
+#[test]
+fn the_oldest_news_counts() {
+    let age = |seconds| prost_types::Duration { seconds, nanos: 0 };
+    let info = v1::GetServerInfoResponse {
+        version: "0.1.0".into(),
+        cache_ages: [("Pod".into(), age(1)), ("Deployment".into(), age(7))].into(),
+        warnings: vec!["may not list nodes".into()],
+        ..Default::default()
+    };
+    let lines = server("127.0.0.1:7420", &info, Paint::default());
+    assert!(
+        lines.contains(&"Freshness:   heard of all 2 kinds within 7.0 s (Deployment)".to_owned()),
+        "{lines:?}"
+    );
+    assert_eq!(lines.last().map(String::as_str), Some("warning: may not list nodes"));
+}

@@ -1,0 +1,227 @@
+//! Why a command was not done, in words for people and as exit status. Must not know how it came to that.
+
+use std::{io, path::PathBuf};
+
+use gantry_client::{
+    Code, Error,
+    error::{Refusal, Violation},
+};
+
+use crate::{
+    proto,
+    text::{self, Paint},
+};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    /// Also clap's own.
+    Usage = 2,
+    /// Still not done at the time limit.
+    Waiting = 3,
+    /// 128 + SIGINT, as shells have it.
+    Interrupted = 130,
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The server or the way to it.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// A file cannot be read.
+    #[error("{} cannot be read: {cause}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A file holds no app.
+    #[error("{} holds no app: {cause}", .path.display())]
+    Manifest {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: proto::Error,
+    },
+    /// An answer cannot be printed in this format.
+    #[error(transparent)]
+    Message(#[from] proto::Error),
+    /// Standard output takes no more.
+    #[error("the result cannot be written: {0}")]
+    Output(#[from] io::Error),
+    /// The time limit came first.
+    #[error("{what}")]
+    Waiting {
+        /// What is still going on.
+        what: String,
+        /// The command that goes on waiting.
+        how: String,
+    },
+    /// Ctrl-C.
+    #[error("{what}")]
+    Interrupted {
+        /// What is still going on.
+        what: String,
+        /// The command that follows it again.
+        how: String,
+    },
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// The exit status that stands for it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Client(error) => client_exit(error),
+            Self::File { .. } | Self::Manifest { .. } => Exit::Usage,
+            // `gantry list | head` has done what was asked for.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) | Self::Message(_) => Exit::Failed,
+            Self::Waiting { .. } => Exit::Waiting,
+            Self::Interrupted { .. } => Exit::Interrupted,
+        }
+    }
+
+    /// What is printed: a line that says what, then what else is known.
+    pub(crate) fn lines(&self, paint: Paint) -> Vec<String> {
+        if self.exit() == Exit::Done {
+            return Vec::new();
+        }
+        let headline = if let Self::Client(Error::Refused(refusal)) = self {
+            headline(refusal)
+        } else {
+            self.to_string()
+        };
+        // That something goes on is no error.
+        let goes_on = matches!(self, Self::Waiting { .. } | Self::Interrupted { .. });
+        let mut lines =
+            vec![if goes_on { headline } else { format!("{} {}", paint.bad("error:"), block(&headline)) }];
+        lines.extend(self.details().into_iter().map(|(label, text)| detail(&label, &text, paint)));
+        lines
+    }
+
+    fn details(&self) -> Vec<(String, String)> {
+        let of_client = |error: &Error| match error {
+            Error::Refused(refusal) => refusal_details(refusal),
+            Error::Unreachable { .. } => {
+                vec![own(
+                    "try",
+                    "start one with `gantryd --insecure-loopback`, or name another with --server or GANTRY_ADDR",
+                )]
+            }
+            Error::Broken(_) => {
+                vec![own("note", "whether a change was made is not known; look with `gantry get`")]
+            }
+            Error::Deadline => vec![own("try", "give it longer with --timeout")],
+            Error::Address { .. }
+            | Error::Silent(_)
+            | Error::Ended
+            | Error::Incomplete(_)
+            | Error::Name(_) => Vec::new(),
+        };
+        match self {
+            Self::Client(error) => of_client(error),
+            Self::Waiting { how, .. } => vec![own("go on", how)],
+            Self::Interrupted { how, .. } => vec![own("follow", how)],
+            Self::File { .. } | Self::Manifest { .. } | Self::Message(_) | Self::Output(_) => Vec::new(),
+        }
+    }
+}
+
+/// `  reason:   TEXT`, the texts in one column.
+pub(crate) fn detail(label: &str, text: &str, paint: Paint) -> String {
+    format!("  {} {}", paint.dim(&format!("{:<9}", format!("{label}:"))), text::line(text))
+}
+
+fn own(label: &str, text: &str) -> (String, String) {
+    (label.to_owned(), text.to_owned())
+}
+
+/// Several lines, as YAML errors have, stay several lines.
+fn block(text: &str) -> String {
+    text.lines().map(text::line).collect::<Vec<_>>().join("\n  ")
+}
+
+fn client_exit(error: &Error) -> Exit {
+    match error {
+        Error::Address { .. } | Error::Name(_) => Exit::Usage,
+        Error::Deadline => Exit::Waiting,
+        Error::Refused(refusal) if refusal.code == Code::InvalidArgument => Exit::Usage,
+        Error::Refused(refusal) if refusal.code == Code::DeadlineExceeded => Exit::Waiting,
+        Error::Refused(_)
+        | Error::Unreachable { .. }
+        | Error::Broken(_)
+        | Error::Silent(_)
+        | Error::Ended
+        | Error::Incomplete(_) => Exit::Failed,
+    }
+}
+
+/// The server's message, unless it only strings together the fields that follow.
+fn headline(refusal: &Refusal) -> String {
+    let fields: Vec<String> = refusal.fields.iter().map(violation).collect();
+    match fields.len() {
+        n @ 2.. if fields.iter().all(|field| refusal.message.contains(field)) => {
+            format!("{n} fields are wrong")
+        }
+        _ => refusal.message.clone(),
+    }
+}
+
+fn violation(violation: &Violation) -> String {
+    match violation.subject.as_str() {
+        "" => violation.description.clone(),
+        subject => format!("{subject}: {}", violation.description),
+    }
+}
+
+fn refusal_details(refusal: &Refusal) -> Vec<(String, String)> {
+    let mut details = Vec::new();
+    details.extend(refusal.fields.iter().map(|field| own("field", &violation(field))));
+    details.extend(refusal.obstacles.iter().map(|obstacle| own("because", &violation(obstacle))));
+    if let Some(resource) = &refusal.resource {
+        let owner =
+            if resource.owner.is_empty() { String::new() } else { format!(", owned by {}", resource.owner) };
+        let said = resource.description.is_empty() || resource.description == refusal.message;
+        let about = if said { String::new() } else { format!(": {}", resource.description) };
+        details.push(own("object", &format!("{} {}{owner}{about}", resource.kind, resource.name)));
+    }
+    details.extend(refusal.metadata.iter().map(|(key, value)| own(&label(key), value)));
+    details.extend(refusal.help.iter().map(|link| match (link.description.as_str(), link.url.as_str()) {
+        ("", url) => own("try", url),
+        (what, "") => own("try", what),
+        (what, url) => own("try", &format!("{what} ({url})")),
+    }));
+    let headline = headline(refusal);
+    // What the first line says already is not said again.
+    details.retain(|(_, text)| !headline.contains(text.as_str()));
+    let reason = match refusal.reason.as_str() {
+        "" => own("code", &format!("{:?}", refusal.code)),
+        reason => own("reason", reason),
+    };
+    details.insert(0, reason);
+    details.extend(refusal.retry_after.map(|delay| own("retry", &format!("in {}", text::took(delay)))));
+    details.extend(refusal.request_id.as_ref().map(|id| own("call", &format!("{id} in the server's log"))));
+    details
+}
+
+/// `didYouMean` -> `did you mean`
+fn label(key: &str) -> String {
+    let mut words = String::new();
+    for c in key.chars() {
+        if c.is_uppercase() {
+            words.push(' ');
+        }
+        words.extend(c.to_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What is wrong with an app, in lines for people. Must not know where it was found.
+
+use gantry_client::v1;
+
+use crate::{
+    failure::detail,
+    text::{self, Paint},
+};
+
+/// `IMAGE_PULL_FAILED: the image does not exist (2 replicas, pod/shop-x)`
+pub(crate) fn headline(problem: &v1::Problem) -> String {
+    let whom = [
+        (problem.affected_replicas > 0).then(|| text::count(problem.affected_replicas, "replica")),
+        (!problem.object.is_empty()).then(|| problem.object.clone()),
+    ];
+    let whom: Vec<String> = whom.into_iter().flatten().collect();
+    let whom = if whom.is_empty() { String::new() } else { format!(" ({})", whom.join(", ")) };
+    text::line(&format!("{}: {}{whom}", problem.reason, problem.message))
+}
+
+/// What to do, the events that matter, and the last lines of the container.
+pub(crate) fn evidence(problem: &v1::Problem, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !problem.remedy.is_empty() {
+        lines.push(detail("remedy", &problem.remedy, paint));
+    }
+    lines.extend(problem.events.iter().map(|event| detail("event", event, paint)));
+    lines.extend(problem.log_tail.iter().map(|line| detail("log", line, paint)));
+    lines
+}
+
+#[cfg(test)]
+pub(crate) fn mk_problem() -> v1::Problem {
+    v1::Problem {
+        reason: "IMAGE_PULL_FAILED".into(),
+        message: "shop:9 does not exist in its registry".into(),
+        remedy: "Push the tag, or deploy one that exists.".into(),
+        object: "pod/shop-7d4-x2x".into(),
+        affected_replicas: 1,
+        log_tail: vec!["\u{1b}[31mlast words".into()],
+        events: vec!["Failed: manifest unknown".into()],
+        fatal: true,
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headline_says_what_and_whom() {
+        let text = headline(&mk_problem());
+        assert_eq!(
+            text,
+            "IMAGE_PULL_FAILED: shop:9 does not exist in its registry (1 replica, pod/shop-7d4-x2x)"
+        );
+        let bare = v1::Problem { reason: "NODE_LOST".into(), message: "gone".into(), ..Default::default() };
+        assert_eq!(headline(&bare), "NODE_LOST: gone");
+    }
+
+    #[test]
+    fn the_evidence_cannot_steer_the_terminal() {
+        assert_eq!(
+            evidence(&mk_problem(), Paint::default()),
+            [
+                "  remedy:   Push the tag, or deploy one that exists.",
+                "  event:    Failed: manifest unknown",
+                "  log:      last words"
+            ]
+        );
+    }
+}

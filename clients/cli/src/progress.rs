@@ -1,0 +1,140 @@
+//! A rollout on its way: events in, lines and a picture out. Pure: must not know clocks nor terminals.
+
+use std::{collections::VecDeque, time::Duration};
+
+use gantry_client::{
+    v1::{self, watch_rollout_response::Event},
+    watch::Update,
+};
+
+use crate::{
+    outcome, problem,
+    text::{self, Paint},
+};
+
+const BAR: usize = 24;
+/// Lines of logs and events in the picture.
+const RECENT: usize = 5;
+/// Problems in the picture.
+const WORST: usize = 3;
+
+/// What is known about a rollout so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    title: String,
+    rollout: v1::Rollout,
+    problems: Vec<String>,
+    recent: VecDeque<String>,
+    interrupted: Option<String>,
+    /// The last line about state and counts, so that it is said once.
+    said: String,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Begins with the rollout as the deploy returned it.
+    pub(crate) fn new(rollout: v1::Rollout, own_namespace: &str) -> Self {
+        Self { title: outcome::title(&rollout.name, own_namespace), rollout, ..Self::default() }
+    }
+
+    /// The rollout as it was last seen.
+    pub(crate) fn rollout(&self) -> &v1::Rollout {
+        &self.rollout
+    }
+
+    /// Takes one item of the stream in, and returns what is new in it, as lines.
+    pub(crate) fn apply(&mut self, update: Update<v1::WatchRolloutResponse>) -> Vec<String> {
+        let event = match update {
+            Update::Message(message) => message.event,
+            Update::Interrupted { error, retry_in } => {
+                let line = text::line(&format!("{error}; trying again in {}", text::took(retry_in)));
+                self.interrupted = Some(line.clone());
+                return vec![line];
+            }
+        };
+        self.interrupted = None;
+        match event {
+            Some(Event::Rollout(rollout) | Event::Completed(rollout)) => {
+                self.rollout = rollout;
+                self.state_line().into_iter().collect()
+            }
+            Some(Event::Problem(problem)) => self.problem_lines(&problem),
+            Some(Event::Log(log)) => {
+                let object = if log.object.is_empty() { String::new() } else { format!("{}: ", log.object) };
+                let line = text::line(&format!("{object}{}", log.message));
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(line.clone());
+                vec![line]
+            }
+            Some(Event::Heartbeat(_)) | None => Vec::new(),
+        }
+    }
+
+    /// The picture for a terminal, drawn anew at each beat.
+    pub(crate) fn view(&self, elapsed: Duration, beat: usize, paint: Paint) -> Vec<String> {
+        const SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
+        let counts = self.rollout.progress.unwrap_or_default();
+        let mut lines = vec![format!(
+            "{} {}  {}  {}/{} ready  {}",
+            SPINNER[beat % SPINNER.len()],
+            paint.bold(&self.title),
+            bar(counts.ready, counts.desired, paint),
+            counts.ready,
+            counts.desired,
+            paint.dim(&text::took(elapsed)),
+        )];
+        lines.push(format!("  {} updated, {} old, {} draining", counts.updated, counts.old, counts.draining));
+        if !self.rollout.message.is_empty() {
+            lines.push(format!("  {}", text::line(&self.rollout.message)));
+        }
+        lines.extend(
+            self.problems.iter().rev().take(WORST).map(|problem| format!("  {}", paint.warn(problem))),
+        );
+        lines.extend(self.recent.iter().map(|line| format!("  {}", paint.dim(line))));
+        lines.extend(self.interrupted.iter().map(|line| format!("  {}", paint.warn(line))));
+        lines
+    }
+
+    fn state_line(&mut self) -> Option<String> {
+        let counts = self.rollout.progress.unwrap_or_default();
+        let mut line = format!("{}/{} ready, {} updated", counts.ready, counts.desired, counts.updated);
+        for (n, word) in [(counts.old, "old"), (counts.draining, "draining")] {
+            if n > 0 {
+                line = format!("{line}, {n} {word}");
+            }
+        }
+        if !self.rollout.message.is_empty() {
+            line = text::line(&format!("{line}: {}", self.rollout.message));
+        }
+        (self.said != line).then(|| self.said.clone_from(&line)).map(|()| line)
+    }
+
+    fn problem_lines(&mut self, problem: &v1::Problem) -> Vec<String> {
+        let line = problem::headline(problem);
+        // A problem that grows or moves to another pod is the same one.
+        let same = format!("{}: ", problem.reason);
+        let known = self.problems.iter().position(|known| known.starts_with(&same));
+        if let Some(known) = known {
+            self.problems[known] = line;
+            return Vec::new();
+        }
+        self.problems.push(line.clone());
+        // Its events come as lines of their own.
+        let log = problem.log_tail.iter().map(|text| format!("  log: {}", text::line(text)));
+        std::iter::once(line).chain(log).collect()
+    }
+}
+
+fn bar(ready: i32, desired: i32, paint: Paint) -> String {
+    let part = |n: i32| usize::try_from(n.max(0)).unwrap_or(0);
+    let (ready, desired) = (part(ready), part(desired));
+    // An app with no replicas wanted has all of them.
+    let full = (ready.min(desired) * BAR).checked_div(desired).unwrap_or(BAR);
+    format!("[{}{}]", paint.good(&"#".repeat(full)), "-".repeat(BAR - full))
+}
+
+#[cfg(test)]
+mod tests;

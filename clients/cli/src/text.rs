@@ -1,0 +1,136 @@
+//! Small pieces of text: times, names, colours. Must not know commands nor messages beyond their simplest parts.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use prost_types::Timestamp;
+
+/// Colours words, or leaves them as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Paint {
+    /// Whether whoever reads it understands colours.
+    pub(crate) color: bool,
+}
+
+/// One line without control characters: what containers log must not steer the terminal.
+pub(crate) fn line(text: &str) -> String {
+    let stripped = anstream::adapter::strip_str(text).to_string();
+    let one_line: String = stripped.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    one_line.trim_end().to_owned()
+}
+
+/// `4.2 s`, `3 min 20 s`, `2 h 5 min`.
+pub(crate) fn took(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// How long ago, in one unit: `12s`, `5m`, `3h`, `9d`. Empty if the time is not known.
+pub(crate) fn age(then: Option<&Timestamp>, now: i64) -> String {
+    // A clock that is ahead of the server's gives no negative ages.
+    then.map_or_else(String::new, |then| match now.saturating_sub(then.seconds).max(0) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    })
+}
+
+/// `1 replica`, `2 replicas`.
+pub(crate) fn count(n: i32, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The part of an enum value that differs: `APP_STATE_ACTIVE` -> `ACTIVE`.
+pub(crate) fn bare<'a>(value: &'a str, prefix: &str) -> &'a str {
+    value.strip_prefix(prefix).unwrap_or(value)
+}
+
+/// A flag value that a shell reads as one word.
+pub(crate) fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+// === impl Paint ===
+
+impl Paint {
+    /// Headings.
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.styled(Style::new().bold(), text)
+    }
+
+    /// What went well.
+    pub(crate) fn good(self, text: &str) -> String {
+        self.styled(AnsiColor::Green.on_default().bold(), text)
+    }
+
+    /// What went wrong.
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.styled(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    /// What deserves a look.
+    pub(crate) fn warn(self, text: &str) -> String {
+        self.styled(AnsiColor::Yellow.on_default(), text)
+    }
+
+    /// What may be overlooked.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.styled(Style::new().dimmed(), text)
+    }
+
+    fn styled(self, style: Style, text: &str) -> String {
+        if self.color && !text.is_empty() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let ago = |seconds: i64| age(Some(&Timestamp { seconds: 1_000_000 - seconds, nanos: 0 }), 1_000_000);
+        let ages: Vec<_> = [-5, 0, 119, 120, 7199, 7200, 172_799, 172_800].map(ago).into();
+        assert_eq!(ages, ["0s", "0s", "119s", "2m", "119m", "2h", "47h", "2d"]);
+        assert_eq!(age(None, 5), "");
+    }
+
+    #[test]
+    fn times_are_rounded_to_what_matters() {
+        let times: Vec<_> =
+            [0.04, 4.2, 59.94, 200.0, 7500.0].map(|s| took(Duration::from_secs_f64(s))).into();
+        assert_eq!(times, ["0.0 s", "4.2 s", "59.9 s", "3 min 20 s", "2 h 5 min"]);
+    }
+
+    #[test]
+    fn escapes_and_line_breaks_go() {
+        assert_eq!(line("\u{1b}[31mpanic\u{1b}[0m\tat\nmain\r\n"), "panic at main");
+    }
+
+    #[test]
+    fn words_with_spaces_are_quoted() {
+        assert_eq!(
+            (shell("a/b:1"), shell("it's"), shell("")),
+            ("a/b:1".into(), r"'it'\''s'".into(), "''".into())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_character_survives(text in ".*") {
+            prop_assert!(!line(&text).contains(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Rust client of Gantry: the generated code of `gantry.v1`, and the little that every caller would write again.
+//!
+//! - [`Client`] connects, repeats reads while the server is not available, and pages through lists;
+//! - [`name`] turns `shop` or `prod/shop` into resource names;
+//! - [`Error`] holds the details of an error, decoded;
+//! - [`watch`] goes on with a stream where it broke off.
+//!
+//! It must not know about terminals, files or the environment.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), gantry_client::Error> {
+//! use gantry_client::{Client, name, v1};
+//!
+//! let client = Client::connect(gantry_client::DEFAULT_ADDRESS).await?;
+//! let shop = name::App::parse("prod/shop", "default")?;
+//! let spec = v1::AppSpec { image: "shop:1.4".into(), ..Default::default() };
+//! let app = v1::App { name: shop.to_string(), spec: Some(spec), ..Default::default() };
+//! let request = v1::DeployAppRequest { app: Some(app), ..Default::default() };
+//! let deployed = client.apps().deploy_app(request).await?.into_inner();
+//! println!("{deployed:?}");
+//! # Ok(()) }
+//! ```
+
+mod backoff;
+mod client;
+pub mod error;
+pub mod name;
+pub mod v1;
+pub mod watch;
+
+pub use client::{Client, DEFAULT_ADDRESS};
+pub use error::Error;
+pub use tonic::Code;
+
+/// The compiled contract with all it imports (a `google.protobuf.FileDescriptorSet`), for JSON and other reflection.
+pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

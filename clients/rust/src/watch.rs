@@ -1,0 +1,144 @@
+//! Streams that survive the server: reconnects with the last resume token. Must not know what the messages mean.
+
+use std::{future::Future, time::Duration};
+
+use futures::{Stream, StreamExt, stream};
+use tokio::time;
+use tonic::Status;
+
+use crate::{Error, backoff, v1};
+
+/// Three heartbeats of the server, which sends one every 15 s.
+pub const SILENCE: Duration = Duration::from_secs(45);
+/// Tries before the first message. Later ones have no bound: who has seen the stream wants it back, and stops by dropping it.
+const FIRST_TRIES: u32 = 5;
+
+/// A message of a stream that can be taken up again.
+pub trait Event {
+    /// Where to go on after this message.
+    fn resume_token(&self) -> &str;
+    /// Whether no message follows.
+    fn is_last(&self) -> bool {
+        false
+    }
+}
+
+/// One item of a watch.
+#[derive(Debug)]
+pub enum Update<T> {
+    /// A message of the server, heartbeats included.
+    Message(T),
+    /// The stream broke off; it is taken up again after a while.
+    Interrupted {
+        /// Why it broke off.
+        error: Error,
+        /// How long until the next try.
+        retry_in: Duration,
+    },
+}
+
+struct Watch<T, F, S> {
+    open: F,
+    running: Option<S>,
+    resume_token: String,
+    heard: bool,
+    failures: u32,
+    wait: Duration,
+    ended: bool,
+    _message: std::marker::PhantomData<T>,
+}
+
+/// Opens a stream, and opens it again with the last resume token whenever it breaks off, falls silent for [`SILENCE`] or the server is
+/// not available. It ends after a message that says so, and after an error that another try would not change.
+pub fn watch<T, S, F, A>(open: F) -> impl Stream<Item = Result<Update<T>, Error>>
+where
+    T: Event,
+    S: Stream<Item = Result<T, Status>> + Unpin,
+    F: FnMut(String) -> A,
+    A: Future<Output = Result<S, Status>>,
+{
+    let watch = Watch {
+        open,
+        running: None,
+        resume_token: String::new(),
+        heard: false,
+        failures: 0,
+        wait: Duration::ZERO,
+        ended: false,
+        _message: std::marker::PhantomData,
+    };
+    stream::unfold(watch, |mut watch| async move {
+        let item = watch.next().await?;
+        Some((item, watch))
+    })
+}
+
+// === impl Watch ===
+
+impl<T, F, S, A> Watch<T, F, S>
+where
+    T: Event,
+    S: Stream<Item = Result<T, Status>> + Unpin,
+    F: FnMut(String) -> A,
+    A: Future<Output = Result<S, Status>>,
+{
+    async fn next(&mut self) -> Option<Result<Update<T>, Error>> {
+        if self.ended {
+            return None;
+        }
+        match self.message().await {
+            Ok(message) => {
+                (self.heard, self.failures) = (true, 0);
+                // Not every message has one; the last one seen stays good.
+                if !message.resume_token().is_empty() {
+                    message.resume_token().clone_into(&mut self.resume_token);
+                }
+                self.ended = message.is_last();
+                Some(Ok(Update::Message(message)))
+            }
+            Err(error) => {
+                self.running = None;
+                self.failures += 1;
+                self.ended = !error.is_passing() || (!self.heard && self.failures >= FIRST_TRIES);
+                if self.ended {
+                    return Some(Err(error));
+                }
+                self.wait = backoff::delay(self.failures, error.retry_after());
+                Some(Ok(Update::Interrupted { error, retry_in: self.wait }))
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Result<T, Error> {
+        time::sleep(std::mem::take(&mut self.wait)).await;
+        let next = async {
+            let running = match &mut self.running {
+                Some(running) => running,
+                closed => closed.insert((self.open)(self.resume_token.clone()).await?),
+            };
+            running.next().await.ok_or(Error::Ended)?.map_err(Error::from)
+        };
+        time::timeout(SILENCE, next).await.unwrap_or(Err(Error::Silent(SILENCE)))
+    }
+}
+
+// === impl Event ===
+
+impl Event for v1::WatchAppsResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+}
+
+impl Event for v1::WatchRolloutResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self.event, Some(v1::watch_rollout_response::Event::Completed(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
