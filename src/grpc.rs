@@ -16,8 +16,9 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
+use tracing::Instrument;
 
 pub use self::serve::{Args, serve};
 pub use self::server::{Health, router};
@@ -41,6 +42,8 @@ pub struct Context {
     pub identity: Arc<Identity>,
     /// Ends every stream when the server goes.
     pub drain: CancellationToken,
+    /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
+    pub writes: TaskTracker,
 }
 
 /// What this server says of itself.
@@ -63,6 +66,17 @@ const READ_AFTER: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Context {
+    /// Runs a write to its end, even if the caller no longer waits for it.
+    async fn finish<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let running = self.writes.spawn(write.in_current_span());
+        running
+            .await
+            .unwrap_or_else(|error| Err(Error::Bug(format!("a write ended without an answer: {error}"))))
+    }
+
     /// Waits until this server sees the write that gave the position. An empty text waits for nothing.
     async fn wait_until_seen(&self, read_after: &str, deadline: Deadline) -> Result<(), Status> {
         if read_after.is_empty() {

@@ -227,9 +227,9 @@ impl Index {
         self.state.write().signals.subscribe(scope)
     }
 
-    /// Events about the app's objects, oldest first, later than `after`.
-    pub fn log(&self, name: &name::App, after: u64) -> Vec<LogLine> {
-        self.state.read().tables.log(name, after)
+    /// Events about the app and the replicas of one revision, later than `after`, in the order in which they became known.
+    pub fn log(&self, name: &name::App, revision: u64, after: u64) -> Vec<LogLine> {
+        self.state.read().tables.log(name, revision, after)
     }
 
     /// What tells this process's tokens from those of others.

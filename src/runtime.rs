@@ -11,7 +11,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::tasks::Tasks;
@@ -81,8 +81,14 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let actor = Arc::new(Actor::new(connected));
     tasks.run("recorder", recorder::run(index.clone(), actor.clone()));
     let drain = CancellationToken::new();
-    let context =
-        Context { index: index.clone(), act: actor, identity: Arc::new(identity), drain: drain.clone() };
+    let writes = TaskTracker::new();
+    let context = Context {
+        index: index.clone(),
+        act: actor,
+        identity: Arc::new(identity),
+        drain: drain.clone(),
+        writes: writes.clone(),
+    };
     let health = Health::new().await;
     let router = grpc::router(&context, &health).context("cannot build the API")?;
     let accept = CancellationToken::new();
@@ -95,12 +101,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         outcome = tasks.first_end() => outcome,
         outcome = server.first_end() => outcome,
     };
-    // In this order: nobody new is sent here, streams end with a word, running calls end, then all else.
+    // In this order: nobody new is sent here, streams end with a word, running calls end, running writes end, then all else.
     info!("draining");
     health.set_ready(false).await;
     drain.cancel();
     accept.cancel();
     server.join(GRACE + Duration::from_secs(1)).await;
+    writes.close();
+    if tokio::time::timeout(GRACE, writes.wait()).await.is_err() {
+        warn!("writes were still running at the end of the grace period");
+    }
     tasks.abort().await;
     info!("stopped");
     outcome

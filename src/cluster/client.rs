@@ -83,12 +83,13 @@ impl Cluster {
         let reviews = Api::<SelfSubjectReview>::all(cluster.client.clone());
         let (params, review) = (PostParams::default(), SelfSubjectReview::default());
         let doing = Doing { verb: "create", object: "selfsubjectreviews" };
-        let review = cluster.call(doing, reviews.create(&params, &review)).await?;
-        cluster.user = review
-            .status
-            .and_then(|s| s.user_info)
-            .and_then(|u| u.username)
-            .unwrap_or_else(|| "unknown".to_owned());
+        let user = match cluster.call(doing, reviews.create(&params, &review)).await {
+            Ok(review) => review.status.and_then(|s| s.user_info).and_then(|u| u.username),
+            // Kubernetes before 1.28 does not know the question, and an account may be denied it.
+            Err(Error::NotFound { .. } | Error::DaemonForbidden { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        cluster.user = user.unwrap_or_else(|| "unknown".to_owned());
         Ok(cluster)
     }
 

@@ -54,7 +54,7 @@ struct Meta {
 }
 
 fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let meta = Meta::deserialize(deserializer)?;
+    let meta: Meta = or_default(deserializer)?;
     Ok(ObjectMeta {
         name: meta.name,
         namespace: meta.namespace,
@@ -68,6 +68,13 @@ fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
         owner_references: meta.owner_references,
         ..ObjectMeta::default()
     })
+}
+
+/// A field that is null is a field that is not there.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Makes a slim type known to the client as the Kubernetes type of this kind.

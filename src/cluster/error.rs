@@ -59,6 +59,7 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
             name: format!("namespaces/{}", details.name),
             did_you_mean: None,
         },
+        404 => Error::NotFound { kind: Missing::App, name: object, did_you_mean: None },
         409 if has("FieldManagerConflict") => Error::Conflict(
             details
                 .causes
@@ -70,6 +71,8 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
                 })
                 .collect(),
         ),
+        // A precondition failed: it is another one than the one that was read.
+        409 => Error::EtagMismatch { etag: String::new() },
         403 if has("NamespaceTerminating") => Error::BeingDeleted { what: "the namespace".to_owned() },
         403 if message.contains("exceeded quota") => Error::Quota { object, message },
         _ if message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy") => {
@@ -152,6 +155,8 @@ mod tests {
             said(404, "", "namespaces", None),
             Error::NotFound { kind: Missing::Namespace, .. }
         ));
+        assert!(matches!(said(404, "", "deployments", None), Error::NotFound { kind: Missing::App, .. }));
+        assert!(matches!(said(409, "", "", None), Error::EtagMismatch { .. }));
         assert!(matches!(said(409, "", "", Some(("FieldManagerConflict", ".spec"))), Error::Conflict(_)));
         assert!(matches!(said(403, "", "", Some(("NamespaceTerminating", ""))), Error::BeingDeleted { .. }));
         assert!(matches!(said(403, "exceeded quota: small", "", None), Error::Quota { .. }));

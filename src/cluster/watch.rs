@@ -51,6 +51,7 @@ pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
 
 /// Asks for each kind in turn whether the API server answers, so that the age of a quiet kind is known. Runs until dropped.
 pub async fn probe(cluster: Cluster, index: Index) {
+    let mut silent = false;
     loop {
         for kind in Kind::ALL {
             let answer = match kind {
@@ -61,7 +62,17 @@ pub async fn probe(cluster: Cluster, index: Index) {
                 Kind::Revisions => ask::<Revision>(&cluster).await,
             };
             match answer {
-                Ok(()) => index.heard(kind, Timestamp::now()),
+                Ok(()) => {
+                    if std::mem::take(&mut silent) {
+                        info!("the API server answers again");
+                    }
+                    index.heard(kind, Timestamp::now());
+                }
+                // Once per outage: an operator must see it, and must still see other things.
+                Err(error) if !silent => {
+                    silent = true;
+                    warn!(%error, kind = kind.as_str(), "the API server does not answer; reads go on from what is known");
+                }
                 Err(error) => debug!(%error, kind = kind.as_str(), "probe failed"),
             }
         }

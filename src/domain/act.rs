@@ -2,6 +2,7 @@
 //! does it, and neither knows the other.
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::{Error, mask::Mask, name, plan::ObjectChange, revision::End, spec::Content};
 
@@ -32,6 +33,8 @@ pub struct Deploy {
     pub actor: String,
     /// Why.
     pub reason: String,
+    /// When.
+    pub time: Timestamp,
 }
 
 /// What a deploy did.

@@ -113,6 +113,16 @@ impl App {
     }
 }
 
+impl App {
+    /// Takes over from an earlier view what revisions say.
+    pub fn keep_content_of(&mut self, earlier: &Self) {
+        self.content = earlier.content.clone();
+        self.etag.clone_from(&earlier.etag);
+        self.updated = earlier.updated;
+        self.rollout = earlier.rollout;
+    }
+}
+
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {
     let mut problems = diagnosis::diagnose(d, facts.pods.iter().copied(), facts.events, policy);
     // What decided the failure stays visible when the replicas that showed it are gone.

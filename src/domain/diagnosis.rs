@@ -120,7 +120,8 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
 
 fn config(trouble: &Trouble) -> Finding {
     // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that is the cure.
-    let passing = ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
+    let passing =
+        ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
     let remedy = if passing {
         "Wait, and look at the node if it stays; Kubernetes keeps trying."
     } else {
@@ -221,7 +222,11 @@ fn ended(exit: Option<&Exit>) -> String {
 /// The two events that say most, oldest first: the last warnings, of different reasons where there are, and those that only
 /// say that Kubernetes tries again after the others.
 fn telling(events: &[&Event]) -> Vec<String> {
-    let echo = |note: &str| note.starts_with("Back-off") || note.starts_with("Error: ErrImage") || note == "Error: ImagePullBackOff";
+    let echo = |note: &str| {
+        note.starts_with("Back-off")
+            || note.starts_with("Error: ErrImage")
+            || note == "Error: ImagePullBackOff"
+    };
     let mut warnings: Vec<&Event> = events.iter().copied().filter(|e| e.warning).collect();
     warnings.sort_by_key(|e| (echo(&e.note), Reverse(e.time)));
     let mut picked: Vec<&Event> = warnings.first().copied().into_iter().collect();

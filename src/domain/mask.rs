@@ -125,7 +125,7 @@ mod tests {
             port in proptest::option::of(1u16..),
         ) -> Content {
             let ports = port.map(|number| Port { name: "http".into(), number, protocol: Protocol::Http }).into_iter().collect();
-            let spec = Spec { image, replicas, args, env, ports, ..Spec::default() };
+            let spec = Spec { image, replicas, ports, args, env, ..Spec::default() };
             Content { labels, spec, ..Content::default() }
         }
     }

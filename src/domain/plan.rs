@@ -139,6 +139,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
         cause: super::revision::Cause::Deploy,
         actor: request.actor.clone(),
         reason: request.reason.clone(),
+        time: request.time,
     });
     let mut warnings = Vec::new();
     let (count, take_count) = decide_count(request, live, &content, &mut warnings);

@@ -22,6 +22,8 @@ pub struct Record {
     /// Why, as the caller said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// When, by the clock of the server that wrote it.
+    pub time: Timestamp,
 }
 
 /// What started a rollout.
@@ -58,6 +60,11 @@ pub enum Outcome {
     Superseded,
 }
 
+/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree.
+pub fn began(created: Timestamp, written: Timestamp) -> Timestamp {
+    if written.as_second() == created.as_second() { written } else { created }
+}
+
 /// Name of the object that holds a revision. Two deploys at once want the same one, and one of them loses: that is the lock.
 pub fn object_name(app: &name::App, number: u64) -> String {
     format!("gantry-{}-{number}", app.app)
@@ -77,6 +84,7 @@ mod tests {
             cause: Cause::Deploy,
             actor: "ann".into(),
             reason: String::new(),
+            time: Timestamp::UNIX_EPOCH,
         };
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);

@@ -36,7 +36,8 @@ impl AppService for Apps {
         let deadline = Deadline::of(&request);
         let deploy = parse::deploy(request.into_inner(), &self.0.identity.user)?;
         let name = deploy.name.clone();
-        let done = self.0.act.deploy(deploy).await?;
+        let act = self.0.act.clone();
+        let done = self.0.finish(async move { act.deploy(deploy).await }).await?;
         let _ = self.0.wait_for(&done.position, deadline, OWN_WRITE).await;
         Ok(Response::new(self.deployed(&name, &done)))
     }
@@ -106,7 +107,8 @@ impl AppService for Apps {
         let delete: Delete = parse::delete(request.into_inner(), &self.0.identity.user)?;
         let name = delete.name.clone();
         let before = self.0.index.get(&name).ok();
-        let done = self.0.act.delete(delete).await?;
+        let act = self.0.act.clone();
+        let done = self.0.finish(async move { act.delete(delete).await }).await?;
         let plan = pb::Plan { changes: convert::changes(&done.changes), ..pb::Plan::default() };
         let Some(position) = done.position else {
             return Ok(Response::new(pb::DeleteAppResponse {

@@ -26,10 +26,8 @@ pub(super) fn app(app: &App) -> pb::App {
         current_replicas: app.existing,
         problems: app.problems.iter().map(problem).collect(),
         rollout: app.rollout.map(|number| app.name.rollout(number)).unwrap_or_default(),
-        replica_owner: Some(pb::ReplicaOwner {
-            kind: pb::ReplicaOwnerKind::Caller.into(),
-            ..pb::ReplicaOwner::default()
-        }),
+        // Autoscalers are not watched yet, so nothing is claimed.
+        replica_owner: None,
         managed_by: app.managed_by.clone(),
         kind: pb::WorkloadKind::Deployment.into(),
         unmodelled_fields: Vec::new(),

@@ -5,6 +5,7 @@ mod spec;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tonic::Status;
 
 use super::app::later;
@@ -116,6 +117,7 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
             reject_concurrent,
             actor: actor.to_owned(),
             reason: request.reason,
+            time: Timestamp::now(),
         }),
         _ => Err(Error::Invalid(wrong.0).into()),
     }

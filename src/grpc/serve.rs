@@ -50,7 +50,7 @@ pub enum Refused {
     #[error("--insecure-loopback serves loopback addresses only, and {0} is none; listen on 127.0.0.1")]
     NotLoopback(SocketAddr),
     /// The address is not free.
-    #[error("cannot listen on {0}: {1}; choose another with --listen")]
+    #[error("cannot listen on {0} (choose another address with --listen)")]
     Bind(SocketAddr, #[source] io::Error),
 }
 

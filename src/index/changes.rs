@@ -105,8 +105,7 @@ impl Changes {
         let Cursor { version: from, snapshot, .. } =
             known.unwrap_or(Cursor { epoch, version: 0, snapshot: self.last });
         let at = |version| Cursor { epoch, version, snapshot: if version < snapshot { snapshot } else { 0 } };
-        let mut batch =
-            Batch { fresh, changes: Vec::new(), next: at(self.last), more: false };
+        let mut batch = Batch { fresh, changes: Vec::new(), next: at(self.last), more: false };
         for (&version, name) in self.by_version.range(from + 1..).filter(|(_, name)| scope.holds(name)) {
             let change = match views.app(name) {
                 Some(app) => Change::Updated(app),
@@ -131,7 +130,11 @@ impl Cursor {
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, version) = text.strip_prefix("w1.")?.split_once('.')?;
         let (version, snapshot) = version.split_once('.').unwrap_or((version, "0"));
-        Some(Self { epoch: epoch.parse().ok()?, version: version.parse().ok()?, snapshot: snapshot.parse().ok()? })
+        Some(Self {
+            epoch: epoch.parse().ok()?,
+            version: version.parse().ok()?,
+            snapshot: snapshot.parse().ok()?,
+        })
     }
 }
 

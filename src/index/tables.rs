@@ -32,7 +32,7 @@ pub(super) struct Tables {
     sets_of: HashMap<name::App, BTreeSet<Arc<str>>>,
     /// Names of the pods of each ReplicaSet; also of those whose ReplicaSet has not been seen yet.
     pods_of: HashMap<Key, BTreeSet<Arc<str>>>,
-    /// By object, oldest first.
+    /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may come again.
     events: HashMap<About, Vec<LogLine>>,
     /// Which object an event is about, for its deletion.
     event_about: HashMap<Key, About>,
@@ -98,11 +98,12 @@ impl Tables {
         f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, events: &events })
     }
 
-    pub(super) fn log(&self, app: &name::App, after: u64) -> Vec<LogLine> {
+    /// Events about the Deployment, and about the replicas that the revision made.
+    pub(super) fn log(&self, app: &name::App, revision: u64, after: u64) -> Vec<LogLine> {
         let namespace: Arc<str> = app.namespace.as_str().into();
         let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
         let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
-        for rs in self.sets(app) {
+        for rs in self.sets(app).filter(|rs| rs.revision == Some(revision)) {
             objects.push(about(Kind::ReplicaSet, &rs.name));
             objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
         }
@@ -126,6 +127,15 @@ impl Tables {
     fn pods_in<'a>(&'a self, rs: &'a ReplicaSet) -> impl Iterator<Item = &'a Pod> {
         let names = self.pods_of.get(&(rs.namespace.clone(), rs.name.clone())).into_iter().flatten();
         names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())))
+    }
+
+    /// Makes the events about an object news, since nobody could see them before the object was known.
+    fn show_events(&mut self, kind: Kind, (namespace, name): &Key) {
+        let about = About { namespace: namespace.clone(), kind, name: name.clone() };
+        for line in self.events.get_mut(&about).into_iter().flatten() {
+            self.sequence += 1;
+            line.sequence = self.sequence;
+        }
     }
 
     fn mark_set(&mut self, key: &Key) {
@@ -181,11 +191,6 @@ impl Row for Deployment {
     fn remove(key: &name::App, TablesMut(t): &mut TablesMut<'_>) {
         t.dirty.insert(key.clone());
         t.deployments.remove(key);
-        t.events.remove(&About {
-            namespace: key.namespace.as_str().into(),
-            kind: Kind::Deployment,
-            name: key.app.as_str().into(),
-        });
     }
 
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<name::App> {
@@ -206,6 +211,12 @@ impl Row for ReplicaSet {
             Self::remove(&key, tables);
         }
         let t = &mut *tables.0;
+        if !t.replica_sets.contains_key(&key) {
+            t.show_events(Kind::ReplicaSet, &key);
+            for pod in t.pods_of.get(&key).cloned().unwrap_or_default() {
+                t.show_events(Kind::Pod, &(key.0.clone(), pod));
+            }
+        }
         t.sets_of.entry(app_of(&self)).or_default().insert(self.name.clone());
         t.dirty.insert(app_of(&self));
         t.replica_sets.insert(key, self);
@@ -215,7 +226,6 @@ impl Row for ReplicaSet {
         let Some(old) = t.replica_sets.remove(key) else { return };
         let app = app_of(&old);
         remove_from(&mut t.sets_of, &app, &old.name);
-        t.events.remove(&About { namespace: old.namespace, kind: Kind::ReplicaSet, name: old.name });
         t.dirty.insert(app);
     }
 
@@ -237,6 +247,9 @@ impl Row for Pod {
             Self::remove(&key, tables);
         }
         let t = &mut *tables.0;
+        if !t.pods.contains_key(&key) {
+            t.show_events(Kind::Pod, &key);
+        }
         let set = (self.namespace.clone(), self.replica_set.clone());
         t.pods_of.entry(set.clone()).or_default().insert(self.name.clone());
         t.pods.insert(key, self);
@@ -247,7 +260,6 @@ impl Row for Pod {
         let Some(old) = t.pods.remove(key) else { return };
         let set = (old.namespace.clone(), old.replica_set.clone());
         remove_from(&mut t.pods_of, &set, &old.name);
-        t.events.remove(&About { namespace: old.namespace, kind: Kind::Pod, name: old.name });
         t.mark_set(&set);
     }
 
@@ -263,22 +275,33 @@ impl Row for Event {
         (self.about.namespace.clone(), self.id.clone())
     }
 
-    fn insert(self, TablesMut(t): &mut TablesMut<'_>) {
-        let lines = t.events.entry(self.about.clone()).or_default();
-        let known = lines.iter().position(|line| line.event.id == self.id);
-        if known.is_some_and(|i| lines[i].event == self) {
-            return;
+    fn insert(self, tables: &mut TablesMut<'_>) {
+        let key = self.key();
+        if tables.0.event_about.get(&key).is_some_and(|about| *about != self.about) {
+            Self::remove(&key, tables);
         }
-        if let Some(i) = known {
+        let t = &mut *tables.0;
+        let lines = t.events.entry(self.about.clone()).or_default();
+        if let Some(i) = lines.iter().position(|line| line.event.id == self.id) {
+            if lines[i].event == self {
+                return;
+            }
             lines.remove(i);
-        } else if lines.len() == EVENTS_PER_OBJECT {
+        }
+        let mut place = lines.partition_point(|l| (l.event.time, &l.event.id) < (self.time, &self.id));
+        if lines.len() == EVENTS_PER_OBJECT {
+            if place == 0 {
+                // A list brings back what was dropped for younger ones; that is no news.
+                return;
+            }
             let oldest = lines.remove(0);
             t.event_about.remove(&oldest.event.key());
+            place -= 1;
         }
         t.sequence += 1;
-        t.event_about.insert(self.key(), self.about.clone());
+        t.event_about.insert(key, self.about.clone());
         let about = self.about.clone();
-        lines.push(LogLine { sequence: t.sequence, event: self });
+        lines.insert(place, LogLine { sequence: t.sequence, event: self });
         t.mark_about(&about);
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::tables::Tables;
 use crate::domain::{
     Error,
-    app::App,
+    app::{App, State},
     error::Missing,
     name::{self, Scope},
     observed::Revision,
@@ -40,13 +40,19 @@ impl Views {
         let newest = tables.revisions.get(name).and_then(|all| all.values().next_back());
         // Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
         let same = |r: &Revision| {
-            old.rollout.as_ref().is_some_and(|o| o.number == r.number && o.start == r.created && o.digest == r.digest)
+            old.rollout
+                .as_ref()
+                .is_some_and(|o| o.number == r.number && o.start == r.created && o.digest == r.digest)
         };
         let decided = old.decided.filter(|_| newest.is_some_and(same));
         let (app, rollout) = tables.with_facts(name, |facts| {
             let earlier = decided.as_ref().map(|(_, end)| end);
             let rollout = newest.map(|revision| Rollout::newest(revision, facts, earlier, now));
-            let app = facts.deployment.map(|d| App::new(d, newest, rollout.as_ref(), facts));
+            let mut app = facts.deployment.map(|d| App::new(d, newest, rollout.as_ref(), facts));
+            // While an app is deleted its revisions go one by one; what it was must not seem to change meanwhile.
+            if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
+                app.keep_content_of(last);
+            }
             (app, rollout)
         });
         let decided = rollout.as_ref().and_then(|r| Some((r.number, r.to_end()?)));

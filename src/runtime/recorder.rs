@@ -28,9 +28,7 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
             match act.record(app.clone(), number, end).await {
                 Ok(()) => debug!(%app, number, "verdict kept"),
                 // Deleted meanwhile: nothing to keep it with.
-                Err(Error::NotFound { .. } | Error::Bug(_)) => {
-                    debug!(%app, number, "no revision to keep a verdict with")
-                }
+                Err(Error::NotFound { .. }) => debug!(%app, number, "no revision to keep a verdict with"),
                 Err(error) => warn!(%app, number, %error, "cannot keep a verdict; trying again"),
             }
         }

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 #[group(skip)]
 pub(super) struct Args {
     /// What to log, for example `debug` or `info,gantry::cluster=trace`
-    #[arg(long, value_name = "FILTER", default_value = "info,kube_client=error", env = "GANTRYD_LOG")]
+    #[arg(long, value_name = "FILTER", default_value = "info,kube_client=off", env = "GANTRYD_LOG")]
     log: String,
     /// Form of the log
     #[arg(long, value_enum, default_value = "text", env = "GANTRYD_LOG_FORMAT")]

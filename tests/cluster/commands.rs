@@ -26,10 +26,25 @@ async fn the_demo_works_by_hand() {
             output
         };
         run(&["info"], 0).await;
-        let deploy = ["deploy", "my-app", "--image", &image, "--replicas", "3", "--port", &port, "--request",
-            "cpu=10m,memory=16Mi", "--limit", "cpu=500m,memory=512Mi"];
+        let deploy = [
+            "deploy",
+            "my-app",
+            "--image",
+            &image,
+            "--replicas",
+            "3",
+            "--port",
+            &port,
+            "--request",
+            "cpu=10m,memory=16Mi",
+            "--limit",
+            "cpu=500m,memory=512Mi",
+        ];
         run(&deploy, 0).await;
-        assert!(text(&run(&deploy, 0).await).contains("nothing"), "a second time changes nothing, and says so");
+        assert!(
+            text(&run(&deploy, 0).await).contains("nothing"),
+            "a second time changes nothing, and says so"
+        );
         assert!(text(&run(&["list"], 0).await).contains("my-app"));
         let json: serde_json::Value =
             serde_json::from_slice(&run(&["get", "my-app", "-o", "json"], 0).await.stdout).unwrap();

@@ -38,7 +38,8 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
         let owners = |refs: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
             refs.iter().map(|o| o.uid.clone()).collect::<Vec<_>>()
         };
-        let service = Api::<Service>::namespaced(env.client.clone(), &env.namespace).get("web").await.unwrap();
+        let service =
+            Api::<Service>::namespaced(env.client.clone(), &env.namespace).get("web").await.unwrap();
         let budgets = Api::<PodDisruptionBudget>::namespaced(env.client.clone(), &env.namespace);
         let budget = budgets.get("web").await.unwrap();
         let revision = revisions(&env).get("gantry-web-1").await.unwrap();
@@ -49,13 +50,19 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
 
         let app = env.get("web").await.unwrap();
         let status = app.status.unwrap();
-        assert_eq!((status.state(), status.ready_replicas, status.reconciling), (pb::AppState::Active, 2, false));
+        assert_eq!(
+            (status.state(), status.ready_replicas, status.reconciling),
+            (pb::AppState::Active, 2, false)
+        );
         assert_eq!(app.uid, uid);
 
         let delete = pb::DeleteAppRequest { name: env.name("web"), ..Default::default() };
         let answer = env.daemon.apps().await.delete_app(delete.clone()).await.unwrap().into_inner();
         assert_eq!(answer.plan.unwrap().changes.len(), 3);
-        until("the app is gone", || async { env.get("web").await.is_err_and(|s| reason(&s) == "APP_NOT_FOUND") }).await;
+        until("the app is gone", || async {
+            env.get("web").await.is_err_and(|s| reason(&s) == "APP_NOT_FOUND")
+        })
+        .await;
         until("its revisions are gone", || async {
             revisions(&env).list(&ListParams::default()).await.unwrap().items.is_empty()
         })
@@ -103,7 +110,10 @@ async fn a_count_that_somebody_else_set_stays() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy("web", web())).await;
         let params = PatchParams { field_manager: Some("kubectl-scale".into()), ..PatchParams::default() };
-        deployments(&env).patch_scale("web", &params, &Patch::Merge(json!({"spec": {"replicas": 4}}))).await.unwrap();
+        deployments(&env)
+            .patch_scale("web", &params, &Patch::Merge(json!({"spec": {"replicas": 4}})))
+            .await
+            .unwrap();
         let count = || async { deployments(&env).get("web").await.unwrap().spec.unwrap().replicas.unwrap() };
 
         // Neither a deploy without the count nor one with it resets it; the second one is told.
@@ -181,10 +191,13 @@ async fn deploys_at_once_each_get_a_revision_and_the_last_one_runs() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy("web", web())).await;
         let deploys = (0..5).map(|i| {
-            let spec = pb::AppSpec { env: [("N".to_owned(), i.to_string())].into(), ..pb::AppSpec::default() };
+            let spec =
+                pb::AppSpec { env: [("N".to_owned(), i.to_string())].into(), ..pb::AppSpec::default() };
             let request = env.deploy("web", spec);
             let daemon = &env.daemon;
-            async move { daemon.apps().await.deploy_app(request).await.unwrap().into_inner().rollout.unwrap().name }
+            async move {
+                daemon.apps().await.deploy_app(request).await.unwrap().into_inner().rollout.unwrap().name
+            }
         });
         let mut names = futures::future::join_all(deploys).await;
         names.sort();

@@ -2,7 +2,13 @@
 //!
 //! `make test-cluster` starts a cluster and runs them; tests/run-cluster says what it tells them.
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm
+)]
 
 mod commands;
 mod deploying;

@@ -29,7 +29,8 @@ async fn an_etag_of_yesterday_is_refused() {
         env.deploy_and_follow(env.deploy("web", web())).await;
         let etag = env.get("web").await.unwrap().etag;
         let with = |etag: &str, value: &str| {
-            let spec = pb::AppSpec { env: [("A".to_owned(), value.to_owned())].into(), ..pb::AppSpec::default() };
+            let spec =
+                pb::AppSpec { env: [("A".to_owned(), value.to_owned())].into(), ..pb::AppSpec::default() };
             let mut request = env.deploy("web", spec);
             request.app.as_mut().unwrap().etag = etag.into();
             request

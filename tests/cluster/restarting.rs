@@ -57,13 +57,18 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
             }
         };
         assert_eq!(reason(&status), "SHUTTING_DOWN");
-        let exit = tokio::time::timeout(Duration::from_secs(15), env.daemon.child.wait()).await.unwrap().unwrap();
+        let exit =
+            tokio::time::timeout(Duration::from_secs(15), env.daemon.child.wait()).await.unwrap().unwrap();
         assert!(exit.success(), "{exit}");
         env.daemon = Daemon::start().await;
-        until("the next one answers", || async { env.daemon.apps().await.list_apps(pb::ListAppsRequest {
-            parent: "namespaces/-".into(),
-            ..Default::default()
-        }).await.is_ok() })
+        until("the next one answers", || async {
+            env.daemon
+                .apps()
+                .await
+                .list_apps(pb::ListAppsRequest { parent: "namespaces/-".into(), ..Default::default() })
+                .await
+                .is_ok()
+        })
         .await;
     })
     .await;

@@ -85,7 +85,8 @@ async fn client() -> Client {
         .map(|path| Kubeconfig::read_from(path).unwrap())
         .reduce(|all, next| all.merge(next).unwrap())
         .unwrap();
-    let options = KubeConfigOptions { context: Some(given("GANTRY_TEST_CONTEXT")), ..KubeConfigOptions::default() };
+    let options =
+        KubeConfigOptions { context: Some(given("GANTRY_TEST_CONTEXT")), ..KubeConfigOptions::default() };
     Client::try_from(kube::Config::from_custom_kubeconfig(merged, &options).await.unwrap()).unwrap()
 }
 
@@ -191,7 +192,10 @@ pub fn web() -> pb::AppSpec {
         image: image.into(),
         replicas: Some(2),
         ports: vec![pb::Port { name: "http".into(), number, protocol: pb::Protocol::Http.into() }],
-        resources: Some(pb::Resources { requests: quantities("10m", "16Mi"), limits: quantities("500m", "128Mi") }),
+        resources: Some(pb::Resources {
+            requests: quantities("10m", "16Mi"),
+            limits: quantities("500m", "128Mi"),
+        }),
         ..pb::AppSpec::default()
     }
 }
@@ -200,8 +204,8 @@ pub fn web() -> pb::AppSpec {
 pub fn annotate(key: &str, value: &str) -> prost_types::Struct {
     use prost_types::{Struct, Value, value::Kind};
     let text = Value { kind: Some(Kind::StringValue(value.into())) };
-    let wrap = |key: &str, value: Value| {
-        Value { kind: Some(Kind::StructValue(Struct { fields: [(key.to_owned(), value)].into() })) }
+    let wrap = |key: &str, value: Value| Value {
+        kind: Some(Kind::StructValue(Struct { fields: [(key.to_owned(), value)].into() })),
     };
     Struct { fields: [("metadata".to_owned(), wrap("annotations", wrap(key, text)))].into() }
 }

@@ -1,6 +1,12 @@
 //! Tests without a cluster: the server in this process with an index fed by hand, and the walls of the house.
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm
+)]
 
 mod errors;
 mod reading;

@@ -6,8 +6,8 @@ use gantry::pb;
 use tokio_stream::StreamExt as _;
 use tonic::Request;
 use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
-    server_reflection_response::MessageResponse,
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
 use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now, reason};
@@ -17,7 +17,14 @@ async fn what_others_deployed_can_be_read() {
     let server = Server::start().await;
     server.apply(mk_deployment("3scale", 2, 1));
     let name = "namespaces/shop/apps/3scale".to_owned();
-    let app = server.apps().get_app(pb::GetAppRequest { name, ..Default::default() }).await.unwrap().into_inner().app.unwrap();
+    let app = server
+        .apps()
+        .get_app(pb::GetAppRequest { name, ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner()
+        .app
+        .unwrap();
     let status = app.status.unwrap();
     assert_eq!((status.desired_replicas, status.ready_replicas), (2, 1));
     assert_eq!(status.state(), pb::AppState::Updating);
@@ -53,7 +60,8 @@ async fn pages_hold_every_app_once_in_order() {
     expected.sort();
     assert_eq!(names, expected);
 
-    let picked = pb::ListAppsRequest { label_selector: "app in (app-03, app-04)".into(), ..ask(String::new()) };
+    let picked =
+        pb::ListAppsRequest { label_selector: "app in (app-03, app-04)".into(), ..ask(String::new()) };
     assert_eq!(server.apps().list_apps(picked).await.unwrap().into_inner().apps.len(), 2);
 }
 
@@ -97,7 +105,10 @@ async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
 async fn a_read_waits_for_the_write_that_it_names() {
     let server = Server::start().await;
     server.apply(mk_deployment("web", 1, 1));
-    let ask = |position: &str| pb::GetAppRequest { name: "namespaces/shop/apps/web".into(), read_after: position.into() };
+    let ask = |position: &str| pb::GetAppRequest {
+        name: "namespaces/shop/apps/web".into(),
+        read_after: position.into(),
+    };
     let status = server.apps().get_app(ask("yesterday")).await.unwrap_err();
     assert_eq!(reason(&status), "INVALID_FIELD");
 
@@ -110,10 +121,29 @@ async fn a_read_waits_for_the_write_that_it_names() {
     let write = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         server.index.update(vec![mk_revision("web", 1)], vec![], now());
-        server.apply(gantry::domain::observed::Deployment { resource_version: 8, ..mk_deployment("web", 5, 5) });
+        server.apply(gantry::domain::observed::Deployment {
+            resource_version: 8,
+            ..mk_deployment("web", 5, 5)
+        });
     };
     let (answer, ()) = tokio::join!(read, write);
     assert_eq!(answer.unwrap().into_inner().app.unwrap().status.unwrap().desired_replicas, 5);
+}
+
+/// Older clients, Python's among them, ask only this one.
+#[tokio::test]
+async fn the_older_reflection_answers_too() {
+    use tonic_reflection::pb::v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
+    };
+    let server = Server::start().await;
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let questions = tokio_stream::once(ServerReflectionRequest { host: String::new(), message_request });
+    let mut client = ServerReflectionClient::new(server.channel.clone());
+    let mut answers = client.server_reflection_info(questions).await.unwrap().into_inner();
+    let answer = format!("{:?}", answers.next().await.unwrap().unwrap());
+    assert!(answer.contains("gantry.v1.AppService"), "{answer}");
 }
 
 #[tokio::test]
@@ -128,7 +158,9 @@ async fn reflection_knows_every_service_and_the_comments() {
     let mut client = ServerReflectionClient::new(server.channel.clone());
     let mut answers =
         client.server_reflection_info(tokio_stream::iter(questions)).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) = answers.next().await.unwrap().unwrap().message_response else {
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.next().await.unwrap().unwrap().message_response
+    else {
         panic!("no list");
     };
     let names: Vec<_> = list.service.into_iter().map(|s| s.name).collect();
@@ -137,7 +169,8 @@ async fn reflection_knows_every_service_and_the_comments() {
     }
     assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
     for text in ["error_details.proto", "Creates the app, or changes what the request names"] {
-        let Some(MessageResponse::FileDescriptorResponse(files)) = answers.next().await.unwrap().unwrap().message_response
+        let Some(MessageResponse::FileDescriptorResponse(files)) =
+            answers.next().await.unwrap().unwrap().message_response
         else {
             panic!("no file");
         };

@@ -24,7 +24,7 @@ use gantry::{
 };
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt;
 
@@ -60,7 +60,13 @@ impl Act for Recorded {
             }
             let seen = Seen::Version { deployment: 0, revision: 1 };
             let position = Position { app: request.name, seen };
-            Ok(Deployed { rollout: Some(1), content: request.content, changes: vec![], warnings: vec![], position })
+            Ok(Deployed {
+                rollout: Some(1),
+                content: request.content,
+                changes: vec![],
+                warnings: vec![],
+                position,
+            })
         }
         .boxed()
     }
@@ -87,8 +93,13 @@ impl Server {
         let act = Arc::new(Recorded::default());
         let (drain, accept) = (CancellationToken::new(), CancellationToken::new());
         let identity = Identity { kubernetes_version: "v1.36.3".into(), user: "ann".into() };
-        let context =
-            Context { index: index.clone(), act: act.clone(), identity: Arc::new(identity), drain: drain.clone() };
+        let context = Context {
+            index: index.clone(),
+            act: act.clone(),
+            identity: Arc::new(identity),
+            drain: drain.clone(),
+            writes: TaskTracker::new(),
+        };
         let router = grpc::router(&context, &Health::new().await).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -158,7 +169,8 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
 }
 
 pub fn mk_revision(name: &str, number: u64) -> observed::Revision {
-    let content = Content { spec: Spec { image: format!("{name}:{number}"), ..Spec::default() }, ..Content::default() };
+    let content =
+        Content { spec: Spec { image: format!("{name}:{number}"), ..Spec::default() }, ..Content::default() };
     observed::Revision {
         app: name::App::new("shop", name),
         number,
@@ -196,6 +208,16 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         restarts: 0,
         trouble: None,
     }
+}
+
+/// Waits until something holds.
+pub async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it holds in time");
 }
 
 /// The reason of an error, which every one has.

@@ -12,11 +12,17 @@ use tonic::Streaming;
 use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now};
 
 async fn next(stream: &mut Streaming<pb::WatchAppsResponse>) -> (String, Event) {
-    let message = tokio::time::timeout(Duration::from_secs(5), stream.next()).await.unwrap().unwrap().unwrap();
+    let message =
+        tokio::time::timeout(Duration::from_secs(5), stream.next()).await.unwrap().unwrap().unwrap();
     (message.resume_token, message.event.unwrap())
 }
 
-async fn watch(server: &Server, parent: &str, selector: &str, token: &str) -> Streaming<pb::WatchAppsResponse> {
+async fn watch(
+    server: &Server,
+    parent: &str,
+    selector: &str,
+    token: &str,
+) -> Streaming<pb::WatchAppsResponse> {
     let request = pb::WatchAppsRequest {
         parent: parent.into(),
         label_selector: selector.into(),
@@ -27,7 +33,9 @@ async fn watch(server: &Server, parent: &str, selector: &str, token: &str) -> St
 
 fn updated(event: &Event) -> (&str, i32) {
     match event {
-        Event::Updated(app) => (app.name.rsplit('/').next().unwrap(), app.status.as_ref().unwrap().ready_replicas),
+        Event::Updated(app) => {
+            (app.name.rsplit('/').next().unwrap(), app.status.as_ref().unwrap().ready_replicas)
+        }
         other => panic!("{other:?} is no update"),
     }
 }
@@ -41,7 +49,7 @@ async fn a_snapshot_comes_first_then_synced_then_changes() {
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 0));
     assert_eq!(updated(&next(&mut stream).await.1), ("b", 1));
     let (token, event) = next(&mut stream).await;
-    assert_eq!(event, Event::Synced(pb::Synced {}));
+    assert_eq!(event, Event::Synced(pb::Synced::default()));
 
     server.apply(mk_deployment("a", 1, 1));
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
@@ -53,11 +61,11 @@ async fn a_snapshot_comes_first_then_synced_then_changes() {
     let mut stream = watch(&server, "namespaces/shop", "", &token).await;
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
     assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/b".into()));
-    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced {}));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced { resumed: true }));
     // A token of another process: a fresh snapshot.
     let mut stream = watch(&server, "namespaces/shop", "", "w1.99.3").await;
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
-    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced {}));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced::default()));
 }
 
 #[tokio::test]
@@ -67,7 +75,7 @@ async fn an_app_that_no_longer_matches_is_gone_for_its_reader() {
     server.apply(mk_deployment("b", 1, 1));
     let mut stream = watch(&server, "namespaces/-", "app=a", "").await;
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
-    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced {}));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced::default()));
     server.delete("b");
     let mut relabelled = mk_deployment("a", 1, 1);
     relabelled.labels.clear();
@@ -82,7 +90,7 @@ async fn a_slow_reader_gets_the_latest_state_and_not_the_past() {
         server.apply(mk_deployment(&format!("app-{i:02}"), 100_000, 0));
     }
     let mut stream = watch(&server, "namespaces/shop", "", "").await;
-    while next(&mut stream).await.1 != Event::Synced(pb::Synced {}) {}
+    while next(&mut stream).await.1 != Event::Synced(pb::Synced::default()) {}
     for ready in 1..=20_000 {
         server.apply(mk_deployment(&format!("app-{:02}", ready % 20), 100_000, ready));
     }
@@ -105,10 +113,14 @@ async fn a_rollout_is_followed_to_its_failure() {
     server.index.update(vec![mk_revision("web", 1)], vec![], now());
     server.index.update(vec![mk_replica_set("web")], vec![], now());
     server.apply(deployment);
-    let request = pb::WatchRolloutRequest { name: "namespaces/shop/apps/web/rollouts/1".into(), ..Default::default() };
+    let request =
+        pb::WatchRolloutRequest { name: "namespaces/shop/apps/web/rollouts/1".into(), ..Default::default() };
     let mut stream = server.rollouts().watch_rollout(request.clone()).await.unwrap().into_inner();
     let first = stream.next().await.unwrap().unwrap().event.unwrap();
-    assert!(matches!(&first, RolloutEvent::Rollout(r) if r.state() == pb::RolloutState::Running), "{first:?}");
+    assert!(
+        matches!(&first, RolloutEvent::Rollout(r) if r.state() == pb::RolloutState::Running),
+        "{first:?}"
+    );
 
     let mut pod = mk_pod("web", "a", false);
     pod.trouble = Some(Box::new(Trouble {

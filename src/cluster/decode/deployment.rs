@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use serde::Deserialize;
 
-use super::{Decode, controller, created, meta, number, resource, shared_key};
+use super::{Decode, controller, created, meta, number, or_default, resource, shared_key};
 use crate::{
     domain::{
         manifest::REVISION,
@@ -27,7 +27,9 @@ const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
 pub struct Deployment {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
     spec: DeploymentSpec,
+    #[serde(deserialize_with = "or_default")]
     status: DeploymentStatus,
 }
 
@@ -35,37 +37,49 @@ pub struct Deployment {
 #[serde(default)]
 struct DeploymentSpec {
     replicas: Option<i32>,
+    #[serde(deserialize_with = "or_default")]
     paused: bool,
+    #[serde(deserialize_with = "or_default")]
     template: Template,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Template {
+    #[serde(deserialize_with = "or_default")]
     spec: PodSpec,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct PodSpec {
+    #[serde(deserialize_with = "or_default")]
     containers: Vec<Container>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Container {
+    #[serde(deserialize_with = "or_default")]
     name: String,
+    #[serde(deserialize_with = "or_default")]
     image: String,
+    #[serde(deserialize_with = "or_default")]
     command: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     args: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     env: Vec<Env>,
+    #[serde(deserialize_with = "or_default")]
     ports: Vec<ContainerPort>,
+    #[serde(deserialize_with = "or_default")]
     resources: ContainerResources,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Env {
+    #[serde(deserialize_with = "or_default")]
     name: String,
     value: Option<String>,
 }
@@ -73,34 +87,48 @@ struct Env {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct ContainerPort {
+    #[serde(deserialize_with = "or_default")]
     name: String,
+    #[serde(deserialize_with = "or_default")]
     container_port: u16,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ContainerResources {
+    #[serde(deserialize_with = "or_default")]
     requests: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
     limits: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct DeploymentStatus {
+    #[serde(deserialize_with = "or_default")]
     observed_generation: i64,
+    #[serde(deserialize_with = "or_default")]
     replicas: i32,
+    #[serde(deserialize_with = "or_default")]
     updated_replicas: i32,
+    #[serde(deserialize_with = "or_default")]
     ready_replicas: i32,
+    #[serde(deserialize_with = "or_default")]
     available_replicas: i32,
+    #[serde(deserialize_with = "or_default")]
     conditions: Vec<Condition>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Condition {
+    #[serde(deserialize_with = "or_default")]
     r#type: String,
+    #[serde(deserialize_with = "or_default")]
     status: String,
+    #[serde(deserialize_with = "or_default")]
     reason: String,
+    #[serde(deserialize_with = "or_default")]
     message: String,
     last_update_time: Option<Time>,
     last_transition_time: Option<Time>,

@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use serde::Deserialize;
 
-use super::{Decode, created, meta, resource, shared_key};
+use super::{Decode, created, meta, or_default, resource, shared_key};
 use crate::{
     domain::observed::{self, About, Kind},
     index,
@@ -20,9 +20,13 @@ use crate::{
 pub struct Event {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
     involved_object: Involved,
+    #[serde(deserialize_with = "or_default")]
     r#type: String,
+    #[serde(deserialize_with = "or_default")]
     reason: String,
+    #[serde(deserialize_with = "or_default")]
     message: String,
     count: Option<i32>,
     last_timestamp: Option<Time>,
@@ -33,13 +37,16 @@ pub struct Event {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Involved {
+    #[serde(deserialize_with = "or_default")]
     kind: String,
+    #[serde(deserialize_with = "or_default")]
     name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Series {
+    #[serde(deserialize_with = "or_default")]
     count: i32,
     last_observed_time: Option<MicroTime>,
 }

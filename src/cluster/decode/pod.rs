@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use serde::Deserialize;
 
-use super::{Decode, controller, created, meta, resource, shared_key};
+use super::{Decode, controller, created, meta, or_default, resource, shared_key};
 use crate::{
     domain::observed::{self, Exit, Trouble, TroubleKind},
     index,
@@ -20,7 +20,9 @@ use crate::{
 pub struct Pod {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
     spec: PodSpec,
+    #[serde(deserialize_with = "or_default")]
     status: PodStatus,
 }
 
@@ -33,19 +35,27 @@ struct PodSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PodStatus {
+    phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
+    #[serde(deserialize_with = "or_default")]
     conditions: Vec<Condition>,
+    #[serde(deserialize_with = "or_default")]
     init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_default")]
     container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Condition {
+    #[serde(deserialize_with = "or_default")]
     r#type: String,
+    #[serde(deserialize_with = "or_default")]
     status: String,
+    #[serde(deserialize_with = "or_default")]
     reason: String,
+    #[serde(deserialize_with = "or_default")]
     message: String,
     last_transition_time: Option<Time>,
 }
@@ -53,9 +63,13 @@ struct Condition {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct ContainerStatus {
+    #[serde(deserialize_with = "or_default")]
     name: String,
+    #[serde(deserialize_with = "or_default")]
     restart_count: i32,
+    #[serde(deserialize_with = "or_default")]
     state: State,
+    #[serde(deserialize_with = "or_default")]
     last_state: State,
 }
 
@@ -69,16 +83,22 @@ struct State {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Waiting {
+    #[serde(deserialize_with = "or_default")]
     reason: String,
+    #[serde(deserialize_with = "or_default")]
     message: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Terminated {
+    #[serde(deserialize_with = "or_default")]
     exit_code: i32,
+    #[serde(deserialize_with = "or_default")]
     signal: i32,
+    #[serde(deserialize_with = "or_default")]
     reason: String,
+    #[serde(deserialize_with = "or_default")]
     message: String,
     finished_at: Option<Time>,
 }
@@ -95,6 +115,10 @@ impl Decode for Pod {
 
     fn row(self) -> Option<observed::Pod> {
         let (namespace, name) = self.key()?;
+        // Evicted, or its node was shut down: it stays to be read, but is no replica any more, and another takes its place.
+        if matches!(self.status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+            return None;
+        }
         let Self { metadata, spec, status } = self;
         let ready = status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);

@@ -6,12 +6,12 @@ use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Obj
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Decode, annotation, created, meta, resource};
+use super::{Decode, annotation, created, meta, or_default, resource};
 use crate::{
     domain::{
         manifest::REVISIONS_OF,
         name, observed,
-        revision::{End, Record},
+        revision::{self, End, Record},
     },
     index,
 };
@@ -25,6 +25,7 @@ pub const END: &str = "gantry.dev/end";
 pub struct Revision {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
     revision: i64,
     data: Value,
 }
@@ -50,7 +51,7 @@ impl Decode for Revision {
             app,
             number,
             object: self.metadata.name.as_deref()?.into(),
-            created: created(&self.metadata),
+            created: revision::began(created(&self.metadata), record.time),
             content: Arc::new(record.content),
             digest: record.digest,
             cause: record.cause,

@@ -1,1 +1,363 @@
-//! x
+//! The rendering is pure, changes pods only when it must, and lets a patch touch nothing that a field has set.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::{collection::btree_map, collection::vec, option, prelude::*};
+use serde_json::{Value, json};
+
+use super::{APP_LABEL, Kind, Object, budget, check, deployment, service};
+use crate::domain::{
+    name,
+    patch::Invalid,
+    spec::{Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order},
+};
+
+fn shop() -> name::App {
+    name::App::new("prod", "shop")
+}
+
+fn mk_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// An app with every field set that the pod template is made of.
+fn mk_full() -> Content {
+    let spec = Spec {
+        image: "registry.acme.io/shop:1.4".into(),
+        replicas: Some(3),
+        ports: vec![Port { name: "http".into(), number: 8080, protocol: Protocol::Http }],
+        command: vec!["/shop".into()],
+        args: vec!["--verbose".into()],
+        env: mk_map(&[("MODE", "live")]),
+        resources: Some(Resources {
+            requests: mk_map(&[("cpu", "250m"), ("memory", "256Mi")]),
+            limits: mk_map(&[("memory", "256Mi"), ("acme.io/gpu", "1")]),
+        }),
+        termination_grace: Some(Duration::from_secs(60)),
+        ..Spec::default()
+    };
+    Content { labels: mk_map(&[("team", "web"), ("app", "x")]), spec, ..Content::default() }
+}
+
+/// What the demo deploys, with requests and limits.
+fn mk_demo() -> Content {
+    let spec = Spec {
+        image: "my-app:1.0".into(),
+        replicas: Some(3),
+        ports: vec![Port { name: "http".into(), number: 8080, protocol: Protocol::Http }],
+        resources: Some(Resources {
+            requests: mk_map(&[("cpu", "250m"), ("memory", "256Mi")]),
+            limits: mk_map(&[("memory", "256Mi")]),
+        }),
+        ..Spec::default()
+    };
+    Content { spec, ..Content::default() }
+}
+
+fn rendered(content: &Content) -> Value {
+    deployment(&shop(), content, 1, Some(3)).unwrap().manifest
+}
+
+fn template(content: &Content) -> Value {
+    rendered(content)["spec"]["template"].clone()
+}
+
+fn patched(content: &Content, patch: Value) -> Result<Value, Invalid> {
+    let mut content = content.clone();
+    content.spec.pod_template_patch = Some(patch);
+    deployment(&shop(), &content, 1, None).map(|object| object.manifest["spec"]["template"].clone())
+}
+
+prop_compose! {
+    fn mk_content()(
+        image in "[a-z]{1,4}:[0-9]",
+        labels in btree_map("[a-z.]{0,3}[a-z]", "[a-z]{0,3}", 0..3),
+        annotations in btree_map("[a-z]{1,3}", ".{0,5}", 0..3),
+        env in btree_map("[A-Z_]{1,3}", ".{0,5}", 0..3),
+        words in vec("[a-z-]{1,4}", 0..3),
+        numbers in vec(1u16.., 0..3),
+        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Http), Just(Protocol::Grpc)],
+        memory in option::of(btree_map("cpu|memory", "[1-9]Mi", 1..3)),
+        grace in option::of(0u64..90),
+        policy in option::of(mk_policy()),
+        replicas in option::of(0..9),
+    ) -> Content {
+        let port = |(i, &number): (usize, &u16)| Port { name: format!("p{i}"), number, protocol };
+        let spec = Spec {
+            image,
+            replicas,
+            env,
+            ports: numbers.iter().enumerate().map(port).collect(),
+            command: words.clone(),
+            args: words,
+            resources: memory.map(|requests| Resources { requests, ..Resources::default() }),
+            termination_grace: grace.map(Duration::from_secs),
+            rollout_policy: policy,
+            ..Spec::default()
+        };
+        Content { labels, annotations, spec }
+    }
+}
+
+fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
+    ("([0-9]|[1-9]0%)?", any::<bool>(), option::of(1u64..900)).prop_map(|(surge, recreate, timeout)| {
+        RolloutPolicy {
+            max_surge: surge,
+            strategy: if recreate { Order::Recreate } else { Order::Rolling },
+            progress_timeout: timeout.map(Duration::from_secs),
+            ..RolloutPolicy::default()
+        }
+    })
+}
+
+proptest! {
+    // What another daemon reads from a revision is rendered to the same bytes.
+    #[test]
+    fn stored_content_is_rendered_to_the_same_bytes(content in mk_content(), revision in 1u64.., replicas in option::of(0..9)) {
+        let stored: Content = serde_json::from_str(&serde_json::to_string(&content).unwrap()).unwrap();
+        let bytes = |c: &Content| {
+            let objects = [deployment(&shop(), c, revision, replicas).ok(), service(&shop(), c), Some(budget(&shop(), c))];
+            objects.map(|o| o.map(|o| serde_json::to_string(&o.manifest).unwrap()))
+        };
+        prop_assert_eq!(bytes(&content), bytes(&stored));
+        prop_assert!(check(&shop(), &content).is_ok());
+    }
+
+    #[test]
+    fn selectors_hold_our_label_alone_and_match_the_pods(content in mk_content()) {
+        let ours = json!({APP_LABEL: "shop"});
+        let manifest = rendered(&content);
+        prop_assert_eq!(&manifest["spec"]["selector"], &json!({"matchLabels": &ours}));
+        prop_assert_eq!(&budget(&shop(), &content).manifest["spec"]["selector"], &json!({"matchLabels": &ours}));
+        let service = service(&shop(), &content);
+        prop_assert_eq!(service.is_some(), !content.spec.ports.is_empty());
+        prop_assert!(service.is_none_or(|s| s.manifest["spec"]["selector"] == ours));
+        let labels = &manifest["spec"]["template"]["metadata"]["labels"];
+        prop_assert_eq!(&labels[APP_LABEL], "shop");
+        for (key, value) in &content.labels {
+            prop_assert_eq!(&labels[key], value);
+            prop_assert_eq!(&manifest["metadata"]["labels"][key], value);
+        }
+    }
+
+    #[test]
+    fn pods_stay_when_only_count_annotations_or_policy_change(one in mk_content(), other in mk_content(), revision in 1u64..) {
+        let mut changed = one.clone();
+        changed.annotations = other.annotations;
+        changed.spec.replicas = other.spec.replicas;
+        changed.spec.rollout_policy = other.spec.rollout_policy;
+        let later = deployment(&shop(), &changed, revision, other.spec.replicas).unwrap().manifest;
+        prop_assert_eq!(&later["spec"]["template"], &template(&one));
+        prop_assert_eq!(&later["metadata"]["annotations"]["gantry.dev/revision"], &revision.to_string());
+        for (key, value) in &changed.annotations {
+            prop_assert_eq!(&later["metadata"]["annotations"][key], value);
+        }
+    }
+
+    #[test]
+    fn pods_are_replaced_when_image_env_or_labels_change(one in mk_content(), other in mk_content(), which in 0..3) {
+        let mut changed = one.clone();
+        match which {
+            0 => changed.spec.image = other.spec.image,
+            1 => changed.spec.env = other.spec.env,
+            _ => changed.labels = other.labels,
+        }
+        prop_assert_eq!(template(&changed) == template(&one), changed == one);
+    }
+
+    #[test]
+    fn the_wait_before_the_signal_to_stop_fits_into_the_grace(content in mk_content()) {
+        let pod = template(&content)["spec"].clone();
+        let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        let wait = &pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
+        let expected = if content.spec.ports.is_empty() { 0 } else { grace.min(5) };
+        prop_assert_eq!(wait.as_u64().unwrap_or(0), expected);
+    }
+}
+
+#[test]
+fn the_count_is_left_out_for_others_to_own() {
+    let manifest = |replicas| deployment(&shop(), &mk_demo(), 1, replicas).unwrap().manifest;
+    assert_eq!(manifest(None)["spec"].get("replicas"), None);
+    assert_eq!(manifest(Some(0))["spec"]["replicas"], 0);
+}
+
+#[test]
+fn the_app_of_the_demo_is_rendered_like_this() {
+    let labels = json!({"app.kubernetes.io/name": "shop", "app.kubernetes.io/managed-by": "gantry", "gantry.dev/app": "shop"});
+    let selector = json!({"matchLabels": {"gantry.dev/app": "shop"}});
+    let spread = |key: &str| {
+        json!({"topologyKey": key, "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector,
+            "matchLabelKeys": ["pod-template-hash"]})
+    };
+    let container = json!({
+        "name": "app",
+        "image": "my-app:1.0",
+        "securityContext": {"allowPrivilegeEscalation": false},
+        "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "256Mi"}},
+        "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+        "readinessProbe": {"tcpSocket": {"port": "http"}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+    });
+    let expected = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "shop", "namespace": "prod", "labels": labels, "annotations": {"gantry.dev/revision": "7"}},
+        "spec": {
+            "replicas": 3,
+            "selector": selector,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "progressDeadlineSeconds": 600,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "containers": [container],
+                    "automountServiceAccountToken": false,
+                    "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+                    "terminationGracePeriodSeconds": 30,
+                    "topologySpreadConstraints": [spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")],
+                },
+            },
+        },
+    });
+    assert_eq!(
+        deployment(&shop(), &mk_demo(), 7, Some(3)).unwrap(),
+        Object { kind: Kind::Deployment, manifest: expected }
+    );
+
+    let expected = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "shop", "namespace": "prod", "labels": labels},
+        "spec": {"selector": {"gantry.dev/app": "shop"},
+            "ports": [{"name": "http", "port": 8080, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}]},
+    });
+    assert_eq!(service(&shop(), &mk_demo()), Some(Object { kind: Kind::Service, manifest: expected }));
+
+    let expected = json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "shop", "namespace": "prod", "labels": labels},
+        "spec": {"selector": selector, "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+    });
+    assert_eq!(budget(&shop(), &mk_demo()), Object { kind: Kind::Budget, manifest: expected });
+}
+
+#[test]
+fn the_strategy_is_rendered_as_kubernetes_wants_it() {
+    let strategy = |policy| {
+        let mut content = mk_demo();
+        content.spec.rollout_policy = Some(policy);
+        rendered(&content)["spec"]["strategy"].clone()
+    };
+    let sized =
+        RolloutPolicy { max_surge: "2".into(), max_unavailable: "10%".into(), ..RolloutPolicy::default() };
+    assert_eq!(strategy(sized)["rollingUpdate"], json!({"maxSurge": 2, "maxUnavailable": "10%"}));
+    let recreate =
+        RolloutPolicy { strategy: Order::Recreate, max_surge: "2".into(), ..RolloutPolicy::default() };
+    assert_eq!(strategy(recreate), json!({"type": "Recreate"}));
+}
+
+#[test]
+fn a_port_says_its_protocol_to_those_who_route() {
+    let protocol = |protocol| {
+        let mut content = mk_demo();
+        content.spec.ports[0].protocol = protocol;
+        service(&shop(), &content).unwrap().manifest["spec"]["ports"][0]["appProtocol"].clone()
+    };
+    let protocols = [Protocol::Tcp, Protocol::Http, Protocol::Grpc].map(protocol);
+    assert_eq!(protocols, [json!(null), json!("http"), json!("kubernetes.io/h2c")]);
+}
+
+#[test]
+fn a_patch_may_not_touch_what_a_field_rendered() {
+    let app = |change: Value| {
+        let mut entry = json!({"name": "app"});
+        entry.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"spec": {"containers": [entry]}})
+    };
+    let label = |key: &str, value: Value| json!({"metadata": {"labels": {key: value}}});
+    for (patch, field) in [
+        (app(json!({"image": "evil:1"})), "spec.image"),
+        (app(json!({"image": null})), "spec.image"),
+        (app(json!({"command": ["sh"]})), "spec.command"),
+        (app(json!({"args": null})), "spec.args"),
+        (app(json!({"env": [{"name": "MODE", "value": "test"}]})), "spec.env"),
+        (
+            app(
+                json!({"env": [{"name": "MODE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+            ),
+            "spec.env",
+        ),
+        (app(json!({"env": null})), "spec.env"),
+        (app(json!({"ports": [{"containerPort": 8080, "hostPort": 80}]})), "spec.ports"),
+        (app(json!({"ports": null})), "spec.ports"),
+        (app(json!({"resources": {"requests": {"cpu": "4"}}})), "spec.resources"),
+        (app(json!({"resources": {"limits": {"acme.io/gpu": null}}})), "spec.resources"),
+        (app(json!({"resources": {"limits": null}})), "spec.resources"),
+        (app(json!({"resources": null})), "spec.resources"),
+        (json!({"spec": {"terminationGracePeriodSeconds": 1}}), "spec.termination_grace"),
+        (label("team", json!("ops")), "labels"),
+        (label("gantry.dev/app", json!("other")), "name"),
+        (label("app.kubernetes.io/name", json!(null)), "name"),
+        (label("app.kubernetes.io/managed-by", json!("helm")), "name"),
+        (json!({"metadata": {"labels": null}}), "name"),
+        (json!({"metadata": null}), "name"),
+        (json!({"spec": {"containers": null}}), "spec.container"),
+        (json!({"spec": null}), "spec.container"),
+    ] {
+        let error = patched(&mk_full(), patch.clone()).unwrap_err();
+        assert!(matches!(&error, Invalid::Touches { field: f, .. } if *f == field), "{patch}: {error}");
+        let mut content = mk_full();
+        content.spec.pod_template_patch = Some(patch);
+        assert_eq!(check(&shop(), &content), Err(error));
+    }
+}
+
+#[test]
+fn a_patch_may_change_what_no_field_set() {
+    let plain = Content { labels: mk_map(&[("app", "x")]), ..mk_demo() };
+    for (patch, at, expected) in [
+        (json!({"metadata": {"annotations": {"a/b": "c"}}}), "/metadata/annotations/a~1b", json!("c")),
+        // Longer than the key of a label that is set, not below it.
+        (
+            json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "x"}}}),
+            "/metadata/labels/app.kubernetes.io~1part-of",
+            json!("x"),
+        ),
+        (
+            json!({"spec": {"terminationGracePeriodSeconds": 1}}),
+            "/spec/terminationGracePeriodSeconds",
+            json!(1),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "app", "readinessProbe": null}]}}),
+            "/spec/containers/0/readinessProbe",
+            json!(null),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "app", "command": ["sh"]}]}}),
+            "/spec/containers/0/command",
+            json!(["sh"]),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": "1"}}}]}}),
+            "/spec/containers/0/resources/limits/cpu",
+            json!("1"),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "app", "image": "my-app:1.0"}]}}),
+            "/spec/containers/0/image",
+            json!("my-app:1.0"),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "proxy", "image": "p:1"}]}}),
+            "/spec/containers/1/image",
+            json!("p:1"),
+        ),
+    ] {
+        let template = patched(&plain, patch.clone()).unwrap_or_else(|error| panic!("{patch}: {error}"));
+        assert_eq!(template.pointer(at).cloned().unwrap_or_default(), expected, "{patch}");
+        assert_eq!(template["spec"]["containers"][0]["image"], "my-app:1.0");
+    }
+}

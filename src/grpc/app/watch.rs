@@ -32,6 +32,7 @@ pub(super) fn start(
         sent: (!request.label_selector.is_empty()).then(HashSet::new),
         filter: Filter { selector, ..Filter::default() },
         cursor: Cursor::parse(&request.resume_token),
+        resumed: true,
         synced: false,
         pending: VecDeque::new(),
     }))
@@ -45,6 +46,8 @@ struct Watch {
     /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this reader.
     sent: Option<HashSet<name::App>>,
     cursor: Option<Cursor>,
+    /// It goes on where an earlier stream ended.
+    resumed: bool,
     synced: bool,
     pending: VecDeque<pb::WatchAppsResponse>,
 }
@@ -71,7 +74,7 @@ impl Source for Watch {
 impl Watch {
     fn take(&mut self, batch: Batch) {
         if batch.fresh {
-            self.synced = false;
+            (self.synced, self.resumed) = (false, false);
             if let Some(sent) = &mut self.sent {
                 sent.clear();
             }
@@ -100,13 +103,14 @@ impl Watch {
         self.cursor = Some(batch.next);
         if !batch.more && !self.synced {
             self.synced = true;
-            self.push(Event::Synced(pb::Synced {}));
+            self.push(Event::Synced(pb::Synced { resumed: self.resumed }));
         }
     }
 
     fn forget(&mut self, name: &name::App) -> Option<Event> {
         let known = self.sent.as_mut().is_some_and(|sent| sent.remove(name));
-        known.then(|| Event::Deleted(name.to_string()))
+        // What a resumed reader was sent earlier is not known here: better told once too often than never.
+        (known || self.resumed).then(|| Event::Deleted(name.to_string()))
     }
 
     fn push(&mut self, event: Event) {

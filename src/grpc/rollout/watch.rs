@@ -34,6 +34,7 @@ pub(super) fn start(
         news: News::new(context, &scope, deadline, format!("the end of {name}")),
         context: context.clone(),
         name,
+        number: rollout.number,
         since: rollout.start,
         last: None,
         told: HashSet::new(),
@@ -47,6 +48,7 @@ struct Watch {
     context: Context,
     news: News,
     name: name::Rollout,
+    number: u64,
     /// Events before this belong to earlier rollouts.
     since: Timestamp,
     last: Option<Arc<Rollout>>,
@@ -108,7 +110,7 @@ impl Watch {
     }
 
     fn push_log(&mut self) {
-        for line in self.context.index.log(&self.name.app, self.logged) {
+        for line in self.context.index.log(&self.name.app, self.number, self.logged) {
             self.logged = line.sequence;
             // Kubernetes' times have whole seconds, so the second in which the rollout began is let in.
             if line.event.time.as_second() < self.since.as_second() {
