@@ -2,6 +2,7 @@
 //! know Kubernetes: it reads the index and asks [`crate::domain::act::Act`] to change things.
 
 mod app;
+mod call;
 mod convert;
 mod later;
 mod limits;

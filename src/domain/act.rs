@@ -4,7 +4,7 @@
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{Error, mask::Mask, name, plan::ObjectChange, revision::End, spec::Content};
+use super::{Error, mask::Mask, name, revision::End, spec::Content};
 
 /// Changes the cluster.
 pub trait Act: Send + Sync + 'static {
@@ -50,6 +50,26 @@ pub struct Deployed {
     pub warnings: Vec<String>,
     /// Shows the change to a read that waits for it.
     pub position: Position,
+}
+
+/// A change of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectChange {
+    /// The object, for example `deployment.apps/shop`.
+    pub object: String,
+    /// What is done to it.
+    pub action: Action,
+}
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is new.
+    Create,
+    /// It changes.
+    Update,
+    /// It goes.
+    Delete,
 }
 
 /// A deletion as asked for.

@@ -85,7 +85,7 @@ impl App {
         facts: &Facts<'_>,
     ) -> Self {
         let content = newest.map_or_else(
-            || Arc::new(Content { spec: d.spec.clone(), ..Content::default() }),
+            || Arc::new(Content { labels: d.labels.clone(), spec: d.spec.clone(), ..Content::default() }),
             |revision| revision.content.clone(),
         );
         let policy = content.spec.policy();

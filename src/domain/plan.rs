@@ -79,26 +79,6 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-/// A change of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectChange {
-    /// The object, for example `deployment.apps/shop`.
-    pub object: String,
-    /// What is done to it.
-    pub action: Action,
-}
-
-/// What is done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It is new.
-    Create,
-    /// It changes.
-    Update,
-    /// It goes.
-    Delete,
-}
-
 /// Plans a deploy. If [`Plan::record`] is `None` and the newest revision was applied, nothing is expected to change.
 pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
     let name = &request.name;

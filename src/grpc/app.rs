@@ -8,7 +8,6 @@ use tonic::{Request, Response, Status};
 use super::{Context, Deadline, convert, page, parse, stream::Answers};
 use crate::{
     domain::{
-        Error,
         act::{Delete, Deployed, Position},
         name,
     },
@@ -155,9 +154,4 @@ impl Apps {
             position: position.to_string(),
         }
     }
-}
-
-/// Refuses what this version does not do yet, by name; silence would be worse than an error.
-pub(super) fn later(what: &str, is_set: bool) -> Result<(), Error> {
-    if is_set { Err(Error::NotImplemented { what: what.to_owned() }) } else { Ok(()) }
 }

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
+        act::{Action, ObjectChange},
         app::{self, App},
         name,
-        plan::{Action, ObjectChange},
         problem::Problem,
         revision::Cause,
         rollout::{Rollout, State},

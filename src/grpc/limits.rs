@@ -1,11 +1,7 @@
 //! What holds for every call: its id, its deadline, its log line, a panic's answer, and details on every error. One layer around
 //! all services, so that no service can forget it.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 use futures::FutureExt;
@@ -13,33 +9,17 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span};
 
-use super::{Deadline, status};
+use super::{Deadline, call, status};
 use crate::domain::Error;
-
-tokio::task_local! {
-    static CALL: String;
-}
-
-/// Id of the call that is being answered, as it stands in the log.
-pub(super) fn call_id() -> String {
-    CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".to_owned())
-}
-
-/// Makes ids that differ within a process; the log's own time tells processes apart.
-fn next_id() -> String {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let count = LAST.fetch_add(1, Ordering::Relaxed);
-    format!("{:08x}-{count:x}", std::process::id())
-}
 
 /// Answers one call.
 pub(super) async fn layer(mut request: Request, next: Next) -> Response {
-    let id = next_id();
+    let id = call::next_id();
     let method = request.uri().path().trim_start_matches('/').to_owned();
     let span = info_span!("call", %method, id);
     let deadline = timeout(&request).map(|left| Instant::now() + left);
     request.extensions_mut().insert(Deadline(deadline));
-    CALL.scope(id, answer(request, next, method, deadline).instrument(span)).await
+    call::with_id(id, answer(request, next, method, deadline).instrument(span)).await
 }
 
 async fn answer(request: Request, next: Next, method: String, deadline: Option<Instant>) -> Response {

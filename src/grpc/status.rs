@@ -110,7 +110,7 @@ fn to_status(error: &Error) -> Status {
         Error::NotImplemented { .. } => (Code::Unimplemented, ErrorReason::NotImplemented),
         Error::Bug(message) => {
             // What went wrong inside is for the log; the id in the answer finds it there.
-            let id = super::limits::call_id();
+            let id = super::call::id();
             tracing::error!(%message, call = %id, "a bug");
             details.set_request_info(&id, "");
             details.set_error_info(ErrorReason::Bug.as_str_name(), DOMAIN, metadata);

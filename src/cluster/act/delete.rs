@@ -8,10 +8,9 @@ use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Delete, Deleted, Position, Seen},
+        act::{Action, Delete, Deleted, ObjectChange, Position, Seen},
         app::MANAGER,
         manifest::{Kind, REVISIONS_OF},
-        plan::{Action, ObjectChange},
     },
 };
 

@@ -12,11 +12,11 @@ use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Deploy, Deployed, Position, Seen},
+        act::{Action, Deploy, Deployed, ObjectChange, Position, Seen},
         app::{MANAGED_BY, MANAGER},
         manifest::{Kind, Object, REVISIONS_OF},
         name,
-        plan::{self, Action, ObjectChange, Plan},
+        plan::{self, Plan},
         revision::{self, Record},
     },
 };

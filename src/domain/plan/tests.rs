@@ -34,6 +34,7 @@ fn mk_request(content: Content) -> Deploy {
         reject_concurrent: false,
         actor: "ann".into(),
         reason: "because".into(),
+        time: jiff::Timestamp::UNIX_EPOCH,
     }
 }
 
