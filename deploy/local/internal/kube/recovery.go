@@ -1,0 +1,93 @@
+package kube
+
+import (
+	"context"
+	"net/url"
+	"time"
+)
+
+// NodeWatch takes the readiness of a node's pods away when the node goes down, and
+// gives it back when the node is. On a real cluster the node lifecycle controller
+// does the one, after it has missed a kubelet's heartbeats for a minute, and the
+// kubelet the other; KWOK can do neither, because its stages see one object at a time.
+type NodeWatch struct {
+	client *Client
+	down   map[string]bool
+}
+
+// WatchNodes starts with all nodes up.
+func (c *Client) WatchNodes() *NodeWatch { return &NodeWatch{client: c, down: map[string]bool{}} }
+
+type condition struct{ Type, Status, Reason string }
+
+func isReady(conditions []condition) bool {
+	for _, c := range conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+// Look compares the nodes with the last look.
+func (w *NodeWatch) Look(ctx context.Context) error {
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct{ Conditions []condition }
+		}
+	}
+	if err := w.client.Get(ctx, "/api/v1/nodes?resourceVersion=0", &list); err != nil {
+		return err
+	}
+	for _, node := range list.Items {
+		name := node.Metadata.Name
+		down := !isReady(node.Status.Conditions)
+		if down == w.down[name] {
+			continue
+		}
+		if err := w.client.setPodsReady(ctx, name, !down); err != nil {
+			return err
+		}
+		w.down[name] = down
+	}
+	return nil
+}
+
+// setPodsReady sets the Ready condition of a node's pods whose containers are ready.
+func (c *Client) setPodsReady(ctx context.Context, node string, ready bool) error {
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name, Namespace, DeletionTimestamp string }
+			Status   struct {
+				Conditions        []condition
+				ContainerStatuses []struct{ Ready bool }
+			}
+		}
+	}
+	if err := c.Get(ctx, "/api/v1/pods?fieldSelector=spec.nodeName%3D"+url.QueryEscape(node), &list); err != nil {
+		return err
+	}
+	status, reason := "True", ""
+	if !ready {
+		status, reason = "False", "NodeNotReady"
+	}
+	for _, pod := range list.Items {
+		runs := len(pod.Status.ContainerStatuses) > 0 && pod.Metadata.DeletionTimestamp == ""
+		for _, container := range pod.Status.ContainerStatuses {
+			runs = runs && container.Ready
+		}
+		if !runs || isReady(pod.Status.Conditions) == ready {
+			continue
+		}
+		err := c.strategic(ctx, "/api/v1/namespaces/"+pod.Metadata.Namespace+"/pods/"+pod.Metadata.Name+"/status",
+			Object{"status": Object{"conditions": []Object{{
+				"type": "Ready", "status": status, "reason": reason, "message": "",
+				"lastTransitionTime": time.Now().UTC().Format(time.RFC3339),
+			}}}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
