@@ -15,12 +15,12 @@ pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint:
     fields.push((
         "Replicas",
         format!(
-            "{} of {} ready, {} updated, {} in all; set by {}",
+            "{} of {} ready, {} updated, {} in all{}",
             status.ready_replicas,
             status.desired_replicas,
             status.updated_replicas,
             status.current_replicas,
-            owner(&status.replica_owner.clone().unwrap_or_default()),
+            status.replica_owner.as_ref().map_or_else(String::new, |o| format!("; set by {}", owner(o))),
         ),
     ));
     fields.push(("Image", spec.image.clone()));
@@ -98,7 +98,8 @@ fn owner(owner: &v1::ReplicaOwner) -> String {
     let reason =
         if owner.reason.is_empty() { String::new() } else { format!(" ({})", text::line(&owner.reason)) };
     match owner.kind() {
-        v1::ReplicaOwnerKind::Unspecified | v1::ReplicaOwnerKind::Caller => format!("callers{reason}"),
+        v1::ReplicaOwnerKind::Unspecified => format!("somebody{reason}"),
+        v1::ReplicaOwnerKind::Caller => format!("callers{reason}"),
         v1::ReplicaOwnerKind::Autoscaler => format!("the autoscaler{reason}"),
         v1::ReplicaOwnerKind::Hold => {
             let end = owner.hold_end_time.map_or_else(String::new, |end| format!(" until {end}"));

@@ -38,7 +38,7 @@ fn an_app_is_shown_with_its_problems() {
             "Name:        namespaces/prod/apps/shop",
             "State:       DEGRADED",
             "Message:     3 old replicas serve",
-            "Replicas:    3 of 3 ready, 0 updated, 4 in all; set by callers",
+            "Replicas:    3 of 3 ready, 0 updated, 4 in all",
             "Image:       shop:9",
             "Ports:       http=80/http",
             "Rollout:     3 FAILED (IMAGE_PULL_FAILED): no such tag; deployed because: a new look",
@@ -64,7 +64,7 @@ fn whoever_owns_the_count_is_named() {
             .then_some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
         reason: "sale".into(),
     };
-    assert_eq!(owner(&v1::ReplicaOwner::default()), "callers");
+    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Caller, "")), "callers (sale)");
     assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Hold, "eve")), "eve until 1970-01-01T00:00:00Z (sale)");
     assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Foreign, "hpa/shop")), "hpa/shop (sale)");
     assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Autoscaler, "")), "the autoscaler (sale)");
