@@ -1,4 +1,4 @@
-//! The connection to the API server. Every call through [`Cluster::call`] has a deadline and one kind of error.
+//! The connection to the API server. Every call through `Cluster::call` has a deadline and one kind of error.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -129,7 +129,7 @@ impl Tables {
         names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())))
     }
 
-    /// Makes the events about an object news, since nobody could see them before the object was known.
+    /// Makes the events about an object news, since readers of its revision could not see them before it was known.
     fn show_events(&mut self, kind: Kind, (namespace, name): &Key) {
         let about = About { namespace: namespace.clone(), kind, name: name.clone() };
         for line in self.events.get_mut(&about).into_iter().flatten() {
@@ -211,7 +211,7 @@ impl Row for ReplicaSet {
             Self::remove(&key, tables);
         }
         let t = &mut *tables.0;
-        if !t.replica_sets.contains_key(&key) {
+        if t.replica_sets.get(&key).is_none_or(|old| old.revision != self.revision) {
             t.show_events(Kind::ReplicaSet, &key);
             for pod in t.pods_of.get(&key).cloned().unwrap_or_default() {
                 t.show_events(Kind::Pod, &(key.0.clone(), pod));

@@ -1,15 +1,16 @@
 //! The index comes to the same views by every way, and its readers lose nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod ways;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use proptest::{collection::vec, option, prelude::*};
 
-use super::{Change, Cursor, Filter, Index, Kind};
+use super::{Filter, Index, Kind, LogLine, Row};
 use crate::domain::{
     Error,
     act::{Position, Seen},
-    app::{App, State},
+    app::State,
     name::{self, Scope, Which},
     observed::{About, Deployment, Event, Kind as Of, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
     revision::{Cause, End, Outcome},
@@ -51,7 +52,7 @@ fn mk_set(app: &str, name: &str) -> ReplicaSet {
         name: name.into(),
         deployment: app.into(),
         template_revision: 1,
-        revision: None,
+        revision: Some(1),
     }
 }
 
@@ -114,124 +115,20 @@ fn mk_end() -> End {
     End { outcome: Outcome::Failed, message: "over".into(), time: at(1), problem: None }
 }
 
-/// Rows by key: what the cluster holds.
-#[derive(Clone, Default)]
-struct Rows {
-    deployments: BTreeMap<String, Deployment>,
-    sets: BTreeMap<String, ReplicaSet>,
-    pods: BTreeMap<String, Pod>,
-    events: BTreeMap<String, Event>,
-    revisions: BTreeMap<(String, u64), Revision>,
-}
-
-impl Rows {
-    fn fill(&self, index: &Index) {
-        index.reset(Kind::Events, self.events.values().rev().cloned().collect(), at(9));
-        index.reset(Kind::Pods, self.pods.values().cloned().collect(), at(9));
-        index.reset(Kind::Revisions, self.revisions.values().cloned().collect(), at(9));
-        index.reset(Kind::Deployments, self.deployments.values().cloned().collect(), at(9));
-        index.reset(Kind::ReplicaSets, self.sets.values().cloned().collect(), at(9));
-    }
-}
-
 fn mk_index() -> Index {
     let index = Index::new(7);
-    Rows::default().fill(&index);
+    index.reset::<Event>(Kind::Events, vec![], at(9));
+    index.reset::<Pod>(Kind::Pods, vec![], at(9));
+    index.reset::<Revision>(Kind::Revisions, vec![], at(9));
+    index.reset::<Deployment>(Kind::Deployments, vec![], at(9));
+    index.reset::<ReplicaSet>(Kind::ReplicaSets, vec![], at(9));
     index
 }
 
-/// One thing that happens in the cluster.
-#[derive(Clone, Debug)]
-enum Op {
-    Deployment(Deployment, bool),
-    Set(ReplicaSet, bool),
-    Pod(Pod, bool),
-    Event(Event, bool),
-    Revision(Revision, bool),
-}
-
 /// Tells the index that a row is there, or that it is gone.
-fn tell<R: super::Row>(index: &Index, row: R, there: bool) {
+fn tell<R: Row>(index: &Index, row: R, there: bool) {
     let (applied, deleted) = if there { (vec![row], vec![]) } else { (vec![], vec![row.key()]) };
     index.update(applied, deleted, at(9));
-}
-
-fn keep<K: Ord, R>(rows: &mut BTreeMap<K, R>, key: K, row: R, there: bool) {
-    if there {
-        rows.insert(key, row)
-    } else {
-        rows.remove(&key)
-    };
-}
-
-impl Op {
-    fn run(self, rows: &mut Rows, index: &Index) {
-        match self {
-            Self::Deployment(row, there) => {
-                keep(&mut rows.deployments, row.name.app.clone(), row.clone(), there);
-                tell(index, row, there);
-            }
-            Self::Set(row, there) => {
-                keep(&mut rows.sets, row.name.to_string(), row.clone(), there);
-                tell(index, row, there);
-            }
-            Self::Pod(row, there) => {
-                keep(&mut rows.pods, row.name.to_string(), row.clone(), there);
-                tell(index, row, there);
-            }
-            Self::Event(row, there) => {
-                keep(&mut rows.events, row.id.to_string(), row.clone(), there);
-                tell(index, row, there);
-            }
-            Self::Revision(row, there) => {
-                keep(&mut rows.revisions, (row.app.app.clone(), row.number), row.clone(), there);
-                tell(index, row, there);
-            }
-        }
-    }
-}
-
-/// Any row of a few apps. No verdict is reached: one would stay, and the way to it would matter.
-fn mk_op() -> impl Strategy<Value = Op> {
-    let app = || prop_oneof![Just("x"), Just("y")];
-    let set = || prop_oneof![Just("s1"), Just("s2"), Just("s3")];
-    let pod = || prop_oneof![Just("p1"), Just("p2"), Just("p3")];
-    let there = || prop::bool::weighted(0.7);
-    let revision = prop_oneof![Just(None), Just(Some(1)), Just(Some(3))];
-    let about = prop_oneof![
-        app().prop_map(|name| (Of::Deployment, name)),
-        set().prop_map(|name| (Of::ReplicaSet, name)),
-        pod().prop_map(|name| (Of::Pod, name)),
-    ];
-    prop_oneof![
-        (app(), 0..2, revision, there()).prop_map(|(app, ready, revision, there)| {
-            Op::Deployment(Deployment { revision, ..mk_deployment(app, ready) }, there)
-        }),
-        (app(), set(), there()).prop_map(|(app, name, there)| Op::Set(mk_set(app, name), there)),
-        (set(), pod(), any::<bool>(), there()).prop_map(|(set, name, well, there)| {
-            Op::Pod(if well { mk_pod(set, name) } else { mk_troubled(set, name) }, there)
-        }),
-        (about, "e[1-5]", 0i64..5, there()).prop_map(|((kind, name), id, second, there)| Op::Event(
-            mk_event(&id, kind, name, second),
-            there
-        )),
-        (app(), 1u64..4, there()).prop_map(|(app, number, there)| {
-            Op::Revision(mk_revision(app, number, (number != 2).then(mk_end)), there)
-        }),
-    ]
-}
-
-/// Everything that a reader can see.
-fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
-    let of = |app: &str| {
-        let app = name::App::new("a", app);
-        let which = [Which::Latest, Which::Number(1), Which::Number(2), Which::Number(3)];
-        let rollouts = which.map(|revision| index.rollout(&name::Rollout { app: app.clone(), revision }));
-        let mut log: Vec<_> = index.log(&app, 0).into_iter().map(|line| line.event).collect();
-        log.sort_by(|one, other| one.id.cmp(&other.id));
-        (index.get(&app), rollouts, log)
-    };
-    (of("x"), of("y"), names(index, 9), index.size(), index.unrecorded().len())
 }
 
 /// Names of all apps, read in pages.
@@ -242,6 +139,7 @@ fn names(index: &Index, size: usize) -> Vec<String> {
         let (page, more) = index.list(&Scope::All, &Filter::default(), after.as_ref(), size);
         assert!(page.len() == size || !more);
         names.extend(page.iter().map(|app| app.name.to_string()));
+        assert!(names.len() < 1000, "the pages do not end");
         after = page.last().map(|app| app.name.clone());
         if !more {
             return names;
@@ -249,109 +147,179 @@ fn names(index: &Index, size: usize) -> Vec<String> {
     }
 }
 
-/// A reader of changes that remembers what it was told.
-struct Reader {
-    scope: Scope,
-    limit: usize,
-    token: Option<String>,
-    apps: BTreeMap<name::App, Arc<App>>,
-    fresh: usize,
+/// What the readers of revision 1 see.
+fn log(index: &Index, app: &str, after: u64) -> Vec<LogLine> {
+    index.log(&name::App::new("a", app), 1, after)
 }
 
-impl Reader {
-    fn new(scope: Scope, limit: usize) -> Self {
-        Self { scope, limit, token: None, apps: BTreeMap::new(), fresh: 0 }
-    }
-
-    /// Reads one batch; whether more follow.
-    fn read(&mut self, index: &Index) -> bool {
-        let batch = index.changes(&self.scope, self.token.as_deref().and_then(Cursor::parse), self.limit);
-        assert!(batch.changes.len() <= self.limit);
-        if batch.fresh {
-            self.apps.clear();
-            self.fresh += 1;
+#[test]
+fn nothing_is_answered_before_every_kind_was_read() {
+    let index = Index::new(7);
+    for kind in Kind::ALL {
+        assert_eq!(
+            (index.check_filled(), index.ages(at(9)).contains_key(&kind)),
+            (Err(Error::WarmingUp), false)
+        );
+        index.heard(kind, at(5));
+        assert_eq!(index.ages(at(9)).get(&kind), None, "heard of, but not read");
+        match kind {
+            Kind::Deployments => index.reset(kind, vec![mk_deployment("x", 1)], at(6)),
+            Kind::ReplicaSets => index.reset::<ReplicaSet>(kind, vec![], at(6)),
+            Kind::Pods => index.reset::<Pod>(kind, vec![], at(6)),
+            Kind::Events => index.reset::<Event>(kind, vec![], at(6)),
+            Kind::Revisions => index.reset::<Revision>(kind, vec![], at(6)),
         }
-        for (_, change) in batch.changes {
-            match change {
-                Change::Updated(app) => drop(self.apps.insert(app.name.clone(), app)),
-                Change::Deleted(name) => drop(self.apps.remove(&name)),
-            }
-        }
-        self.token = Some(batch.next.to_string());
-        batch.more
+        assert_eq!(index.ages(at(9))[&kind].as_secs(), 3);
     }
-
-    fn read_all(&mut self, index: &Index) {
-        let batches = (0..100).take_while(|_| self.read(index)).count();
-        assert!(batches < 100, "does not end");
-    }
+    assert!(index.check_filled().is_ok() && names(&index, 9).len() == 1);
 }
 
-fn all(index: &Index, scope: &Scope) -> Vec<Arc<App>> {
-    index.list(scope, &Filter::default(), None, 1000).0
+#[test]
+fn a_change_wakes_those_who_listen_to_it_and_nobody_else() {
+    let index = mk_index();
+    let app = |namespace: &str, app: &str| Scope::App(name::App::new(namespace, app));
+    let scopes = [
+        Scope::All,
+        Scope::Namespace("a".into()),
+        app("a", "x"),
+        Scope::Namespace("b".into()),
+        app("a", "y"),
+    ];
+    let listeners = scopes.map(|scope| index.subscribe(&scope));
+    tell(&index, mk_deployment("x", 0), true);
+    assert_eq!(listeners.each_ref().map(|l| l.has_changed().unwrap()), [true, true, true, false, false]);
+    let mut listener = index.subscribe(&app("a", "x"));
+    for (row, expected) in [(mk_deployment("x", 0), false), (mk_deployment("x", 1), true)] {
+        tell(&index, row, true);
+        assert_eq!(listener.has_changed().unwrap(), expected);
+    }
+    listener.mark_unchanged();
+    tell(&index, mk_deployment("x", 1), false);
+    assert!(listener.has_changed().unwrap(), "gone is a change");
 }
 
-proptest! {
-    #[test]
-    fn every_way_to_the_same_rows_ends_in_the_same_views(ops in vec(mk_op(), 0..60), filled in 0usize..60) {
-        let (index, mut rows) = (Index::new(7), Rows::default());
-        for (i, op) in ops.into_iter().enumerate() {
-            if i == filled {
-                rows.fill(&index);
-            }
-            op.run(&mut rows, &index);
-        }
-        if !index.is_filled() {
-            prop_assert_eq!(names(&index, 9), Vec::<String>::new());
-            rows.fill(&index);
-        }
-        let direct = Index::new(8);
-        rows.fill(&direct);
-        prop_assert_eq!(seen(&index), seen(&direct));
-        // Reading the cluster once more is no news.
-        let before = index.changes(&Scope::All, None, 99).next;
-        rows.fill(&index);
-        prop_assert_eq!(index.changes(&Scope::All, Some(before), 99).changes, vec![]);
-        prop_assert_eq!(seen(&index), seen(&direct));
-    }
+#[test]
+fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_the_name() {
+    let index = mk_index();
+    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 1) }, true);
+    tell(&index, mk_set("x", "s"), true);
+    tell(&index, mk_revision("x", 1, None), true);
+    assert_eq!(index.unrecorded(), []);
+    tell(&index, mk_pod("s", "p"), true);
+    let (app, number, end) = index.unrecorded().remove(0);
+    assert_eq!((app.app.as_str(), number, end.outcome), ("x", 1, Outcome::Succeeded));
+    tell(&index, Pod { ready: false, ..mk_pod("s", "p") }, true);
+    assert_eq!(index.unrecorded(), [(app.clone(), 1, end.clone())], "what was reached stays");
+    // The watch was down while the app was deleted and made anew.
+    let later = Revision { created: at(8), ..mk_revision("x", 1, None) };
+    index.reset(Kind::Revisions, vec![later], at(9));
+    let newest = name::Rollout { app, revision: Which::Latest };
+    assert_eq!((index.rollout(&newest).unwrap().state, index.unrecorded()), (Stands::Running, vec![]));
+    tell(&index, mk_revision("x", 1, Some(end)), true);
+    assert_eq!((index.rollout(&newest).unwrap().state, index.unrecorded()), (Stands::Succeeded, vec![]));
+}
 
-    #[test]
-    fn a_reader_ends_with_the_apps_that_exist_in_their_latest_state(
-        ops in vec((mk_op(), any::<[bool; 2]>()), 0..60), start in 0usize..60, limit in 1usize..4, one in option::of("x|y"),
-    ) {
-        let (index, mut rows) = (mk_index(), Rows::default());
-        let scope = one.map_or(Scope::All, |app| Scope::App(name::App::new("a", app)));
-        let mut reader = Reader::new(scope.clone(), limit);
-        let (mut logged, mut lines) = (0, BTreeMap::new());
-        for (i, (op, [reads, logs])) in ops.into_iter().enumerate() {
-            op.run(&mut rows, &index);
-            if reads && i >= start {
-                reader.read(&index);
-            }
-            for line in index.log(&name::App::new("a", "x"), if logs { logged } else { u64::MAX }) {
-                prop_assert!(line.sequence > logged, "a line twice, or not in order");
-                logged = line.sequence;
-                lines.insert(line.event.id.clone(), line.event);
-            }
-        }
-        reader.read_all(&index);
-        prop_assert_eq!(reader.apps.into_values().collect::<Vec<_>>(), all(&index, &scope));
-        prop_assert_eq!(reader.fresh, 1);
-        lines.extend(index.log(&name::App::new("a", "x"), logged).into_iter().map(|line| (line.event.id.clone(), line.event)));
-        for line in index.log(&name::App::new("a", "x"), 0) {
-            prop_assert_eq!(lines.get(&line.event.id), Some(&line.event), "a line was lost");
-        }
-    }
+#[test]
+fn time_alone_can_bring_a_verdict() {
+    let index = mk_index();
+    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 0) }, true);
+    tell(&index, mk_set("x", "s"), true);
+    tell(&index, mk_revision("x", 1, None), true);
+    tell(&index, mk_troubled("s", "p"), true);
+    index.tick(at(119));
+    assert_eq!(index.unrecorded(), []);
+    index.tick(at(120));
+    assert_eq!(index.unrecorded().len(), 1);
+}
 
-    #[test]
-    fn pages_follow_the_names_without_gap_or_repeat(apps in prop::collection::btree_set(("[a-c]-?[a-c]", "[a-c.]{1,3}"), 0..30), size in 1usize..9) {
-        let index = mk_index();
-        let named = |(namespace, app): &(String, String)| Deployment { name: name::App::new(namespace, app), ..mk_deployment("", 1) };
-        index.update(apps.iter().map(named).collect(), vec![], at(9));
-        let expected: Vec<_> = apps.iter().map(|(namespace, app)| format!("namespaces/{namespace}/apps/{app}")).collect();
-        prop_assert_eq!(names(&index, size), expected.clone());
-        let part = Scope::Namespace("a".into());
-        let of: Vec<_> = expected.into_iter().filter(|name| name.starts_with("namespaces/a/")).collect();
-        prop_assert_eq!(all(&index, &part).iter().map(|app| app.name.to_string()).collect::<Vec<_>>(), of);
+#[test]
+fn a_reader_sees_a_write_when_its_rows_are_there() {
+    let index = mk_index();
+    let app = name::App::new("a", "x");
+    let seen = |seen| index.has_seen(&Position { app: app.clone(), seen });
+    let wrote = || Seen::Version { deployment: 5, revision: 2 };
+    let deleting = |uid: &str| Seen::Deleting { uid: uid.into() };
+    assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
+    tell(&index, Deployment { resource_version: 5, ..mk_deployment("x", 1) }, true);
+    assert_eq!((seen(wrote()), seen(deleting("u")), seen(deleting("earlier"))), (false, false, true));
+    tell(&index, mk_revision("x", 1, None), true);
+    assert!(!seen(wrote()), "an earlier revision");
+    tell(&index, mk_revision("x", 3, None), true);
+    assert!(seen(wrote()), "a later one will do");
+    tell(&index, Deployment { resource_version: 4, deleting: true, ..mk_deployment("x", 1) }, true);
+    assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
+}
+
+#[test]
+fn the_log_of_an_app_has_the_youngest_events_of_its_own_objects() {
+    let index = mk_index();
+    tell(&index, mk_set("x", "s"), true);
+    tell(&index, mk_pod("s", "p"), true);
+    for (kind, name) in [(Of::Deployment, "y"), (Of::ReplicaSet, "other"), (Of::Pod, "x")] {
+        tell(&index, mk_event(name, kind, name, 0), true);
     }
+    let log = |after| log(&index, "x", after);
+    assert_eq!(log(0), []);
+    // A list comes in the order of names, not of time; it brings more than is kept, again and again.
+    let many = || {
+        (0..12)
+            .map(|i| mk_event(&format!("e{:02}", i * 5 % 12), Of::Pod, "p", i * 5 % 12))
+            .collect::<Vec<_>>()
+    };
+    index.reset(Kind::Events, many(), at(9));
+    let first = log(0);
+    let times = |mut seconds: Vec<Timestamp>| {
+        seconds.sort_unstable();
+        seconds
+    };
+    assert_eq!(
+        times(first.iter().map(|line| line.event.time).collect()),
+        (4..12).map(at).collect::<Vec<_>>()
+    );
+    let last = first.last().unwrap().sequence;
+    index.reset(Kind::Events, many(), at(9));
+    assert_eq!((log(last), log(0)), (vec![], first));
+    tell(&index, mk_event("d", Of::Deployment, "x", 1), true);
+    assert_eq!(log(last).iter().map(|line| &*line.event.id).collect::<Vec<_>>(), ["d"]);
+}
+
+// Events, pods and ReplicaSets come by watches of their own; which is first is chance.
+#[test]
+fn events_that_are_seen_to_belong_to_the_app_only_later_are_still_news() {
+    let index = mk_index();
+    tell(&index, mk_event("early", Of::Pod, "p", 1), true);
+    tell(&index, mk_pod("s", "p"), true);
+    let mut known = 0;
+    for (id, revision) in [("one", None), ("two", Some(2))] {
+        tell(&index, ReplicaSet { revision, ..mk_set("x", "s") }, true);
+        tell(&index, mk_event(id, Of::Deployment, "x", 2), true);
+        let lines = log(&index, "x", known);
+        assert_eq!(lines.iter().map(|line| &*line.event.id).collect::<Vec<_>>(), [id]);
+        known = lines[0].sequence;
+    }
+    tell(&index, mk_set("x", "s"), true);
+    assert_eq!(log(&index, "x", known).iter().map(|line| &*line.event.id).collect::<Vec<_>>(), ["early"]);
+}
+
+#[test]
+fn a_missing_app_is_told_with_a_name_that_is_close() {
+    let index = mk_index();
+    tell(&index, mk_deployment("checkout", 1), true);
+    let meant = |namespace: &str, app: &str| match index.get(&name::App::new(namespace, app)) {
+        Err(Error::NotFound { did_you_mean, .. }) => did_you_mean,
+        other => panic!("{other:?}"),
+    };
+    for close in ["chekcout", "checkuot", "checkouts", "heckout"] {
+        assert_eq!(meant("a", close).as_deref(), Some("namespaces/a/apps/checkout"), "{close}");
+    }
+    assert_eq!((meant("a", "cart"), meant("b", "checkout")), (None, None));
+}
+
+#[test]
+fn a_list_holds_only_the_states_that_are_asked_for() {
+    let index = mk_index();
+    index.update(vec![mk_deployment("x", 1), mk_deployment("y", 0)], vec![], at(9));
+    let filter = Filter { states: vec![State::Active], ..Filter::default() };
+    let (found, more) = index.list(&Scope::All, &filter, None, 1);
+    assert_eq!((found.len(), found[0].name.app.as_str(), more), (1, "x", false));
 }

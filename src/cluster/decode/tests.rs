@@ -1,1 +1,324 @@
-//! x
+//! Objects as the API server sends them, and that none of them, whatever it lacks, fails to decode.
+
+mod objects;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use self::objects::{
+    mk_crashing, mk_deployment, mk_end, mk_event, mk_owner, mk_record, mk_replica_set, mk_revision,
+    mk_running, mk_series, mk_waiting,
+};
+use super::{Decode, Deployment, END, Event, Pod, ReplicaSet, Revision};
+use crate::domain::{
+    name,
+    observed::{self, Exit, Kind, Trouble, TroubleKind},
+    spec::{Port, Protocol, Resources, Spec},
+};
+
+const CREATED: &str = "2026-01-02T03:04:05Z";
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn row<K: Decode + DeserializeOwned>(object: Value) -> Option<K::Row> {
+    serde_json::from_value::<K>(object).unwrap().row()
+}
+
+fn trouble(pod: Value) -> Option<Trouble> {
+    row::<Pod>(pod).unwrap().trouble.map(|t| *t)
+}
+
+#[test]
+fn a_running_pod_is_a_ready_row_without_trouble() {
+    let expected = observed::Pod {
+        namespace: "prod".into(),
+        name: "shop-6f7c-x2x".into(),
+        replica_set: "shop-6f7c".into(),
+        node: Some("node-1".into()),
+        address: Some([10, 1, 0, 9].into()),
+        created: time(CREATED),
+        deleting: false,
+        ready: true,
+        restarts: 1,
+        trouble: None,
+    };
+    assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
+    let mut leaving = mk_running();
+    leaving["metadata"]["deletionTimestamp"] = json!(CREATED);
+    assert_eq!(row::<Pod>(leaving), Some(observed::Pod { deleting: true, ..expected }));
+}
+
+#[test]
+fn what_is_no_replica_of_a_deployment_is_no_row() {
+    let mut stateful = mk_running();
+    stateful["metadata"]["ownerReferences"] = json!([mk_owner("StatefulSet", "db")]);
+    let mut owned_only = mk_running();
+    owned_only["metadata"]["ownerReferences"][0]["controller"] = json!(false);
+    let mut evicted = mk_running();
+    evicted["status"]["phase"] = json!("Failed");
+    for pod in [stateful, owned_only, evicted] {
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert_eq!(pod.key(), Some(("prod".into(), "shop-6f7c-x2x".into())), "can be forgotten");
+        assert_eq!(pod.row(), None);
+    }
+}
+
+#[test]
+fn each_wait_of_a_container_is_the_trouble_that_it_is() {
+    let (image, config) = (Some(TroubleKind::Image), Some(TroubleKind::Config));
+    for (reason, expected) in [
+        ("ErrImagePull", image),
+        ("ImagePullBackOff", image),
+        ("InvalidImageName", image),
+        ("ErrImageNeverPull", image),
+        ("CreateContainerConfigError", config),
+        ("CreateContainerError", config),
+        ("RunContainerError", config),
+        ("CrashLoopBackOff", Some(TroubleKind::Crash)),
+        ("ContainerCreating", None),
+        ("PodInitializing", None),
+    ] {
+        let found = trouble(mk_waiting(reason, "its words"));
+        assert_eq!(found.as_ref().map(|t| t.kind), expected, "{reason}");
+        let told = found.map(|t| (t.container, t.reason, t.message, t.since, t.exit));
+        assert_eq!(told, expected.map(|_| ("app".into(), reason.into(), "its words".into(), None, None)));
+    }
+}
+
+#[test]
+fn a_crash_tells_how_and_when_the_container_ended() {
+    let finished = Some(time("2026-01-02T03:05:00Z"));
+    let pod = row::<Pod>(mk_crashing()).unwrap();
+    let crash = pod.trouble.clone().unwrap();
+    assert_eq!((crash.kind, crash.since, pod.restarts, pod.crashes()), (TroubleKind::Crash, finished, 4, 5));
+    assert_eq!(crash.exit, Some(Exit { code: 137, signal: 0, reason: "OOMKilled".into(), finished }));
+
+    // It has just ended, and the kubelet has not said yet that it waits.
+    let mut ended = mk_crashing();
+    ended["status"]["containerStatuses"][0]["state"] =
+        json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+    let ended = trouble(ended).unwrap();
+    assert_eq!((ended.kind, ended.exit.unwrap().reason.as_str()), (TroubleKind::Crash, "Completed"));
+}
+
+#[test]
+fn a_failing_init_container_comes_before_those_that_wait_for_it() {
+    let mut pod = mk_waiting("PodInitializing", "");
+    let done = json!({"name": "schema", "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+    let failing = json!({"name": "migrate", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 2, "reason": "Error", "finishedAt": CREATED}}});
+    pod["status"]["initContainerStatuses"] = json!([done]);
+    assert_eq!(trouble(pod.clone()), None);
+    pod["status"]["initContainerStatuses"] = json!([done, failing]);
+    let found = row::<Pod>(pod).unwrap();
+    assert_eq!((found.trouble.unwrap().container.as_str(), found.restarts), ("migrate", 2));
+}
+
+#[test]
+fn a_pod_without_a_node_says_why() {
+    let mut pod = mk_waiting("ContainerCreating", "");
+    pod["spec"]["nodeName"].take();
+    pod["status"]["conditions"][0] = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient cpu.", "lastProbeTime": null, "lastTransitionTime": CREATED});
+    let found = row::<Pod>(pod.clone()).unwrap();
+    assert_eq!(found.node, None);
+    let found = found.trouble.unwrap();
+    assert_eq!((found.kind, found.since), (TroubleKind::Unschedulable, Some(time(CREATED))));
+    assert_eq!(
+        (found.container.as_str(), found.message.as_str()),
+        ("", "0/3 nodes are available: 3 Insufficient cpu.")
+    );
+    pod["status"]["conditions"][0]["reason"] = json!("SchedulingGated");
+    assert_eq!(trouble(pod), None);
+}
+
+#[test]
+fn a_deployment_is_the_row_that_it_says() {
+    let port = |name: &str, number| Port { name: name.into(), number, protocol: Protocol::Tcp };
+    let spec = Spec {
+        image: "shop:1".into(),
+        replicas: Some(3),
+        ports: vec![port("http", 8080), port("", 9090)],
+        command: vec!["/shop".into()],
+        args: vec!["-v".into()],
+        env: [("MODE".to_owned(), "live".to_owned())].into(),
+        resources: Some(Resources {
+            requests: [("cpu".to_owned(), "250m".to_owned())].into(),
+            limits: [].into(),
+        }),
+        container: "main".into(),
+        ..Spec::default()
+    };
+    let failure = observed::CreateFailure {
+        message: "ReplicaFailure says so".into(),
+        since: Some(time("2026-01-02T03:10:00Z")),
+    };
+    let expected = observed::Deployment {
+        name: name::App::new("prod", "shop"),
+        uid: "0c9f1a34-7b1e-4a39-9f0e-2f4f3c1d5e60".into(),
+        resource_version: 48_211,
+        labels: [("gantry.dev/app", "shop"), ("pod-template-hash", "6f7c")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into(),
+        revision: Some(5),
+        template_revision: 3,
+        generation: 2,
+        observed_generation: 2,
+        desired: 3,
+        current: 4,
+        updated: 2,
+        ready: 3,
+        available: 1,
+        stalled: Some(time("2026-01-02T03:14:05Z")),
+        create_failure: Some(failure),
+        paused: false,
+        created: time(CREATED),
+        deleting: false,
+        spec,
+    };
+    assert_eq!(row::<Deployment>(mk_deployment()), Some(expected));
+}
+
+#[test]
+fn a_deployment_that_moves_is_neither_stalled_nor_refused() {
+    let mut moving = mk_deployment();
+    moving["status"]["conditions"][1]["reason"] = json!("DeploymentPaused");
+    moving["status"]["conditions"][2]["status"] = json!("False");
+    moving["spec"]["paused"] = json!(true);
+    let found = row::<Deployment>(moving).unwrap();
+    assert_eq!((found.stalled, found.create_failure, found.paused), (None, None, true));
+}
+
+#[test]
+fn a_deployment_without_status_or_count_is_one_replica_to_come() {
+    let mut new = mk_deployment();
+    new.as_object_mut().unwrap().remove("status");
+    new["spec"]["replicas"].take();
+    let found = row::<Deployment>(new).unwrap();
+    assert_eq!((found.desired, found.current, found.observed_generation), (1, 0, 0));
+}
+
+#[test]
+fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
+    let expected = observed::ReplicaSet {
+        namespace: "prod".into(),
+        name: "shop-6f7c".into(),
+        deployment: "shop".into(),
+        template_revision: 3,
+        revision: Some(5),
+    };
+    assert_eq!(row::<ReplicaSet>(mk_replica_set()), Some(expected));
+    let mut own = mk_replica_set();
+    own["metadata"]["ownerReferences"].take();
+    assert_eq!(row::<ReplicaSet>(own), None);
+}
+
+#[test]
+fn both_generations_of_events_tell_count_and_time() {
+    let told = |event| {
+        row::<Event>(event).map(|e| (e.about.kind, e.about.name.to_string(), e.warning, e.count, e.time))
+    };
+    let pod = |count, text| Some((Kind::Pod, "shop-6f7c-x2x".to_owned(), true, count, time(text)));
+    assert_eq!(told(mk_event()), pod(4, "2026-01-02T03:06:00Z"));
+    assert_eq!(told(mk_series()), pod(7, "2026-01-02T03:07:00.5Z"));
+    let mut single = mk_series();
+    single["series"].take();
+    assert_eq!(told(single), pod(1, "2026-01-02T03:04:05.123456Z"));
+    let mut about_a_node = mk_event();
+    about_a_node["involvedObject"]["kind"] = json!("Node");
+    assert_eq!(told(about_a_node), None);
+    let found = row::<Event>(mk_event()).unwrap();
+    assert_eq!(
+        (&*found.id, found.reason.as_str(), found.note.as_str()),
+        ("shop-6f7c-x2x.1862aa", "Failed", "Failed to pull image")
+    );
+}
+
+#[test]
+fn a_revision_of_ours_is_read_back_as_it_was_written() {
+    let record = mk_record();
+    let expected = observed::Revision {
+        app: name::App::new("prod", "shop"),
+        number: 5,
+        object: "gantry-shop-5".into(),
+        digest: record.digest,
+        content: record.content.into(),
+        cause: record.cause,
+        actor: record.actor,
+        reason: record.reason,
+        created: record.time,
+        end: Some(mk_end()),
+    };
+    assert_eq!(row::<Revision>(mk_revision()), Some(expected));
+}
+
+#[test]
+fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
+    let mut of_a_daemon_set = mk_revision();
+    of_a_daemon_set["metadata"]["labels"] = json!({"app": "logs", "controller-revision-hash": "7d9f"});
+    assert_eq!(row::<Revision>(of_a_daemon_set), None);
+    for (pointer, value) in [
+        ("/data", json!({"spec": {"template": {"$patch": "replace"}}})),
+        ("/data/content/spec", json!({"image": "shop:1", "field_of_tomorrow": 1})),
+        ("/data/cause", json!("cause_of_tomorrow")),
+        ("/data", Value::Null),
+        ("/revision", json!(-1)),
+    ] {
+        let mut unknown = mk_revision();
+        *unknown.pointer_mut(pointer).unwrap() = value;
+        assert_eq!(row::<Revision>(unknown), None, "{pointer}");
+    }
+    let mut garbled = mk_revision();
+    garbled["metadata"]["annotations"][END] = json!("{");
+    assert_eq!(row::<Revision>(garbled).map(|r| r.end), Some(None));
+}
+
+/// Removes some fields, makes others null, as `choices` say, one for each field on the way.
+fn cut(value: &mut Value, choices: &mut impl Iterator<Item = u8>) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, _| choices.next() != Some(0));
+            for (key, value) in map {
+                // The API server writes null for a field, and never for an entry of a map of texts.
+                let texts = ["labels", "annotations", "requests", "limits"].contains(&key.as_str());
+                match choices.next() {
+                    Some(1) => *value = Value::Null,
+                    Some(_) if !texts => cut(value, choices),
+                    _ => {}
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| cut(item, choices)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn survives<K: Decode + DeserializeOwned>(object: &Value) -> Result<bool, TestCaseError> {
+    match serde_json::from_value::<K>(object.clone()) {
+        Ok(decoded) => Ok(decoded.row().is_some()),
+        Err(error) => Err(TestCaseError::fail(format!("{error}: {object}"))),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..6, choices in proptest::collection::vec(0u8..12, 200)) {
+        let make: [fn() -> Value; 6] = [mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_revision];
+        let mut object = make[which]();
+        let (name, namespace) = (object["metadata"]["name"].clone(), object["metadata"]["namespace"].clone());
+        cut(&mut object, &mut choices.into_iter());
+        let named = object["metadata"]["name"] == name && object["metadata"]["namespace"] == namespace;
+        let found = match which {
+            0 => survives::<Pod>(&object)?,
+            1 => survives::<Deployment>(&object)? == named,
+            2 => survives::<ReplicaSet>(&object)?,
+            3 | 4 => survives::<Event>(&object)?,
+            _ => survives::<Revision>(&object)?,
+        };
+        prop_assert!(which != 1 || found, "a Deployment that has a name is an app: {object}");
+    }
+}

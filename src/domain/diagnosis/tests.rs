@@ -249,11 +249,11 @@ fn deleting_and_healthy_pods_are_no_problem() {
 fn a_fatal_pod_speaks_for_its_harmless_sisters() {
     let one = mk_crash(0, 1, 0, "Error");
     let worse = Pod { name: "shop-1-b".into(), ..mk_crash(4, 3, 0, "Error") };
-    let expected = (true, "pod/shop-1-b".to_owned(), 2);
+    let expected = [(true, "pod/shop-1-b", 2)];
     for pods in [[one.clone(), worse.clone()], [worse, one]] {
         let problems = diagnosed(&mk_deployment(), &pods, &[]);
-        let told: Vec<_> = problems.into_iter().map(|p| (p.fatal, p.object, p.affected)).collect();
-        assert_eq!(told, [expected.clone()]);
+        let told: Vec<_> = problems.iter().map(|p| (p.fatal, p.object.as_str(), p.affected)).collect();
+        assert_eq!(told, expected);
     }
 }
 
@@ -329,7 +329,7 @@ proptest! {
         let pods: Vec<_> = created.iter().map(|&second| Pod { created: at(second), ..mk_config("no such key") }).collect();
         let problems = diagnosed(&mk_deployment(), &pods, &[]);
         prop_assert_eq!(problems.len(), 1);
-        prop_assert_eq!(problems[0].affected as usize, created.len());
+        prop_assert_eq!(usize::try_from(problems[0].affected).unwrap(), created.len());
         prop_assert_eq!(problems[0].start, created.iter().min().map(|&second| at(second)));
     }
 

@@ -61,16 +61,15 @@ fn mk_pod(set: &str, id: usize) -> Pod {
     }
 }
 
-fn mk_trouble(kind: TroubleKind, message: &str) -> Option<Box<Trouble>> {
-    let trouble = Trouble {
+fn mk_trouble(kind: TroubleKind, message: &str) -> Box<Trouble> {
+    Box::new(Trouble {
         container: "app".into(),
         kind,
         reason: String::new(),
         message: message.into(),
         since: None,
         exit: None,
-    };
-    Some(Box::new(trouble))
+    })
 }
 
 /// The rows of one app.
@@ -102,9 +101,13 @@ impl World {
     }
 }
 
+fn count(n: usize) -> i32 {
+    n.try_into().unwrap()
+}
+
 /// Revision 1 with `n` replicas, all done.
 fn mk_done(n: usize) -> World {
-    let count = i32::try_from(n).unwrap();
+    let count = count(n);
     let deployment = Deployment {
         name: name::App::new("prod", "shop"),
         uid: "u".into(),
@@ -137,7 +140,7 @@ fn mk_done(n: usize) -> World {
 fn mk_troubled(kind: TroubleKind, message: &str) -> World {
     let mut world = mk_done(2);
     (world.deployment.ready, world.deployment.available) = (1, 1);
-    *world.first() = Pod { ready: false, trouble: mk_trouble(kind, message), ..mk_pod("new", 0) };
+    *world.first() = Pod { ready: false, trouble: Some(mk_trouble(kind, message)), ..mk_pod("new", 0) };
     world
 }
 
@@ -212,7 +215,7 @@ fn a_fatal_problem_fails_the_rollout_at_once_unless_it_waits() {
 fn trouble_of_old_or_leaving_pods_fails_nothing() {
     let mut world = mk_done(2);
     world.first().ready = false;
-    let trouble = mk_trouble(TroubleKind::Config, "secret \"db\" not found");
+    let trouble = Some(mk_trouble(TroubleKind::Config, "secret \"db\" not found"));
     world.pods.push(Pod { ready: false, trouble: trouble.clone(), ..mk_pod("old", 0) });
     world.pods.push(Pod { ready: false, deleting: true, trouble, ..mk_pod("new", 9) });
     let rollout = world.judged();
@@ -271,7 +274,7 @@ fn no_progress_fails_the_rollout_and_an_earlier_one_does_not() {
     );
     assert!(error.message.contains("600 s") && error.remedy.contains("readiness probe"), "{error:?}");
 
-    world.first().trouble = mk_trouble(TroubleKind::Unschedulable, "0/3 nodes are available");
+    world.first().trouble = Some(mk_trouble(TroubleKind::Unschedulable, "0/3 nodes are available"));
     let error = world.at_time(&waiting, None, 60).error.unwrap();
     assert_eq!((error.reason, error.object.as_str()), (Reason::ProgressTimeout, "pod/new-0"));
     assert!(error.message.contains("0/3 nodes are available"), "names the cause: {}", error.message);
@@ -305,8 +308,8 @@ fn mk_any_world() -> impl Strategy<Value = World> {
             .enumerate()
             .map(|(id, (set, [ready, deleting], trouble))| {
                 let trouble = match trouble {
-                    0 => mk_trouble(TroubleKind::Config, "secret \"db\" not found"),
-                    1 => mk_trouble(TroubleKind::Unschedulable, "0/3 nodes are available"),
+                    0 => Some(mk_trouble(TroubleKind::Config, "secret \"db\" not found")),
+                    1 => Some(mk_trouble(TroubleKind::Unschedulable, "0/3 nodes are available")),
                     _ => None,
                 };
                 Pod { ready: *ready && trouble.is_none(), deleting: *deleting, trouble, ..mk_pod(set, id) }
@@ -318,12 +321,12 @@ fn mk_any_world() -> impl Strategy<Value = World> {
 
 proptest! {
     #[test]
-    fn success_needs_every_witness(n in 1usize..6, draining in 0usize..3, which in 0usize..10) {
+    fn success_needs_every_witness(n in 1usize..6, draining in 0usize..3, which in 0usize..11) {
         let mut world = mk_done(n);
         world.pods.extend((0..draining).map(|id| Pod { deleting: true, ..mk_pod("old", id) }));
         let done = world.judged();
         prop_assert_eq!((done.state, done.end), (State::Succeeded, Some(at(60))));
-        prop_assert_eq!((done.progress.ready as usize, done.progress.draining as usize), (n, draining));
+        prop_assert_eq!((done.progress.ready, done.progress.draining), (count(n), count(draining)));
         let d = &mut world.deployment;
         match which {
             0 => d.observed_generation -= 1,
@@ -335,6 +338,7 @@ proptest! {
             6 => world.first().deleting = true,
             7 => world.pods.push(mk_pod("old", 9)),
             8 => world.pods.push(mk_pod("new", 9)),
+            9 => world.pods.push(Pod { ready: false, ..mk_pod("new", 9) }),
             _ => world.sets.retain(|set| set.template_revision == 1),
         }
         let not_yet = world.judged();
@@ -363,7 +367,7 @@ proptest! {
         prop_assert_eq!(rollout.end.is_some(), rollout.state.ended());
         prop_assert!(!rollout.message.is_empty());
         let p = rollout.progress;
-        prop_assert!(p.ready <= p.updated && (p.updated + p.old + p.draining) as usize <= world.pods.len());
+        prop_assert!(p.ready <= p.updated && p.updated + p.old + p.draining <= count(world.pods.len()));
     }
 }
 

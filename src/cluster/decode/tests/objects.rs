@@ -1,0 +1,187 @@
+//! Objects as the API server of Kubernetes 1.33 sends them.
+
+use serde_json::{Value, json};
+
+use super::{CREATED, END, time};
+use crate::domain::{
+    app::MANAGER,
+    manifest,
+    revision::{Cause, End, Outcome, Record},
+    spec::{Content, Spec},
+};
+
+/// Metadata as every object has it, managed fields included.
+fn mk_meta(name: &str, owner: &Value) -> Value {
+    json!({
+        "name": name,
+        "namespace": "prod",
+        "uid": "0c9f1a34-7b1e-4a39-9f0e-2f4f3c1d5e60",
+        "resourceVersion": "48211",
+        "generation": 2,
+        "creationTimestamp": CREATED,
+        "labels": {"gantry.dev/app": "shop", "pod-template-hash": "6f7c"},
+        "ownerReferences": [owner],
+        "managedFields": [{"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "time": CREATED,
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {"f:phase": {}}}, "subresource": "status"}],
+    })
+}
+
+pub(super) fn mk_owner(kind: &str, name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "5a1c", "controller": true, "blockOwnerDeletion": true})
+}
+
+pub(super) fn mk_pod(container: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": mk_meta("shop-6f7c-x2x", &mk_owner("ReplicaSet", "shop-6f7c")),
+        "spec": {"nodeName": "node-1", "restartPolicy": "Always", "serviceAccountName": "default",
+            "containers": [{"name": "app", "image": "shop:1", "resources": {}, "imagePullPolicy": "IfNotPresent"}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": CREATED},
+                {"type": "Initialized", "status": "True", "lastProbeTime": null, "lastTransitionTime": CREATED},
+                {"type": "Ready", "status": "False", "lastProbeTime": null, "lastTransitionTime": CREATED,
+                    "reason": "ContainersNotReady", "message": "containers with unready status: [app]"},
+            ],
+            "hostIP": "192.168.1.7",
+            "podIP": "10.1.0.9",
+            "podIPs": [{"ip": "10.1.0.9"}],
+            "startTime": CREATED,
+            "qosClass": "BestEffort",
+            "containerStatuses": [container],
+        },
+    })
+}
+
+pub(super) fn mk_running() -> Value {
+    let mut pod = mk_pod(
+        &json!({"name": "app", "ready": true, "started": true, "restartCount": 1, "image": "docker.io/library/shop:1",
+        "imageID": "docker.io/library/shop@sha256:0a1b", "containerID": "containerd://0a1b",
+        "state": {"running": {"startedAt": CREATED}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "startedAt": CREATED, "finishedAt": CREATED}}}),
+    );
+    pod["status"]["conditions"][2] =
+        json!({"type": "Ready", "status": "True", "lastTransitionTime": CREATED});
+    pod
+}
+
+pub(super) fn mk_waiting(reason: &str, message: &str) -> Value {
+    mk_pod(
+        &json!({"name": "app", "ready": false, "started": false, "restartCount": 0, "image": "shop:1", "imageID": "",
+        "state": {"waiting": {"reason": reason, "message": message}}, "lastState": {}}),
+    )
+}
+
+pub(super) fn mk_crashing() -> Value {
+    mk_pod(
+        &json!({"name": "app", "ready": false, "started": false, "restartCount": 4, "image": "shop:1", "imageID": "",
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 1m20s restarting failed container=app"}},
+        "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": CREATED, "finishedAt": "2026-01-02T03:05:00Z",
+            "containerID": "containerd://0a1b"}}}),
+    )
+}
+
+pub(super) fn mk_deployment() -> Value {
+    let mut metadata = mk_meta("shop", &json!({}));
+    metadata["ownerReferences"].take();
+    metadata["annotations"] = json!({"deployment.kubernetes.io/revision": "3", "gantry.dev/revision": "5"});
+    let condition = |kind: &str, status: &str, reason: &str| {
+        json!({"type": kind, "status": status, "reason": reason, "message": format!("{kind} says so"),
+            "lastUpdateTime": "2026-01-02T03:14:05Z", "lastTransitionTime": "2026-01-02T03:10:00Z"})
+    };
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": {"gantry.dev/app": "shop"}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "progressDeadlineSeconds": 600,
+            "template": {
+                "metadata": {"creationTimestamp": null, "labels": {"gantry.dev/app": "shop"}},
+                "spec": {"containers": [
+                    {"name": "main", "image": "shop:1", "command": ["/shop"], "args": ["-v"],
+                        "env": [{"name": "MODE", "value": "live"}, {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+                        "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9090}],
+                        "resources": {"requests": {"cpu": "250m"}}},
+                    {"name": "proxy", "image": "proxy:2"},
+                ]},
+            },
+        },
+        "status": {
+            "observedGeneration": 2, "replicas": 4, "updatedReplicas": 2, "readyReplicas": 3, "availableReplicas": 1,
+            "unavailableReplicas": 1,
+            "conditions": [
+                condition("Available", "True", "MinimumReplicasAvailable"),
+                condition("Progressing", "False", "ProgressDeadlineExceeded"),
+                condition("ReplicaFailure", "True", "FailedCreate"),
+            ],
+        },
+    })
+}
+
+pub(super) fn mk_replica_set() -> Value {
+    let mut metadata = mk_meta("shop-6f7c", &mk_owner("Deployment", "shop"));
+    metadata["annotations"] = json!({"deployment.kubernetes.io/revision": "3", "gantry.dev/revision": "5",
+        "deployment.kubernetes.io/desired-replicas": "3"});
+    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": {"replicas": 3},
+        "status": {"replicas": 3, "fullyLabeledReplicas": 3, "observedGeneration": 1}})
+}
+
+/// As the kubelet writes it, by the first generation of the API.
+pub(super) fn mk_event() -> Value {
+    let mut metadata = mk_meta("shop-6f7c-x2x.1862aa", &json!({}));
+    metadata["ownerReferences"].take();
+    json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": metadata,
+        "involvedObject": {"kind": "Pod", "namespace": "prod", "name": "shop-6f7c-x2x", "uid": "9", "fieldPath": "spec.containers{app}"},
+        "reason": "Failed", "message": "Failed to pull image", "type": "Warning", "count": 4,
+        "source": {"component": "kubelet", "host": "node-1"},
+        "firstTimestamp": CREATED, "lastTimestamp": "2026-01-02T03:06:00Z", "eventTime": null,
+        "reportingComponent": "kubelet", "reportingInstance": "node-1",
+    })
+}
+
+/// As the scheduler writes it, by the second one.
+pub(super) fn mk_series() -> Value {
+    let mut event = mk_event();
+    for field in ["count", "firstTimestamp", "lastTimestamp"] {
+        event[field].take();
+    }
+    event["eventTime"] = json!("2026-01-02T03:04:05.123456Z");
+    event["series"] = json!({"count": 7, "lastObservedTime": "2026-01-02T03:07:00.500000Z"});
+    event
+}
+
+pub(super) fn mk_end() -> End {
+    End {
+        outcome: Outcome::Succeeded,
+        message: "3 of 3 replicas are ready.".into(),
+        time: time(CREATED),
+        problem: None,
+    }
+}
+
+pub(super) fn mk_record() -> Record {
+    let spec = Spec { image: "shop:1".into(), replicas: Some(3), ..Spec::default() };
+    let content = Content { spec, ..Content::default() };
+    Record {
+        renderer: manifest::RENDERER,
+        digest: content.digest(),
+        content,
+        cause: Cause::Deploy,
+        actor: "ann".into(),
+        reason: "why not".into(),
+        time: time("2026-01-02T03:04:05.75Z"),
+    }
+}
+
+pub(super) fn mk_revision() -> Value {
+    let mut metadata = mk_meta("gantry-shop-5", &mk_owner("Deployment", "shop"));
+    metadata["labels"] = json!({manifest::REVISIONS_OF: "shop", "app.kubernetes.io/managed-by": MANAGER});
+    metadata["annotations"] = json!({END: serde_json::to_string(&mk_end()).unwrap()});
+    json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 5, "data": mk_record()})
+}
