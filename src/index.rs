@@ -297,7 +297,9 @@ impl Inner {
         let all = self.tables.revisions.get(&name.app).ok_or_else(missing)?;
         let mut from = all.range(number..).map(|(_, revision)| revision);
         match (from.next().filter(|r| r.number == number), from.next()) {
-            (Some(revision), Some(next)) => Ok(Arc::new(Rollout::past(revision, next))),
+            (Some(revision), Some(next)) => {
+                Ok(Arc::new(Rollout::past(revision, self.views.verdict(revision), next)))
+            }
             _ => Err(missing()),
         }
     }

@@ -196,7 +196,8 @@ fn container(spec: &Spec) -> Value {
         let port = |p: &Port| json!({"name": p.name, "containerPort": p.number, "protocol": "TCP"});
         c.insert("ports".into(), json!(spec.ports.iter().map(port).collect::<Vec<_>>()));
         c.insert("readinessProbe".into(), json!({"tcpSocket": {"port": first.name}}));
-        let drain = DRAIN_SECONDS.min(grace(spec));
+        // Half of the time at most, so that some is left to finish what is running.
+        let drain = DRAIN_SECONDS.min(grace(spec) / 2);
         if drain > 0 {
             c.insert("lifecycle".into(), json!({"preStop": {"sleep": {"seconds": drain}}}));
         }

@@ -9,7 +9,7 @@ use super::{
     manifest::{self, Kind, Object},
     name, patch,
     replicas::{self, Count, Decision},
-    revision::Record,
+    revision::{Cause, Outcome, Record},
     selector::Selector,
     spec::Content,
 };
@@ -56,8 +56,8 @@ pub struct Newest {
     pub number: u64,
     /// What it wants.
     pub content: Content,
-    /// Its rollout has ended.
-    pub ended: bool,
+    /// How its rollout ended, once it has.
+    pub outcome: Option<Outcome>,
 }
 
 /// What a deploy does.
@@ -104,10 +104,12 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
             "is set but empty; leave it out, or give requests or limits",
         ));
     }
-    let repeats = newest.filter(|n| live.deployment.is_some() && n.content == content);
+    // The same again after a failure is a new attempt: the image may have been pushed meanwhile.
+    let failed = newest.is_some_and(|n| n.outcome == Some(Outcome::Failed));
+    let repeats = newest.filter(|n| live.deployment.is_some() && !failed && n.content == content);
     // Who repeats a deploy completes it, and is not in its own way.
     if let (true, Some(newest), Some(_), None) = (request.reject_concurrent, newest, &base, repeats)
-        && !newest.ended
+        && newest.outcome.is_none()
     {
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
@@ -116,7 +118,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
         renderer: manifest::RENDERER,
         digest: content.digest(),
         content: content.clone(),
-        cause: super::revision::Cause::Deploy,
+        cause: Cause::Deploy,
         actor: request.actor.clone(),
         reason: request.reason.clone(),
         time: request.time,

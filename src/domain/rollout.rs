@@ -144,8 +144,9 @@ impl Rollout {
     }
 
     /// A rollout that is not the newest of its app: it ended, or it was superseded.
-    pub fn past(revision: &Revision, next: &Revision) -> Self {
-        match &revision.end {
+    /// `decided` is a verdict that is not in its revision yet.
+    pub fn past(revision: &Revision, decided: Option<&End>, next: &Revision) -> Self {
+        match revision.end.as_ref().or(decided) {
             Some(end) => Self::of(revision).ended(end),
             None => Self::of(revision).ended(&End {
                 outcome: Outcome::Superseded,

@@ -147,6 +147,7 @@ fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut 
         let field = || format!("app.labels[{key}]");
         if ["app.kubernetes.io/name", app::MANAGED_BY].contains(&key.as_str())
             || key.starts_with("gantry.dev/")
+            || key == "pod-template-hash"
         {
             wrong.add(field(), "is set by this server");
         } else if !selector::is_label_key(key) {

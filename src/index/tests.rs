@@ -220,6 +220,19 @@ fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_th
 }
 
 #[test]
+fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
+    let index = mk_index();
+    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 1) }, true);
+    tell(&index, mk_set("x", "s"), true);
+    tell(&index, mk_revision("x", 1, None), true);
+    tell(&index, mk_pod("s", "p"), true);
+    tell(&index, mk_revision("x", 2, None), true);
+    let first = name::Rollout { app: index.unrecorded().remove(0).0, revision: Which::Number(1) };
+    assert_eq!(index.rollout(&first).unwrap().state, Stands::Succeeded);
+    assert_eq!(index.unrecorded().len(), 1, "it is still to be written");
+}
+
+#[test]
 fn time_alone_can_bring_a_verdict() {
     let index = mk_index();
     tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 0) }, true);

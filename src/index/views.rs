@@ -15,9 +15,14 @@ use crate::domain::{
     rollout::Rollout,
 };
 
-/// Views of all apps, by name.
+/// Views of all apps, by name, and the verdicts that the cluster does not hold yet.
 #[derive(Default)]
-pub(super) struct Views(BTreeMap<name::App, View>);
+pub(super) struct Views {
+    apps: BTreeMap<name::App, View>,
+    /// Verdicts reached here, by app and number: reached once, they stay, whatever the replicas do later and whatever rollout
+    /// comes next. They leave when the revision comes back with its end, or goes.
+    verdicts: BTreeMap<name::App, BTreeMap<u64, Verdict>>,
+}
 
 #[derive(Default)]
 struct View {
@@ -25,10 +30,13 @@ struct View {
     app: Option<Arc<App>>,
     /// The newest rollout, for apps that Gantry made.
     rollout: Option<Arc<Rollout>>,
-    /// The verdict on the rollout of this number: reached once, it stays, whatever the replicas do later.
-    decided: Option<(u64, End)>,
-    /// The verdict is not yet kept in the cluster.
-    unrecorded: bool,
+}
+
+struct Verdict {
+    /// Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
+    created: Timestamp,
+    digest: String,
+    end: End,
 }
 
 // === impl Views ===
@@ -36,18 +44,13 @@ struct View {
 impl Views {
     /// Makes the view of one app anew. True if readers see a difference.
     pub(super) fn rebuild(&mut self, name: &name::App, tables: &Tables, now: Timestamp) -> bool {
-        let old = self.0.remove(name).unwrap_or_default();
-        let newest = tables.revisions.get(name).and_then(|all| all.values().next_back());
-        // Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
-        let same = |r: &Revision| {
-            old.rollout
-                .as_ref()
-                .is_some_and(|o| o.number == r.number && o.start == r.created && o.digest == r.digest)
-        };
-        let decided = old.decided.filter(|_| newest.is_some_and(same));
+        let old = self.apps.remove(name).unwrap_or_default();
+        let revisions = tables.revisions.get(name);
+        self.forget_recorded(name, revisions);
+        let newest = revisions.and_then(|all| all.values().next_back());
         let (app, rollout) = tables.with_facts(name, |facts| {
-            let earlier = decided.as_ref().map(|(_, end)| end);
-            let rollout = newest.map(|revision| Rollout::newest(revision, facts, earlier, now));
+            let decided = newest.and_then(|revision| self.verdict(revision));
+            let rollout = newest.map(|revision| Rollout::newest(revision, facts, decided, now));
             let mut app = facts.deployment.map(|d| App::new(d, newest, rollout.as_ref(), facts));
             // While an app is deleted its revisions go one by one; what it was must not seem to change meanwhile.
             if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
@@ -55,24 +58,44 @@ impl Views {
             }
             (app, rollout)
         });
-        let decided = rollout.as_ref().and_then(|r| Some((r.number, r.to_end()?)));
-        let unrecorded = decided.is_some() && newest.is_some_and(|r| r.end.is_none());
+        if let (Some(revision), Some(end)) = (newest, rollout.as_ref().and_then(Rollout::to_end))
+            && revision.end.is_none()
+        {
+            let verdict = Verdict { created: revision.created, digest: revision.digest.clone(), end };
+            self.verdicts.entry(name.clone()).or_default().insert(revision.number, verdict);
+        }
         let changed = app.as_ref() != old.app.as_deref() || rollout.as_ref() != old.rollout.as_deref();
         if app.is_some() || rollout.is_some() {
-            let keep = |new: Option<App>| new.map(Arc::new);
-            let (app, rollout) =
-                if changed { (keep(app), rollout.map(Arc::new)) } else { (old.app, old.rollout) };
-            self.0.insert(name.clone(), View { app, rollout, decided, unrecorded });
+            let view =
+                if changed { View { app: app.map(Arc::new), rollout: rollout.map(Arc::new) } } else { old };
+            self.apps.insert(name.clone(), view);
         }
         changed
     }
 
+    /// The verdict on a revision's rollout, if it was reached here and is not in the revision yet.
+    pub(super) fn verdict(&self, revision: &Revision) -> Option<&End> {
+        let verdict = self.verdicts.get(&revision.app)?.get(&revision.number)?;
+        verdict.is_on(revision).then_some(&verdict.end)
+    }
+
+    fn forget_recorded(&mut self, name: &name::App, revisions: Option<&BTreeMap<u64, Revision>>) {
+        let Some(verdicts) = self.verdicts.get_mut(name) else { return };
+        verdicts.retain(|number, verdict| {
+            let revision = revisions.and_then(|all| all.get(number));
+            revision.is_some_and(|r| r.end.is_none() && verdict.is_on(r))
+        });
+        if verdicts.is_empty() {
+            self.verdicts.remove(name);
+        }
+    }
+
     pub(super) fn app(&self, name: &name::App) -> Option<Arc<App>> {
-        self.0.get(name)?.app.clone()
+        self.apps.get(name)?.app.clone()
     }
 
     pub(super) fn newest_rollout(&self, name: &name::App) -> Option<Arc<Rollout>> {
-        self.0.get(name)?.rollout.clone()
+        self.apps.get(name)?.rollout.clone()
     }
 
     /// Apps of a scope after a name, in order.
@@ -90,7 +113,7 @@ impl Views {
             Some(after) if *after >= first => Bound::Excluded(after.clone()),
             _ => Bound::Included(first),
         };
-        self.0
+        self.apps
             .range((start, Bound::Unbounded))
             .take_while(|(name, _)| scope.holds(name))
             .filter_map(|(_, view)| view.app.as_ref())
@@ -100,15 +123,14 @@ impl Views {
     pub(super) fn waiting_for_time(&self) -> Vec<name::App> {
         let waits =
             |view: &View| view.rollout.as_ref().is_some_and(|r| !r.state.ended() && !r.problems.is_empty());
-        self.0.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
+        self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
-        self.0
-            .iter()
-            .filter(|(_, view)| view.unrecorded)
-            .filter_map(|(name, view)| view.decided.clone().map(|(number, end)| (name.clone(), number, end)))
-            .collect()
+        let of_app = |(name, verdicts): (&name::App, &BTreeMap<u64, Verdict>)| {
+            verdicts.iter().map(|(number, v)| (name.clone(), *number, v.end.clone())).collect::<Vec<_>>()
+        };
+        self.verdicts.iter().flat_map(of_app).collect()
     }
 
     /// The error for an app that is not there, with a name that may have been meant.
@@ -124,6 +146,12 @@ impl Views {
             name: name.to_string(),
             did_you_mean: close.map(|(_, name)| name.to_string()),
         }
+    }
+}
+
+impl Verdict {
+    fn is_on(&self, revision: &Revision) -> bool {
+        self.created == revision.created && self.digest == revision.digest
     }
 }
 

@@ -83,8 +83,18 @@ async fn newest(actor: &Actor, name: &name::App) -> Result<Option<Newest>, Error
     let params = ListParams::default().labels(&format!("{REVISIONS_OF}={}", name.app));
     let doing = Doing { verb: "list", object: "controllerrevisions" };
     let all = actor.cluster.call(doing, api.list(&params)).await?;
-    let newest = all.items.into_iter().filter_map(Decode::row).max_by_key(|revision| revision.number);
-    Ok(newest.map(|r| Newest { number: r.number, content: (*r.content).clone(), ended: r.end.is_some() }))
+    let numbered = all.items.into_iter().filter_map(|object| Some((object.key()?.1, object)));
+    let Some((number, object)) = numbered.max_by_key(|(number, _)| *number) else { return Ok(None) };
+    // Deploying over what cannot be read would lose it.
+    let unreadable = || Error::NotImplemented {
+        what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
+    };
+    let revision = object.row().ok_or_else(unreadable)?;
+    Ok(Some(Newest {
+        number,
+        content: (*revision.content).clone(),
+        outcome: revision.end.map(|end| end.outcome),
+    }))
 }
 
 /// Who made an object, as its label says.

@@ -166,11 +166,11 @@ proptest! {
     }
 
     #[test]
-    fn the_wait_before_the_signal_to_stop_fits_into_the_grace(content in mk_content()) {
+    fn the_wait_before_the_signal_to_stop_leaves_half_of_the_grace(content in mk_content()) {
         let pod = template(&content)["spec"].clone();
         let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
         let wait = &pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
-        let expected = if content.spec.ports.is_empty() { 0 } else { grace.min(5) };
+        let expected = if content.spec.ports.is_empty() { 0 } else { (grace / 2).min(5) };
         prop_assert_eq!(wait.as_u64().unwrap_or(0), expected);
     }
 }

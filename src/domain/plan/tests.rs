@@ -11,6 +11,7 @@ use crate::domain::{
     mask::Mask,
     name,
     replicas::Decision,
+    revision::Outcome,
     selector::Selector,
     spec::{Content, Port, Protocol, Resources, Spec},
 };
@@ -56,7 +57,7 @@ fn mk_live(content: Content) -> Live {
         service: (!content.spec.ports.is_empty()).then(|| "gantry".into()),
         budget: Some("gantry".into()),
         other_budgets: Vec::new(),
-        newest: Some(Newest { number: 4, content, ended: true }),
+        newest: Some(Newest { number: 4, content, outcome: Some(Outcome::Succeeded) }),
     }
 }
 
@@ -141,7 +142,7 @@ fn what_is_set_is_merged_over_the_newest_revision() {
 fn a_repeat_writes_no_record_and_completes_what_was_begun() {
     let content = mk_content("shop:1");
     let mut unfinished = mk_live(content.clone());
-    unfinished.newest.as_mut().unwrap().ended = false;
+    unfinished.newest.as_mut().unwrap().outcome = None;
     unfinished.deployment.as_mut().unwrap().revision = Some(3);
     (unfinished.service, unfinished.budget) = (None, None);
     for live in [mk_live(content.clone()), unfinished] {
@@ -218,7 +219,7 @@ fn a_caller_may_refuse_to_supersede_what_still_runs() {
     let request = Deploy { reject_concurrent: true, ..mk_request(mk_content("shop:2")) };
     let mut live = mk_live(mk_content("shop:1"));
     assert_eq!(deploy(&request, &live).unwrap().number, 5);
-    live.newest.as_mut().unwrap().ended = false;
+    live.newest.as_mut().unwrap().outcome = None;
     let error = deploy(&request, &live).unwrap_err();
     assert_eq!(error, Error::RolloutInProgress { rollout: "namespaces/prod/apps/shop/rollouts/4".into() });
     assert_eq!(deploy(&Deploy { reject_concurrent: false, ..request.clone() }, &live).unwrap().number, 5);
@@ -315,4 +316,14 @@ proptest! {
         let second = deploy(&request, &after).unwrap();
         prop_assert_eq!(second, Plan { record: None, prune: Vec::new(), ..first });
     }
+}
+
+#[test]
+fn the_same_again_after_a_failure_is_a_new_attempt() {
+    let content = mk_content("shop:1");
+    let mut live = mk_live(content.clone());
+    live.newest.as_mut().unwrap().outcome = Some(Outcome::Failed);
+    let plan = deploy(&mk_request(content), &live).unwrap();
+    assert_eq!(plan.number, 5);
+    assert!(plan.record.is_some());
 }

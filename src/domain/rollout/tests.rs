@@ -284,12 +284,12 @@ fn no_progress_fails_the_rollout_and_an_earlier_one_does_not() {
 fn a_past_rollout_keeps_its_end_or_was_superseded() {
     let mut revision = mk_revision(1, RolloutPolicy::default());
     let next = Revision { created: at(90), ..mk_revision(2, RolloutPolicy::default()) };
-    let superseded = Rollout::past(&revision, &next);
+    let superseded = Rollout::past(&revision, None, &next);
     assert_eq!((superseded.state, superseded.end), (State::Superseded, Some(at(90))));
     assert!(superseded.message.contains("Rollout 2"), "{}", superseded.message);
     let end = mk_troubled(TroubleKind::Config, "x").judged().to_end().unwrap();
     revision.end = Some(end.clone());
-    let failed = Rollout::past(&revision, &next);
+    let failed = Rollout::past(&revision, None, &next);
     assert_eq!((failed.state, failed.to_end()), (State::Failed, Some(end)));
 }
 

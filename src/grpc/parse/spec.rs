@@ -20,6 +20,7 @@ const AT: &str = "app.spec";
 
 pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Result<Spec, Error> {
     not_yet(&spec)?;
+    known_values(&spec, wrong);
     if spec.image.chars().any(|c| c.is_whitespace() || c.is_control()) || spec.image.len() > 1024 {
         wrong.add(format!("{AT}.image"), "is no image; an image looks like registry/name:tag");
     }
@@ -69,6 +70,37 @@ fn not_yet(spec: &pb::AppSpec) -> Result<(), Error> {
         later(&format!("{AT}.{field}"), set)?;
     }
     Ok(())
+}
+
+/// Numbers that no value of an enum has. Those of ports and policy are looked at where they are translated.
+fn known_values(spec: &pb::AppSpec, wrong: &mut Wrong) {
+    if pb::SecurityProfile::try_from(spec.security_profile).is_err() {
+        wrong.add(
+            format!("{AT}.security_profile"),
+            format!("{} is no value of SecurityProfile", spec.security_profile),
+        );
+    }
+    let on_failure = spec.rollout_policy.as_ref().map_or(0, |policy| policy.on_failure);
+    if pb::OnFailure::try_from(on_failure).is_err() {
+        wrong
+            .add(format!("{AT}.rollout_policy.on_failure"), format!("{on_failure} is no value of OnFailure"));
+    }
+    if spec.pod_template_patch.as_ref().is_some_and(|patch| !patch.fields.values().all(is_json)) {
+        wrong.add(
+            format!("{AT}.pod_template_patch"),
+            "holds a number that JSON cannot write: NaN or infinity",
+        );
+    }
+}
+
+fn is_json(value: &prost_types::Value) -> bool {
+    use prost_types::value::Kind;
+    match &value.kind {
+        Some(Kind::NumberValue(n)) => n.is_finite(),
+        Some(Kind::ListValue(list)) => list.values.iter().all(is_json),
+        Some(Kind::StructValue(map)) => map.fields.values().all(is_json),
+        None | Some(Kind::NullValue(_) | Kind::BoolValue(_) | Kind::StringValue(_)) => true,
+    }
 }
 
 fn ports(ports: Vec<pb::Port>, wrong: &mut Wrong) -> Vec<Port> {

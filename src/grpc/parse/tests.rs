@@ -80,7 +80,7 @@ fn parsed(change: Change) -> Spec {
 #[test]
 fn every_rule_names_the_field_that_breaks_it() {
     #[rustfmt::skip] // a rule is a line
-    let rules: [(Change, &str); 46] = [
+    let rules: [(Change, &str); 50] = [
         (|r, _| r.app = None, "app"),
         (|r, _| app(r).name.clear(), "app.name"),
         (|r, _| app(r).name = "namespaces/prod/apps/3scale".into(), "app.name"),
@@ -92,6 +92,10 @@ fn every_rule_names_the_field_that_breaks_it() {
         (|r, _| app(r).labels = mk_map("app.kubernetes.io/name", "x"), "app.labels[app.kubernetes.io/name]"),
         (|r, _| app(r).labels = mk_map("app.kubernetes.io/managed-by", "x"), "app.labels[app.kubernetes.io/managed-by]"),
         (|r, _| app(r).labels = mk_map("gantry.dev/x", "x"), "app.labels[gantry.dev/x]"),
+        (|r, _| app(r).labels = mk_map("pod-template-hash", "x"), "app.labels[pod-template-hash]"),
+        (|_, s| s.security_profile = 9, "app.spec.security_profile"),
+        (|_, s| policy(s).on_failure = 9, "app.spec.rollout_policy.on_failure"),
+        (|_, s| s.pod_template_patch = Some(Struct { fields: [("x".to_owned(), f64::NAN.into())].into() }), "app.spec.pod_template_patch"),
         (|r, _| app(r).labels = mk_map("a b", "x"), "app.labels[a b]"),
         (|r, _| app(r).labels = mk_map("team", "a b"), "app.labels[team]"),
         (|r, _| app(r).labels = mk_map("team", &"x".repeat(64)), "app.labels[team]"),
