@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Env, follow, reason, run, simulated, until, web};
+use crate::support::{Env, follow, reason, run, until, web};
 
 fn deployments(env: &Env) -> Api<Deployment> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -165,11 +165,8 @@ async fn what_others_deployed_is_read_and_never_taken_over() {
 
 /// Trap: Kubernetes lets a StatefulSet adopt any ControllerRevision without a controller whose labels match its selector.
 #[tokio::test]
+#[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_stateful_set_cannot_adopt_our_revisions() {
-    if !simulated() {
-        eprintln!("left out on a cluster that is not simulated: its StatefulSet has no image");
-        return;
-    }
     run(|env| async move {
         let sets = Api::<StatefulSet>::namespaced(env.client.clone(), &env.namespace);
         let greedy = json!({"metadata": {"name": "web"}, "spec": {"serviceName": "x", "replicas": 1,
@@ -209,7 +206,9 @@ async fn deploys_at_once_each_get_a_revision_and_the_last_one_runs() {
         assert_eq!(env.get("web").await.unwrap().spec.unwrap().env["N"], value);
         for name in &expected[..4] {
             let rollout = follow(&env.daemon, name).await;
-            assert_eq!(rollout.state(), pb::RolloutState::Superseded, "{rollout:?}");
+            // On a slow machine one of them may be done before the next comes.
+            let fine = [pb::RolloutState::Superseded, pb::RolloutState::Succeeded];
+            assert!(fine.contains(&rollout.state()), "{rollout:?}");
         }
     })
     .await;
