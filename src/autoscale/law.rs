@@ -1,0 +1,188 @@
+//! The rate law `dN = (N_req - N_cur) / dt`: how fast a replica count follows the count that the demand requires.
+//!
+//! Owns one step of the law: carried fractions, a time constant for each direction, the limits, and what to do with input that makes no
+//! sense. Must not know where the required count comes from, nor what becomes of the result.
+//!
+//! Evaluated every `h` seconds the law is a first-order lag, `N[k+1] = N[k] + (N_req - N[k]) * h / dt`: 63 % of a change after `dt`, 95 %
+//! after `3 dt`. Replicas are whole, so the fraction of a step that is not taken is carried into the next one; without that, an error
+//! smaller than `dt / h` replicas would never be corrected. A constant error of `n` replicas is gone after `dt * (1 + 1/2 + ... + 1/n)`.
+//!
+//! Only IEEE 754 addition, multiplication, division, ceiling and truncation are used. They are exact or correctly rounded on every platform,
+//! so equal input gives equal output bit for bit; a logarithm or an exponential would not.
+
+#[cfg(test)]
+mod tests;
+
+/// The policy of one app: how fast the count follows in each direction, and how far it may go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Law {
+    /// Time constant on the way up, in seconds. 0 goes to the required count at once.
+    pub dt_up: f64,
+    /// Time constant on the way down, in seconds. 0 goes to the required count at once.
+    pub dt_down: f64,
+    /// Never fewer replicas than this.
+    pub min: u32,
+    /// Never more replicas than this.
+    pub max: u32,
+}
+
+/// What one step starts from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    /// `N_req`, the replicas that the demand requires, before limits; a fraction rounds up. `None` if nothing is known.
+    pub required: Option<f64>,
+    /// `N_cur`, the replicas asked for now. Those still starting count: capacity that is coming must not be ordered twice.
+    pub current: u32,
+    /// `h`, the seconds since the last step.
+    pub elapsed: f64,
+    /// The carry of the last step, in replicas; 0 at the first.
+    pub carry: f64,
+}
+
+/// What one step decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Replicas to ask for.
+    pub replicas: u32,
+    /// Fraction of a replica to hand to the next step: in (-1, 1), with the sign of the error.
+    pub carry: f64,
+    /// The limits that changed the count, in the order in which they acted.
+    pub limits: Vec<Limited>,
+}
+
+/// One limit and what it made of the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// The limit.
+    pub limit: Limit,
+    /// Replicas before it acted.
+    pub before: u32,
+    /// Replicas after it acted.
+    pub after: u32,
+}
+
+/// What can keep the count from being the required one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// [`Law::min`].
+    Min,
+    /// [`Law::max`].
+    Max,
+    /// [`Law::dt_up`].
+    RateUp,
+    /// [`Law::dt_down`].
+    RateDown,
+    /// The input cannot be used.
+    Hold(Hold),
+}
+
+/// Why a step holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// The required count is not known: absent, not a finite number, or negative.
+    Demand,
+    /// The elapsed time is not a finite number of seconds, or negative.
+    Clock,
+    /// A time constant is not a finite number of seconds or negative, or the minimum is above the maximum.
+    Policy,
+}
+
+// Thousandths of a millionth of a replica: a required count of 3.000000000001 is rounding noise of a quotient, not a need for a fourth.
+const NOISE: f64 = 1e-9;
+
+// === impl Law ===
+
+impl Law {
+    /// Takes one step of the law.
+    ///
+    /// The limits hold at once, whatever the rate: a count outside of `[min, max]` is brought to the nearest of the two. Input that cannot be
+    /// used holds the count, and then an app is never shrunk: a count below `min` is raised to it, one above `max` stays until the demand is
+    /// known again.
+    pub fn step(&self, seen: &Observation) -> Step {
+        match self.goal(seen) {
+            Ok((required, goal)) => self.follow(seen, required, goal),
+            Err(hold) => self.hold(seen.current, hold),
+        }
+    }
+
+    // The required count in whole replicas, before and after the limits.
+    fn goal(&self, seen: &Observation) -> Result<(u32, u32), Hold> {
+        let usable = |x: f64| x.is_finite() && x >= 0.0;
+        if !usable(self.dt_up) || !usable(self.dt_down) || self.min > self.max {
+            return Err(Hold::Policy);
+        }
+        if !usable(seen.elapsed) {
+            return Err(Hold::Clock);
+        }
+        let required = seen.required.filter(|&n| usable(n)).ok_or(Hold::Demand)?;
+        let required = to_count((required - NOISE).ceil());
+        Ok((required, required.clamp(self.min, self.max)))
+    }
+
+    fn follow(&self, seen: &Observation, required: u32, goal: u32) -> Step {
+        let mut limits = Vec::new();
+        note(&mut limits, if goal < required { Limit::Max } else { Limit::Min }, required, goal);
+
+        let (moved, carry) = self.lag(seen, goal);
+        note(&mut limits, if goal > seen.current { Limit::RateUp } else { Limit::RateDown }, goal, moved);
+
+        let replicas = moved.clamp(self.min, self.max);
+        note(&mut limits, if replicas < moved { Limit::Max } else { Limit::Min }, moved, replicas);
+        // A carry belongs to the count it was gathered at; a limit that moved the count by itself starts afresh.
+        let carry = if replicas == moved { carry } else { 0.0 };
+        Step { replicas, carry, limits }
+    }
+
+    // The count and the carry that the law alone gives.
+    fn lag(&self, seen: &Observation, goal: u32) -> (u32, f64) {
+        let error = f64::from(goal) - f64::from(seen.current);
+        let dt = if error > 0.0 { self.dt_up } else { self.dt_down };
+        if error == 0.0 || dt == 0.0 {
+            return (goal, 0.0);
+        }
+        // What was gathered towards the other side is void; so is a carry that no step can have left behind.
+        let carried = if seen.carry.abs() < 1.0 && seen.carry * error > 0.0 { seen.carry } else { 0.0 };
+        // Capped at the error, so that a late evaluation (h > dt) arrives and does not overshoot.
+        let due = (carried + error / dt * seen.elapsed).clamp(error.min(0.0), error.max(0.0));
+        // The same noise again: 24 steps of 5 s make 120 s, although 24 times 5/120 adds up to a little less than 1.
+        let whole = (due + NOISE.copysign(error)).trunc();
+        let left = due - whole;
+        (to_count(f64::from(seen.current) + whole), if left * error > 0.0 { left } else { 0.0 })
+    }
+
+    fn hold(&self, current: u32, hold: Hold) -> Step {
+        let mut limits = vec![Limited { limit: Limit::Hold(hold), before: current, after: current }];
+        // A minimum above the maximum is no minimum to go by.
+        let floor = if self.min > self.max { 0 } else { self.min };
+        let replicas = current.max(floor);
+        note(&mut limits, Limit::Min, current, replicas);
+        Step { replicas, carry: 0.0, limits }
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    /// The name of this limit in `gantry.v1.LimitStep`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Min => "MIN",
+            Self::Max => "MAX",
+            Self::RateUp => "RATE_UP",
+            Self::RateDown => "RATE_DOWN",
+            Self::Hold(_) => "HOLD",
+        }
+    }
+}
+
+fn note(limits: &mut Vec<Limited>, limit: Limit, before: u32, after: u32) {
+    if before != after {
+        limits.push(Limited { limit, before, after });
+    }
+}
+
+// Whole and not negative by construction, or larger than any count: `as` saturates then, which is what a limit wants to see.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn to_count(n: f64) -> u32 {
+    n as u32
+}
