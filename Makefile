@@ -1,0 +1,125 @@
+# Everything a developer does here. `make` alone lists it.
+#
+# Order inside `make test`: cheap first, so that a slip is told in seconds and the real control plane is only started for code that passes
+# everything else. Every step goes through .ci/step, which prints a heading and the time it took and keeps the exit status. There is no
+# switch that leaves a check out: a check that cannot run fails.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The steps of `make test` have an order, and each of them uses all cores by itself.
+.NOTPARALLEL:
+
+STEP := .ci/step
+TOOL := .ci/tool
+CLUSTER := deploy/local/cluster
+CLUSTER_DIR ?= target/cluster
+# On a build server the lock file is law; at the desk a changed Cargo.toml may update it.
+LOCKED := $(if $(CI),--locked)
+# Twice, since `--all-targets` leaves out the cluster tests: they have `test = false`, so that a plain `cargo test` does not run them. There a
+# large future is no fault: it is a whole test, awaited once.
+CLIPPY := cargo clippy $(LOCKED) --workspace
+# Files that bash reads: found by their first line, so that a new script is checked without being listed here.
+SCRIPTS = $(shell grep -rlIE '^\#!/(usr/bin/env bash|bin/bash|bin/sh)' .ci tests clients deploy --include='*' \
+	--exclude-dir=node_modules --exclude-dir=.venv --exclude-dir=target 2>/dev/null)
+
+.PHONY: help
+help: ## List the targets
+	@printf 'Gantry: what a developer does\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@printf '\nKUBECONFIG_CONTEXT=name  demo and test-cluster use that context of your kubeconfig instead of the local control plane\n'
+	@printf 'DEMO=once                demo ends by itself\n'
+
+# === use
+
+.PHONY: demo
+demo: ## Build everything, start a real control plane and gantryd, and show the main job
+	@deploy/demo/run
+
+.PHONY: build
+build: ## Build gantryd and gantry (debug)
+	@$(STEP) "build" cargo build $(LOCKED) --workspace
+
+.PHONY: run
+run: build cluster-up ## Run gantryd on the local control plane, loopback only, in the foreground
+	@eval "$$($(CLUSTER) env --dir $(CLUSTER_DIR))" && exec "$${CARGO_TARGET_DIR:-target}/debug/gantryd" --insecure-loopback
+
+.PHONY: cluster-build
+cluster-build: ## Build the local control plane (once per version; kept outside the tree)
+	@$(CLUSTER) build
+
+.PHONY: cluster-up
+cluster-up: ## Start the local control plane in CLUSTER_DIR (target/cluster)
+	@$(CLUSTER) up --dir $(CLUSTER_DIR) --detach
+
+.PHONY: cluster-down
+cluster-down: ## Stop it
+	@$(CLUSTER) down --dir $(CLUSTER_DIR)
+
+# === check
+
+.PHONY: test
+test: doctor fmt-check scripts proto-lint local-test clippy doc unit test-cluster ## Run every check and every test
+
+.PHONY: doctor
+doctor: ## Say what is missing on this machine
+	@$(STEP) "what this machine has" .ci/doctor
+
+.PHONY: fmt
+fmt: ## Format the Rust and Go code
+	@cargo fmt --all
+	@gofmt -l -w deploy/local
+
+.PHONY: fmt-check
+fmt-check: ## Check that the Rust code is formatted
+	@$(STEP) "format" cargo fmt --all --check
+
+.PHONY: scripts
+scripts: ## Check that bash can parse every script
+	@$(STEP) "scripts" .ci/parse-scripts $(SCRIPTS)
+
+.PHONY: proto-lint
+proto-lint: ## Lint the API with buf
+	@$(STEP) "proto lint" bash -c 'buf=$$($(TOOL) buf) && "$$buf" lint'
+
+.PHONY: local-test
+local-test: ## Format, vet and test the tool behind the local control plane
+	@$(STEP) "the local control plane's tool" .ci/test-local
+
+.PHONY: clippy
+clippy: ## Lint all Rust code, warnings denied
+	@$(STEP) "clippy" bash -c '$(CLIPPY) --all-targets -- -D warnings && $(CLIPPY) --test cluster -- -D warnings -A clippy::large_futures'
+
+.PHONY: doc
+doc: ## Build the Rust documentation, broken links denied
+	@# Private items too, so a link to one is no fault: whoever reads this documentation works on the code.
+	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(STEP) "doc links" \
+		cargo doc $(LOCKED) --no-deps --workspace --document-private-items
+
+.PHONY: unit
+unit: ## Run the tests that need no cluster: pure, index, server in process, walls
+	@$(STEP) "tests without a cluster" cargo test $(LOCKED) --workspace
+
+.PHONY: test-cluster
+test-cluster: ## Run the tests that need a cluster, on a control plane of their own
+	@$(STEP) "tests on a real control plane" tests/run-cluster
+
+.PHONY: deny
+deny: ## Check licences, sources and duplicate crates (first time: builds cargo-deny, about 4 min)
+	@$(STEP) "dependencies" bash -c 'export PATH="$$(dirname "$$($(TOOL) cargo-deny)"):$$PATH" && cargo deny check bans licenses sources'
+
+.PHONY: advisories
+advisories: ## Check the dependencies against the RustSec database (fetches it)
+	@$(STEP) "advisories" bash -c 'export PATH="$$(dirname "$$($(TOOL) cargo-deny)"):$$PATH" && cargo deny check advisories'
+
+# === keep house
+
+.PHONY: tools
+tools: ## Install the pinned tools into target/tools ahead of time
+	@for tool in buf cargo-deny; do $(TOOL) "$$tool"; done
+
+.PHONY: clean
+clean: ## Stop what runs in target/ and remove it
+	@for dir in $(CLUSTER_DIR) target/test-cluster; do if [ -d "$$dir" ]; then $(CLUSTER) down --dir "$$dir"; fi; done
+	@cargo clean
+	@rm -rf target
