@@ -9,9 +9,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=vendor");
 
-    let mut files: Vec<PathBuf> = fs::read_dir("proto/gantry/v1")?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("proto/gantry/v1")?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.sort();
 
     // The descriptor keeps the comments: they are the manual that `grpcurl describe` shows.
@@ -23,8 +22,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptor.bin"), descriptor.encode_to_vec())?;
 
-    tonic_prost_build::configure()
-        .generate_default_stubs(true)
-        .compile_fds(descriptor)?;
+    tonic_prost_build::configure().generate_default_stubs(true).compile_fds(descriptor)?;
     Ok(())
 }

@@ -14,7 +14,10 @@ mod server;
 mod status;
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,8 +42,8 @@ pub struct Context {
     pub index: Index,
     /// Who does the writes.
     pub act: Arc<dyn Act>,
-    /// What this server says of itself.
-    pub identity: Arc<Identity>,
+    /// What this server says of itself, once it knows.
+    pub identity: Arc<OnceLock<Identity>>,
     /// Ends every stream when the server goes.
     pub drain: CancellationToken,
     /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
@@ -67,6 +70,11 @@ const READ_AFTER: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Context {
+    /// What this server says of itself; empty until it has reached the cluster.
+    fn identity(&self) -> Identity {
+        self.identity.get().cloned().unwrap_or_default()
+    }
+
     /// Runs a write to its end, even if the caller no longer waits for it.
     async fn finish<T: Send + 'static>(
         &self,

@@ -157,6 +157,7 @@ impl Index {
 
     /// Judges again what time alone can change: problems that outlast their grace.
     pub fn tick(&self, now: Timestamp) {
+        let now = self.state.read().as_of(now);
         let waiting = self.state.read().views.waiting_for_time();
         if !waiting.is_empty() {
             let mut state = self.state.write();
@@ -261,6 +262,15 @@ impl Index {
 }
 
 impl Inner {
+    /// The time that the rows are about: a server that is cut off must not hold against a rollout what it cannot see.
+    fn as_of(&self, now: Timestamp) -> Timestamp {
+        [Kind::Deployments, Kind::Pods]
+            .iter()
+            .filter_map(|kind| self.heard.get(kind))
+            .copied()
+            .fold(now, Timestamp::min)
+    }
+
     fn is_filled(&self) -> bool {
         Kind::ALL.iter().all(|kind| self.heard.contains_key(kind))
     }

@@ -1,12 +1,17 @@
 //! The only module that knows all the others: builds them, supervises every task, tells who is ready, ends them in order.
 
 mod admin;
+mod late;
 mod recorder;
 mod shutdown;
 mod tasks;
 mod telemetry;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -66,26 +71,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let index = Index::new(u64::try_from(Timestamp::now().as_microsecond()).unwrap_or_default());
     tasks.run("admin", admin::serve(admin, index.clone(), stop.clone()));
 
-    let connected = tokio::select! {
-        connected = connect(&args.cluster) => connected?,
-        () = stop.cancelled() => return Ok(()),
-    };
-    info!(kubernetes = %connected.version, user = %connected.user, "connected");
-    for kind in Kind::ALL {
-        tasks.run(kind.as_str(), watch::run(connected.clone(), index.clone(), kind));
-    }
-    tasks.run("probe", watch::probe(connected.clone(), index.clone()));
-    tasks.run("clock", tick(index.clone()));
-
-    let identity = Identity { kubernetes_version: connected.version.clone(), user: connected.user.clone() };
-    let actor = Arc::new(Actor::new(connected));
-    tasks.run("recorder", recorder::run(index.clone(), actor.clone()));
-    let drain = CancellationToken::new();
-    let writes = TaskTracker::new();
+    let (actor, identity) = (Arc::new(late::Actor::default()), Arc::new(OnceLock::new()));
+    let (drain, writes) = (CancellationToken::new(), TaskTracker::new());
     let context = Context {
         index: index.clone(),
-        act: actor,
-        identity: Arc::new(identity),
+        act: actor.clone(),
+        identity: identity.clone(),
         drain: drain.clone(),
         writes: writes.clone(),
     };
@@ -95,7 +86,25 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let mut server = Tasks::new(CancellationToken::new());
     server.run("grpc", grpc::serve(listener, router, accept.clone(), GRACE));
     info!("listening on {address}");
-    tasks.run("health", report(index, health.clone()));
+    tasks.run("health", report(index.clone(), health.clone()));
+
+    // Callers get a typed answer from here on, if only that the cluster is not read yet.
+    let connected = tokio::select! {
+        connected = connect(&args.cluster) => Some(connected?),
+        () = stop.cancelled() => None,
+    };
+    if let Some(cluster) = connected {
+        info!(kubernetes = %cluster.version, user = %cluster.user, "connected");
+        let known = Identity { kubernetes_version: cluster.version.clone(), user: cluster.user.clone() };
+        let _ = identity.set(known);
+        actor.connect(Actor::new(cluster.clone()));
+        for kind in Kind::ALL {
+            tasks.run(kind.as_str(), watch::run(cluster.clone(), index.clone(), kind));
+        }
+        tasks.run("probe", watch::probe(cluster, index.clone()));
+        tasks.run("clock", tick(index.clone()));
+        tasks.run("recorder", recorder::run(index, actor));
+    }
 
     let outcome = tokio::select! {
         outcome = tasks.first_end() => outcome,

@@ -64,12 +64,22 @@ impl Actor {
     }
 
     async fn keep(&self, app: name::App, number: u64, end: End) -> Result<(), Error> {
-        let value = serde_json::to_string(&end).map_err(|e| Error::Bug(format!("writing a verdict: {e}")))?;
-        let patch = json!({"metadata": {"annotations": {decode::END: value}}});
-        let object = revision::object_name(&app, number);
-        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
-        let doing = Doing { verb: "patch", object: &format!("controllerrevision.apps/{object}") };
         let revisions = self.revisions(&app.namespace);
+        let object = revision::object_name(&app, number);
+        let id = format!("controllerrevision.apps/{object}");
+        let found = self.cluster.call(Doing { verb: "get", object: &id }, revisions.get(&object)).await?;
+        let written = found.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(decode::END));
+        let made_anew = found.metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 > end.time);
+        if written || made_anew {
+            // The first verdict stands, and one on an earlier app of the name is none on this one.
+            return Ok(());
+        }
+        let value = serde_json::to_string(&end).map_err(|e| Error::Bug(format!("writing a verdict: {e}")))?;
+        // Refused if anybody wrote meanwhile.
+        let version = found.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version, "annotations": {decode::END: value}}});
+        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
+        let doing = Doing { verb: "patch", object: &id };
         self.cluster.call(doing, revisions.patch(&object, &params, &Patch::Merge(patch))).await.map(|_| ())
     }
 }

@@ -67,7 +67,7 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
                 .map(|c| Conflict {
                     object: object.clone(),
                     field: c.field.clone(),
-                    manager: c.message.clone(),
+                    manager: manager(&c.message),
                 })
                 .collect(),
         ),
@@ -100,6 +100,11 @@ fn violations(details: &StatusDetails, message: &str, object: &str) -> Vec<Viola
             description: format!("{object}: {}: {}", cause.field, cause.message),
         })
         .collect()
+}
+
+/// The manager's name in Kubernetes' words: `conflict with "kubectl-set" using apps/v1`.
+fn manager(message: &str) -> String {
+    message.split('"').nth(1).unwrap_or(message).to_owned()
 }
 
 /// The field of the request that a Kubernetes field comes from.

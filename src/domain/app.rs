@@ -124,7 +124,8 @@ impl App {
 }
 
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {
-    let mut problems = diagnosis::diagnose(d, facts.pods.iter().copied(), facts.events, policy);
+    let mut problems =
+        diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.events, policy);
     // What decided the failure stays visible when the replicas that showed it are gone.
     if let Some(error) = rollout.and_then(|r| r.error.as_ref())
         && problems.iter().all(|p| p.reason != error.reason)

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use jiff::Timestamp;
 
 use super::{
-    observed::{About, Deployment, Event, Exit, Kind, Pod, Trouble, TroubleKind},
+    observed::{About, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
     problem::{Problem, Reason},
     spec::Policy,
 };
@@ -13,9 +13,11 @@ use super::{
 /// Events about an object, oldest first.
 pub type EventsOf<'a> = &'a dyn Fn(&About) -> Vec<&'a Event>;
 
-/// Everything that is wrong with these pods and with the making of new ones, most urgent first.
+/// Everything that is wrong with these pods and with the making of new ones, most urgent first. New ones are made by the
+/// `current` ReplicaSet alone.
 pub fn diagnose<'a>(
     deployment: &Deployment,
+    current: Option<&ReplicaSet>,
     pods: impl IntoIterator<Item = &'a Pod>,
     events: EventsOf<'_>,
     policy: &Policy,
@@ -28,7 +30,7 @@ pub fn diagnose<'a>(
         found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
     }
     let mut problems: Vec<_> = found.into_values().collect();
-    problems.extend(of_creation(deployment));
+    problems.extend(current.and_then(|rs| of_creation(deployment, rs)));
     problems.sort_by_key(|p| (!p.fatal, p.reason));
     problems
 }
@@ -94,7 +96,7 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
     {
         (
             "the registry refuses access to the image, or it does not exist",
-            "Check the image's name, and give registry credentials in image_pull_secrets.",
+            "Check the image's name, and that the service account or the nodes have credentials for the registry.",
             true,
         )
     } else if has(&["not found", "manifest unknown", "does not exist", "name unknown"]) {
@@ -169,8 +171,8 @@ fn unschedulable(trouble: &Trouble) -> Finding {
 }
 
 /// Problems of making pods at all: these never show in a pod's status, since there is no pod.
-fn of_creation(deployment: &Deployment) -> Option<Problem> {
-    let failure = deployment.create_failure.as_ref()?;
+fn of_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
+    let failure = current.create_failure.as_ref()?;
     // Quota frees itself when others leave, a webhook may come back; an admission rule does not change its mind.
     let (reason, what, remedy, fatal) = if failure.message.contains("exceeded quota") {
         (
@@ -198,7 +200,7 @@ fn of_creation(deployment: &Deployment) -> Option<Problem> {
         reason,
         message: format!("{what}: {}", short(&failure.message)),
         remedy: remedy.to_owned(),
-        object: format!("deployment.apps/{}", deployment.name.app),
+        object: format!("{}/{}", Kind::ReplicaSet.prefix(), current.name),
         affected: (deployment.desired - deployment.updated).max(1),
         events: Vec::new(),
         start: failure.since,

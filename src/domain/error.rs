@@ -22,7 +22,7 @@ pub enum Error {
         did_you_mean: Option<String>,
     },
     /// An object of this name that Gantry did not make.
-    #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or take it over with `adopt`",
+    #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or remove it",
         if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
     NameTaken {
         /// The object, for example `service/shop`.
@@ -39,7 +39,7 @@ pub enum Error {
         etag: String,
     },
     /// Another field manager owns fields that would change.
-    #[error("{}; take them over with `force`, or leave them to their manager", conflicts(.0))]
+    #[error("{}; leave these fields out, or have their manager give them up", conflicts(.0))]
     Conflict(Vec<Conflict>),
     /// An earlier rollout still runs, and the caller does not want to supersede it.
     #[error("{rollout} is still running; wait for it, or deploy with CONCURRENCY_SUPERSEDE")]

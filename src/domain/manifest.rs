@@ -162,6 +162,9 @@ fn template(name: &name::App, content: &Content) -> Result<Value, patch::Invalid
         "metadata": {"labels": labels(name, content)},
         "spec": {
             "containers": [container(spec)],
+            // Said even where a patch says nothing: left out, the API server fills it again from `serviceAccount`, the
+            // deprecated copy that it made of an earlier patch's account and that no field manager owns.
+            "serviceAccountName": "default",
             "automountServiceAccountToken": false,
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
             "terminationGracePeriodSeconds": grace(spec),

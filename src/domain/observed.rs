@@ -43,8 +43,6 @@ pub struct Deployment {
     pub available: i32,
     /// When Kubernetes last said that the rollout had made no progress for too long.
     pub stalled: Option<Timestamp>,
-    /// Why Kubernetes cannot create replicas: quota, admission.
-    pub create_failure: Option<CreateFailure>,
     /// Held by `spec.paused`.
     pub paused: bool,
     /// When it was created.
@@ -77,6 +75,9 @@ pub struct ReplicaSet {
     pub template_revision: u64,
     /// The newest Gantry revision that used the template.
     pub revision: Option<u64>,
+    /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be about any of its
+    /// ReplicaSets, also one whose template was given up.
+    pub create_failure: Option<CreateFailure>,
 }
 
 /// A pod of a ReplicaSet: a replica.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     diagnosis::{self, EventsOf},
@@ -88,6 +88,21 @@ pub struct Facts<'a> {
     pub pods: Vec<&'a Pod>,
     /// Events about an object.
     pub events: EventsOf<'a>,
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up.
+    pub fn current(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
+        let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
+        self.replica_sets.iter().copied().find(is_current).filter(|_| observed(deployment))
+    }
+}
+
+/// Whether Kubernetes has taken up the newest desired state.
+const fn observed(deployment: &Deployment) -> bool {
+    deployment.observed_generation >= deployment.generation
 }
 
 // === impl State ===
@@ -196,8 +211,15 @@ impl Rollout {
             self.end = Some(now);
             return;
         }
-        let stalled =
-            deployment.stalled.filter(|s| counts.observed && s.as_second() >= self.start.as_second());
+        // A ReplicaSet that is used again does not clear the condition, so one may be about the rollout before: within
+        // the timeout this one cannot have run into it. Kubernetes' times are whole seconds, rounded down.
+        let timeout = i64::try_from(policy.progress_timeout.as_secs()).unwrap_or(i64::MAX);
+        let soonest = SignedDuration::from_secs(timeout.saturating_sub(1));
+        // A standing condition is not renewed: once this rollout has had the time itself, an old one is about it too.
+        let late = now.duration_since(self.start) >= SignedDuration::from_secs(timeout);
+        let stalled = deployment
+            .stalled
+            .filter(|s| counts.observed && (late || s.duration_since(self.start) >= soonest));
         let doomed = self.problems.iter().find(|problem| match policy.verdict {
             Verdict::FailFast => problem.fatal || diagnosis::outlasted(problem, &policy, self.start, now),
             Verdict::Wait => false,
@@ -262,22 +284,18 @@ struct Counts<'a> {
     progress: Progress,
     /// Kubernetes has taken up the newest desired state.
     observed: bool,
+    current: Option<&'a ReplicaSet>,
     updated: Vec<&'a Pod>,
 }
 
 impl<'a> Counts<'a> {
     fn new(deployment: &Deployment, facts: &Facts<'a>) -> Self {
-        let observed = deployment.observed_generation >= deployment.generation;
-        let current = facts
-            .replica_sets
-            .iter()
-            .find(|rs| observed && rs.template_revision == deployment.template_revision)
-            .map(|rs| rs.name.clone());
+        let current = facts.current(deployment);
         let (mut updated, mut old, mut draining) = (Vec::new(), 0, 0);
         for pod in &facts.pods {
             if pod.deleting {
                 draining += 1;
-            } else if current.as_ref() == Some(&pod.replica_set) {
+            } else if current.is_some_and(|rs| rs.name == pod.replica_set) {
                 updated.push(*pod);
             } else if pod.ready {
                 old += 1;
@@ -291,7 +309,7 @@ impl<'a> Counts<'a> {
             old,
             draining,
         };
-        Self { progress, observed, updated }
+        Self { progress, observed: observed(deployment), current, updated }
     }
 
     /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches, either may be late.
@@ -311,7 +329,7 @@ impl<'a> Counts<'a> {
             return Vec::new();
         }
         let policy = revision.content.spec.policy();
-        diagnosis::diagnose(deployment, self.updated.iter().copied(), facts.events, &policy)
+        diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.events, &policy)
     }
 }
 

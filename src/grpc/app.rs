@@ -33,7 +33,7 @@ impl AppService for Apps {
     ) -> Result<Response<pb::DeployAppResponse>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        let deploy = parse::deploy(request.into_inner(), &self.0.identity.user)?;
+        let deploy = parse::deploy(request.into_inner(), &self.0.identity().user)?;
         let name = deploy.name.clone();
         let act = self.0.act.clone();
         let done = self.0.finish(async move { act.deploy(deploy).await }).await?;
@@ -103,7 +103,7 @@ impl AppService for Apps {
     ) -> Result<Response<pb::DeleteAppResponse>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        let delete: Delete = parse::delete(request.into_inner(), &self.0.identity.user)?;
+        let delete: Delete = parse::delete(request.into_inner(), &self.0.identity().user)?;
         let name = delete.name.clone();
         let before = self.0.index.get(&name).ok();
         let act = self.0.act.clone();

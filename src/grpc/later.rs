@@ -54,12 +54,13 @@ impl ServerService for Server {
                 age.as_secs()
             ));
         }
+        let identity = self.0.identity();
         let size = index.size();
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         Ok(Response::new(pb::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kubernetes_version: self.0.identity.kubernetes_version.clone(),
-            caller: self.0.identity.user.clone(),
+            kubernetes_version: identity.kubernetes_version,
+            caller: identity.user,
             cache_ages: ages
                 .into_iter()
                 .filter_map(|(kind, age)| {

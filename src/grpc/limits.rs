@@ -1,11 +1,24 @@
 //! What holds for every call: its id, its deadline, its log line, a panic's answer, and details on every error. One layer around
 //! all services, so that no service can forget it.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use axum::{body::Body, extract::Request, middleware::Next, response::Response};
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::{Request, State},
+    http::HeaderMap,
+    middleware::Next,
+    response::Response,
+};
 use futures::FutureExt;
+use http_body::Frame;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span};
 
@@ -13,13 +26,19 @@ use super::{Deadline, call, status};
 use crate::domain::Error;
 
 /// Answers one call.
-pub(super) async fn layer(mut request: Request, next: Next) -> Response {
+pub(super) async fn layer(
+    State(drain): State<CancellationToken>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = call::next_id();
     let method = request.uri().path().trim_start_matches('/').to_owned();
     let span = info_span!("call", %method, id);
     let deadline = timeout(&request).map(|left| Instant::now() + left);
     request.extensions_mut().insert(Deadline(deadline));
-    call::with_id(id, answer(request, next, method, deadline).instrument(span)).await
+    let foreign = method.starts_with("grpc.");
+    let response = call::with_id(id, answer(request, next, method, deadline).instrument(span)).await;
+    if foreign { end_with(drain, response) } else { response }
 }
 
 async fn answer(request: Request, next: Next, method: String, deadline: Option<Instant>) -> Response {
@@ -53,6 +72,42 @@ async fn answer(request: Request, next: Next, method: String, deadline: Option<I
             info!(millis, code = ?completed.code(), message = completed.message(), "refused");
             to_response(&completed)
         }
+    }
+}
+
+/// Ends the streams of services that are not ours: health's and reflection's know nothing of a drain, and would hold it up.
+fn end_with(drain: CancellationToken, response: Response) -> Response {
+    response.map(|body| Body::new(UntilDrained { body, drained: Box::pin(drain.cancelled_owned()) }))
+}
+
+/// A body that ends when the server goes, with its trailers if it ends by itself.
+struct UntilDrained {
+    body: Body,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl HttpBody for UntilDrained {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.drained.as_mut().poll(cx).is_ready() {
+            let mut trailers = HeaderMap::new();
+            let told = Status::from(Error::ShuttingDown).add_header(&mut trailers).is_ok();
+            self.body = Body::empty();
+            self.drained = Box::pin(CancellationToken::new().cancelled_owned());
+            if told {
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 

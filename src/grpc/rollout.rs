@@ -68,6 +68,8 @@ impl RolloutService for Rollouts {
 impl Rollouts {
     /// The rollout when it has ended, or as it is when the time is up.
     async fn wait(&self, name: &name::Rollout, longest: Duration) -> Result<Arc<Rollout>, Status> {
+        // Looked up before it is listened to: names of nothing must leave nothing behind.
+        self.0.index.rollout(name)?;
         let mut news = self.0.index.subscribe(&Scope::App(name.app.clone()));
         let mut rollout = self.0.index.rollout(name)?;
         // `latest` means the newest now, not one that comes while waiting.

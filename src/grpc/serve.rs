@@ -8,7 +8,10 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
@@ -22,6 +25,10 @@ const HEADERS: u32 = 16 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long it may take to say so.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a connection gets to begin to speak.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// With which every HTTP/2 connection begins (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to rest when the system refuses another connection: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,6 +76,20 @@ impl Args {
     }
 }
 
+/// Waits for the preface of HTTP/2, without taking it out.
+async fn speaks_http2(stream: &TcpStream) -> bool {
+    let mut begin = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut begin).await {
+            Ok(0) | Err(_) => return false,
+            Ok(n) if n == PREFACE.len() => return begin == PREFACE,
+            // A part of it: the rest is on its way. Peeking would return the same part at once.
+            Ok(n) if begin[..n] == PREFACE[..n] => tokio::time::sleep(Duration::from_millis(5)).await,
+            Ok(_) => return false,
+        }
+    }
+}
+
 /// Serves until `stop`, then lets calls that run end; `grace` bounds that.
 pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken, grace: Duration) {
     // HTTP/2 only: no web page can speak it without TLS, so none can reach this port, whatever its DNS says.
@@ -102,10 +123,19 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: Cancellati
         // Small messages both ways: waiting to fill a packet would cost 40 ms.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (builder, watcher, stopped) = (builder.clone(), graceful.watcher(), stop.clone());
         tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            // Without this, a thousand connections that say nothing would lock everybody out.
+            let begun = tokio::select! {
+                begun = tokio::time::timeout(PREFACE_TIMEOUT, speaks_http2(&stream)) => begun.unwrap_or(false),
+                () = stopped.cancelled() => false,
+            };
+            if !begun {
+                debug!("a connection that does not speak HTTP/2");
+                return;
+            }
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
                 debug!(%error, "connection ended");
             }
             drop(slot);

@@ -69,6 +69,7 @@ pub fn router(context: &Context, health: &Health) -> Result<axum::Router, Reflec
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let health = HealthService::from_health_reporter(health.0.clone());
+    let drain = context.drain.clone();
     let context = || context.clone();
     let routes =
         Routes::new(AppServiceServer::new(Apps(context())).max_decoding_message_size(LARGEST_REQUEST))
@@ -85,5 +86,5 @@ pub fn router(context: &Context, health: &Health) -> Result<axum::Router, Reflec
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .prepare();
-    Ok(routes.into_axum_router().layer(axum::middleware::from_fn(limits::layer)))
+    Ok(routes.into_axum_router().layer(axum::middleware::from_fn_with_state(drain, limits::layer)))
 }

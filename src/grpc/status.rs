@@ -71,9 +71,9 @@ fn to_status(error: &Error) -> Status {
         Error::NotManaged { .. } => (Code::FailedPrecondition, ErrorReason::NotManaged),
         Error::Admission { object, message } => {
             note("object", object);
-            // Kubernetes quotes the name: admission webhook "x" denied; ValidatingAdmissionPolicy 'x' with binding ...
-            let key = if message.contains("admission webhook") { "webhook" } else { "policy" };
-            note(key, message.split(['"', '\'']).nth(1).unwrap_or_default());
+            if let Some((key, name)) = objector(message) {
+                note(key, name);
+            }
             (Code::FailedPrecondition, ErrorReason::AdmissionDenied)
         }
         Error::BeingDeleted { .. } => (Code::FailedPrecondition, ErrorReason::BeingDeleted),
@@ -125,6 +125,14 @@ fn to_status(error: &Error) -> Status {
     Status::with_error_details(code, error.to_string(), details)
 }
 
+/// Who refused, in Kubernetes' words: `admission webhook "x" denied`, `ValidatingAdmissionPolicy 'x' with binding`.
+fn objector(message: &str) -> Option<(&'static str, &str)> {
+    let quoted =
+        |after: &str, quote: char| -> Option<&str> { message.split_once(after)?.1.split(quote).next() };
+    let webhook = quoted("admission webhook \"", '"').map(|name| ("webhook", name));
+    webhook.or_else(|| quoted("ValidatingAdmissionPolicy '", '\'').map(|name| ("policy", name)))
+}
+
 /// The status of the error that stopped the work, with what was done before it.
 fn partial(
     error: &Error,
@@ -150,7 +158,11 @@ pub(super) fn complete(status: &Status, method: &str) -> Status {
         return status.clone();
     }
     match status.code() {
-        Code::Unimplemented => Error::NotImplemented { what: method.to_owned() }.into(),
+        // The words of the generated default, and of a path that no service has. Others say more: a compression, for example.
+        Code::Unimplemented if ["", "Not yet implemented"].contains(&status.message()) => {
+            Error::NotImplemented { what: method.to_owned() }.into()
+        }
+        Code::Unimplemented => bare(Code::Unimplemented, ErrorReason::NotImplemented, status.message()),
         // tonic's decoder: too large, and not a message of this type.
         Code::OutOfRange => bare(Code::ResourceExhausted, ErrorReason::MessageTooLarge, status.message()),
         Code::Internal if status.message().contains("decode") => {
@@ -205,6 +217,15 @@ mod tests {
         assert_eq!(info.metadata["applied"], "deployment.apps/shop");
         assert_eq!(info.metadata["notApplied"], "service/shop");
         assert!(details.quota_failure().is_some());
+    }
+
+    #[test]
+    fn whoever_refused_is_named() {
+        let webhook = "services \"web\" is forbidden: admission webhook \"a.b\" denied the request: no";
+        assert_eq!(objector(webhook), Some(("webhook", "a.b")));
+        let policy = "services \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+        assert_eq!(objector(policy), Some(("policy", "p")));
+        assert_eq!(objector("no"), None);
     }
 
     #[test]

@@ -13,12 +13,23 @@ pub(super) struct Signals {
     all: watch::Sender<u64>,
     namespaces: HashMap<String, watch::Sender<u64>>,
     apps: HashMap<name::App, watch::Sender<u64>>,
+    /// Number of channels at which those without a listener are looked for.
+    sweep_at: usize,
 }
+
+/// See [`Signals::sweep_at`].
+const SWEEP: usize = 1024;
 
 // === impl Signals ===
 
 impl Signals {
     pub(super) fn subscribe(&mut self, scope: &Scope) -> watch::Receiver<u64> {
+        // Channels of names that nothing ever wakes would stay for ever; a sweep at each doubling costs next to nothing.
+        if self.apps.len() >= self.sweep_at {
+            self.apps.retain(|_, channel| channel.receiver_count() > 0);
+            self.namespaces.retain(|_, channel| channel.receiver_count() > 0);
+            self.sweep_at = (self.apps.len() * 2).max(SWEEP);
+        }
         match scope {
             Scope::All => self.all.subscribe(),
             Scope::Namespace(namespace) => self.namespaces.entry(namespace.clone()).or_default().subscribe(),

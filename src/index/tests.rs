@@ -38,7 +38,6 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         ready,
         available: ready,
         stalled: None,
-        create_failure: None,
         paused: false,
         created: at(0),
         deleting: false,
@@ -53,6 +52,7 @@ fn mk_set(app: &str, name: &str) -> ReplicaSet {
         deployment: app.into(),
         template_revision: 1,
         revision: Some(1),
+        create_failure: None,
     }
 }
 
@@ -239,8 +239,14 @@ fn time_alone_can_bring_a_verdict() {
     tell(&index, mk_set("x", "s"), true);
     tell(&index, mk_revision("x", 1, None), true);
     tell(&index, mk_troubled("s", "p"), true);
-    index.tick(at(119));
-    assert_eq!(index.unrecorded(), []);
+    let heard = |second| {
+        index.heard(Kind::Deployments, at(second));
+        index.heard(Kind::Pods, at(second));
+    };
+    heard(119);
+    index.tick(at(500));
+    assert_eq!(index.unrecorded(), [], "what was not heard of cannot be held against it");
+    heard(120);
     index.tick(at(120));
     assert_eq!(index.unrecorded().len(), 1);
 }

@@ -121,8 +121,7 @@ impl Views {
 
     /// Apps whose verdict may change without any row changing.
     pub(super) fn waiting_for_time(&self) -> Vec<name::App> {
-        let waits =
-            |view: &View| view.rollout.as_ref().is_some_and(|r| !r.state.ended() && !r.problems.is_empty());
+        let waits = |view: &View| view.rollout.as_ref().is_some_and(|r| !r.state.ended());
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -139,7 +138,7 @@ impl Views {
         let close = self
             .after(&scope, None)
             .map(|app| (distance(&app.name.app, &name.app), &app.name))
-            .filter(|(d, _)| *d <= 2)
+            .filter(|(d, _)| *d <= 2 && *d * 3 <= name.app.len())
             .min_by_key(|(d, _)| *d);
         Error::NotFound {
             kind: Missing::App,

@@ -54,7 +54,7 @@ async fn the_demo_works_by_hand() {
         let failed = run(&["deploy", "my-app", "--image", &bad], 1).await;
         assert!(text(&failed).contains("IMAGE_PULL_FAILED"), "{}", text(&failed));
         run(&["wait", "my-app"], 1).await;
-        assert!(text(&run(&["get", "my-app"], 0).await).contains("3"));
+        assert!(text(&run(&["get", "my-app"], 0).await).contains('3'));
 
         run(&["delete", "my-app"], 0).await;
         let gone = run(&["get", "my-app"], 1).await;

@@ -34,7 +34,7 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
         assert_eq!(selector, [("gantry.dev/app".to_owned(), "web".to_owned())].into());
         assert_eq!(deployment.labels()["app.kubernetes.io/managed-by"], "gantry");
         let uid = deployment.uid().unwrap();
-        let owned = |object: &dyn Fn() -> Vec<String>| assert_eq!(object(), [uid.clone()]);
+        let owned = |object: &dyn Fn() -> Vec<String>| assert_eq!(object(), std::slice::from_ref(&uid));
         let owners = |refs: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
             refs.iter().map(|o| o.uid.clone()).collect::<Vec<_>>()
         };
@@ -59,11 +59,9 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
         let delete = pb::DeleteAppRequest { name: env.name("web"), ..Default::default() };
         let answer = env.daemon.apps().await.delete_app(delete.clone()).await.unwrap().into_inner();
         assert_eq!(answer.plan.unwrap().changes.len(), 3);
-        until("the app is gone", || async {
-            env.get("web").await.is_err_and(|s| reason(&s) == "APP_NOT_FOUND")
-        })
-        .await;
-        until("its revisions are gone", || async {
+        until("the app is gone", async || env.get("web").await.is_err_and(|s| reason(&s) == "APP_NOT_FOUND"))
+            .await;
+        until("its revisions are gone", async || {
             revisions(&env).list(&ListParams::default()).await.unwrap().items.is_empty()
         })
         .await;
@@ -80,7 +78,7 @@ async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those(
     run(|env| async move {
         env.deploy_and_follow(env.deploy("web", web())).await;
         let version = || async { deployments(&env).get("web").await.unwrap().resource_version() };
-        until("the Deployment is quiet", || async {
+        until("the Deployment is quiet", async || {
             let before = version().await;
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             before == version().await
@@ -146,7 +144,7 @@ async fn what_others_deployed_is_read_and_never_taken_over() {
         for object in [foreign, own] {
             deployments(&env).create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
         }
-        until("it is active", || async {
+        until("it is active", async || {
             let app = env.get("3scale").await;
             app.is_ok_and(|app| app.status.unwrap().state() == pb::AppState::Active)
         })

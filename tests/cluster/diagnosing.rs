@@ -37,7 +37,7 @@ async fn an_image_that_does_not_exist_is_named_within_seconds() {
         assert!(problem.object.starts_with("pod/web-"), "{problem:?}");
         assert!(problem.fatal && !problem.remedy.is_empty(), "{problem:?}");
         // Events come by a watch of their own and may be later than the verdict, which does not wait for them.
-        until("the app shows the events that matter", || async {
+        until("the app shows the events that matter", async || {
             let events = env.get("web").await.unwrap().status.unwrap().problems[0].events.clone();
             events.iter().any(|e| e.contains("does-not-exist"))
         })

@@ -1,16 +1,21 @@
 //! Refusals that only a real API server gives: each has its reason, and says what was done before it.
 
 use gantry::pb;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ResourceQuota};
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::{ResourceQuota, Service},
+};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
+use prost_types::value::Kind;
 use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::support::{reason, run, until, web};
+use crate::support::{annotate, follow, reason, run, until, web};
 
 #[tokio::test]
 async fn an_absent_namespace_is_named() {
@@ -66,28 +71,100 @@ async fn a_field_that_another_manager_took_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_deploy_cut_off_by_a_quota_says_what_is_done_and_is_completed_by_repeating_it() {
+async fn what_is_refused_leaves_nothing_behind() {
     run(|env| async move {
         let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
         let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/services": "0"}}});
         quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-        until("the quota is in force", || async {
+        until("the quota is in force", async || {
             quotas.get("none").await.unwrap().status.is_some_and(|s| s.hard.is_some())
         })
         .await;
         let status = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
+        let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+        assert!(revisions.list(&ListParams::default()).await.unwrap().items.is_empty());
+        quotas.delete("none", &DeleteParams::default()).await.unwrap();
+        until("the quota is gone", async || {
+            env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.is_ok()
+        })
+        .await;
+        follow(&env.daemon, &(env.name("web") + "/rollouts/1")).await;
+
+        // A refused change is not part of the next one.
+        let mut patch = annotate("a", "b");
+        let policy = prost_types::Value { kind: Some(Kind::StringValue("Sometimes".into())) };
+        let spec = prost_types::Struct { fields: [("restartPolicy".to_owned(), policy)].into() };
+        let spec = prost_types::Value { kind: Some(Kind::StructValue(spec)) };
+        patch.fields.insert("spec".into(), spec);
+        let bad = pb::AppSpec { pod_template_patch: Some(patch), ..pb::AppSpec::default() };
+        let status = env.daemon.apps().await.deploy_app(env.deploy("web", bad)).await.unwrap_err();
+        assert_eq!(reason(&status), "INVALID_FIELD");
+        let good = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
+        let rollout = env.deploy_and_follow(env.deploy("web", good)).await;
+        assert_eq!(
+            (rollout.state(), rollout.name),
+            (pb::RolloutState::Succeeded, env.name("web") + "/rollouts/2")
+        );
+    })
+    .await;
+}
+
+/// A policy that lets the dry run pass and refuses the write: what a deploy cannot know before it begins.
+#[tokio::test]
+async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed_by_repeating_it() {
+    run(|env| async move {
+        let name = env.namespace.clone();
+        let policies = Api::<ValidatingAdmissionPolicy>::all(env.client.clone());
+        let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(env.client.clone());
+        let services = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]}]);
+        let policy = json!({"metadata": {"name": name}, "spec": {
+            "failurePolicy": "Fail", "matchConstraints": {"resourceRules": services},
+            "validations": [{"expression": "has(request.dryRun) && request.dryRun", "message": "no services today"}]}});
+        let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}}});
+        policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
+        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        let probe = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
+        until("the policy is in force", async || {
+            let service = json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 1}]}});
+            let made = probe.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await;
+            if made.is_ok() {
+                probe.delete("probe", &DeleteParams::default()).await.unwrap();
+            }
+            made.is_err()
+        })
+        .await;
+
+        let status = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
+        policies.delete(&name, &DeleteParams::default()).await.unwrap();
+        bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "ADMISSION_DENIED"));
+        assert!(status.message().contains("no services today"), "{}", status.message());
         let details = status.get_error_details();
         let metadata = &details.error_info().unwrap().metadata;
+        assert_eq!(metadata["policy"], name);
         assert_eq!(metadata["applied"], "deployment.apps/web");
         assert_eq!(metadata["notApplied"], "service/web,poddisruptionbudget.policy/web");
         assert_eq!(metadata["rollout"], env.name("web") + "/rollouts/1");
 
-        quotas.delete("none", &DeleteParams::default()).await.unwrap();
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
-        let made: Vec<_> = answer.plan.unwrap().changes.into_iter().map(|c| c.object).collect();
+        let mut made = Vec::new();
+        until("repeating it completes it", async || {
+            match env.daemon.apps().await.deploy_app(env.deploy("web", web())).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    assert_eq!(answer.rollout.unwrap().name, env.name("web") + "/rollouts/1");
+                    made = answer.plan.unwrap().changes.into_iter().map(|c| c.object).collect();
+                    true
+                }
+                Err(status) => {
+                    assert_eq!(reason(&status), "ADMISSION_DENIED");
+                    false
+                }
+            }
+        })
+        .await;
         assert_eq!(made, ["service/web", "poddisruptionbudget.policy/web"]);
-        assert_eq!(answer.rollout.unwrap().name, env.name("web") + "/rollouts/1");
     })
     .await;
 }

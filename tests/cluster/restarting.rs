@@ -61,7 +61,7 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
             tokio::time::timeout(Duration::from_secs(15), env.daemon.child.wait()).await.unwrap().unwrap();
         assert!(exit.success(), "{exit}");
         env.daemon = Daemon::start().await;
-        until("the next one answers", || async {
+        until("the next one answers", async || {
             env.daemon
                 .apps()
                 .await
@@ -72,4 +72,18 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
         .await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn without_a_cluster_it_answers_that_it_waits_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    // A port that nobody listens on.
+    let file = "{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}], \
+                users: [{name: x, user: {}}], contexts: [{name: x, context: {cluster: x, user: x}}]}";
+    std::fs::write(&kubeconfig, file).unwrap();
+    let daemon = Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "listening on ").await;
+    let request = pb::ListAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
+    let status = daemon.apps().await.list_apps(request).await.unwrap_err();
+    assert_eq!(reason(&status), "WARMING_UP");
 }

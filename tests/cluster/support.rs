@@ -92,9 +92,14 @@ async fn client() -> Client {
 
 impl Daemon {
     pub async fn start() -> Self {
+        Self::start_with(&["--context", &given("GANTRY_TEST_CONTEXT")], "ready apps=").await
+    }
+
+    /// Starts one with these arguments, and waits until it says this.
+    pub async fn start_with(args: &[&str], last: &str) -> Self {
         let mut child = program("gantryd")
             .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--context", &given("GANTRY_TEST_CONTEXT")])
+            .args(args)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -106,7 +111,7 @@ impl Daemon {
                 if let Some((_, at)) = line.split_once("listening on ") {
                     address = Some(at.to_owned());
                 }
-                if line.contains("ready apps=") {
+                if line.contains(last) {
                     break;
                 }
             }
@@ -174,7 +179,7 @@ pub async fn follow(daemon: &Daemon, rollout: &str) -> pb::Rollout {
 }
 
 /// Waits until something holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !holds().await {
         assert!(start.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use gantry::pb;
+use tokio::net::TcpStream;
 use tokio_stream::StreamExt as _;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{Server, reason};
 
@@ -14,6 +16,11 @@ async fn the_server_drains_in_order() {
     let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
     let mut stream = server.apps().watch_apps(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
+    // Neither a health check that watches, nor a connection that says nothing, holds the end up.
+    let mut health = HealthClient::new(server.channel.clone());
+    let mut health = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    health.next().await.unwrap().unwrap();
+    let _silent = TcpStream::connect(server.address.trim_start_matches("http://")).await.unwrap();
     let app = pb::App {
         name: "namespaces/shop/apps/web".into(),
         spec: Some(pb::AppSpec { image: "web:1".into(), ..Default::default() }),
@@ -30,6 +37,7 @@ async fn the_server_drains_in_order() {
     running.expect("a call that runs is answered");
     let status = stream.next().await.unwrap().unwrap_err();
     assert_eq!(reason(&status), "SHUTTING_DOWN");
-    tokio::time::timeout(Duration::from_secs(5), server.ended).await.expect("the server ends").unwrap();
+    assert_eq!(reason(&health.next().await.unwrap().unwrap_err()), "SHUTTING_DOWN");
+    tokio::time::timeout(Duration::from_secs(3), server.ended).await.expect("the server ends").unwrap();
     assert!(tonic::transport::Channel::from_shared(server.address).unwrap().connect().await.is_err());
 }

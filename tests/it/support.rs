@@ -2,7 +2,7 @@
 //! remembers what it was asked for. Must not know Kubernetes.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -96,7 +96,7 @@ impl Server {
         let context = Context {
             index: index.clone(),
             act: act.clone(),
-            identity: Arc::new(identity),
+            identity: Arc::new(OnceLock::from(identity)),
             drain: drain.clone(),
             writes: TaskTracker::new(),
         };
@@ -160,7 +160,6 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         ready,
         available: ready,
         stalled: None,
-        create_failure: None,
         paused: false,
         created: now(),
         deleting: false,
@@ -192,6 +191,7 @@ pub fn mk_replica_set(name: &str) -> observed::ReplicaSet {
         deployment: name.into(),
         template_revision: 1,
         revision: Some(1),
+        create_failure: None,
     }
 }
 

@@ -84,6 +84,17 @@ async fn an_app_that_no_longer_matches_is_gone_for_its_reader() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_few_among_many_comes_at_once() {
+    let server = Server::start().await;
+    for i in 0..300 {
+        server.apply(mk_deployment(&format!("app-{i:03}"), 1, 1));
+    }
+    let mut stream = watch(&server, "namespaces/-", "app=app-299", "").await;
+    assert_eq!(updated(&next(&mut stream).await.1), ("app-299", 1));
+    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced::default()));
+}
+
+#[tokio::test]
 async fn a_slow_reader_gets_the_latest_state_and_not_the_past() {
     let server = Server::start().await;
     for i in 0..20 {

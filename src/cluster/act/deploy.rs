@@ -1,11 +1,11 @@
 //! A deploy, write by write.
 
 use kube::{
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
     core::{ObjectMeta, TypeMeta},
 };
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Actor, META_MANAGER, apply_params, live};
 use crate::{
@@ -35,6 +35,10 @@ pub(super) async fn run(actor: &Actor, request: Deploy) -> Result<Deployed, Erro
         changes: Vec::new(),
     };
     if let Err(error) = writer.apply_all().await {
+        if writer.changes.is_empty() && plan.record.is_some() && is_refusal(&error) {
+            withdraw(actor, &request.name, plan.number).await;
+            return Err(error);
+        }
         return Err(writer.partial(error));
     }
     let Writer { changes, version, .. } = writer;
@@ -52,6 +56,28 @@ pub(super) async fn run(actor: &Actor, request: Deploy) -> Result<Deployed, Erro
     })
 }
 
+/// Whether asking again would give the same answer, so that the intent can never be carried out.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Invalid(_)
+            | Error::Conflict(_)
+            | Error::Admission { .. }
+            | Error::Quota { .. }
+            | Error::DaemonForbidden { .. }
+    )
+}
+
+/// Takes back a revision of which nothing was applied. If that fails too, the next deploy goes on from it.
+async fn withdraw(actor: &Actor, name: &name::App, number: u64) {
+    let object = revision::object_name(name, number);
+    let doing = Doing { verb: "delete", object: &format!("controllerrevision.apps/{object}") };
+    let api = actor.revisions(&name.namespace);
+    if let Err(error) = actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
+        warn!(app = %name, number, %error, "cannot take back a revision that was refused");
+    }
+}
+
 /// Plans, and writes the revision if the plan has one. The name of the revision decides between deploys that run at once:
 /// who comes second plans again, on top of the first.
 async fn write_intent(actor: &Actor, request: &Deploy) -> Result<Plan, Error> {
@@ -59,11 +85,25 @@ async fn write_intent(actor: &Actor, request: &Deploy) -> Result<Plan, Error> {
         let live = live::read(actor, &request.name).await?;
         let plan = plan::deploy(request, &live)?;
         let Some(record) = &plan.record else { return Ok(plan) };
+        preflight(actor, request, &plan).await?;
         if create_revision(actor, &request.name, plan.number, record).await? {
             return Ok(plan);
         }
     }
     Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+}
+
+/// Asks the API server whether it would take every object. What it refuses must not become the app's intent.
+async fn preflight(actor: &Actor, request: &Deploy, plan: &Plan) -> Result<(), Error> {
+    let name = &request.name;
+    let asked = plan.objects.iter().map(|object| async move {
+        let api = actor.objects(&name.namespace, object.kind);
+        let id = format!("{}/{}", object.kind.prefix(), name.app);
+        let doing = Doing { verb: "patch", object: &id };
+        let params = PatchParams { dry_run: true, ..apply_params(plan.take_count) };
+        actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(&object.manifest))).await
+    });
+    futures::future::try_join_all(asked).await.map(|_| ())
 }
 
 /// False if the name is taken.
@@ -115,7 +155,7 @@ impl Writer<'_> {
             self.apply(object).await?;
             // The Deployment comes first; from here on the revision has an owner and goes with it.
             if object.kind == Kind::Deployment && self.plan.record.is_some() {
-                self.adopt_revision().await?;
+                self.adopt_revisions().await?;
             }
         }
         for kind in &self.plan.prune {
@@ -166,20 +206,39 @@ impl Writer<'_> {
         self.actor.cluster.call(doing, api.patch(&self.name.app, &params, &Patch::Apply(manifest))).await
     }
 
-    async fn adopt_revision(&self) -> Result<(), Error> {
-        let object = revision::object_name(self.name, self.plan.number);
+    /// Gives the revisions that have no owner yet to the Deployment: the new one, and those of deploys that were cut off.
+    async fn adopt_revisions(&self) -> Result<(), Error> {
+        let api = self.actor.revisions(&self.name.namespace);
+        let params = ListParams::default().labels(&format!("{REVISIONS_OF}={}", self.name.app));
+        let doing = Doing { verb: "list", object: "controllerrevisions" };
+        let all = self.actor.cluster.call(doing, api.list_metadata(&params)).await?;
+        let unowned = all.items.into_iter().filter(|r| r.metadata.owner_references.is_none());
+        for name in unowned.filter_map(|r| r.metadata.name) {
+            self.adopt(&name).await?;
+        }
+        Ok(())
+    }
+
+    async fn adopt(&self, object: &str) -> Result<(), Error> {
         let patch = json!({"metadata": {"ownerReferences": [self.owner()]}});
         let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.actor.revisions(&self.name.namespace);
         let doing = Doing { verb: "patch", object: &format!("controllerrevision.apps/{object}") };
-        self.actor.cluster.call(doing, api.patch(&object, &params, &Patch::Merge(patch))).await.map(|_| ())
+        self.actor.cluster.call(doing, api.patch(object, &params, &Patch::Merge(patch))).await.map(|_| ())
     }
 
     async fn prune(&mut self, kind: Kind) -> Result<(), Error> {
         let api = self.actor.objects(&self.name.namespace, kind);
         let id = self.id(kind);
+        // Only the one that is ours now: another may have taken its name since the plan was made.
+        let found = live::find(&self.actor.cluster, &api, kind, self.name).await?;
+        let Some(uid) = found.filter(|o| live::manager(o) == MANAGER).and_then(|o| o.metadata.uid) else {
+            return Ok(());
+        };
+        let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::background() };
         let answer = async {
-            match api.delete(&self.name.app, &DeleteParams::background()).await {
+            match api.delete(&self.name.app, &params).await {
                 Ok(_) => Ok(true),
                 Err(error) if error::is_missing(&error) => Ok(false),
                 Err(error) => Err(error),

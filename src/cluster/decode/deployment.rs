@@ -134,6 +134,10 @@ struct Condition {
     last_transition_time: Option<Time>,
 }
 
+fn condition<'a>(conditions: &'a [Condition], kind: &str, is: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.r#type == kind && c.status == is)
+}
+
 resource!(Deployment, "Deployment", "apps", "deployments");
 
 impl Decode for Deployment {
@@ -147,9 +151,8 @@ impl Decode for Deployment {
     fn row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
         let Self { metadata, spec, status } = self;
-        let condition =
-            |kind: &str, is: &str| status.conditions.iter().find(|c| c.r#type == kind && c.status == is);
-        let stalled = condition("Progressing", "False").filter(|c| c.reason == "ProgressDeadlineExceeded");
+        let stalled = condition(&status.conditions, "Progressing", "False")
+            .filter(|c| c.reason == "ProgressDeadlineExceeded");
         Some(observed::Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -168,10 +171,6 @@ impl Decode for Deployment {
             ready: status.ready_replicas,
             available: status.available_replicas,
             stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
-            create_failure: condition("ReplicaFailure", "True").map(|c| observed::CreateFailure {
-                message: c.message.clone(),
-                since: c.last_transition_time.as_ref().map(|t| t.0),
-            }),
             paused: spec.paused,
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -209,6 +208,15 @@ fn to_spec(replicas: Option<i32>, containers: Vec<Container>) -> Spec {
 pub struct ReplicaSet {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    status: ReplicaSetStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReplicaSetStatus {
+    #[serde(deserialize_with = "or_default")]
+    conditions: Vec<Condition>,
 }
 
 resource!(ReplicaSet, "ReplicaSet", "apps", "replicasets");
@@ -229,6 +237,12 @@ impl Decode for ReplicaSet {
             deployment: controller(&self.metadata, "Deployment")?.into(),
             template_revision: number(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
             revision: number(&self.metadata, REVISION),
+            create_failure: condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
+                observed::CreateFailure {
+                    message: c.message.clone(),
+                    since: c.last_transition_time.as_ref().map(|t| t.0),
+                }
+            }),
         })
     }
 }

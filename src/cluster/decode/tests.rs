@@ -153,10 +153,6 @@ fn a_deployment_is_the_row_that_it_says() {
         container: "main".into(),
         ..Spec::default()
     };
-    let failure = observed::CreateFailure {
-        message: "ReplicaFailure says so".into(),
-        since: Some(time("2026-01-02T03:10:00Z")),
-    };
     let expected = observed::Deployment {
         name: name::App::new("prod", "shop"),
         uid: "0c9f1a34-7b1e-4a39-9f0e-2f4f3c1d5e60".into(),
@@ -174,7 +170,6 @@ fn a_deployment_is_the_row_that_it_says() {
         ready: 3,
         available: 1,
         stalled: Some(time("2026-01-02T03:14:05Z")),
-        create_failure: Some(failure),
         paused: false,
         created: time(CREATED),
         deleting: false,
@@ -184,13 +179,12 @@ fn a_deployment_is_the_row_that_it_says() {
 }
 
 #[test]
-fn a_deployment_that_moves_is_neither_stalled_nor_refused() {
+fn a_deployment_that_moves_is_not_stalled() {
     let mut moving = mk_deployment();
     moving["status"]["conditions"][1]["reason"] = json!("DeploymentPaused");
-    moving["status"]["conditions"][2]["status"] = json!("False");
     moving["spec"]["paused"] = json!(true);
     let found = row::<Deployment>(moving).unwrap();
-    assert_eq!((found.stalled, found.create_failure, found.paused), (None, None, true));
+    assert_eq!((found.stalled, found.paused), (None, true));
 }
 
 #[test]
@@ -210,8 +204,17 @@ fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
         deployment: "shop".into(),
         template_revision: 3,
         revision: Some(5),
+        create_failure: Some(observed::CreateFailure {
+            message: "exceeded quota: compute".into(),
+            since: Some(time("2026-01-02T03:10:00Z")),
+        }),
     };
     assert_eq!(row::<ReplicaSet>(mk_replica_set()), Some(expected));
+    for status in ["False", "Unknown"] {
+        let mut free = mk_replica_set();
+        free["status"]["conditions"][0]["status"] = json!(status);
+        assert_eq!(row::<ReplicaSet>(free).unwrap().create_failure, None, "{status}");
+    }
     let mut own = mk_replica_set();
     own["metadata"]["ownerReferences"].take();
     assert_eq!(row::<ReplicaSet>(own), None);

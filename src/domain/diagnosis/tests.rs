@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{diagnose, outlasted};
 use crate::domain::{
     name,
-    observed::{About, CreateFailure, Deployment, Event, Exit, Kind, Pod, Trouble, TroubleKind},
+    observed::{About, CreateFailure, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
     problem::{Problem, Reason},
     spec::{Policy, Spec},
 };
@@ -32,7 +32,6 @@ fn mk_deployment() -> Deployment {
         ready: 0,
         available: 0,
         stalled: None,
-        create_failure: None,
         paused: false,
         created: at(0),
         deleting: false,
@@ -103,7 +102,7 @@ fn mk_event(id: i64, reason: &str, note: &str) -> Event {
 
 fn diagnosed(deployment: &Deployment, pods: &[Pod], events: &[Event]) -> Vec<Problem> {
     let of = |about: &About| -> Vec<&Event> { events.iter().filter(|e| e.about == *about).collect() };
-    diagnose(deployment, pods, &of, &Spec::default().policy())
+    diagnose(deployment, None, pods, &of, &Spec::default().policy())
 }
 
 fn the_one(pod: Pod, events: &[Event]) -> Problem {
@@ -227,14 +226,23 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
         (webhook, Reason::AdmissionDenied, false),
     ] {
         let failure = CreateFailure { message: message.to_owned(), since: Some(at(7)) };
-        let deployment = Deployment { create_failure: Some(failure), updated: 1, ..mk_deployment() };
-        let problems = diagnosed(&deployment, &[], &[]);
+        let current = ReplicaSet {
+            namespace: "prod".into(),
+            name: "shop-1".into(),
+            deployment: "shop".into(),
+            template_revision: 1,
+            revision: Some(1),
+            create_failure: Some(failure),
+        };
+        let deployment = Deployment { updated: 1, ..mk_deployment() };
+        let policy = Spec::default().policy();
+        let problems = diagnose(&deployment, Some(&current), [], &|_| Vec::new(), &policy);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!((problem.reason, problem.fatal), (reason, fatal), "{message}");
         assert!(problem.message.contains(message), "{}", problem.message);
         assert_eq!(
             (problem.object.as_str(), problem.affected, problem.start),
-            ("deployment.apps/shop", 2, Some(at(7)))
+            ("replicaset.apps/shop-1", 2, Some(at(7)))
         );
     }
 }

@@ -212,6 +212,7 @@ fn the_app_of_the_demo_is_rendered_like_this() {
                 "metadata": {"labels": labels},
                 "spec": {
                     "containers": [container],
+                    "serviceAccountName": "default",
                     "automountServiceAccountToken": false,
                     "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
                     "terminationGracePeriodSeconds": 30,
@@ -330,6 +331,7 @@ fn a_patch_may_change_what_no_field_set() {
             "/spec/terminationGracePeriodSeconds",
             json!(1),
         ),
+        (json!({"spec": {"serviceAccountName": "shop"}}), "/spec/serviceAccountName", json!("shop")),
         (
             json!({"spec": {"containers": [{"name": "app", "readinessProbe": null}]}}),
             "/spec/containers/0/readinessProbe",
@@ -360,4 +362,13 @@ fn a_patch_may_change_what_no_field_set() {
         assert_eq!(template.pointer(at).cloned().unwrap_or_default(), expected, "{patch}");
         assert_eq!(template["spec"]["containers"][0]["image"], "my-app:1.0");
     }
+}
+
+// Left out, the field would keep the account of an earlier patch.
+#[test]
+fn pods_run_under_the_default_account_unless_a_patch_names_another() {
+    let account = |patch| patched(&mk_demo(), patch).unwrap()["spec"]["serviceAccountName"].clone();
+    assert_eq!(template(&mk_demo())["spec"]["serviceAccountName"], "default");
+    assert_eq!(account(json!({"spec": {"hostNetwork": true}})), "default");
+    assert_eq!(account(json!({"spec": {"serviceAccountName": "shop"}})), "shop");
 }

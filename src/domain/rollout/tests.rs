@@ -6,10 +6,9 @@ use proptest::prelude::*;
 
 use super::{Facts, Rollout, State};
 use crate::domain::{
+    app::App,
     name,
-    observed::{
-        About, CreateFailure, Deployment, Event, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind,
-    },
+    observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
     problem::Reason,
     revision::{Cause, End, Outcome},
     spec::{Content, RolloutPolicy, Spec, Verdict},
@@ -43,6 +42,7 @@ fn mk_set(name: &str, template_revision: u64) -> ReplicaSet {
         deployment: "shop".into(),
         template_revision,
         revision: None,
+        create_failure: None,
     }
 }
 
@@ -81,15 +81,21 @@ struct World {
 }
 
 impl World {
-    fn at_time(&self, revision: &Revision, decided: Option<&End>, second: i64) -> Rollout {
-        let events = |_: &About| -> Vec<&Event> { Vec::new() };
-        let facts = Facts {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
             deployment: Some(&self.deployment),
             replica_sets: self.sets.iter().collect(),
             pods: self.pods.iter().collect(),
-            events: &events,
-        };
-        Rollout::newest(revision, &facts, decided, at(second))
+            events: &|_| Vec::new(),
+        }
+    }
+
+    fn at_time(&self, revision: &Revision, decided: Option<&End>, second: i64) -> Rollout {
+        Rollout::newest(revision, &self.facts(), decided, at(second))
+    }
+
+    fn as_app(&self) -> App {
+        App::new(&self.deployment, None, None, &self.facts())
     }
 
     fn judged(&self) -> Rollout {
@@ -123,7 +129,6 @@ fn mk_done(n: usize) -> World {
         ready: count,
         available: count,
         stalled: None,
-        create_failure: None,
         paused: false,
         created: at(0),
         deleting: false,
@@ -144,12 +149,15 @@ fn mk_troubled(kind: TroubleKind, message: &str) -> World {
     world
 }
 
+fn mk_failure(message: &str, since: i64) -> CreateFailure {
+    CreateFailure { message: message.into(), since: Some(at(since)) }
+}
+
 fn mk_quota(since: i64) -> World {
     let mut world = mk_done(2);
     world.pods.pop();
     (world.deployment.current, world.deployment.updated, world.deployment.available) = (1, 1, 1);
-    let failure = CreateFailure { message: "exceeded quota: compute".into(), since: Some(at(since)) };
-    world.deployment.create_failure = Some(failure);
+    world.sets[1].create_failure = Some(mk_failure("exceeded quota: compute", since));
     world
 }
 
@@ -175,7 +183,7 @@ fn a_rollout_is_pending_until_its_revision_is_applied() {
 fn a_rollout_runs_until_kubernetes_has_taken_it_up() {
     let mut world = mk_troubled(TroubleKind::Config, "of the old content");
     world.deployment.observed_generation -= 1;
-    world.deployment.stalled = Some(at(30));
+    world.deployment.stalled = Some(at(700));
     let rollout = world.judged();
     assert_eq!((rollout.state, rollout.problems.len()), (State::Running, 0));
     assert!(rollout.message.contains("not taken it up"), "{}", rollout.message);
@@ -222,6 +230,30 @@ fn trouble_of_old_or_leaving_pods_fails_nothing() {
     assert_eq!((rollout.state, rollout.problems.len()), (State::Running, 0));
 }
 
+// Kubernetes tries on with the old ReplicaSet, and says so of it, until the new one has taken over.
+#[test]
+fn a_refusal_of_another_template_is_no_problem_of_this_one() {
+    let refused = Some(mk_failure("violates PodSecurity \"restricted:latest\"", 0));
+    let mut world = mk_done(2);
+    world.first().ready = false;
+    world.sets[0].create_failure.clone_from(&refused);
+    let (rollout, app) = (world.judged(), world.as_app());
+    assert_eq!((rollout.state, rollout.problems), (State::Running, vec![]));
+    assert_eq!(app.problems, []);
+
+    world.sets[1].create_failure = refused;
+    let (rollout, app) = (world.judged(), world.as_app());
+    assert_eq!(rollout.state, State::Failed);
+    for problems in [rollout.problems, app.problems] {
+        let told: Vec<_> = problems.iter().map(|p| (p.reason, p.object.as_str())).collect();
+        assert_eq!(told, [(Reason::AdmissionDenied, "replicaset.apps/new")]);
+    }
+
+    // Not yet taken up: the number is that of the template before.
+    world.deployment.observed_generation -= 1;
+    assert_eq!(world.as_app().problems, []);
+}
+
 #[test]
 fn what_may_pass_fails_the_rollout_only_after_its_grace() {
     let grace = RolloutPolicy { transient_grace: Some(Duration::from_secs(30)), ..RolloutPolicy::default() };
@@ -258,15 +290,34 @@ fn crashes_are_tolerated_by_number_however_long_they_take() {
 }
 
 #[test]
-fn no_progress_fails_the_rollout_and_an_earlier_one_does_not() {
+fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     let mut world = mk_done(2);
     world.first().ready = false;
     let waiting = mk_revision(1, wait());
-    for (stalled, expected) in [(-1, State::Running), (0, State::Failed), (50, State::Failed)] {
+    // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout before.
+    for (stalled, expected) in [
+        (-1, State::Running),
+        (0, State::Running),
+        (598, State::Running),
+        (599, State::Failed),
+        (700, State::Failed),
+    ] {
         world.deployment.stalled = Some(at(stalled));
         assert_eq!(world.judged().state, expected, "{stalled}");
         assert_eq!(world.at_time(&waiting, None, 60).state, expected, "{stalled}");
     }
+    // The fraction of a second that Kubernetes drops is no reason to miss the end.
+    let start = at(0) + Duration::from_millis(900);
+    let short = RolloutPolicy { progress_timeout: Some(Duration::from_secs(3)), ..RolloutPolicy::default() };
+    let short = Revision { created: start, ..mk_revision(1, short) };
+    for (stalled, expected) in [(0, State::Running), (2, State::Running), (3, State::Failed)] {
+        world.deployment.stalled = Some(at(stalled));
+        assert_eq!(world.at_time(&short, None, 3).state, expected, "{stalled}");
+    }
+    // It is not said again: after the rollout's own time an early word counts.
+    world.deployment.stalled = Some(at(0));
+    assert_eq!(world.at_time(&short, None, 4).state, State::Failed);
+    world.deployment.stalled = Some(at(700));
     let error = world.judged().error.unwrap();
     assert_eq!(
         (error.reason, error.affected, error.object.as_str()),
@@ -301,7 +352,7 @@ fn mk_any_world() -> impl Strategy<Value = World> {
         let d = &mut world.deployment;
         (d.desired, d.current, d.updated, d.available) = (counts.0, counts.1, counts.2, counts.3);
         d.observed_generation -= counts.4;
-        d.stalled = counts.5.then(|| at(20));
+        d.stalled = counts.5.then(|| at(620));
         d.paused = counts.6;
         world.pods = pods
             .iter()

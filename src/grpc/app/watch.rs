@@ -1,6 +1,9 @@
 //! WatchApps: the matching apps as they are, then each in its latest state after each change.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use tonic::Status;
 
@@ -9,7 +12,10 @@ use super::super::{
     stream::{self, Answers, News, Source, Woken},
 };
 use crate::{
-    domain::name::{self, Scope},
+    domain::{
+        app::App,
+        name::{self, Scope},
+    },
     index::{Batch, Change, Cursor, Filter},
     pb::{self, watch_apps_response::Event},
 };
@@ -34,6 +40,7 @@ pub(super) fn start(
         cursor: Cursor::parse(&request.resume_token),
         resumed: true,
         synced: false,
+        more: false,
         pending: VecDeque::new(),
     }))
 }
@@ -49,7 +56,17 @@ struct Watch {
     /// It goes on where an earlier stream ended.
     resumed: bool,
     synced: bool,
-    pending: VecDeque<pb::WatchAppsResponse>,
+    /// More of the change log is there already: what was looked at last may not have matched at all.
+    more: bool,
+    /// What was taken from the change log. The messages are made one by one: a reader that does not read holds no copies.
+    pending: VecDeque<(Option<Cursor>, Item)>,
+}
+
+enum Item {
+    Updated(Arc<App>),
+    Deleted(name::App),
+    Synced(pb::Synced),
+    Heartbeat(pb::Heartbeat),
 }
 
 impl Source for Watch {
@@ -57,15 +74,23 @@ impl Source for Watch {
 
     async fn next(&mut self) -> Result<Option<Self::Message>, Status> {
         loop {
-            if let Some(message) = self.pending.pop_front() {
-                return Ok(Some(message));
+            if let Some((cursor, item)) = self.pending.pop_front() {
+                let event = match item {
+                    Item::Updated(app) => Event::Updated(convert::app(&app)),
+                    Item::Deleted(name) => Event::Deleted(name.to_string()),
+                    Item::Synced(synced) => Event::Synced(synced),
+                    Item::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
+                };
+                let resume_token = cursor.map(|c| c.to_string()).unwrap_or_default();
+                return Ok(Some(pb::WatchAppsResponse { resume_token, event: Some(event) }));
             }
             let batch = self.context.index.changes(&self.scope, self.cursor, BATCH);
             self.take(batch);
             if self.pending.is_empty()
+                && !self.more
                 && let Woken::Silence = self.news.wait().await?
             {
-                self.push(Event::Heartbeat(stream::heartbeat(&self.context)));
+                self.push(Item::Heartbeat(stream::heartbeat(&self.context)));
             }
         }
     }
@@ -81,40 +106,35 @@ impl Watch {
         }
         for (cursor, change) in batch.changes {
             self.cursor = Some(cursor);
-            let event = match change {
+            let item = match change {
                 Change::Updated(app) if self.filter.matches(&app) => {
                     if let Some(sent) = &mut self.sent {
                         sent.insert(app.name.clone());
                     }
-                    Event::Updated(convert::app(&app))
+                    Item::Updated(app)
                 }
-                Change::Updated(app) => match self.forget(&app.name) {
-                    Some(event) => event,
-                    None => continue,
-                },
-                Change::Deleted(name) if self.sent.is_some() => match self.forget(&name) {
-                    Some(event) => event,
-                    None => continue,
-                },
-                Change::Deleted(name) => Event::Deleted(name.to_string()),
+                Change::Updated(app) if self.forgets(&app.name) => Item::Deleted(app.name.clone()),
+                Change::Deleted(name) if self.sent.is_none() || self.forgets(&name) => Item::Deleted(name),
+                Change::Updated(_) | Change::Deleted(_) => continue,
             };
-            self.push(event);
+            self.push(item);
         }
         self.cursor = Some(batch.next);
+        self.more = batch.more;
         if !batch.more && !self.synced {
             self.synced = true;
-            self.push(Event::Synced(pb::Synced { resumed: self.resumed }));
+            self.push(Item::Synced(pb::Synced { resumed: self.resumed }));
         }
     }
 
-    fn forget(&mut self, name: &name::App) -> Option<Event> {
+    /// Whether the reader must be told that an app is gone for it.
+    fn forgets(&mut self, name: &name::App) -> bool {
         let known = self.sent.as_mut().is_some_and(|sent| sent.remove(name));
         // What a resumed reader was sent earlier is not known here: better told once too often than never.
-        (known || self.resumed).then(|| Event::Deleted(name.to_string()))
+        known || self.sent.is_some() && self.resumed
     }
 
-    fn push(&mut self, event: Event) {
-        let resume_token = self.cursor.map(|c| c.to_string()).unwrap_or_default();
-        self.pending.push_back(pb::WatchAppsResponse { resume_token, event: Some(event) });
+    fn push(&mut self, item: Item) {
+        self.pending.push_back((self.cursor, item));
     }
 }

@@ -128,7 +128,9 @@ pub(super) fn mk_replica_set() -> Value {
     metadata["annotations"] = json!({"deployment.kubernetes.io/revision": "3", "gantry.dev/revision": "5",
         "deployment.kubernetes.io/desired-replicas": "3"});
     json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": {"replicas": 3},
-        "status": {"replicas": 3, "fullyLabeledReplicas": 3, "observedGeneration": 1}})
+        "status": {"replicas": 2, "fullyLabeledReplicas": 2, "observedGeneration": 1,
+            "conditions": [{"type": "ReplicaFailure", "status": "True", "lastTransitionTime": "2026-01-02T03:10:00Z",
+                "reason": "FailedCreate", "message": "exceeded quota: compute"}]}})
 }
 
 /// As the kubelet writes it, by the first generation of the API.
