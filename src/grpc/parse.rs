@@ -88,6 +88,9 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
         }
     };
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+    if let Some(path) = paths.iter().find(|path| spec::is_later(path)) {
+        later(&format!("app.{path}"), true)?;
+    }
     let mask = Mask::new(&paths).map_err(|error| wrong.add("update_mask", error)).ok();
     check_labels(&app.labels, &mut wrong);
     check_annotations(&app.annotations, &mut wrong);

@@ -7,6 +7,7 @@ use gantry::{
     pb::{self, app_service_client::AppServiceClient},
 };
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use prost::Message;
 use tonic::{Code, Request, client::Grpc};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
@@ -71,6 +72,44 @@ async fn what_is_not_there_yet_is_said_and_not_ignored() {
         );
         assert!(status.message().contains(path), "{}", status.message());
     }
+}
+
+/// A method that is added to the contract and forgotten here must still answer with a reason.
+#[tokio::test]
+async fn every_method_of_the_contract_answers_with_a_reason() {
+    let server = Server::start().await;
+    let set = prost_types::FileDescriptorSet::decode(pb::DESCRIPTOR).unwrap();
+    let ours = set.file.iter().filter(|file| file.package() == "gantry.v1");
+    let mut there = Vec::new();
+    let mut count = 0;
+    for service in ours.flat_map(|file| &file.service) {
+        for method in &service.method {
+            count += 1;
+            let path = format!("gantry.v1.{}/{}", service.name(), method.name());
+            if path == "gantry.v1.ServerService/GetServerInfo" {
+                continue; // an empty request is a good one
+            }
+            let status = call(&server, &format!("/{path}")).await;
+            let later = status.code() == Code::Unimplemented;
+            assert_eq!(reason(&status), if later { "NOT_IMPLEMENTED" } else { "INVALID_FIELD" }, "{path}");
+            if !later {
+                there.push(method.name().to_owned());
+            }
+        }
+    }
+    there.sort();
+    let expected = [
+        "DeleteApp",
+        "DeployApp",
+        "GetApp",
+        "GetRollout",
+        "ListApps",
+        "WaitRollout",
+        "WatchApps",
+        "WatchRollout",
+    ];
+    assert_eq!(there, expected);
+    assert!(count > 25, "{count}");
 }
 
 #[tokio::test]

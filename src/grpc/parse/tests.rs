@@ -211,6 +211,12 @@ fn what_this_version_cannot_do_is_refused_by_name() {
     };
     for (change, what) in fields {
         refused(&deploy(mk_request(change), "ann").unwrap_err(), what);
+        // Naming the field to clear it is no more possible than setting it.
+        if let Some(path) = what.strip_prefix("app.").filter(|path| path.matches('.').count() == 1) {
+            let mut named = mk_request(|_, _| {});
+            named.update_mask = Some(FieldMask { paths: vec![path.to_owned()] });
+            refused(&deploy(named, "ann").unwrap_err(), what);
+        }
     }
     let repeated = pb::DeployAppRequest { request_id: id.into(), ..mk_request(|_, _| {}) };
     refused(&deploy(repeated, "ann").unwrap_err(), "DeployAppRequest.request_id");
