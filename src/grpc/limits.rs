@@ -36,7 +36,7 @@ pub(super) async fn layer(
     let span = info_span!("call", %method, id);
     let deadline = timeout(&request).map(|left| Instant::now() + left);
     request.extensions_mut().insert(Deadline(deadline));
-    let foreign = method.starts_with("grpc.");
+    let foreign = method == "grpc.health.v1.Health/Watch" || method.starts_with("grpc.reflection.");
     let response = call::with_id(id, answer(request, next, method, deadline).instrument(span)).await;
     if foreign { end_with(drain, response) } else { response }
 }
