@@ -15,9 +15,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{client::Cluster, error::Doing};
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     domain::{
         Error,
         act::{Act, Delete, Deleted, Deploy, Deployed},
-        manifest::Kind,
+        manifest::{Kind, REVISIONS_OF},
         name,
         plan::FIELD_MANAGER,
         revision::{self, End},
@@ -63,11 +63,19 @@ impl Actor {
         Api::namespaced_with(self.cluster.client.clone(), namespace, &resource)
     }
 
+    /// Changes the metadata of a revision; its data cannot change.
+    async fn patch_revision(&self, namespace: &str, object: &str, metadata: Value) -> Result<(), Error> {
+        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
+        let doing = Doing { verb: "patch", object: &revision_id(object) };
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        self.cluster.call(doing, self.revisions(namespace).patch(object, &params, &patch)).await.map(|_| ())
+    }
+
     async fn keep(&self, app: name::App, number: u64, end: End) -> Result<(), Error> {
         let revisions = self.revisions(&app.namespace);
         let object = revision::object_name(&app, number);
-        let id = format!("controllerrevision.apps/{object}");
-        let found = self.cluster.call(Doing { verb: "get", object: &id }, revisions.get(&object)).await?;
+        let doing = Doing { verb: "get", object: &revision_id(&object) };
+        let found = self.cluster.call(doing, revisions.get(&object)).await?;
         let written = found.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(decode::END));
         let made_anew = found.metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 > end.time);
         if written || made_anew {
@@ -77,10 +85,8 @@ impl Actor {
         let value = serde_json::to_string(&end).map_err(|e| Error::Bug(format!("writing a verdict: {e}")))?;
         // Refused if anybody wrote meanwhile.
         let version = found.metadata.resource_version;
-        let patch = json!({"metadata": {"resourceVersion": version, "annotations": {decode::END: value}}});
-        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
-        let doing = Doing { verb: "patch", object: &id };
-        self.cluster.call(doing, revisions.patch(&object, &params, &Patch::Merge(patch))).await.map(|_| ())
+        let metadata = json!({"resourceVersion": version, "annotations": {decode::END: value}});
+        self.patch_revision(&app.namespace, &object, metadata).await
     }
 }
 
@@ -96,6 +102,16 @@ impl Act for Actor {
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         self.keep(app, number, end).boxed()
     }
+}
+
+/// A revision's object as the API writes it.
+fn revision_id(object: &str) -> String {
+    format!("controllerrevision.apps/{object}")
+}
+
+/// Selects the revisions of an app.
+fn revisions_of(app: &name::App) -> ListParams {
+    ListParams::default().labels(&format!("{REVISIONS_OF}={}", app.app))
 }
 
 /// How a deploy applies: `force` only to take the replica count over when the caller named it.

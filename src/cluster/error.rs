@@ -123,9 +123,12 @@ fn request_path(field: &str) -> String {
     PAIRS.iter().find(|(theirs, _)| field.contains(theirs)).map_or("app.spec", |(_, ours)| ours).to_owned()
 }
 
-/// Whether the API server said that the thing does not exist.
-pub(super) fn is_missing(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
+/// Nothing instead of the error that the thing does not exist.
+pub(super) fn unless_missing<T>(answer: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match answer {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 /// Whether the API server said that the name is taken.

@@ -60,6 +60,11 @@ impl Kind {
             Self::Budget => "poddisruptionbudget.policy",
         }
     }
+
+    /// The app's object of this kind as the API writes it, for example `service/shop`.
+    pub fn object_of(self, app: &name::App) -> String {
+        format!("{}/{}", self.prefix(), app.app)
+    }
 }
 
 /// Labels of every object of an app: the caller's and ours.
@@ -141,11 +146,6 @@ pub fn budget(name: &name::App, content: &Content) -> Object {
         "spec": {"selector": {"matchLabels": {APP_LABEL: name.app}}, "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
     });
     Object { kind: Kind::Budget, manifest }
-}
-
-/// Whether a patch of the pod template can be applied to this content.
-pub fn check(name: &name::App, content: &Content) -> Result<(), patch::Invalid> {
-    template(name, content).map(|_| ())
 }
 
 fn template(name: &name::App, content: &Content) -> Result<Value, patch::Invalid> {

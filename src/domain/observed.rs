@@ -196,8 +196,6 @@ pub struct Revision {
     pub app: name::App,
     /// Its number; grows by one with each.
     pub number: u64,
-    /// Name of the object that holds it.
-    pub object: Arc<str>,
     /// What was asked for.
     pub content: Arc<Content>,
     /// Digest of the content.

@@ -35,14 +35,10 @@ pub struct Live {
 /// What a deploy needs to know of the Deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
-    /// Its uid.
-    pub uid: String,
     /// Who made it, as its label says.
     pub managed_by: String,
     /// It is being deleted.
     pub deleting: bool,
-    /// Number of the revision that was applied last.
-    pub revision: Option<u64>,
     /// The replica count.
     pub replicas: i32,
     /// Field managers that own the count.
@@ -86,7 +82,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
     // Without its Deployment an app is gone, whatever revisions still lie about; their numbers stay used.
     let newest = live.newest.as_ref();
     let base = newest.filter(|_| live.deployment.is_some()).map(|n| n.content.clone());
-    check_etag(request, base.as_ref())?;
+    check_etag(request.etag.as_deref(), base.as_ref())?;
     let content = request
         .mask
         .merge(&base.clone().unwrap_or_default(), &request.content)
@@ -147,7 +143,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
 /// Refuses names that are taken by objects which Gantry did not make.
 fn check_ownership(name: &name::App, live: &Live) -> Result<(), Error> {
     let taken = |kind: Kind, by: &str| Error::NameTaken {
-        object: format!("{}/{}", kind.prefix(), name.app),
+        object: kind.object_of(name),
         namespace: name.namespace.clone(),
         by: by.to_owned(),
     };
@@ -167,10 +163,11 @@ fn check_ownership(name: &name::App, live: &Live) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_etag(request: &Deploy, base: Option<&Content>) -> Result<(), Error> {
-    let Some(expected) = &request.etag else { return Ok(()) };
-    let etag = base.map(Content::etag).unwrap_or_default();
-    if *expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
+/// Refuses an etag that is not that of the content as it is; an app that does not exist has an empty one.
+pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(), Error> {
+    let Some(expected) = expected else { return Ok(()) };
+    let etag = content.map(Content::etag).unwrap_or_default();
+    if expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
 }
 
 fn decide_count(

@@ -100,7 +100,6 @@ fn mk_revision(app: &str, number: u64, end: Option<End>) -> Revision {
     Revision {
         app: name::App::new("a", app),
         number,
-        object: format!("gantry-{app}-{number}").into(),
         digest: content.digest(),
         content: Arc::new(content),
         cause: Cause::Deploy,

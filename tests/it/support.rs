@@ -173,7 +173,6 @@ pub fn mk_revision(name: &str, number: u64) -> observed::Revision {
     observed::Revision {
         app: name::App::new("shop", name),
         number,
-        object: format!("gantry-{name}-{number}").into(),
         digest: content.digest(),
         content: Arc::new(content),
         cause: Cause::Deploy,

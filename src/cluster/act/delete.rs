@@ -1,23 +1,23 @@
 //! A deletion: the Deployment goes, and Kubernetes' garbage collection takes with it what the Deployment owns.
 
-use kube::api::{DeleteParams, DynamicObject, ListParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 use tracing::info;
 
-use super::{Actor, live};
+use super::{Actor, live, revisions_of};
 use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
         act::{Action, Delete, Deleted, ObjectChange, Position, Seen},
         app::MANAGER,
-        manifest::{Kind, REVISIONS_OF},
+        manifest::Kind,
+        plan,
     },
 };
 
 pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Deleted, Error> {
     let name = &request.name;
-    let api = actor.objects(&name.namespace, Kind::Deployment);
-    let Some(deployment) = live::find(&actor.cluster, &api, Kind::Deployment, name).await? else {
+    let Some(deployment) = live::find(actor, Kind::Deployment, name).await? else {
         // A deploy that was cut off before its Deployment leaves a revision that nothing owns.
         if request.allow_missing {
             forget_revisions(actor, &request).await?;
@@ -29,50 +29,36 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Deleted, Error
     if by != MANAGER {
         return Err(Error::NotManaged { name: name.to_string(), by });
     }
-    check_etag(actor, &request).await?;
-    let mut changes = Vec::new();
-    for kind in [Kind::Deployment, Kind::Service, Kind::Budget] {
-        let api = actor.objects(&name.namespace, kind);
-        let object = match kind {
-            Kind::Deployment => Some(deployment.clone()),
-            Kind::Service | Kind::Budget => live::find(&actor.cluster, &api, kind, name).await?,
-        };
-        let ours = |o: &DynamicObject| live::manager(o) == MANAGER;
-        if object.as_ref().is_some_and(ours) {
-            changes.push(ObjectChange {
-                object: format!("{}/{}", kind.prefix(), name.app),
-                action: Action::Delete,
-            });
+    if let Some(expected) = request.etag.as_deref() {
+        let newest = live::newest(actor, name).await?;
+        plan::check_etag(Some(expected), newest.map(|n| n.content).as_ref())?;
+    }
+    let goes = |kind: Kind| ObjectChange { object: kind.object_of(name), action: Action::Delete };
+    let mut changes = vec![goes(Kind::Deployment)];
+    for kind in [Kind::Service, Kind::Budget] {
+        let object = live::find(actor, kind, name).await?;
+        if object.is_some_and(|o| live::manager(&o) == MANAGER) {
+            changes.push(goes(kind));
         }
     }
-    let uid = deployment.metadata.uid.clone().unwrap_or_default();
+    let uid = deployment.metadata.uid.unwrap_or_default();
     // Foreground: the Deployment stays, as being deleted, until its replicas are gone, so that "gone" means gone.
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
         ..DeleteParams::foreground()
     };
-    let doing = Doing { verb: "delete", object: &format!("deployment.apps/{}", name.app) };
+    let doing = Doing { verb: "delete", object: &Kind::Deployment.object_of(name) };
+    let api = actor.objects(&name.namespace, Kind::Deployment);
     actor.cluster.call(doing, api.delete(&name.app, &params)).await?;
     info!(app = %name, actor = %request.actor, reason = %request.reason, "deleted");
     Ok(Deleted { changes, position: Some(Position { app: name.clone(), seen: Seen::Deleting { uid } }) })
 }
 
-async fn check_etag(actor: &Actor, request: &Delete) -> Result<(), Error> {
-    let Some(expected) = &request.etag else { return Ok(()) };
-    let live = live::read(actor, &request.name).await?;
-    let etag = live.newest.map(|n| n.content.etag()).unwrap_or_default();
-    if *expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
-}
-
 async fn forget_revisions(actor: &Actor, request: &Delete) -> Result<(), Error> {
     let api = actor.revisions(&request.name.namespace);
-    let params = ListParams::default().labels(&format!("{REVISIONS_OF}={}", request.name.app));
+    let params = revisions_of(&request.name);
     let doing = Doing { verb: "deletecollection", object: "controllerrevisions" };
-    let answer = async {
-        match api.delete_collection(&DeleteParams::default(), &params).await {
-            Err(error) if !error::is_missing(&error) => Err(error),
-            Ok(_) | Err(_) => Ok(()),
-        }
-    };
-    actor.cluster.call(doing, answer).await
+    let answer =
+        async { error::unless_missing(api.delete_collection(&DeleteParams::default(), &params).await) };
+    actor.cluster.call(doing, answer).await.map(|_| ())
 }

@@ -1,13 +1,13 @@
 //! A deploy, write by write.
 
 use kube::{
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
     core::{ObjectMeta, TypeMeta},
 };
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::{Actor, META_MANAGER, apply_params, live};
+use super::{Actor, META_MANAGER, apply_params, live, revision_id, revisions_of};
 use crate::{
     cluster::error::{self, Doing},
     domain::{
@@ -71,7 +71,7 @@ fn is_refusal(error: &Error) -> bool {
 /// Takes back a revision of which nothing was applied. If that fails too, the next deploy goes on from it.
 async fn withdraw(actor: &Actor, name: &name::App, number: u64) {
     let object = revision::object_name(name, number);
-    let doing = Doing { verb: "delete", object: &format!("controllerrevision.apps/{object}") };
+    let doing = Doing { verb: "delete", object: &revision_id(&object) };
     let api = actor.revisions(&name.namespace);
     if let Err(error) = actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
         warn!(app = %name, number, %error, "cannot take back a revision that was refused");
@@ -98,7 +98,7 @@ async fn preflight(actor: &Actor, request: &Deploy, plan: &Plan) -> Result<(), E
     let name = &request.name;
     let asked = plan.objects.iter().map(|object| async move {
         let api = actor.objects(&name.namespace, object.kind);
-        let id = format!("{}/{}", object.kind.prefix(), name.app);
+        let id = object.kind.object_of(name);
         let doing = Doing { verb: "patch", object: &id };
         let params = PatchParams { dry_run: true, ..apply_params(plan.take_count) };
         let answer =
@@ -144,7 +144,7 @@ async fn create_revision(
             Err(error) => Err(error),
         }
     };
-    let doing = Doing { verb: "create", object: &format!("controllerrevision.apps/{object_name}") };
+    let doing = Doing { verb: "create", object: &revision_id(&object_name) };
     actor.cluster.call(doing, answer).await
 }
 
@@ -176,12 +176,12 @@ impl Writer<'_> {
 
     async fn apply(&mut self, object: &Object) -> Result<(), Error> {
         let api = self.actor.objects(&self.name.namespace, object.kind);
-        let id = self.id(object.kind);
+        let id = object.kind.object_of(self.name);
         let mut manifest = object.manifest.clone();
         if object.kind != Kind::Deployment {
             manifest["metadata"]["ownerReferences"] = json!([self.owner()]);
         }
-        let before = live::find(&self.actor.cluster, &api, object.kind, self.name).await?;
+        let before = live::find(self.actor, object.kind, self.name).await?;
         let applied = match self.patch(&id, &api, &manifest, false).await {
             Err(Error::Conflict(conflicts))
                 if self.plan.take_count && conflicts.iter().all(|c| c.field == ".spec.replicas") =>
@@ -219,43 +219,30 @@ impl Writer<'_> {
     /// Gives the revisions that have no owner yet to the Deployment: the new one, and those of deploys that were cut off.
     async fn adopt_revisions(&self) -> Result<(), Error> {
         let api = self.actor.revisions(&self.name.namespace);
-        let params = ListParams::default().labels(&format!("{REVISIONS_OF}={}", self.name.app));
+        let params = revisions_of(self.name);
         let doing = Doing { verb: "list", object: "controllerrevisions" };
         let all = self.actor.cluster.call(doing, api.list_metadata(&params)).await?;
         let unowned = all.items.into_iter().filter(|r| r.metadata.owner_references.is_none());
         for name in unowned.filter_map(|r| r.metadata.name) {
-            self.adopt(&name).await?;
+            let metadata = json!({"ownerReferences": [self.owner()]});
+            self.actor.patch_revision(&self.name.namespace, &name, metadata).await?;
         }
         Ok(())
     }
 
-    async fn adopt(&self, object: &str) -> Result<(), Error> {
-        let patch = json!({"metadata": {"ownerReferences": [self.owner()]}});
-        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
-        let api = self.actor.revisions(&self.name.namespace);
-        let doing = Doing { verb: "patch", object: &format!("controllerrevision.apps/{object}") };
-        self.actor.cluster.call(doing, api.patch(object, &params, &Patch::Merge(patch))).await.map(|_| ())
-    }
-
     async fn prune(&mut self, kind: Kind) -> Result<(), Error> {
         let api = self.actor.objects(&self.name.namespace, kind);
-        let id = self.id(kind);
+        let id = kind.object_of(self.name);
         // Only the one that is ours now: another may have taken its name since the plan was made.
-        let found = live::find(&self.actor.cluster, &api, kind, self.name).await?;
+        let found = live::find(self.actor, kind, self.name).await?;
         let Some(uid) = found.filter(|o| live::manager(o) == MANAGER).and_then(|o| o.metadata.uid) else {
             return Ok(());
         };
         let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::background() };
-        let answer = async {
-            match api.delete(&self.name.app, &params).await {
-                Ok(_) => Ok(true),
-                Err(error) if error::is_missing(&error) => Ok(false),
-                Err(error) => Err(error),
-            }
-        };
+        let answer = async { error::unless_missing(api.delete(&self.name.app, &params).await) };
         let doing = Doing { verb: "delete", object: &id };
-        if self.actor.cluster.call(doing, answer).await? {
+        if self.actor.cluster.call(doing, answer).await?.is_some() {
             self.changes.push(ObjectChange { object: id, action: Action::Delete });
         }
         Ok(())
@@ -266,16 +253,12 @@ impl Writer<'_> {
             "blockOwnerDeletion": false})
     }
 
-    fn id(&self, kind: Kind) -> String {
-        format!("{}/{}", kind.prefix(), self.name.app)
-    }
-
     /// Says what was done before the error, if anything was.
     fn partial(self, source: Error) -> Error {
         if self.plan.record.is_none() && self.changes.is_empty() {
             return source;
         }
-        let all = self.plan.objects.iter().map(|o| self.id(o.kind));
+        let all = self.plan.objects.iter().map(|o| o.kind.object_of(self.name));
         let applied: Vec<_> = self.changes.iter().map(|c| c.object.clone()).collect();
         let not_applied = all.filter(|id| !applied.contains(id)).collect();
         Error::Partial {

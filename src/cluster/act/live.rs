@@ -6,17 +6,16 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::Actor;
+use super::{Actor, revisions_of};
 use crate::{
     cluster::{
-        client::Cluster,
         decode::{self, Decode},
-        error::{self, Doing},
+        error::Doing,
     },
     domain::{
         Error,
         app::MANAGED_BY,
-        manifest::{Kind, REVISION, REVISIONS_OF},
+        manifest::Kind,
         name,
         plan::{Deployment, Live, Newest},
         selector::Selector,
@@ -25,12 +24,9 @@ use crate::{
 
 /// Reads everything that a plan looks at.
 pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Live, Error> {
-    let deployments = actor.objects(&name.namespace, Kind::Deployment);
-    let services = actor.objects(&name.namespace, Kind::Service);
-    let cluster = &actor.cluster;
     let (deployment, service, (budget, other_budgets), newest) = tokio::try_join!(
-        find(cluster, &deployments, Kind::Deployment, name),
-        find(cluster, &services, Kind::Service, name),
+        find(actor, Kind::Deployment, name),
+        find(actor, Kind::Service, name),
         budgets(actor, name),
         newest(actor, name),
     )?;
@@ -45,20 +41,13 @@ pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Live, Error>
 
 /// One object, or nothing.
 pub(super) async fn find(
-    cluster: &Cluster,
-    api: &Api<DynamicObject>,
+    actor: &Actor,
     kind: Kind,
     name: &name::App,
 ) -> Result<Option<DynamicObject>, Error> {
-    let doing = Doing { verb: "get", object: &format!("{}/{}", kind.prefix(), name.app) };
-    let answer = async {
-        match api.get(&name.app).await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if error::is_missing(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    };
-    cluster.call(doing, answer).await
+    let api = actor.objects(&name.namespace, kind);
+    let doing = Doing { verb: "get", object: &kind.object_of(name) };
+    actor.cluster.call(doing, api.get_opt(&name.app)).await
 }
 
 /// Who made the budget of the app's name, and the selectors of all others in the namespace.
@@ -78,9 +67,10 @@ async fn budgets(actor: &Actor, name: &name::App) -> Result<(Option<String>, Vec
     Ok((own, others))
 }
 
-async fn newest(actor: &Actor, name: &name::App) -> Result<Option<Newest>, Error> {
+/// The newest revision, applied or not.
+pub(super) async fn newest(actor: &Actor, name: &name::App) -> Result<Option<Newest>, Error> {
     let api = Api::<decode::Revision>::namespaced(actor.cluster.client.clone(), &name.namespace);
-    let params = ListParams::default().labels(&format!("{REVISIONS_OF}={}", name.app));
+    let params = revisions_of(name);
     let doing = Doing { verb: "list", object: "controllerrevisions" };
     let all = actor.cluster.call(doing, api.list(&params)).await?;
     let numbered = all.items.into_iter().filter_map(|object| Some((object.key()?.1, object)));
@@ -103,12 +93,9 @@ pub(super) fn manager(object: &DynamicObject) -> String {
 }
 
 fn to_deployment(object: &DynamicObject) -> Deployment {
-    let annotations = object.metadata.annotations.as_ref();
     Deployment {
-        uid: object.metadata.uid.clone().unwrap_or_default(),
         managed_by: manager(object),
         deleting: object.metadata.deletion_timestamp.is_some(),
-        revision: annotations.and_then(|a| a.get(REVISION)).and_then(|n| n.parse().ok()),
         replicas: object.data["spec"]["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: replica_owners(object),
     }

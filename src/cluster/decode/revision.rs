@@ -50,7 +50,6 @@ impl Decode for Revision {
         Some(observed::Revision {
             app,
             number,
-            object: self.metadata.name.as_deref()?.into(),
             created: revision::began(created(&self.metadata), record.time),
             content: Arc::new(record.content),
             digest: record.digest,

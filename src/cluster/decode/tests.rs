@@ -247,7 +247,6 @@ fn a_revision_of_ours_is_read_back_as_it_was_written() {
     let expected = observed::Revision {
         app: name::App::new("prod", "shop"),
         number: 5,
-        object: "gantry-shop-5".into(),
         digest: record.digest,
         content: record.content.into(),
         cause: record.cause,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::{collection::btree_map, collection::vec, option, prelude::*};
 use serde_json::{Value, json};
 
-use super::{APP_LABEL, Kind, Object, budget, check, deployment, service};
+use super::{APP_LABEL, Kind, Object, budget, deployment, service};
 use crate::domain::{
     name,
     patch::Invalid,
@@ -120,7 +120,7 @@ proptest! {
             objects.map(|o| o.map(|o| serde_json::to_string(&o.manifest).unwrap()))
         };
         prop_assert_eq!(bytes(&content), bytes(&stored));
-        prop_assert!(check(&shop(), &content).is_ok());
+        prop_assert!(deployment(&shop(), &content, 1, None).is_ok());
     }
 
     #[test]
@@ -311,7 +311,7 @@ fn a_patch_may_not_touch_what_a_field_rendered() {
         assert!(matches!(&error, Invalid::Touches { field: f, .. } if *f == field), "{patch}: {error}");
         let mut content = mk_full();
         content.spec.pod_template_patch = Some(patch);
-        assert_eq!(check(&shop(), &content), Err(error));
+        assert_eq!(deployment(&shop(), &content, 1, None), Err(error));
     }
 }
 

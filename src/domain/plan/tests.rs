@@ -47,10 +47,8 @@ fn mk_masked(content: Content, paths: &[&str]) -> Deploy {
 fn mk_live(content: Content) -> Live {
     Live {
         deployment: Some(Deployment {
-            uid: "u".into(),
             managed_by: "gantry".into(),
             deleting: false,
-            revision: Some(4),
             replicas: content.spec.replicas.unwrap_or(1),
             replica_owners: vec!["gantry".into()],
         }),
@@ -143,7 +141,6 @@ fn a_repeat_writes_no_record_and_completes_what_was_begun() {
     let content = mk_content("shop:1");
     let mut unfinished = mk_live(content.clone());
     unfinished.newest.as_mut().unwrap().outcome = None;
-    unfinished.deployment.as_mut().unwrap().revision = Some(3);
     (unfinished.service, unfinished.budget) = (None, None);
     for live in [mk_live(content.clone()), unfinished] {
         for reject_concurrent in [false, true] {

@@ -24,7 +24,6 @@ fn mk_revision(number: u64, policy: RolloutPolicy) -> Revision {
     Revision {
         app: name::App::new("prod", "shop"),
         number,
-        object: format!("gantry-shop-{number}").into(),
         digest: content.digest(),
         content: Arc::new(content),
         cause: Cause::Deploy,
