@@ -3,6 +3,7 @@
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, mask::Mask, name, revision::End, spec::Content};
 
@@ -45,24 +46,37 @@ pub struct Deployed {
     /// The content as stored.
     pub content: Content,
     /// The objects that changed.
-    pub changes: Vec<ObjectChange>,
+    pub changes: Vec<Change>,
     /// Warnings: of the plan, and of the API server, verbatim.
     pub warnings: Vec<String>,
     /// Shows the change to a read that waits for it.
     pub position: Position,
 }
 
-/// A change of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectChange {
+/// A change of one object, or of one field of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
     /// The object, for example `deployment.apps/shop`.
     pub object: String,
     /// What is done to it.
     pub action: Action,
+    /// Path within the object; empty for a whole object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Value before, as JSON; empty if there was none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub old: String,
+    /// Value after, as JSON; empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub new: String,
+    /// It replaces the replicas.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarts: bool,
 }
 
 /// What is done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is new.
     Create,
@@ -91,7 +105,7 @@ pub struct Delete {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deleted {
     /// The objects that go.
-    pub changes: Vec<ObjectChange>,
+    pub changes: Vec<Change>,
     /// Shows the change to a read that waits for it; `None` if there was nothing to delete.
     pub position: Option<Position>,
 }
@@ -120,6 +134,15 @@ pub enum Seen {
         /// The uid.
         uid: String,
     },
+}
+
+// === impl Change ===
+
+impl Change {
+    /// A change of a whole object.
+    pub fn whole(object: String, action: Action) -> Self {
+        Self { object, action, path: String::new(), old: String::new(), new: String::new(), restarts: false }
+    }
 }
 
 // === impl Position ===

@@ -7,8 +7,9 @@ use std::{net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
+    act::Change,
     name,
-    revision::{Cause, End},
+    revision::{Cause, End, Record},
     spec::{Content, Spec},
 };
 
@@ -210,6 +211,37 @@ pub struct Revision {
     pub created: Timestamp,
     /// How it ended, once it has.
     pub end: Option<End>,
+    /// Everything that it wants was applied; until then it is an intent that any daemon may finish.
+    pub applied: bool,
+    /// Number of the rollout that a rollback returns to.
+    pub source: Option<u64>,
+    /// For a change made past this server: the ReplicaSet that it led to.
+    pub replica_set: Option<Arc<str>>,
+    /// What it changes, object by object.
+    pub changes: Arc<[Change]>,
+}
+
+// === impl Revision ===
+
+impl Revision {
+    /// The row of a record that was carried out and has no verdict yet.
+    pub fn new(app: name::App, number: u64, record: Record) -> Self {
+        Self {
+            app,
+            number,
+            content: Arc::new(record.content),
+            digest: record.digest,
+            cause: record.cause,
+            actor: record.actor,
+            reason: record.reason,
+            created: record.time,
+            end: None,
+            applied: true,
+            source: record.source,
+            replica_set: record.replica_set.map(Into::into),
+            changes: record.changes.into(),
+        }
+    }
 }
 
 // === impl Kind ===

@@ -110,15 +110,9 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
     let number = repeats.map_or_else(|| newest.map_or(1, |n| n.number + 1), |n| n.number);
-    let record = repeats.is_none().then(|| Record {
-        renderer: manifest::RENDERER,
-        digest: content.digest(),
-        content: content.clone(),
-        cause: Cause::Deploy,
-        actor: request.actor.clone(),
-        reason: request.reason.clone(),
-        time: request.time,
-    });
+    let (actor, reason) = (request.actor.clone(), request.reason.clone());
+    let record =
+        repeats.is_none().then(|| Record::new(Cause::Deploy, content.clone(), actor, reason, request.time));
     let mut warnings = Vec::new();
     let (count, take_count) = decide_count(request, live, &content, &mut warnings);
     let deployment = manifest::deployment(name, &content, number, count).map_err(|e| refuse_patch(&e))?;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{name, problem::Problem, spec::Content};
+use super::{act::Change, manifest, name, problem::Problem, spec::Content};
 
 /// What is written once, before anything is applied; never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,30 @@ pub struct Record {
     pub reason: String,
     /// When, by the clock of the server that wrote it.
     pub time: Timestamp,
+    /// Number of the rollout that a rollback returns to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<u64>,
+    /// When the replicas were last told to restart; rendered into the pod template, so later revisions carry it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<Timestamp>,
+    /// The request that asked for it, to know a repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// For a change made past this server: the ReplicaSet that it led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_set: Option<String>,
+    /// What it changes, object by object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// A request that may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// UUID that the caller gave it.
+    pub id: String,
+    /// Digest of what it asked for: the same id with another digest is a mistake.
+    pub digest: String,
 }
 
 /// What started a rollout.
@@ -32,6 +56,14 @@ pub struct Record {
 pub enum Cause {
     /// DeployApp.
     Deploy,
+    /// RollbackApp.
+    Rollback,
+    /// The server, after a failed rollout whose policy asks for it.
+    AutoRollback,
+    /// RestartApp.
+    Restart,
+    /// Somebody who changed the Deployment past this server.
+    External,
 }
 
 /// How a rollout ended. Written once, as an annotation, since the record itself cannot change.
@@ -60,6 +92,28 @@ pub enum Outcome {
     Superseded,
 }
 
+// === impl Record ===
+
+impl Record {
+    /// A record by this version of the server, of a change that somebody asked for.
+    pub fn new(cause: Cause, content: Content, actor: String, reason: String, time: Timestamp) -> Self {
+        Self {
+            renderer: manifest::RENDERER,
+            digest: content.digest(),
+            content,
+            cause,
+            actor,
+            reason,
+            time,
+            source: None,
+            restarted: None,
+            request: None,
+            replica_set: None,
+            changes: Vec::new(),
+        }
+    }
+}
+
 /// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree.
 pub fn began(created: Timestamp, written: Timestamp) -> Timestamp {
     if written.as_second() == created.as_second() { written } else { created }
@@ -76,15 +130,17 @@ mod tests {
 
     #[test]
     fn records_survive_storage() {
-        let content = Content::default();
         let record = Record {
-            renderer: 1,
-            digest: content.digest(),
-            content,
-            cause: Cause::Deploy,
-            actor: "ann".into(),
-            reason: String::new(),
-            time: Timestamp::UNIX_EPOCH,
+            source: Some(3),
+            restarted: Some(Timestamp::UNIX_EPOCH),
+            request: Some(Request { id: "a".into(), digest: "b".into() }),
+            ..Record::new(
+                Cause::Rollback,
+                Content::default(),
+                "ann".into(),
+                String::new(),
+                Timestamp::UNIX_EPOCH,
+            )
         };
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);

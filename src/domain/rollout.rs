@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    act::Change,
     diagnosis::{self, EventsOf},
     name,
     observed::{Deployment, Pod, ReplicaSet, Revision},
@@ -40,6 +41,10 @@ pub struct Rollout {
     pub actor: String,
     /// Why, as the caller said.
     pub reason: String,
+    /// The rollout that a rollback returns to.
+    pub source: Option<u64>,
+    /// What it changes, object by object.
+    pub changes: Arc<[Change]>,
     /// When it began.
     pub start: Timestamp,
     /// When it ended.
@@ -145,6 +150,8 @@ impl Rollout {
             cause: revision.cause,
             actor: revision.actor.clone(),
             reason: revision.reason.clone(),
+            source: revision.source,
+            changes: revision.changes.clone(),
             start: revision.created,
             end: None,
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        act::{Action, ObjectChange},
+        act::{Action, Change},
         app::{self, App},
         name,
         problem::Problem,
@@ -131,6 +131,10 @@ pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
     };
     let cause = match rollout.cause {
         Cause::Deploy => pb::RolloutCause::Deploy,
+        Cause::Rollback => pb::RolloutCause::Rollback,
+        Cause::AutoRollback => pb::RolloutCause::AutoRollback,
+        Cause::Restart => pb::RolloutCause::Restart,
+        Cause::External => pb::RolloutCause::External,
     };
     pb::Rollout {
         name: rollout.app.rollout(rollout.number),
@@ -153,6 +157,8 @@ pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
         actor: rollout.actor.clone(),
         reason: rollout.reason.clone(),
         digest: rollout.digest.clone(),
+        source_rollout: rollout.source.map(|number| rollout.app.rollout(number)).unwrap_or_default(),
+        changes: changes(&rollout.changes),
         start_time: Some(time(rollout.start)),
         end_time: rollout.end.map(time),
         ..pb::Rollout::default()
@@ -173,14 +179,21 @@ pub(super) fn problem(problem: &Problem) -> pb::Problem {
     }
 }
 
-pub(super) fn changes(changes: &[ObjectChange]) -> Vec<pb::Change> {
-    let change = |c: &ObjectChange| {
+pub(super) fn changes(changes: &[Change]) -> Vec<pb::Change> {
+    let change = |c: &Change| {
         let action = match c.action {
             Action::Create => pb::ChangeAction::Create,
             Action::Update => pb::ChangeAction::Update,
             Action::Delete => pb::ChangeAction::Delete,
         };
-        pb::Change { object: c.object.clone(), action: action.into(), ..pb::Change::default() }
+        pb::Change {
+            object: c.object.clone(),
+            action: action.into(),
+            path: c.path.clone(),
+            old_value: c.old.clone(),
+            new_value: c.new.clone(),
+            restarts_replicas: c.restarts,
+        }
     };
     changes.iter().map(change).collect()
 }

@@ -2,8 +2,6 @@
 
 mod ways;
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::{Filter, Index, Kind, LogLine, Row};
@@ -13,7 +11,7 @@ use crate::domain::{
     app::State,
     name::{self, Scope, Which},
     observed::{About, Deployment, Event, Kind as Of, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
-    revision::{Cause, End, Outcome},
+    revision::{Cause, End, Outcome, Record},
     rollout::State as Stands,
     spec::{Content, Spec},
 };
@@ -96,18 +94,8 @@ fn mk_event(id: &str, kind: Of, name: &str, second: i64) -> Event {
 }
 
 fn mk_revision(app: &str, number: u64, end: Option<End>) -> Revision {
-    let content = Content::default();
-    Revision {
-        app: name::App::new("a", app),
-        number,
-        digest: content.digest(),
-        content: Arc::new(content),
-        cause: Cause::Deploy,
-        actor: String::new(),
-        reason: String::new(),
-        created: at(0),
-        end,
-    }
+    let record = Record::new(Cause::Deploy, Content::default(), String::new(), String::new(), at(0));
+    Revision { end, ..Revision::new(name::App::new("a", app), number, record) }
 }
 
 fn mk_end() -> End {

@@ -12,7 +12,7 @@ use gantry::{
         Error,
         act::{Act, Delete, Deleted, Deploy, Deployed, Position, Seen},
         name, observed,
-        revision::{Cause, End},
+        revision::{Cause, End, Record},
         spec::{Content, Spec},
     },
     grpc::{self, Context, Health, Identity},
@@ -170,17 +170,8 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
 pub fn mk_revision(name: &str, number: u64) -> observed::Revision {
     let content =
         Content { spec: Spec { image: format!("{name}:{number}"), ..Spec::default() }, ..Content::default() };
-    observed::Revision {
-        app: name::App::new("shop", name),
-        number,
-        digest: content.digest(),
-        content: Arc::new(content),
-        cause: Cause::Deploy,
-        actor: "ann".into(),
-        reason: String::new(),
-        created: now(),
-        end: None,
-    }
+    let record = Record::new(Cause::Deploy, content, "ann".into(), String::new(), now());
+    observed::Revision::new(name::App::new("shop", name), number, record)
 }
 
 pub fn mk_replica_set(name: &str) -> observed::ReplicaSet {

@@ -8,7 +8,7 @@ use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Action, Delete, Deleted, ObjectChange, Position, Seen},
+        act::{Action, Change, Delete, Deleted, Position, Seen},
         app::MANAGER,
         manifest::Kind,
         plan,
@@ -33,7 +33,7 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Deleted, Error
         let newest = live::newest(actor, name).await?;
         plan::check_etag(Some(expected), newest.map(|n| n.content).as_ref())?;
     }
-    let goes = |kind: Kind| ObjectChange { object: kind.object_of(name), action: Action::Delete };
+    let goes = |kind: Kind| Change::whole(kind.object_of(name), Action::Delete);
     let mut changes = vec![goes(Kind::Deployment)];
     for kind in [Kind::Service, Kind::Budget] {
         let object = live::find(actor, kind, name).await?;

@@ -12,7 +12,7 @@ use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Action, Deploy, Deployed, ObjectChange, Position, Seen},
+        act::{Action, Change, Deploy, Deployed, Position, Seen},
         app::{MANAGED_BY, MANAGER},
         manifest::{Kind, Object, REVISIONS_OF},
         name,
@@ -156,7 +156,7 @@ struct Writer<'a> {
     uid: String,
     /// resourceVersion of the Deployment after its apply.
     version: u64,
-    changes: Vec<ObjectChange>,
+    changes: Vec<Change>,
 }
 
 impl Writer<'_> {
@@ -196,7 +196,7 @@ impl Writer<'_> {
             Some(before) if version(before) != version(&applied) => Some(Action::Update),
             Some(_) => None,
         };
-        self.changes.extend(action.map(|action| ObjectChange { object: id, action }));
+        self.changes.extend(action.map(|action| Change::whole(id, action)));
         if object.kind == Kind::Deployment {
             self.version = version(&applied).and_then(|v| v.parse().ok()).unwrap_or_default();
             self.uid = applied.metadata.uid.unwrap_or_default();
@@ -243,7 +243,7 @@ impl Writer<'_> {
         let answer = async { error::unless_missing(api.delete(&self.name.app, &params).await) };
         let doing = Doing { verb: "delete", object: &id };
         if self.actor.cluster.call(doing, answer).await?.is_some() {
-            self.changes.push(ObjectChange { object: id, action: Action::Delete });
+            self.changes.push(Change::whole(id, Action::Delete));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Our ControllerRevisions as rows.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
@@ -48,15 +48,11 @@ impl Decode for Revision {
         let record: Record = serde_json::from_value(self.data).ok()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         Some(observed::Revision {
-            app,
-            number,
             created: revision::began(created(&self.metadata), record.time),
-            content: Arc::new(record.content),
-            digest: record.digest,
-            cause: record.cause,
-            actor: record.actor,
-            reason: record.reason,
             end,
+            // The owner is set when the last object has been applied.
+            applied: self.metadata.owner_references.is_some_and(|owners| !owners.is_empty()),
+            ..observed::Revision::new(app, number, record)
         })
     }
 }

@@ -243,17 +243,9 @@ fn both_generations_of_events_tell_count_and_time() {
 
 #[test]
 fn a_revision_of_ours_is_read_back_as_it_was_written() {
-    let record = mk_record();
     let expected = observed::Revision {
-        app: name::App::new("prod", "shop"),
-        number: 5,
-        digest: record.digest,
-        content: record.content.into(),
-        cause: record.cause,
-        actor: record.actor,
-        reason: record.reason,
-        created: record.time,
         end: Some(mk_end()),
+        ..observed::Revision::new(name::App::new("prod", "shop"), 5, mk_record())
     };
     assert_eq!(row::<Revision>(mk_revision()), Some(expected));
 }

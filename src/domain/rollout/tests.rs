@@ -1,6 +1,6 @@
 //! When a rollout stands where, and that a verdict needs every witness and then stays.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::domain::{
     name,
     observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
     problem::Reason,
-    revision::{Cause, End, Outcome},
+    revision::{Cause, End, Outcome, Record},
     spec::{Content, RolloutPolicy, Spec, Verdict},
 };
 
@@ -21,17 +21,8 @@ fn at(second: i64) -> jiff::Timestamp {
 fn mk_revision(number: u64, policy: RolloutPolicy) -> Revision {
     let spec = Spec { image: "shop:1".into(), rollout_policy: Some(policy), ..Spec::default() };
     let content = Content { spec, ..Content::default() };
-    Revision {
-        app: name::App::new("prod", "shop"),
-        number,
-        digest: content.digest(),
-        content: Arc::new(content),
-        cause: Cause::Deploy,
-        actor: "ann".into(),
-        reason: String::new(),
-        created: at(0),
-        end: None,
-    }
+    let record = Record::new(Cause::Deploy, content, "ann".into(), String::new(), at(0));
+    Revision::new(name::App::new("prod", "shop"), number, record)
 }
 
 fn mk_set(name: &str, template_revision: u64) -> ReplicaSet {

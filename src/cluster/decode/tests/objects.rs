@@ -170,15 +170,7 @@ pub(super) fn mk_end() -> End {
 pub(super) fn mk_record() -> Record {
     let spec = Spec { image: "shop:1".into(), replicas: Some(3), ..Spec::default() };
     let content = Content { spec, ..Content::default() };
-    Record {
-        renderer: manifest::RENDERER,
-        digest: content.digest(),
-        content,
-        cause: Cause::Deploy,
-        actor: "ann".into(),
-        reason: "why not".into(),
-        time: time("2026-01-02T03:04:05.75Z"),
-    }
+    Record::new(Cause::Deploy, content, "ann".into(), "why not".into(), time("2026-01-02T03:04:05.75Z"))
 }
 
 pub(super) fn mk_revision() -> Value {
