@@ -4,12 +4,16 @@
 
 pub mod act;
 pub mod app;
+pub mod check;
 pub mod diagnosis;
+pub mod diff;
 pub mod error;
+pub mod lists;
 pub mod manifest;
 pub mod mask;
 pub mod name;
 pub mod observed;
+pub mod ownership;
 pub mod patch;
 pub mod plan;
 pub mod problem;

@@ -3,9 +3,11 @@
 
 mod app;
 mod call;
+mod change;
 mod convert;
 mod later;
 mod limits;
+mod once;
 mod page;
 mod parse;
 mod rollout;
@@ -24,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 use tracing::Instrument;
 
+pub use self::once::Once;
 pub use self::serve::{Args, serve};
 pub use self::server::{Health, router};
 use crate::{
@@ -46,6 +49,8 @@ pub struct Context {
     pub identity: Arc<OnceLock<Identity>>,
     /// Ends every stream when the server goes.
     pub drain: CancellationToken,
+    /// Answers to requests that may be repeated.
+    pub once: Once,
     /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
     pub writes: TaskTracker,
 }

@@ -12,7 +12,7 @@ mod views;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -26,11 +26,14 @@ use crate::domain::{
     act::{Position, Seen},
     app::{App, State},
     name::{self, Scope, Which},
-    observed::Event,
+    observed::{Event, Revision},
     revision::End,
     rollout::Rollout,
     selector::Selector,
 };
+
+/// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of milliseconds.
+const CUT_OFF: SignedDuration = SignedDuration::from_secs(3);
 
 /// What the index holds rows of, one watch each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -243,6 +246,20 @@ impl Index {
         self.state.read().views.unrecorded()
     }
 
+    /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.
+    pub fn cut_off(&self, now: Timestamp) -> Vec<name::App> {
+        let state = self.state.read();
+        if !state.is_filled() {
+            return Vec::new();
+        }
+        let is_cut_off = |all: &BTreeMap<u64, Revision>| {
+            let newest = all.values().next_back();
+            newest.is_some_and(|r| !r.applied && now.duration_since(r.created) > CUT_OFF)
+        };
+        let found = state.tables.revisions.iter().filter(|(_, all)| is_cut_off(all));
+        found.map(|(app, _)| app.clone()).collect()
+    }
+
     /// Whether a reader of this index sees the write that gave the position.
     pub fn has_seen(&self, position: &Position) -> bool {
         let state = self.state.read();
@@ -250,11 +267,12 @@ impl Index {
         match &position.seen {
             Seen::Version { deployment: version, revision } => {
                 deployment.is_some_and(|d| d.resource_version >= *version)
-                    && state
-                        .tables
-                        .revisions
-                        .get(&position.app)
-                        .is_some_and(|all| all.keys().any(|n| n >= revision))
+                    && (*revision == 0
+                        || state
+                            .tables
+                            .revisions
+                            .get(&position.app)
+                            .is_some_and(|all| all.keys().any(|n| n >= revision)))
             }
             Seen::Deleting { uid } => deployment.is_none_or(|d| d.uid != *uid || d.deleting),
         }

@@ -1,6 +1,7 @@
 //! The only module that knows all the others: builds them, supervises every task, tells who is ready, ends them in order.
 
 mod admin;
+mod finisher;
 mod late;
 mod recorder;
 mod shutdown;
@@ -23,7 +24,7 @@ use self::tasks::Tasks;
 use crate::{
     cluster::{self, Actor, Cluster, client::ConnectError, watch},
     domain::Error,
-    grpc::{self, Context, Health, Identity},
+    grpc::{self, Context, Health, Identity, Once},
     index::{Index, Kind},
 };
 
@@ -78,6 +79,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         act: actor.clone(),
         identity: identity.clone(),
         drain: drain.clone(),
+        once: Once::default(),
         writes: writes.clone(),
     };
     let health = Health::new().await;
@@ -103,6 +105,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         }
         tasks.run("probe", watch::probe(cluster, index.clone()));
         tasks.run("clock", tick(index.clone()));
+        tasks.run("finisher", finisher::run(index.clone(), actor.clone()));
         tasks.run("recorder", recorder::run(index, actor));
     }
 

@@ -1,11 +1,19 @@
 //! The writes: what the domain planned is done to the cluster, in an order in which a crash at any point does no harm.
 //!
 //! A deploy writes the revision first, then the Deployment, then what belongs to it, each by server-side apply with one field
-//! manager; whoever repeats the deploy finds the revision and completes what is missing.
+//! manager, and last into the revision that all is done; whoever finds a revision without that word completes it.
 
+mod adopt;
+mod apply;
+mod autoscaler;
+mod change;
 mod delete;
-mod deploy;
 mod live;
+mod preflight;
+mod requests;
+mod review;
+mod scale;
+mod steer;
 
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::{
@@ -24,8 +32,8 @@ use crate::{
     cluster::decode,
     domain::{
         Error,
-        act::{Act, Delete, Deleted, Deploy, Deployed},
-        manifest::{Kind, REVISIONS_OF},
+        act::{Act, Delete, Deploy, Done, Restart, Rollback, Scale, Steer},
+        manifest::{Kind, Object, REVISIONS_OF},
         name,
         plan::FIELD_MANAGER,
         revision::{self, End},
@@ -65,7 +73,7 @@ impl Actor {
 
     /// Changes the metadata of a revision; its data cannot change.
     async fn patch_revision(&self, namespace: &str, object: &str, metadata: Value) -> Result<(), Error> {
-        let params = PatchParams { field_manager: Some(META_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = merge_params(META_MANAGER);
         let doing = Doing { verb: "patch", object: &revision_id(object) };
         let patch = Patch::Merge(json!({"metadata": metadata}));
         self.cluster.call(doing, self.revisions(namespace).patch(object, &params, &patch)).await.map(|_| ())
@@ -91,17 +99,58 @@ impl Actor {
 }
 
 impl Act for Actor {
-    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>> {
-        deploy::run(self, request).boxed()
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Done, Error>> {
+        change::deploy(self, request).boxed()
     }
 
-    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>> {
+    fn restart(&self, request: Restart) -> BoxFuture<'_, Result<Done, Error>> {
+        async move {
+            match change::restart(self, request.clone()).await {
+                Err(Error::NotManaged { .. }) => steer::restart(self, &request).await,
+                answer => answer,
+            }
+        }
+        .boxed()
+    }
+
+    fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<Done, Error>> {
+        change::rollback(self, request).boxed()
+    }
+
+    fn scale(&self, request: Scale) -> BoxFuture<'_, Result<Done, Error>> {
+        scale::run(self, request).boxed()
+    }
+
+    fn steer(&self, request: Steer) -> BoxFuture<'_, Result<Done, Error>> {
+        steer::steer(self, request).boxed()
+    }
+
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>> {
         delete::run(self, request).boxed()
     }
 
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         self.keep(app, number, end).boxed()
     }
+
+    fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
+        change::finish(self, app).boxed()
+    }
+}
+
+/// What makes an object go with the Deployment of this uid.
+fn owner(name: &name::App, uid: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name.app, "uid": uid, "controller": true,
+        "blockOwnerDeletion": false})
+}
+
+/// The manifest of an object, owned by the Deployment of this uid unless it is that itself.
+fn owned_manifest(object: &Object, name: &name::App, uid: Option<&str>) -> Value {
+    let mut manifest = object.manifest.clone();
+    if let Some(uid) = uid.filter(|_| object.kind != Kind::Deployment) {
+        manifest["metadata"]["ownerReferences"] = json!([owner(name, uid)]);
+    }
+    manifest
 }
 
 /// A revision's object as the API writes it.
@@ -114,7 +163,12 @@ fn revisions_of(app: &name::App) -> ListParams {
     ListParams::default().labels(&format!("{REVISIONS_OF}={}", app.app))
 }
 
-/// How a deploy applies: `force` only to take the replica count over when the caller named it.
+/// How something is merged into an object apart from an apply.
+fn merge_params(manager: &str) -> PatchParams {
+    PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() }
+}
+
+/// How a deploy applies: `force` takes over what others manage.
 fn apply_params(force: bool) -> PatchParams {
     PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) }
 }

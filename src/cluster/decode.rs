@@ -22,7 +22,7 @@ pub use self::{
     deployment::{Deployment, ReplicaSet},
     event::Event,
     pod::Pod,
-    revision::{END, Revision},
+    revision::{END, Revision, VERSION},
 };
 
 /// A slim object and the row that is made of it.

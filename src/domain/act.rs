@@ -5,16 +5,50 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, mask::Mask, name, revision::End, spec::Content};
+use super::{
+    Error,
+    check::Check,
+    mask::Mask,
+    name,
+    revision::{End, Request},
+    spec::Content,
+};
 
 /// Changes the cluster.
 pub trait Act: Send + Sync + 'static {
     /// Creates or changes an app.
-    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>>;
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Done, Error>>;
+    /// Replaces every replica.
+    fn restart(&self, request: Restart) -> BoxFuture<'_, Result<Done, Error>>;
+    /// Brings back what an earlier rollout wanted.
+    fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<Done, Error>>;
+    /// Sets the replica count.
+    fn scale(&self, request: Scale) -> BoxFuture<'_, Result<Done, Error>>;
+    /// Holds a rollout, or lets it go on.
+    fn steer(&self, request: Steer) -> BoxFuture<'_, Result<Done, Error>>;
     /// Deletes an app and everything that was created for it.
-    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>>;
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>>;
     /// Keeps a verdict with its revision.
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
+    /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
+    fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Who asks for a change, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The Kubernetes user who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub time: Timestamp,
+    /// Tells a repeat from another request.
+    pub request: Option<Request>,
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+    /// The app's etag must be this, if given.
+    pub etag: Option<String>,
 }
 
 /// A deploy as asked for.
@@ -26,31 +60,79 @@ pub struct Deploy {
     pub content: Content,
     /// Which of it counts.
     pub mask: Mask,
-    /// Must match, if given.
-    pub etag: Option<String>,
+    /// Take over fields that another field manager owns.
+    pub force: bool,
+    /// Take over a Deployment that others made.
+    pub adopt: bool,
     /// Fail instead of superseding a rollout that still runs.
     pub reject_concurrent: bool,
-    /// The Kubernetes user who asks.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub time: Timestamp,
+    /// By whom.
+    pub asked: Asked,
 }
 
-/// What a deploy did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Deployed {
-    /// Number of the rollout that was begun; `None` if nothing had to change.
+/// A restart as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// The app.
+    pub name: name::App,
+    /// By whom.
+    pub asked: Asked,
+}
+
+/// A rollback as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// The app.
+    pub name: name::App,
+    /// The rollout to go back to; `None` means the newest that succeeded and differs from what runs.
+    pub to: Option<u64>,
+    /// Take over fields that another field manager owns.
+    pub force: bool,
+    /// By whom.
+    pub asked: Asked,
+}
+
+/// A scaling as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// The app.
+    pub name: name::App,
+    /// Replicas wanted.
+    pub replicas: i32,
+    /// By whom.
+    pub asked: Asked,
+}
+
+/// A hold, or its end, as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steer {
+    /// The app.
+    pub name: name::App,
+    /// The rollout that it is about; it must still be the newest.
+    pub number: u64,
+    /// Hold it, or let it go on.
+    pub pause: bool,
+    /// It has ended, as far as was seen: only the answer to an earlier equal request is given again.
+    pub ended: bool,
+    /// By whom.
+    pub asked: Asked,
+}
+
+/// What a change did, or would do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Done {
+    /// Number of the rollout that was begun; `None` if none had to be, or nothing was to be changed.
     pub rollout: Option<u64>,
-    /// The content as stored.
-    pub content: Content,
-    /// The objects that changed.
+    /// The content as stored, for an app that this server made.
+    pub content: Option<Content>,
+    /// What changes, field by field.
     pub changes: Vec<Change>,
-    /// Warnings: of the plan, and of the API server, verbatim.
+    /// What was checked.
+    pub checks: Vec<Check>,
+    /// Warnings of the plan.
     pub warnings: Vec<String>,
-    /// Shows the change to a read that waits for it.
-    pub position: Position,
+    /// Shows the change to a read that waits for it; `None` if nothing was written.
+    pub position: Option<Position>,
 }
 
 /// A change of one object, or of one field of it.
@@ -91,23 +173,10 @@ pub enum Action {
 pub struct Delete {
     /// The app.
     pub name: name::App,
-    /// Must match, if given.
-    pub etag: Option<String>,
     /// An app that does not exist is fine.
     pub allow_missing: bool,
-    /// The Kubernetes user who asks.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// What a deletion did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deleted {
-    /// The objects that go.
-    pub changes: Vec<Change>,
-    /// Shows the change to a read that waits for it; `None` if there was nothing to delete.
-    pub position: Option<Position>,
+    /// By whom.
+    pub asked: Asked,
 }
 
 /// How far a reader must have seen an app to see a write.

@@ -8,6 +8,12 @@ pub enum Error {
     /// Fields of the request break their rules.
     #[error("{}", describe(.0))]
     Invalid(Vec<Violation>),
+    /// A `request_id` that was used before for something else.
+    #[error("request_id {id} was used before for another request; take a new UUID for each change")]
+    RequestIdReused {
+        /// The id.
+        id: String,
+    },
     /// A page token that this list did not give.
     #[error("the page token is not one of this list; begin again without one")]
     PageToken,
@@ -22,7 +28,7 @@ pub enum Error {
         did_you_mean: Option<String>,
     },
     /// An object of this name that Gantry did not make.
-    #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or remove it",
+    #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or take it over with adopt",
         if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
     NameTaken {
         /// The object, for example `service/shop`.
@@ -39,7 +45,7 @@ pub enum Error {
         etag: String,
     },
     /// Another field manager owns fields that would change.
-    #[error("{}; leave these fields out, or have their manager give them up", conflicts(.0))]
+    #[error("{}; leave these fields out, or take them with force", conflicts(.0))]
     Conflict(Vec<Conflict>),
     /// An earlier rollout still runs, and the caller does not want to supersede it.
     #[error("{rollout} is still running; wait for it, or deploy with CONCURRENCY_SUPERSEDE")]
@@ -47,8 +53,36 @@ pub enum Error {
         /// Its resource name.
         rollout: String,
     },
-    /// Deleting what Gantry did not make.
-    #[error("{name} was not made by this server{}; delete it with the tool that made it", if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
+    /// Pausing or resuming what is over.
+    #[error("{rollout} has ended; only one that runs can be paused or resumed")]
+    RolloutEnded {
+        /// Its resource name.
+        rollout: String,
+    },
+    /// Restarting replicas while the rollout is held.
+    #[error("the rollout of {app} is held by PauseRollout; resume it first")]
+    RolloutPaused {
+        /// The app's resource name.
+        app: String,
+    },
+    /// Nothing to roll back to.
+    #[error(
+        "{app} has no earlier rollout that succeeded and differs from what runs now; name one, or deploy what you want"
+    )]
+    NoEarlierRollout {
+        /// The app's resource name.
+        app: String,
+    },
+    /// An autoscaler that is not ours owns the count.
+    #[error("{object} decides the replica count of {app}; change that, or delete it first")]
+    ForeignAutoscaler {
+        /// The app's resource name.
+        app: String,
+        /// The autoscaler, for example `horizontalpodautoscaler.autoscaling/shop`.
+        object: String,
+    },
+    /// Deleting or rolling back what Gantry did not make.
+    #[error("{name} was not made by this server{}; change it with the tool that made it, or adopt it with DeployApp", if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
     NotManaged {
         /// The app's resource name.
         name: String,
@@ -76,6 +110,18 @@ pub enum Error {
         object: String,
         /// What Kubernetes said.
         message: String,
+    },
+    /// The caller may not.
+    #[error("{user} may not {verb} {resource} in namespace {namespace}; ask for a role that allows it")]
+    NotAllowed {
+        /// The Kubernetes user that the caller is.
+        user: String,
+        /// Kubernetes' verb.
+        verb: String,
+        /// The resource, for example `deployments.apps`.
+        resource: String,
+        /// Namespace.
+        namespace: String,
     },
     /// This server's own account lacks a right.
     #[error("this server may not {verb} {object}: {message}")]

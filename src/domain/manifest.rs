@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -28,6 +29,22 @@ pub const REVISION: &str = "gantry.dev/revision";
 
 /// Time between leaving the endpoints and the signal to stop, for an app with ports: what it takes for endpoints to travel.
 const DRAIN_SECONDS: u64 = 5;
+
+/// The annotation of a pod template that replaces the replicas when it changes: when they were last told to restart.
+pub const RESTARTED: &str = "gantry.dev/restarted-at";
+
+/// What a Deployment is rendered with besides its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Number of the revision.
+    pub revision: u64,
+    /// The count; left out where others own it.
+    pub replicas: Option<i32>,
+    /// Labels that select the pods.
+    pub selector: BTreeMap<String, String>,
+    /// When the replicas were last told to restart.
+    pub restarted: Option<Timestamp>,
+}
 
 /// One object to apply.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +78,15 @@ impl Kind {
         }
     }
 
+    /// Group and resource as Kubernetes' authorization names them.
+    pub const fn resource(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deployment => ("apps", "deployments"),
+            Self::Service => ("", "services"),
+            Self::Budget => ("policy", "poddisruptionbudgets"),
+        }
+    }
+
     /// The app's object of this kind as the API writes it, for example `service/shop`.
     pub fn object_of(self, app: &name::App) -> String {
         format!("{}/{}", self.prefix(), app.app)
@@ -76,28 +102,23 @@ fn labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
     labels
 }
 
-/// The Deployment. Without `replicas` the field is left out, for a count that others own.
-pub fn deployment(
-    name: &name::App,
-    content: &Content,
-    revision: u64,
-    replicas: Option<i32>,
-) -> Result<Object, patch::Invalid> {
+/// The Deployment.
+pub fn deployment(name: &name::App, content: &Content, frame: &Frame) -> Result<Object, patch::Invalid> {
     let policy = content.spec.policy();
     let mut annotations = content.annotations.clone();
-    annotations.insert(REVISION.to_owned(), revision.to_string());
+    annotations.insert(REVISION.to_owned(), frame.revision.to_string());
     let strategy = match policy.strategy {
         Strategy::Rolling => json!({"type": "RollingUpdate", "rollingUpdate": {
             "maxSurge": int_or_percent(&policy.max_surge), "maxUnavailable": int_or_percent(&policy.max_unavailable)}}),
         Strategy::Recreate => json!({"type": "Recreate"}),
     };
     let mut spec = json!({
-        "selector": {"matchLabels": {APP_LABEL: name.app}},
+        "selector": {"matchLabels": frame.selector},
         "strategy": strategy,
         "progressDeadlineSeconds": policy.progress_timeout.as_secs().max(1),
-        "template": template(name, content)?,
+        "template": template(name, content, frame)?,
     });
-    if let Some(replicas) = replicas {
+    if let Some(replicas) = frame.replicas {
         spec["replicas"] = json!(replicas);
     }
     let manifest = json!({
@@ -109,15 +130,22 @@ pub fn deployment(
     Ok(Object { kind: Kind::Deployment, manifest })
 }
 
-/// The Service, for an app with ports.
-pub fn service(name: &name::App, content: &Content) -> Option<Object> {
+/// The Service, for an app with ports. `taken` are ports that others put into it: those stay theirs, and so do their names.
+pub fn service(
+    name: &name::App,
+    content: &Content,
+    selector: &BTreeMap<String, String>,
+    taken: &[(String, u16)],
+) -> Option<Object> {
     if content.spec.ports.is_empty() {
         return None;
     }
+    let free = |p: &&Port| !taken.iter().any(|(name, number)| *name == p.name || *number == p.number);
     let ports: Vec<Value> = content
         .spec
         .ports
         .iter()
+        .filter(free)
         .map(|p| {
             let mut port = json!({"name": p.name, "port": p.number, "targetPort": p.name, "protocol": "TCP"});
             match p.protocol {
@@ -132,25 +160,28 @@ pub fn service(name: &name::App, content: &Content) -> Option<Object> {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name.app, "namespace": name.namespace, "labels": labels(name, content)},
-        "spec": {"selector": {APP_LABEL: name.app}, "ports": ports},
+        "spec": {"selector": selector, "ports": ports},
     });
     Some(Object { kind: Kind::Service, manifest })
 }
 
 /// The budget: one replica at a time may be evicted, unhealthy ones always.
-pub fn budget(name: &name::App, content: &Content) -> Object {
+pub fn budget(name: &name::App, content: &Content, selector: &BTreeMap<String, String>) -> Object {
     let manifest = json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": name.app, "namespace": name.namespace, "labels": labels(name, content)},
-        "spec": {"selector": {"matchLabels": {APP_LABEL: name.app}}, "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+        "spec": {"selector": {"matchLabels": selector}, "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
     });
     Object { kind: Kind::Budget, manifest }
 }
 
-fn template(name: &name::App, content: &Content) -> Result<Value, patch::Invalid> {
+fn template(name: &name::App, content: &Content, frame: &Frame) -> Result<Value, patch::Invalid> {
     let spec = &content.spec;
-    let selector = json!({"matchLabels": {APP_LABEL: name.app}});
+    let selector = json!({"matchLabels": frame.selector});
+    // An app that was taken over keeps its selector, and what it demands of the pods.
+    let mut labels = labels(name, content);
+    labels.extend(frame.selector.clone());
     let spread: Vec<Value> = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
         .iter()
         .map(|key| {
@@ -158,8 +189,8 @@ fn template(name: &name::App, content: &Content) -> Result<Value, patch::Invalid
                 "matchLabelKeys": ["pod-template-hash"]})
         })
         .collect();
-    let template = json!({
-        "metadata": {"labels": labels(name, content)},
+    let mut template = json!({
+        "metadata": {"labels": labels},
         "spec": {
             "containers": [container(spec)],
             // Said even where a patch says nothing: left out, the API server fills it again from `serviceAccount`, the
@@ -171,6 +202,9 @@ fn template(name: &name::App, content: &Content) -> Result<Value, patch::Invalid
             "topologySpreadConstraints": spread,
         },
     });
+    if let Some(restarted) = frame.restarted {
+        template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
+    }
     match &spec.pod_template_patch {
         Some(patch) => patch::apply(&template, patch, &owned(content)),
         None => Ok(template),

@@ -1,14 +1,21 @@
-//! What a deploy does, decided from what is wanted and what is there. Pure: reads and writes happen around it.
+//! What a change does, decided from what is wanted and what is there. Pure: reads and writes happen around it.
+//!
+//! In two steps, so that a change that was cut off is carried on by whoever finds it: an [`Intent`] is decided from the
+//! request and kept as a revision; what is to be applied is rendered from the intent and the cluster as it is then.
+
+mod decide;
+mod render;
 
 use std::collections::BTreeMap;
 
+pub use self::{
+    decide::{check_etag, deploy, intent_of, request_seen, restart, rollback},
+    render::{Rendered, render},
+};
 use super::{
-    Error,
-    act::Deploy,
     app::MANAGER,
-    manifest::{self, Kind, Object},
-    name, patch,
-    replicas::{self, Count, Decision},
+    manifest::APP_LABEL,
+    name,
     revision::{Cause, Outcome, Record},
     selector::Selector,
     spec::Content,
@@ -17,188 +24,119 @@ use super::{
 /// The field manager of everything that a deploy sets. One for ever: another name would leave old fields without an owner.
 pub const FIELD_MANAGER: &str = "gantry";
 
-/// What the cluster holds about an app before a deploy.
+/// What the cluster holds about an app before a change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Live {
     /// The Deployment of this name.
     pub deployment: Option<Deployment>,
-    /// Who made the Service of this name, as its label says, if there is one.
-    pub service: Option<String>,
-    /// Who made the budget of this name, if there is one.
-    pub budget: Option<String>,
+    /// The Service of this name.
+    pub service: Option<Service>,
+    /// The budget of this name.
+    pub budget: Option<Budget>,
     /// Selectors of the other budgets of the namespace.
     pub other_budgets: Vec<Selector>,
-    /// The newest revision.
-    pub newest: Option<Newest>,
+    /// Every revision, the newest last.
+    pub revisions: Vec<Past>,
 }
 
-/// What a deploy needs to know of the Deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a change needs to know of the Deployment.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Deployment {
     /// Who made it, as its label says.
     pub managed_by: String,
     /// It is being deleted.
     pub deleting: bool,
+    /// Its rollout is held.
+    pub paused: bool,
     /// The replica count.
     pub replicas: i32,
     /// Field managers that own the count.
     pub replica_owners: Vec<String>,
+    /// Labels that its selector demands; they cannot change.
+    pub selector: BTreeMap<String, String>,
+    /// What it says, as far as the API has words for it.
+    pub content: Content,
+    /// What of it the API has no words for, as paths.
+    pub unmodelled: Vec<String>,
+    /// The revision that was applied last.
+    pub revision: Option<u64>,
 }
 
-/// The newest revision of an app.
+/// What a change needs to know of the Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Who made it, as its label says.
+    pub managed_by: String,
+    /// Names and numbers of ports that others put there.
+    pub foreign_ports: Vec<(String, u16)>,
+}
+
+/// What a change needs to know of the budget of the app's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Who made it, as its label says.
+    pub managed_by: String,
+    /// Which pods it covers.
+    pub selector: Selector,
+}
+
+/// A revision that was written before.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Newest {
+pub struct Past {
     /// Its number.
     pub number: u64,
-    /// What it wants.
-    pub content: Content,
+    /// What it says.
+    pub record: Record,
     /// How its rollout ended, once it has.
     pub outcome: Option<Outcome>,
+    /// Everything that it wants was applied.
+    pub applied: bool,
+    /// Version of the Deployment at the end of that.
+    pub version: Option<u64>,
 }
 
-/// What a deploy does.
+/// A change that was decided on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// Number of the rollout.
+pub struct Intent {
+    /// The app.
+    pub name: name::App,
+    /// Number of its revision.
     pub number: u64,
-    /// The content after it.
-    pub content: Content,
-    /// What to write first; `None` if the newest revision already says it.
-    pub record: Option<Record>,
-    /// What to apply, in this order.
-    pub objects: Vec<Object>,
-    /// What an earlier content needed and this one does not.
-    pub prune: Vec<Kind>,
-    /// The caller may take the replica count over from another owner.
-    pub take_count: bool,
-    /// What to tell the caller.
-    pub warnings: Vec<String>,
+    /// What the revision says.
+    pub record: Record,
+    /// The revision is still to be written; else it is the newest there is, and nothing is expected to change.
+    pub is_new: bool,
 }
 
-/// Plans a deploy. If [`Plan::record`] is `None` and the newest revision was applied, nothing is expected to change.
-pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
-    let name = &request.name;
-    check_ownership(name, live)?;
-    // Without its Deployment an app is gone, whatever revisions still lie about; their numbers stay used.
-    let newest = live.newest.as_ref();
-    let base = newest.filter(|_| live.deployment.is_some()).map(|n| n.content.clone());
-    check_etag(request.etag.as_deref(), base.as_ref())?;
-    let content = request
-        .mask
-        .merge(&base.clone().unwrap_or_default(), &request.content)
-        .map_err(|error| Error::Bug(format!("merging content: {error}")))?;
-    if content.spec.image.is_empty() {
-        let said = if base.is_some() { "cannot be cleared" } else { "is required for a new app" };
-        return Err(Error::invalid(
-            "app.spec.image",
-            format!("{said}; an image looks like registry/name:tag"),
-        ));
-    }
-    if content.spec.resources.as_ref().is_some_and(|r| r.requests.is_empty() && r.limits.is_empty()) {
-        return Err(Error::invalid(
-            "app.spec.resources",
-            "is set but empty; leave it out, or give requests or limits",
-        ));
-    }
-    // The same again after a failure is a new attempt: the image may have been pushed meanwhile.
-    let failed = newest.is_some_and(|n| n.outcome == Some(Outcome::Failed));
-    let repeats = newest.filter(|n| live.deployment.is_some() && !failed && n.content == content);
-    // Who repeats a deploy completes it, and is not in its own way.
-    if let (true, Some(newest), Some(_), None) = (request.reject_concurrent, newest, &base, repeats)
-        && newest.outcome.is_none()
-    {
-        return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
-    }
-    let number = repeats.map_or_else(|| newest.map_or(1, |n| n.number + 1), |n| n.number);
-    let (actor, reason) = (request.actor.clone(), request.reason.clone());
-    let record =
-        repeats.is_none().then(|| Record::new(Cause::Deploy, content.clone(), actor, reason, request.time));
-    let mut warnings = Vec::new();
-    let (count, take_count) = decide_count(request, live, &content, &mut warnings);
-    let deployment = manifest::deployment(name, &content, number, count).map_err(|e| refuse_patch(&e))?;
-    let mut objects = vec![deployment];
-    let mut prune = Vec::new();
-    match manifest::service(name, &content) {
-        Some(service) => objects.push(service),
-        None if live.service.as_deref() == Some(MANAGER) => prune.push(Kind::Service),
-        None => {}
-    }
-    let labels = pod_labels(&objects[0]);
-    let covered = live.other_budgets.iter().any(|selector| selector.matches(&labels));
-    match (covered, live.budget.as_deref()) {
-        (false, _) => objects.push(manifest::budget(name, &content)),
-        // Two budgets over the same pods make every eviction fail.
-        (true, Some(MANAGER)) => prune.push(Kind::Budget),
-        (true, _) => {}
-    }
-    Ok(Plan { number, content, record, objects, prune, take_count, warnings })
-}
+// === impl Live ===
 
-/// Refuses names that are taken by objects which Gantry did not make.
-fn check_ownership(name: &name::App, live: &Live) -> Result<(), Error> {
-    let taken = |kind: Kind, by: &str| Error::NameTaken {
-        object: kind.object_of(name),
-        namespace: name.namespace.clone(),
-        by: by.to_owned(),
-    };
-    if let Some(deployment) = &live.deployment {
-        if deployment.managed_by != MANAGER {
-            return Err(taken(Kind::Deployment, &deployment.managed_by));
-        }
-        if deployment.deleting {
-            return Err(Error::BeingDeleted { what: name.to_string() });
-        }
+impl Live {
+    /// The newest revision.
+    pub fn newest(&self) -> Option<&Past> {
+        self.revisions.last()
     }
-    for (kind, owner) in [(Kind::Service, &live.service), (Kind::Budget, &live.budget)] {
-        if let Some(by) = owner.as_deref().filter(|by| *by != MANAGER) {
-            return Err(taken(kind, by));
-        }
+
+    /// The newest revision that somebody asked this server for: what a deploy that names some fields starts from. Without
+    /// its Deployment an app is gone, whatever revisions still lie about; only one that was never applied still counts.
+    pub fn wanted(&self) -> Option<&Past> {
+        let asked = self.revisions.iter().rev().find(|past| past.record.cause != Cause::External);
+        asked.filter(|past| self.deployment.is_some() || !past.applied)
     }
-    Ok(())
-}
 
-/// Refuses an etag that is not that of the content as it is; an app that does not exist has an empty one.
-pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(), Error> {
-    let Some(expected) = expected else { return Ok(()) };
-    let etag = content.map(Content::etag).unwrap_or_default();
-    if expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
-}
-
-fn decide_count(
-    request: &Deploy,
-    live: &Live,
-    content: &Content,
-    warnings: &mut Vec<String>,
-) -> (Option<i32>, bool) {
-    let deployment = live.deployment.as_ref();
-    let count = Count {
-        live: deployment.map(|d| d.replicas),
-        owners: deployment.map_or(&[], |d| d.replica_owners.as_slice()),
-    };
-    // Somebody who names the whole spec means the count too; `*` does not name it.
-    let named = request.mask.names("spec.replicas") || request.mask.names("spec");
-    match replicas::decide(&count, content.spec.replicas, named, FIELD_MANAGER) {
-        Decision::Apply { replicas, force } => (Some(replicas), force),
-        Decision::Leave { ignored } => {
-            if let (Some(wanted), Some(live)) = (ignored, count.live) {
-                let owners: Vec<_> = count.owners.iter().filter(|o| *o != FIELD_MANAGER).cloned().collect();
-                warnings.push(format!(
-                    "spec.replicas {wanted} is not applied: {} set the count to {live}. Name spec.replicas in update_mask to set it.",
-                    owners.join(", ")
-                ));
-            }
-            (None, false)
-        }
+    /// The labels that select the app's pods.
+    pub fn selector(&self, name: &name::App) -> BTreeMap<String, String> {
+        let own = || [(APP_LABEL.to_owned(), name.app.clone())].into();
+        self.deployment.as_ref().map(|d| d.selector.clone()).filter(|s| !s.is_empty()).unwrap_or_else(own)
     }
 }
 
-fn refuse_patch(error: &patch::Invalid) -> Error {
-    Error::invalid("app.spec.pod_template_patch", error)
-}
+// === impl Deployment ===
 
-fn pod_labels(deployment: &Object) -> BTreeMap<String, String> {
-    let labels = &deployment.manifest["spec"]["template"]["metadata"]["labels"];
-    serde_json::from_value(labels.clone()).unwrap_or_default()
+impl Deployment {
+    /// Whether this server made it, or took it over.
+    pub fn is_ours(&self) -> bool {
+        self.managed_by == MANAGER
+    }
 }
 
 #[cfg(test)]

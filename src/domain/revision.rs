@@ -36,6 +36,12 @@ pub struct Record {
     /// For a change made past this server: the ReplicaSet that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
+    /// It takes over fields that another field manager owns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// It sets the replica count over whoever set it before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_count: bool,
     /// What it changes, object by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
@@ -109,6 +115,8 @@ impl Record {
             restarted: None,
             request: None,
             replica_set: None,
+            force: false,
+            takes_count: false,
             changes: Vec::new(),
         }
     }

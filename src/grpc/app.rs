@@ -2,15 +2,14 @@
 
 mod watch;
 
+use std::sync::Arc;
+
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, convert, page, parse, stream::Answers};
+use super::{Context, Deadline, change::Changed, convert, page, parse, stream::Answers};
 use crate::{
-    domain::{
-        act::{Delete, Deployed, Position},
-        name,
-    },
+    domain::{act::Act, name},
     index::Filter,
     pb::{self, app_service_server::AppService},
 };
@@ -18,8 +17,8 @@ use crate::{
 /// Bytes of a page beyond which no more apps are added to it.
 const PAGE_BYTES: usize = 900 * 1024;
 
-/// Longest wait of a write for its own echo; after it the answer says what was written instead of what was seen.
-const OWN_WRITE: std::time::Duration = std::time::Duration::from_secs(2);
+/// Said to a caller who wants a count to be held where nothing would change it.
+const NO_AUTOSCALER: &str = "hold_for has no effect: no autoscaler of this server is active for the app, so the count stays until somebody sets it.";
 
 /// The service.
 #[derive(Clone)]
@@ -31,14 +30,13 @@ impl AppService for Apps {
         &self,
         request: Request<pb::DeployAppRequest>,
     ) -> Result<Response<pb::DeployAppResponse>, Status> {
-        self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
+        self.0.index.check_filled()?;
         let deploy = parse::deploy(request.into_inner(), &self.0.identity().user)?;
-        let name = deploy.name.clone();
-        let act = self.0.act.clone();
-        let done = self.0.finish(async move { act.deploy(deploy).await }).await?;
-        let _ = self.0.wait_for(&done.position, deadline, OWN_WRITE).await;
-        Ok(Response::new(self.deployed(&name, &done)))
+        let (name, asked) = (deploy.name.clone(), deploy.asked.clone());
+        let write = |act: Arc<dyn Act>| async move { act.deploy(deploy).await };
+        let Changed { app, rollout, plan, position } = self.0.change(&name, &asked, deadline, write).await?;
+        Ok(Response::new(pb::DeployAppResponse { app, rollout, plan: Some(plan), position }))
     }
 
     async fn get_app(
@@ -97,61 +95,57 @@ impl AppService for Apps {
         watch::start(&self.0, &request.into_inner(), deadline).map(Response::new)
     }
 
+    async fn scale_app(
+        &self,
+        request: Request<pb::ScaleAppRequest>,
+    ) -> Result<Response<pb::ScaleAppResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        self.0.index.check_filled()?;
+        let request = request.into_inner();
+        let held = request.hold_for.is_some();
+        let scale = parse::scale(request, &self.0.identity().user)?;
+        let (name, asked) = (scale.name.clone(), scale.asked.clone());
+        let write = |act: Arc<dyn Act>| async move { act.scale(scale).await };
+        let Changed { app, mut plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
+        if held {
+            plan.warnings.push(NO_AUTOSCALER.to_owned());
+        }
+        Ok(Response::new(pb::ScaleAppResponse { app, plan: Some(plan), position }))
+    }
+
+    async fn restart_app(
+        &self,
+        request: Request<pb::RestartAppRequest>,
+    ) -> Result<Response<pb::RestartAppResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        self.0.index.check_filled()?;
+        let restart = parse::restart(request.into_inner(), &self.0.identity().user)?;
+        let (name, asked) = (restart.name.clone(), restart.asked.clone());
+        let latest = name::Rollout { app: name.clone(), revision: name::Which::Latest };
+        let before = self.0.index.rollout(&latest).ok().map(|rollout| rollout.number);
+        let write = |act: Arc<dyn Act>| async move { act.restart(restart).await };
+        let Changed { mut rollout, plan, position, .. } =
+            self.0.change(&name, &asked, deadline, write).await?;
+        if rollout.is_none() && !asked.validate_only {
+            rollout = self.0.begun_since(&name, before).await;
+        }
+        Ok(Response::new(pb::RestartAppResponse { rollout, plan: Some(plan), position }))
+    }
+
     async fn delete_app(
         &self,
         request: Request<pb::DeleteAppRequest>,
     ) -> Result<Response<pb::DeleteAppResponse>, Status> {
-        self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        let delete: Delete = parse::delete(request.into_inner(), &self.0.identity().user)?;
-        let name = delete.name.clone();
+        self.0.index.check_filled()?;
+        let delete = parse::delete(request.into_inner(), &self.0.identity().user)?;
+        let (name, asked) = (delete.name.clone(), delete.asked.clone());
         let before = self.0.index.get(&name).ok();
-        let act = self.0.act.clone();
-        let done = self.0.finish(async move { act.delete(delete).await }).await?;
-        let plan = pb::Plan { changes: convert::changes(&done.changes), ..pb::Plan::default() };
-        let Some(position) = done.position else {
-            return Ok(Response::new(pb::DeleteAppResponse {
-                plan: Some(plan),
-                ..pb::DeleteAppResponse::default()
-            }));
-        };
-        let _ = self.0.wait_for(&position, deadline, OWN_WRITE).await;
-        let app = self.0.index.get(&name).ok().or(before);
-        Ok(Response::new(pb::DeleteAppResponse {
-            app: app.as_deref().map(convert::app),
-            plan: Some(plan),
-            position: position.to_string(),
-        }))
-    }
-}
-
-impl Apps {
-    fn deployed(&self, name: &name::App, done: &Deployed) -> pb::DeployAppResponse {
-        let position: &Position = &done.position;
-        let seen = self.0.index.has_seen(position);
-        let app = self.0.index.get(name).ok().filter(|_| seen).map(|app| convert::app(&app));
-        let rollout = done.rollout.map(|number| {
-            let which = name::Rollout { app: name.clone(), revision: name::Which::Number(number) };
-            let known = self.0.index.rollout(&which).ok();
-            known.map_or_else(
-                // Not seen yet: the name is what the caller needs to follow it.
-                || pb::Rollout {
-                    name: which.to_string(),
-                    state: pb::RolloutState::Pending.into(),
-                    ..pb::Rollout::default()
-                },
-                |rollout| convert::rollout(&rollout),
-            )
-        });
-        pb::DeployAppResponse {
-            app: Some(app.unwrap_or_else(|| convert::content(name, &done.content))),
-            rollout,
-            plan: Some(pb::Plan {
-                changes: convert::changes(&done.changes),
-                warnings: done.warnings.clone(),
-                ..pb::Plan::default()
-            }),
-            position: position.to_string(),
-        }
+        let write = |act: Arc<dyn Act>| async move { act.delete(delete).await };
+        let Changed { app, plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
+        let existed = !plan.changes.is_empty();
+        let before = before.map(|app| convert::app(&app));
+        let app = if self.0.index.get(&name).is_ok() { app } else { before.or(app) };
+        Ok(Response::new(pb::DeleteAppResponse { app: app.filter(|_| existed), plan: Some(plan), position }))
     }
 }

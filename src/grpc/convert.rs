@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        act::{Action, Change},
+        act::{Action, Change, Done},
         app::{self, App},
+        check::{Check, Finding},
         name,
         problem::Problem,
         revision::Cause,
@@ -38,18 +39,19 @@ pub(super) fn app(app: &App) -> pb::App {
         create_time: Some(time(app.created)),
         update_time: Some(time(app.updated)),
         status: Some(status),
-        ..content(&app.name, &app.content)
+        ..content(&app.name, &app.content, &app.managed_by)
     }
 }
 
-/// An app of which only the content is known.
-pub(super) fn content(name: &name::App, content: &Content) -> pb::App {
+/// An app of which only the content is known, and who made it.
+pub(super) fn content(name: &name::App, content: &Content, managed_by: &str) -> pb::App {
     pb::App {
         name: name.to_string(),
         spec: Some(spec(&content.spec)),
         etag: content.etag(),
         labels: content.labels.clone().into_iter().collect(),
         annotations: content.annotations.clone().into_iter().collect(),
+        status: Some(pb::AppStatus { managed_by: managed_by.to_owned(), ..pb::AppStatus::default() }),
         ..pb::App::default()
     }
 }
@@ -179,7 +181,31 @@ pub(super) fn problem(problem: &Problem) -> pb::Problem {
     }
 }
 
-pub(super) fn changes(changes: &[Change]) -> Vec<pb::Change> {
+pub(super) fn plan(done: &Done) -> pb::Plan {
+    pb::Plan {
+        changes: changes(&done.changes),
+        checks: done.checks.iter().map(check).collect(),
+        fit: None,
+        warnings: done.warnings.clone(),
+    }
+}
+
+fn check(check: &Check) -> pb::Check {
+    let result = match check.result {
+        Finding::Pass => pb::CheckResult::Pass,
+        Finding::Warn => pb::CheckResult::Warn,
+        Finding::Fail => pb::CheckResult::Fail,
+        Finding::Skipped => pb::CheckResult::Skipped,
+    };
+    pb::Check {
+        kind: check.kind.as_str().to_owned(),
+        result: result.into(),
+        message: check.message.clone(),
+        object: check.object.clone(),
+    }
+}
+
+fn changes(changes: &[Change]) -> Vec<pb::Change> {
     let change = |c: &Change| {
         let action = match c.action {
             Action::Create => pb::ChangeAction::Create,

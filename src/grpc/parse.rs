@@ -6,16 +6,19 @@ mod spec;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tonic::Status;
 
 use crate::{
     domain::{
         Error,
-        act::{Delete, Deploy},
+        act::{Asked, Delete, Deploy, Restart, Rollback, Scale},
         app,
         error::Violation,
         mask::Mask,
         name::{self, Scope},
+        revision,
         selector::{self, Selector},
         spec::Content,
     },
@@ -74,10 +77,6 @@ pub(super) fn duration(
 
 /// A deploy, checked as far as it can be without looking at the cluster.
 pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deploy, Status> {
-    later("DeployAppRequest.validate_only", request.validate_only)?;
-    later("DeployAppRequest.request_id", !request.request_id.is_empty())?;
-    later("DeployAppRequest.force", request.force)?;
-    later("DeployAppRequest.adopt", request.adopt)?;
     let app = request.app.ok_or_else(|| Error::invalid("app", "is required"))?;
     let mut wrong = Wrong::default();
     let name = match name::App::parse_to_deploy(&app.name) {
@@ -88,15 +87,10 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
         }
     };
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    if let Some(path) = paths.iter().find(|path| spec::is_later(path)) {
-        later(&format!("app.{path}"), true)?;
-    }
     let mask = Mask::new(&paths).map_err(|error| wrong.add("update_mask", error)).ok();
     check_labels(&app.labels, &mut wrong);
     check_annotations(&app.annotations, &mut wrong);
-    if request.reason.len() > REASON {
-        wrong.add("reason", format!("has {} bytes; {REASON} are allowed", request.reason.len()));
-    }
+    check_reason(&request.reason, &mut wrong);
     let reject_concurrent = match pb::Concurrency::try_from(request.concurrency) {
         Ok(pb::Concurrency::Reject) => true,
         Ok(pb::Concurrency::Unspecified | pb::Concurrency::Supersede) => false,
@@ -106,38 +100,119 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
         }
     };
     let spec = spec::parse(app.spec.unwrap_or_default(), &mut wrong)?;
-    match (name, mask) {
-        (Some(name), Some(mask)) if wrong.0.is_empty() => Ok(Deploy {
-            name,
-            content: Content {
-                labels: app.labels.into_iter().collect(),
-                annotations: app.annotations.into_iter().collect(),
-                spec,
-            },
-            mask,
-            etag: (!app.etag.is_empty()).then_some(app.etag),
-            reject_concurrent,
-            actor: actor.to_owned(),
-            reason: request.reason,
-            time: Timestamp::now(),
-        }),
-        _ => Err(Error::Invalid(wrong.0).into()),
-    }
+    let (Some(name), Some(mask), true) = (name, mask, wrong.0.is_empty()) else {
+        return Err(Error::Invalid(wrong.0).into());
+    };
+    let content = Content {
+        labels: app.labels.into_iter().collect(),
+        annotations: app.annotations.into_iter().collect(),
+        spec,
+    };
+    let (force, adopt) = (request.force, request.adopt);
+    let what = (name.to_string(), &content, &paths, force, adopt, reject_concurrent);
+    let asked = Asked {
+        etag: given(&app.etag),
+        validate_only: request.validate_only,
+        ..asked(actor, request.reason, to_request(&request.request_id, "DeployApp", &(what, &app.etag)))
+    };
+    Ok(Deploy { name, content, mask, force, adopt, reject_concurrent, asked })
 }
 
 pub(super) fn delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delete, Status> {
-    later("DeleteAppRequest.validate_only", request.validate_only)?;
-    later("DeleteAppRequest.request_id", !request.request_id.is_empty())?;
-    if request.reason.len() > REASON {
-        return Err(Error::invalid("reason", format!("has more than {REASON} bytes")).into());
+    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+    reason(&request.reason)?;
+    let id =
+        to_request(&request.request_id, "DeleteApp", &(&request.name, &request.etag, request.allow_missing));
+    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
+    Ok(Delete { name, allow_missing: request.allow_missing, asked })
+}
+
+pub(super) fn scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, Status> {
+    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+    reason(&request.reason)?;
+    let replicas =
+        request.replicas.ok_or_else(|| Error::invalid("replicas", "is required; 0 stops the app"))?;
+    if !(0..=10_000).contains(&replicas) {
+        let said = format!("is {replicas}; it must be from 0 to 10000");
+        return Err(Error::invalid("replicas", said).into());
     }
-    Ok(Delete {
-        name: app_name("name", &request.name)?,
-        etag: (!request.etag.is_empty()).then_some(request.etag),
-        allow_missing: request.allow_missing,
-        actor: actor.to_owned(),
-        reason: request.reason,
-    })
+    duration("hold_for", request.hold_for.as_ref())?;
+    let what = (&request.name, replicas, request.hold_for.map(|d| (d.seconds, d.nanos)), &request.etag);
+    let id = to_request(&request.request_id, "ScaleApp", &what);
+    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
+    Ok(Scale { name, replicas, asked })
+}
+
+pub(super) fn restart(request: pb::RestartAppRequest, actor: &str) -> Result<Restart, Status> {
+    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+    reason(&request.reason)?;
+    let id = to_request(&request.request_id, "RestartApp", &(&request.name, &request.etag));
+    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
+    Ok(Restart { name, asked })
+}
+
+pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<Rollback, Status> {
+    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+    reason(&request.reason)?;
+    let to = if request.rollout.is_empty() {
+        None
+    } else {
+        let rollout = rollout_name("rollout", &request.rollout)?;
+        match rollout.revision {
+            name::Which::Number(number) if rollout.app == name => Some(number),
+            name::Which::Number(_) => {
+                let said = format!("{} is no rollout of {name}", request.rollout);
+                return Err(Error::invalid("rollout", said).into());
+            }
+            name::Which::Latest => {
+                return Err(Error::invalid("rollout", "must name an earlier rollout by its number").into());
+            }
+        }
+    };
+    let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
+    let id = to_request(&request.request_id, "RollbackApp", &what);
+    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
+    Ok(Rollback { name, to, force: request.force, asked })
+}
+
+/// Who asks to hold a rollout or to let it go on.
+pub(super) fn steer(
+    method: &str,
+    name: &str,
+    request_id: &str,
+    said: String,
+    actor: &str,
+) -> Result<Asked, Status> {
+    reason(&said)?;
+    Ok(asked(actor, said, to_request(request_id, method, &name)))
+}
+
+fn asked(actor: &str, reason: String, request: Option<revision::Request>) -> Asked {
+    let (actor, time) = (actor.to_owned(), Timestamp::now());
+    Asked { actor, reason, time, request, validate_only: false, etag: None }
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// What makes a repeat known: the id, and a digest of the method and of everything that it does.
+fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision::Request> {
+    let json = serde_json::to_vec(&(method, what)).unwrap_or_default();
+    let digest = Sha256::digest(json).iter().take(16).fold(String::new(), |text, b| format!("{text}{b:02x}"));
+    (!id.is_empty()).then(|| revision::Request { id: id.to_ascii_lowercase(), digest })
+}
+
+fn reason(text: &str) -> Result<(), Error> {
+    let mut wrong = Wrong::default();
+    check_reason(text, &mut wrong);
+    if wrong.0.is_empty() { Ok(()) } else { Err(Error::Invalid(wrong.0)) }
+}
+
+fn check_reason(text: &str, wrong: &mut Wrong) {
+    if text.len() > REASON {
+        wrong.add("reason", format!("has {} bytes; {REASON} are allowed", text.len()));
+    }
 }
 
 /// Refuses what this version does not do yet, by name; silence would be worse than an error.

@@ -6,9 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, convert, parse, stream::Answers};
+use super::{Context, Deadline, change::Changed, convert, parse, stream::Answers};
 use crate::{
     domain::{
+        Error,
+        act::{Act, Asked, Steer},
         name::{self, Scope, Which},
         rollout::Rollout,
     },
@@ -63,9 +65,71 @@ impl RolloutService for Rollouts {
         let rollout = self.wait(&name, deadline.within(longest)).await?;
         Ok(Response::new(pb::WaitRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
     }
+
+    async fn pause_rollout(
+        &self,
+        request: Request<pb::PauseRolloutRequest>,
+    ) -> Result<Response<pb::PauseRolloutResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let pb::PauseRolloutRequest { name, request_id, reason } = request.into_inner();
+        let asked = parse::steer("PauseRollout", &name, &request_id, reason, &self.0.identity().user)?;
+        let Changed { rollout, position, .. } = self.steer(&name, asked, true, deadline).await?;
+        Ok(Response::new(pb::PauseRolloutResponse { rollout, position }))
+    }
+
+    async fn resume_rollout(
+        &self,
+        request: Request<pb::ResumeRolloutRequest>,
+    ) -> Result<Response<pb::ResumeRolloutResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let pb::ResumeRolloutRequest { name, request_id, reason } = request.into_inner();
+        let asked = parse::steer("ResumeRollout", &name, &request_id, reason, &self.0.identity().user)?;
+        let Changed { rollout, position, .. } = self.steer(&name, asked, false, deadline).await?;
+        Ok(Response::new(pb::ResumeRolloutResponse { rollout, position }))
+    }
+
+    async fn rollback_app(
+        &self,
+        request: Request<pb::RollbackAppRequest>,
+    ) -> Result<Response<pb::RollbackAppResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        self.0.index.check_filled()?;
+        let rollback = parse::rollback(request.into_inner(), &self.0.identity().user)?;
+        let (name, asked) = (rollback.name.clone(), rollback.asked.clone());
+        let write = |act: Arc<dyn Act>| async move { act.rollback(rollback).await };
+        let Changed { rollout, plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
+        Ok(Response::new(pb::RollbackAppResponse { rollout, plan: Some(plan), position }))
+    }
 }
 
 impl Rollouts {
+    /// Holds the newest rollout, or lets it go on.
+    async fn steer(
+        &self,
+        name: &str,
+        asked: Asked,
+        pause: bool,
+        deadline: Deadline,
+    ) -> Result<Changed, Status> {
+        self.0.index.check_filled()?;
+        let name = parse::rollout_name("name", name)?;
+        let rollout = self.0.index.rollout(&name)?;
+        let app = rollout.app.clone();
+        // A repeat of a call that was answered is answered again, whatever became of the rollout.
+        if rollout.state.ended() && asked.request.is_none() {
+            return Err(Error::RolloutEnded { rollout: app.rollout(rollout.number) }.into());
+        }
+        let steer = Steer {
+            name: app.clone(),
+            number: rollout.number,
+            pause,
+            ended: rollout.state.ended(),
+            asked: asked.clone(),
+        };
+        let write = |act: Arc<dyn Act>| async move { act.steer(steer).await };
+        self.0.change(&app, &asked, deadline, write).await
+    }
+
     /// The rollout when it has ended, or as it is when the time is up.
     async fn wait(&self, name: &name::Rollout, longest: Duration) -> Result<Arc<Rollout>, Status> {
         // Looked up before it is listened to: names of nothing must leave nothing behind.
@@ -82,7 +146,7 @@ impl Rollouts {
         };
         tokio::select! {
             outcome = tokio::time::timeout(longest, ended) => if let Ok(Err(status)) = outcome { return Err(status) },
-            () = self.0.drain.cancelled() => return Err(crate::domain::Error::ShuttingDown.into()),
+            () = self.0.drain.cancelled() => return Err(Error::ShuttingDown.into()),
         }
         Ok(rollout)
     }

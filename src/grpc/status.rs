@@ -68,6 +68,27 @@ fn to_status(error: &Error) -> Status {
             note("rollout", rollout);
             (Code::FailedPrecondition, ErrorReason::RolloutInProgress)
         }
+        Error::RequestIdReused { .. } => {
+            details.set_bad_request(vec![FieldViolation::new("request_id", error.to_string())]);
+            (Code::InvalidArgument, ErrorReason::RequestIdReused)
+        }
+        Error::RolloutEnded { rollout } => {
+            note("rollout", rollout);
+            (Code::FailedPrecondition, ErrorReason::RolloutEnded)
+        }
+        Error::RolloutPaused { .. } => (Code::FailedPrecondition, ErrorReason::RolloutPaused),
+        Error::NoEarlierRollout { .. } => (Code::FailedPrecondition, ErrorReason::NoEarlierRollout),
+        Error::ForeignAutoscaler { object, .. } => {
+            let (kind, name) = object.split_once('/').unwrap_or(("", object));
+            details.set_resource_info(kind, name, "", error.to_string());
+            (Code::FailedPrecondition, ErrorReason::ForeignAutoscaler)
+        }
+        Error::NotAllowed { verb, resource, namespace, .. } => {
+            note("verb", verb);
+            note("resource", resource);
+            note("namespace", namespace);
+            (Code::PermissionDenied, ErrorReason::NotAllowed)
+        }
         Error::NotManaged { .. } => (Code::FailedPrecondition, ErrorReason::NotManaged),
         Error::Admission { object, message } => {
             note("object", object);

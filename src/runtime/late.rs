@@ -8,7 +8,7 @@ use crate::{
     cluster,
     domain::{
         Error,
-        act::{Act, Delete, Deleted, Deploy, Deployed},
+        act::{Act, Delete, Deploy, Done, Restart, Rollback, Scale, Steer},
         name,
         revision::End,
     },
@@ -32,15 +32,35 @@ impl Actor {
 }
 
 impl Act for Actor {
-    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>> {
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Done, Error>> {
         async { self.get()?.deploy(request).await }.boxed()
     }
 
-    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>> {
+    fn restart(&self, request: Restart) -> BoxFuture<'_, Result<Done, Error>> {
+        async { self.get()?.restart(request).await }.boxed()
+    }
+
+    fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<Done, Error>> {
+        async { self.get()?.rollback(request).await }.boxed()
+    }
+
+    fn scale(&self, request: Scale) -> BoxFuture<'_, Result<Done, Error>> {
+        async { self.get()?.scale(request).await }.boxed()
+    }
+
+    fn steer(&self, request: Steer) -> BoxFuture<'_, Result<Done, Error>> {
+        async { self.get()?.steer(request).await }.boxed()
+    }
+
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>> {
         async { self.get()?.delete(request).await }.boxed()
     }
 
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         async move { self.get()?.record(app, number, end).await }.boxed()
+    }
+
+    fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
+        async { self.get()?.finish(app).await }.boxed()
     }
 }

@@ -10,9 +10,12 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod changing;
 mod commands;
 mod deploying;
 mod diagnosing;
+mod killing;
+mod proxy;
 mod refusing;
 mod restarting;
 mod support;

@@ -10,12 +10,12 @@ use futures::{FutureExt, future::BoxFuture};
 use gantry::{
     domain::{
         Error,
-        act::{Act, Delete, Deleted, Deploy, Deployed, Position, Seen},
+        act::{Act, Delete, Deploy, Done, Position, Restart, Rollback, Scale, Seen, Steer},
         name, observed,
         revision::{Cause, End, Record},
         spec::{Content, Spec},
     },
-    grpc::{self, Context, Health, Identity},
+    grpc::{self, Context, Health, Identity, Once},
     index::{Index, Kind},
     pb::{
         app_service_client::AppServiceClient, rollout_service_client::RolloutServiceClient,
@@ -49,30 +49,49 @@ pub struct Recorded {
 }
 
 impl Act for Recorded {
-    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Deployed, Error>> {
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Done, Error>> {
         let delay = *self.delay.lock().unwrap();
         async move {
             tokio::time::sleep(delay).await;
-            assert_ne!(request.reason, "panic", "as asked");
+            assert_ne!(request.asked.reason, "panic", "as asked");
             self.deploys.lock().unwrap().push(request.clone());
             if let Some(error) = self.answer.lock().unwrap().clone() {
                 return Err(error);
             }
             let seen = Seen::Version { deployment: 0, revision: 1 };
             let position = Position { app: request.name, seen };
-            Ok(Deployed {
+            Ok(Done {
                 rollout: Some(1),
-                content: request.content,
-                changes: vec![],
-                warnings: vec![],
-                position,
+                content: Some(request.content),
+                position: Some(position),
+                ..Done::default()
             })
         }
         .boxed()
     }
 
-    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>> {
+    fn restart(&self, request: Restart) -> BoxFuture<'_, Result<Done, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
+    }
+
+    fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<Done, Error>> {
+        async move { Err(Error::no_app(&request.name)) }.boxed()
+    }
+
+    fn scale(&self, request: Scale) -> BoxFuture<'_, Result<Done, Error>> {
+        async move { Err(Error::no_app(&request.name)) }.boxed()
+    }
+
+    fn steer(&self, request: Steer) -> BoxFuture<'_, Result<Done, Error>> {
+        async move { Err(Error::no_app(&request.name)) }.boxed()
+    }
+
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>> {
+        async move { Err(Error::no_app(&request.name)) }.boxed()
+    }
+
+    fn finish(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
+        async { Ok(()) }.boxed()
     }
 
     fn record(&self, _: name::App, _: u64, _: End) -> BoxFuture<'_, Result<(), Error>> {
@@ -98,6 +117,7 @@ impl Server {
             act: act.clone(),
             identity: Arc::new(OnceLock::from(identity)),
             drain: drain.clone(),
+            once: Once::default(),
             writes: TaskTracker::new(),
         };
         let router = grpc::router(&context, &Health::new().await).unwrap();

@@ -3,45 +3,59 @@
 use kube::api::{DeleteParams, Preconditions};
 use tracing::info;
 
-use super::{Actor, live, revisions_of};
+use super::{
+    Actor, live, requests,
+    review::{self, Write},
+    revisions_of,
+};
 use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Action, Change, Delete, Deleted, Position, Seen},
+        act::{Action, Change, Delete, Done, Position, Seen},
         app::MANAGER,
         manifest::Kind,
         plan,
     },
 };
 
-pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Deleted, Error> {
-    let name = &request.name;
-    let Some(deployment) = live::find(actor, Kind::Deployment, name).await? else {
+pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
+    let (name, asked) = (&request.name, &request.asked);
+    let found = live::read(actor, name).await?;
+    let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
         // A deploy that was cut off before its Deployment leaves a revision that nothing owns.
         if request.allow_missing {
-            forget_revisions(actor, &request).await?;
-            return Ok(Deleted { changes: Vec::new(), position: None });
+            if !asked.validate_only {
+                forget_revisions(actor, &request).await?;
+            }
+            return Ok(Done::default());
         }
         return Err(Error::no_app(name));
     };
-    let by = live::manager(&deployment);
-    if by != MANAGER {
-        return Err(Error::NotManaged { name: name.to_string(), by });
+    if !deployment.is_ours() {
+        return Err(Error::NotManaged { name: name.to_string(), by: deployment.managed_by.clone() });
     }
-    if let Some(expected) = request.etag.as_deref() {
-        let newest = live::newest(actor, name).await?;
-        plan::check_etag(Some(expected), newest.map(|n| n.content).as_ref())?;
-    }
+    let wanted = found.live.wanted().map(|past| past.record.content.clone());
+    plan::check_etag(asked.etag.as_deref(), wanted.as_ref())?;
     let goes = |kind: Kind| Change::whole(kind.object_of(name), Action::Delete);
-    let mut changes = vec![goes(Kind::Deployment)];
+    let mut done = Done { changes: vec![goes(Kind::Deployment)], content: wanted, ..Done::default() };
     for kind in [Kind::Service, Kind::Budget] {
-        let object = live::find(actor, kind, name).await?;
-        if object.is_some_and(|o| live::manager(&o) == MANAGER) {
-            changes.push(goes(kind));
+        if found.object(kind).is_some_and(|o| live::manager(o) == MANAGER) {
+            done.changes.push(goes(kind));
         }
     }
-    let uid = deployment.metadata.uid.unwrap_or_default();
+    if asked.validate_only {
+        let write = Write { kind: Kind::Deployment, verb: "delete", subresource: "" };
+        done.checks = review::of(actor, name, &[write]).await?;
+        return Ok(done);
+    }
+    requests::check_unused(Some(object), asked)?;
+    if let (Some(_), Some(request)) =
+        (plan::request_seen(asked.request.as_ref(), &found.live)?, &asked.request)
+    {
+        return Err(Error::RequestIdReused { id: request.id.clone() });
+    }
+    let uid = object.metadata.uid.clone().unwrap_or_default();
     // Foreground: the Deployment stays, as being deleted, until its replicas are gone, so that "gone" means gone.
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
@@ -50,8 +64,9 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Deleted, Error
     let doing = Doing { verb: "delete", object: &Kind::Deployment.object_of(name) };
     let api = actor.objects(&name.namespace, Kind::Deployment);
     actor.cluster.call(doing, api.delete(&name.app, &params)).await?;
-    info!(app = %name, actor = %request.actor, reason = %request.reason, "deleted");
-    Ok(Deleted { changes, position: Some(Position { app: name.clone(), seen: Seen::Deleting { uid } }) })
+    info!(app = %name, actor = %asked.actor, reason = %asked.reason, "deleted");
+    done.position = Some(Position { app: name.clone(), seen: Seen::Deleting { uid } });
+    Ok(done)
 }
 
 async fn forget_revisions(actor: &Actor, request: &Delete) -> Result<(), Error> {

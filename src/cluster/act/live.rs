@@ -1,5 +1,7 @@
 //! What the cluster holds about an app at this moment, asked of the API server itself: writes are never decided on the index.
 
+use std::collections::HashSet;
+
 use kube::{
     Api,
     api::{DynamicObject, ListParams},
@@ -17,26 +19,48 @@ use crate::{
         app::MANAGED_BY,
         manifest::Kind,
         name,
-        plan::{Deployment, Live, Newest},
+        plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
         selector::Selector,
+        spec::Content,
     },
 };
 
+/// What was read of an app: in the domain's words, and as the API server gave it.
+pub(super) struct Found {
+    pub(super) live: Live,
+    pub(super) deployment: Option<DynamicObject>,
+    pub(super) service: Option<DynamicObject>,
+    pub(super) budget: Option<DynamicObject>,
+}
+
+impl Found {
+    pub(super) fn object(&self, kind: Kind) -> Option<&DynamicObject> {
+        match kind {
+            Kind::Deployment => self.deployment.as_ref(),
+            Kind::Service => self.service.as_ref(),
+            Kind::Budget => self.budget.as_ref(),
+        }
+    }
+}
+
 /// Reads everything that a plan looks at.
-pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Live, Error> {
-    let (deployment, service, (budget, other_budgets), newest) = tokio::try_join!(
+pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error> {
+    let (deployment, service, (budget, other_budgets), revisions) = tokio::try_join!(
         find(actor, Kind::Deployment, name),
         find(actor, Kind::Service, name),
         budgets(actor, name),
-        newest(actor, name),
+        revisions(actor, name),
     )?;
-    Ok(Live {
+    let live = Live {
         deployment: deployment.as_ref().map(to_deployment),
-        service: service.as_ref().map(manager),
-        budget,
+        service: service.as_ref().map(to_service),
+        budget: budget
+            .as_ref()
+            .map(|o| Budget { managed_by: manager(o), selector: selector(o).unwrap_or_default() }),
         other_budgets,
-        newest,
-    })
+        revisions,
+    };
+    Ok(Found { live, deployment, service, budget })
 }
 
 /// One object, or nothing.
@@ -50,41 +74,37 @@ pub(super) async fn find(
     actor.cluster.call(doing, api.get_opt(&name.app)).await
 }
 
-/// Who made the budget of the app's name, and the selectors of all others in the namespace.
-async fn budgets(actor: &Actor, name: &name::App) -> Result<(Option<String>, Vec<Selector>), Error> {
+/// The budget of the app's name, and the selectors of all others in the namespace.
+async fn budgets(actor: &Actor, name: &name::App) -> Result<(Option<DynamicObject>, Vec<Selector>), Error> {
     let api = actor.objects(&name.namespace, Kind::Budget);
     let doing = Doing { verb: "list", object: "poddisruptionbudgets" };
     let all = actor.cluster.call(doing, api.list(&ListParams::default())).await?;
-    let mut own = None;
-    let mut others = Vec::new();
-    for budget in &all.items {
-        if budget.metadata.name.as_deref() == Some(&name.app) {
-            own = Some(manager(budget));
-        } else if let Some(selector) = budget.data["spec"].get("selector").filter(|s| s.is_object()) {
-            others.push(Selector::from_structured(selector));
-        }
-    }
-    Ok((own, others))
+    let (own, others): (Vec<_>, Vec<_>) =
+        all.items.into_iter().partition(|budget| budget.metadata.name.as_deref() == Some(&name.app));
+    Ok((own.into_iter().next(), others.iter().filter_map(selector).collect()))
 }
 
-/// The newest revision, applied or not.
-pub(super) async fn newest(actor: &Actor, name: &name::App) -> Result<Option<Newest>, Error> {
+fn selector(budget: &DynamicObject) -> Option<Selector> {
+    budget.data["spec"].get("selector").filter(|s| s.is_object()).map(Selector::from_structured)
+}
+
+/// Every revision of an app, the newest last.
+async fn revisions(actor: &Actor, name: &name::App) -> Result<Vec<Past>, Error> {
     let api = Api::<decode::Revision>::namespaced(actor.cluster.client.clone(), &name.namespace);
     let params = revisions_of(name);
     let doing = Doing { verb: "list", object: "controllerrevisions" };
     let all = actor.cluster.call(doing, api.list(&params)).await?;
-    let numbered = all.items.into_iter().filter_map(|object| Some((object.key()?.1, object)));
-    let Some((number, object)) = numbered.max_by_key(|(number, _)| *number) else { return Ok(None) };
-    // Deploying over what cannot be read would lose it.
-    let unreadable = || Error::NotImplemented {
-        what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
-    };
-    let revision = object.row().ok_or_else(unreadable)?;
-    Ok(Some(Newest {
-        number,
-        content: (*revision.content).clone(),
-        outcome: revision.end.map(|end| end.outcome),
-    }))
+    let mut past = Vec::with_capacity(all.items.len());
+    for object in all.items {
+        let Some((_, number)) = object.key() else { continue };
+        // Deploying over what cannot be read would lose it.
+        let unreadable = || Error::NotImplemented {
+            what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
+        };
+        past.push(object.past().ok_or_else(unreadable)?);
+    }
+    past.sort_by_key(|past| past.number);
+    Ok(past)
 }
 
 /// Who made an object, as its label says.
@@ -92,13 +112,60 @@ pub(super) fn manager(object: &DynamicObject) -> String {
     object.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).cloned().unwrap_or_default()
 }
 
+/// resourceVersion as a number, which the API servers of this age promise to be comparable.
+pub(super) fn version(object: &DynamicObject) -> u64 {
+    object.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
 fn to_deployment(object: &DynamicObject) -> Deployment {
+    let spec = &object.data["spec"];
+    let labels = |value: &Value| serde_json::from_value(value.clone()).unwrap_or_default();
+    let row = serde_json::to_value(object)
+        .ok()
+        .and_then(|json| serde_json::from_value::<decode::Deployment>(json).ok())
+        .and_then(Decode::row);
+    let content = row.as_ref().map(|row| Content {
+        labels: row.labels.clone(),
+        spec: row.spec.clone(),
+        ..Content::default()
+    });
     Deployment {
         managed_by: manager(object),
         deleting: object.metadata.deletion_timestamp.is_some(),
-        replicas: object.data["spec"]["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
+        paused: spec["paused"] == Value::Bool(true),
+        replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: replica_owners(object),
+        selector: labels(&spec["selector"]["matchLabels"]),
+        content: content.unwrap_or_default(),
+        unmodelled: Vec::new(),
+        revision: row.and_then(|row| row.revision),
     }
+}
+
+fn to_service(object: &DynamicObject) -> Service {
+    let ours = owned_ports(object);
+    let all = object.data["spec"]["ports"].as_array().into_iter().flatten();
+    let foreign = all.filter_map(|port| {
+        let number = u16::try_from(port["port"].as_u64()?).ok()?;
+        let protocol = port["protocol"].as_str().unwrap_or("TCP");
+        let name = port["name"].as_str().unwrap_or_default().to_owned();
+        (!ours.contains(&(number, protocol.to_owned()))).then_some((name, number))
+    });
+    Service { managed_by: manager(object), foreign_ports: foreign.collect() }
+}
+
+/// Ports of a Service that this server manages, by number and protocol.
+fn owned_ports(object: &DynamicObject) -> HashSet<(u16, String)> {
+    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    let ours = entries.iter().filter(|e| e.manager.as_deref() == Some(FIELD_MANAGER));
+    let keys = ours
+        .filter_map(|entry| entry.fields_v1.as_ref()?.0.pointer("/f:spec/f:ports")?.as_object())
+        .flat_map(|ports| ports.keys());
+    keys.filter_map(|key| serde_json::from_str::<Value>(key.strip_prefix("k:")?).ok())
+        .filter_map(|key| {
+            Some((u16::try_from(key["port"].as_u64()?).ok()?, key["protocol"].as_str()?.to_owned()))
+        })
+        .collect()
 }
 
 /// Field managers that own `spec.replicas`, as the managed fields say.

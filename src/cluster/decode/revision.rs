@@ -6,15 +6,19 @@ use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Obj
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Decode, annotation, created, meta, or_default, resource};
+use super::{Decode, annotation, created, meta, number as decode_number, or_default, resource};
 use crate::{
     domain::{
         manifest::REVISIONS_OF,
         name, observed,
+        plan::Past,
         revision::{self, End, Record},
     },
     index,
 };
+
+/// The annotation that says at which version of the Deployment everything had been applied.
+pub const VERSION: &str = "gantry.dev/version";
 
 /// The annotation that holds how a rollout ended.
 pub const END: &str = "gantry.dev/end";
@@ -32,6 +36,26 @@ pub struct Revision {
 
 resource!(Revision, "ControllerRevision", "apps", "controllerrevisions");
 
+impl Revision {
+    /// The revision as a change looks at it.
+    pub fn past(self) -> Option<Past> {
+        let (_, number) = self.key()?;
+        let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
+        Some(Past {
+            number,
+            outcome: end.map(|end| end.outcome),
+            applied: self.is_applied(),
+            version: decode_number(&self.metadata, VERSION),
+            record: serde_json::from_value(self.data).ok()?,
+        })
+    }
+
+    /// The owner is set when the last object has been applied.
+    fn is_applied(&self) -> bool {
+        self.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty())
+    }
+}
+
 impl Decode for Revision {
     type Row = observed::Revision;
     const KIND: index::Kind = index::Kind::Revisions;
@@ -44,14 +68,14 @@ impl Decode for Revision {
 
     fn row(self) -> Option<observed::Revision> {
         let (app, number) = self.key()?;
+        let applied = self.is_applied();
         // What a newer daemon wrote may not be readable here; it is skipped, not misread.
         let record: Record = serde_json::from_value(self.data).ok()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         Some(observed::Revision {
             created: revision::began(created(&self.metadata), record.time),
             end,
-            // The owner is set when the last object has been applied.
-            applied: self.metadata.owner_references.is_some_and(|owners| !owners.is_empty()),
+            applied,
             ..observed::Revision::new(app, number, record)
         })
     }

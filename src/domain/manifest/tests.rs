@@ -5,12 +5,33 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::{collection::btree_map, collection::vec, option, prelude::*};
 use serde_json::{Value, json};
 
-use super::{APP_LABEL, Kind, Object, budget, deployment, service};
+use super::{APP_LABEL, Frame, Kind, Object};
 use crate::domain::{
     name,
     patch::Invalid,
     spec::{Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order},
 };
+
+fn own(name: &name::App) -> BTreeMap<String, String> {
+    [(APP_LABEL.to_owned(), name.app.clone())].into()
+}
+
+fn deployment(
+    name: &name::App,
+    content: &Content,
+    revision: u64,
+    replicas: Option<i32>,
+) -> Result<Object, Invalid> {
+    super::deployment(name, content, &Frame { revision, replicas, selector: own(name), restarted: None })
+}
+
+fn service(name: &name::App, content: &Content) -> Option<Object> {
+    super::service(name, content, &own(name), &[])
+}
+
+fn budget(name: &name::App, content: &Content) -> Object {
+    super::budget(name, content, &own(name))
+}
 
 fn shop() -> name::App {
     name::App::new("prod", "shop")

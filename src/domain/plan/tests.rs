@@ -3,15 +3,15 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Deployment, Live, Newest, Plan, deploy};
+use super::{Budget, Deployment, Live, Past, Service};
 use crate::domain::{
     Error,
-    act::Deploy,
-    manifest::Kind,
+    act::{Asked, Deploy},
+    manifest::{Kind, Object},
     mask::Mask,
     name,
     replicas::Decision,
-    revision::Outcome,
+    revision::{Cause, Outcome, Record},
     selector::Selector,
     spec::{Content, Port, Protocol, Resources, Spec},
 };
@@ -31,12 +31,58 @@ fn mk_request(content: Content) -> Deploy {
         name: name::App::new("prod", "shop"),
         content,
         mask: Mask::Set,
-        etag: None,
+        force: false,
+        adopt: false,
         reject_concurrent: false,
+        asked: mk_asked(),
+    }
+}
+
+fn mk_asked() -> Asked {
+    Asked {
         actor: "ann".into(),
         reason: "because".into(),
         time: jiff::Timestamp::UNIX_EPOCH,
+        request: None,
+        validate_only: false,
+        etag: None,
     }
+}
+
+/// An intent and what carries it out, in one.
+#[derive(Clone, Debug, PartialEq)]
+struct Plan {
+    number: u64,
+    content: Content,
+    record: Option<Record>,
+    objects: Vec<Object>,
+    prune: Vec<Kind>,
+    take_count: bool,
+    warnings: Vec<String>,
+}
+
+fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
+    let intent = super::deploy(request, live)?;
+    let rendered = super::render(&intent, live)?;
+    Ok(Plan {
+        number: intent.number,
+        content: intent.record.content.clone(),
+        record: intent.is_new.then_some(intent.record),
+        objects: rendered.objects,
+        prune: rendered.prune,
+        take_count: rendered.take_count,
+        warnings: rendered.warnings,
+    })
+}
+
+fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> Past {
+    let record =
+        Record::new(Cause::Deploy, content, "ann".into(), String::new(), jiff::Timestamp::UNIX_EPOCH);
+    Past { number, record, outcome, applied: true, version: Some(7) }
+}
+
+fn newest(live: &mut Live) -> &mut Past {
+    live.revisions.last_mut().unwrap()
 }
 
 fn mk_masked(content: Content, paths: &[&str]) -> Deploy {
@@ -48,15 +94,25 @@ fn mk_live(content: Content) -> Live {
     Live {
         deployment: Some(Deployment {
             managed_by: "gantry".into(),
-            deleting: false,
             replicas: content.spec.replicas.unwrap_or(1),
             replica_owners: vec!["gantry".into()],
+            revision: Some(4),
+            ..Deployment::default()
         }),
-        service: (!content.spec.ports.is_empty()).then(|| "gantry".into()),
-        budget: Some("gantry".into()),
+        service: (!content.spec.ports.is_empty()).then(|| mk_service("gantry")),
+        budget: Some(mk_budget("gantry")),
         other_budgets: Vec::new(),
-        newest: Some(Newest { number: 4, content, outcome: Some(Outcome::Succeeded) }),
+        revisions: vec![mk_past(4, content, Some(Outcome::Succeeded))],
     }
+}
+
+fn mk_service(by: &str) -> Service {
+    Service { managed_by: by.into(), ..Service::default() }
+}
+
+fn mk_budget(by: &str) -> Budget {
+    let selector = Selector::parse("gantry.dev/app=other").unwrap();
+    Budget { managed_by: by.into(), selector }
 }
 
 fn mk_scaled(content: Content, replicas: i32, owners: &[&str]) -> Live {
@@ -140,7 +196,7 @@ fn what_is_set_is_merged_over_the_newest_revision() {
 fn a_repeat_writes_no_record_and_completes_what_was_begun() {
     let content = mk_content("shop:1");
     let mut unfinished = mk_live(content.clone());
-    unfinished.newest.as_mut().unwrap().outcome = None;
+    newest(&mut unfinished).outcome = None;
     (unfinished.service, unfinished.budget) = (None, None);
     for live in [mk_live(content.clone()), unfinished] {
         for reject_concurrent in [false, true] {
@@ -156,7 +212,7 @@ fn a_repeat_writes_no_record_and_completes_what_was_begun() {
 #[test]
 fn numbers_go_on_after_revisions_whose_deployment_is_gone() {
     let content = mk_content("shop:1");
-    let live = Live { newest: mk_live(content.clone()).newest, ..Live::default() };
+    let live = Live { revisions: mk_live(content.clone()).revisions, ..Live::default() };
     let plan = deploy(&mk_request(content), &live).unwrap();
     assert_eq!(plan.number, 5);
     assert!(plan.record.is_some(), "the app is new, though a revision says the same");
@@ -178,9 +234,9 @@ fn a_name_that_others_took_is_refused_with_their_name() {
     assert_eq!(deployment, expected("deployment.apps/shop", "Helm"));
     let nobody = taken(|live| live.deployment.as_mut().unwrap().managed_by = String::new());
     assert_eq!(nobody, expected("deployment.apps/shop", ""));
-    assert_eq!(taken(|live| live.service = Some("Helm".into())), expected("service/shop", "Helm"));
+    assert_eq!(taken(|live| live.service = Some(mk_service("Helm"))), expected("service/shop", "Helm"));
     assert_eq!(
-        taken(|live| live.budget = Some(String::new())),
+        taken(|live| live.budget = Some(mk_budget(""))),
         expected("poddisruptionbudget.policy/shop", "")
     );
 }
@@ -197,8 +253,14 @@ fn an_app_that_is_being_deleted_is_not_deployed() {
 fn an_etag_guards_the_content_and_not_the_count() {
     let content = mk_content("shop:1");
     let with = |etag: &str, live: &Live| {
-        deploy(&Deploy { etag: Some(etag.into()), ..mk_request(mk_content("shop:2")) }, live)
-            .map(|plan| plan.number)
+        deploy(
+            &Deploy {
+                asked: Asked { etag: Some(etag.into()), ..mk_asked() },
+                ..mk_request(mk_content("shop:2"))
+            },
+            live,
+        )
+        .map(|plan| plan.number)
     };
     let mut scaled = content.clone();
     scaled.spec.replicas = Some(9);
@@ -216,7 +278,7 @@ fn a_caller_may_refuse_to_supersede_what_still_runs() {
     let request = Deploy { reject_concurrent: true, ..mk_request(mk_content("shop:2")) };
     let mut live = mk_live(mk_content("shop:1"));
     assert_eq!(deploy(&request, &live).unwrap().number, 5);
-    live.newest.as_mut().unwrap().outcome = None;
+    newest(&mut live).outcome = None;
     let error = deploy(&request, &live).unwrap_err();
     assert_eq!(error, Error::RolloutInProgress { rollout: "namespaces/prod/apps/shop/rollouts/4".into() });
     assert_eq!(deploy(&Deploy { reject_concurrent: false, ..request.clone() }, &live).unwrap().number, 5);
@@ -263,7 +325,7 @@ fn a_budget_is_left_to_another_that_covers_the_pods() {
         [("team=web", true), ("gantry.dev/app=shop", true), ("", true), ("team=ops", false)]
     {
         let other_budgets = vec![Selector::parse("x=y").unwrap(), Selector::parse(selector).unwrap()];
-        for budget in [None, Some("gantry".to_owned())] {
+        for budget in [None, Some(mk_budget("gantry"))] {
             let live = Live {
                 other_budgets: other_budgets.clone(),
                 budget: budget.clone(),
@@ -309,7 +371,7 @@ proptest! {
         let request = mk_masked(content, &["*"]);
         let first = deploy(&request, &live).unwrap();
         let mut after = mk_live(first.content.clone());
-        after.newest.as_mut().unwrap().number = first.number;
+        newest(&mut after).number = first.number;
         let second = deploy(&request, &after).unwrap();
         prop_assert_eq!(second, Plan { record: None, prune: Vec::new(), ..first });
     }
@@ -319,7 +381,7 @@ proptest! {
 fn the_same_again_after_a_failure_is_a_new_attempt() {
     let content = mk_content("shop:1");
     let mut live = mk_live(content.clone());
-    live.newest.as_mut().unwrap().outcome = Some(Outcome::Failed);
+    newest(&mut live).outcome = Some(Outcome::Failed);
     let plan = deploy(&mk_request(content), &live).unwrap();
     assert_eq!(plan.number, 5);
     assert!(plan.record.is_some());

@@ -51,25 +51,6 @@ pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Result<Spec, Error>
     })
 }
 
-/// Whether a path of `update_mask` names something that this version does not render.
-pub(super) fn is_later(path: &str) -> bool {
-    path.strip_prefix("spec.").is_some_and(|field| LATER.contains(&field))
-}
-
-/// Fields of `AppSpec` that [`not_yet`] refuses.
-const LATER: [&str; 10] = [
-    "secret_env",
-    "config_map_env",
-    "probes",
-    "volumes",
-    "placement",
-    "service_account",
-    "security_profile",
-    "image_pull_secrets",
-    "drain_delay",
-    "traffic",
-];
-
 /// What this version does not render. Taking it silently would deploy something else than was asked for.
 fn not_yet(spec: &pb::AppSpec) -> Result<(), Error> {
     let on_failure = spec.rollout_policy.as_ref().map_or(0, |policy| policy.on_failure);

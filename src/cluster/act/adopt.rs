@@ -1,0 +1,138 @@
+//! Who manages which field: hands over to this server what it renders of an object that others made, and takes from others
+//! what a caller told it to take. Changes the managed fields alone, never a value.
+
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{Actor, apply_params, live::Found, merge_params};
+use crate::{
+    cluster::error::Doing,
+    domain::{
+        Error,
+        manifest::{self, Frame, Kind},
+        name, ownership,
+        plan::{FIELD_MANAGER, Intent, Rendered},
+    },
+};
+
+/// The manager under which managed fields are rewritten; it owns nothing itself.
+const HAND_OVER: &str = "gantry-adopt";
+
+/// Attempts to write over the version that was read.
+const ATTEMPTS: u32 = 20;
+
+/// Before the first apply to a Deployment that others made: what this server would render of it as it is becomes this
+/// server's; what it has no words for stays with its managers. Without this, nothing that others wrote could ever be removed
+/// again, and `value` could not become `valueFrom`.
+pub(super) async fn take_over(
+    actor: &Actor,
+    intent: &Intent,
+    rendered: &Rendered,
+    found: &Found,
+) -> Result<(), Error> {
+    let (Some(before), Some(deployment)) = (&found.deployment, &found.live.deployment) else { return Ok(()) };
+    let name = &intent.name;
+    let frame = Frame {
+        revision: intent.number,
+        replicas: None,
+        selector: deployment.selector.clone(),
+        restarted: intent.record.restarted,
+    };
+    // If its own content cannot be rendered, what is to be applied says which fields it is about.
+    let manifest = manifest::deployment(name, &deployment.content, &frame)
+        .map_or_else(|_| rendered.objects[0].manifest.clone(), |object| object.manifest);
+    let id = Kind::Deployment.object_of(name);
+    let api = actor.objects(&name.namespace, Kind::Deployment);
+    let params = PatchParams { dry_run: true, ..apply_params(true) };
+    let doing = Doing { verb: "patch", object: &id };
+    let tried = actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(&manifest))).await?;
+    let Some(ours) = fields_of(&tried) else { return Ok(()) };
+    let mut entries = without(before, &ours, false);
+    entries.push(json!({"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "apps/v1",
+        "fieldsType": "FieldsV1", "fieldsV1": ours, "time": jiff::Timestamp::now().round(jiff::Unit::Second).ok()}));
+    rewrite(actor, name, before, &entries).await.map(|_| ())
+}
+
+/// After this server set the replica count over others: they own it no more. Gives the version of the Deployment if anything
+/// had to be written.
+pub(super) async fn disown_count(
+    actor: &Actor,
+    name: &name::App,
+    applied: &DynamicObject,
+) -> Result<Option<u64>, Error> {
+    let count = json!({"f:spec": {"f:replicas": {}}});
+    let mut object = applied.clone();
+    // Its controller answers every apply with a status of its own.
+    for _ in 0..ATTEMPTS {
+        let entries = without(&object, &count, true);
+        if entries == entry_values(&object) {
+            return Ok(None);
+        }
+        match rewrite(actor, name, &object, &entries).await {
+            Err(Error::EtagMismatch { .. }) => {}
+            answer => return answer.map(Some),
+        }
+        match super::live::find(actor, Kind::Deployment, name).await? {
+            Some(fresh) => object = fresh,
+            None => return Ok(None),
+        }
+    }
+    Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+}
+
+fn entry_values(object: &DynamicObject) -> Vec<Value> {
+    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
+}
+
+/// The entries of all managers but this server, less these fields. Entries for the status are left as they are, and those
+/// for the scale unless `scale`.
+fn without(object: &DynamicObject, fields: &Value, scale: bool) -> Vec<Value> {
+    let reduce = |mut entry: Value| {
+        let subresource = entry["subresource"].as_str().unwrap_or_default();
+        let ours = entry["manager"] == FIELD_MANAGER && subresource.is_empty();
+        let untouched = match subresource {
+            "" => ours,
+            "scale" => !scale,
+            _ => true,
+        };
+        if ours && !scale {
+            return None;
+        }
+        if untouched {
+            return Some(entry);
+        }
+        let left = ownership::subtract(&entry["fieldsV1"], fields);
+        if ownership::is_empty(&left) {
+            return None;
+        }
+        entry["fieldsV1"] = left;
+        Some(entry)
+    };
+    entry_values(object).into_iter().filter_map(reduce).collect()
+}
+
+/// The fields that this server manages.
+fn fields_of(object: &DynamicObject) -> Option<Value> {
+    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    let ours = entries
+        .iter()
+        .find(|e| e.manager.as_deref() == Some(FIELD_MANAGER) && e.operation.as_deref() == Some("Apply"));
+    ours?.fields_v1.as_ref().map(|fields| fields.0.clone())
+}
+
+async fn rewrite(
+    actor: &Actor,
+    name: &name::App,
+    object: &DynamicObject,
+    entries: &[Value],
+) -> Result<u64, Error> {
+    let id = Kind::Deployment.object_of(name);
+    let api = actor.objects(&name.namespace, Kind::Deployment);
+    let patch =
+        json!({"metadata": {"resourceVersion": object.metadata.resource_version, "managedFields": entries}});
+    let doing = Doing { verb: "patch", object: &id };
+    let params = merge_params(HAND_OVER);
+    let done = actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Merge(patch))).await?;
+    Ok(super::live::version(&done))
+}

@@ -1,0 +1,229 @@
+//! Carries an intent out: the Deployment first, then what it owns, then the word in the revision that all is done. Whoever
+//! repeats it after a crash at any point comes to the same end.
+
+use futures::future::join_all;
+use kube::api::{DeleteParams, DynamicObject, Patch, Preconditions};
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use super::{
+    Actor, META_MANAGER, adopt, apply_params, autoscaler,
+    live::{self, Found},
+    merge_params, owned_manifest, owner,
+};
+use crate::{
+    cluster::{
+        decode,
+        error::{self, Doing},
+    },
+    domain::{
+        Error,
+        app::MANAGER,
+        manifest::{Kind, Object},
+        plan::{self, Intent, Rendered},
+        revision,
+    },
+};
+
+/// Attempts to apply over a Deployment that others change at the same time; its controller writes the status with every
+/// replica that comes or goes.
+const ATTEMPTS: u32 = 30;
+
+/// Where the work stopped.
+pub(super) struct Stopped {
+    pub(super) error: Error,
+    pub(super) applied: Vec<String>,
+    pub(super) not_applied: Vec<String>,
+}
+
+struct Writer<'a> {
+    actor: &'a Actor,
+    intent: &'a Intent,
+    /// uid of the Deployment, the owner of all else.
+    uid: String,
+}
+
+/// Applies everything; gives the version of the Deployment at which it was done.
+pub(super) async fn run(actor: &Actor, intent: &Intent, found: Found) -> Result<u64, Stopped> {
+    let mut writer = Writer { actor, intent, uid: String::new() };
+    let nothing = |error| Stopped { error, applied: Vec::new(), not_applied: Vec::new() };
+    let (version, rendered, found) = match writer.deployment(found).await {
+        Ok(done) => done,
+        Err(error) => return Err(nothing(error)),
+    };
+    let deployment = Kind::Deployment.object_of(&intent.name);
+    let rest: Vec<_> =
+        rendered.iter().flat_map(|r| &r.objects).filter(|o| o.kind != Kind::Deployment).collect();
+    let prune: Vec<_> = rendered.iter().flat_map(|r| r.prune.iter().copied()).collect();
+    let results = join_all(rest.iter().map(|object| writer.owned(object, &found))).await;
+    let mut stopped =
+        Stopped { error: Error::ShuttingDown, applied: vec![deployment], not_applied: Vec::new() };
+    let mut failure = None;
+    for (object, result) in rest.iter().zip(results) {
+        let id = object.kind.object_of(&intent.name);
+        match result {
+            Ok(()) => stopped.applied.push(id),
+            Err(error) => {
+                stopped.not_applied.push(id);
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    for kind in prune {
+        if let Err(error) = writer.prune(kind).await {
+            stopped.not_applied.push(kind.object_of(&intent.name));
+            failure.get_or_insert(error);
+        }
+    }
+    let failure = match failure {
+        Some(error) => Some(error),
+        None => writer.mark(&found, version).await.err(),
+    };
+    match failure {
+        Some(error) => Err(Stopped { error, ..stopped }),
+        None => Ok(version),
+    }
+}
+
+impl Writer<'_> {
+    /// Applies the Deployment over the version that was read, so that of two changes at once the later one stays. No
+    /// rendering comes back if a later change was applied already: then nothing of this one may be.
+    async fn deployment(&mut self, mut found: Found) -> Result<(u64, Option<Rendered>, Found), Error> {
+        let (name, number) = (&self.intent.name, self.intent.number);
+        let id = Kind::Deployment.object_of(name);
+        for attempt in 0..ATTEMPTS {
+            if let (Some(deployment), Some(object)) = (&found.live.deployment, &found.deployment) {
+                if deployment.deleting {
+                    return Err(Error::BeingDeleted { what: name.to_string() });
+                }
+                if deployment.is_ours() && deployment.revision.is_some_and(|applied| applied > number) {
+                    debug!(app = %name, number, "a later change was applied already");
+                    self.uid = object.metadata.uid.clone().unwrap_or_default();
+                    return Ok((live::version(object), None, found));
+                }
+            }
+            let rendered = plan::render(self.intent, &found.live)?;
+            if rendered.take_count {
+                autoscaler::check_none(self.actor, name).await?;
+            }
+            if rendered.adopt && attempt == 0 {
+                adopt::take_over(self.actor, self.intent, &rendered, &found).await?;
+                found = live::read(self.actor, name).await?;
+                // Render again: what is there is as it was, but by whom each field is managed is not.
+            }
+            let mut manifest = rendered.objects[0].manifest.clone();
+            if let Some(before) = &found.deployment {
+                manifest["metadata"]["resourceVersion"] = json!(before.metadata.resource_version);
+            }
+            match self.apply(&id, Kind::Deployment, &manifest, rendered.take_count, rendered.adopt).await {
+                Ok(applied) => {
+                    let fresh = found.deployment.is_none();
+                    self.uid = applied.metadata.uid.clone().unwrap_or_default();
+                    if fresh && applied.metadata.generation.is_some_and(|g| g > 1) {
+                        // Two first deploys at once: this one was not the first after all. Look again who is the later one.
+                        found = live::read(self.actor, name).await?;
+                        let newest = found.live.newest().map_or(number, |past| past.number);
+                        if newest > number {
+                            continue;
+                        }
+                    }
+                    let version = self.settle(&rendered, &applied).await?;
+                    return Ok((version, Some(rendered), found));
+                }
+                Err(Error::EtagMismatch { .. }) => found = live::read(self.actor, name).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+    }
+
+    /// What must follow the Deployment's apply: the end of a hold, and of others' claim to a count that was taken over.
+    async fn settle(&self, rendered: &Rendered, applied: &DynamicObject) -> Result<u64, Error> {
+        let mut version = live::version(applied);
+        if rendered.take_count
+            && let Some(after) = adopt::disown_count(self.actor, &self.intent.name, applied).await?
+        {
+            version = after;
+        }
+        if rendered.resume {
+            let api = self.actor.objects(&self.intent.name.namespace, Kind::Deployment);
+            let id = Kind::Deployment.object_of(&self.intent.name);
+            let doing = Doing { verb: "patch", object: &id };
+            let patch = Patch::Merge(json!({"spec": {"paused": null}}));
+            let params = merge_params(META_MANAGER);
+            let resumed =
+                self.actor.cluster.call(doing, api.patch(&self.intent.name.app, &params, &patch)).await?;
+            version = live::version(&resumed);
+        }
+        Ok(version)
+    }
+
+    async fn apply(
+        &self,
+        id: &str,
+        kind: Kind,
+        manifest: &Value,
+        take_count: bool,
+        adopt: bool,
+    ) -> Result<DynamicObject, Error> {
+        let name = &self.intent.name;
+        let api = self.actor.objects(&name.namespace, kind);
+        let patch = async |force: bool| {
+            let doing = Doing { verb: "patch", object: id };
+            let params = apply_params(force);
+            self.actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(manifest))).await
+        };
+        match patch(self.intent.record.force || adopt).await {
+            Err(Error::Conflict(conflicts))
+                if take_count && conflicts.iter().all(|c| c.field == ".spec.replicas") =>
+            {
+                patch(true).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Applies what the Deployment owns.
+    async fn owned(&self, object: &Object, found: &Found) -> Result<(), Error> {
+        let id = object.kind.object_of(&self.intent.name);
+        let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
+        let foreign = found.object(object.kind).is_some_and(|o| live::manager(o) != MANAGER);
+        self.apply(&id, object.kind, &manifest, false, foreign).await.map(|_| ())
+    }
+
+    async fn prune(&self, kind: Kind) -> Result<(), Error> {
+        let name = &self.intent.name;
+        let api = self.actor.objects(&name.namespace, kind);
+        let id = kind.object_of(name);
+        // Only the one that is ours now: another may have taken its name since the plan was made.
+        let found = live::find(self.actor, kind, name).await?;
+        let Some(uid) = found.filter(|o| live::manager(o) == MANAGER).and_then(|o| o.metadata.uid) else {
+            return Ok(());
+        };
+        let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::background() };
+        let answer = async { error::unless_missing(api.delete(&name.app, &params).await) };
+        self.actor.cluster.call(Doing { verb: "delete", object: &id }, answer).await.map(|_| ())
+    }
+
+    /// Says in the revision that it was carried out, and gives it to the Deployment; with it, those before it that were cut
+    /// off and are superseded now.
+    async fn mark(&self, found: &Found, version: u64) -> Result<(), Error> {
+        let name = &self.intent.name;
+        let metadata = json!({
+            "ownerReferences": [owner(name, &self.uid)],
+            "annotations": {decode::VERSION: version.to_string()},
+        });
+        let object = revision::object_name(name, self.intent.number);
+        self.actor.patch_revision(&name.namespace, &object, metadata).await?;
+        let cut_off = found.live.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
+        for past in cut_off {
+            let object = revision::object_name(name, past.number);
+            let metadata = json!({"ownerReferences": [owner(name, &self.uid)]});
+            if let Err(error) = self.actor.patch_revision(&name.namespace, &object, metadata).await {
+                warn!(app = %name, number = past.number, %error, "cannot give a superseded revision its owner");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! A deploy, a restart, a rollback: decide, ask, keep the intent, carry it out.
+
+use kube::{
+    api::{DeleteParams, DynamicObject, PostParams},
+    core::{ObjectMeta, TypeMeta},
+};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::{
+    Actor, META_MANAGER, apply, autoscaler,
+    live::{self, Found},
+    preflight, requests, review, revision_id,
+};
+use crate::{
+    cluster::error::{self, Doing},
+    domain::{
+        Error,
+        act::{Action, Asked, Change, Deploy, Done, Position, Restart, Rollback, Seen},
+        app::{MANAGED_BY, MANAGER},
+        manifest::{Kind, REVISIONS_OF},
+        name,
+        plan::{self, Intent, Live, Past},
+        revision::{self, Record},
+    },
+};
+
+/// Attempts to get a revision number when several deploys of one app run at once; each round one of them wins.
+const ATTEMPTS: u32 = 20;
+
+/// Changes kept with a revision, and the longest value of one: a record must stay far below what an object may hold.
+const KEPT_CHANGES: usize = 64;
+const KEPT_VALUE: usize = 1024;
+
+pub(super) async fn deploy(actor: &Actor, request: Deploy) -> Result<Done, Error> {
+    let decide = |live: &Live| plan::deploy(&request, live).map(Some);
+    run(actor, &request.name, &request.asked, decide).await
+}
+
+pub(super) async fn restart(actor: &Actor, request: Restart) -> Result<Done, Error> {
+    let decide = |live: &Live| plan::restart(&request, live).map(Some);
+    run(actor, &request.name, &request.asked, decide).await
+}
+
+pub(super) async fn rollback(actor: &Actor, request: Rollback) -> Result<Done, Error> {
+    run(actor, &request.name, &request.asked, |live: &Live| plan::rollback(&request, live)).await
+}
+
+/// Carries out the newest revision if nobody did.
+pub(super) async fn finish(actor: &Actor, name: name::App) -> Result<(), Error> {
+    let found = live::read(actor, &name).await?;
+    let Some(past) = found.live.newest().filter(|past| !past.applied) else { return Ok(()) };
+    let intent = plan::intent_of(&name, past);
+    let makes = Kind::Deployment.object_of(&name);
+    let creates = |c: &Change| c.object == makes && c.path.is_empty() && c.action == Action::Create;
+    if found.deployment.is_none() && !intent.record.changes.iter().any(creates) {
+        // It was to change an app that was deleted meanwhile; making it anew is nobody's wish.
+        withdraw(actor, &name, intent.number).await;
+        return Ok(());
+    }
+    info!(app = %name, number = intent.number, actor = %intent.record.actor, "finishing a change that was cut off");
+    carry_out(actor, &intent, found, true).await.map(|_| ())
+}
+
+async fn run(
+    actor: &Actor,
+    name: &name::App,
+    asked: &Asked,
+    decide: impl Fn(&Live) -> Result<Option<Intent>, Error>,
+) -> Result<Done, Error> {
+    for _ in 0..ATTEMPTS {
+        let found = live::read(actor, name).await?;
+        if !asked.validate_only {
+            requests::check_unused(found.deployment.as_ref(), asked)?;
+            if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?.cloned() {
+                return replay(actor, name, &past, found).await;
+            }
+        }
+        let Some(mut intent) = decide(&found.live)? else { return Ok(nothing(name, &found)) };
+        let rendered = plan::render(&intent, &found.live)?;
+        if rendered.take_count {
+            autoscaler::check_none(actor, name).await?;
+        }
+        let outlook = preflight::run(actor, &intent, &rendered, &found).await?;
+        let mut done = Done {
+            content: Some(intent.record.content.clone()),
+            changes: outlook.changes,
+            checks: outlook.checks,
+            warnings: rendered.warnings.clone(),
+            ..Done::default()
+        };
+        if asked.validate_only {
+            done.checks.extend(review::of_apply(actor, name, &rendered, &found).await?);
+            done.checks.sort_by_key(|check| check.result);
+            return Ok(done);
+        }
+        if let Some(refusal) = outlook.refusal {
+            return Err(refusal);
+        }
+        let applied = found.live.newest().is_some_and(|past| past.applied);
+        if !intent.is_new && applied {
+            if done.changes.is_empty() {
+                return Ok(Done { position: position(name, &found, intent.number), ..done });
+            }
+            // Wanted before, but not as it is any more: what replaces replicas is a rollout of its own.
+            if done.changes.iter().any(|change| change.restarts) {
+                intent = again(&intent, asked);
+            }
+        }
+        if intent.is_new {
+            intent.record.changes = kept(&done.changes);
+            if !create_revision(actor, name, intent.number, &intent.record).await? {
+                continue;
+            }
+        }
+        let version = carry_out(actor, &intent, found, intent.is_new).await?;
+        info!(app = %name, rollout = intent.number, cause = ?intent.record.cause, changes = done.changes.len(),
+            actor = %asked.actor, reason = %asked.reason, "changed");
+        done.rollout = Some(intent.number);
+        done.position = Some(at(name, version, intent.number));
+        return Ok(done);
+    }
+    Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+}
+
+/// The answer to a request that was answered before; completes it first if it was cut off.
+async fn replay(actor: &Actor, name: &name::App, past: &Past, found: Found) -> Result<Done, Error> {
+    let version = match past.version.filter(|_| past.applied) {
+        Some(version) => version,
+        None if past.applied => found.deployment.as_ref().map(live::version).unwrap_or_default(),
+        None => carry_out(actor, &plan::intent_of(name, past), found, false).await?,
+    };
+    Ok(Done {
+        rollout: Some(past.number),
+        content: Some(past.record.content.clone()),
+        changes: past.record.changes.clone(),
+        position: Some(at(name, version, past.number)),
+        ..Done::default()
+    })
+}
+
+/// Applies an intent. One that the API server refuses before anything was applied is taken back if `withdrawable`.
+async fn carry_out(actor: &Actor, intent: &Intent, found: Found, withdrawable: bool) -> Result<u64, Error> {
+    let stopped = match apply::run(actor, intent, found).await {
+        Ok(version) => return Ok(version),
+        Err(stopped) => stopped,
+    };
+    if stopped.applied.is_empty() {
+        if withdrawable && is_refusal(&stopped.error) {
+            withdraw(actor, &intent.name, intent.number).await;
+        }
+        return Err(stopped.error);
+    }
+    Err(Error::Partial {
+        source: Box::new(stopped.error),
+        rollout: intent.name.rollout(intent.number),
+        applied: stopped.applied,
+        not_applied: stopped.not_applied,
+    })
+}
+
+/// Whether asking again would give the same answer, so that the intent can never be carried out.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Invalid(_)
+            | Error::Conflict(_)
+            | Error::Admission { .. }
+            | Error::Quota { .. }
+            | Error::NotAllowed { .. }
+            | Error::DaemonForbidden { .. }
+            | Error::ForeignAutoscaler { .. }
+            | Error::BeingDeleted { .. }
+    )
+}
+
+/// Takes back a revision of which nothing was applied. If that fails too, the next deploy goes on from it.
+async fn withdraw(actor: &Actor, name: &name::App, number: u64) {
+    let object = revision::object_name(name, number);
+    let doing = Doing { verb: "delete", object: &revision_id(&object) };
+    let api = actor.revisions(&name.namespace);
+    if let Err(error) = actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
+        warn!(app = %name, number, %error, "cannot take back a revision that was refused");
+    }
+}
+
+/// The same content once more, as a revision of its own.
+fn again(intent: &Intent, asked: &Asked) -> Intent {
+    let record = Record {
+        request: asked.request.clone(),
+        actor: asked.actor.clone(),
+        reason: asked.reason.clone(),
+        time: asked.time,
+        changes: Vec::new(),
+        source: None,
+        ..intent.record.clone()
+    };
+    Intent { name: intent.name.clone(), number: intent.number + 1, record, is_new: true }
+}
+
+fn nothing(name: &name::App, found: &Found) -> Done {
+    let newest = found.live.newest().map_or(0, |past| past.number);
+    Done {
+        content: found.live.wanted().map(|past| past.record.content.clone()),
+        position: position(name, found, newest),
+        ..Done::default()
+    }
+}
+
+fn position(name: &name::App, found: &Found, revision: u64) -> Option<Position> {
+    found.deployment.as_ref().map(|object| at(name, live::version(object), revision))
+}
+
+pub(super) fn at(name: &name::App, deployment: u64, revision: u64) -> Position {
+    Position { app: name.clone(), seen: Seen::Version { deployment, revision } }
+}
+
+/// The changes as they are kept: bounded, and without whole manifests.
+fn kept(changes: &[Change]) -> Vec<Change> {
+    let short = |text: &str| match text.char_indices().nth(KEPT_VALUE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    let keep = |c: &Change| match c.path.as_str() {
+        "" => Change::whole(c.object.clone(), c.action),
+        _ => Change { old: short(&c.old), new: short(&c.new), ..c.clone() },
+    };
+    changes.iter().take(KEPT_CHANGES).map(keep).collect()
+}
+
+/// Writes a revision. False if its name is taken.
+pub(super) async fn create_revision(
+    actor: &Actor,
+    name: &name::App,
+    number: u64,
+    record: &Record,
+) -> Result<bool, Error> {
+    let object_name = revision::object_name(name, number);
+    let data = serde_json::to_value(record).map_err(|e| Error::Bug(format!("writing a revision: {e}")))?;
+    let labels = [(REVISIONS_OF, name.app.as_str()), (MANAGED_BY, MANAGER)];
+    let object = DynamicObject {
+        types: Some(TypeMeta { api_version: "apps/v1".to_owned(), kind: "ControllerRevision".to_owned() }),
+        metadata: ObjectMeta {
+            name: Some(object_name.clone()),
+            labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            ..ObjectMeta::default()
+        },
+        data: json!({"revision": number, "data": data}),
+    };
+    let params = PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() };
+    let api = actor.revisions(&name.namespace);
+    let answer = async {
+        match api.create(&params, &object).await {
+            Ok(_) => Ok(true),
+            Err(error) if error::is_taken(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    let doing = Doing { verb: "create", object: &revision_id(&object_name) };
+    actor.cluster.call(doing, answer).await
+}

@@ -1,0 +1,100 @@
+//! Sets the replica count through the scale subresource, for any Deployment, under a field manager of its own: that is how a
+//! later deploy knows that somebody else set it.
+
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::{
+    Actor, META_MANAGER, autoscaler, change,
+    live::{self, Found},
+    merge_params, requests,
+    review::{self, Write},
+};
+use crate::{
+    cluster::error::Doing,
+    domain::{
+        Error,
+        act::{Action, Change, Done, Scale},
+        manifest::Kind,
+        plan,
+    },
+};
+
+/// The field manager of replica counts that callers set.
+const SCALE_MANAGER: &str = "gantry-scale";
+
+pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
+    let (name, asked) = (&request.name, &request.asked);
+    let found = live::read(actor, name).await?;
+    let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
+        return Err(Error::no_app(name));
+    };
+    if deployment.deleting {
+        return Err(Error::BeingDeleted { what: name.to_string() });
+    }
+    let newest = found.live.newest().map_or(0, |past| past.number);
+    let content = content(&found);
+    if !asked.validate_only {
+        if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?
+            && let Some(request) = &past.record.request
+        {
+            return Err(Error::RequestIdReused { id: request.id.clone() });
+        }
+        if let Some(answered) = requests::seen(object, asked)? {
+            return Ok(Done {
+                content,
+                position: Some(change::at(name, answered.version, newest)),
+                ..Done::default()
+            });
+        }
+    }
+    plan::check_etag(asked.etag.as_deref(), content.as_ref().or(Some(&deployment.content)))?;
+    autoscaler::check_none(actor, name).await?;
+    let id = Kind::Deployment.object_of(name);
+    let mut done = Done { content, ..Done::default() };
+    if deployment.replicas != request.replicas {
+        done.changes.push(Change {
+            path: "spec.replicas".to_owned(),
+            old: deployment.replicas.to_string(),
+            new: request.replicas.to_string(),
+            ..Change::whole(id.clone(), Action::Update)
+        });
+    }
+    let manifest = json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
+        "metadata": {"name": name.app, "namespace": name.namespace}, "spec": {"replicas": request.replicas}});
+    // By apply: a merge patch to the same number would own nothing, and the next deploy would not know of it.
+    let params =
+        PatchParams { dry_run: asked.validate_only, force: true, ..PatchParams::apply(SCALE_MANAGER) };
+    let api = actor.objects(&name.namespace, Kind::Deployment);
+    let doing = Doing { verb: "patch", object: &id };
+    let scaled =
+        actor.cluster.call(doing, api.patch_scale(&name.app, &params, &Patch::Apply(manifest))).await?;
+    if asked.validate_only {
+        let write = Write { kind: Kind::Deployment, verb: "patch", subresource: "scale" };
+        done.checks = review::of(actor, name, &[write]).await?;
+        return Ok(done);
+    }
+    let version = scaled
+        .metadata
+        .resource_version
+        .and_then(|v| v.parse().ok())
+        .unwrap_or_else(|| live::version(object));
+    info!(app = %name, replicas = request.replicas, actor = %asked.actor, reason = %asked.reason, "scaled");
+    done.position = Some(change::at(name, version, newest));
+    // After the scaling: a crash between the two leaves a repeat that sets the same count again.
+    if let Some(annotations) = requests::remember(object, asked, version, 0) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        let doing = Doing { verb: "patch", object: &id };
+        let params = merge_params(META_MANAGER);
+        if let Err(error) = actor.cluster.call(doing, api.patch(&name.app, &params, &patch)).await {
+            warn!(app = %name, %error, "cannot remember a request id; a repeat sets the same count again");
+        }
+    }
+    Ok(done)
+}
+
+/// What callers asked for, of an app that this server made.
+pub(super) fn content(found: &Found) -> Option<crate::domain::spec::Content> {
+    found.live.wanted().map(|past| past.record.content.clone())
+}

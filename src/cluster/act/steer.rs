@@ -1,0 +1,127 @@
+//! Writes that leave the content as it is: a rollout is held or goes on, and the replicas of an app that others made are
+//! replaced. Each is one patch, which also remembers the request.
+
+use kube::api::Patch;
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::{
+    Actor, META_MANAGER, change, live, merge_params, requests,
+    review::{self, Write},
+};
+use crate::{
+    cluster::error::Doing,
+    domain::{
+        Error,
+        act::{Action, Asked, Change, Done, Restart, Steer},
+        manifest::{Kind, RESTARTED},
+        name, plan,
+    },
+};
+
+/// Attempts to write over the version that was read.
+const ATTEMPTS: u32 = 20;
+
+pub(super) async fn steer(actor: &Actor, request: Steer) -> Result<Done, Error> {
+    let (name, number) = (&request.name, request.number);
+    // Written as null, the field goes whoever set it: what `kubectl rollout pause` held can be resumed too.
+    let paused = if request.pause { json!(true) } else { Value::Null };
+    let what = if request.pause { "paused" } else { "resumed" };
+    patch(actor, name, &request.asked, number, what, |found| {
+        let newest = found.live.newest().map_or(number, |past| past.number);
+        let ours = found.live.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
+        if request.ended || ours && newest > number {
+            return Err(Error::RolloutEnded { rollout: name.rollout(number) });
+        }
+        let held = found.live.deployment.as_ref().is_some_and(|d| d.paused);
+        Ok((held != request.pause).then(|| json!({"paused": paused.clone()})))
+    })
+    .await
+}
+
+/// Restarts the replicas of an app that others made.
+pub(super) async fn restart(actor: &Actor, request: &Restart) -> Result<Done, Error> {
+    let (name, asked) = (&request.name, &request.asked);
+    let annotations = json!({RESTARTED: asked.time.to_string()});
+    patch(actor, name, asked, 0, "restarted", |found| {
+        let deployment = found.live.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
+        plan::check_etag(asked.etag.as_deref(), Some(&deployment.content))?;
+        if deployment.paused {
+            return Err(Error::RolloutPaused { app: name.to_string() });
+        }
+        Ok(Some(json!({"template": {"metadata": {"annotations": annotations.clone()}}})))
+    })
+    .await
+}
+
+/// Merges into the spec of the Deployment what `decide` says, over the version that it looked at.
+async fn patch(
+    actor: &Actor,
+    name: &name::App,
+    asked: &Asked,
+    number: u64,
+    what: &str,
+    decide: impl Fn(&live::Found) -> Result<Option<Value>, Error>,
+) -> Result<Done, Error> {
+    let id = Kind::Deployment.object_of(name);
+    for _ in 0..ATTEMPTS {
+        let found = live::read(actor, name).await?;
+        let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
+            return Err(Error::no_app(name));
+        };
+        if deployment.deleting {
+            return Err(Error::BeingDeleted { what: name.to_string() });
+        }
+        let newest = found.live.newest().map_or(0, |past| past.number);
+        let at = |version| Some(change::at(name, version, newest));
+        let rollout = (number > 0).then_some(number);
+        if !asked.validate_only {
+            plan::request_seen(asked.request.as_ref(), &found.live)?
+                .map_or(Ok(()), |_| Err(Error::RequestIdReused { id: id_of(asked) }))?;
+            if let Some(answered) = requests::seen(object, asked)? {
+                return Ok(Done { rollout, position: at(answered.version), ..Done::default() });
+            }
+        }
+        let spec = decide(&found)?;
+        let changes = spec.iter().map(|spec| Change {
+            path: "spec".to_owned(),
+            new: spec.to_string(),
+            restarts: spec.get("template").is_some(),
+            ..Change::whole(id.clone(), Action::Update)
+        });
+        let mut done = Done { rollout, changes: changes.collect(), ..Done::default() };
+        if asked.validate_only {
+            let write = Write { kind: Kind::Deployment, verb: "patch", subresource: "" };
+            done.checks = review::of(actor, name, &[write]).await?;
+            return Ok(done);
+        }
+        let version = live::version(object);
+        let annotations = requests::remember(object, asked, version, number);
+        if spec.is_none() && annotations.is_none() {
+            return Ok(Done { position: at(version), ..done });
+        }
+        let mut body = json!({"metadata": {"resourceVersion": object.metadata.resource_version}});
+        if let Some(spec) = spec {
+            body["spec"] = spec;
+        }
+        if let Some(annotations) = annotations {
+            body["metadata"]["annotations"] = annotations;
+        }
+        let api = actor.objects(&name.namespace, Kind::Deployment);
+        let doing = Doing { verb: "patch", object: &id };
+        let params = merge_params(META_MANAGER);
+        match actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Merge(body))).await {
+            Ok(written) => {
+                info!(app = %name, rollout = number, actor = %asked.actor, reason = %asked.reason, "{what}");
+                return Ok(Done { position: at(live::version(&written)), ..done });
+            }
+            Err(Error::EtagMismatch { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+}
+
+fn id_of(asked: &Asked) -> String {
+    asked.request.as_ref().map(|request| request.id.clone()).unwrap_or_default()
+}

@@ -1,0 +1,237 @@
+//! From a request to an intent: whose app it is, whether the request still fits, what the content becomes.
+
+use super::{Intent, Live, Past};
+use crate::domain::{
+    Error,
+    act::{Asked, Deploy, Restart, Rollback},
+    app::MANAGER,
+    manifest::Kind,
+    mask::Mask,
+    name,
+    revision::{Cause, Outcome, Record, Request},
+    spec::Content,
+};
+
+/// Decides on a deploy.
+pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
+    let name = &request.name;
+    check_ownership(request, live)?;
+    let newest = live.newest();
+    let wanted = live.wanted();
+    let merge = |base: Option<&Content>| {
+        let merged = request.mask.merge(&base.cloned().unwrap_or_default(), &request.content);
+        merged.map_err(|error| Error::Bug(format!("merging content: {error}")))
+    };
+    let adopted = live.deployment.as_ref().filter(|d| !d.is_ours());
+    let mut base = adopted.map(|d| &d.content).or_else(|| wanted.map(|past| &past.record.content));
+    if let Err(mismatch) = check_etag(request.asked.etag.as_deref(), base) {
+        // A deploy that was cut off is repeated with the etag that it had: what it wanted is the newest intent already.
+        let before = wanted.filter(|past| !past.applied).and_then(|past| earlier(live, past.number));
+        let content = before.map(|past| &past.record.content);
+        check_etag(request.asked.etag.as_deref(), content).map_err(|_| mismatch.clone())?;
+        if wanted.map(|past| &past.record.content) != Some(&merge(content)?) {
+            return Err(mismatch);
+        }
+        base = content;
+    }
+    let content = merge(base)?;
+    check_content(&content, base.is_some())?;
+    if let (Mask::Everything, Some(unmodelled)) =
+        (&request.mask, live.deployment.as_ref().map(|d| &d.unmodelled).filter(|u| !u.is_empty()))
+    {
+        return Err(Error::invalid(
+            "update_mask",
+            format!(
+                "* would drop what AppSpec has no field for: {}; name the fields to change, or carry these over in \
+                 pod_template_patch",
+                unmodelled.join(", ")
+            ),
+        ));
+    }
+    // The same again after a failure is a new attempt: the image may have been pushed meanwhile. And over a change that was
+    // made past this server, the same again is no repeat.
+    let repeats = newest.filter(|past| {
+        let goes_on = adopted.is_none() && past.outcome != Some(Outcome::Failed);
+        goes_on && wanted.is_some_and(|w| w.number == past.number) && past.record.content == content
+    });
+    let named = request.mask.names("spec.replicas") || request.mask.names("spec");
+    let takes_count = named && content.spec.replicas.is_some();
+    if let Some(past) = repeats {
+        // What is wanted is the same; what may be taken from others to get it is what this request says.
+        let record = Record { force: request.force, takes_count, ..past.record.clone() };
+        return Ok(Intent { name: name.clone(), number: past.number, record, is_new: false });
+    }
+    if let (true, Some(newest), Some(_)) = (request.reject_concurrent, newest, wanted)
+        && newest.outcome.is_none()
+    {
+        return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
+    }
+    let record = Record {
+        restarted: wanted.and_then(|past| past.record.restarted),
+        force: request.force,
+        takes_count,
+        ..record(Cause::Deploy, content, &request.asked)
+    };
+    Ok(new_intent(name, live, record))
+}
+
+/// Decides on a restart of an app that this server made.
+pub fn restart(request: &Restart, live: &Live) -> Result<Intent, Error> {
+    let deployment = check_managed(&request.name, live)?;
+    let wanted = live.wanted().ok_or_else(|| Error::no_app(&request.name))?;
+    check_etag(request.asked.etag.as_deref(), Some(&wanted.record.content))?;
+    if deployment.paused {
+        return Err(Error::RolloutPaused { app: request.name.to_string() });
+    }
+    let record = Record {
+        restarted: Some(request.asked.time),
+        ..record(Cause::Restart, wanted.record.content.clone(), &request.asked)
+    };
+    Ok(new_intent(&request.name, live, record))
+}
+
+/// Decides on a rollback. `None` if what it would bring back is what is wanted already.
+pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error> {
+    let name = &request.name;
+    check_managed(name, live)?;
+    let wanted = live.wanted().ok_or_else(|| Error::no_app(name))?;
+    check_etag(request.asked.etag.as_deref(), Some(&wanted.record.content))?;
+    let newest = live.newest().map_or(wanted.number, |past| past.number);
+    let runs = live.newest().unwrap_or(wanted);
+    let source = match request.to {
+        Some(number) => {
+            live.revisions.iter().find(|past| past.number == number).ok_or_else(|| Error::NotFound {
+                kind: crate::domain::error::Missing::Rollout,
+                name: name.rollout(number),
+                did_you_mean: None,
+            })?
+        }
+        None => live
+            .revisions
+            .iter()
+            .rev()
+            .filter(|past| past.number != newest && past.outcome == Some(Outcome::Succeeded))
+            .find(|past| !is_same(past, runs))
+            .ok_or_else(|| Error::NoEarlierRollout { app: name.to_string() })?,
+    };
+    if source.number == newest || (is_same(source, runs) && runs.outcome != Some(Outcome::Failed)) {
+        return Ok(None);
+    }
+    // The replica count is never brought back: since then others may have set it for good reasons.
+    let mut content = source.record.content.clone();
+    content.spec.replicas = wanted.record.content.spec.replicas;
+    let record = Record {
+        restarted: source.record.restarted,
+        source: Some(source.number),
+        force: request.force,
+        ..record(Cause::Rollback, content, &request.asked)
+    };
+    Ok(Some(new_intent(name, live, record)))
+}
+
+/// The intent of the newest revision, for whoever carries it on.
+pub fn intent_of(name: &name::App, past: &Past) -> Intent {
+    Intent { name: name.clone(), number: past.number, record: past.record.clone(), is_new: false }
+}
+
+/// The revision that an equal request wrote before. The same id for something else is an error.
+pub fn request_seen<'a>(request: Option<&Request>, live: &'a Live) -> Result<Option<&'a Past>, Error> {
+    let Some(request) = request else { return Ok(None) };
+    let same_id = |past: &&Past| past.record.request.as_ref().is_some_and(|r| r.id == request.id);
+    match live.revisions.iter().rev().find(same_id) {
+        Some(past) if past.record.request.as_ref() != Some(request) => {
+            Err(Error::RequestIdReused { id: request.id.clone() })
+        }
+        found => Ok(found),
+    }
+}
+
+/// Refuses an etag that is not that of the content as it is; an app that does not exist has an empty one.
+pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(), Error> {
+    let Some(expected) = expected else { return Ok(()) };
+    let etag = content.map(Content::etag).unwrap_or_default();
+    if expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
+}
+
+fn is_same(a: &Past, b: &Past) -> bool {
+    a.record.content.etag() == b.record.content.etag() && b.record.cause != Cause::External
+        || a.number == b.number
+}
+
+fn earlier(live: &Live, than: u64) -> Option<&Past> {
+    live.revisions.iter().rev().find(|past| past.number < than && past.record.cause != Cause::External)
+}
+
+fn record(cause: Cause, content: Content, asked: &Asked) -> Record {
+    Record {
+        request: asked.request.clone(),
+        ..Record::new(cause, content, asked.actor.clone(), asked.reason.clone(), asked.time)
+    }
+}
+
+fn new_intent(name: &name::App, live: &Live, record: Record) -> Intent {
+    let number = live.newest().map_or(1, |past| past.number + 1);
+    Intent { name: name.clone(), number, record, is_new: true }
+}
+
+fn check_content(content: &Content, exists: bool) -> Result<(), Error> {
+    if content.spec.image.is_empty() {
+        let said = if exists { "cannot be cleared" } else { "is required for a new app" };
+        return Err(Error::invalid(
+            "app.spec.image",
+            format!("{said}; an image looks like registry/name:tag"),
+        ));
+    }
+    if content.spec.resources.as_ref().is_some_and(|r| r.requests.is_empty() && r.limits.is_empty()) {
+        return Err(Error::invalid(
+            "app.spec.resources",
+            "is set but empty; leave it out, or give requests or limits",
+        ));
+    }
+    Ok(())
+}
+
+/// The Deployment, if this server may restart or roll it back.
+fn check_managed<'a>(name: &name::App, live: &'a Live) -> Result<&'a super::Deployment, Error> {
+    let deployment = live.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
+    if deployment.deleting {
+        return Err(Error::BeingDeleted { what: name.to_string() });
+    }
+    if !deployment.is_ours() {
+        return Err(Error::NotManaged { name: name.to_string(), by: deployment.managed_by.clone() });
+    }
+    Ok(deployment)
+}
+
+/// Refuses names that are taken by objects which this server did not make, unless it may take them over.
+fn check_ownership(request: &Deploy, live: &Live) -> Result<(), Error> {
+    let name = &request.name;
+    let taken = |kind: Kind, by: &str| Error::NameTaken {
+        object: kind.object_of(name),
+        namespace: name.namespace.clone(),
+        by: by.to_owned(),
+    };
+    if let Some(deployment) = &live.deployment {
+        if !deployment.is_ours() && !request.adopt {
+            return Err(taken(Kind::Deployment, &deployment.managed_by));
+        }
+        if deployment.deleting {
+            return Err(Error::BeingDeleted { what: name.to_string() });
+        }
+    }
+    // A Service or budget of the name is only in the way if this app needs one; what it needs is known when it is rendered.
+    let foreign = |by: &str| by != MANAGER && !request.adopt;
+    if let Some(service) = live.service.as_ref().filter(|s| foreign(&s.managed_by)) {
+        let ports = &request.content.spec.ports;
+        let kept = live.wanted().is_some_and(|past| !past.record.content.spec.ports.is_empty());
+        if !ports.is_empty() || kept {
+            return Err(taken(Kind::Service, &service.managed_by));
+        }
+    }
+    if let Some(budget) = live.budget.as_ref().filter(|b| foreign(&b.managed_by))
+        && !budget.selector.matches(&live.selector(name))
+    {
+        return Err(taken(Kind::Budget, &budget.managed_by));
+    }
+    Ok(())
+}

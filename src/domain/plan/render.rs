@@ -1,0 +1,121 @@
+//! From an intent to the objects to apply, given the cluster as it is at that moment.
+
+use std::collections::BTreeMap;
+
+use super::{FIELD_MANAGER, Intent, Live};
+use crate::domain::{
+    Error,
+    app::MANAGER,
+    check::{Check, Finding, Kind as CheckKind},
+    manifest::{self, Frame, Kind, Object},
+    patch,
+    replicas::{self, Count, Decision},
+};
+
+/// What carries an intent out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// What to apply: the Deployment, then what it owns.
+    pub objects: Vec<Object>,
+    /// What an earlier content needed and this one does not.
+    pub prune: Vec<Kind>,
+    /// The replica count is taken over from another owner.
+    pub take_count: bool,
+    /// The Deployment's rollout is held, and this change ends the hold.
+    pub resume: bool,
+    /// The objects of the app's name were made by others and are taken over.
+    pub adopt: bool,
+    /// Whether the count is applied, and if not, why.
+    pub count: Check,
+    /// What to tell the caller.
+    pub warnings: Vec<String>,
+}
+
+/// Renders an intent.
+pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
+    let (name, content) = (&intent.name, &intent.record.content);
+    let (count, check) = decide_count(intent, live);
+    let selector = live.selector(name);
+    let frame = Frame {
+        revision: intent.number,
+        replicas: match count {
+            Decision::Apply { replicas, .. } => Some(replicas),
+            Decision::Leave { .. } => None,
+        },
+        selector: selector.clone(),
+        restarted: intent.record.restarted,
+    };
+    let deployment = manifest::deployment(name, content, &frame).map_err(|e| refuse_patch(&e))?;
+    let labels = pod_labels(&deployment);
+    let mut objects = vec![deployment];
+    let mut prune = Vec::new();
+    let taken = live.service.as_ref().map_or(&[][..], |s| s.foreign_ports.as_slice());
+    match manifest::service(name, content, &selector, taken) {
+        Some(service) => objects.push(service),
+        None if live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER) => prune.push(Kind::Service),
+        None => {}
+    }
+    let foreign = live.budget.iter().filter(|b| b.managed_by != MANAGER).map(|b| &b.selector);
+    let covered = live.other_budgets.iter().chain(foreign).any(|selector| selector.matches(&labels));
+    match (covered, live.budget.as_ref().is_some_and(|b| b.managed_by == MANAGER)) {
+        (false, _) => objects.push(manifest::budget(name, content, &selector)),
+        // Two budgets over the same pods make every eviction fail.
+        (true, true) => prune.push(Kind::Budget),
+        (true, false) => {}
+    }
+    let warnings = (check.result == Finding::Warn).then(|| check.message.clone()).into_iter().collect();
+    Ok(Rendered {
+        objects,
+        prune,
+        take_count: matches!(count, Decision::Apply { force: true, .. }),
+        resume: live.deployment.as_ref().is_some_and(|d| d.paused),
+        adopt: live.deployment.as_ref().is_some_and(|d| !d.is_ours()),
+        count: check,
+        warnings,
+    })
+}
+
+fn decide_count(intent: &Intent, live: &Live) -> (Decision, Check) {
+    let deployment = live.deployment.as_ref();
+    let count = Count {
+        live: deployment.map(|d| d.replicas),
+        owners: deployment.map_or(&[], |d| d.replica_owners.as_slice()),
+    };
+    let wanted = intent.record.content.spec.replicas;
+    let decision = replicas::decide(&count, wanted, intent.record.takes_count, FIELD_MANAGER);
+    let says = |result, message: String| Check::new(CheckKind::Replicas, result, message);
+    let check = match decision {
+        Decision::Apply { replicas, force: false } => {
+            says(Finding::Pass, format!("The count in the spec is applied: {replicas}."))
+        }
+        Decision::Apply { replicas, force: true } => {
+            says(Finding::Pass, format!("The count is set to {replicas}, over {}.", others(&count)))
+        }
+        Decision::Leave { ignored: None } => {
+            says(Finding::Pass, format!("The count stays as it is; {} set it.", others(&count)))
+        }
+        Decision::Leave { ignored: Some(wanted) } => says(
+            Finding::Warn,
+            format!(
+                "spec.replicas {wanted} is not applied: {} set the count to {}. Name spec.replicas in update_mask to set it.",
+                others(&count),
+                count.live.unwrap_or_default()
+            ),
+        ),
+    };
+    (decision, check.of(Kind::Deployment.object_of(&intent.name)))
+}
+
+fn others(count: &Count<'_>) -> String {
+    let owners: Vec<_> = count.owners.iter().filter(|o| *o != FIELD_MANAGER).cloned().collect();
+    owners.join(", ")
+}
+
+fn refuse_patch(error: &patch::Invalid) -> Error {
+    Error::invalid("app.spec.pod_template_patch", error)
+}
+
+fn pod_labels(deployment: &Object) -> BTreeMap<String, String> {
+    let labels = &deployment.manifest["spec"]["template"]["metadata"]["labels"];
+    serde_json::from_value(labels.clone()).unwrap_or_default()
+}

@@ -1,0 +1,103 @@
+//! Calls that change something: run to their end even if the caller leaves, once per `request_id`, and answered with the app
+//! as it is after them.
+
+use std::time::Duration;
+
+use tonic::Status;
+
+use super::{Context, Deadline, convert};
+use crate::{
+    domain::{
+        Error,
+        act::{Act, Asked, Done},
+        app::MANAGER,
+        error::Missing,
+        name::{self, Which},
+    },
+    pb,
+};
+
+/// Longest wait of a write for its own echo; after it the answer says what was written instead of what was seen.
+const OWN_WRITE: Duration = Duration::from_secs(2);
+
+/// Pause between two looks for a rollout that Kubernetes has yet to begin.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What a change left behind, for the answer.
+pub(super) struct Changed {
+    pub(super) app: Option<pb::App>,
+    pub(super) rollout: Option<pb::Rollout>,
+    pub(super) plan: pb::Plan,
+    pub(super) position: String,
+}
+
+impl Context {
+    /// Makes a change and waits, a little, until this server sees it.
+    pub(super) async fn change<F>(
+        &self,
+        name: &name::App,
+        asked: &Asked,
+        deadline: Deadline,
+        write: impl FnOnce(std::sync::Arc<dyn Act>) -> F + Send + 'static,
+    ) -> Result<Changed, Status>
+    where
+        F: Future<Output = Result<Done, Error>> + Send,
+    {
+        self.index.check_filled()?;
+        let request = asked.request.as_ref().filter(|_| !asked.validate_only);
+        let act = self.act.clone();
+        let done = self.once.run(request, || self.finish(async move { write(act).await })).await;
+        let done = done.map_err(|error| self.with_a_hint(name, error))?;
+        if let Some(position) = &done.position {
+            let _ = self.wait_for(position, deadline, OWN_WRITE).await;
+        }
+        Ok(self.changed(name, &done))
+    }
+
+    /// The newest rollout of an app that others made, once Kubernetes has begun a later one than `before`.
+    pub(super) async fn begun_since(&self, name: &name::App, before: Option<u64>) -> Option<pb::Rollout> {
+        let which = name::Rollout { app: name.clone(), revision: Which::Latest };
+        let begun = async {
+            loop {
+                match self.index.rollout(&which) {
+                    Ok(rollout) if Some(rollout.number) != before => return convert::rollout(&rollout),
+                    Ok(_) | Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                }
+            }
+        };
+        tokio::time::timeout(OWN_WRITE, begun).await.ok()
+    }
+
+    /// An app that is missing may have been meant by another name, which the index knows.
+    fn with_a_hint(&self, name: &name::App, error: Error) -> Error {
+        match error {
+            Error::NotFound { kind: Missing::App, .. } => self.index.get(name).err().unwrap_or(error),
+            error => error,
+        }
+    }
+
+    fn changed(&self, name: &name::App, done: &Done) -> Changed {
+        let seen = done.position.as_ref().is_none_or(|position| self.index.has_seen(position));
+        let app = self.index.get(name).ok().filter(|_| seen);
+        let as_written = || done.content.as_ref().map(|content| convert::content(name, content, MANAGER));
+        let rollout = done.rollout.map(|number| {
+            let which = name::Rollout { app: name.clone(), revision: Which::Number(number) };
+            let known = self.index.rollout(&which).ok();
+            known.map_or_else(
+                // Not seen yet: the name is what the caller needs to follow it.
+                || pb::Rollout {
+                    name: which.to_string(),
+                    state: pb::RolloutState::Pending.into(),
+                    ..pb::Rollout::default()
+                },
+                |rollout| convert::rollout(&rollout),
+            )
+        });
+        Changed {
+            app: app.map(|app| convert::app(&app)).or_else(as_written),
+            rollout,
+            plan: convert::plan(done),
+            position: done.position.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What changes an app besides a deploy: scaling, restarting, holding, rolling back, taking over; and what is only asked.
+
+use gantry::pb;
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams, PostParams, ResourceExt},
+};
+use serde_json::json;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::support::{Env, follow, reason, run, until, web};
+
+fn deployments(env: &Env) -> Api<Deployment> {
+    Api::namespaced(env.client.clone(), &env.namespace)
+}
+
+async fn count(env: &Env, app: &str) -> i32 {
+    deployments(env).get(app).await.unwrap().spec.unwrap().replicas.unwrap()
+}
+
+fn scale(env: &Env, app: &str, replicas: i32) -> pb::ScaleAppRequest {
+    pb::ScaleAppRequest { name: env.name(app), replicas: Some(replicas), ..Default::default() }
+}
+
+fn image(tag: &str) -> pb::AppSpec {
+    pb::AppSpec { image: format!("web:{tag}"), ..pb::AppSpec::default() }
+}
+
+/// A Deployment as kubectl would make it, with what this API has no words for.
+async fn make_foreign(env: &Env, app: &str) -> Deployment {
+    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": app, "labels": {"app": app}}, "spec": {
+        "replicas": 2, "minReadySeconds": 1, "selector": {"matchLabels": {"app": app}},
+        "template": {"metadata": {"labels": {"app": app}}, "spec": {"containers": [
+            {"name": "main", "image": "web:1", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]},
+            {"name": "sidecar", "image": "proxy:1"}]}}}});
+    let params = PostParams { field_manager: Some("kubectl-create".into()), ..PostParams::default() };
+    let made = serde_json::from_value(manifest).unwrap();
+    deployments(env).create(&params, &made).await.unwrap();
+    until("the app is seen", async || env.get(app).await.is_ok()).await;
+    deployments(env).get(app).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_set_the_count_last_keeps_it() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let answer = env.daemon.apps().await.scale_app(scale(&env, "web", 4)).await.unwrap().into_inner();
+        assert_eq!(answer.app.unwrap().status.unwrap().desired_replicas, 4);
+        assert_eq!(answer.plan.unwrap().changes[0].path, "spec.replicas");
+
+        let kept =
+            env.daemon.apps().await.deploy_app(env.deploy("web", image("2"))).await.unwrap().into_inner();
+        assert_eq!(count(&env, "web").await, 4);
+        let plan = kept.plan.unwrap();
+        let check = plan.checks.iter().find(|c| c.kind == "REPLICAS").unwrap();
+        assert_eq!(check.result(), pb::CheckResult::Warn, "{plan:?}");
+
+        // To the number that it has already: that too is somebody's wish.
+        env.daemon.apps().await.scale_app(scale(&env, "web", 4)).await.unwrap();
+        let named = |n, paths: &[&str]| pb::DeployAppRequest {
+            update_mask: Some(prost_types::FieldMask {
+                paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+            }),
+            ..env.deploy("web", pb::AppSpec { replicas: Some(n), ..pb::AppSpec::default() })
+        };
+        env.daemon.apps().await.deploy_app(named(4, &["spec.replicas"])).await.unwrap();
+        assert_eq!(count(&env, "web").await, 4);
+        // From here on the last one to set it was a deploy, so a deploy sets it without naming it.
+        env.daemon.apps().await.deploy_app(named(1, &[])).await.unwrap();
+        assert_eq!(count(&env, "web").await, 1);
+        env.daemon.apps().await.scale_app(scale(&env, "web", 0)).await.unwrap();
+        let stopped = env.get("web").await.unwrap().status.unwrap();
+        assert_eq!(stopped.desired_replicas, 0);
+        let absent = env.daemon.apps().await.scale_app(scale(&env, "wed", 1)).await.unwrap_err();
+        assert_eq!(reason(&absent), "APP_NOT_FOUND");
+        assert_eq!(absent.get_error_details().error_info().unwrap().metadata["didYouMean"], env.name("web"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_of_others_is_named_and_not_fought() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        let hpa = json!({"metadata": {"name": "grow"}, "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3}});
+        let hpas = Api::<HorizontalPodAutoscaler>::namespaced(env.client.clone(), &env.namespace);
+        hpas.create(&PostParams::default(), &serde_json::from_value(hpa).unwrap()).await.unwrap();
+        let status = env.daemon.apps().await.scale_app(scale(&env, "web", 4)).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "FOREIGN_AUTOSCALER"));
+        assert_eq!(status.get_error_details().resource_info().unwrap().resource_name, "grow");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
+    run(|mut env| async move {
+        let id = "6f1a2c1e-0000-4000-8000-00000000abcd".to_owned();
+        let request = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy("web", web()) };
+        let first = env.daemon.apps().await.deploy_app(request.clone()).await.unwrap().into_inner();
+        follow(&env.daemon, &first.rollout.clone().unwrap().name).await;
+        env.deploy_and_follow(env.deploy("web", image("2"))).await;
+        for fresh in [false, true] {
+            if fresh {
+                env.daemon.child.kill().await.unwrap();
+                env.daemon = crate::support::Daemon::start().await;
+            }
+            let again = env.daemon.apps().await.deploy_app(request.clone()).await.unwrap().into_inner();
+            assert_eq!(again.rollout.unwrap().name, first.rollout.clone().unwrap().name);
+            assert_eq!(again.position, first.position);
+            assert_eq!(again.app.unwrap().spec.unwrap().image, "web:2", "the app as it is now");
+            let other = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy("web", image("3")) };
+            let status = env.daemon.apps().await.deploy_app(other).await.unwrap_err();
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::InvalidArgument, "REQUEST_ID_REUSED")
+            );
+            let other = pb::ScaleAppRequest { request_id: id.clone(), ..scale(&env, "web", 5) };
+            let status = env.daemon.apps().await.scale_app(other).await.unwrap_err();
+            assert_eq!(reason(&status), "REQUEST_ID_REUSED");
+        }
+        let id = "6f1a2c1e-0000-4000-8000-00000000abce".to_owned();
+        let request = pb::ScaleAppRequest { request_id: id, ..scale(&env, "web", 3) };
+        let first = env.daemon.apps().await.scale_app(request.clone()).await.unwrap().into_inner();
+        env.daemon.apps().await.scale_app(scale(&env, "web", 1)).await.unwrap();
+        env.daemon.child.kill().await.unwrap();
+        env.daemon = crate::support::Daemon::start().await;
+        let again = env.daemon.apps().await.scale_app(request).await.unwrap().into_inner();
+        assert_eq!((again.position, count(&env, "web").await), (first.position, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_replaces_the_replicas_and_the_next_deploy_does_not_do_it_again() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(env.client.clone(), &env.namespace);
+        let names = async || {
+            let list = pods.list(&ListParams::default()).await.unwrap();
+            let living = list.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none());
+            living.map(ResourceExt::name_any).collect::<Vec<_>>()
+        };
+        let before = names().await;
+        let request =
+            pb::RestartAppRequest { name: env.name("web"), reason: "stuck".into(), ..Default::default() };
+        let answer = env.daemon.apps().await.restart_app(request).await.unwrap().into_inner();
+        let rollout = follow(&env.daemon, &answer.rollout.unwrap().name).await;
+        assert_eq!(
+            (rollout.state(), rollout.cause()),
+            (pb::RolloutState::Succeeded, pb::RolloutCause::Restart)
+        );
+        assert_eq!((rollout.name, rollout.reason.as_str()), (env.name("web") + "/rollouts/2", "stuck"));
+        let after = names().await;
+        assert!(after.iter().all(|pod| !before.contains(pod)), "{before:?} {after:?}");
+
+        let same = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
+        assert_eq!((same.rollout, same.plan.unwrap().changes), (None, vec![]));
+        let template = async || deployments(&env).get("web").await.unwrap().spec.unwrap().template;
+        let before = template().await.metadata.unwrap().annotations;
+        let more = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
+        env.deploy_and_follow(env.deploy("web", more)).await;
+        assert_eq!(template().await.metadata.unwrap().annotations, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollback_brings_back_the_content_and_never_the_count() {
+    run(|env| async move {
+        let rollback = |rollout: &str| pb::RollbackAppRequest {
+            name: env.name("web"),
+            rollout: if rollout.is_empty() {
+                String::new()
+            } else {
+                env.name("web") + "/rollouts/" + rollout
+            },
+            ..Default::default()
+        };
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let status = env.daemon.rollouts().await.rollback_app(rollback("")).await.unwrap_err();
+        assert_eq!(reason(&status), "NO_EARLIER_ROLLOUT");
+        env.deploy_and_follow(env.deploy("web", image("2"))).await;
+        env.daemon.apps().await.scale_app(scale(&env, "web", 3)).await.unwrap();
+        let bad = env.deploy_and_follow(env.deploy("web", image("does-not-exist"))).await;
+        assert_eq!(bad.state(), pb::RolloutState::Failed);
+
+        let only = pb::RollbackAppRequest { validate_only: true, ..rollback("") };
+        let plan = env.daemon.rollouts().await.rollback_app(only).await.unwrap().into_inner();
+        assert_eq!(plan.rollout, None);
+        let change = &plan.plan.unwrap().changes[0];
+        assert_eq!(
+            (change.path.as_str(), change.new_value.as_str()),
+            ("spec.template.spec.containers[app].image", "\"web:2\"")
+        );
+        assert!(change.restarts_replicas);
+
+        let answer = env.daemon.rollouts().await.rollback_app(rollback("")).await.unwrap().into_inner();
+        let back = follow(&env.daemon, &answer.rollout.unwrap().name).await;
+        assert_eq!((back.state(), back.cause()), (pb::RolloutState::Succeeded, pb::RolloutCause::Rollback));
+        assert_eq!(back.source_rollout, env.name("web") + "/rollouts/2");
+        assert_eq!((back.spec.unwrap().image.as_str(), count(&env, "web").await), ("web:2", 3));
+        let answer = env.daemon.rollouts().await.rollback_app(rollback("1")).await.unwrap().into_inner();
+        let back = follow(&env.daemon, &answer.rollout.unwrap().name).await;
+        assert_eq!((back.spec.unwrap().image.as_str(), count(&env, "web").await), ("web:1", 3));
+        let nothing = env.daemon.rollouts().await.rollback_app(rollback("1")).await.unwrap().into_inner();
+        assert_eq!(nothing.rollout, None, "that is what runs");
+        let status = env.daemon.rollouts().await.rollback_app(rollback("99")).await.unwrap_err();
+        assert_eq!(reason(&status), "ROLLOUT_NOT_FOUND");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_held_rollout_waits_and_a_deploy_ends_the_hold() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let latest = env.name("web") + "/rollouts/latest";
+        let pause = pb::PauseRolloutRequest { name: latest.clone(), ..Default::default() };
+        let status = env.daemon.rollouts().await.pause_rollout(pause.clone()).await.unwrap_err();
+        assert_eq!(reason(&status), "ROLLOUT_ENDED");
+        let slow = pb::AppSpec {
+            pod_template_patch: Some(crate::support::annotate("sim/unready", "true")),
+            ..image("2")
+        };
+        env.daemon.apps().await.deploy_app(env.deploy("web", slow)).await.unwrap();
+        let paused =
+            env.daemon.rollouts().await.pause_rollout(pause).await.unwrap().into_inner().rollout.unwrap();
+        assert_eq!(paused.state(), pb::RolloutState::Paused, "{paused:?}");
+        let restart = pb::RestartAppRequest { name: env.name("web"), ..Default::default() };
+        let status = env.daemon.apps().await.restart_app(restart).await.unwrap_err();
+        assert_eq!(reason(&status), "ROLLOUT_PAUSED");
+        let resume = pb::ResumeRolloutRequest { name: latest.clone(), ..Default::default() };
+        let resumed = env.daemon.rollouts().await.resume_rollout(resume).await.unwrap().into_inner();
+        assert_eq!(resumed.rollout.unwrap().state(), pb::RolloutState::Running);
+        let pause = pb::PauseRolloutRequest { name: latest, ..Default::default() };
+        env.daemon.rollouts().await.pause_rollout(pause).await.unwrap();
+        let mut request = env.deploy("web", image("3"));
+        request.update_mask = Some(prost_types::FieldMask {
+            paths: vec!["spec.image".into(), "spec.pod_template_patch".into()],
+        });
+        let done = env.deploy_and_follow(request).await;
+        assert_eq!(done.state(), pb::RolloutState::Succeeded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told() {
+    run(|env| async move {
+        let made = make_foreign(&env, "old").await;
+        env.daemon.apps().await.scale_app(scale(&env, "old", 3)).await.unwrap();
+        assert_eq!(count(&env, "old").await, 3);
+        let restart = pb::RestartAppRequest { name: env.name("old"), ..Default::default() };
+        env.daemon.apps().await.restart_app(restart).await.unwrap();
+        let rollback = pb::RollbackAppRequest { name: env.name("old"), ..Default::default() };
+        let status = env.daemon.rollouts().await.rollback_app(rollback).await.unwrap_err();
+        assert_eq!(reason(&status), "NOT_MANAGED");
+
+        let change = pb::AppSpec { image: "web:2".into(), ..pb::AppSpec::default() };
+        let status = env.daemon.apps().await.deploy_app(env.deploy("old", change.clone())).await.unwrap_err();
+        assert_eq!(reason(&status), "NAME_TAKEN");
+        assert!(status.message().contains("adopt"), "{}", status.message());
+        let adopt = pb::DeployAppRequest { adopt: true, ..env.deploy("old", change) };
+        let all = pb::DeployAppRequest {
+            update_mask: Some(prost_types::FieldMask { paths: vec!["*".into()] }),
+            ..adopt.clone()
+        };
+        let status = env.daemon.apps().await.deploy_app(all).await.unwrap_err();
+        assert!(status.message().contains("sidecar"), "{}", status.message());
+
+        let rollout = env.deploy_and_follow(adopt).await;
+        assert_eq!(rollout.state(), pb::RolloutState::Succeeded, "{rollout:?}");
+        let taken = deployments(&env).get("old").await.unwrap();
+        let spec = taken.spec.clone().unwrap();
+        assert_eq!(taken.labels()["app.kubernetes.io/managed-by"], "gantry");
+        assert_eq!((taken.uid(), spec.selector.clone()), (made.uid(), made.spec.unwrap().selector));
+        assert_eq!((spec.replicas, spec.min_ready_seconds), (Some(3), Some(1)));
+        let containers = spec.template.spec.unwrap().containers;
+        let images: Vec<_> =
+            containers.iter().map(|c| (c.name.as_str(), c.image.as_deref().unwrap())).collect();
+        assert_eq!(images, [("main", "web:2"), ("sidecar", "proxy:1")]);
+        assert_eq!(containers[0].env.as_ref().unwrap().len(), 2);
+
+        // What was taken over can be changed and removed from now on, also from a value to a reference.
+        let secret = pb::KeyRef { name: "s".into(), key: "k".into(), optional: true };
+        let fewer = pb::DeployAppRequest {
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["spec.env".into(), "spec.secret_env".into()],
+            }),
+            ..env.deploy(
+                "old",
+                pb::AppSpec { secret_env: [("A".to_owned(), secret)].into(), ..Default::default() },
+            )
+        };
+        env.deploy_and_follow(fewer).await;
+        let spec = deployments(&env).get("old").await.unwrap().spec.unwrap();
+        let env_of = spec.template.spec.unwrap().containers[0].env.clone().unwrap();
+        assert_eq!((env_of.len(), env_of[0].name.as_str()), (1, "A"));
+        assert!(env_of[0].value.is_none() && env_of[0].value_from.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plan_changes_nothing_and_says_what_would() {
+    run(|env| async move {
+        let only = |request| pb::DeployAppRequest { validate_only: true, ..request };
+        let plan = async |request| {
+            let answer = env.daemon.apps().await.deploy_app(only(request)).await.unwrap().into_inner();
+            assert_eq!((answer.rollout, answer.position.as_str()), (None, ""));
+            answer.plan.unwrap()
+        };
+        let first = plan(env.deploy("web", web())).await;
+        assert_eq!(first.changes.len(), 3);
+        assert!(
+            first.changes.iter().all(|c| c.action() == pb::ChangeAction::Create && !c.new_value.is_empty())
+        );
+        assert!(first.checks.iter().all(|c| c.result() == pb::CheckResult::Pass), "{:?}", first.checks);
+        for kind in ["REPLICAS", "ADMISSION", "FIELD_OWNERSHIP", "PERMISSION"] {
+            assert!(first.checks.iter().any(|c| c.kind == kind), "{kind}");
+        }
+        assert_eq!(reason(&env.get("web").await.unwrap_err()), "APP_NOT_FOUND");
+
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let changed = plan(env.deploy("web", image("2"))).await;
+        let [change] = &changed.changes[..] else { panic!("{:?}", changed.changes) };
+        assert_eq!(change.object, "deployment.apps/web");
+        assert_eq!(change.path, "spec.template.spec.containers[app].image");
+        assert_eq!((change.old_value.as_str(), change.new_value.as_str()), ("\"web:1\"", "\"web:2\""));
+        assert!(change.restarts_replicas);
+        assert_eq!(plan(env.deploy("web", web())).await.changes, []);
+
+        let image =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": "web:7"}]}}}});
+        let params = PatchParams { field_manager: Some("kubectl-set".into()), ..PatchParams::default() };
+        deployments(&env).patch("web", &params, &Patch::Strategic(image)).await.unwrap();
+        let fought = plan(env.deploy("web", self::image("2"))).await;
+        let worst = &fought.checks[0];
+        assert_eq!((worst.kind.as_str(), worst.result()), ("FIELD_OWNERSHIP", pb::CheckResult::Fail));
+        assert!(worst.message.contains("kubectl-set"), "{}", worst.message);
+        let status =
+            env.daemon.apps().await.deploy_app(env.deploy("web", self::image("2"))).await.unwrap_err();
+        assert_eq!(reason(&status), "CONFLICTING_FIELD_MANAGER");
+        let forced = pb::DeployAppRequest { force: true, ..env.deploy("web", self::image("2")) };
+        let done = env.deploy_and_follow(forced).await;
+        assert_eq!((done.state(), done.spec.unwrap().image.as_str()), (pb::RolloutState::Succeeded, "web:2"));
+    })
+    .await;
+}

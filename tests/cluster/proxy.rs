@@ -1,0 +1,121 @@
+//! Stands between a daemon and the API server: passes everything on, counts the writes, and can stop answering after one of
+//! them, as a daemon that is killed there would see it. The API server behind it is the real one.
+
+use std::{
+    convert::Infallible,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::Method,
+    response::Response,
+    routing::any,
+};
+use kube::Client;
+use tokio::{net::TcpListener, sync::Notify};
+
+/// A running proxy; it ends with the test.
+#[derive(Clone)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    /// Its address, for a kubeconfig.
+    pub address: String,
+}
+
+struct Shared {
+    client: Client,
+    written: AtomicUsize,
+    /// What was written, for messages.
+    log: Mutex<Vec<String>>,
+    /// Writes to paths with this in them count.
+    scope: Mutex<String>,
+    /// After this many writes nothing is answered any more.
+    last: AtomicUsize,
+    stopped: Notify,
+}
+
+impl Proxy {
+    pub async fn start(client: Client) -> Self {
+        let shared = Arc::new(Shared {
+            client,
+            written: AtomicUsize::new(0),
+            log: Mutex::default(),
+            scope: Mutex::default(),
+            last: AtomicUsize::new(usize::MAX),
+            stopped: Notify::new(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(any(pass)).with_state(shared.clone());
+        #[allow(clippy::disallowed_methods)] // ends with the test's runtime
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { shared, address }
+    }
+
+    /// A kubeconfig for a daemon behind it.
+    pub fn kubeconfig(&self, dir: &std::path::Path) -> PathBuf {
+        let path = dir.join("kubeconfig");
+        let file = format!(
+            "{{apiVersion: v1, kind: Config, current-context: x, clusters: [{{name: x, cluster: {{server: '{}'}}}}], \
+             users: [{{name: x, user: {{}}}}], contexts: [{{name: x, context: {{cluster: x, user: x}}}}]}}",
+            self.address
+        );
+        std::fs::write(&path, file).unwrap();
+        path
+    }
+
+    /// Begins to count anew what is written to paths with `scope` in them, and stops after `writes`.
+    pub fn stop_after(&self, scope: &str, writes: usize) {
+        *self.shared.scope.lock().unwrap() = scope.to_owned();
+        self.shared.written.store(0, Ordering::SeqCst);
+        self.shared.log.lock().unwrap().clear();
+        self.shared.last.store(writes, Ordering::SeqCst);
+    }
+
+    /// Waits until it has stopped.
+    pub async fn stopped(&self) {
+        self.shared.stopped.notified().await;
+    }
+
+    /// What was written since it began to count.
+    pub fn writes(&self) -> Vec<String> {
+        self.shared.log.lock().unwrap().clone()
+    }
+}
+
+async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Infallible> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let reads = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_write = !reads && !path.contains("dryRun=All") && path.contains(&*shared.scope.lock().unwrap());
+    if shared.written.load(Ordering::SeqCst) >= shared.last.load(Ordering::SeqCst) {
+        shared.stopped.notify_one();
+        std::future::pending::<()>().await;
+    }
+    let method = parts.method.clone();
+    parts.uri = path.parse().unwrap();
+    parts.headers.remove("host");
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    let response = shared.client.send(request).await;
+    let response = match response {
+        Ok(response) => response.map(Body::new),
+        Err(error) => Response::builder().status(502).body(Body::from(error.to_string())).unwrap(),
+    };
+    if is_write && response.status().is_success() {
+        let count = shared.written.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.log.lock().unwrap().push(format!("{method} {path}"));
+        if count >= shared.last.load(Ordering::SeqCst) {
+            // The write is done and nobody hears of it.
+            shared.stopped.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+    Ok(response)
+}
