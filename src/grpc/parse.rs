@@ -1,5 +1,5 @@
-//! From messages to the domain: names, rules of fields, and refusal by name of what this version cannot do. Collects every
-//! violation before it answers.
+//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of what this version
+//! cannot do. Collects every violation before it answers. What the options say, [`super::validate`] has checked before.
 
 mod spec;
 
@@ -24,8 +24,6 @@ use crate::{
 
 /// Bytes of all annotations of an app.
 const ANNOTATIONS: usize = 16 * 1024;
-/// Bytes of a reason.
-const REASON: usize = 1024;
 
 pub(super) fn app_name(field: &str, text: &str) -> Result<name::App, Error> {
     name::App::parse(text).map_err(|e| Error::invalid(field, e))
@@ -94,9 +92,6 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
     let mask = Mask::new(&paths).map_err(|error| wrong.add("update_mask", error)).ok();
     check_labels(&app.labels, &mut wrong);
     check_annotations(&app.annotations, &mut wrong);
-    if request.reason.len() > REASON {
-        wrong.add("reason", format!("has {} bytes; {REASON} are allowed", request.reason.len()));
-    }
     let reject_concurrent = match pb::Concurrency::try_from(request.concurrency) {
         Ok(pb::Concurrency::Reject) => true,
         Ok(pb::Concurrency::Unspecified | pb::Concurrency::Supersede) => false,
@@ -128,9 +123,6 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
 pub(super) fn delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delete, Status> {
     later("DeleteAppRequest.validate_only", request.validate_only)?;
     later("DeleteAppRequest.request_id", !request.request_id.is_empty())?;
-    if request.reason.len() > REASON {
-        return Err(Error::invalid("reason", format!("has more than {REASON} bytes")).into());
-    }
     Ok(Delete {
         name: app_name("name", &request.name)?,
         etag: (!request.etag.is_empty()).then_some(request.etag),
