@@ -2,8 +2,6 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-use protox::prost::Message;
-
 fn main() -> Result<(), Box<dyn Error>> {
     // tonic-prost-build 0.14 does not emit these; without them any changed file rebuilds the crate.
     println!("cargo:rerun-if-changed=proto");
@@ -14,14 +12,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
 
     // The descriptor keeps the comments: they are the manual that `grpcurl describe` shows.
-    let descriptor = protox::Compiler::new(["proto", "vendor"])?
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(files)?
-        .file_descriptor_set();
+    let mut compiler = protox::Compiler::new(["proto", "vendor"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptor.bin"), descriptor.encode_to_vec())?;
+    // Encoded by the compiler itself: the types of prost would lose the options, which hold the rules of the fields.
+    fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
 
-    tonic_prost_build::configure().generate_default_stubs(true).compile_fds(descriptor)?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .generate_default_stubs(true)
+        .codec_path("crate::grpc::Codec")
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

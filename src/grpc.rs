@@ -4,17 +4,22 @@
 mod app;
 mod call;
 mod change;
+mod codec;
 mod convert;
+mod guard;
+mod json;
 mod later;
 mod limits;
 mod once;
 mod page;
 mod parse;
 mod rollout;
+mod schema;
 mod serve;
 mod server;
 mod status;
 mod stream;
+mod validate;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -26,9 +31,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 use tracing::Instrument;
 
+pub(crate) use self::codec::Codec;
+pub use self::guard::{NoOrigin, Origin};
 pub use self::once::Once;
 pub use self::serve::{Args, serve};
-pub use self::server::{Health, router};
+pub use self::server::{Health, Unbuilt, router};
 use crate::{
     domain::{
         Error,

@@ -83,7 +83,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         writes: writes.clone(),
     };
     let health = Health::new().await;
-    let router = grpc::router(&context, &health).context("cannot build the API")?;
+    let router = grpc::router(&context, &health, &args.grpc.allow_origin).context("cannot build the API")?;
     let accept = CancellationToken::new();
     let mut server = Tasks::new(CancellationToken::new());
     server.run("grpc", grpc::serve(listener, router, accept.clone(), GRACE));

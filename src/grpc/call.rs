@@ -18,6 +18,11 @@ pub(super) fn next_id() -> String {
     format!("{:08x}-{count:x}", std::process::id())
 }
 
+/// Makes a part of an answer under its call's id.
+pub(super) fn under_id<T>(id: &str, part: impl FnOnce() -> T) -> T {
+    CALL.sync_scope(id.to_owned(), part)
+}
+
 /// Answers a call under its id.
 pub(super) async fn with_id<T>(id: String, answer: impl Future<Output = T>) -> T {
     CALL.scope(id, answer).await

@@ -1,114 +1,158 @@
-//! What holds for every call: its id, its deadline, its log line, a panic's answer, and details on every error. One layer around
-//! all services, so that no service can forget it.
+//! What holds for every call: its id, its deadline, its log line, a panic's answer, the bounds of its request, and details on every
+//! error. One layer around all services, so that no service can forget it.
 
-use std::{
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod answer;
+mod arrival;
+
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::Body,
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
 };
 use futures::FutureExt;
-use http_body::Frame;
+use jiff::Timestamp;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, Span, debug, field, info, info_span};
 
-use super::{Deadline, call, status};
-use crate::domain::Error;
+use self::{answer::Answer, arrival::Arrival};
+use super::{
+    Deadline, call,
+    schema::{self, Does, Method},
+    status,
+};
+use crate::{domain::Error, index::Index};
+
+/// Time for a call that is not a stream and not a wait, if the caller sets none: nobody waits longer for one answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Time that a request gets to arrive whole.
+const ARRIVAL: Duration = Duration::from_secs(30);
+/// Bytes of all headers of a call.
+const HEADERS: usize = 16 * 1024;
+
+/// Header or trailer with the id of the call.
+pub(super) const CALL_ID: HeaderName = HeaderName::from_static("gantry-call-id");
+/// Header or trailer with the age of the cache that a read was answered from, in seconds.
+pub(super) const CACHE_AGE: HeaderName = HeaderName::from_static("gantry-cache-age");
+
+/// What the layer needs.
+#[derive(Clone)]
+pub(super) struct Limits {
+    pub(super) drain: CancellationToken,
+    pub(super) index: Index,
+}
+
+/// The id of a call, for those who answer in another form than gRPC.
+#[derive(Clone, Debug)]
+pub(super) struct CallId(pub(super) String);
+
+/// What is known of a call while it is answered.
+struct Call {
+    id: String,
+    /// `package.Service/Method`.
+    name: String,
+    method: Option<&'static Method>,
+    deadline: Option<Instant>,
+    index: Index,
+    span: Span,
+}
 
 /// Answers one call.
-pub(super) async fn layer(
-    State(drain): State<CancellationToken>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn layer(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
     let id = call::next_id();
-    let method = request.uri().path().trim_start_matches('/').to_owned();
-    let span = info_span!("call", %method, id);
-    let deadline = timeout(&request).map(|left| Instant::now() + left);
+    let name = request.uri().path().trim_start_matches('/').to_owned();
+    let method = schema::method(&name);
+    let span = info_span!("call", method = %name, id, app = field::Empty);
+    let own = method.filter(|m| !m.streams && !m.takes_stream && m.does != Does::Wait).map(|_| DEADLINE);
+    let deadline = timeout(&request).or(own).map(|left| Instant::now() + left);
     request.extensions_mut().insert(Deadline(deadline));
-    let foreign = method == "grpc.health.v1.Health/Watch" || method.starts_with("grpc.reflection.");
-    let response = call::with_id(id, answer(request, next, method, deadline).instrument(span)).await;
-    if foreign { end_with(drain, response) } else { response }
+    if method.is_some_and(|method| !method.takes_stream) {
+        request = request.map(|body| Body::new(Arrival::new(body, ARRIVAL)));
+    }
+    // Health's and reflection's streams know nothing of a drain, and would hold it up.
+    let foreign = name == "grpc.health.v1.Health/Watch" || name.starts_with("grpc.reflection.");
+    let drain = foreign.then_some(limits.drain);
+    let call = Call { id, name, method, deadline, index: limits.index, span: span.clone() };
+    call::with_id(call.id.clone(), call.answer(request, next, drain).instrument(span)).await
 }
 
-async fn answer(request: Request, next: Next, method: String, deadline: Option<Instant>) -> Response {
-    let started = Instant::now();
-    // A read leaves nothing behind; of a write that was cut off nobody knows.
-    let may_have_happened = !["Get", "List", "Watch", "Wait"]
-        .iter()
-        .any(|verb| method.rsplit('/').next().is_some_and(|m| m.starts_with(verb)));
-    let called = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let outcome = match deadline {
-        Some(at) => tokio::time::timeout_at(at, called).await,
-        None => Ok(called.await),
-    };
-    let response = match outcome {
-        Ok(Ok(response)) => response,
-        Ok(Err(_panic)) => to_response(&Error::Bug(format!("panic in {method}")).into()),
-        Err(_) => to_response(
-            &Error::Deadline { waiting_for: format!("{method} to finish"), may_have_happened }.into(),
-        ),
-    };
-    // A status in the head is an error without a body; streams and answers carry theirs in the trailers.
-    let failed = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok);
-    let millis = started.elapsed().as_millis();
-    match failed {
-        None => {
-            debug!(millis, "answered");
-            response
-        }
-        Some(failed) => {
-            let completed = status::complete(&failed, &method);
-            info!(millis, code = ?completed.code(), message = completed.message(), "refused");
-            to_response(&completed)
+// === impl Call ===
+
+impl Call {
+    async fn answer(self, request: Request, next: Next, drain: Option<CancellationToken>) -> Response {
+        let started = Instant::now();
+        let response = match headers_too_large(request.headers()) {
+            Some(status) => Ok(to_response(&status)),
+            None => self.within_deadline(next.run(request)).await,
+        };
+        let response = response.unwrap_or_else(|error| to_response(&error.into()));
+        // A status in the head is an error without a body; streams and answers carry theirs in the trailers.
+        let failed = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok);
+        let millis = started.elapsed().as_millis();
+        let id = CallId(self.id.clone());
+        let mut response = match failed {
+            None => {
+                debug!(millis, "answered");
+                response.map(|body| Body::new(Answer::new(body, self, drain)))
+            }
+            Some(failed) => {
+                let completed = status::complete(&failed, &self.name);
+                info!(millis, code = ?completed.code(), message = completed.message(), "refused");
+                let mut response = to_response(&completed);
+                self.note(response.headers_mut());
+                response
+            }
+        };
+        response.extensions_mut().insert(id);
+        response
+    }
+
+    async fn within_deadline(&self, running: impl Future<Output = Response>) -> Result<Response, Error> {
+        let called = AssertUnwindSafe(running).catch_unwind();
+        let outcome = match self.deadline {
+            Some(at) => tokio::time::timeout_at(at, called).await,
+            None => Ok(called.await),
+        };
+        match outcome {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_panic)) => Err(self.panicked()),
+            Err(_) => Err(self.out_of_time()),
         }
     }
-}
 
-/// Ends the streams of services that are not ours: health's and reflection's know nothing of a drain, and would hold it up.
-fn end_with(drain: CancellationToken, response: Response) -> Response {
-    response.map(|body| Body::new(UntilDrained { body, drained: Box::pin(drain.cancelled_owned()) }))
-}
+    fn panicked(&self) -> Error {
+        Error::Bug(format!("panic in {}", self.name))
+    }
 
-/// A body that ends when the server goes, with its trailers if it ends by itself.
-struct UntilDrained {
-    body: Body,
-    drained: Pin<Box<WaitForCancellationFutureOwned>>,
-}
+    fn out_of_time(&self) -> Error {
+        // A read leaves nothing behind; of a write that was cut off nobody knows.
+        let may_have_happened = self.method.is_some_and(|method| method.does == Does::Write);
+        Error::Deadline { waiting_for: format!("{} to finish", self.name), may_have_happened }
+    }
 
-impl HttpBody for UntilDrained {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.drained.as_mut().poll(cx).is_ready() {
-            let mut trailers = HeaderMap::new();
-            let told = Status::from(Error::ShuttingDown).add_header(&mut trailers).is_ok();
-            self.body = Body::empty();
-            self.drained = Box::pin(CancellationToken::new().cancelled_owned());
-            if told {
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+    /// What every answer says at its end: under which id the log knows the call, and how old the cache was that it came from.
+    fn note(&self, trailers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            trailers.insert(CALL_ID, id);
+        }
+        if self.method.is_some_and(|method| method.cached) && self.index.is_filled() {
+            let oldest = self.index.ages(Timestamp::now()).into_values().max().unwrap_or_default();
+            if let Ok(age) = HeaderValue::from_str(&format!("{:.3}", oldest.as_secs_f64())) {
+                trailers.insert(CACHE_AGE, age);
             }
         }
-        Pin::new(&mut self.body).poll_frame(cx)
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
+fn headers_too_large(headers: &HeaderMap) -> Option<Status> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    (bytes > HEADERS)
+        .then(|| status::too_large(&format!("the headers have {bytes} bytes; {HEADERS} are allowed")))
 }
 
 fn to_response(status: &Status) -> Response {

@@ -1,5 +1,5 @@
-//! From messages to the domain: names, rules of fields, and refusal by name of what this version cannot do. Collects every
-//! violation before it answers.
+//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of what this version
+//! cannot do. Collects every violation before it answers. What the options say, [`super::validate`] has checked before.
 
 mod spec;
 
@@ -27,8 +27,6 @@ use crate::{
 
 /// Bytes of all annotations of an app.
 const ANNOTATIONS: usize = 16 * 1024;
-/// Bytes of a reason.
-const REASON: usize = 1024;
 
 pub(super) fn app_name(field: &str, text: &str) -> Result<name::App, Error> {
     name::App::parse(text).map_err(|e| Error::invalid(field, e))
@@ -90,7 +88,6 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
     let mask = Mask::new(&paths).map_err(|error| wrong.add("update_mask", error)).ok();
     check_labels(&app.labels, &mut wrong);
     check_annotations(&app.annotations, &mut wrong);
-    check_reason(&request.reason, &mut wrong);
     let reject_concurrent = match pb::Concurrency::try_from(request.concurrency) {
         Ok(pb::Concurrency::Reject) => true,
         Ok(pb::Concurrency::Unspecified | pb::Concurrency::Supersede) => false,
@@ -120,7 +117,6 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
 
 pub(super) fn delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delete, Status> {
     let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
-    reason(&request.reason)?;
     let id =
         to_request(&request.request_id, "DeleteApp", &(&request.name, &request.etag, request.allow_missing));
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
@@ -129,14 +125,8 @@ pub(super) fn delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delet
 
 pub(super) fn scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, Status> {
     let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
-    reason(&request.reason)?;
     let replicas =
         request.replicas.ok_or_else(|| Error::invalid("replicas", "is required; 0 stops the app"))?;
-    if !(0..=10_000).contains(&replicas) {
-        let said = format!("is {replicas}; it must be from 0 to 10000");
-        return Err(Error::invalid("replicas", said).into());
-    }
-    duration("hold_for", request.hold_for.as_ref())?;
     let what = (&request.name, replicas, request.hold_for.map(|d| (d.seconds, d.nanos)), &request.etag);
     let id = to_request(&request.request_id, "ScaleApp", &what);
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
@@ -145,7 +135,6 @@ pub(super) fn scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, 
 
 pub(super) fn restart(request: pb::RestartAppRequest, actor: &str) -> Result<Restart, Status> {
     let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
-    reason(&request.reason)?;
     let id = to_request(&request.request_id, "RestartApp", &(&request.name, &request.etag));
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
     Ok(Restart { name, asked })
@@ -153,7 +142,6 @@ pub(super) fn restart(request: pb::RestartAppRequest, actor: &str) -> Result<Res
 
 pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<Rollback, Status> {
     let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
-    reason(&request.reason)?;
     let to = if request.rollout.is_empty() {
         None
     } else {
@@ -176,15 +164,8 @@ pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<R
 }
 
 /// Who asks to hold a rollout or to let it go on.
-pub(super) fn steer(
-    method: &str,
-    name: &str,
-    request_id: &str,
-    said: String,
-    actor: &str,
-) -> Result<Asked, Status> {
-    reason(&said)?;
-    Ok(asked(actor, said, to_request(request_id, method, &name)))
+pub(super) fn steer(method: &str, name: &str, request_id: &str, reason: String, actor: &str) -> Asked {
+    asked(actor, reason, to_request(request_id, method, &name))
 }
 
 fn asked(actor: &str, reason: String, request: Option<revision::Request>) -> Asked {
@@ -201,18 +182,6 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
     let json = serde_json::to_vec(&(method, what)).unwrap_or_default();
     let digest = Sha256::digest(json).iter().take(16).fold(String::new(), |text, b| format!("{text}{b:02x}"));
     (!id.is_empty()).then(|| revision::Request { id: id.to_ascii_lowercase(), digest })
-}
-
-fn reason(text: &str) -> Result<(), Error> {
-    let mut wrong = Wrong::default();
-    check_reason(text, &mut wrong);
-    if wrong.0.is_empty() { Ok(()) } else { Err(Error::Invalid(wrong.0)) }
-}
-
-fn check_reason(text: &str, wrong: &mut Wrong) {
-    if text.len() > REASON {
-        wrong.add("reason", format!("has {} bytes; {REASON} are allowed", text.len()));
-    }
 }
 
 /// Refuses what this version does not do yet, by name; silence would be worse than an error.

@@ -72,7 +72,7 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::PauseRolloutResponse>, Status> {
         let deadline = Deadline::of(&request);
         let pb::PauseRolloutRequest { name, request_id, reason } = request.into_inner();
-        let asked = parse::steer("PauseRollout", &name, &request_id, reason, &self.0.identity().user)?;
+        let asked = parse::steer("PauseRollout", &name, &request_id, reason, &self.0.identity().user);
         let Changed { rollout, position, .. } = self.steer(&name, asked, true, deadline).await?;
         Ok(Response::new(pb::PauseRolloutResponse { rollout, position }))
     }
@@ -83,7 +83,7 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::ResumeRolloutResponse>, Status> {
         let deadline = Deadline::of(&request);
         let pb::ResumeRolloutRequest { name, request_id, reason } = request.into_inner();
-        let asked = parse::steer("ResumeRollout", &name, &request_id, reason, &self.0.identity().user)?;
+        let asked = parse::steer("ResumeRollout", &name, &request_id, reason, &self.0.identity().user);
         let Changed { rollout, position, .. } = self.steer(&name, asked, false, deadline).await?;
         Ok(Response::new(pb::ResumeRolloutResponse { rollout, position }))
     }

@@ -1,5 +1,5 @@
 //! The accept loop: connections, their limits and their end. Our own, over hyper, because tonic's server answers a passed deadline
-//! with CANCELLED, cannot bound connections, and speaks no other protocol on its port.
+//! with CANCELLED and cannot bound connections.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,25 +15,29 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+use super::guard::Origin;
+
 /// Connections at a time; one more waits until one ends.
 const CONNECTIONS: usize = 1024;
 /// Calls at a time on one connection.
 const STREAMS: u32 = 100;
-/// Bytes of all headers of a call.
-const HEADERS: u32 = 16 * 1024;
+/// Bytes of all headers of a call that are read at all. What is above the limit of a call and below this is answered with a reason.
+const HEADERS: usize = 64 * 1024;
 /// How often an idle connection is asked whether it lives. Clouds cut what is silent for 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long it may take to say so.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a connection gets to begin to speak.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a connection of HTTP/1.1 gets to send the head of its next request: it cannot be asked whether it lives.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// With which every HTTP/2 connection begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to rest when the system refuses another connection: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where to listen, and for whom.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub struct Args {
     /// Address of the API
@@ -42,6 +46,16 @@ pub struct Args {
     /// Serve without authentication, on a loopback address only: every caller acts as the user of the kubeconfig
     #[arg(long)]
     pub insecure_loopback: bool,
+    /// Web site whose pages may call, for example `http://localhost:3000`; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<Origin>,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy)]
+enum Http {
+    One,
+    Two,
 }
 
 /// Why it does not serve.
@@ -76,31 +90,43 @@ impl Args {
     }
 }
 
-/// Waits for the preface of HTTP/2, without taking it out.
-async fn speaks_http2(stream: &TcpStream) -> bool {
+/// Waits for the first bytes, without taking them out. `None` if none come.
+async fn spoken_on(stream: &TcpStream) -> Option<Http> {
     let mut begin = [0; PREFACE.len()];
     loop {
         match stream.peek(&mut begin).await {
-            Ok(0) | Err(_) => return false,
-            Ok(n) if n == PREFACE.len() => return begin == PREFACE,
+            Ok(0) | Err(_) => return None,
+            Ok(n) if n == PREFACE.len() && begin == PREFACE => return Some(Http::Two),
             // A part of it: the rest is on its way. Peeking would return the same part at once.
-            Ok(n) if begin[..n] == PREFACE[..n] => tokio::time::sleep(Duration::from_millis(5)).await,
-            Ok(_) => return false,
+            Ok(n) if n < PREFACE.len() && begin[..n] == PREFACE[..n] => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(_) => return Some(Http::One),
         }
     }
 }
 
-/// Serves until `stop`, then lets calls that run end; `grace` bounds that.
-pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken, grace: Duration) {
-    // HTTP/2 only: no web page can speak it without TLS, so none can reach this port, whatever its DNS says.
+fn http_1() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEADERS);
+    builder
+}
+
+fn http_2() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEADERS)
+        .max_header_list_size(u32::try_from(HEADERS).unwrap_or(u32::MAX))
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
+}
+
+/// Serves until `stop`, then lets calls that run end; `grace` bounds that.
+pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken, grace: Duration) {
+    let (http_1, http_2) = (http_1(), http_2());
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
@@ -123,17 +149,19 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: Cancellati
         // Small messages both ways: waiting to fill a packet would cost 40 ms.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let (builder, watcher, stopped) = (builder.clone(), graceful.watcher(), stop.clone());
+        let (http_1, http_2) = (http_1.clone(), http_2.clone());
+        let (watcher, stopped) = (graceful.watcher(), stop.clone());
         tasks.spawn(async move {
             // Without this, a thousand connections that say nothing would lock everybody out.
-            let begun = tokio::select! {
-                begun = tokio::time::timeout(PREFACE_TIMEOUT, speaks_http2(&stream)) => begun.unwrap_or(false),
-                () = stopped.cancelled() => false,
+            let spoken = tokio::select! {
+                spoken = tokio::time::timeout(PREFACE_TIMEOUT, spoken_on(&stream)) => spoken.unwrap_or_default(),
+                () = stopped.cancelled() => None,
             };
-            if !begun {
-                debug!("a connection that does not speak HTTP/2");
-                return;
-            }
+            let builder = match spoken {
+                Some(Http::One) => http_1,
+                Some(Http::Two) => http_2,
+                None => return debug!("a connection that said nothing"),
+            };
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 debug!(%error, "connection ended");

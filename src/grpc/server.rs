@@ -1,5 +1,6 @@
 //! All services behind one router: ours, health and reflection, inside the layer that holds for every call.
 
+use axum::middleware::{from_fn, from_fn_with_state};
 use tonic::service::Routes;
 use tonic_health::{
     ServingStatus,
@@ -10,9 +11,12 @@ use tonic_reflection::server::Error as ReflectionError;
 use super::{
     Context,
     app::Apps,
+    guard::{self, Origin, Origins},
+    json,
     later::{Autoscaler, Discovery, Server, Timeline},
-    limits,
+    limits::{self, Limits},
     rollout::Rollouts,
+    schema,
 };
 use crate::pb::{
     self, app_service_server::AppServiceServer, autoscaler_service_server::AutoscalerServiceServer,
@@ -22,6 +26,9 @@ use crate::pb::{
 
 /// Largest request. An app with a generous patch has some tens of KiB; Kubernetes itself refuses objects beyond 1.5 MiB.
 const LARGEST_REQUEST: usize = 1024 * 1024;
+
+/// Largest request to the autoscaler: a simulation may bring 200,000 numbers, 1.6 MB of them in binary and twice that in JSON.
+const LARGEST_AUTOSCALER: usize = 4 * 1024 * 1024;
 
 /// Names under which health is asked for: the server as a whole, and what Kubernetes' probes ask.
 const SERVICES: [&str; 8] = [
@@ -59,8 +66,20 @@ impl Health {
     }
 }
 
-/// The whole API.
-pub fn router(context: &Context, health: &Health) -> Result<axum::Router, ReflectionError> {
+/// Why there is no API to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Unbuilt {
+    /// The descriptor cannot be served by reflection.
+    #[error(transparent)]
+    Reflection(#[from] ReflectionError),
+    /// The contract says something that this server does not do.
+    #[error("{0}")]
+    Contract(&'static schema::Unfit),
+}
+
+/// The whole API, for programs on this machine and for the pages of these origins.
+pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, Unbuilt> {
+    schema::schema().map_err(Unbuilt::Contract)?;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTOR)
@@ -69,7 +88,7 @@ pub fn router(context: &Context, health: &Health) -> Result<axum::Router, Reflec
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let health = HealthService::from_health_reporter(health.0.clone());
-    let drain = context.drain.clone();
+    let limits = Limits { drain: context.drain.clone(), index: context.index.clone() };
     let context = || context.clone();
     let routes =
         Routes::new(AppServiceServer::new(Apps(context())).max_decoding_message_size(LARGEST_REQUEST))
@@ -79,12 +98,30 @@ pub fn router(context: &Context, health: &Health) -> Result<axum::Router, Reflec
             .add_service(
                 ServerServiceServer::new(Server(context())).max_decoding_message_size(LARGEST_REQUEST),
             )
-            .add_service(AutoscalerServiceServer::new(Autoscaler))
-            .add_service(DiscoveryServiceServer::new(Discovery))
-            .add_service(TimelineServiceServer::new(Timeline))
-            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+            .add_service(
+                AutoscalerServiceServer::new(Autoscaler).max_decoding_message_size(LARGEST_AUTOSCALER),
+            )
+            .add_service(DiscoveryServiceServer::new(Discovery).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(TimelineServiceServer::new(Timeline).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(
+                tonic_health::pb::health_server::HealthServer::new(health)
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            )
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .prepare();
-    Ok(routes.into_axum_router().layer(axum::middleware::from_fn_with_state(drain, limits::layer)))
+    let origins: Origins = origins.into();
+    // The last one added sees a request first: who may call, then in which form, then the call itself.
+    Ok(routes
+        .into_axum_router()
+        .layer(from_fn_with_state(limits, limits::layer))
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(from_fn(json::layer))
+        .layer(guard::cors(&origins))
+        .layer(from_fn_with_state(origins, guard::layer)))
+}
+
+/// Bytes that a request of a method may have, in any form.
+pub(super) fn largest_request(path: &str) -> usize {
+    if path.starts_with("/gantry.v1.AutoscalerService/") { LARGEST_AUTOSCALER } else { LARGEST_REQUEST }
 }

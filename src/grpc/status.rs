@@ -6,7 +6,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use crate::{
-    domain::{Error, error::Missing},
+    domain::{
+        Error,
+        error::{Missing, Violation},
+    },
     pb::ErrorReason,
 };
 
@@ -28,9 +31,7 @@ fn to_status(error: &Error) -> Status {
     let mut note = |key: &str, value: &str| metadata.insert(key.to_owned(), value.to_owned());
     let (code, reason) = match error {
         Error::Invalid(violations) => {
-            let list = violations.iter().map(|v| FieldViolation::new(&v.field, &v.description));
-            details.set_bad_request(list.collect::<Vec<_>>());
-            (Code::InvalidArgument, ErrorReason::InvalidField)
+            return invalid(violations, &error.to_string());
         }
         Error::PageToken => {
             details.set_bad_request(vec![FieldViolation::new("page_token", error.to_string())]);
@@ -146,6 +147,33 @@ fn to_status(error: &Error) -> Status {
     Status::with_error_details(code, error.to_string(), details)
 }
 
+/// Every violation, as far as they fit into the headers that carry an error: clients take 8 KiB of them, and base64 and the
+/// message, which says the same once more, need their part.
+fn invalid(violations: &[Violation], message: &str) -> Status {
+    const LONGEST: usize = 2048;
+    let mut left = LONGEST;
+    let fits = |v: &&Violation| {
+        left = left.saturating_sub(v.field.len() + v.description.len());
+        left > 0
+    };
+    let list = violations.iter().take_while(fits).map(|v| FieldViolation::new(&v.field, &v.description));
+    let mut list: Vec<_> = list.collect();
+    if let (true, Some(first)) = (list.is_empty(), violations.first()) {
+        list.push(FieldViolation::new(cut(&first.field, LONGEST / 2), cut(&first.description, LONGEST / 2)));
+    }
+    let mut details = ErrorDetails::with_bad_request(list);
+    details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
+    Status::with_error_details(Code::InvalidArgument, cut(message, LONGEST), details)
+}
+
+/// The beginning of a text, if it is too long.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(longest)])
+}
+
 /// Who refused, in Kubernetes' words: `admission webhook "x" denied`, `ValidatingAdmissionPolicy 'x' with binding`.
 fn objector(message: &str) -> Option<(&'static str, &str)> {
     let quoted =
@@ -184,11 +212,21 @@ pub(super) fn complete(status: &Status, method: &str) -> Status {
             Error::NotImplemented { what: method.to_owned() }.into()
         }
         Code::Unimplemented => bare(Code::Unimplemented, ErrorReason::NotImplemented, status.message()),
-        // tonic's decoder: too large, and not a message of this type.
-        Code::OutOfRange => bare(Code::ResourceExhausted, ErrorReason::MessageTooLarge, status.message()),
-        Code::Internal if status.message().contains("decode") => {
+        // tonic's decoder.
+        Code::OutOfRange => too_large(status.message()),
+        Code::ResourceExhausted if status.message().contains("decompressing") => too_large(status.message()),
+        // tonic again, about frames: our own code gives each of its errors details.
+        Code::Internal | Code::DataLoss
+            if !UNWRITABLE.iter().any(|text| status.message().starts_with(text)) =>
+        {
             Error::invalid("", format!("the request is no message of this method: {}", status.message()))
                 .into()
+        }
+        // Of health, which is asked for a service that there is not.
+        Code::NotFound => {
+            let mut details = ErrorDetails::with_bad_request_violation("service", status.message());
+            details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
+            Status::with_error_details(Code::NotFound, status.message(), details)
         }
         Code::Unavailable | Code::ResourceExhausted => {
             let mut details = ErrorDetails::with_retry_info(Some(RETRY));
@@ -201,7 +239,6 @@ pub(super) fn complete(status: &Status, method: &str) -> Status {
         }
         Code::Ok
         | Code::Unknown
-        | Code::NotFound
         | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::FailedPrecondition
@@ -212,6 +249,24 @@ pub(super) fn complete(status: &Status, method: &str) -> Status {
             Error::Bug(format!("{method}: {}: {}", status.code(), status.message())).into()
         }
     }
+}
+
+/// What tonic says when an answer cannot be written; everything else that it calls internal is a caller's broken frame.
+const UNWRITABLE: [&str; 2] = ["Error encoding", "Error compressing"];
+
+/// The request is larger than this server takes.
+pub(super) fn too_large(message: &str) -> Status {
+    bare(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
+}
+
+/// The caller, or the page that makes it call, may not.
+pub(super) fn not_allowed(message: &str) -> Status {
+    bare(Code::PermissionDenied, ErrorReason::NotAllowed, message)
+}
+
+/// A form of the protocol that this server does not speak.
+pub(super) fn not_spoken(message: &str) -> Status {
+    bare(Code::Unimplemented, ErrorReason::NotImplemented, message)
 }
 
 fn bare(code: Code, reason: ErrorReason, message: &str) -> Status {

@@ -14,3 +14,4 @@ mod shutdown;
 mod support;
 mod walls;
 mod watching;
+mod wire;

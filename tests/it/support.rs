@@ -28,6 +28,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt;
 
+/// The one web site whose pages may call.
+pub const ORIGIN: &str = "https://console.example";
+
 /// A running server.
 pub struct Server {
     pub index: Index,
@@ -120,7 +123,7 @@ impl Server {
             once: Once::default(),
             writes: TaskTracker::new(),
         };
-        let router = grpc::router(&context, &Health::new().await).unwrap();
+        let router = grpc::router(&context, &Health::new().await, &[ORIGIN.parse().unwrap()]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         #[allow(clippy::disallowed_methods)] // the test joins it

@@ -80,7 +80,7 @@ fn parsed(change: Change) -> Spec {
 #[test]
 fn every_rule_names_the_field_that_breaks_it() {
     #[rustfmt::skip] // a rule is a line
-    let rules: [(Change, &str); 50] = [
+    let rules: [(Change, &str); 49] = [
         (|r, _| r.app = None, "app"),
         (|r, _| app(r).name.clear(), "app.name"),
         (|r, _| app(r).name = "namespaces/prod/apps/3scale".into(), "app.name"),
@@ -88,7 +88,6 @@ fn every_rule_names_the_field_that_breaks_it() {
         (|r, _| r.update_mask = Some(FieldMask { paths: vec!["spec.colour".into()] }), "update_mask"),
         (|r, _| r.update_mask = Some(FieldMask { paths: vec!["*".into(), "spec".into()] }), "update_mask"),
         (|r, _| r.concurrency = 9, "concurrency"),
-        (|r, _| r.reason = "x".repeat(1025), "reason"),
         (|r, _| app(r).labels = mk_map("app.kubernetes.io/name", "x"), "app.labels[app.kubernetes.io/name]"),
         (|r, _| app(r).labels = mk_map("app.kubernetes.io/managed-by", "x"), "app.labels[app.kubernetes.io/managed-by]"),
         (|r, _| app(r).labels = mk_map("gantry.dev/x", "x"), "app.labels[gantry.dev/x]"),
@@ -142,7 +141,7 @@ fn what_is_just_within_the_rules_is_taken() {
     let changes: [Change; 10] = [
         |_, _| {},
         |r, _| app(r).name = format!("namespaces/prod/apps/{}", "a".repeat(53)),
-        |r, _| r.reason = "x".repeat(1024),
+        |r, _| r.reason = "ü".repeat(1024),
         |r, _| app(r).annotations = mk_map("note", &"x".repeat(16 * 1024 - 4)),
         |r, _| app(r).labels = mk_map("acme.io/team", &"x".repeat(63)),
         |_, s| s.replicas = Some(10_000),
@@ -164,7 +163,6 @@ fn all_that_is_wrong_is_told_at_once() {
     let request = mk_request(|request, spec| {
         app(request).name = "shop".into();
         app(request).labels = mk_map("gantry.dev/x", "a b");
-        request.reason = "x".repeat(2000);
         spec.replicas = Some(-1);
         spec.ports = vec![mk_port("UP", 0), mk_port("UP", 80)];
         policy(spec).progress_timeout = Some(mk_duration(-1));
@@ -173,7 +171,6 @@ fn all_that_is_wrong_is_told_at_once() {
         "app.name",
         "app.labels[gantry.dev/x]",
         "app.labels[gantry.dev/x]",
-        "reason",
         "app.spec.replicas",
         "app.spec.ports[0].name",
         "app.spec.ports[0].number",
@@ -287,10 +284,6 @@ fn a_request_is_taken_over_as_a_whole() {
         ("3scale", None, "old")
     );
     assert_eq!(wrong(&delete(request("shop", ""), "ann").unwrap_err()), ["name"]);
-    assert_eq!(
-        wrong(&delete(request("namespaces/a/apps/b", &"x".repeat(1025)), "ann").unwrap_err()),
-        ["reason"]
-    );
 }
 
 #[test]

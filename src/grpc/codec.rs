@@ -1,0 +1,117 @@
+//! How messages are read from the wire and written to it, for all services: the generated code names this codec. What a caller
+//! sends is held against the rules of the contract here, before any service sees it, so that no service can forget to.
+
+use std::{any::Any, marker::PhantomData};
+
+use prost::{Message, Name, bytes::Buf};
+use prost_reflect::DynamicMessage;
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder},
+};
+use tonic_prost::{ProstCodec, ProstEncoder};
+use tonic_types::StatusExt;
+
+use super::{parse, schema};
+use crate::{
+    domain::{Error, error::Violation},
+    pb,
+};
+
+/// Longest resource name that is noted in the log.
+const LONGEST_NAME: usize = 253;
+
+/// protobuf, with the rules of the contract.
+pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
+
+/// Reads messages.
+pub(crate) struct Checked<U>(PhantomData<U>);
+
+// === impl Codec ===
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> TonicCodec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = Checked<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Checked(PhantomData)
+    }
+}
+
+// === impl Checked ===
+
+impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        let message = U::decode(bytes.clone()).map_err(|error| not_a_message(&error))?;
+        let schema = schema::schema().map_err(|unfit| Error::Bug(unfit.to_string()))?;
+        // Only what callers send has rules here; a client in this process reads answers with the same codec.
+        let input = schema.input(&U::full_name()).filter(|input| schema.rules().govern(input.full_name()));
+        let Some(descriptor) = input else { return Ok(Some(message)) };
+        let reflected = DynamicMessage::decode(descriptor, bytes).map_err(|error| not_a_message(&error))?;
+        if let Some(name) = subject(&reflected).filter(|name| name.len() <= LONGEST_NAME) {
+            tracing::Span::current().record("app", name.as_str());
+        }
+        let broken = schema.rules().check(&reflected);
+        if broken.is_empty() {
+            return Ok(Some(message));
+        }
+        Err(Error::Invalid(with_domain(broken, &message)).into())
+    }
+}
+
+fn not_a_message(error: &prost::DecodeError) -> Status {
+    Error::invalid("", format!("the request is no message of this method: {error}")).into()
+}
+
+/// The resource that a call is about, for the log.
+fn subject(message: &DynamicMessage) -> Option<String> {
+    ["name", "parent", "app", "autoscaler", "policy"].iter().find_map(|field| {
+        let value = message.get_field_by_name(field)?;
+        let name = match value.as_message() {
+            Some(within) => within.get_field_by_name("name")?.as_str()?.to_owned(),
+            None => value.as_str()?.to_owned(),
+        };
+        (!name.is_empty()).then_some(name)
+    })
+}
+
+/// Adds what no rule can say, so that a caller can mend everything at once. Where both speak of a field, the domain's words are
+/// the better ones.
+fn with_domain(broken: Vec<Violation>, message: &dyn Any) -> Vec<Violation> {
+    let refused = message
+        .downcast_ref::<pb::DeployAppRequest>()
+        .and_then(|request| parse::deploy(request.clone(), "").err());
+    let details = refused.map(|status| status.get_error_details());
+    let mut all: Vec<_> = details
+        .iter()
+        .filter_map(|details| details.bad_request())
+        .flat_map(|bad| &bad.field_violations)
+        .map(|v| Violation { field: v.field.clone(), description: v.description.clone() })
+        .collect();
+    for violation in broken {
+        if all.iter().all(|known| known.field != violation.field) {
+            all.push(violation);
+        }
+    }
+    all
+}

@@ -1,0 +1,151 @@
+//! The same API for whoever does not speak gRPC: the Connect protocol, unary and server streaming, in JSON and in binary, and lines
+//! of JSON for `curl`. Each call is translated, by the descriptor, into a gRPC call of the router in this process; so everything
+//! that holds for gRPC holds here.
+
+mod error;
+mod parse;
+mod request;
+mod response;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, Version, header},
+    middleware::Next,
+    response::Response,
+};
+use tonic::Status;
+
+use super::{schema, status};
+
+/// What a caller speaks, as its content type says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One message each way; the answers of a stream come as lines.
+    Plain(Encoding),
+    /// Connect's frames.
+    Framed(Encoding),
+}
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Json,
+    Binary,
+}
+
+/// Answers what is not gRPC; lets gRPC and gRPC-Web through.
+pub(super) async fn layer(request: Request, next: Next) -> Response {
+    let kind = content_type(request.headers());
+    if is_grpc(&kind) || is_grpc_web(&kind) {
+        if is_grpc(&kind) && request.version() < Version::HTTP_2 {
+            let status = status::not_spoken(
+                "gRPC needs HTTP/2; over HTTP/1.1 this server speaks gRPC-Web, Connect and plain JSON",
+            );
+            return error::response(&status, Some(StatusCode::UPGRADE_REQUIRED));
+        }
+        return next.run(request).await;
+    }
+    if request.method() != HttpMethod::POST {
+        let text = "calls are made by POST, for example: curl -H 'content-type: application/json' -d '{}' \
+                    http://localhost:7420/gantry.v1.ServerService/GetServerInfo";
+        let mut response = error::response(&status::not_spoken(text), Some(StatusCode::METHOD_NOT_ALLOWED));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let Some(form) = Form::of(&kind) else {
+        let status = status::not_spoken(&format!(
+            "the content type {kind:?} is not spoken here; application/json is, and application/proto, \
+             application/connect+json, application/connect+proto, application/grpc and application/grpc-web"
+        ));
+        return error::response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    };
+    translate(form, request, next).await
+}
+
+async fn translate(form: Form, request: Request, next: Next) -> Response {
+    let method = schema::method(request.uri().path().trim_start_matches('/'));
+    let Some(method) = method else {
+        // Nothing to translate by; the router says that there is no such method.
+        let answer = next.run(request::empty(request)).await;
+        return response::unknown(answer);
+    };
+    if method.takes_stream {
+        let status = status::not_spoken("this method takes a stream; call it by gRPC");
+        return error::response(&status, None);
+    }
+    if let (Form::Framed(_), false) = (form, method.streams) {
+        let status = status::not_spoken(
+            "this method answers with one message; send application/json or application/proto",
+        );
+        return error::response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    let translated = match request::to_grpc(form, method, request) {
+        Ok(translated) => translated,
+        Err(status) => return response::failed(form, &status),
+    };
+    let answer = next.run(translated).await;
+    match (form, method.streams) {
+        (Form::Plain(encoding), false) => response::unary(encoding, method, answer).await,
+        (Form::Plain(Encoding::Json), true) => response::lines(method, answer),
+        (Form::Plain(Encoding::Binary), true) => {
+            let text = "this method answers with a stream; send application/connect+proto";
+            error::response(&status::not_spoken(text), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+        }
+        (Form::Framed(encoding), _) => response::frames(encoding, method, answer),
+    }
+}
+
+/// Refuses a call in the form that the caller speaks.
+pub(super) fn refuse(headers: &HeaderMap, http: StatusCode, status: &Status) -> Response {
+    let kind = content_type(headers);
+    if !is_grpc(&kind) && !is_grpc_web(&kind) {
+        return error::response(status, Some(http));
+    }
+    let mut response = status.clone().into_http::<Body>();
+    *response.status_mut() = http;
+    if let (true, Ok(kind)) = (is_grpc_web(&kind), HeaderValue::from_str(&kind)) {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// The content type without its parameters.
+fn content_type(headers: &HeaderMap) -> String {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_grpc(kind: &str) -> bool {
+    ["application/grpc", "application/grpc+proto"].contains(&kind)
+}
+
+fn is_grpc_web(kind: &str) -> bool {
+    [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto",
+    ]
+    .contains(&kind)
+}
+
+// === impl Form ===
+
+impl Form {
+    fn of(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "application/json" => Self::Plain(Encoding::Json),
+            "application/proto" => Self::Plain(Encoding::Binary),
+            "application/connect+json" => Self::Framed(Encoding::Json),
+            "application/connect+proto" => Self::Framed(Encoding::Binary),
+            _ => return None,
+        })
+    }
+
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::Plain(encoding) | Self::Framed(encoding) => encoding,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! From a caller's request to a gRPC request. The body is translated while it is read, within the call: what is wrong with it is an
+//! error of the call, under its id and its deadline, like any other.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
+};
+use futures::stream;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prost::Message;
+use tonic::Status;
+
+use super::{Encoding, Form, parse};
+use crate::{
+    domain::Error,
+    grpc::{schema::Method, server, status},
+};
+
+/// Bytes before each message, of gRPC and of Connect: flags and length.
+pub(super) const PREFIX: usize = 5;
+
+/// Headers that say how the request came, and nothing to who answers it.
+const OF_THE_WAY: [HeaderName; 9] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+    header::TE,
+    header::TRANSFER_ENCODING,
+];
+
+/// The request for a method that nobody knows.
+pub(super) fn empty(request: Request) -> Request {
+    let (mut parts, _) = request.into_parts();
+    parts.headers = headers(&parts.headers);
+    parts.version = Version::HTTP_2;
+    Request::from_parts(parts, Body::empty())
+}
+
+/// The same call in gRPC.
+pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> Result<Request, Status> {
+    let (mut parts, body) = request.into_parts();
+    let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(version) = text("connect-protocol-version").filter(|version| *version != "1") {
+        let description = format!("is {version:?}; this server speaks version 1");
+        return Err(Error::invalid("connect-protocol-version", description).into());
+    }
+    let encoding = match form {
+        Form::Plain(_) => "content-encoding",
+        Form::Framed(_) => "connect-content-encoding",
+    };
+    if let Some(compression) = text(encoding).filter(|compression| *compression != "identity") {
+        return Err(status::not_spoken(&format!(
+            "requests compressed by {compression:?} are not read; send them uncompressed"
+        )));
+    }
+    let timeout = text("connect-timeout-ms").map(parse_timeout).transpose()?;
+    parts.headers = headers(&parts.headers);
+    if let Some(timeout) = timeout {
+        parts.headers.insert("grpc-timeout", timeout);
+    }
+    parts.version = Version::HTTP_2;
+    let largest = server::largest_request(parts.uri.path());
+    let translated = stream::once(translate(form, method, body, largest));
+    Ok(Request::from_parts(parts, Body::from_stream(translated)))
+}
+
+/// What the caller sent along, as gRPC's metadata.
+fn headers(sent: &HeaderMap) -> HeaderMap {
+    let of_the_way = |name: &HeaderName| {
+        OF_THE_WAY.contains(name)
+            || name.as_str().starts_with("connect-")
+            || ["grpc-encoding", "grpc-accept-encoding"].contains(&name.as_str())
+    };
+    let kept = sent.iter().filter(|(name, _)| !of_the_way(name));
+    let mut headers = HeaderMap::new();
+    for (name, value) in kept {
+        headers.append(name, value.clone());
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers
+}
+
+/// Connect counts milliseconds in up to ten digits, gRPC takes eight digits of any unit.
+fn parse_timeout(text: &str) -> Result<HeaderValue, Status> {
+    let valid = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let wrong = || Error::invalid("connect-timeout-ms", format!("is {text:?}; it must have 1 to 10 digits"));
+    let millis: u64 = text.parse().ok().filter(|_| valid).ok_or_else(wrong)?;
+    let timeout = if millis < 100_000_000 { format!("{millis}m") } else { format!("{}S", millis / 1000) };
+    HeaderValue::from_str(&timeout).map_err(|_| wrong().into())
+}
+
+async fn translate(form: Form, method: &'static Method, body: Body, largest: usize) -> Result<Bytes, Status> {
+    let read = Limited::new(body, largest + PREFIX).collect().await;
+    let sent = read.map_err(|error| unread(&*error, largest))?.to_bytes();
+    let message = match form {
+        Form::Plain(_) => sent,
+        Form::Framed(_) => unframe(&sent)?,
+    };
+    let message = match form.encoding() {
+        Encoding::Binary => message,
+        Encoding::Json => parse::message(&method.input, &message)?.encode_to_vec().into(),
+    };
+    let length = u32::try_from(message.len()).map_err(|_| status::too_large("the request is too large"))?;
+    let mut framed = Vec::with_capacity(PREFIX + message.len());
+    framed.push(0);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(&message);
+    Ok(framed.into())
+}
+
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), largest: usize) -> Status {
+    if error.is::<LengthLimitError>() {
+        return status::too_large(&format!("the request is larger than {largest} bytes"));
+    }
+    Error::invalid("", format!("the request broke off: {error}")).into()
+}
+
+/// The message of a request that has exactly one.
+fn unframe(sent: &Bytes) -> Result<Bytes, Status> {
+    let wrong =
+        |what: &str| Status::from(Error::invalid("", format!("the request is no frame of Connect: {what}")));
+    let Some((&[flags, a, b, c, d], rest)) = sent.split_first_chunk::<PREFIX>() else {
+        return Err(wrong("it has fewer than 5 bytes"));
+    };
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    match flags {
+        0 if rest.len() == length => Ok(sent.slice(PREFIX..)),
+        0 => {
+            Err(wrong(&format!("it announces {length} bytes and has {}; one frame is expected", rest.len())))
+        }
+        flags => Err(wrong(&format!("its flags are {flags}; they must be 0, for an uncompressed message"))),
+    }
+}

@@ -1,0 +1,299 @@
+//! From a gRPC answer to what the caller speaks: one message, or a stream whose messages are translated one by one as the caller
+//! takes them.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use prost::bytes::{Buf, BytesMut};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use super::{Encoding, Form, error, request::PREFIX};
+use crate::{
+    domain::Error,
+    grpc::{
+        limits::{CALL_ID, CallId},
+        schema::Method,
+    },
+};
+
+/// Flag of Connect's last frame.
+const END: u8 = 2;
+
+/// An error of a call that was not begun.
+pub(super) fn failed(form: Form, status: &Status) -> Response {
+    match form {
+        Form::Plain(_) => error::response(status, None),
+        Form::Framed(encoding) => {
+            let end = frame(END, end_of_stream(&HeaderMap::new(), Some(status)).to_string().as_bytes());
+            respond(kind(Form::Framed(encoding)), Body::from(end))
+        }
+    }
+}
+
+/// The answer of a path that no method has.
+pub(super) fn unknown(answer: Response) -> Response {
+    let (head, _) = answer.into_parts();
+    let status = status(&head.headers).unwrap_or_else(no_end);
+    let mut response = error::response(&status, Some(StatusCode::NOT_FOUND));
+    copy_head(&head.headers, &mut response);
+    response
+}
+
+/// One message.
+pub(super) async fn unary(encoding: Encoding, method: &Method, answer: Response) -> Response {
+    let (head, body) = answer.into_parts();
+    if let Some(failed) = status(&head.headers).filter(|status| status.code() != Code::Ok) {
+        let mut response = error::response(&failed, None);
+        copy_head(&head.headers, &mut response);
+        return response;
+    }
+    let (trailers, message) = match body.collect().await {
+        Ok(collected) => (collected.trailers().cloned().unwrap_or_default(), collected.to_bytes()),
+        Err(error) => return error::response(&broken(&error), None),
+    };
+    let ended = status(&trailers).unwrap_or_else(no_end);
+    let message = (message.len() >= PREFIX).then(|| message.slice(PREFIX..));
+    let mut response = match (ended.code(), message) {
+        (Code::Ok, Some(message)) => match render(encoding, &method.output, message) {
+            Ok(bytes) => respond(kind(Form::Plain(encoding)), Body::from(bytes)),
+            Err(status) => error::response(&status, None),
+        },
+        (Code::Ok, None) => error::response(&no_end(), None),
+        _ => error::response(&ended, None),
+    };
+    copy_head(&head.headers, &mut response);
+    copy_trailers(&trailers, &mut response);
+    response
+}
+
+/// A stream as lines of JSON.
+pub(super) fn lines(method: &'static Method, answer: Response) -> Response {
+    let (head, body) = answer.into_parts();
+    let failed = status(&head.headers).filter(|status| status.code() != Code::Ok);
+    let mut response = if let Some(failed) = failed {
+        error::response(&failed, None)
+    } else {
+        respond("application/x-ndjson", Body::new(Translated::new(Shape::Lines, method, body)))
+    };
+    copy_head(&head.headers, &mut response);
+    copy_id(&head.extensions, &mut response);
+    response
+}
+
+/// A stream as Connect's frames.
+pub(super) fn frames(encoding: Encoding, method: &'static Method, answer: Response) -> Response {
+    let (head, body) = answer.into_parts();
+    let mut response = if let Some(status) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
+        failed(Form::Framed(encoding), &status)
+    } else {
+        let body = Translated::new(Shape::Frames(encoding), method, body);
+        respond(kind(Form::Framed(encoding)), Body::new(body))
+    };
+    copy_head(&head.headers, &mut response);
+    copy_id(&head.extensions, &mut response);
+    response
+}
+
+/// How a stream is written.
+#[derive(Clone, Copy)]
+enum Shape {
+    Lines,
+    Frames(Encoding),
+}
+
+/// A stream of gRPC in another shape. Reads on only when the caller takes what was read.
+struct Translated {
+    shape: Shape,
+    output: MessageDescriptor,
+    body: Body,
+    read: BytesMut,
+    ended: bool,
+}
+
+// === impl Translated ===
+
+impl Translated {
+    fn new(shape: Shape, method: &Method, body: Body) -> Self {
+        Self { shape, output: method.output.clone(), body, read: BytesMut::new(), ended: false }
+    }
+
+    /// The next message that is there whole.
+    fn take(&mut self) -> Option<Bytes> {
+        let &[_, a, b, c, d] = self.read.first_chunk::<PREFIX>()?;
+        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+        if self.read.len() < PREFIX + length {
+            return None;
+        }
+        self.read.advance(PREFIX);
+        Some(self.read.split_to(length).freeze())
+    }
+
+    fn message(&mut self, message: Bytes) -> Option<Bytes> {
+        let rendered = match self.shape {
+            Shape::Lines => render(Encoding::Json, &self.output, message).map(|mut line| {
+                line.push(b'\n');
+                line
+            }),
+            Shape::Frames(encoding) => {
+                render(encoding, &self.output, message).map(|message| frame(0, &message))
+            }
+        };
+        match rendered {
+            Ok(bytes) => Some(bytes.into()),
+            Err(status) => self.end(&HeaderMap::new(), &status),
+        }
+    }
+
+    /// What tells the caller that the stream is over; `None` if its mere end does.
+    fn end(&mut self, trailers: &HeaderMap, status: &Status) -> Option<Bytes> {
+        (self.ended, self.body) = (true, Body::empty());
+        let failed = (status.code() != Code::Ok).then_some(status);
+        match self.shape {
+            Shape::Lines => {
+                failed.map(|status| format!("{}\n", json!({"error": error::to_json(status)})).into())
+            }
+            Shape::Frames(_) => {
+                Some(frame(END, end_of_stream(trailers, failed).to_string().as_bytes()).into())
+            }
+        }
+    }
+}
+
+impl HttpBody for Translated {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let bytes = loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if let Some(message) = self.take() {
+                break self.message(message);
+            }
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.read.extend_from_slice(&data),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        let status = status(&trailers).unwrap_or_else(no_end);
+                        break self.end(&trailers, &status);
+                    }
+                },
+                Some(Err(error)) => break self.end(&HeaderMap::new(), &broken(&error)),
+                None => break self.end(&HeaderMap::new(), &no_end()),
+            }
+        };
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+fn render(encoding: Encoding, output: &MessageDescriptor, message: Bytes) -> Result<Vec<u8>, Status> {
+    let bug = |error: &dyn std::error::Error| Error::Bug(format!("cannot write {}: {error}", output.name()));
+    match encoding {
+        Encoding::Binary => Ok(message.into()),
+        Encoding::Json => {
+            let message = DynamicMessage::decode(output.clone(), message).map_err(|e| bug(&e))?;
+            Ok(serde_json::to_vec(&message).map_err(|e| bug(&e))?)
+        }
+    }
+}
+
+fn frame(flags: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut framed = Vec::with_capacity(PREFIX + message.len());
+    framed.push(flags);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    framed
+}
+
+fn end_of_stream(trailers: &HeaderMap, failed: Option<&Status>) -> Value {
+    let mut end = json!({});
+    let mut metadata: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, value) in trailers.iter().filter(|(name, _)| is_metadata(name)) {
+        let text = value.to_str().map_or_else(|_| BASE64_STANDARD_NO_PAD.encode(value), str::to_owned);
+        metadata.entry(name.as_str()).or_default().push(text);
+    }
+    if !metadata.is_empty() {
+        end["metadata"] = json!(metadata);
+    }
+    if let Some(status) = failed {
+        end["error"] = error::to_json(status);
+    }
+    end
+}
+
+fn status(headers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(headers)
+}
+
+fn no_end() -> Status {
+    Error::Bug("an answer without an end".to_owned()).into()
+}
+
+fn broken(error: &axum::Error) -> Status {
+    Error::Bug(format!("an answer broke off: {error}")).into()
+}
+
+fn kind(form: Form) -> &'static str {
+    match form {
+        Form::Plain(Encoding::Json) => "application/json",
+        Form::Plain(Encoding::Binary) => "application/proto",
+        Form::Framed(Encoding::Json) => "application/connect+json",
+        Form::Framed(Encoding::Binary) => "application/connect+proto",
+    }
+}
+
+fn respond(kind: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// What a service or a layer said, apart from what belongs to gRPC or to the way.
+fn is_metadata(name: &HeaderName) -> bool {
+    !name.as_str().starts_with("grpc-")
+        && ![header::CONTENT_TYPE, header::CONTENT_LENGTH, header::DATE, header::TRAILER].contains(name)
+}
+
+fn copy_head(from: &HeaderMap, to: &mut Response) {
+    for (name, value) in from.iter().filter(|(name, _)| is_metadata(name)) {
+        to.headers_mut().append(name, value.clone());
+    }
+}
+
+/// Connect's unary answers have no trailers; they stand in the head under a prefix. Ours also without, for people.
+fn copy_trailers(from: &HeaderMap, to: &mut Response) {
+    for (name, value) in from.iter().filter(|(name, _)| is_metadata(name)) {
+        if let Ok(prefixed) = HeaderName::try_from(format!("trailer-{name}")) {
+            to.headers_mut().append(prefixed, value.clone());
+        }
+        if name.as_str().starts_with("gantry-") {
+            to.headers_mut().insert(name, value.clone());
+        }
+    }
+}
+
+/// A stream's trailers come at its end, if ever; whoever asks about a stream that runs needs the id before.
+fn copy_id(from: &axum::http::Extensions, to: &mut Response) {
+    if let Some(id) = from.get::<CallId>().and_then(|id| HeaderValue::from_str(&id.0).ok()) {
+        to.headers_mut().insert(CALL_ID, id);
+    }
+}

@@ -1,0 +1,140 @@
+//! Field rules: enforces what the contract's `buf.validate` options say, in every message that a caller sends. Knows no message by
+//! name; what no rule can say is checked in [`super::parse`].
+
+mod compile;
+mod rule;
+
+use std::collections::HashMap;
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, OneofDescriptor, ReflectMessage, Value};
+
+pub(super) use self::compile::Unknown;
+use self::rule::Rule;
+use crate::domain::error::Violation;
+
+/// The rules of all messages that have any, or that hold one that has, by full name.
+#[derive(Default)]
+pub(super) struct Rules(HashMap<String, Node>);
+
+/// The rules of one message.
+#[derive(Default)]
+struct Node {
+    fields: Vec<Field>,
+    /// Groups of which exactly one field must be set.
+    oneofs: Vec<OneofDescriptor>,
+}
+
+/// The rules of one field.
+struct Field {
+    descriptor: FieldDescriptor,
+    required: bool,
+    /// The zero value breaks no rule.
+    zero_is_fine: bool,
+    rules: Vec<Rule>,
+    /// For each element of a list.
+    items: Vec<Rule>,
+    /// Type of the message within, if that one has rules.
+    within: Option<String>,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Everything that is wrong with a message, at most once for each field, in the order of the contract.
+    pub(super) fn check(&self, message: &DynamicMessage) -> Vec<Violation> {
+        let mut found = Vec::new();
+        self.check_at("", message, &mut found);
+        found
+    }
+
+    /// Whether a message of this type can break a rule.
+    pub(super) fn govern(&self, type_name: &str) -> bool {
+        self.0.contains_key(type_name)
+    }
+
+    /// How many messages have rules.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn check_at(&self, at: &str, message: &DynamicMessage, found: &mut Vec<Violation>) {
+        let descriptor = message.descriptor();
+        let Some(node) = self.0.get(descriptor.full_name()) else { return };
+        for field in &node.fields {
+            self.check_field(at, field, message, found);
+        }
+        for oneof in node.oneofs.iter().filter(|o| !o.fields().any(|field| message.has_field(&field))) {
+            let names: Vec<_> = oneof.fields().map(|field| field.name().to_owned()).collect();
+            let description = format!("is required: one of {}", names.join(", "));
+            found.push(Violation { field: join(at, oneof.name()), description });
+        }
+    }
+
+    fn check_field(&self, at: &str, field: &Field, message: &DynamicMessage, found: &mut Vec<Violation>) {
+        let path = || join(at, field.descriptor.name());
+        let is_set = message.has_field(&field.descriptor);
+        if !is_set && field.required {
+            found.push(Violation { field: path(), description: "is required".to_owned() });
+            return;
+        }
+        // What can be absent and is, breaks no rule; a number that cannot be absent is 0.
+        if !is_set && (field.descriptor.supports_presence() || field.zero_is_fine) {
+            return;
+        }
+        let value = message.get_field(&field.descriptor);
+        if let Some(description) = field.rules.iter().find_map(|rule| rule.broken_by(&value)) {
+            found.push(Violation { field: path(), description });
+        }
+        if field.items.is_empty() && field.within.is_none() {
+            return;
+        }
+        if let Some(list) = value.as_list() {
+            for (i, item) in list.iter().enumerate() {
+                if found.len() >= ENOUGH {
+                    return;
+                }
+                let at = || format!("{}[{i}]", path());
+                if let Some(description) = field.items.iter().find_map(|rule| rule.broken_by(item)) {
+                    found.push(Violation { field: at(), description });
+                }
+                self.check_within(&at(), item, found);
+            }
+        } else if let Some(map) = value.as_map() {
+            let mut entries: Vec<_> = map.iter().map(|(key, value)| (key_text(key), value)).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            for (key, value) in entries {
+                self.check_within(&format!("{}[{key}]", path()), value, found);
+            }
+        } else {
+            self.check_within(&path(), &value, found);
+        }
+    }
+
+    fn check_within(&self, at: &str, value: &Value, found: &mut Vec<Violation>) {
+        if let (Some(message), true) = (value.as_message(), found.len() < ENOUGH) {
+            self.check_at(at, message, found);
+        }
+    }
+}
+
+/// Violations after which no more are looked for: an answer must fit into the headers that carry it.
+const ENOUGH: usize = 50;
+
+fn join(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+fn key_text(key: &MapKey) -> String {
+    match key {
+        MapKey::Bool(key) => key.to_string(),
+        MapKey::I32(key) => key.to_string(),
+        MapKey::I64(key) => key.to_string(),
+        MapKey::U32(key) => key.to_string(),
+        MapKey::U64(key) => key.to_string(),
+        MapKey::String(key) => key.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
