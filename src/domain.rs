@@ -5,6 +5,7 @@
 pub mod act;
 pub mod app;
 pub mod diagnosis;
+pub mod endpoint;
 pub mod error;
 pub mod manifest;
 pub mod mask;
@@ -14,6 +15,7 @@ pub mod patch;
 pub mod plan;
 pub mod problem;
 pub mod quantity;
+pub mod replica;
 pub mod replicas;
 pub mod revision;
 pub mod rollout;

@@ -10,7 +10,8 @@ use tonic_reflection::server::Error as ReflectionError;
 use super::{
     Context,
     app::Apps,
-    later::{Autoscaler, Discovery, Server, Timeline},
+    discovery::Discovery,
+    later::{Autoscaler, Server, Timeline},
     limits,
     rollout::Rollouts,
 };
@@ -80,7 +81,9 @@ pub fn router(context: &Context, health: &Health) -> Result<axum::Router, Reflec
                 ServerServiceServer::new(Server(context())).max_decoding_message_size(LARGEST_REQUEST),
             )
             .add_service(AutoscalerServiceServer::new(Autoscaler))
-            .add_service(DiscoveryServiceServer::new(Discovery))
+            .add_service(
+                DiscoveryServiceServer::new(Discovery(context())).max_decoding_message_size(LARGEST_REQUEST),
+            )
             .add_service(TimelineServiceServer::new(Timeline))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1()?)

@@ -1,5 +1,7 @@
 //! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
 
+mod places;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::Hash,
@@ -7,11 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use super::LogLine;
+use super::{LogLine, texts::Texts};
 use crate::domain::{
     name,
-    observed::{About, Deployment, Event, Kind, Pod, ReplicaSet, Revision},
+    observed::{About, Deployment, Event, Kind, Node, Pod, ReplicaSet, Revision, Slice},
     rollout::Facts,
+    spec::{Policy, Spec},
 };
 
 /// Namespace and name.
@@ -37,7 +40,13 @@ pub(super) struct Tables {
     /// Which object an event is about, for its deletion.
     event_about: HashMap<Key, About>,
     sequence: u64,
+    slices: HashMap<Key, Slice>,
+    /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a Deployment.
+    slices_of: HashMap<Key, Vec<Arc<str>>>,
+    nodes: HashMap<Arc<str>, Node>,
+    texts: Texts,
     dirty: HashSet<name::App>,
+    moved: HashSet<name::App>,
 }
 
 /// A kind of rows that the tables hold.
@@ -86,6 +95,12 @@ impl Tables {
 
     pub(super) fn take_dirty(&mut self) -> HashSet<name::App> {
         mem::take(&mut self.dirty)
+    }
+
+    /// The rollout policy of an app as it is wanted now.
+    pub(super) fn policy(&self, app: &name::App) -> Policy {
+        let newest = self.revisions.get(app).and_then(|all| all.values().next_back());
+        newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
     }
 
     /// Everything known of one app.
@@ -217,9 +232,13 @@ impl Row for ReplicaSet {
                 t.show_events(Kind::Pod, &(key.0.clone(), pod));
             }
         }
-        t.sets_of.entry(app_of(&self)).or_default().insert(self.name.clone());
-        t.dirty.insert(app_of(&self));
-        t.replica_sets.insert(key, self);
+        let mut row = self;
+        for text in [&mut row.namespace, &mut row.name, &mut row.deployment] {
+            t.texts.share(text);
+        }
+        t.sets_of.entry(app_of(&row)).or_default().insert(row.name.clone());
+        t.dirty.insert(app_of(&row));
+        t.replica_sets.insert(row.key(), row);
     }
 
     fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
@@ -250,9 +269,17 @@ impl Row for Pod {
         if !t.pods.contains_key(&key) {
             t.show_events(Kind::Pod, &key);
         }
-        let set = (self.namespace.clone(), self.replica_set.clone());
-        t.pods_of.entry(set.clone()).or_default().insert(self.name.clone());
-        t.pods.insert(key, self);
+        let mut row = self;
+        let known = t.pods.get_key_value(&key).map(|((_, name), _)| name);
+        if let Some(name) = known.or_else(|| t.slices_of.get_key_value(&key).map(|((_, name), _)| name)) {
+            row.name = name.clone();
+        }
+        for text in [&mut row.namespace, &mut row.replica_set].into_iter().chain(&mut row.node) {
+            t.texts.share(text);
+        }
+        let set = (row.namespace.clone(), row.replica_set.clone());
+        t.pods_of.entry(set.clone()).or_default().insert(row.name.clone());
+        t.pods.insert(row.key(), row);
         t.mark_set(&set);
     }
 

@@ -8,9 +8,11 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod discovery;
 mod errors;
 mod reading;
 mod shutdown;
 mod support;
+mod waiting;
 mod walls;
 mod watching;
