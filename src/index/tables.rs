@@ -1,5 +1,6 @@
 //! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
 
+mod names;
 mod places;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use self::names::Names;
 use super::{LogLine, texts::Texts};
 use crate::domain::{
     name,
@@ -27,7 +29,8 @@ const EVENTS_PER_OBJECT: usize = 8;
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) deployments: HashMap<name::App, Deployment>,
-    pub(super) pods: HashMap<Key, Pod>,
+    /// Boxed: half of the table is empty room.
+    pub(super) pods: HashMap<Key, Box<Pod>>,
     /// By app, then by number.
     pub(super) revisions: HashMap<name::App, BTreeMap<u64, Revision>>,
     replica_sets: HashMap<Key, ReplicaSet>,
@@ -42,7 +45,7 @@ pub(super) struct Tables {
     sequence: u64,
     slices: HashMap<Key, Slice>,
     /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a Deployment.
-    slices_of: HashMap<Key, Vec<Arc<str>>>,
+    slices_of: HashMap<Key, Names>,
     nodes: HashMap<Arc<str>, Node>,
     texts: Texts,
     dirty: HashSet<name::App>,
@@ -141,7 +144,7 @@ impl Tables {
 
     fn pods_in<'a>(&'a self, rs: &'a ReplicaSet) -> impl Iterator<Item = &'a Pod> {
         let names = self.pods_of.get(&(rs.namespace.clone(), rs.name.clone())).into_iter().flatten();
-        names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())))
+        names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())).map(|pod| &**pod))
     }
 
     /// Makes the events about an object news, since readers of its revision could not see them before it was known.
@@ -279,7 +282,7 @@ impl Row for Pod {
         }
         let set = (row.namespace.clone(), row.replica_set.clone());
         t.pods_of.entry(set.clone()).or_default().insert(row.name.clone());
-        t.pods.insert(row.key(), row);
+        t.pods.insert(row.key(), Box::new(row));
         t.mark_set(&set);
     }
 

@@ -101,11 +101,12 @@ fn unless_asked_for_only_those_that_take_traffic_are_given() {
 
 #[test]
 fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
+    type Case<'a> = (&'a [(&'a str, u16)], Vec<&'a Slice>, &'a str, Result<u16, &'a str>);
     let at = || [mk_at(true, true, false)];
     let (none, service) = (vec![], mk_slice("s", &[("web", 8080), ("admin", 9000)], &at()));
     let alone = mk_slice("s", &[("", 7000)], &at());
     // The container's ports, the Services' slices, the port asked for, and the number or the ports that it has instead.
-    let cases: [(&[(&str, u16)], Vec<&Slice>, &str, Result<u16, &str>); 16] = [
+    let cases: [Case<'_>; 16] = [
         (&[("http", 80)], none.clone(), "", Ok(80)),
         (&[("http", 80)], none.clone(), "http", Ok(80)),
         (&[("http", 80)], none.clone(), "grpc", Err("http")),
@@ -130,7 +131,7 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
         let set = mk_set(&mk_pod("p"), own, &slices);
         match expected {
             Ok(number) => {
-                assert_eq!((set.check(asked), numbers(&set, asked)), (Ok(()), vec![number]), "{asked}")
+                assert_eq!((set.check(asked), numbers(&set, asked)), (Ok(()), vec![number]), "{asked}");
             }
             Err(known) => {
                 let error = set.check(asked).unwrap_err().to_string();

@@ -1,5 +1,8 @@
 //! WatchEndpoints: all endpoints of an app, anew after each change of them; or that there is no such app.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::{
@@ -11,6 +14,10 @@ use crate::{
     index::Endpoints,
     pb::{self, watch_endpoints_response::Event},
 };
+
+/// Least time between two snapshots of a stream. What happens at once to many replicas is one change; the first one after a quiet
+/// time is told at once.
+const SPACING: Duration = Duration::from_millis(50);
 
 pub(super) fn start(
     context: &Context,
@@ -30,6 +37,7 @@ pub(super) fn start(
         meant: None,
         unready: request.include_unready,
         told: None,
+        next_at: Instant::now(),
     }))
 }
 
@@ -43,6 +51,8 @@ struct Watch {
     unready: bool,
     /// What the reader knows.
     told: Option<Told>,
+    /// When the next snapshot may be sent.
+    next_at: Instant,
 }
 
 /// What was told, small enough to be kept for readers that do not read.
@@ -58,7 +68,9 @@ impl Source for Watch {
 
     async fn next(&mut self) -> Result<Option<Self::Message>, Status> {
         loop {
+            tokio::time::sleep_until(self.next_at).await;
             if let Some(event) = self.look()? {
+                self.next_at = Instant::now() + SPACING;
                 return Ok(Some(pb::WatchEndpointsResponse { event: Some(event) }));
             }
             if let Woken::Silence = self.news.wait().await? {

@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc};
 
-use super::{Key, Row, Tables, TablesMut, app_of};
+use super::{Key, Names, Row, Tables, TablesMut, app_of};
 use crate::domain::{
     name,
     observed::{Node, Pod, ReplicaSet, Slice, SlicePod},
@@ -23,7 +23,7 @@ impl Tables {
     /// What slices say of a pod.
     pub(in crate::index) fn slices_of(&self, pod: &Pod) -> Vec<(&Slice, &SlicePod)> {
         let names = self.slices_of.get(&(pod.namespace.clone(), pod.name.clone()));
-        let slices = names.into_iter().flatten().filter_map(|name| {
+        let slices = names.into_iter().flat_map(Names::iter).filter_map(|name| {
             let slice = self.slices.get(&(pod.namespace.clone(), name.clone()))?;
             let start = slice.pods.partition_point(|at| at.name < pod.name);
             Some(slice.pods[start..].iter().take_while(|at| at.name == pod.name).map(move |at| (slice, at)))
@@ -45,7 +45,7 @@ impl Tables {
 
     fn mark_moved_on(&mut self, node: &Arc<str>) {
         let on = |pod: &&Pod| pod.node.as_ref() == Some(node);
-        let pods: Vec<Key> = self.pods.values().filter(on).map(Row::key).collect();
+        let pods: Vec<Key> = self.pods.values().map(|pod| &**pod).filter(on).map(Row::key).collect();
         for pod in pods {
             self.mark_moved(&pod);
         }
@@ -72,10 +72,7 @@ impl Row for Slice {
             if let Some(zone) = &mut pod.zone {
                 t.texts.share(zone);
             }
-            let names = t.slices_of.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
-            if !names.contains(&self.name) {
-                names.push(self.name.clone());
-            }
+            t.slices_of.entry(key.clone()).or_default().insert(&self.name);
             t.mark_moved(&key);
         }
         // Looked for by name.
@@ -89,8 +86,8 @@ impl Row for Slice {
         for pod in &old.pods {
             let key = (old.namespace.clone(), pod.name.clone());
             if let Some(names) = t.slices_of.get_mut(&key) {
-                names.retain(|name| *name != old.name);
-                if names.is_empty() {
+                names.remove(&old.name);
+                if names.iter().next().is_none() {
                     t.slices_of.remove(&key);
                 }
             }
