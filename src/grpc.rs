@@ -6,6 +6,7 @@ mod call;
 mod change;
 mod codec;
 mod convert;
+mod discovery;
 mod guard;
 mod json;
 mod later;
@@ -13,6 +14,7 @@ mod limits;
 mod once;
 mod page;
 mod parse;
+mod replica;
 mod rollout;
 mod schema;
 mod serve;
@@ -99,17 +101,16 @@ impl Context {
     }
 
     /// Waits until this server sees the write that gave the position. An empty text waits for nothing.
-    async fn wait_until_seen(&self, read_after: &str, deadline: Deadline) -> Result<(), Status> {
-        if read_after.is_empty() {
-            return Ok(());
+    async fn wait_until_seen(
+        &self,
+        read_after: &str,
+        scope: &Scope,
+        deadline: Deadline,
+    ) -> Result<(), Status> {
+        match position(read_after, scope)? {
+            Some(position) => self.wait_for(&position, deadline, READ_AFTER).await,
+            None => Ok(()),
         }
-        let position = Position::parse(read_after).ok_or_else(|| {
-            Error::invalid(
-                "read_after",
-                "is no position that this API gave; send the `position` of a write as it came",
-            )
-        })?;
-        self.wait_for(&position, deadline, READ_AFTER).await
     }
 
     async fn wait_for(
@@ -128,6 +129,22 @@ impl Context {
             let waiting_for = format!("this server to see the change of {}", position.app);
             Status::from(Error::Deadline { waiting_for, may_have_happened: false })
         })
+    }
+}
+
+/// The position of an earlier write to an app that the answer is about; `None` if the text is empty.
+fn position(read_after: &str, scope: &Scope) -> Result<Option<Position>, Error> {
+    if read_after.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |why| Error::invalid("read_after", why);
+    let position = Position::parse(read_after).ok_or_else(|| {
+        wrong("is no position that this API gave; send the `position` of a write as it came")
+    })?;
+    if scope.holds(&position.app) {
+        Ok(Some(position))
+    } else {
+        Err(wrong("is the position of a write to another app; this answer would not show it"))
     }
 }
 

@@ -6,27 +6,36 @@
 //! ```
 
 mod changes;
+mod endpoints;
 mod signals;
 mod tables;
+mod texts;
 mod views;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use self::{changes::Changes, signals::Signals, tables::Tables, views::Views};
+use self::{changes::Changes, endpoints::Followers, signals::Signals, tables::Tables, views::Views};
 pub use self::{
     changes::{Batch, Change, Cursor},
+    endpoints::Endpoints,
     tables::Row,
 };
 use crate::domain::{
     Error,
     act::{Position, Seen},
     app::{App, State},
+    endpoint,
     name::{self, Scope, Which},
     observed::{Event, Revision},
+    replica::Replica,
     revision::End,
     rollout::Rollout,
     selector::Selector,
@@ -48,6 +57,10 @@ pub enum Kind {
     Events,
     /// apps/v1 ControllerRevisions of ours.
     Revisions,
+    /// discovery.k8s.io/v1 EndpointSlices.
+    EndpointSlices,
+    /// v1 Nodes.
+    Nodes,
 }
 
 /// A handle to the one index, cheap to clone.
@@ -63,6 +76,11 @@ struct Inner {
     views: Views,
     changes: Changes,
     signals: Signals,
+    followers: Followers,
+    /// Kinds that this server may not read, and does without.
+    refused: BTreeSet<Kind>,
+    /// The latest resourceVersion at which Deployments were heard of, whatever became of them.
+    deployments_at: u64,
     /// When each kind was last heard of; a kind that is absent has never been read whole.
     heard: BTreeMap<Kind, Timestamp>,
 }
@@ -98,8 +116,15 @@ pub struct Size {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Deployments, Self::ReplicaSets, Self::Pods, Self::Events, Self::Revisions];
+    pub const ALL: [Self; 7] = [
+        Self::Deployments,
+        Self::ReplicaSets,
+        Self::Pods,
+        Self::Events,
+        Self::Revisions,
+        Self::EndpointSlices,
+        Self::Nodes,
+    ];
 
     /// Its resource name in Kubernetes.
     pub const fn as_str(self) -> &'static str {
@@ -109,6 +134,16 @@ impl Kind {
             Self::Pods => "pods",
             Self::Events => "events",
             Self::Revisions => "controllerrevisions",
+            Self::EndpointSlices => "endpointslices",
+            Self::Nodes => "nodes",
+        }
+    }
+
+    /// Whether the others are of use without it: a replica's own readiness says what slices say, and a node says only its zone.
+    pub const fn is_optional(self) -> bool {
+        match self {
+            Self::EndpointSlices | Self::Nodes => true,
+            Self::Deployments | Self::ReplicaSets | Self::Pods | Self::Events | Self::Revisions => false,
         }
     }
 }
@@ -123,6 +158,9 @@ impl Index {
             views: Views::default(),
             changes: Changes::default(),
             signals: Signals::default(),
+            followers: Followers::default(),
+            refused: BTreeSet::new(),
+            deployments_at: 0,
             heard: BTreeMap::new(),
         };
         Self { state: Arc::new(RwLock::new(state)), epoch }
@@ -147,7 +185,22 @@ impl Index {
         let mut state = self.state.write();
         state.tables.reset(rows);
         state.heard.insert(kind, now);
+        state.refused.remove(&kind);
         state.publish(now);
+    }
+
+    /// Notes that this server may not read a kind. One that is optional, and has never been read, is done without.
+    pub fn refuse(&self, kind: Kind, now: Timestamp) {
+        let mut state = self.state.write();
+        if kind.is_optional() && !state.heard.contains_key(&kind) && state.refused.insert(kind) {
+            state.publish(now);
+        }
+    }
+
+    /// Notes that everything about Deployments up to this resourceVersion has been taken in.
+    pub fn deployments_at(&self, version: u64) {
+        let mut state = self.state.write();
+        state.deployments_at = state.deployments_at.max(version);
     }
 
     /// Notes that the cluster has spoken about a kind, if only to say that nothing changed.
@@ -185,6 +238,11 @@ impl Index {
     pub fn ages(&self, now: Timestamp) -> BTreeMap<Kind, Duration> {
         let age = |then: &Timestamp| Duration::try_from(now.duration_since(*then)).unwrap_or_default();
         self.state.read().heard.iter().map(|(kind, then)| (*kind, age(then))).collect()
+    }
+
+    /// Kinds that this server may not read, and does without.
+    pub fn refused(&self) -> Vec<Kind> {
+        self.state.read().refused.iter().copied().collect()
     }
 
     /// How much there is.
@@ -226,6 +284,33 @@ impl Index {
         state.changes.since(&state.views, scope, cursor.filter(|c| c.epoch == self.epoch), self.epoch, limit)
     }
 
+    /// Where the replicas of an app are.
+    pub fn endpoints(&self, name: &name::App) -> Result<Arc<endpoint::Set>, Error> {
+        let state = self.state.read();
+        let found = state.followers.get(name).or_else(|| state.tables.endpoints(name));
+        found.ok_or_else(|| state.views.missing(name))
+    }
+
+    /// Follows where the replicas of an app are; it may not exist.
+    pub fn watch_endpoints(&self, name: &name::App) -> watch::Receiver<Endpoints> {
+        let Inner { followers, tables, .. } = &mut *self.state.write();
+        followers.subscribe(name, tables)
+    }
+
+    /// Replicas of an app in the order of their pods' names, those after `after`, at most `limit`. The flag says that more follow.
+    pub fn replicas(
+        &self,
+        name: &name::App,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Replica>, bool), Error> {
+        let state = self.state.read();
+        if !state.tables.deployments.contains_key(name) {
+            return Err(state.views.missing(name));
+        }
+        Ok(state.tables.page_of_replicas(name, after, limit))
+    }
+
     /// Wakes after each change of the scope.
     pub fn subscribe(&self, scope: &Scope) -> watch::Receiver<u64> {
         self.state.write().signals.subscribe(scope)
@@ -265,15 +350,17 @@ impl Index {
         let state = self.state.read();
         let deployment = state.tables.deployments.get(&position.app);
         match &position.seen {
-            Seen::Version { deployment: version, revision } => {
-                deployment.is_some_and(|d| d.resource_version >= *version)
-                    && (*revision == 0
-                        || state
-                            .tables
-                            .revisions
-                            .get(&position.app)
-                            .is_some_and(|all| all.keys().any(|n| n >= revision)))
-            }
+            Seen::Version { deployment: version, revision } => match deployment {
+                // Gone, or not come yet: the kind as a whole says which.
+                None => state.deployments_at >= *version,
+                Some(d) => {
+                    let all = state.tables.revisions.get(&position.app);
+                    // An app that was deleted since and made anew counts its revisions from the beginning.
+                    let known = all.is_some_and(|all| all.keys().any(|n| n >= revision));
+                    d.resource_version >= *version
+                        && (*revision == 0 || known || d.revision.is_none_or(|n| n < *revision))
+                }
+            },
             Seen::Deleting { uid } => deployment.is_none_or(|d| d.uid != *uid || d.deleting),
         }
     }
@@ -290,7 +377,7 @@ impl Inner {
     }
 
     fn is_filled(&self) -> bool {
-        Kind::ALL.iter().all(|kind| self.heard.contains_key(kind))
+        Kind::ALL.iter().all(|kind| self.heard.contains_key(kind) || self.refused.contains(kind))
     }
 
     /// Makes the views of changed apps. Not before everything was read: a verdict on half of the rows would stay.
@@ -298,7 +385,12 @@ impl Inner {
         if !self.is_filled() {
             return;
         }
-        for name in self.tables.take_dirty() {
+        let moved = self.tables.take_moved();
+        let dirty = self.tables.take_dirty();
+        for name in moved.union(&dirty) {
+            self.followers.publish(name, &self.tables);
+        }
+        for name in dirty {
             if self.views.rebuild(&name, &self.tables, now) {
                 let exists = self.views.app(&name).is_some();
                 let version = self.changes.record(&name, exists);

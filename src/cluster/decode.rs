@@ -4,10 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
@@ -15,18 +12,22 @@ use crate::index;
 
 mod deployment;
 mod event;
+mod node;
 mod pod;
 mod revision;
+mod slice;
 
 pub use self::{
     deployment::{Deployment, ReplicaSet},
     event::Event,
+    node::Node,
     pod::Pod,
     revision::{END, Revision, VERSION},
+    slice::Slice,
 };
 
 /// A slim object and the row that is made of it.
-pub trait Decode: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
+pub trait Decode: Resource<DynamicType = ()> {
     /// The row.
     type Row: index::Row;
     /// Which watch it comes from.
@@ -35,6 +36,10 @@ pub trait Decode: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
     fn key(&self) -> Option<<Self::Row as index::Row>::Key>;
     /// The row, or `None` for an object that is none of ours to show.
     fn row(self) -> Option<Self::Row>;
+    /// Version of the object, whatever became of it.
+    fn version(&self) -> u64 {
+        version(self.meta())
+    }
 }
 
 /// The part of the metadata that rows need; managed fields, the largest part, are never built.
@@ -80,9 +85,12 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 /// Makes a slim type known to the client as the Kubernetes type of this kind.
 macro_rules! resource {
     ($type:ty, $kind:literal, $group:literal, $plural:literal) => {
+        resource!($type, $kind, $group, $plural, k8s_openapi::NamespaceResourceScope);
+    };
+    ($type:ty, $kind:literal, $group:literal, $plural:literal, $scope:ty) => {
         impl kube::Resource for $type {
             type DynamicType = ();
-            type Scope = NamespaceResourceScope;
+            type Scope = $scope;
 
             fn kind((): &()) -> Cow<'_, str> {
                 $kind.into()
@@ -111,6 +119,10 @@ fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0)
 }
 
+fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
@@ -123,6 +135,10 @@ fn number<T: std::str::FromStr>(meta: &ObjectMeta, key: &str) -> Option<T> {
 fn controller<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|o| o.controller == Some(true) && o.kind == kind).map(|o| o.name.as_str())
+}
+
+fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 fn shared_key(meta: &ObjectMeta) -> Option<(std::sync::Arc<str>, std::sync::Arc<str>)> {

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     client::Cluster,
-    decode::{Decode, Deployment, Event as KubeEvent, Pod, ReplicaSet, Revision},
+    decode::{Decode, Deployment, Event as KubeEvent, Node, Pod, ReplicaSet, Revision, Slice},
     error::Doing,
 };
 use crate::{
@@ -46,6 +46,8 @@ pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
         Kind::Pods => watch::<Pod>(&cluster, &index).await,
         Kind::Events => watch::<KubeEvent>(&cluster, &index).await,
         Kind::Revisions => watch::<Revision>(&cluster, &index).await,
+        Kind::EndpointSlices => watch::<Slice>(&cluster, &index).await,
+        Kind::Nodes => watch::<Node>(&cluster, &index).await,
     }
 }
 
@@ -53,13 +55,16 @@ pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
 pub async fn probe(cluster: Cluster, index: Index) {
     let mut silent = false;
     loop {
-        for kind in Kind::ALL {
+        let refused = index.refused();
+        for kind in Kind::ALL.into_iter().filter(|kind| !refused.contains(kind)) {
             let answer = match kind {
                 Kind::Deployments => ask::<Deployment>(&cluster).await,
                 Kind::ReplicaSets => ask::<ReplicaSet>(&cluster).await,
                 Kind::Pods => ask::<Pod>(&cluster).await,
                 Kind::Events => ask::<KubeEvent>(&cluster).await,
                 Kind::Revisions => ask::<Revision>(&cluster).await,
+                Kind::EndpointSlices => ask::<Slice>(&cluster).await,
+                Kind::Nodes => ask::<Node>(&cluster).await,
             };
             match answer {
                 Ok(()) => {
@@ -81,10 +86,31 @@ pub async fn probe(cluster: Cluster, index: Index) {
 }
 
 async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) -> Result<(), Error> {
+    list_one::<K>(cluster, ListParams::default().match_any()).await.map(|_| ())
+}
+
+/// Asks for one object at most; tells the resourceVersion that the answer is about.
+async fn list_one<K: Decode + DeserializeOwned + Clone + Debug>(
+    cluster: &Cluster,
+    params: ListParams,
+) -> Result<u64, Error> {
     let api = Api::<K>::all(cluster.client.clone());
-    let params = ListParams::default().limit(1).match_any();
     let doing = Doing { verb: "list", object: K::KIND.as_str() };
-    cluster.call(doing, api.list_metadata(&params)).await.map(|_| ())
+    let list = cluster.call(doing, api.list_metadata(&params.limit(1))).await?;
+    Ok(list.metadata.resource_version.and_then(|v| v.parse().ok()).unwrap_or_default())
+}
+
+/// Whether the API server said that this server may not read the kind.
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => false,
+    }
 }
 
 async fn watch<K>(cluster: &Cluster, index: &Index)
@@ -92,7 +118,14 @@ where
     K: Decode + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
     let kind = K::KIND.as_str();
+    let mut refused = false;
     loop {
+        // The list that follows is at least as new as this answer. The list itself does not tell how new it is.
+        let newest = if K::KIND == Kind::Deployments {
+            list_one::<K>(cluster, ListParams::default()).await.unwrap_or_default()
+        } else {
+            0
+        };
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         if K::KIND == Kind::Revisions {
             config = config.labels(REVISIONS_OF);
@@ -100,14 +133,23 @@ where
         let api = Api::<K>::all(cluster.client.clone());
         let mut batches =
             watcher::watcher(api, config).default_backoff().into_stream().ready_chunks(BATCH).boxed();
-        let mut feed = Feed::<K>::new(index);
+        let mut feed = Feed::<K>::new(index, newest);
         let mut failures = 0;
         while let Some(batch) = batches.next().await {
             for event in batch {
                 match event {
                     Ok(event) => {
                         failures = 0;
+                        refused = false;
                         feed.take(event);
+                    }
+                    // It is tried again for ever, in case the right is given; that is told once, and in GetServerInfo.
+                    Err(error) if K::KIND.is_optional() && is_forbidden(&error) => {
+                        failures += 1;
+                        if !std::mem::replace(&mut refused, true) {
+                            warn!(%error, kind, "this server may not read a kind that it can do without");
+                        }
+                        index.refuse(K::KIND, Timestamp::now());
                     }
                     Err(error) => {
                         failures += 1;
@@ -120,7 +162,9 @@ where
                 break;
             }
         }
-        info!(kind, "watch begins anew with a list");
+        if !refused {
+            info!(kind, "watch begins anew with a list");
+        }
     }
 }
 
@@ -130,11 +174,13 @@ struct Feed<'a, K: Decode> {
     list: Option<Vec<K::Row>>,
     applied: Vec<K::Row>,
     deleted: Vec<<K::Row as Row>::Key>,
+    /// The latest resourceVersion among these events, or that a list is known to have at least.
+    newest: u64,
 }
 
 impl<'a, K: Decode> Feed<'a, K> {
-    fn new(index: &'a Index) -> Self {
-        Self { index, list: None, applied: Vec::new(), deleted: Vec::new() }
+    fn new(index: &'a Index, newest: u64) -> Self {
+        Self { index, list: None, applied: Vec::new(), deleted: Vec::new(), newest }
     }
 
     fn take(&mut self, event: Event<K>) {
@@ -150,8 +196,10 @@ impl<'a, K: Decode> Feed<'a, K> {
                 let rows = self.list.take().unwrap_or_default();
                 debug!(kind = K::KIND.as_str(), rows = rows.len(), "list complete");
                 self.index.reset(K::KIND, rows, Timestamp::now());
+                self.note();
             }
             Event::Apply(object) => {
+                self.newest = self.newest.max(object.version());
                 let key = object.key();
                 match object.row() {
                     // The index applies before it deletes: of two events about one object the later one must win.
@@ -163,7 +211,10 @@ impl<'a, K: Decode> Feed<'a, K> {
                     None => self.deleted.extend(key),
                 }
             }
-            Event::Delete(object) => self.deleted.extend(object.key()),
+            Event::Delete(object) => {
+                self.newest = self.newest.max(object.version());
+                self.deleted.extend(object.key());
+            }
         }
     }
 
@@ -175,5 +226,13 @@ impl<'a, K: Decode> Feed<'a, K> {
         let (applied, deleted) = (std::mem::take(&mut self.applied), std::mem::take(&mut self.deleted));
         self.index.update(applied, deleted, now);
         self.index.heard(K::KIND, now);
+        self.note();
+    }
+
+    /// After the rows, never before them.
+    fn note(&self) {
+        if K::KIND == Kind::Deployments {
+            self.index.deployments_at(self.newest);
+        }
     }
 }

@@ -45,7 +45,8 @@ fn merge(known: &mut Problem, other: &Problem) {
     }
 }
 
-fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Problem> {
+/// What is wrong with one pod.
+pub fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Problem> {
     let trouble = pod.trouble.as_deref()?;
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
     let seen = events(&about);

@@ -10,7 +10,7 @@ use super::{
     act::Change,
     name,
     revision::{Cause, End, Record},
-    spec::{Content, Spec},
+    spec::{Content, Port, Spec},
 };
 
 /// A Deployment: an app.
@@ -79,10 +79,13 @@ pub struct ReplicaSet {
     /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be about any of its
     /// ReplicaSets, also one whose template was given up.
     pub create_failure: Option<CreateFailure>,
+    /// Ports that its template's container declares; those of the Deployment are already the next ones while it rolls.
+    pub ports: Vec<Port>,
 }
 
 /// A pod of a ReplicaSet: a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // four facts that hold or do not, each by itself
 pub struct Pod {
     /// Namespace.
     pub namespace: Arc<str>,
@@ -100,8 +103,16 @@ pub struct Pod {
     pub deleting: bool,
     /// It passes its readiness probes.
     pub ready: bool,
+    /// When it last began, or ceased, to pass them.
+    pub ready_changed: Option<Timestamp>,
+    /// It fails its readiness probes after having passed them, with the same containers running all along.
+    pub was_ready: bool,
+    /// All its containers run.
+    pub running: bool,
     /// Restarts of the container that restarted most.
     pub restarts: i32,
+    /// Restarts of the app's container.
+    pub own_restarts: i32,
     /// What is wrong; healthy pods, the many, pay one pointer for it.
     pub trouble: Option<Box<Trouble>>,
 }
@@ -147,6 +158,56 @@ pub struct Exit {
     pub reason: String,
     /// When.
     pub finished: Option<Timestamp>,
+}
+
+/// An EndpointSlice: some replicas that a Service stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// The Service's ports, each with the number that these replicas listen on.
+    pub ports: Vec<SlicePort>,
+    /// The pods in it, in the order of their names.
+    pub pods: Vec<SlicePod>,
+}
+
+/// A port of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlicePort {
+    /// Name of the Service's port; may be empty if it has only one.
+    pub name: String,
+    /// Number that the pods listen on.
+    pub number: u16,
+}
+
+/// A pod as an EndpointSlice has it. Its address is the pod's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlicePod {
+    /// Name of the pod.
+    pub name: Arc<str>,
+    /// Zone of its node.
+    pub zone: Option<Arc<str>>,
+    /// Takes traffic; for a Service that publishes pods that are not ready, always.
+    pub ready: bool,
+    /// Passes its readiness probes, whether told to stop or not.
+    pub serving: bool,
+    /// Was told to stop.
+    pub terminating: bool,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name.
+    pub name: Arc<str>,
+    /// Its zone, by its label.
+    pub zone: Option<Arc<str>>,
+    /// It answers.
+    pub ready: bool,
+    /// It takes no new pods.
+    pub unschedulable: bool,
 }
 
 /// A Kubernetes event about one object.
@@ -264,5 +325,15 @@ impl Pod {
     pub fn crashes(&self) -> i32 {
         let waiting = self.trouble.as_ref().is_some_and(|t| t.kind == TroubleKind::Crash);
         self.restarts + i32::from(waiting)
+    }
+
+    /// Since when it passes its readiness probes.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        self.ready_changed.filter(|_| self.ready)
+    }
+
+    /// Since when it does not pass its readiness probes; from its start, if it never has.
+    pub fn unready_since(&self) -> Option<Timestamp> {
+        self.ready_changed.filter(|_| !self.ready)
     }
 }

@@ -1,21 +1,22 @@
 //! AppService: deploys, changes and reads apps.
 
+mod wait;
 mod watch;
 
 use std::sync::Arc;
 
-use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, change::Changed, convert, page, parse, stream::Answers};
+use super::{Context, Deadline, change::Changed, convert, page, parse, replica, stream::Answers};
 use crate::{
-    domain::{act::Act, name},
+    domain::{
+        Error,
+        act::Act,
+        name::{self, Scope},
+    },
     index::Filter,
     pb::{self, app_service_server::AppService},
 };
-
-/// Bytes of a page beyond which no more apps are added to it.
-const PAGE_BYTES: usize = 900 * 1024;
 
 /// Said to a caller who wants a count to be held where nothing would change it.
 const NO_AUTOSCALER: &str = "hold_for has no effect: no autoscaler of this server is active for the app, so the count stays until somebody sets it.";
@@ -47,7 +48,7 @@ impl AppService for Apps {
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let name = parse::app_name("name", &request.name)?;
-        self.0.wait_until_seen(&request.read_after, deadline).await?;
+        self.0.wait_until_seen(&request.read_after, &Scope::App(name.clone()), deadline).await?;
         let app = self.0.index.get(&name)?;
         Ok(Response::new(pb::GetAppResponse { app: Some(convert::app(&app)) }))
     }
@@ -62,27 +63,16 @@ impl AppService for Apps {
         let scope = parse::parent("parent", &request.parent)?;
         let selector = parse::selector(&request.label_selector)?;
         let states = parse::states(&request.states)?;
-        let size = page::size(request.page_size)?;
+        let size = page::size(page::MANY, request.page_size)?;
         let query = format!("{}\n{}\n{:?}", request.parent, request.label_selector, request.states);
-        let after = page::parse(&query, &request.page_token)?;
-        self.0.wait_until_seen(&request.read_after, deadline).await?;
+        let after = page::parse(&query, &request.page_token)?
+            .map(|last| name::App::parse(last).map_err(|_| Error::PageToken))
+            .transpose()?;
+        self.0.wait_until_seen(&request.read_after, &scope, deadline).await?;
 
-        let (found, mut more) = self.0.index.list(&scope, &Filter { selector, states }, after.as_ref(), size);
-        let mut apps = Vec::with_capacity(found.len());
-        let mut bytes = 0;
-        let mut last = None;
-        for app in found {
-            let converted = convert::app(&app);
-            bytes += converted.encoded_len();
-            if bytes > PAGE_BYTES && last.is_some() {
-                more = true;
-                break;
-            }
-            apps.push(converted);
-            last = Some(app);
-        }
-        let next_page_token =
-            last.filter(|_| more).map_or_else(String::new, |app| page::token(&query, &app.name));
+        let (found, more) = self.0.index.list(&scope, &Filter { selector, states }, after.as_ref(), size);
+        let (apps, last) = page::fill(found, more, |app| convert::app(app));
+        let next_page_token = last.map_or_else(String::new, |app| page::token(&query, &app.name));
         Ok(Response::new(pb::ListAppsResponse { apps, next_page_token }))
     }
 
@@ -93,6 +83,24 @@ impl AppService for Apps {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         watch::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+    }
+
+    async fn wait_app(
+        &self,
+        request: Request<pb::WaitAppRequest>,
+    ) -> Result<Response<pb::WaitAppResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        wait::wait(&self.0, &request.into_inner(), deadline).await.map(Response::new)
+    }
+
+    async fn list_replicas(
+        &self,
+        request: Request<pb::ListReplicasRequest>,
+    ) -> Result<Response<pb::ListReplicasResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        replica::list(&self.0, &request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn scale_app(

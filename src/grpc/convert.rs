@@ -1,5 +1,7 @@
 //! From the domain to messages. Free functions, one per message; nothing is decided here.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -7,8 +9,10 @@ use crate::{
         act::{Action, Change, Done},
         app::{self, App},
         check::{Check, Finding},
+        endpoint::{self, Endpoint},
         name,
         problem::Problem,
+        replica::{self, Replica},
         revision::Cause,
         rollout::{Rollout, State},
         spec::{Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy, Verdict},
@@ -179,6 +183,55 @@ pub(super) fn problem(problem: &Problem) -> pb::Problem {
         start_time: problem.start.map(time),
         fatal: problem.fatal,
     }
+}
+
+/// An endpoint at one of its ports.
+pub(super) fn endpoint(app: &name::App, endpoint: &Endpoint, port: u16) -> pb::Endpoint {
+    let state = match endpoint.state {
+        endpoint::State::Ready => pb::EndpointState::Ready,
+        endpoint::State::Draining => pb::EndpointState::Draining,
+        endpoint::State::Unready => pb::EndpointState::Unready,
+    };
+    pb::Endpoint {
+        address: endpoint.address.to_string(),
+        port: port.into(),
+        state: state.into(),
+        zone: text(endpoint.zone.as_ref()),
+        node: text(endpoint.node.as_ref()),
+        weight: 0,
+        pod: endpoint.pod.to_string(),
+        rollout: endpoint.rollout.map(|number| app.rollout(number)).unwrap_or_default(),
+    }
+}
+
+pub(super) fn replica(app: &name::App, replica: &Replica) -> pb::Replica {
+    let state = match replica.state {
+        replica::State::Pending => pb::ReplicaState::Pending,
+        replica::State::Starting => pb::ReplicaState::Starting,
+        replica::State::Ready => pb::ReplicaState::Ready,
+        replica::State::Unready => pb::ReplicaState::Unready,
+        replica::State::Failing => pb::ReplicaState::Failing,
+        replica::State::Draining => pb::ReplicaState::Draining,
+    };
+    pb::Replica {
+        pod: replica.pod.to_string(),
+        state: state.into(),
+        message: replica.message.clone(),
+        rollout: replica.rollout.map(|number| app.rollout(number)).unwrap_or_default(),
+        node: text(replica.node.as_ref()),
+        zone: text(replica.zone.as_ref()),
+        address: replica.address.map(|address| address.to_string()).unwrap_or_default(),
+        restarts: replica.restarts,
+        create_time: Some(time(replica.created)),
+        ready_time: replica.ready.map(time),
+        // Metrics are not read yet.
+        cpu_cores: None,
+        memory_bytes: None,
+    }
+}
+
+fn text(shared: Option<&Arc<str>>) -> String {
+    shared.map(ToString::to_string).unwrap_or_default()
 }
 
 pub(super) fn plan(done: &Done) -> pb::Plan {

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::Context;
+use crate::index::Kind;
 use crate::pb::{
-    self, autoscaler_service_server::AutoscalerService, discovery_service_server::DiscoveryService,
-    server_service_server::ServerService, timeline_service_server::TimelineService,
+    self, autoscaler_service_server::AutoscalerService, server_service_server::ServerService,
+    timeline_service_server::TimelineService,
 };
 
 /// ServerService: what this server is.
@@ -18,16 +19,11 @@ pub(super) struct Server(pub(super) Context);
 #[derive(Clone, Copy)]
 pub(super) struct Autoscaler;
 
-/// DiscoveryService, to come.
-#[derive(Clone, Copy)]
-pub(super) struct Discovery;
-
 /// TimelineService, to come.
 #[derive(Clone, Copy)]
 pub(super) struct Timeline;
 
 impl AutoscalerService for Autoscaler {}
-impl DiscoveryService for Discovery {}
 impl TimelineService for Timeline {}
 
 /// Age of the cache from which a warning is due: two probes and their timeouts have failed.
@@ -54,6 +50,17 @@ impl ServerService for Server {
                 age.as_secs()
             ));
         }
+        warnings.extend(index.refused().into_iter().map(|kind| {
+            let so = if kind == Kind::Nodes {
+                "zones are known only of replicas that a Service selects"
+            } else {
+                "endpoints are told from the pods alone, and ports by the container's names only"
+            };
+            format!(
+                "This server may not list {}: {so}. Allow its account to list and watch them.",
+                kind.as_str()
+            )
+        }));
         let identity = self.0.identity();
         let size = index.size();
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);

@@ -1,38 +1,71 @@
 //! Pages of lists: sizes and tokens. A token says where to go on and which list it belongs to.
 
+use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Error, name};
+use crate::domain::Error;
 
-/// Size of a page if none is asked for.
-const DEFAULT: usize = 50;
-/// Largest page.
-const LARGEST: usize = 1000;
+/// Bytes of a page beyond which no more entries are added to it.
+const BYTES: usize = 900 * 1024;
+
+/// How many entries the pages of a list have.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    /// If no size is asked for.
+    default: usize,
+    /// At most.
+    largest: usize,
+}
+
+/// Most lists.
+pub(super) const MANY: Sizes = Sizes { default: 50, largest: 1000 };
+/// Lists of small entries, which callers mostly want whole.
+pub(super) const SMALL: Sizes = Sizes { default: 1000, largest: 10_000 };
 
 /// The number of entries of a page.
-pub(super) fn size(asked: i32) -> Result<usize, Error> {
+pub(super) fn size(sizes: Sizes, asked: i32) -> Result<usize, Error> {
     match usize::try_from(asked) {
-        Ok(0) => Ok(DEFAULT),
-        Ok(n) => Ok(n.min(LARGEST)),
+        Ok(0) => Ok(sizes.default),
+        Ok(n) => Ok(n.min(sizes.largest)),
         Err(_) => Err(Error::invalid("page_size", format!("is {asked}; it must not be negative"))),
     }
 }
 
+/// As many of these as fit into one page, and the last one of them if more follow.
+pub(super) fn fill<T, M: Message>(
+    found: impl IntoIterator<Item = T>,
+    mut more: bool,
+    convert: impl Fn(&T) -> M,
+) -> (Vec<M>, Option<T>) {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    let mut last = None;
+    for entry in found {
+        let converted = convert(&entry);
+        bytes += converted.encoded_len();
+        if bytes > BYTES && last.is_some() {
+            more = true;
+            break;
+        }
+        page.push(converted);
+        last = Some(entry);
+    }
+    (page, last.filter(|_| more))
+}
+
 /// A token that goes on after `last` in the list that `query` describes.
-pub(super) fn token(query: &str, last: &name::App) -> String {
+pub(super) fn token(query: &str, last: impl std::fmt::Display) -> String {
     format!("p1.{}.{last}", fingerprint(query))
 }
 
 /// Where to go on; an empty token begins.
-pub(super) fn parse(query: &str, token: &str) -> Result<Option<name::App>, Error> {
+pub(super) fn parse<'a>(query: &str, token: &'a str) -> Result<Option<&'a str>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
     let rest = token.strip_prefix("p1.").and_then(|t| t.split_once('.'));
-    let last = rest
-        .filter(|(list, _)| *list == fingerprint(query))
-        .and_then(|(_, last)| name::App::parse(last).ok());
-    last.map(Some).ok_or(Error::PageToken)
+    let last = rest.filter(|(list, last)| *list == fingerprint(query) && !last.is_empty());
+    last.map(|(_, last)| Some(last)).ok_or(Error::PageToken)
 }
 
 fn fingerprint(query: &str) -> String {
@@ -46,9 +79,8 @@ mod tests {
 
     #[test]
     fn tokens_belong_to_one_list() {
-        let last = name::App::new("prod", "shop");
-        let given = token("a", &last);
-        assert_eq!(parse("a", &given), Ok(Some(last)));
+        let given = token("a", "prod/shop");
+        assert_eq!(parse("a", &given), Ok(Some("prod/shop")));
         assert_eq!(parse("b", &given), Err(Error::PageToken));
         assert_eq!(parse("a", "nonsense"), Err(Error::PageToken));
         assert_eq!(parse("a", ""), Ok(None));
@@ -56,7 +88,20 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded() {
-        assert_eq!([size(0), size(7), size(5000)], [Ok(50), Ok(7), Ok(1000)]);
-        assert!(size(-1).is_err());
+        assert_eq!([0, 7, 5000].map(|n| size(MANY, n)), [Ok(50), Ok(7), Ok(1000)]);
+        assert_eq!([0, 7, 50_000].map(|n| size(SMALL, n)), [Ok(1000), Ok(7), Ok(10_000)]);
+        assert!(size(MANY, -1).is_err());
+    }
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large_and_is_never_empty() {
+        let entries = || (0..5).map(|i| (i, "x".repeat(BYTES / 2 - 100)));
+        let convert = |(_, text): &(i32, String)| text.clone();
+        let (page, last) = fill(entries(), false, convert);
+        assert_eq!((page.len(), last.map(|(i, _)| i)), (2, Some(1)));
+        let (page, last) = fill(entries().take(2), false, convert);
+        assert_eq!((page.len(), last), (2, None));
+        let (page, last) = fill(["x".repeat(2 * BYTES)], true, String::clone);
+        assert!(page.len() == 1 && last.is_some());
     }
 }

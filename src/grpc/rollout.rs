@@ -36,7 +36,7 @@ impl RolloutService for Rollouts {
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let name = parse::rollout_name("name", &request.name)?;
-        self.0.wait_until_seen(&request.read_after, deadline).await?;
+        self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), deadline).await?;
         let rollout = self.0.index.rollout(&name)?;
         Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
     }

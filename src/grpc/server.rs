@@ -11,9 +11,10 @@ use tonic_reflection::server::Error as ReflectionError;
 use super::{
     Context,
     app::Apps,
+    discovery::Discovery,
     guard::{self, Origin, Origins},
     json,
-    later::{Autoscaler, Discovery, Server, Timeline},
+    later::{Autoscaler, Server, Timeline},
     limits::{self, Limits},
     rollout::Rollouts,
     schema,
@@ -101,7 +102,9 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
             .add_service(
                 AutoscalerServiceServer::new(Autoscaler).max_decoding_message_size(LARGEST_AUTOSCALER),
             )
-            .add_service(DiscoveryServiceServer::new(Discovery).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(
+                DiscoveryServiceServer::new(Discovery(context())).max_decoding_message_size(LARGEST_REQUEST),
+            )
             .add_service(TimelineServiceServer::new(Timeline).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(
                 tonic_health::pb::health_server::HealthServer::new(health)

@@ -29,9 +29,9 @@ pub(super) enum Woken {
     Silence,
 }
 
-/// Waits for news of one scope, until the server goes or the caller's time is up.
-pub(super) struct News {
-    changed: watch::Receiver<u64>,
+/// Waits for news on one channel, until the server goes or the caller's time is up.
+pub(super) struct News<T = u64> {
+    changed: watch::Receiver<T>,
     drain: CancellationToken,
     deadline: Deadline,
     subject: String,
@@ -67,8 +67,28 @@ pub(super) fn heartbeat(context: &Context) -> pb::Heartbeat {
 // === impl News ===
 
 impl News {
+    /// News of the apps of a scope.
     pub(super) fn new(context: &Context, scope: &Scope, deadline: Deadline, subject: String) -> Self {
-        Self { changed: context.index.subscribe(scope), drain: context.drain.clone(), deadline, subject }
+        Self::on(context.index.subscribe(scope), context, deadline, subject)
+    }
+}
+
+impl<T> News<T> {
+    pub(super) fn on(
+        changed: watch::Receiver<T>,
+        context: &Context,
+        deadline: Deadline,
+        subject: String,
+    ) -> Self {
+        Self { changed, drain: context.drain.clone(), deadline, subject }
+    }
+
+    /// What the channel holds, which is then no news any more.
+    pub(super) fn latest(&mut self) -> T
+    where
+        T: Clone,
+    {
+        self.changed.borrow_and_update().clone()
     }
 
     pub(super) async fn wait(&mut self) -> Result<Woken, Status> {

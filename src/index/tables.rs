@@ -1,5 +1,8 @@
 //! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
 
+mod names;
+mod places;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::Hash,
@@ -7,11 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use super::LogLine;
+use self::names::Names;
+use super::{LogLine, texts::Texts};
 use crate::domain::{
     name,
-    observed::{About, Deployment, Event, Kind, Pod, ReplicaSet, Revision},
+    observed::{About, Deployment, Event, Kind, Node, Pod, ReplicaSet, Revision, Slice},
     rollout::Facts,
+    spec::{Policy, Spec},
 };
 
 /// Namespace and name.
@@ -24,7 +29,8 @@ const EVENTS_PER_OBJECT: usize = 8;
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) deployments: HashMap<name::App, Deployment>,
-    pub(super) pods: HashMap<Key, Pod>,
+    /// Boxed: half of the table is empty room.
+    pub(super) pods: HashMap<Key, Box<Pod>>,
     /// By app, then by number.
     pub(super) revisions: HashMap<name::App, BTreeMap<u64, Revision>>,
     replica_sets: HashMap<Key, ReplicaSet>,
@@ -37,7 +43,13 @@ pub(super) struct Tables {
     /// Which object an event is about, for its deletion.
     event_about: HashMap<Key, About>,
     sequence: u64,
+    slices: HashMap<Key, Slice>,
+    /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a Deployment.
+    slices_of: HashMap<Key, Names>,
+    nodes: HashMap<Arc<str>, Node>,
+    texts: Texts,
     dirty: HashSet<name::App>,
+    moved: HashSet<name::App>,
 }
 
 /// A kind of rows that the tables hold.
@@ -88,6 +100,12 @@ impl Tables {
         mem::take(&mut self.dirty)
     }
 
+    /// The rollout policy of an app as it is wanted now.
+    pub(super) fn policy(&self, app: &name::App) -> Policy {
+        let newest = self.revisions.get(app).and_then(|all| all.values().next_back());
+        newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
+    }
+
     /// Everything known of one app.
     pub(super) fn with_facts<T>(&self, app: &name::App, f: impl FnOnce(&Facts<'_>) -> T) -> T {
         let replica_sets: Vec<_> = self.sets(app).collect();
@@ -126,7 +144,7 @@ impl Tables {
 
     fn pods_in<'a>(&'a self, rs: &'a ReplicaSet) -> impl Iterator<Item = &'a Pod> {
         let names = self.pods_of.get(&(rs.namespace.clone(), rs.name.clone())).into_iter().flatten();
-        names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())))
+        names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())).map(|pod| &**pod))
     }
 
     /// Makes the events about an object news, since readers of its revision could not see them before it was known.
@@ -217,9 +235,13 @@ impl Row for ReplicaSet {
                 t.show_events(Kind::Pod, &(key.0.clone(), pod));
             }
         }
-        t.sets_of.entry(app_of(&self)).or_default().insert(self.name.clone());
-        t.dirty.insert(app_of(&self));
-        t.replica_sets.insert(key, self);
+        let mut row = self;
+        for text in [&mut row.namespace, &mut row.name, &mut row.deployment] {
+            t.texts.share(text);
+        }
+        t.sets_of.entry(app_of(&row)).or_default().insert(row.name.clone());
+        t.dirty.insert(app_of(&row));
+        t.replica_sets.insert(row.key(), row);
     }
 
     fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
@@ -250,9 +272,17 @@ impl Row for Pod {
         if !t.pods.contains_key(&key) {
             t.show_events(Kind::Pod, &key);
         }
-        let set = (self.namespace.clone(), self.replica_set.clone());
-        t.pods_of.entry(set.clone()).or_default().insert(self.name.clone());
-        t.pods.insert(key, self);
+        let mut row = self;
+        let known = t.pods.get_key_value(&key).map(|((_, name), _)| name);
+        if let Some(name) = known.or_else(|| t.slices_of.get_key_value(&key).map(|((_, name), _)| name)) {
+            row.name = name.clone();
+        }
+        for text in [&mut row.namespace, &mut row.replica_set].into_iter().chain(&mut row.node) {
+            t.texts.share(text);
+        }
+        let set = (row.namespace.clone(), row.replica_set.clone());
+        t.pods_of.entry(set.clone()).or_default().insert(row.name.clone());
+        t.pods.insert(row.key(), Box::new(row));
         t.mark_set(&set);
     }
 

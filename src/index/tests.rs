@@ -1,5 +1,6 @@
 //! The index comes to the same views by every way, and its readers lose nothing.
 
+mod places;
 mod ways;
 
 use jiff::Timestamp;
@@ -10,7 +11,9 @@ use crate::domain::{
     act::{Position, Seen},
     app::State,
     name::{self, Scope, Which},
-    observed::{About, Deployment, Event, Kind as Of, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
+    observed::{
+        About, Deployment, Event, Kind as Of, Node, Pod, ReplicaSet, Revision, Slice, Trouble, TroubleKind,
+    },
     revision::{Cause, End, Outcome, Record},
     rollout::State as Stands,
     spec::{Content, Spec},
@@ -51,6 +54,7 @@ fn mk_set(app: &str, name: &str) -> ReplicaSet {
         template_revision: 1,
         revision: Some(1),
         create_failure: None,
+        ports: vec![],
     }
 }
 
@@ -64,7 +68,11 @@ fn mk_pod(set: &str, name: &str) -> Pod {
         created: at(0),
         deleting: false,
         ready: true,
+        ready_changed: None,
+        was_ready: false,
+        running: false,
         restarts: 0,
+        own_restarts: 0,
         trouble: None,
     }
 }
@@ -109,6 +117,8 @@ fn mk_index() -> Index {
     index.reset::<Revision>(Kind::Revisions, vec![], at(9));
     index.reset::<Deployment>(Kind::Deployments, vec![], at(9));
     index.reset::<ReplicaSet>(Kind::ReplicaSets, vec![], at(9));
+    index.reset::<Slice>(Kind::EndpointSlices, vec![], at(9));
+    index.reset::<Node>(Kind::Nodes, vec![], at(9));
     index
 }
 
@@ -155,6 +165,8 @@ fn nothing_is_answered_before_every_kind_was_read() {
             Kind::Pods => index.reset::<Pod>(kind, vec![], at(6)),
             Kind::Events => index.reset::<Event>(kind, vec![], at(6)),
             Kind::Revisions => index.reset::<Revision>(kind, vec![], at(6)),
+            Kind::EndpointSlices => index.reset::<Slice>(kind, vec![], at(6)),
+            Kind::Nodes => index.reset::<Node>(kind, vec![], at(6)),
         }
         assert_eq!(index.ages(at(9))[&kind].as_secs(), 3);
     }
@@ -246,14 +258,26 @@ fn a_reader_sees_a_write_when_its_rows_are_there() {
     let wrote = || Seen::Version { deployment: 5, revision: 2 };
     let deleting = |uid: &str| Seen::Deleting { uid: uid.into() };
     assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
-    tell(&index, Deployment { resource_version: 5, ..mk_deployment("x", 1) }, true);
+    let version = |n| Deployment { resource_version: n, revision: Some(2), ..mk_deployment("x", 1) };
+    tell(&index, version(5), true);
     assert_eq!((seen(wrote()), seen(deleting("u")), seen(deleting("earlier"))), (false, false, true));
     tell(&index, mk_revision("x", 1, None), true);
     assert!(!seen(wrote()), "an earlier revision");
     tell(&index, mk_revision("x", 3, None), true);
     assert!(seen(wrote()), "a later one will do");
-    tell(&index, Deployment { resource_version: 4, deleting: true, ..mk_deployment("x", 1) }, true);
+    tell(&index, Deployment { deleting: true, ..version(4) }, true);
     assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
+
+    // Gone since: what was heard of all Deployments tells it from one that is still to come.
+    tell(&index, version(5), false);
+    for (heard, expected) in [(4, false), (5, true), (1, true)] {
+        index.deployments_at(heard);
+        assert_eq!(seen(wrote()), expected, "{heard}");
+    }
+    // And made anew, with revisions that begin anew.
+    index.reset(Kind::Revisions, vec![mk_revision("x", 1, None)], at(9));
+    tell(&index, Deployment { revision: Some(1), ..version(9) }, true);
+    assert!(seen(wrote()));
 }
 
 #[test]

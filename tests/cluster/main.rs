@@ -14,6 +14,7 @@ mod changing;
 mod commands;
 mod deploying;
 mod diagnosing;
+mod discovering;
 mod killing;
 mod proxy;
 mod refusing;

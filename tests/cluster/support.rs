@@ -12,8 +12,8 @@ use std::{
 
 use futures::FutureExt;
 use gantry::pb::{
-    self, app_service_client::AppServiceClient, rollout_service_client::RolloutServiceClient,
-    watch_rollout_response::Event,
+    self, app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
+    rollout_service_client::RolloutServiceClient, watch_rollout_response::Event,
 };
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -79,15 +79,31 @@ pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     }
 }
 
-async fn client() -> Client {
+fn kubeconfig() -> Kubeconfig {
     let files = given("GANTRY_TEST_KUBECONFIG");
-    let merged = env::split_paths(&files)
+    env::split_paths(&files)
         .map(|path| Kubeconfig::read_from(path).unwrap())
         .reduce(|all, next| all.merge(next).unwrap())
-        .unwrap();
+        .unwrap()
+}
+
+async fn client() -> Client {
     let options =
         KubeConfigOptions { context: Some(given("GANTRY_TEST_CONTEXT")), ..KubeConfigOptions::default() };
-    Client::try_from(kube::Config::from_custom_kubeconfig(merged, &options).await.unwrap()).unwrap()
+    Client::try_from(kube::Config::from_custom_kubeconfig(kubeconfig(), &options).await.unwrap()).unwrap()
+}
+
+/// A kubeconfig for the same cluster as somebody else; JSON, which is YAML too.
+pub fn kubeconfig_with_token(token: &str) -> String {
+    let mut file = kubeconfig();
+    let context = given("GANTRY_TEST_CONTEXT");
+    let named = file.contexts.iter().find(|c| c.name == context).and_then(|c| c.context.as_ref()).unwrap();
+    let user = named.user.clone().unwrap();
+    for known in file.auth_infos.iter_mut().filter(|known| known.name == user) {
+        known.auth_info = Some(serde_json::from_value(serde_json::json!({ "token": token })).unwrap());
+    }
+    file.current_context = Some(context);
+    serde_json::to_string(&file).unwrap()
 }
 
 impl Daemon {
@@ -132,6 +148,10 @@ impl Daemon {
 
     pub async fn apps(&self) -> AppServiceClient<Channel> {
         AppServiceClient::new(self.channel().await)
+    }
+
+    pub async fn discovery(&self) -> DiscoveryServiceClient<Channel> {
+        DiscoveryServiceClient::new(self.channel().await)
     }
 
     pub async fn rollouts(&self) -> RolloutServiceClient<Channel> {

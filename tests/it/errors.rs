@@ -100,8 +100,12 @@ async fn every_method_of_the_contract_answers_with_a_reason() {
         "ResumeRollout",
         "RollbackApp",
         "ScaleApp",
+        "ListEndpoints",
+        "ListReplicas",
+        "WaitApp",
         "WaitRollout",
         "WatchApps",
+        "WatchEndpoints",
         "WatchRollout",
     ];
     assert_eq!(there, expected);

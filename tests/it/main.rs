@@ -8,10 +8,12 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod discovery;
 mod errors;
 mod reading;
 mod shutdown;
 mod support;
+mod waiting;
 mod walls;
 mod watching;
 mod wire;

@@ -18,8 +18,8 @@ use gantry::{
     grpc::{self, Context, Health, Identity, Once},
     index::{Index, Kind},
     pb::{
-        app_service_client::AppServiceClient, rollout_service_client::RolloutServiceClient,
-        server_service_client::ServerServiceClient,
+        app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
+        rollout_service_client::RolloutServiceClient, server_service_client::ServerServiceClient,
     },
 };
 use jiff::Timestamp;
@@ -139,10 +139,16 @@ impl Server {
         self.index.reset::<observed::Pod>(Kind::Pods, vec![], now());
         self.index.reset::<observed::Event>(Kind::Events, vec![], now());
         self.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
+        self.index.reset::<observed::Slice>(Kind::EndpointSlices, vec![], now());
+        self.index.reset::<observed::Node>(Kind::Nodes, vec![], now());
     }
 
     pub fn apps(&self) -> AppServiceClient<Channel> {
         AppServiceClient::new(self.channel.clone())
+    }
+
+    pub fn discovery(&self) -> DiscoveryServiceClient<Channel> {
+        DiscoveryServiceClient::new(self.channel.clone())
     }
 
     pub fn rollouts(&self) -> RolloutServiceClient<Channel> {
@@ -205,6 +211,7 @@ pub fn mk_replica_set(name: &str) -> observed::ReplicaSet {
         template_revision: 1,
         revision: Some(1),
         create_failure: None,
+        ports: vec![],
     }
 }
 
@@ -218,7 +225,11 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         created: now(),
         deleting: false,
         ready,
+        ready_changed: None,
+        was_ready: false,
+        running: false,
         restarts: 0,
+        own_restarts: 0,
         trouble: None,
     }
 }

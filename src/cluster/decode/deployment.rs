@@ -2,13 +2,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use k8s_openapi::{
-    NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use super::{Decode, controller, created, meta, number, or_default, resource, shared_key};
+use super::{Decode, controller, created, meta, number, or_default, resource, shared_key, version};
 use crate::{
     domain::{
         manifest::REVISION,
@@ -156,11 +153,7 @@ impl Decode for Deployment {
         Some(observed::Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata
-                .resource_version
-                .as_deref()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or_default(),
+            resource_version: version(&metadata),
             revision: number(&metadata, REVISION),
             template_revision: number(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
@@ -187,11 +180,7 @@ fn to_spec(replicas: Option<i32>, containers: Vec<Container>) -> Spec {
     Spec {
         image: c.image,
         replicas,
-        ports: c
-            .ports
-            .into_iter()
-            .map(|p| Port { name: p.name, number: p.container_port, protocol: Protocol::Tcp })
-            .collect(),
+        ports: to_ports(c.ports),
         command: c.command,
         args: c.args,
         env: c.env.into_iter().filter_map(|e| Some((e.name, e.value?))).collect(),
@@ -202,6 +191,11 @@ fn to_spec(replicas: Option<i32>, containers: Vec<Container>) -> Spec {
     }
 }
 
+fn to_ports(ports: Vec<ContainerPort>) -> Vec<Port> {
+    let port = |p: ContainerPort| Port { name: p.name, number: p.container_port, protocol: Protocol::Tcp };
+    ports.into_iter().map(port).collect()
+}
+
 /// The slim form of an apps/v1 ReplicaSet.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -209,7 +203,16 @@ pub struct ReplicaSet {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
+    spec: ReplicaSetSpec,
+    #[serde(deserialize_with = "or_default")]
     status: ReplicaSetStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReplicaSetSpec {
+    #[serde(deserialize_with = "or_default")]
+    template: Template,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -243,6 +246,7 @@ impl Decode for ReplicaSet {
                     since: c.last_transition_time.as_ref().map(|t| t.0),
                 }
             }),
+            ports: to_ports(self.spec.template.spec.containers.into_iter().next().unwrap_or_default().ports),
         })
     }
 }

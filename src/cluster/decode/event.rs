@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::{
-    NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use serde::Deserialize;
 
 use super::{Decode, created, meta, or_default, resource, shared_key};

@@ -2,17 +2,18 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::{
-    NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use super::{Decode, controller, created, meta, or_default, resource, shared_key};
+use super::{Decode, annotation, controller, created, meta, or_default, resource, shared_key};
 use crate::{
     domain::observed::{self, Exit, Trouble, TroubleKind},
     index,
 };
+
+/// The annotation that names the container that is meant when none is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// The slim form of a v1 Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,6 +31,15 @@ pub struct Pod {
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
     node_name: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    #[serde(deserialize_with = "or_default")]
+    name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -77,7 +87,14 @@ struct ContainerStatus {
 #[serde(default)]
 struct State {
     waiting: Option<Waiting>,
+    running: Option<Running>,
     terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Running {
+    started_at: Option<Time>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -120,21 +137,45 @@ impl Decode for Pod {
             return None;
         }
         let Self { metadata, spec, status } = self;
-        let ready = status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
+        let readiness = status.conditions.iter().find(|c| c.r#type == "Ready");
+        let ready = readiness.is_some_and(|c| c.status == "True");
+        let ready_changed = readiness.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0);
+        let all_started = started(&status.container_statuses);
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
+        let own = own_container(&metadata, &spec);
+        let of_own = containers().find(|c| Some(c.name.as_str()) == own);
         Some(observed::Pod {
             namespace,
             name,
             replica_set: controller(&metadata, "ReplicaSet")?.into(),
-            node: spec.node_name.map(Into::into),
+            node: spec.node_name.as_deref().map(Into::into),
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
             ready,
+            ready_changed,
+            // Not ready is what a pod is from its beginning; only what comes after its start is a failure of what had passed.
+            was_ready: !ready && all_started.is_some_and(|started| ready_changed > Some(started)),
+            running: all_started.is_some(),
             restarts: containers().map(|c| c.restart_count).max().unwrap_or_default(),
+            own_restarts: of_own.map(|c| c.restart_count).unwrap_or_default(),
             trouble: trouble(&status).map(Box::new),
         })
     }
+}
+
+/// The app's container: the one that the pod says is meant, as those say who inject others, or the first.
+fn own_container<'a>(metadata: &'a ObjectMeta, spec: &'a PodSpec) -> Option<&'a str> {
+    annotation(metadata, DEFAULT_CONTAINER).or_else(|| spec.containers.first().map(|c| c.name.as_str()))
+}
+
+/// When the last of the containers was started, if all of them run.
+fn started(containers: &[ContainerStatus]) -> Option<Timestamp> {
+    let times = containers.iter().map(|c| {
+        let running = c.state.running.as_ref()?;
+        Some(running.started_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0))
+    });
+    times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// The first thing that keeps the pod from running: no node, then its containers in the order in which they start.
@@ -195,9 +236,19 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
             // ContainerCreating, PodInitializing: on its way.
             _ => return None,
         };
+        if let Some(unstarted) = last.filter(|last| kind == TroubleKind::Crash && never_ran(last)) {
+            return found(TroubleKind::Config, &unstarted.reason, &unstarted.message, Some(exit(unstarted)));
+        }
         let exit = if kind == TroubleKind::Crash { last.map(exit) } else { None };
         return found(kind, &waiting.reason, &waiting.message, exit);
     }
     let ended = c.state.terminated.as_ref().filter(|t| !(init && t.exit_code == 0))?;
-    found(TroubleKind::Crash, &ended.reason, &ended.message, Some(exit(ended)))
+    let kind = if never_ran(ended) { TroubleKind::Config } else { TroubleKind::Crash };
+    found(kind, &ended.reason, &ended.message, Some(exit(ended)))
+}
+
+/// The runtime could not start it: no such program, no right to run it, another processor's. Kubernetes calls that an end, and
+/// says by turns that it backs off; the runtime's words, the only ones that help, are here.
+fn never_ran(ended: &Terminated) -> bool {
+    matches!(ended.reason.as_str(), "StartError" | "ContainerCannotRun")
 }

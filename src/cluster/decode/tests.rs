@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::objects::{
-    mk_crashing, mk_deployment, mk_end, mk_event, mk_owner, mk_record, mk_replica_set, mk_revision,
-    mk_running, mk_series, mk_waiting,
+    mk_crashing, mk_deployment, mk_end, mk_event, mk_node, mk_owner, mk_record, mk_replica_set, mk_revision,
+    mk_running, mk_series, mk_slice, mk_waiting,
 };
-use super::{Decode, Deployment, END, Event, Pod, ReplicaSet, Revision};
+use super::{Decode, Deployment, END, Event, Node, Pod, ReplicaSet, Revision, Slice};
 use crate::domain::{
     name,
     observed::{self, Exit, Kind, Trouble, TroubleKind},
@@ -43,7 +43,11 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         created: time(CREATED),
         deleting: false,
         ready: true,
+        ready_changed: Some(time(CREATED)),
+        was_ready: false,
+        running: true,
         restarts: 1,
+        own_restarts: 1,
         trouble: None,
     };
     assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
@@ -103,6 +107,105 @@ fn a_crash_tells_how_and_when_the_container_ended() {
         json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
     let ended = trouble(ended).unwrap();
     assert_eq!((ended.kind, ended.exit.unwrap().reason.as_str()), (TroubleKind::Crash, "Completed"));
+}
+
+#[test]
+fn what_could_not_be_started_keeps_the_words_of_the_runtime() {
+    let words = "exec: \"/nope\": stat /nope: no such file or directory";
+    let ended = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": words, "finishedAt": CREATED}});
+    // By turns it has just ended, and waits for its next start.
+    let mut waiting = mk_crashing();
+    waiting["status"]["containerStatuses"][0]["lastState"] = ended.clone();
+    let mut just_ended = waiting.clone();
+    just_ended["status"]["containerStatuses"][0]["state"] = ended;
+    for pod in [waiting, just_ended] {
+        let found = trouble(pod).unwrap();
+        assert_eq!((found.kind, found.reason.as_str()), (TroubleKind::Config, "StartError"));
+        assert_eq!((found.message.as_str(), found.exit.unwrap().code), (words, 128));
+    }
+}
+
+#[test]
+fn a_pod_that_passed_its_probe_is_told_from_one_that_never_did() {
+    let unready = |changed: &str| {
+        let mut pod = mk_running();
+        pod["status"]["conditions"][2] =
+            json!({"type": "Ready", "status": "False", "lastTransitionTime": changed});
+        row::<Pod>(pod).unwrap()
+    };
+    let later = "2026-01-02T03:09:00Z";
+    for (changed, was_ready) in [("2026-01-02T03:04:00Z", false), (CREATED, false), (later, true)] {
+        let found = unready(changed);
+        assert_eq!((found.was_ready, found.running), (was_ready, true), "{changed}");
+        assert_eq!((found.ready_since(), found.unready_since()), (None, Some(time(changed))));
+    }
+    let restarting = row::<Pod>(mk_crashing()).unwrap();
+    assert_eq!((restarting.was_ready, restarting.running), (false, false));
+    assert_eq!(row::<Pod>(mk_running()).unwrap().ready_since(), Some(time(CREATED)));
+}
+
+#[test]
+fn restarts_are_those_of_the_app_s_own_container() {
+    let restarts = |pod: Value| {
+        let found = row::<Pod>(pod).unwrap();
+        (found.own_restarts, found.restarts)
+    };
+    let mut pod = mk_running();
+    let injected = json!({"name": "proxy", "restartCount": 7, "state": {"running": {"startedAt": CREATED}}});
+    pod["status"]["containerStatuses"].as_array_mut().unwrap().insert(0, injected);
+    assert_eq!(restarts(pod.clone()), (1, 7));
+    // Who injects a container before the app's says which one is meant.
+    pod["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({"name": "proxy"}));
+    assert_eq!(restarts(pod.clone()), (7, 7));
+    pod["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "app"});
+    assert_eq!(restarts(pod), (1, 7));
+}
+
+#[test]
+fn a_slice_holds_the_pods_of_a_service_and_what_it_says_of_them() {
+    let pod = |name: &str, ready, serving, terminating| observed::SlicePod {
+        name: name.into(),
+        zone: Some("zone-a".into()),
+        ready,
+        serving,
+        terminating,
+    };
+    let expected = observed::Slice {
+        namespace: "prod".into(),
+        name: "shop-x7k2p".into(),
+        ports: vec![observed::SlicePort { name: "web".into(), number: 8080 }],
+        pods: vec![
+            pod("shop-6f7c-a", true, true, false),
+            pod("shop-6f7c-b", false, true, true),
+            // What is not said is as if it were true.
+            observed::SlicePod { zone: None, ..pod("shop-6f7c-c", true, true, false) },
+        ],
+    };
+    assert_eq!(row::<Slice>(mk_slice()), Some(expected));
+    let mut foreign = mk_slice();
+    foreign["metadata"]["labels"] = json!({"multicluster.kubernetes.io/service-name": "shop"});
+    assert_eq!(row::<Slice>(foreign), None);
+    // A Service without pods.
+    let mut empty = mk_slice();
+    (empty["endpoints"], empty["ports"]) = (Value::Null, Value::Null);
+    assert_eq!(row::<Slice>(empty).map(|s| (s.pods, s.ports)), Some((vec![], vec![])));
+}
+
+#[test]
+fn a_node_says_where_it_is_and_whether_it_takes_pods() {
+    let expected = observed::Node {
+        name: "node-1".into(),
+        zone: Some("zone-a".into()),
+        ready: true,
+        unschedulable: false,
+    };
+    assert_eq!(row::<Node>(mk_node()), Some(expected.clone()));
+    let mut cordoned = mk_node();
+    cordoned["spec"]["unschedulable"] = json!(true);
+    cordoned["metadata"]["labels"].take();
+    cordoned["status"]["conditions"][1]["status"] = json!("Unknown");
+    let found = row::<Node>(cordoned);
+    assert_eq!(found, Some(observed::Node { zone: None, ready: false, unschedulable: true, ..expected }));
 }
 
 #[test]
@@ -208,6 +311,7 @@ fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
             message: "exceeded quota: compute".into(),
             since: Some(time("2026-01-02T03:10:00Z")),
         }),
+        ports: vec![Port { name: "http".into(), number: 8080, protocol: Protocol::Tcp }],
     };
     assert_eq!(row::<ReplicaSet>(mk_replica_set()), Some(expected));
     for status in ["False", "Unknown"] {
@@ -300,8 +404,9 @@ fn survives<K: Decode + DeserializeOwned>(object: &Value) -> Result<bool, TestCa
 
 proptest! {
     #[test]
-    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..6, choices in proptest::collection::vec(0u8..12, 200)) {
-        let make: [fn() -> Value; 6] = [mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_revision];
+    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..8, choices in proptest::collection::vec(0u8..12, 200)) {
+        let make: [fn() -> Value; 8] =
+            [mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_revision, mk_slice, mk_node];
         let mut object = make[which]();
         let (name, namespace) = (object["metadata"]["name"].clone(), object["metadata"]["namespace"].clone());
         cut(&mut object, &mut choices.into_iter());
@@ -311,6 +416,8 @@ proptest! {
             1 => survives::<Deployment>(&object)? == named,
             2 => survives::<ReplicaSet>(&object)?,
             3 | 4 => survives::<Event>(&object)?,
+            6 => survives::<Slice>(&object)?,
+            7 => survives::<Node>(&object)?,
             _ => survives::<Revision>(&object)?,
         };
         prop_assert!(which != 1 || found, "a Deployment that has a name is an app: {object}");

@@ -49,7 +49,11 @@ fn mk_pod(name: &str) -> Pod {
         created: at(0),
         deleting: false,
         ready: false,
+        ready_changed: None,
+        was_ready: false,
+        running: false,
         restarts: 0,
+        own_restarts: 0,
         trouble: None,
     }
 }
@@ -233,6 +237,7 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
             template_revision: 1,
             revision: Some(1),
             create_failure: Some(failure),
+            ports: vec![],
         };
         let deployment = Deployment { updated: 1, ..mk_deployment() };
         let policy = Spec::default().policy();

@@ -33,6 +33,7 @@ fn mk_set(name: &str, template_revision: u64) -> ReplicaSet {
         template_revision,
         revision: None,
         create_failure: None,
+        ports: vec![],
     }
 }
 
@@ -46,7 +47,11 @@ fn mk_pod(set: &str, id: usize) -> Pod {
         created: at(1),
         deleting: false,
         ready: true,
+        ready_changed: None,
+        was_ready: false,
+        running: false,
         restarts: 0,
+        own_restarts: 0,
         trouble: None,
     }
 }

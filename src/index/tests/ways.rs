@@ -8,13 +8,15 @@ use std::{
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{
-    at, log, mk_deployment, mk_end, mk_event, mk_index, mk_pod, mk_revision, mk_set, mk_troubled, names, tell,
+    at, log, mk_deployment, mk_end, mk_event, mk_index, mk_pod, mk_revision, mk_set, mk_troubled, names,
+    places::{mk_node, mk_slice},
+    tell,
 };
 use crate::{
     domain::{
         app::App,
         name::{self, Scope, Which},
-        observed::{Deployment, Event, Kind as Of, Pod, ReplicaSet, Revision},
+        observed::{Deployment, Event, Kind as Of, Node, Pod, ReplicaSet, Revision, Slice},
     },
     index::{Change, Cursor, Filter, Index, Kind},
 };
@@ -27,15 +29,19 @@ struct Rows {
     pods: BTreeMap<String, Pod>,
     events: BTreeMap<String, Event>,
     revisions: BTreeMap<(String, u64), Revision>,
+    slices: BTreeMap<String, Slice>,
+    nodes: BTreeMap<String, Node>,
 }
 
 impl Rows {
     fn fill(&self, index: &Index) {
         index.reset(Kind::Events, self.events.values().rev().cloned().collect(), at(9));
+        index.reset(Kind::EndpointSlices, self.slices.values().cloned().collect(), at(9));
         index.reset(Kind::Pods, self.pods.values().cloned().collect(), at(9));
         index.reset(Kind::Revisions, self.revisions.values().cloned().collect(), at(9));
         index.reset(Kind::Deployments, self.deployments.values().cloned().collect(), at(9));
         index.reset(Kind::ReplicaSets, self.sets.values().cloned().collect(), at(9));
+        index.reset(Kind::Nodes, self.nodes.values().cloned().collect(), at(9));
     }
 }
 
@@ -47,6 +53,8 @@ enum Op {
     Pod(Pod, bool),
     Event(Event, bool),
     Revision(Box<Revision>, bool),
+    Slice(Slice, bool),
+    Node(Node, bool),
 }
 
 fn keep<K: Ord, R>(rows: &mut BTreeMap<K, R>, key: K, row: R, there: bool) {
@@ -80,6 +88,14 @@ impl Op {
                 keep(&mut rows.revisions, (row.app.app.clone(), row.number), (*row).clone(), there);
                 tell(index, *row, there);
             }
+            Self::Slice(row, there) => {
+                keep(&mut rows.slices, row.name.to_string(), row.clone(), there);
+                tell(index, row, there);
+            }
+            Self::Node(row, there) => {
+                keep(&mut rows.nodes, row.name.to_string(), row.clone(), there);
+                tell(index, row, there);
+            }
         }
     }
 }
@@ -103,9 +119,17 @@ fn mk_op() -> impl Strategy<Value = Op> {
         (app(), set(), 1u64..3, there()).prop_map(|(app, name, revision, there)| {
             Op::Set(ReplicaSet { revision: Some(revision), ..mk_set(app, name) }, there)
         }),
-        (set(), pod(), any::<bool>(), there()).prop_map(|(set, name, well, there)| {
-            Op::Pod(if well { mk_pod(set, name) } else { mk_troubled(set, name) }, there)
-        }),
+        (set(), pod(), any::<[bool; 3]>(), there()).prop_map(
+            |(set, name, [well, deleting, placed], there)| {
+                let pod = if well { mk_pod(set, name) } else { mk_troubled(set, name) };
+                let address = placed.then_some([10, 0, 0, 1].into());
+                Op::Pod(Pod { deleting, address, node: placed.then(|| "n".into()), ..pod }, there)
+            }
+        ),
+        (vec((pod(), any::<bool>()), 0..4), "v[12]", there())
+            .prop_map(|(pods, name, there)| Op::Slice(mk_slice(&name, &pods), there)),
+        (option::of("z[12]"), there())
+            .prop_map(|(zone, there)| Op::Node(mk_node("n", zone.as_deref()), there)),
         (about, "e[1-5]", 0i64..5, there()).prop_map(|((kind, name), id, second, there)| Op::Event(
             mk_event(&id, kind, name, second),
             there
@@ -124,7 +148,7 @@ fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
         let rollouts = which.map(|revision| index.rollout(&name::Rollout { app: app.clone(), revision }));
         let mut log: Vec<_> = log(index, text, 0).into_iter().map(|line| line.event).collect();
         log.sort_by(|one, other| one.id.cmp(&other.id));
-        (index.get(&app), rollouts, log)
+        (index.get(&app), rollouts, log, index.endpoints(&app), index.replicas(&app, None, 9))
     };
     (of("x"), of("y"), names(index, 9), index.size(), index.unrecorded().len())
 }
@@ -184,11 +208,15 @@ proptest! {
     #[test]
     fn every_way_to_the_same_rows_ends_in_the_same_views(ops in vec(mk_op(), 0..60), filled in 0usize..60) {
         let (index, mut rows) = (Index::new(7), Rows::default());
+        let mut follower = None;
         for (i, op) in ops.into_iter().enumerate() {
             if i == filled {
                 rows.fill(&index);
             }
             op.run(&mut rows, &index);
+            if index.is_filled() && follower.is_none() {
+                follower = Some(index.watch_endpoints(&name::App::new("a", "x")));
+            }
         }
         if !index.is_filled() {
             prop_assert_eq!(names(&index, 9), Vec::<String>::new());
@@ -197,10 +225,15 @@ proptest! {
         let direct = Index::new(8);
         rows.fill(&direct);
         prop_assert_eq!(seen(&index), seen(&direct));
+        let now = direct.endpoints(&name::App::new("a", "x")).ok();
+        if let Some(follower) = &mut follower {
+            prop_assert_eq!(follower.borrow_and_update().clone(), now, "a follower ends with what there is");
+        }
         // Reading the cluster once more is no news.
         let before = index.changes(&Scope::All, None, 99).next;
         rows.fill(&index);
         prop_assert_eq!(index.changes(&Scope::All, Some(before), 99).changes, vec![]);
+        prop_assert!(follower.is_none_or(|f| !f.has_changed().unwrap()));
         prop_assert_eq!(seen(&index), seen(&direct));
     }
 

@@ -79,10 +79,12 @@ async fn what_is_not_in_the_contract_is_refused_by_name() {
         .cloned();
     assert_eq!(bad.unwrap()["debug"]["fieldViolations"][0]["field"], "nam");
 
-    for (path, http) in
-        [("/gantry.v1.AppService/Nonsense", 404), ("/nothing", 404), ("/gantry.v1.AutoscalerService/GetAutoscaler", 501)]
-    {
-        let body = if http == 501 { r#"{"name": "namespaces/shop/apps/web", "replicas": 1}"# } else { "{}" };
+    for (path, http) in [
+        ("/gantry.v1.AppService/Nonsense", 404),
+        ("/nothing", 404),
+        ("/gantry.v1.AutoscalerService/GetAutoscaler", 501),
+    ] {
+        let body = if http == 501 { r#"{"name": "namespaces/shop/apps/web/autoscaler"}"# } else { "{}" };
         let reply = json(&server, path, body).await;
         assert_eq!(
             (reply.status, reply.error()),

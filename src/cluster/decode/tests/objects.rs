@@ -127,10 +127,44 @@ pub(super) fn mk_replica_set() -> Value {
     let mut metadata = mk_meta("shop-6f7c", &mk_owner("Deployment", "shop"));
     metadata["annotations"] = json!({"deployment.kubernetes.io/revision": "3", "gantry.dev/revision": "5",
         "deployment.kubernetes.io/desired-replicas": "3"});
-    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": {"replicas": 3},
+    let containers = json!([{"name": "main", "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]}, {"name": "proxy"}]);
+    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata,
+        "spec": {"replicas": 3, "template": {"metadata": {"labels": {}}, "spec": {"containers": containers}}},
         "status": {"replicas": 2, "fullyLabeledReplicas": 2, "observedGeneration": 1,
             "conditions": [{"type": "ReplicaFailure", "status": "True", "lastTransitionTime": "2026-01-02T03:10:00Z",
                 "reason": "FailedCreate", "message": "exceeded quota: compute"}]}})
+}
+
+pub(super) fn mk_slice() -> Value {
+    let mut metadata = mk_meta("shop-x7k2p", &mk_owner("Service", "shop"));
+    metadata["labels"] = json!({"kubernetes.io/service-name": "shop", "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"});
+    let target = |name: &str| json!({"kind": "Pod", "namespace": "prod", "name": name, "uid": "9"});
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": "IPv4",
+        "ports": [{"name": "web", "port": 8080, "protocol": "TCP"}, {"name": "all", "port": null}],
+        "endpoints": [
+            {"addresses": ["10.1.0.8"], "conditions": {"ready": false, "serving": true, "terminating": true},
+                "nodeName": "node-1", "zone": "zone-a", "targetRef": target("shop-6f7c-b")},
+            {"addresses": ["10.1.0.7"], "conditions": {"ready": true, "serving": true, "terminating": false},
+                "nodeName": "node-1", "zone": "zone-a", "targetRef": target("shop-6f7c-a")},
+            {"addresses": ["10.1.0.9"], "conditions": {}, "targetRef": target("shop-6f7c-c")},
+            {"addresses": ["10.9.0.9"], "conditions": {"ready": true}},
+        ],
+    })
+}
+
+pub(super) fn mk_node() -> Value {
+    let mut metadata = mk_meta("node-1", &json!({}));
+    metadata["ownerReferences"].take();
+    metadata["namespace"].take();
+    metadata["labels"] = json!({"kubernetes.io/hostname": "node-1", "topology.kubernetes.io/zone": "zone-a"});
+    json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"podCIDR": "10.1.0.0/24"},
+        "status": {"capacity": {"cpu": "32"}, "conditions": [
+            {"type": "MemoryPressure", "status": "False", "lastTransitionTime": CREATED},
+            {"type": "Ready", "status": "True", "lastTransitionTime": CREATED},
+        ]},
+    })
 }
 
 /// As the kubelet writes it, by the first generation of the API.

@@ -1,0 +1,98 @@
+//! EndpointSlices as rows: those of Services, and in them the pods.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use super::{Decode, label, meta, or_default, resource, shared_key};
+use crate::{
+    domain::observed::{self, SlicePod, SlicePort},
+    index,
+};
+
+/// The label that names a slice's Service.
+const SERVICE: &str = "kubernetes.io/service-name";
+
+/// The slim form of a discovery.k8s.io/v1 EndpointSlice.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Slice {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    endpoints: Vec<Endpoint>,
+    #[serde(deserialize_with = "or_default")]
+    ports: Vec<Port>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Endpoint {
+    #[serde(deserialize_with = "or_default")]
+    conditions: Conditions,
+    #[serde(deserialize_with = "or_default")]
+    target_ref: Target,
+    zone: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Target {
+    #[serde(deserialize_with = "or_default")]
+    kind: String,
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Port {
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+    port: Option<i32>,
+}
+
+resource!(Slice, "EndpointSlice", "discovery.k8s.io", "endpointslices");
+
+impl Decode for Slice {
+    type Row = observed::Slice;
+    const KIND: index::Kind = index::Kind::EndpointSlices;
+
+    fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
+        shared_key(&self.metadata)
+    }
+
+    fn row(self) -> Option<observed::Slice> {
+        let (namespace, name) = self.key()?;
+        // Others make slices of their own, for meshes and across clusters; those speak of no Service of this one.
+        label(&self.metadata, SERVICE)?;
+        let mut pods: Vec<SlicePod> = self.endpoints.into_iter().filter_map(pod).collect();
+        pods.sort();
+        pods.dedup();
+        let port = |p: Port| Some(SlicePort { name: p.name, number: p.port?.try_into().ok()? });
+        let ports = self.ports.into_iter().filter_map(port).collect();
+        Some(observed::Slice { namespace, name, ports, pods })
+    }
+}
+
+/// An endpoint that a pod stands behind. What is not said is meant to be true, but for its end.
+fn pod(endpoint: Endpoint) -> Option<SlicePod> {
+    let Endpoint { conditions, target_ref, zone } = endpoint;
+    let ready = conditions.ready.unwrap_or(true);
+    (target_ref.kind == "Pod" && !target_ref.name.is_empty()).then(|| SlicePod {
+        name: target_ref.name.into(),
+        zone: zone.map(Into::into),
+        ready,
+        serving: conditions.serving.unwrap_or(ready),
+        terminating: conditions.terminating.unwrap_or(false),
+    })
+}

@@ -1,0 +1,166 @@
+//! One replica as callers see it: where its pod stands, and why in a sentence. Pure; made when it is asked for.
+
+use std::{net::IpAddr, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    diagnosis::{self, EventsOf},
+    observed::{Pod, TroubleKind},
+    spec::Policy,
+};
+
+/// A replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replica {
+    /// Name of its pod.
+    pub pod: Arc<str>,
+    /// Where it stands.
+    pub state: State,
+    /// One sentence that says why.
+    pub message: String,
+    /// Number of the rollout that it belongs to.
+    pub rollout: Option<u64>,
+    /// Its node.
+    pub node: Option<Arc<str>>,
+    /// Zone of the node.
+    pub zone: Option<Arc<str>>,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Restarts of the app's container.
+    pub restarts: i32,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it became ready, if it is.
+    pub ready: Option<Timestamp>,
+}
+
+/// Where a replica stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for a node.
+    Pending,
+    /// On a node, not ready yet.
+    Starting,
+    /// Takes traffic.
+    Ready,
+    /// Running, fails its readiness probe after having passed it.
+    Unready,
+    /// Cannot start or keeps crashing.
+    Failing,
+    /// Told to stop, finishes what it has.
+    Draining,
+}
+
+// === impl Replica ===
+
+impl Replica {
+    /// The replica that a pod is.
+    pub fn new(
+        pod: &Pod,
+        rollout: Option<u64>,
+        zone: Option<Arc<str>>,
+        events: EventsOf<'_>,
+        policy: &Policy,
+    ) -> Self {
+        let (state, message) = stands(pod, events, policy);
+        Self {
+            pod: pod.name.clone(),
+            state,
+            message,
+            rollout,
+            node: pod.node.clone(),
+            zone,
+            address: pod.address,
+            restarts: pod.own_restarts,
+            created: pod.created,
+            ready: pod.ready_since(),
+        }
+    }
+}
+
+fn stands(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> (State, String) {
+    if pod.deleting {
+        return (State::Draining, "Told to stop; finishes what it has.".to_owned());
+    }
+    if pod.ready {
+        return (State::Ready, "Takes traffic.".to_owned());
+    }
+    let problem = diagnosis::of_pod(pod, events, policy).map(|problem| problem.message);
+    match pod.trouble.as_ref().map(|trouble| trouble.kind) {
+        Some(TroubleKind::Image | TroubleKind::Config | TroubleKind::Crash) => {
+            (State::Failing, problem.unwrap_or_default())
+        }
+        Some(TroubleKind::Unschedulable) => (State::Pending, problem.unwrap_or_default()),
+        None if pod.node.is_none() => (State::Pending, "Waits for a node.".to_owned()),
+        None if pod.was_ready => {
+            (State::Unready, "Runs, but fails its readiness probe after having passed it.".to_owned())
+        }
+        None if pod.running => {
+            (State::Starting, "Runs, but has not passed its readiness probe yet.".to_owned())
+        }
+        None => (State::Starting, "Its containers are being started.".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        observed::{Exit, Trouble},
+        spec::Spec,
+    };
+
+    fn mk_pod() -> Pod {
+        Pod {
+            namespace: "a".into(),
+            name: "p".into(),
+            replica_set: "s".into(),
+            node: Some("n".into()),
+            address: None,
+            created: Timestamp::UNIX_EPOCH,
+            deleting: false,
+            ready: false,
+            ready_changed: Some(Timestamp::UNIX_EPOCH),
+            was_ready: false,
+            running: false,
+            restarts: 0,
+            own_restarts: 0,
+            trouble: None,
+        }
+    }
+
+    fn troubled(kind: TroubleKind) -> Pod {
+        let trouble = Trouble {
+            container: "app".into(),
+            kind,
+            reason: "X".into(),
+            message: "its words".into(),
+            since: None,
+            exit: Some(Exit { code: 3, signal: 0, reason: "Error".into(), finished: None }),
+        };
+        Pod { trouble: Some(Box::new(trouble)), restarts: 2, ..mk_pod() }
+    }
+
+    #[test]
+    fn each_pod_stands_where_the_contract_says() {
+        for (pod, state, word) in [
+            (Pod { node: None, ..mk_pod() }, State::Pending, "node"),
+            (Pod { node: None, ..troubled(TroubleKind::Unschedulable) }, State::Pending, "its words"),
+            (mk_pod(), State::Starting, "started"),
+            (Pod { running: true, ..mk_pod() }, State::Starting, "not passed its readiness probe yet"),
+            (Pod { running: true, was_ready: true, ..mk_pod() }, State::Unready, "after having passed it"),
+            (Pod { running: true, ready: true, ..mk_pod() }, State::Ready, "traffic"),
+            (troubled(TroubleKind::Image), State::Failing, "its words"),
+            (troubled(TroubleKind::Config), State::Failing, "its words"),
+            (troubled(TroubleKind::Crash), State::Failing, "3 times"),
+            (Pod { deleting: true, ready: true, ..mk_pod() }, State::Draining, "stop"),
+            (Pod { deleting: true, ..troubled(TroubleKind::Crash) }, State::Draining, "stop"),
+        ] {
+            let replica = Replica::new(&pod, Some(2), None, &|_| vec![], &Spec::default().policy());
+            assert_eq!(replica.state, state, "{pod:?}");
+            assert!(replica.message.contains(word), "{}", replica.message);
+            assert_eq!(replica.ready.is_some(), pod.ready, "{pod:?}");
+        }
+    }
+}

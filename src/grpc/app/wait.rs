@@ -1,0 +1,90 @@
+//! WaitApp: the app when nothing is under way any more, or as it is when the time is up.
+
+use std::{sync::Arc, time::Duration};
+
+use tonic::Status;
+
+use super::super::{Context, Deadline, LOOK_AGAIN, convert, parse, position};
+use crate::{
+    domain::{
+        Error,
+        act::{Position, Seen},
+        app::App,
+        name::{self, Scope},
+    },
+    pb,
+};
+
+/// Wait if none is asked for.
+const WAIT: Duration = Duration::from_secs(30);
+/// Longest wait.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+pub(super) async fn wait(
+    context: &Context,
+    request: &pb::WaitAppRequest,
+    deadline: Deadline,
+) -> Result<pb::WaitAppResponse, Status> {
+    let name = parse::app_name("name", &request.name)?;
+    let scope = Scope::App(name.clone());
+    let after = position(&request.read_after, &scope)?;
+    let longest = parse::duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
+    let mut waited = Waited { context, name, after, last: None, settled: false };
+    if waited.after.is_none() {
+        // Looked up before it is listened to: names of nothing must leave nothing behind.
+        waited.last = Some(context.index.get(&waited.name)?);
+    }
+    tokio::select! {
+        // Out of time is no error: the answer is the app as it is.
+        _ = tokio::time::timeout(deadline.within(longest), waited.until_settled(&scope)) => {}
+        () = context.drain.cancelled() => return Err(Error::ShuttingDown.into()),
+    }
+    Ok(pb::WaitAppResponse { app: waited.last.as_deref().map(convert::app), settled: waited.settled })
+}
+
+struct Waited<'a> {
+    context: &'a Context,
+    name: name::App,
+    /// The write whose outcome is waited for.
+    after: Option<Position>,
+    /// The app as it was seen last.
+    last: Option<Arc<App>>,
+    settled: bool,
+}
+
+impl Waited<'_> {
+    async fn until_settled(&mut self, scope: &Scope) {
+        let mut news = self.context.index.subscribe(scope);
+        loop {
+            // The write first: what is read after it shows it.
+            let seen = self.after.as_ref().is_none_or(|position| self.context.index.has_seen(position));
+            self.look(seen);
+            if self.settled {
+                return;
+            }
+            if seen {
+                let _ = news.changed().await;
+            } else {
+                let _ = tokio::time::timeout(LOOK_AGAIN, news.changed()).await;
+            }
+        }
+    }
+
+    fn look(&mut self, seen: bool) {
+        match self.context.index.get(&self.name) {
+            // Another app of the name came after the deletion: what was deleted is gone.
+            Ok(app) if seen && self.is_deleted(&app) => self.settled = true,
+            Ok(app) => {
+                self.settled = seen && !app.reconciling;
+                self.last = Some(app);
+            }
+            // In the state in which it was last.
+            Err(_) => self.settled = seen,
+        }
+    }
+
+    fn is_deleted(&self, app: &App) -> bool {
+        let deletes = self.after.as_ref().map(|position| &position.seen);
+        matches!(deletes, Some(Seen::Deleting { uid }) if *uid != app.uid)
+    }
+}

@@ -1,0 +1,55 @@
+//! DiscoveryService: where the replicas of an app are.
+
+mod watch;
+
+use tonic::{Request, Response, Status};
+
+use super::{Context, Deadline, convert, page, parse, stream::Answers};
+use crate::{
+    domain::name::Scope,
+    pb::{self, discovery_service_server::DiscoveryService},
+};
+
+/// The service. GetXdsBootstrap is to come.
+#[derive(Clone)]
+pub(super) struct Discovery(pub(super) Context);
+
+#[tonic::async_trait]
+impl DiscoveryService for Discovery {
+    async fn list_endpoints(
+        &self,
+        request: Request<pb::ListEndpointsRequest>,
+    ) -> Result<Response<pb::ListEndpointsResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        let request = request.into_inner();
+        let app = parse::app_name("parent", &request.parent)?;
+        let size = page::size(page::SMALL, request.page_size)?;
+        let query = format!("endpoints\n{app}\n{}\n{}", request.port, request.include_unready);
+        let after = page::parse(&query, &request.page_token)?;
+        self.0.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
+
+        let set = self.0.index.endpoints(&app)?;
+        set.check(&request.port)?;
+        let mut found = set
+            .at(&request.port, request.include_unready)
+            .skip_while(|(endpoint, _)| after.is_some_and(|after| &*endpoint.pod <= after))
+            .peekable();
+        let page: Vec<_> = found.by_ref().take(size).collect();
+        let more = found.peek().is_some();
+        let (endpoints, last) =
+            page::fill(page, more, |(endpoint, port)| convert::endpoint(&app, endpoint, *port));
+        let next_page_token =
+            last.map_or_else(String::new, |(endpoint, _)| page::token(&query, &endpoint.pod));
+        Ok(Response::new(pb::ListEndpointsResponse { endpoints, next_page_token }))
+    }
+
+    async fn watch_endpoints(
+        &self,
+        request: Request<pb::WatchEndpointsRequest>,
+    ) -> Result<Response<Answers<pb::WatchEndpointsResponse>>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        watch::start(&self.0, request.into_inner(), deadline).map(Response::new)
+    }
+}

@@ -1,0 +1,119 @@
+//! WatchEndpoints: all endpoints of an app, anew after each change of them; or that there is no such app.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::super::{
+    Context, Deadline, convert, parse,
+    stream::{self, Answers, News, Source, Woken},
+};
+use crate::{
+    domain::{Error, endpoint::Set},
+    index::Endpoints,
+    pb::{self, watch_endpoints_response::Event},
+};
+
+/// Least time between two snapshots of a stream. What happens at once to many replicas is one change; the first one after a quiet
+/// time is told at once.
+const SPACING: Duration = Duration::from_millis(50);
+
+pub(super) fn start(
+    context: &Context,
+    request: pb::WatchEndpointsRequest,
+    deadline: Deadline,
+) -> Result<Answers<pb::WatchEndpointsResponse>, Status> {
+    let app = parse::app_name("parent", &request.parent)?;
+    let subject = format!("endpoints of {app}");
+    let mut news = News::on(context.index.watch_endpoints(&app), context, deadline, subject);
+    if let Some(set) = news.latest() {
+        set.check(&request.port)?;
+    }
+    Ok(stream::answers(Watch {
+        context: context.clone(),
+        news,
+        port: request.port,
+        meant: None,
+        unready: request.include_unready,
+        told: None,
+        next_at: Instant::now(),
+    }))
+}
+
+struct Watch {
+    context: Context,
+    news: News<Endpoints>,
+    /// The port that was asked for.
+    port: String,
+    /// The port that was meant when none was named. It stays meant when the app gets more of them.
+    meant: Option<String>,
+    unready: bool,
+    /// What the reader knows.
+    told: Option<Told>,
+    /// When the next snapshot may be sent.
+    next_at: Instant,
+}
+
+/// What was told, small enough to be kept for readers that do not read.
+#[derive(PartialEq)]
+enum Told {
+    Missing,
+    /// Fingerprint of the endpoints that were sent.
+    Snapshot(u64),
+}
+
+impl Source for Watch {
+    type Message = pb::WatchEndpointsResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Status> {
+        loop {
+            tokio::time::sleep_until(self.next_at).await;
+            if let Some(event) = self.look()? {
+                self.next_at = Instant::now() + SPACING;
+                return Ok(Some(pb::WatchEndpointsResponse { event: Some(event) }));
+            }
+            if let Woken::Silence = self.news.wait().await? {
+                let event = Event::Heartbeat(stream::heartbeat(&self.context));
+                return Ok(Some(pb::WatchEndpointsResponse { event: Some(event) }));
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// What there is to tell, if the reader does not know it already.
+    fn look(&mut self) -> Result<Option<Event>, Status> {
+        let Some(set) = self.news.latest() else {
+            let news = self.told.replace(Told::Missing) != Some(Told::Missing);
+            return Ok(news.then_some(Event::Missing(pb::AppMissing {})));
+        };
+        let port = self.port_of(&set)?;
+        let now = Told::Snapshot(set.fingerprint(&port, self.unready));
+        if self.told.as_ref() == Some(&now) {
+            return Ok(None);
+        }
+        self.told = Some(now);
+        let endpoints = set.at(&port, self.unready);
+        let endpoints =
+            endpoints.map(|(endpoint, port)| convert::endpoint(&set.app, endpoint, port)).collect();
+        Ok(Some(Event::Snapshot(pb::EndpointSet { endpoints })))
+    }
+
+    /// The port to look at. The app may have come, or changed, after the stream began; a port that it does not have ends the
+    /// stream, since an empty snapshot would hide why.
+    fn port_of(&mut self, set: &Set) -> Result<String, Error> {
+        match set.check(&self.port) {
+            Ok(()) => {
+                if let Some(meant) = set.default_port().filter(|_| self.port.is_empty()) {
+                    self.meant = Some(meant.to_owned());
+                }
+                Ok(self.port.clone())
+            }
+            Err(error) => match self.meant.as_ref().filter(|meant| set.check(meant).is_ok()) {
+                Some(meant) => Ok(meant.clone()),
+                None => Err(error),
+            },
+        }
+    }
+}
