@@ -128,6 +128,9 @@ impl Failure {
     fn details(&self) -> Vec<(String, String)> {
         let of_client = |error: &Error| match error {
             Error::Refused(refusal) => refusal_details(refusal),
+            Error::Unreachable { cause, .. } if cause.contains("certificate") => {
+                vec![own("try", "name the certificates that vouch for it with --ca-file")]
+            }
             Error::Unreachable { .. } => {
                 vec![own(
                     "try",

@@ -212,7 +212,9 @@ async fn gone(
             Ok(app) if app.uid != uid => return Ok(true),
             Ok(app) => {
                 let status = app.status.unwrap_or_default();
-                let line = text::line(&format!("{}: {}", rows::state(&status), status.message));
+                let message =
+                    if status.message.is_empty() { String::new() } else { format!(": {}", status.message) };
+                let line = text::line(&format!("{}{message}", rows::state(&status)));
                 if line != said {
                     context.screen.say(std::slice::from_ref(&line));
                     said = line;

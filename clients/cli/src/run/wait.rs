@@ -25,11 +25,12 @@ pub(super) async fn wait(context: &mut Context, flags: &args::Wait) -> Result<Ex
     match &flags.rollout {
         Some(number) => {
             let rollout = app.rollout(number).map_err(Error::from)?;
+            let (title, how) = (context.title(&rollout.to_string()), context.wait_command(&rollout));
             tokio::select! {
-                exit = for_rollout(context, &client, rollout.clone(), end) => exit,
+                exit = for_rollout(context, &client, rollout, end) => exit,
                 () = interrupted() => {
-                    let what = format!("Interrupted. {} goes on without you.", outcome::title(&rollout.to_string(), &app.namespace));
-                    Err(Failure::Interrupted { what, how: format!("gantry wait {}/{} --rollout {number}", app.namespace, app.app) })
+                    let what = format!("Interrupted. {title} goes on without you.");
+                    Err(Failure::Interrupted { what, how })
                 }
             }
         }

@@ -72,8 +72,9 @@ async fn watch<M: Model>(
     let mut stop = pin!(interrupted());
     // A watch without a limit would have to end some day; nobody will see it.
     let end = Instant::now() + context.timeout.unwrap_or(Duration::from_hours(24 * 365));
-    let mut beat = time::interval(BEAT * 10);
-    let mut trouble = None;
+    // At most one picture a beat: a first snapshot may hold thousands.
+    let mut beat = time::interval(BEAT);
+    let (mut trouble, mut is_stale) = (None, true);
     if context.output == Format::Table && !is_live {
         terminal::lines(&[model.heading()])?;
     }
@@ -88,26 +89,26 @@ async fn watch<M: Model>(
                     if !is_live {
                         context.screen.print(std::slice::from_ref(&line));
                     }
-                    trouble = Some(line);
+                    (trouble, is_stale) = (Some(line), true);
                 }
                 Some(Ok(Update::Message(message))) => {
-                    trouble = None;
                     let lines = model.lines(context.output, &message)?;
+                    (trouble, is_stale) = (None, true);
                     if !is_live {
                         terminal::lines(&lines)?;
                     }
                 }
             },
-            _ = beat.tick(), if is_live => {}
+            _ = beat.tick(), if is_live && is_stale => {
+                is_stale = false;
+                context.screen.draw(|_, _, paint| {
+                    let mut lines = model.view(paint);
+                    lines.extend(trouble.iter().map(|line| paint.warn(line)));
+                    lines
+                });
+            }
             () = time::sleep_until(end) => break Exit::Done,
             () = &mut stop => break Exit::Interrupted,
-        }
-        if is_live {
-            context.screen.draw(|_, _, paint| {
-                let mut lines = model.view(paint);
-                lines.extend(trouble.iter().map(|line| paint.warn(line)));
-                lines
-            });
         }
     };
     if is_live {

@@ -123,7 +123,7 @@ async fn a_dry_run_prints_a_diff_and_changes_nothing() {
 async fn a_change_is_repeated_with_the_same_id() {
     let Ran { exit, out, err } = gantry("deploy flaky --image shop:1 -o json").await;
     assert_eq!(exit, Some(0), "{err}");
-    assert_eq!(json(&out)["app"]["annotations"]["tries"], "3 with 1 ids");
+    assert_eq!(json(&out)["app"]["annotations"]["tries"], "3 with 1 ids of 36 letters");
     assert_eq!(err.matches("too much to do; trying again in").count(), 2, "{err}");
 }
 

@@ -63,7 +63,8 @@ impl app_service_server::AppService for Apps {
                 }
                 let tries = ids.len();
                 ids.dedup();
-                app.annotations.insert("tries".into(), format!("{tries} with {} ids", ids.len()));
+                let said = format!("{tries} with {} ids of {} letters", ids.len(), ids[0].len());
+                app.annotations.insert("tries".into(), said);
                 Ok(Response::new(v1::DeployAppResponse { app: Some(app), ..Default::default() }))
             }
             "old" if !request.request_id.is_empty() => {
