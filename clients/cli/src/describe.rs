@@ -1,9 +1,11 @@
-//! One app, and the server, in full and for people. Pure: must not know clocks nor terminals.
+//! One app, one rollout, and the server, in full and for people. Pure: must not know clocks nor terminals.
+
+use std::time::Duration;
 
 use gantry_client::{name, v1};
 
 use crate::{
-    outcome, problem, rows,
+    outcome, plan, problem, rows, table,
     text::{self, Paint},
 };
 
@@ -47,33 +49,92 @@ pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint:
     lines
 }
 
-/// The server, and who the caller is to it.
-pub(crate) fn server(address: &str, info: &v1::GetServerInfoResponse, paint: Paint) -> Vec<String> {
-    let oldest = info.cache_ages.iter().max_by_key(|(_, age)| (age.seconds, age.nanos));
-    let freshness = oldest.map_or_else(String::new, |(kind, age)| {
-        let age = std::time::Duration::try_from(*age).unwrap_or_default();
-        format!("heard of all {} kinds within {} ({kind})", info.cache_ages.len(), text::took(age))
-    });
+/// A rollout, with what it changed and what was seen when it failed.
+pub(crate) fn rollout(rollout: &v1::Rollout, now: i64, paint: Paint) -> Vec<String> {
+    let progress = rollout.progress.unwrap_or_default();
+    let image = rollout.spec.as_ref().map(|spec| spec.image.clone()).unwrap_or_default();
+    let ago = text::age(rollout.start_time.as_ref(), now);
     let mut lines = in_columns(
         &[
-            ("Server", address.to_owned()),
+            ("Rollout", rollout.name.clone()),
+            ("State", text::bare(rollout.state().as_str_name(), "ROLLOUT_STATE_").to_owned()),
+            ("Message", text::line(&rollout.message)),
+            (
+                "Replicas",
+                format!(
+                    "{} of {} ready, {} updated, {} old, {} draining",
+                    progress.ready, progress.desired, progress.updated, progress.old, progress.draining
+                ),
+            ),
+            ("Image", image),
+            ("Cause", text::bare(rollout.cause().as_str_name(), "ROLLOUT_CAUSE_").to_owned()),
+            ("Returns to", revision(&rollout.source_rollout)),
+            ("Actor", text::line(&rollout.actor)),
+            ("Reason", text::line(&rollout.reason)),
+            ("Started", if ago.is_empty() { ago } else { format!("{ago} ago") }),
+            ("Took", outcome::duration(rollout).map_or_else(String::new, text::took)),
+            ("Digest", rollout.digest.clone()),
+        ],
+        paint,
+    );
+    if !rollout.changes.is_empty() {
+        lines.push(paint.bold("Changes:"));
+        lines.extend(plan::changes(&rollout.changes, paint).into_iter().map(|line| format!("  {line}")));
+    }
+    if let Some(error) = &rollout.error {
+        lines.push(paint.bad(&text::line(&format!("{}: {}", error.reason, error.message))));
+        lines.extend(error.problem.iter().flat_map(|problem| problem::evidence(problem, paint)));
+    }
+    if let Some(failure) = &rollout.failure {
+        lines.push(paint.bold("When it failed:"));
+        for problem in &failure.problems {
+            lines.push(format!("  {}", problem::headline(problem)));
+        }
+        let replicas: Vec<_> =
+            failure.replicas.iter().map(|replica| rows::replicas::row(replica, now)).collect();
+        if !replicas.is_empty() {
+            let painted = |column: usize, cell: &str| rows::replicas::painted(column, cell, paint);
+            let table = table::render(&rows::replicas::HEADINGS, &replicas, painted);
+            lines.extend(table.into_iter().map(|line| format!("  {line}")));
+        }
+        lines.extend(failure.events.iter().map(|event| format!("  {}", text::line(event))));
+    }
+    lines
+}
+
+/// The server, who the caller is to it, and how this program came to ask it.
+pub(crate) fn server(
+    settings: &[(&'static str, String)],
+    info: &v1::GetServerInfoResponse,
+    paint: Paint,
+) -> Vec<String> {
+    let took = |age: &prost_types::Duration| text::took(Duration::try_from(*age).unwrap_or_default());
+    let oldest = info.cache_ages.iter().max_by_key(|(_, age)| (age.seconds, age.nanos));
+    let freshness = oldest.map_or_else(String::new, |(kind, age)| {
+        format!("heard of all {} kinds within {} ({kind})", info.cache_ages.len(), took(age))
+    });
+    let ages = joined(info.cache_ages.iter().map(|(kind, age)| format!("{kind} {}", took(age))));
+    let mut lines = in_columns(settings, paint);
+    lines.extend(in_columns(
+        &[
             ("Version", format!("{} (this client: {})", info.version, env!("CARGO_PKG_VERSION"))),
             ("Kubernetes", info.kubernetes_version.clone()),
             ("You are", info.caller.clone()),
             ("Cache", format!("{} apps, {} pods", info.apps, info.pods)),
             ("Freshness", freshness),
+            ("Heard of", ages),
             ("Autoscaler", if info.leader { "runs here" } else { "does not run here" }.to_owned()),
             ("Load from", joined(info.load_sources.iter().cloned())),
         ],
         paint,
-    );
+    ));
     lines
         .extend(info.warnings.iter().map(|warning| paint.warn(&format!("warning: {}", text::line(warning)))));
     lines
 }
 
 /// `NAME:  value`, empty values left out.
-fn in_columns(fields: &[(&str, String)], paint: Paint) -> Vec<String> {
+pub(crate) fn in_columns(fields: &[(&str, String)], paint: Paint) -> Vec<String> {
     let set = fields.iter().filter(|(_, value)| !value.is_empty());
     set.map(|(name, value)| format!("{} {value}", paint.dim(&format!("{:<12}", format!("{name}:")))))
         .collect()

@@ -32,6 +32,25 @@ pub(crate) enum Failure {
     /// The server or the way to it.
     #[error(transparent)]
     Client(#[from] Error),
+    /// Nobody answers, and the address was not given on the command line.
+    #[error("{error}")]
+    Unreachable {
+        /// Who does not answer.
+        error: Error,
+        /// Where the address comes from.
+        from: String,
+    },
+    /// The configuration file is wrong.
+    #[error("{} is no configuration: {cause}", .path.display())]
+    Config {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The check of a change says that it would not work; what was found has been printed.
+    #[error("it would not work: {}", text::count(*.0, "check") + if *.0 == 1 { " fails" } else { " fail" })]
+    Plan(i32),
     /// A file cannot be read.
     #[error("{} cannot be read: {cause}", .path.display())]
     File {
@@ -79,10 +98,10 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => client_exit(error),
-            Self::File { .. } | Self::Manifest { .. } => Exit::Usage,
+            Self::File { .. } | Self::Manifest { .. } | Self::Config { .. } => Exit::Usage,
             // `gantry list | head` has done what was asked for.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Output(_) | Self::Message(_) => Exit::Failed,
+            Self::Output(_) | Self::Message(_) | Self::Unreachable { .. } | Self::Plan(_) => Exit::Failed,
             Self::Waiting { .. } => Exit::Waiting,
             Self::Interrupted { .. } => Exit::Interrupted,
         }
@@ -109,6 +128,9 @@ impl Failure {
     fn details(&self) -> Vec<(String, String)> {
         let of_client = |error: &Error| match error {
             Error::Refused(refusal) => refusal_details(refusal),
+            Error::Unreachable { cause, .. } if cause.contains("certificate") => {
+                vec![own("try", "name the certificates that vouch for it with --ca-file")]
+            }
             Error::Unreachable { .. } => {
                 vec![own(
                     "try",
@@ -119,7 +141,11 @@ impl Failure {
                 vec![own("note", "whether a change was made is not known; look with `gantry get`")]
             }
             Error::Deadline => vec![own("try", "give it longer with --timeout")],
+            Error::Exposed(_) => {
+                vec![own("try", "an address with https://, or a tunnel that begins on this machine")]
+            }
             Error::Address { .. }
+            | Error::Token
             | Error::Silent(_)
             | Error::Ended
             | Error::Incomplete(_)
@@ -127,9 +153,19 @@ impl Failure {
         };
         match self {
             Self::Client(error) => of_client(error),
+            Self::Unreachable { error, from } => {
+                let mut details = vec![own("address", &format!("from {from}"))];
+                details.extend(of_client(error));
+                details
+            }
             Self::Waiting { how, .. } => vec![own("go on", how)],
             Self::Interrupted { how, .. } => vec![own("follow", how)],
-            Self::File { .. } | Self::Manifest { .. } | Self::Message(_) | Self::Output(_) => Vec::new(),
+            Self::File { .. }
+            | Self::Manifest { .. }
+            | Self::Config { .. }
+            | Self::Plan(_)
+            | Self::Message(_)
+            | Self::Output(_) => Vec::new(),
         }
     }
 }
@@ -150,7 +186,7 @@ fn block(text: &str) -> String {
 
 fn client_exit(error: &Error) -> Exit {
     match error {
-        Error::Address { .. } | Error::Name(_) => Exit::Usage,
+        Error::Address { .. } | Error::Name(_) | Error::Token | Error::Exposed(_) => Exit::Usage,
         Error::Deadline => Exit::Waiting,
         Error::Refused(refusal) if refusal.code == Code::InvalidArgument => Exit::Usage,
         Error::Refused(refusal) if refusal.code == Code::DeadlineExceeded => Exit::Waiting,

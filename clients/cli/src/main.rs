@@ -1,17 +1,21 @@
 //! `gantry`: reads the command line, runs the command, and exits with its status.
 //!
-//! args -> request (pure) -> gantry-client -> progress, outcome, rows, describe (pure) -> terminal; every failure -> failure (pure).
+//! args -> settings, request (pure) -> gantry-client -> progress, settling, plan, rows, describe, outcome (pure) -> terminal; every
+//! failure -> failure (pure).
 
 mod args;
 mod describe;
 mod failure;
 mod outcome;
+mod plan;
 mod problem;
 mod progress;
 mod proto;
 mod request;
 mod rows;
 mod run;
+mod settings;
+mod settling;
 mod table;
 mod terminal;
 mod text;

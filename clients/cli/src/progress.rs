@@ -16,7 +16,7 @@ const BAR: usize = 24;
 /// Lines of logs and events in the picture.
 const RECENT: usize = 5;
 /// Problems in the picture.
-const WORST: usize = 3;
+pub(crate) const WORST: usize = 3;
 
 /// What is known about a rollout so far.
 #[derive(Debug, Default)]
@@ -75,11 +75,10 @@ impl Progress {
 
     /// The picture for a terminal, drawn anew at each beat.
     pub(crate) fn view(&self, elapsed: Duration, beat: usize, paint: Paint) -> Vec<String> {
-        const SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
         let counts = self.rollout.progress.unwrap_or_default();
         let mut lines = vec![format!(
             "{} {}  {}  {}/{} ready  {}",
-            SPINNER[beat % SPINNER.len()],
+            spinner(beat),
             paint.bold(&self.title),
             bar(counts.ready, counts.desired, paint),
             counts.ready,
@@ -128,7 +127,14 @@ impl Progress {
     }
 }
 
-fn bar(ready: i32, desired: i32, paint: Paint) -> String {
+/// A sign that turns with the beat.
+pub(crate) fn spinner(beat: usize) -> &'static str {
+    const SIGNS: [&str; 4] = ["|", "/", "-", "\\"];
+    SIGNS[beat % SIGNS.len()]
+}
+
+/// How many of the replicas are ready, as a bar of one width.
+pub(crate) fn bar(ready: i32, desired: i32, paint: Paint) -> String {
     let part = |n: i32| usize::try_from(n.max(0)).unwrap_or(0);
     let (ready, desired) = (part(ready), part(desired));
     // An app with no replicas wanted has all of them.

@@ -45,12 +45,45 @@ pub(crate) fn to_yaml<M: Message + Name>(message: &M) -> Result<String, Error> {
     Ok(format!("{}\n", yaml.trim_end()))
 }
 
-/// Reads YAML or JSON. Unknown fields are refused.
-pub(crate) fn from_yaml<M: Message + Name + Default>(text: &str) -> Result<M, Error> {
+/// Reads one message or several, as YAML or JSON documents. Unknown fields are refused.
+pub(crate) fn from_documents<M: Message + Name + Default>(text: &str) -> Result<Vec<M>, Error> {
     // JSON goes first: not all of it is YAML (control characters), and YAML is never valid JSON that means something else.
-    let value: serde_json::Value = serde_json::from_str(text)
-        .or_else(|_| serde_saphyr::from_str(text))
-        .map_err(|error| Error::Syntax(error.to_string()))?;
+    let json: Result<Vec<serde_json::Value>, _> =
+        serde_json::Deserializer::from_str(text).into_iter().collect();
+    let values = match json {
+        Ok(values) if !values.is_empty() => values,
+        _ => serde_saphyr::from_multiple(text).map_err(|error| Error::Syntax(error.to_string()))?,
+    };
+    match values.len() {
+        0 => Err(Error::Syntax("it is empty".to_owned())),
+        1 => values.into_iter().map(from_value).collect(),
+        _ => values
+            .into_iter()
+            .zip(1..)
+            .map(|(value, n)| from_value(value).map_err(|error| nth(error, n)))
+            .collect(),
+    }
+}
+
+/// Reads exactly one.
+#[cfg(test)]
+pub(crate) fn from_yaml<M: Message + Name + Default>(text: &str) -> Result<M, Error> {
+    let mut messages = from_documents(text)?;
+    match (messages.pop(), messages.len()) {
+        (Some(message), 0) => Ok(message),
+        (_, more) => Err(Error::Message(format!("{more} too many"))),
+    }
+}
+
+fn nth(error: Error, n: usize) -> Error {
+    match error {
+        Error::Field { path, cause } => Error::Field { path: format!("document {n}: {path}"), cause },
+        Error::Syntax(text) => Error::Syntax(format!("document {n}: {text}")),
+        Error::Message(text) => Error::Message(text),
+    }
+}
+
+fn from_value<M: Message + Name + Default>(value: serde_json::Value) -> Result<M, Error> {
     let mut track = serde_path_to_error::Track::new();
     let fields = serde_path_to_error::Deserializer::new(value, &mut track);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
@@ -135,6 +168,21 @@ mod tests {
             assert!(message.starts_with(path) && message.contains(word), "{text} -> {message}");
         }
         assert!(matches!(from_yaml::<v1::App>("a: ["), Err(Error::Syntax(_))));
+    }
+
+    #[test]
+    fn a_file_holds_one_app_or_several() {
+        let images = |text: &str| {
+            let apps = from_documents::<v1::App>(text).expect(text);
+            apps.into_iter().map(|app| app.spec.unwrap_or_default().image).collect::<Vec<_>>()
+        };
+        assert_eq!(images("spec: {image: a}"), ["a"]);
+        assert_eq!(images("---\nspec: {image: a}\n---\nspec: {image: b}\n---\n"), ["a", "b"]);
+        assert_eq!(images("{\"spec\": {\"image\": \"a\"}}\n{\"spec\": {\"image\": \"b\"}}"), ["a", "b"]);
+        let refused = |text: &str| from_documents::<v1::App>(text).expect_err(text).to_string();
+        assert!(refused("name: a\n---\nspec: {imagee: b}").starts_with("document 2: spec: "));
+        assert_eq!(refused(""), "it is empty");
+        assert_eq!(refused("---\n"), "it is empty");
     }
 
     proptest! {

@@ -1,5 +1,9 @@
 //! Apps as rows: for the list, and for the watch, which says each change once. Pure: must not know clocks nor terminals.
 
+pub(crate) mod endpoints;
+pub(crate) mod replicas;
+pub(crate) mod rollouts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_client::{
@@ -7,12 +11,14 @@ use gantry_client::{
     v1::{self, watch_apps_response::Event},
 };
 
-use crate::text;
+use crate::text::{self, Paint};
 
 /// Headings of the list.
 pub(crate) const LIST: [&str; 7] = ["NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "AGE", "MESSAGE"];
 /// Headings of the watch, where rows come one by one: instead of the age there is the time of the change.
 pub(crate) const WATCH: [&str; 7] = ["TIME", "NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "MESSAGE"];
+/// Headings of the live view, where a row stays and changes.
+pub(crate) const LIVE: [&str; 6] = ["NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "MESSAGE"];
 /// Widths that most rows of a watch keep to.
 pub(crate) const WATCH_WIDTHS: [usize; 7] = [8, 12, 20, 8, 7, 28, 0];
 
@@ -35,6 +41,27 @@ pub(crate) fn list(app: &v1::App, now: i64) -> Vec<String> {
 /// The state of an app in one word.
 pub(crate) fn state(status: &v1::AppStatus) -> &'static str {
     text::bare(status.state().as_str_name(), "APP_STATE_")
+}
+
+/// Colours the state, which is the third column of the list and of the live view.
+pub(crate) fn painted(column: usize, cell: &str, paint: Paint) -> String {
+    match (column, cell) {
+        (2, "ACTIVE") => paint.good(cell),
+        (2, "DEGRADED" | "FAILED") => paint.bad(cell),
+        (2, "UPDATING" | "DELETING") => paint.warn(cell),
+        _ => cell.to_owned(),
+    }
+}
+
+/// The number of a rollout from its resource name.
+fn number(rollout: &str) -> String {
+    name::Rollout::parse(rollout).map_or_else(|_| rollout.to_owned(), |rollout| rollout.revision)
+}
+
+/// An enum value for people: `ROLLOUT_CAUSE_AUTO_ROLLBACK` -> `AUTO_ROLLBACK`; nothing for one that is not known.
+fn word(value: &str, prefix: &str) -> String {
+    let word = text::bare(value, prefix);
+    if word == "UNSPECIFIED" { String::new() } else { word.to_owned() }
 }
 
 fn place(name: &str) -> (String, String) {
@@ -62,12 +89,25 @@ impl Watched {
         Self { snapshot: Some(BTreeSet::new()), ..Self::default() }
     }
 
+    /// The apps as they are now, as rows of the live view.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        let row = |[name, state, ready, image, message]: &[String; 5]| {
+            let (namespace, name) = place(name);
+            vec![namespace, name, state.clone(), ready.clone(), image.clone(), message.clone()]
+        };
+        self.shown.values().map(row).collect()
+    }
+
     /// Takes an event in and returns the rows that differ from what was shown.
     pub(crate) fn apply(&mut self, event: Event, now: i64) -> Vec<Vec<String>> {
         match event {
             Event::Updated(app) => self.updated(&app, now).into_iter().collect(),
             Event::Deleted(name) => self.deleted(&name, now).into_iter().collect(),
-            Event::Synced(_) => {
+            Event::Synced(v1::Synced { resumed: true }) => {
+                self.snapshot = None;
+                Vec::new()
+            }
+            Event::Synced(v1::Synced { resumed: false }) => {
                 // What a later snapshot lacks went away while nobody listened.
                 let seen = self.snapshot.take().unwrap_or_default();
                 let gone: Vec<_> = self.shown.keys().filter(|name| !seen.contains(*name)).cloned().collect();
@@ -77,7 +117,7 @@ impl Watched {
         }
     }
 
-    /// The stream broke off: it begins again with a snapshot.
+    /// The stream broke off: it goes on with what changed meanwhile, or begins again with a snapshot.
     pub(crate) fn interrupted(&mut self) {
         self.snapshot = Some(BTreeSet::new());
     }
@@ -164,6 +204,20 @@ mod tests {
             gone.iter().map(|row| (row[2].as_str(), row[3].as_str())).collect::<Vec<_>>(),
             [("a", "DELETED")]
         );
+    }
+
+    #[test]
+    fn what_a_resumed_stream_does_not_mention_is_still_there() {
+        let mut watched = Watched::new();
+        for name in ["a", "b"] {
+            watched.apply(Event::Updated(mk_app(name, 1)), 0);
+        }
+        watched.apply(Event::Synced(v1::Synced::default()), 0);
+        watched.interrupted();
+        assert_eq!(watched.apply(Event::Updated(mk_app("b", 2)), 0).len(), 1);
+        assert!(watched.apply(Event::Synced(v1::Synced { resumed: true }), 0).is_empty());
+        assert_eq!(watched.rows().len(), 2);
+        assert_eq!(watched.rows()[1][..4], ["prod", "b", "UPDATING", "2/3"]);
     }
 
     #[test]

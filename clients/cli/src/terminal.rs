@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use crate::{
     args::{self, Format},
     failure::Failure,
-    proto,
+    proto, table,
     text::Paint,
 };
 
 /// Standard error: progress, notes and errors.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Screen {
     how: How,
     /// Colours, if whoever reads it understands them.
@@ -51,6 +51,16 @@ pub(crate) fn print<M: Message + Name>(
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
+/// Writes a table to standard output, its cells coloured by column.
+pub(crate) fn table(
+    headings: &[&str],
+    rows: &[Vec<String>],
+    painted: impl Fn(usize, &str, Paint) -> String,
+) -> Result<(), Failure> {
+    let paint = stdout_paint();
+    lines(&table::render(headings, rows, |column, cell| painted(column, cell, paint)))
+}
+
 /// Writes lines to standard output.
 pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
@@ -60,8 +70,13 @@ pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether people look at standard output.
+pub(crate) fn is_watched() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Colours of standard output.
-fn stdout_paint() -> Paint {
+pub(crate) fn stdout_paint() -> Paint {
     Paint { color: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
 }
 
@@ -112,12 +127,27 @@ impl Screen {
     /// Draws the picture over the last one.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(Duration, usize, Paint) -> Vec<String>) {
         if self.is_live() {
-            let picture = picture(self.elapsed(), self.beat, self.paint);
+            let mut picture = picture(self.elapsed(), self.beat, self.paint);
+            // What does not fit would scroll away, and then the way back up is not known.
+            let height = terminal_size::terminal_size_of(io::stderr()).map_or(24, |(_, height)| height.0);
+            let most = usize::from(height).saturating_sub(2).max(1);
+            if picture.len() > most {
+                let hidden = picture.len() - most;
+                picture.truncate(most);
+                picture.push(self.paint.dim(&format!("... and {hidden} more")));
+            }
             self.beat = self.beat.wrapping_add(1);
             let lines: String = picture.iter().fold(String::new(), |text, line| text + line + "\x1b[K\n");
             // Without automatic wrapping a long line stays one line, so that the way back up is known.
             self.write(&format!("{}\x1b[?7l{lines}\x1b[J\x1b[?7h", self.back()));
             self.drawn = picture.len();
+        }
+    }
+
+    /// Says something in passing, unless nothing is to be said.
+    pub(crate) fn note(&self, line: &str) {
+        if self.how != How::Silent {
+            self.write(&format!("{line}\n"));
         }
     }
 

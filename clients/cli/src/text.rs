@@ -19,6 +19,12 @@ pub(crate) fn line(text: &str) -> String {
     one_line.trim_end().to_owned()
 }
 
+/// The same line without blanks at its end.
+pub(crate) fn trimmed(mut line: String) -> String {
+    line.truncate(line.trim_end().len());
+    line
+}
+
 /// `4.2 s`, `3 min 20 s`, `2 h 5 min`.
 pub(crate) fn took(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -47,6 +47,12 @@ pub enum Error {
     /// A text is no name.
     #[error(transparent)]
     Name(#[from] name::Error),
+    /// A text is no bearer token.
+    #[error("the token is empty, or holds spaces or control characters")]
+    Token,
+    /// The token would be readable for everybody on the way.
+    #[error("the token is not sent to {0}, because everybody on the way could read it")]
+    Exposed(String),
 }
 
 /// An error that the server sent.
@@ -133,7 +139,12 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.code == Code::Unavailable,
             Self::Unreachable { .. } | Self::Broken(_) | Self::Silent(_) | Self::Ended => true,
-            Self::Address { .. } | Self::Deadline | Self::Incomplete(_) | Self::Name(_) => false,
+            Self::Address { .. }
+            | Self::Deadline
+            | Self::Incomplete(_)
+            | Self::Name(_)
+            | Self::Token
+            | Self::Exposed(_) => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Rust client of Gantry: the generated code of `gantry.v1`, and the little that every caller would write again.
 //!
-//! - [`Client`] connects, repeats reads while the server is not available, and pages through lists;
+//! - [`Client`] connects, repeats calls while the server is not available, and pages through lists; changes carry a `request_id`, so that
+//!   repeating them is safe;
 //! - [`name`] turns `shop` or `prod/shop` into resource names;
 //! - [`Error`] holds the details of an error, decoded;
 //! - [`watch`] goes on with a stream where it broke off.
@@ -16,21 +17,26 @@
 //! let spec = v1::AppSpec { image: "shop:1.4".into(), ..Default::default() };
 //! let app = v1::App { name: shop.to_string(), spec: Some(spec), ..Default::default() };
 //! let request = v1::DeployAppRequest { app: Some(app), ..Default::default() };
-//! let deployed = client.apps().deploy_app(request).await?.into_inner();
+//! let deployed = client.deploy_app(request).await?;
 //! println!("{deployed:?}");
 //! # Ok(()) }
 //! ```
 
+mod auth;
 mod backoff;
+mod calls;
 mod client;
 pub mod error;
 pub mod name;
 pub mod v1;
 pub mod watch;
+mod write;
 
-pub use client::{Client, DEFAULT_ADDRESS};
+pub use auth::{Bearer, Token};
+pub use client::{Client, DEFAULT_ADDRESS, Options, Transport};
 pub use error::Error;
 pub use tonic::Code;
+pub use write::{Write, request_id};
 
 /// The compiled contract with all it imports (a `google.protobuf.FileDescriptorSet`), for JSON and other reflection.
 pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

@@ -130,6 +130,13 @@ impl Event for v1::WatchAppsResponse {
     }
 }
 
+impl Event for v1::WatchEndpointsResponse {
+    /// None: every message holds everything.
+    fn resume_token(&self) -> &'static str {
+        ""
+    }
+}
+
 impl Event for v1::WatchRolloutResponse {
     fn resume_token(&self) -> &str {
         &self.resume_token

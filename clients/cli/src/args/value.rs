@@ -1,8 +1,8 @@
-//! The texts behind flags: pairs, ports and times. Must not know which flag they belong to.
+//! The texts behind flags: pairs, ports, checks, files and times. Must not know which flag they belong to.
 
 use std::time::Duration;
 
-use gantry_client::v1;
+use gantry_client::v1::{self, probe::Check, volume::Source};
 
 /// A key with its value.
 pub(crate) type Pair = (String, String);
@@ -32,6 +32,67 @@ pub(crate) fn port(text: &str) -> Result<v1::Port, String> {
         Ok(number @ 1..) => Ok(v1::Port { name, number: number.into(), protocol: protocol.into() }),
         _ => Err(format!("`{number}` is no port number between 1 and 65535")),
     }
+}
+
+/// Reads `VARIABLE=object/key`, with `?` at the end if it may be missing.
+pub(crate) fn key_ref(text: &str) -> Result<(String, v1::KeyRef), String> {
+    const FORM: &str = "it must have the form VARIABLE=NAME/KEY, for example PASSWORD=shop-db/password";
+    let (variable, source) = pair(text).map_err(|_| FORM)?;
+    let (source, optional) =
+        source.strip_suffix('?').map_or((source.as_str(), false), |source| (source, true));
+    match source.split_once('/') {
+        Some((name, key)) if !name.is_empty() && !key.is_empty() => {
+            Ok((variable, v1::KeyRef { name: name.to_owned(), key: key.to_owned(), optional }))
+        }
+        _ => Err(FORM.to_owned()),
+    }
+}
+
+/// Reads `http:PORT/PATH`, `grpc:PORT[/SERVICE]`, `tcp:PORT` or `none`.
+pub(crate) fn probe(text: &str) -> Result<v1::Probe, String> {
+    const FORM: &str = "it must be http:PORT/PATH, grpc:PORT[/SERVICE], tcp:PORT or none";
+    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    let (port, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let port = port.to_owned();
+    let check = match (kind, port.is_empty()) {
+        ("none", true) if rest.is_empty() => Check::None(v1::NoProbe {}),
+        ("http", false) => Check::HttpGet(v1::HttpGet { port, path: format!("/{path}") }),
+        ("grpc", false) => Check::Grpc(v1::GrpcHealth { port, service: path.to_owned() }),
+        ("tcp", false) if path.is_empty() => Check::TcpPort(port),
+        _ => return Err(FORM.to_owned()),
+    };
+    Ok(v1::Probe { check: Some(check), ..Default::default() })
+}
+
+/// Reads `KEY[=VALUE][:EFFECT]`, as taints are written.
+pub(crate) fn toleration(text: &str) -> Result<v1::Toleration, String> {
+    let (taint, effect) = text.split_once(':').unwrap_or((text, ""));
+    let (key, value) = taint.split_once('=').unwrap_or((taint, ""));
+    if key.is_empty() && !value.is_empty() {
+        return Err("a value needs a key: KEY[=VALUE][:EFFECT]".to_owned());
+    }
+    Ok(v1::Toleration { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() })
+}
+
+/// Reads `PATH=configmap/NAME`, `PATH=secret/NAME`, `PATH=claim/NAME[:ro]` or `PATH=empty[/SIZE]`.
+pub(crate) fn volume(text: &str) -> Result<v1::Volume, String> {
+    const FORM: &str =
+        "it must be PATH=configmap/NAME, PATH=secret/NAME, PATH=claim/NAME[:ro] or PATH=empty[/SIZE]";
+    let (mount_path, source) = pair(text).map_err(|_| FORM)?;
+    let (kind, name) = source.split_once('/').unwrap_or((&source, ""));
+    let (name, read_only) = match name.strip_suffix(":ro") {
+        Some(name) if kind == "claim" => (name, true),
+        _ => (name, false),
+    };
+    let files = || v1::Files { name: name.to_owned(), ..Default::default() };
+    let source = match (kind, name.is_empty()) {
+        ("configmap", false) => Source::ConfigMap(files()),
+        ("secret", false) => Source::Secret(files()),
+        ("claim", false) => Source::Claim(name.to_owned()),
+        ("empty", _) => Source::EmptyDir(v1::EmptyDir { size_limit: name.to_owned(), in_memory: false }),
+        _ => return Err(FORM.to_owned()),
+    };
+    Ok(v1::Volume { mount_path, source: Some(source), read_only })
 }
 
 /// Reads `90s`, `5m` or `1h 30m`.
@@ -74,6 +135,62 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_variable_comes_from_an_object_and_a_key() {
+        let mk_ref = |optional| v1::KeyRef { name: "shop-db".into(), key: "tls.key".into(), optional };
+        assert_eq!(key_ref("KEY=shop-db/tls.key"), Ok(("KEY".into(), mk_ref(false))));
+        assert_eq!(key_ref("KEY=shop-db/tls.key?"), Ok(("KEY".into(), mk_ref(true))));
+        for text in ["KEY", "KEY=", "KEY=shop-db", "KEY=/a", "KEY=a/", "=a/b"] {
+            assert!(key_ref(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn checks_name_a_port() {
+        let check = |text| probe(text).map(|probe| probe.check.expect("it is set"));
+        let http = v1::HttpGet { port: "web".into(), path: "/health/live?a=b".into() };
+        assert_eq!(check("http:web/health/live?a=b"), Ok(Check::HttpGet(http)));
+        assert_eq!(
+            check("http:web"),
+            Ok(Check::HttpGet(v1::HttpGet { port: "web".into(), path: "/".into() }))
+        );
+        let grpc =
+            |service: &str| Ok(Check::Grpc(v1::GrpcHealth { port: "api".into(), service: service.into() }));
+        assert_eq!(check("grpc:api"), grpc(""));
+        assert_eq!(check("grpc:api/shop.v1.Shop"), grpc("shop.v1.Shop"));
+        assert_eq!(check("tcp:db"), Ok(Check::TcpPort("db".into())));
+        assert_eq!(check("none"), Ok(Check::None(v1::NoProbe {})));
+        for text in ["", "http", "http:", "http:/x", "tcp:db/x", "udp:x", "none:x"] {
+            assert!(probe(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tolerations_are_written_as_taints_are() {
+        let mk = |key: &str, value: &str, effect: &str| {
+            Ok(v1::Toleration { key: key.into(), value: value.into(), effect: effect.into() })
+        };
+        assert_eq!(toleration("gpu=yes:NoSchedule"), mk("gpu", "yes", "NoSchedule"));
+        assert_eq!(toleration("gpu"), mk("gpu", "", ""));
+        assert_eq!(toleration(":NoExecute"), mk("", "", "NoExecute"));
+        assert!(toleration("=yes").is_err());
+    }
+
+    #[test]
+    fn volumes_have_a_path_and_a_source() {
+        let source = |text| volume(text).map(|volume| (volume.source.expect("it is set"), volume.read_only));
+        let files = v1::Files { name: "shop".into(), ..Default::default() };
+        assert_eq!(source("/etc/shop=configmap/shop"), Ok((Source::ConfigMap(files.clone()), false)));
+        assert_eq!(source("/etc/shop=secret/shop"), Ok((Source::Secret(files), false)));
+        assert_eq!(source("/data=claim/shop:ro"), Ok((Source::Claim("shop".into()), true)));
+        let empty = |size: &str| Source::EmptyDir(v1::EmptyDir { size_limit: size.into(), in_memory: false });
+        assert_eq!(source("/tmp=empty"), Ok((empty(""), false)));
+        assert_eq!(source("/tmp=empty/1Gi"), Ok((empty("1Gi"), false)));
+        for text in ["/etc", "/etc=", "/etc=secret", "/etc=secret/", "/etc=disk/x"] {
+            assert!(volume(text).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_pair_splits_at_the_first_equals_sign(key in "[^=]+", value in ".*") {
@@ -83,6 +200,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".*") {
             let _ = (pair(&text), port(&text), duration(&text));
+            let _ = (key_ref(&text), probe(&text), toleration(&text), volume(&text));
         }
     }
 }

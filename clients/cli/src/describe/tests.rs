@@ -79,10 +79,53 @@ fn the_oldest_news_counts() {
         warnings: vec!["may not list nodes".into()],
         ..Default::default()
     };
-    let lines = server("127.0.0.1:7420", &info, Paint::default());
+    let settings = [("Server", "127.0.0.1:7420 (by default)".to_owned())];
+    let lines = server(&settings, &info, Paint::default());
+    assert_eq!(lines[0], "Server:      127.0.0.1:7420 (by default)");
+    assert!(lines.contains(&"Heard of:    Deployment 7.0 s, Pod 1.0 s".to_owned()), "{lines:?}");
     assert!(
         lines.contains(&"Freshness:   heard of all 2 kinds within 7.0 s (Deployment)".to_owned()),
         "{lines:?}"
     );
     assert_eq!(lines.last().map(String::as_str), Some("warning: may not list nodes"));
+}
+
+#[test]
+fn a_rollout_is_shown_with_what_it_changed_and_how_it_failed() {
+    let mut shown = mk_rollout(v1::RolloutState::Failed, 0, 3);
+    shown.cause = v1::RolloutCause::Deploy.into();
+    shown.actor = "ann".into();
+    shown.start_time = Some(prost_types::Timestamp { seconds: 40, nanos: 0 });
+    shown.changes = vec![v1::Change {
+        object: "deployment.apps/shop".into(),
+        action: v1::ChangeAction::Update.into(),
+        path: "spec.image".into(),
+        old_value: "\"shop:8\"".into(),
+        new_value: "\"shop:9\"".into(),
+        restarts_replicas: true,
+    }];
+    shown.error = Some(v1::RolloutError {
+        reason: "IMAGE_PULL_FAILED".into(),
+        message: "no such tag".into(),
+        problem: Some(mk_problem()),
+    });
+    let replica =
+        v1::Replica { pod: "shop-x".into(), state: v1::ReplicaState::Failing.into(), ..Default::default() };
+    shown.failure =
+        Some(v1::Failure { replicas: vec![replica], events: vec!["Failed: x".into()], ..Default::default() });
+    let text = rollout(&shown, 100, Paint::default()).join("\n");
+    for line in [
+        "State:       FAILED",
+        "Cause:       DEPLOY",
+        "Actor:       ann",
+        "Started:     60s ago",
+        "  ~ deployment.apps/shop",
+        "      ~ spec.image: \"shop:8\" -> \"shop:9\"  (replaces the replicas)",
+        "IMAGE_PULL_FAILED: no such tag",
+        "  remedy:   Push the tag, or deploy one that exists.",
+        "  shop-x   FAILING",
+        "  Failed: x",
+    ] {
+        assert!(text.lines().any(|shown| shown.starts_with(line)), "{line} is missing in:\n{text}");
+    }
 }

@@ -99,6 +99,10 @@ fn a_missing_server_is_explained() {
     let failure = Failure::Client(Error::Unreachable { address: "http://127.0.0.1:7420".into(), cause });
     let text = failure.lines(Paint::default()).join("\n");
     assert!(text.contains("http://127.0.0.1:7420") && text.contains("gantryd --insecure-loopback"), "{text}");
+    let cause = "invalid peer certificate: UnknownIssuer".to_owned();
+    let failure = Failure::Client(Error::Unreachable { address: "https://127.0.0.1:7420".into(), cause });
+    let text = failure.lines(Paint::default()).join("\n");
+    assert!(text.contains("--ca-file") && !text.contains("gantryd"), "{text}");
 }
 
 #[test]

@@ -1,26 +1,21 @@
-//! The commands that change something: deploy and delete. Must not know how a rollout is shown.
+//! The commands that change something, `deploy` aside. Must not know how a rollout is shown.
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use gantry_client::{Client, Code, Error, name, v1};
+use prost::{Message, Name};
 use tokio::time::{self, Instant};
 
-use super::{Context, follow};
+use super::{BEAT, Context, follow, interrupted, settle};
 use crate::{
-    args,
+    args::{self, Format},
     failure::{Exit, Failure},
-    proto, request, rows, terminal, text,
+    outcome, plan, progress, request, rows, settling, terminal, text,
 };
 
-const DEPLOY: Duration = Duration::from_mins(10);
+const ROLLOUT: Duration = Duration::from_mins(10);
+const SETTLE: Duration = Duration::from_mins(10);
 const DELETE: Duration = Duration::from_mins(5);
-/// An answer to a change comes at once; what follows is waited for otherwise.
-const ANSWER: Duration = Duration::from_mins(1);
 const POLLS: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
@@ -28,55 +23,164 @@ const POLLS: [Duration; 4] = [
     Duration::from_secs(1),
 ];
 
-/// `gantry deploy`
-pub(super) async fn deploy(context: &mut Context, flags: &args::Deploy) -> Result<Exit, Failure> {
-    let request = match (&flags.name, &flags.file) {
-        (Some(name), _) => request::deploy(&context.app(name)?, flags),
-        (None, Some(path)) => request::deploy_file(read_app(context, path)?, flags),
-        (None, None) => request::deploy_file(read_app(context, Path::new("-"))?, flags),
-    };
-    let limit = context.global.timeout.unwrap_or(DEPLOY);
-    let client = context.connect(DEPLOY).await?.with_call_timeout(limit.min(ANSWER));
-    let end = Instant::now() + limit;
+/// Prints the plan of a change that was not made, and says whether it would work.
+pub(super) fn dry_run<M: Message + Name>(
+    plan: Option<&v1::Plan>,
+    output: Format,
+    (answer, name): (&M, &str),
+) -> Result<Exit, Failure> {
+    let plan = plan.cloned().unwrap_or_default();
+    terminal::print(output, answer, name, |paint| plan::lines(&plan, paint))?;
+    match plan::failing(&plan) {
+        0 => Ok(Exit::Done),
+        failing => Err(Failure::Plan(failing)),
+    }
+}
 
-    let mut response = client.deploy_app(request).await?;
-    let warnings = warnings(response.plan.as_ref())
-        .map(|warning| context.screen.paint.warn(&warning))
-        .collect::<Vec<_>>();
-    context.screen.print(&warnings);
-    let app = response.app.clone().unwrap_or_default();
-    let format = context.global.output;
-    let Some(rollout) = response.rollout.take() else {
-        let line = format!("{}: nothing changed{}", short(&app.name, context), trouble(&app));
-        terminal::print(format, &response, &app.name, |_| vec![line])?;
+/// Prints what the plan of a change that was made warns of.
+pub(super) fn warn(context: &mut Context, plan: Option<&v1::Plan>) {
+    let warnings = plan.map(plan::warnings).unwrap_or_default();
+    let painted: Vec<_> = warnings.iter().map(|warning| context.screen.paint.warn(warning)).collect();
+    context.screen.print(&painted);
+}
+
+/// `gantry scale`
+pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let end = Instant::now() + context.timeout.unwrap_or(SETTLE);
+    let client = context.connect_to_change(SETTLE).await?;
+    let mut response = client.scale_app(request::scale(&name, flags)).await?;
+    let full = name.to_string();
+    if flags.guard.dry_run {
+        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    }
+    warn(context, response.plan.as_ref());
+    let short = context.short(&full);
+    let wanted = text::count(flags.replicas, "replica");
+    if flags.follow.no_wait {
+        let how = context.command("wait", &name);
+        let line = format!("{short} is on its way to {wanted}; wait for it with: {how}");
+        terminal::print(context.output, &response, &full, |_| vec![line])?;
         return Ok(Exit::Done);
-    };
-    if flags.no_wait {
-        let name = name::Rollout::parse(&rollout.name).map_err(Error::from)?;
-        let how = format!("{} --rollout {}", context.command("wait", &name.app), name.revision);
-        let line = format!("rollout {} has begun; wait for it with: {how}", name.revision);
-        response.rollout = Some(rollout);
-        terminal::print(format, &response, &app.name, |_| vec![line])?;
+    }
+    let app = settle::settle(context, &client, &name, &response.position, end).await?;
+    response.app.clone_from(&app);
+    let took = Some(context.screen.elapsed());
+    let status = app.as_ref().and_then(|app| app.status.clone()).unwrap_or_default();
+    // The count was asked for, and it is there; what else is wrong with the app is no failure of this.
+    let is_there =
+        app.is_some() && status.desired_replicas == flags.replicas && status.ready_replicas >= flags.replicas;
+    let paint = context.screen.paint;
+    let mut verdict = settling::verdict(app.as_ref(), &short, took, paint);
+    if is_there && verdict.exit == Exit::Failed {
+        let warning =
+            format!("warning: {short} is {}: {}", rows::state(&status), text::line(&status.message));
+        context.screen.print(&[paint.warn(&warning)]);
+        verdict =
+            outcome::Outcome { exit: Exit::Done, lines: vec![format!("{short} has {wanted}, all ready")] };
+    }
+    settle::conclude(context, &verdict, (&response, &full))
+}
+
+/// `gantry restart`
+pub(super) async fn restart(context: &mut Context, flags: &args::Restart) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let end = Instant::now() + context.timeout.unwrap_or(ROLLOUT);
+    let client = context.connect_to_change(ROLLOUT).await?;
+    let mut response = client.restart_app(request::restart(&name, flags)).await?;
+    let full = name.to_string();
+    if flags.guard.dry_run {
+        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    }
+    warn(context, response.plan.as_ref());
+    let rollout = response.rollout.clone().ok_or(Error::Incomplete("rollout"))?;
+    if flags.follow.no_wait {
+        let line = follow::begun(context, &rollout)?;
+        terminal::print(context.output, &response, &full, |_| vec![line])?;
         return Ok(Exit::Done);
     }
     let rollout = follow::follow(context, &client, rollout, end).await?;
     response.rollout = Some(rollout.clone());
     let took = context.screen.elapsed();
-    follow::conclude(context, &rollout, Some(took), (&response, &app.name))
+    follow::conclude(context, &rollout, Some(took), (&response, &full))
+}
+
+/// `gantry rollback`
+pub(super) async fn rollback(context: &mut Context, flags: &args::Rollback) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let request = request::rollback(&name, flags).map_err(Error::from)?;
+    let end = Instant::now() + context.timeout.unwrap_or(ROLLOUT);
+    let client = context.connect_to_change(ROLLOUT).await?;
+    let mut response = client.rollback_app(request).await?;
+    let full = name.to_string();
+    if flags.guard.dry_run {
+        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    }
+    warn(context, response.plan.as_ref());
+    let Some(rollout) = response.rollout.clone() else {
+        let line = format!("{}: nothing changed, it runs that already", context.short(&full));
+        terminal::print(context.output, &response, &full, |_| vec![line])?;
+        return Ok(Exit::Done);
+    };
+    if flags.follow.no_wait {
+        let line = follow::begun(context, &rollout)?;
+        terminal::print(context.output, &response, &full, |_| vec![line])?;
+        return Ok(Exit::Done);
+    }
+    let rollout = follow::follow(context, &client, rollout, end).await?;
+    response.rollout = Some(rollout.clone());
+    let took = context.screen.elapsed();
+    follow::conclude(context, &rollout, Some(took), (&response, &full))
+}
+
+/// `gantry pause`
+pub(super) async fn pause(context: &mut Context, flags: &args::Hold) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let rollout = name.rollout(&flags.rollout).map_err(Error::from)?;
+    let client = context.connect_to_change(ROLLOUT).await?;
+    let response = client.pause_rollout(request::pause(&rollout, flags)).await?;
+    let held = response.rollout.clone().unwrap_or_default();
+    let how = context.command("resume", &name);
+    let line = format!("{} is held; let it go on with: {how}", context.title(&held.name));
+    terminal::print(context.output, &response, &held.name, |_| vec![line])?;
+    Ok(Exit::Done)
+}
+
+/// `gantry resume`
+pub(super) async fn resume(context: &mut Context, flags: &args::Resume) -> Result<Exit, Failure> {
+    let name = context.app(&flags.hold.name)?;
+    let rollout = name.rollout(&flags.hold.rollout).map_err(Error::from)?;
+    let end = Instant::now() + context.timeout.unwrap_or(ROLLOUT);
+    let client = context.connect_to_change(ROLLOUT).await?;
+    let mut response = client.resume_rollout(request::resume(&rollout, &flags.hold)).await?;
+    let rollout = response.rollout.clone().ok_or(Error::Incomplete("rollout"))?;
+    let full = rollout.name.clone();
+    if flags.follow.no_wait {
+        let how = context.wait_command(&name::Rollout::parse(&full).map_err(Error::from)?);
+        let line = format!("{} goes on; wait for it with: {how}", context.title(&full));
+        terminal::print(context.output, &response, &full, |_| vec![line])?;
+        return Ok(Exit::Done);
+    }
+    let rollout = follow::follow(context, &client, rollout, end).await?;
+    response.rollout = Some(rollout.clone());
+    follow::conclude(context, &rollout, None, (&response, &full))
 }
 
 /// `gantry delete`
 pub(super) async fn delete(context: &mut Context, flags: &args::Delete) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
-    let limit = context.global.timeout.unwrap_or(DELETE);
-    let client = context.connect(DELETE).await?.with_call_timeout(limit.min(ANSWER));
-    let end = Instant::now() + limit;
-
+    let end = Instant::now() + context.timeout.unwrap_or(DELETE);
+    let client = context.connect_to_change(DELETE).await?;
     let response = client.delete_app(request::delete(&name, flags)).await?;
-    let short = short(&name.to_string(), context);
+    let full = name.to_string();
+    if flags.guard.dry_run {
+        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    }
+    warn(context, response.plan.as_ref());
+    let short = context.short(&full);
     let line = match &response.app {
         None => format!("{short} does not exist"),
-        Some(_) if flags.no_wait => format!("{short} is being deleted"),
+        Some(_) if flags.follow.no_wait => format!("{short} is being deleted"),
         Some(app) if gone(context, &client, &name, &app.uid, end).await? => {
             format!("{short} deleted in {}", text::took(context.screen.elapsed()))
         }
@@ -86,19 +190,21 @@ pub(super) async fn delete(context: &mut Context, flags: &args::Delete) -> Resul
             return Err(Failure::Waiting { what, how: context.command("get", &name) });
         }
     };
-    terminal::print(context.global.output, &response, &name.to_string(), |_| vec![line])?;
+    context.screen.print(&[]);
+    terminal::print(context.output, &response, &full, |_| vec![line])?;
     Ok(Exit::Done)
 }
 
 /// Waits until the app does not exist any more, or only another one of its name.
 async fn gone(
-    context: &Context,
+    context: &mut Context,
     client: &Client,
     name: &name::App,
     uid: &str,
     end: Instant,
 ) -> Result<bool, Failure> {
     let mut said = String::new();
+    let short = context.short(&name.to_string());
     for poll in POLLS.into_iter().chain(std::iter::repeat(POLLS[POLLS.len() - 1])) {
         match client.get_app(name).await {
             Err(error) if error.code() == Some(Code::NotFound) => return Ok(true),
@@ -106,7 +212,9 @@ async fn gone(
             Ok(app) if app.uid != uid => return Ok(true),
             Ok(app) => {
                 let status = app.status.unwrap_or_default();
-                let line = text::line(&format!("{}: {}", rows::state(&status), status.message));
+                let message =
+                    if status.message.is_empty() { String::new() } else { format!(": {}", status.message) };
+                let line = text::line(&format!("{}{message}", rows::state(&status)));
                 if line != said {
                     context.screen.say(std::slice::from_ref(&line));
                     said = line;
@@ -116,55 +224,20 @@ async fn gone(
         if Instant::now() + poll > end {
             break;
         }
-        time::sleep(poll).await;
+        let next = Instant::now() + poll;
+        while Instant::now() < next {
+            context.screen.draw(|elapsed, beat, paint| {
+                let took = paint.dim(&text::took(elapsed));
+                vec![format!("{} {}  {said}  {took}", progress::spinner(beat), paint.bold(&short))]
+            });
+            tokio::select! {
+                () = time::sleep_until(next.min(Instant::now() + BEAT)) => {}
+                () = interrupted() => {
+                    let what = format!("Interrupted. {short} goes on being deleted without you.");
+                    return Err(Failure::Interrupted { what, how: context.command("get", name) });
+                }
+            }
+        }
     }
     Ok(false)
-}
-
-fn read_app(context: &Context, path: &Path) -> Result<v1::App, Failure> {
-    let (path, text) = if path == Path::new("-") {
-        let mut text = String::new();
-        (PathBuf::from("standard input"), io::stdin().read_to_string(&mut text).map(|_| text))
-    } else {
-        (path.to_owned(), fs::read_to_string(path))
-    };
-    let text = text.map_err(|cause| Failure::File { path: path.clone(), cause })?;
-    let mut app: v1::App = proto::from_yaml(&text).map_err(|cause| Failure::Manifest { path, cause })?;
-    // Files may use the short forms too.
-    app.name = context.app(&app.name)?.to_string();
-    Ok(app)
-}
-
-/// What the plan warns of.
-fn warnings(plan: Option<&v1::Plan>) -> impl Iterator<Item = String> {
-    let checks = plan.into_iter().flat_map(|plan| &plan.checks).filter(|check| match check.result() {
-        v1::CheckResult::Warn | v1::CheckResult::Fail => true,
-        v1::CheckResult::Unspecified | v1::CheckResult::Pass | v1::CheckResult::Skipped => false,
-    });
-    let checks = checks.map(|check| format!("warning: {}: {}", check.kind, text::line(&check.message)));
-    let verbatim = plan.into_iter().flat_map(|plan| &plan.warnings);
-    checks.chain(verbatim.map(|warning| format!("warning: {}", text::line(warning))))
-}
-
-/// An app that is as asked for can still be in trouble.
-fn trouble(app: &v1::App) -> String {
-    let status = app.status.clone().unwrap_or_default();
-    match status.state() {
-        v1::AppState::Degraded | v1::AppState::Failed => {
-            format!("; it is {}: {}", rows::state(&status), text::line(&status.message))
-        }
-        v1::AppState::Unspecified
-        | v1::AppState::Active
-        | v1::AppState::Updating
-        | v1::AppState::Stopped
-        | v1::AppState::Deleting => String::new(),
-    }
-}
-
-fn short(name: &str, context: &Context) -> String {
-    match name::App::parse(name, "") {
-        Ok(name) if name.namespace == context.global.namespace => name.app,
-        Ok(name) => format!("{}/{}", name.namespace, name.app),
-        Err(_) => name.to_owned(),
-    }
 }

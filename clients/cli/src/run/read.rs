@@ -1,26 +1,19 @@
-//! The commands that change nothing: get, list, watch and info. Must not know how rollouts are followed.
+//! The commands that change nothing and end at once. Must not know how rollouts are followed.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
-use futures::StreamExt;
-use gantry_client::{
-    name,
-    v1::{self, watch_apps_response::Event},
-    watch::Update,
-};
-use tokio::time::{self, Instant};
+use gantry_client::{Error, name, v1};
 
 use super::{Context, now};
 use crate::{
     args::{self, Format},
     describe,
     failure::{Exit, Failure},
-    proto,
-    rows::{self, Watched},
-    table, terminal, text,
+    rows, terminal,
 };
 
-const READ: Duration = Duration::from_secs(30);
+/// How long an answer may take.
+pub(super) const READ: Duration = Duration::from_secs(30);
 
 /// `gantry get`
 pub(super) async fn get(context: &Context, flags: &args::Name) -> Result<Exit, Failure> {
@@ -30,34 +23,41 @@ pub(super) async fn get(context: &Context, flags: &args::Name) -> Result<Exit, F
     // The rollout only adds to the picture: the app is shown without it too.
     let rollout = app.status.as_ref().and_then(|status| name::Rollout::parse(&status.rollout).ok());
     let rollout = match rollout {
-        Some(rollout) if context.global.output == Format::Table => client.get_rollout(&rollout).await.ok(),
+        Some(rollout) if context.output == Format::Table => client.get_rollout(&rollout).await.ok(),
         _ => None,
     };
     let table = |paint| describe::app(&app, rollout.as_ref(), now(), paint);
-    terminal::print(context.global.output, &app, &app.name, table)?;
+    terminal::print(context.output, &app, &app.name, table)?;
     Ok(Exit::Done)
 }
 
 /// `gantry list`
 pub(super) async fn list(context: &mut Context, flags: &args::List) -> Result<Exit, Failure> {
-    let namespace = if flags.all_namespaces { "-" } else { &context.global.namespace };
-    let client = context.connect(READ).await?;
-    let apps = client.list_apps(namespace, &flags.selector).await?;
-    match context.global.output {
+    let scope = &flags.scope;
+    let namespace = if scope.all_namespaces { "-" } else { context.namespace() };
+    let request = v1::ListAppsRequest {
+        parent: name::namespace(namespace),
+        label_selector: scope.selector.clone(),
+        states: flags.states.iter().map(|state| v1::AppState::from(*state).into()).collect(),
+        ..Default::default()
+    };
+    let apps = context.connect(READ).await?.list_apps(request).await?;
+    match context.output {
         Format::Table if apps.is_empty() => {
-            let place = if flags.all_namespaces {
+            let place = if scope.all_namespaces {
                 "any namespace".to_owned()
             } else {
                 format!("namespace {namespace}")
             };
             let which =
-                if flags.selector.is_empty() { String::new() } else { format!(" with {}", flags.selector) };
-            context.screen.print(&[format!("no apps{which} in {place}")]);
+                if scope.selector.is_empty() { String::new() } else { format!(" with {}", scope.selector) };
+            let states = if flags.states.is_empty() { "" } else { " in one of these states" };
+            context.screen.print(&[format!("no apps{which}{states} in {place}")]);
         }
         Format::Table => {
             let now = now();
             let rows: Vec<_> = apps.iter().map(|app| rows::list(app, now)).collect();
-            terminal::lines(&table::render(&rows::LIST, &rows))?;
+            terminal::table(&rows::LIST, &rows, rows::painted)?;
         }
         Format::Name => terminal::lines(&apps.into_iter().map(|app| app.name).collect::<Vec<_>>())?,
         other @ (Format::Json | Format::Yaml) => {
@@ -68,65 +68,99 @@ pub(super) async fn list(context: &mut Context, flags: &args::List) -> Result<Ex
     Ok(Exit::Done)
 }
 
-/// `gantry watch`; it ends by Ctrl-C, or at the time limit if one is set.
-pub(super) async fn watch(context: &mut Context, flags: &args::Watch) -> Result<Exit, Failure> {
-    let parent = match (&flags.name, flags.all_namespaces) {
-        (Some(name), _) => context.app(name)?.to_string(),
-        (None, true) => name::namespace("-"),
-        (None, false) => name::namespace(&context.global.namespace),
-    };
-    let client = context.connect(READ).await?;
-    let end = context.global.timeout.map(|limit| Instant::now() + limit);
-    let mut stream = pin!(client.watch_apps(parent, flags.selector.clone()));
-    let mut watched = Watched::new();
-    if context.global.output == Format::Table {
-        let headings = rows::WATCH.map(str::to_owned);
-        terminal::lines(&[table::aligned(&headings, &rows::WATCH_WIDTHS)])?;
-    }
-    loop {
-        let next = match end {
-            Some(end) => time::timeout_at(end, stream.next()).await,
-            None => Ok(stream.next().await),
-        };
-        match next {
-            Err(_) | Ok(None) => return Ok(Exit::Done),
-            Ok(Some(Err(error))) => return Err(error.into()),
-            Ok(Some(Ok(Update::Interrupted { error, retry_in }))) => {
-                watched.interrupted();
-                context
-                    .screen
-                    .print(&[text::line(&format!("{error}; trying again in {}", text::took(retry_in)))]);
-            }
-            Ok(Some(Ok(Update::Message(message)))) => show(context.global.output, &mut watched, &message)?,
+/// `gantry replicas`
+pub(super) async fn replicas(context: &mut Context, flags: &args::Name) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let replicas = context.connect(READ).await?.list_replicas(&name).await?;
+    match context.output {
+        Format::Table if replicas.is_empty() => {
+            context.screen.print(&[format!("{} has no replicas", context.short(&name.to_string()))]);
+        }
+        Format::Table => {
+            let now = now();
+            let rows: Vec<_> = replicas.iter().map(|replica| rows::replicas::row(replica, now)).collect();
+            terminal::table(&rows::replicas::HEADINGS, &rows, rows::replicas::painted)?;
+        }
+        Format::Name => {
+            terminal::lines(&replicas.into_iter().map(|replica| replica.pod).collect::<Vec<_>>())?;
+        }
+        other @ (Format::Json | Format::Yaml) => {
+            let whole = v1::ListReplicasResponse { replicas, next_page_token: String::new() };
+            terminal::print(other, &whole, "", |_| Vec::new())?;
         }
     }
+    Ok(Exit::Done)
 }
 
-fn show(format: Format, watched: &mut Watched, message: &v1::WatchAppsResponse) -> Result<(), Failure> {
-    let Some(event) = message.event.clone().filter(|event| !matches!(event, Event::Heartbeat(_))) else {
-        return Ok(());
-    };
-    let lines = match format {
-        Format::Table => {
-            let rows = watched.apply(event, now());
-            rows.iter().map(|row| table::aligned(row, &rows::WATCH_WIDTHS)).collect()
+/// `gantry rollouts`
+pub(super) async fn rollouts(context: &mut Context, flags: &args::Rollouts) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let client = context.connect(READ).await?;
+    if let Some(number) = &flags.rollout {
+        let rollout = client.get_rollout(&name.rollout(number).map_err(Error::from)?).await?;
+        let table = |paint| describe::rollout(&rollout, now(), paint);
+        terminal::print(context.output, &rollout, &rollout.name, table)?;
+        return Ok(Exit::Done);
+    }
+    // The table shows the image, which is part of the spec.
+    let full = flags.full || context.output == Format::Table;
+    let view = if full { v1::RolloutView::Full } else { v1::RolloutView::Basic };
+    let rollouts = client.list_rollouts(&name, view, flags.limit).await?;
+    match context.output {
+        Format::Table if rollouts.is_empty() => {
+            context.screen.print(&[format!("{} has no rollouts", context.short(&name.to_string()))]);
         }
-        Format::Name => match event {
-            Event::Updated(v1::App { name, .. }) | Event::Deleted(name) => vec![name],
-            Event::Synced(_) | Event::Heartbeat(_) => Vec::new(),
-        },
-        Format::Json => vec![proto::to_json(message)?],
-        // Documents of one stream.
-        Format::Yaml => vec!["---".to_owned(), proto::to_yaml(message)?.trim_end().to_owned()],
+        Format::Table => {
+            let now = now();
+            let rows: Vec<_> = rollouts.iter().map(|rollout| rows::rollouts::row(rollout, now)).collect();
+            terminal::table(&rows::rollouts::HEADINGS, &rows, rows::rollouts::painted)?;
+        }
+        Format::Name => {
+            terminal::lines(&rollouts.into_iter().map(|rollout| rollout.name).collect::<Vec<_>>())?;
+        }
+        other @ (Format::Json | Format::Yaml) => {
+            let whole = v1::ListRolloutsResponse { rollouts, next_page_token: String::new() };
+            terminal::print(other, &whole, "", |_| Vec::new())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `gantry endpoints`
+pub(super) async fn endpoints(context: &mut Context, flags: &args::Endpoints) -> Result<Exit, Failure> {
+    let name = context.app(&flags.name)?;
+    let request = v1::ListEndpointsRequest {
+        parent: name.to_string(),
+        port: flags.port.clone(),
+        include_unready: flags.all,
+        ..Default::default()
     };
-    terminal::lines(&lines)
+    let endpoints = context.connect(READ).await?.list_endpoints(request).await?;
+    match context.output {
+        Format::Table if endpoints.is_empty() => {
+            let which = if flags.all { "" } else { " that take traffic" };
+            context.screen.print(&[format!("{} has no endpoints{which}", context.short(&name.to_string()))]);
+        }
+        Format::Table => {
+            let rows: Vec<_> = endpoints.iter().map(rows::endpoints::row).collect();
+            terminal::table(&rows::endpoints::HEADINGS, &rows, rows::endpoints::painted)?;
+        }
+        Format::Name => {
+            terminal::lines(&endpoints.iter().map(rows::endpoints::address).collect::<Vec<_>>())?;
+        }
+        other @ (Format::Json | Format::Yaml) => {
+            let whole = v1::ListEndpointsResponse { endpoints, next_page_token: String::new() };
+            terminal::print(other, &whole, "", |_| Vec::new())?;
+        }
+    }
+    Ok(Exit::Done)
 }
 
 /// `gantry info`
 pub(super) async fn info(context: &Context) -> Result<Exit, Failure> {
-    let client = context.connect(READ).await?;
-    let info = client.server_info().await?;
-    let address = &context.global.server;
-    terminal::print(context.global.output, &info, address, |paint| describe::server(address, &info, paint))?;
+    let info = context.connect(READ).await?.server_info().await?;
+    let settings = context.settings.lines();
+    let address = &context.settings.server.value;
+    terminal::print(context.output, &info, address, |paint| describe::server(&settings, &info, paint))?;
     Ok(Exit::Done)
 }

@@ -1,0 +1,236 @@
+//! What a change would do, as a diff for people. Pure: must not know who asked.
+
+use gantry_client::v1;
+
+use crate::text::{self, Paint};
+
+/// Beyond this a value before and a value after stand on lines of their own.
+const ONE_LINE: usize = 100;
+
+/// The changes object by object, what was checked, and where the replicas would go.
+pub(crate) fn lines(plan: &v1::Plan, paint: Paint) -> Vec<String> {
+    let mut lines = changes(&plan.changes, paint);
+    if lines.is_empty() {
+        lines.push("Nothing would change.".to_owned());
+    }
+    if !plan.checks.is_empty() {
+        lines.push(paint.bold("Checks:"));
+        lines.extend(plan.checks.iter().map(|check| self::check(check, paint)));
+    }
+    lines.extend(plan.fit.iter().flat_map(fit));
+    lines
+        .extend(plan.warnings.iter().map(|warning| paint.warn(&format!("warning: {}", text::line(warning)))));
+    lines.push(summary(&plan.changes));
+    lines
+}
+
+/// Changes as they were made or would be made.
+pub(crate) fn changes(changes: &[v1::Change], paint: Paint) -> Vec<String> {
+    let mut objects: Vec<&str> = Vec::new();
+    for change in changes {
+        if !objects.contains(&change.object.as_str()) {
+            objects.push(&change.object);
+        }
+    }
+    let mut lines = Vec::new();
+    for object in objects {
+        let of_object: Vec<_> = changes.iter().filter(|change| change.object == object).collect();
+        let action = of_object.first().map_or(v1::ChangeAction::Unspecified, |change| change.action());
+        let restarts = of_object.iter().any(|change| change.path.is_empty() && change.restarts_replicas);
+        lines.push(format!("{}{}", sign(action, &text::line(object), paint), restarts_note(restarts, paint)));
+        lines.extend(
+            of_object.iter().filter(|change| !change.path.is_empty()).flat_map(|change| field(change, paint)),
+        );
+    }
+    lines
+}
+
+/// How many checks say that it will not work.
+pub(crate) fn failing(plan: &v1::Plan) -> i32 {
+    let failing = plan.checks.iter().filter(|check| check.result() == v1::CheckResult::Fail).count();
+    i32::try_from(failing).unwrap_or(i32::MAX)
+}
+
+/// What the plan of a change that was made warns of.
+pub(crate) fn warnings(plan: &v1::Plan) -> Vec<String> {
+    let checks = plan.checks.iter().filter(|check| match check.result() {
+        v1::CheckResult::Warn | v1::CheckResult::Fail => true,
+        v1::CheckResult::Unspecified | v1::CheckResult::Pass | v1::CheckResult::Skipped => false,
+    });
+    let checks = checks.map(|check| format!("warning: {}: {}", check.kind, text::line(&check.message)));
+    let verbatim = plan.warnings.iter().map(|warning| format!("warning: {}", text::line(warning)));
+    checks.chain(verbatim).collect()
+}
+
+fn sign(action: v1::ChangeAction, text: &str, paint: Paint) -> String {
+    match action {
+        v1::ChangeAction::Create => paint.good(&format!("+ {text}")),
+        v1::ChangeAction::Delete => paint.bad(&format!("- {text}")),
+        v1::ChangeAction::Update | v1::ChangeAction::Unspecified => paint.warn(&format!("~ {text}")),
+    }
+}
+
+fn field(change: &v1::Change, paint: Paint) -> Vec<String> {
+    let [path, old, new] = [&change.path, &change.old_value, &change.new_value].map(|text| text::line(text));
+    let note = restarts_note(change.restarts_replicas, paint);
+    match (old.as_str(), new.as_str()) {
+        ("", new) => vec![format!("    {}{note}", paint.good(&format!("+ {path}: {new}")))],
+        (old, "") => vec![format!("    {}{note}", paint.bad(&format!("- {path}: {old}")))],
+        (old, new) if path.len() + old.len() + new.len() <= ONE_LINE => {
+            let change = format!("{} -> {}", paint.bad(old), paint.good(new));
+            vec![format!("    {} {change}{note}", paint.warn(&format!("~ {path}:")))]
+        }
+        (old, new) => vec![
+            format!("    {}{note}", paint.warn(&format!("~ {path}:"))),
+            format!("        {}", paint.bad(&format!("- {old}"))),
+            format!("        {}", paint.good(&format!("+ {new}"))),
+        ],
+    }
+}
+
+fn restarts_note(restarts: bool, paint: Paint) -> String {
+    if restarts { format!("  {}", paint.dim("(replaces the replicas)")) } else { String::new() }
+}
+
+fn check(check: &v1::Check, paint: Paint) -> String {
+    let word = format!("{:<7}", text::bare(check.result().as_str_name(), "CHECK_RESULT_"));
+    let word = match check.result() {
+        v1::CheckResult::Pass => paint.good(&word),
+        v1::CheckResult::Warn => paint.warn(&word),
+        v1::CheckResult::Fail => paint.bad(&word),
+        v1::CheckResult::Skipped | v1::CheckResult::Unspecified => paint.dim(&word),
+    };
+    let object = if check.object.is_empty() { String::new() } else { format!(" ({})", check.object) };
+    text::trimmed(format!(
+        "  {word}  {:<15}  {}",
+        check.kind,
+        text::line(&format!("{}{object}", check.message))
+    ))
+}
+
+fn fit(fit: &v1::Fit) -> Vec<String> {
+    let more = if fit.headroom > 0 { format!(", room for {} more", fit.headroom) } else { String::new() };
+    let wanted = text::count(fit.wanted, "replica");
+    let mut lines = vec![format!("Fit: {} of {wanted} fit onto the nodes now{more}", fit.fits)];
+    lines.extend(fit.short_of.iter().map(|what| format!("  short of {}", text::line(what))));
+    let placed = fit.nodes.iter().filter(|node| node.placed > 0);
+    lines.extend(placed.map(|node| {
+        let zone = if node.zone.is_empty() { String::new() } else { format!(" in {}", node.zone) };
+        text::line(&format!("  {} on {}{zone}, score {:.0}", node.placed, node.node, node.score))
+    }));
+    lines
+}
+
+fn summary(changes: &[v1::Change]) -> String {
+    let restarts = changes.iter().any(|change| change.restarts_replicas);
+    let replicas = if restarts { " It would replace the replicas." } else { "" };
+    format!("Dry run: nothing was changed.{replicas}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_change(
+        object: &str,
+        action: v1::ChangeAction,
+        [path, old, new]: [&str; 3],
+        restarts: bool,
+    ) -> v1::Change {
+        v1::Change {
+            object: object.into(),
+            action: action.into(),
+            path: path.into(),
+            old_value: old.into(),
+            new_value: new.into(),
+            restarts_replicas: restarts,
+        }
+    }
+
+    fn mk_check(kind: &str, result: v1::CheckResult, message: &str, object: &str) -> v1::Check {
+        v1::Check { kind: kind.into(), result: result.into(), message: message.into(), object: object.into() }
+    }
+
+    #[test]
+    fn a_plan_reads_like_a_diff() {
+        let deployment = "deployment.apps/shop";
+        let plan = v1::Plan {
+            changes: vec![
+                mk_change(
+                    deployment,
+                    v1::ChangeAction::Update,
+                    ["spec.image", "\"shop:1\"", "\"shop:2\""],
+                    true,
+                ),
+                mk_change("service/shop", v1::ChangeAction::Create, ["", "", ""], false),
+                mk_change(deployment, v1::ChangeAction::Update, ["metadata.labels.a", "", "\"1\""], false),
+                mk_change(deployment, v1::ChangeAction::Update, ["metadata.labels.b", "\"1\"", ""], false),
+                mk_change(deployment, v1::ChangeAction::Update, ["spec.args", &"x".repeat(99), "y"], false),
+                mk_change("poddisruptionbudget.policy/shop", v1::ChangeAction::Delete, ["", "", ""], false),
+            ],
+            checks: vec![
+                mk_check("FIT", v1::CheckResult::Fail, "2 of 4 replicas fit", ""),
+                mk_check("FIELD_OWNERSHIP", v1::CheckResult::Pass, "", "deployment.apps/shop"),
+            ],
+            fit: Some(v1::Fit {
+                wanted: 4,
+                fits: 2,
+                short_of: vec!["cpu: 1.5 cores".into()],
+                nodes: vec![
+                    v1::NodeScore {
+                        node: "n1".into(),
+                        zone: "a".into(),
+                        score: 71.6,
+                        placed: 2,
+                        ..Default::default()
+                    },
+                    v1::NodeScore { node: "n2".into(), ..Default::default() },
+                ],
+                ..Default::default()
+            }),
+            warnings: vec!["spec.x is deprecated".into()],
+        };
+        assert_eq!(
+            lines(&plan, Paint::default()),
+            [
+                "~ deployment.apps/shop",
+                "    ~ spec.image: \"shop:1\" -> \"shop:2\"  (replaces the replicas)",
+                "    + metadata.labels.a: \"1\"",
+                "    - metadata.labels.b: \"1\"",
+                "    ~ spec.args:",
+                &format!("        - {}", "x".repeat(99)),
+                "        + y",
+                "+ service/shop",
+                "- poddisruptionbudget.policy/shop",
+                "Checks:",
+                "  FAIL     FIT              2 of 4 replicas fit",
+                "  PASS     FIELD_OWNERSHIP   (deployment.apps/shop)",
+                "Fit: 2 of 4 replicas fit onto the nodes now",
+                "  short of cpu: 1.5 cores",
+                "  2 on n1 in a, score 72",
+                "warning: spec.x is deprecated",
+                "Dry run: nothing was changed. It would replace the replicas.",
+            ]
+        );
+        assert_eq!(failing(&plan), 1);
+        assert_eq!(warnings(&plan), ["warning: FIT: 2 of 4 replicas fit", "warning: spec.x is deprecated"]);
+    }
+
+    #[test]
+    fn an_empty_plan_says_so() {
+        let empty = v1::Plan::default();
+        assert_eq!(
+            lines(&empty, Paint::default()),
+            ["Nothing would change.", "Dry run: nothing was changed."]
+        );
+        assert!(failing(&empty) == 0 && warnings(&empty).is_empty());
+    }
+
+    #[test]
+    fn what_comes_and_what_goes_has_its_colour() {
+        let change = mk_change("service/shop", v1::ChangeAction::Update, ["spec.port", "80", "81"], false);
+        let painted = changes(&[change], Paint { color: true }).join("\n");
+        assert!(painted.contains("\u{1b}[31m") || painted.contains("\u{1b}[1m\u{1b}[31m"), "{painted:?}");
+        assert!(painted.contains("32m"), "{painted:?}");
+    }
+}
