@@ -5,7 +5,9 @@
 pub mod act;
 pub mod app;
 pub mod diagnosis;
+pub mod diff;
 pub mod error;
+pub mod lists;
 pub mod manifest;
 pub mod mask;
 pub mod name;
@@ -19,5 +21,6 @@ pub mod revision;
 pub mod rollout;
 pub mod selector;
 pub mod spec;
+pub mod unmodelled;
 
 pub use self::error::Error;

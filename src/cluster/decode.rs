@@ -17,6 +17,7 @@ mod deployment;
 mod event;
 mod pod;
 mod revision;
+mod template;
 
 pub use self::{
     deployment::{Deployment, ReplicaSet},

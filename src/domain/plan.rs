@@ -100,6 +100,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
             "is set but empty; leave it out, or give requests or limits",
         ));
     }
+    content.spec.check()?;
     // The same again after a failure is a new attempt: the image may have been pushed meanwhile.
     let failed = newest.is_some_and(|n| n.outcome == Some(Outcome::Failed));
     let repeats = newest.filter(|n| live.deployment.is_some() && !failed && n.content == content);

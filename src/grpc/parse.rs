@@ -88,9 +88,6 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
         }
     };
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    if let Some(path) = paths.iter().find(|path| spec::is_later(path)) {
-        later(&format!("app.{path}"), true)?;
-    }
     let mask = Mask::new(&paths).map_err(|error| wrong.add("update_mask", error)).ok();
     check_labels(&app.labels, &mut wrong);
     check_annotations(&app.annotations, &mut wrong);
@@ -105,7 +102,7 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
             false
         }
     };
-    let spec = spec::parse(app.spec.unwrap_or_default(), &mut wrong)?;
+    let spec = spec::parse(app.spec.unwrap_or_default(), &mut wrong);
     match (name, mask) {
         (Some(name), Some(mask)) if wrong.0.is_empty() => Ok(Deploy {
             name,

@@ -42,6 +42,7 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         created: at(0),
         deleting: false,
         spec: Spec::default(),
+        unmodelled: Vec::new(),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 const ATTEMPTS: u32 = 10;
 
 pub(super) async fn run(actor: &Actor, request: Deploy) -> Result<Deployed, Error> {
-    let plan = write_intent(actor, &request).await?;
+    let plan = Box::pin(write_intent(actor, &request)).await?;
     let mut writer = Writer {
         actor,
         name: &request.name,
