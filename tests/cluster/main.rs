@@ -15,4 +15,5 @@ mod deploying;
 mod diagnosing;
 mod refusing;
 mod restarting;
+mod spec;
 mod support;
