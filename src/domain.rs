@@ -25,5 +25,6 @@ pub mod revision;
 pub mod rollout;
 pub mod selector;
 pub mod spec;
+pub mod unmodelled;
 
 pub use self::error::Error;

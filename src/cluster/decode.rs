@@ -16,6 +16,7 @@ mod node;
 mod pod;
 mod revision;
 mod slice;
+mod template;
 
 pub use self::{
     deployment::{Deployment, ReplicaSet},

@@ -49,6 +49,8 @@ pub struct App {
     pub problems: Vec<Problem>,
     /// The newest rollout's number.
     pub rollout: Option<u64>,
+    /// Fields of the Deployment that the content cannot express, of an app that others made.
+    pub unmodelled: Vec<String>,
 }
 
 /// Summary of an app.
@@ -109,6 +111,7 @@ impl App {
             existing: d.current,
             problems,
             rollout: rollout.map(|r| r.number),
+            unmodelled: d.unmodelled.clone(),
         }
     }
 }

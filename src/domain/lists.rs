@@ -3,6 +3,9 @@
 
 use serde_json::Value;
 
+#[cfg(test)]
+pub(crate) mod path;
+
 /// Fields that make the key of an entry, the first one alone where the others are not given.
 ///
 /// Of `PodSpec`, `Container` and `ServiceSpec` in <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>,

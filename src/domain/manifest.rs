@@ -3,14 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+mod owned;
+mod template;
+mod volume;
 
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use self::template::template;
 use super::{
     app::{MANAGED_BY, MANAGER},
-    name,
-    patch::{self, Owned},
-    spec::{Content, Port, Protocol, Spec, Strategy},
+    name, patch,
+    spec::{Content, Port, Protocol, Strategy, seconds},
 };
 
 /// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
@@ -26,9 +30,6 @@ pub const REVISIONS_OF: &str = "gantry.dev/revisions-of";
 
 /// The annotation of a Deployment that says which revision was applied last.
 pub const REVISION: &str = "gantry.dev/revision";
-
-/// Time between leaving the endpoints and the signal to stop, for an app with ports: what it takes for endpoints to travel.
-const DRAIN_SECONDS: u64 = 5;
 
 /// The annotation of a pod template that replaces the replicas when it changes: when they were last told to restart.
 pub const RESTARTED: &str = "gantry.dev/restarted-at";
@@ -115,7 +116,7 @@ pub fn deployment(name: &name::App, content: &Content, frame: &Frame) -> Result<
     let mut spec = json!({
         "selector": {"matchLabels": frame.selector},
         "strategy": strategy,
-        "progressDeadlineSeconds": policy.progress_timeout.as_secs().max(1),
+        "progressDeadlineSeconds": seconds(policy.progress_timeout).max(1),
         "template": template(name, content, frame)?,
     });
     if let Some(replicas) = frame.replicas {
@@ -174,116 +175,6 @@ pub fn budget(name: &name::App, content: &Content, selector: &BTreeMap<String, S
         "spec": {"selector": {"matchLabels": selector}, "maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
     });
     Object { kind: Kind::Budget, manifest }
-}
-
-fn template(name: &name::App, content: &Content, frame: &Frame) -> Result<Value, patch::Invalid> {
-    let spec = &content.spec;
-    let selector = json!({"matchLabels": frame.selector});
-    // An app that was taken over keeps its selector, and what it demands of the pods.
-    let mut labels = labels(name, content);
-    labels.extend(frame.selector.clone());
-    let spread: Vec<Value> = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-        .iter()
-        .map(|key| {
-            json!({"topologyKey": key, "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector,
-                "matchLabelKeys": ["pod-template-hash"]})
-        })
-        .collect();
-    let mut template = json!({
-        "metadata": {"labels": labels},
-        "spec": {
-            "containers": [container(spec)],
-            // Said even where a patch says nothing: left out, the API server fills it again from `serviceAccount`, the
-            // deprecated copy that it made of an earlier patch's account and that no field manager owns.
-            "serviceAccountName": "default",
-            "automountServiceAccountToken": false,
-            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationGracePeriodSeconds": grace(spec),
-            "topologySpreadConstraints": spread,
-        },
-    });
-    if let Some(restarted) = frame.restarted {
-        template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
-    }
-    match &spec.pod_template_patch {
-        Some(patch) => patch::apply(&template, patch, &owned(content)),
-        None => Ok(template),
-    }
-}
-
-fn container(spec: &Spec) -> Value {
-    let mut c = Map::new();
-    c.insert("name".into(), json!(spec.container()));
-    c.insert("image".into(), json!(spec.image));
-    c.insert("securityContext".into(), json!({"allowPrivilegeEscalation": false}));
-    if !spec.command.is_empty() {
-        c.insert("command".into(), json!(spec.command));
-    }
-    if !spec.args.is_empty() {
-        c.insert("args".into(), json!(spec.args));
-    }
-    if !spec.env.is_empty() {
-        let env: Vec<Value> = spec.env.iter().map(|(k, v)| json!({"name": k, "value": v})).collect();
-        c.insert("env".into(), json!(env));
-    }
-    if let Some(resources) = &spec.resources {
-        c.insert("resources".into(), json!({"requests": resources.requests, "limits": resources.limits}));
-    }
-    if let Some(first) = spec.ports.first() {
-        let port = |p: &Port| json!({"name": p.name, "containerPort": p.number, "protocol": "TCP"});
-        c.insert("ports".into(), json!(spec.ports.iter().map(port).collect::<Vec<_>>()));
-        c.insert("readinessProbe".into(), json!({"tcpSocket": {"port": first.name}}));
-        // Half of the time at most, so that some is left to finish what is running.
-        let drain = DRAIN_SECONDS.min(grace(spec) / 2);
-        if drain > 0 {
-            c.insert("lifecycle".into(), json!({"preStop": {"sleep": {"seconds": drain}}}));
-        }
-    }
-    Value::Object(c)
-}
-
-/// Seconds that a replica gets to finish its work.
-fn grace(spec: &Spec) -> u64 {
-    spec.termination_grace.map_or(30, |d| d.as_secs() + u64::from(d.subsec_nanos() > 0))
-}
-
-/// The places that set fields rendered, which a patch may not touch.
-fn owned(content: &Content) -> Vec<Owned> {
-    let spec = &content.spec;
-    let container = format!("spec.containers[{}]", spec.container());
-    let mut owned = vec![
-        Owned { path: patch::join("metadata.labels", APP_LABEL), field: "name" },
-        Owned { path: patch::join("metadata.labels", "app.kubernetes.io/name"), field: "name" },
-        Owned { path: patch::join("metadata.labels", MANAGED_BY), field: "name" },
-        Owned { path: format!("{container}.name"), field: "spec.container" },
-        Owned { path: format!("{container}.image"), field: "spec.image" },
-    ];
-    let mut own = |path: String, field| owned.push(Owned { path, field });
-    if !spec.command.is_empty() {
-        own(format!("{container}.command"), "spec.command");
-    }
-    if !spec.args.is_empty() {
-        own(format!("{container}.args"), "spec.args");
-    }
-    for key in spec.env.keys() {
-        own(format!("{container}.env[{key}]"), "spec.env");
-    }
-    for port in &spec.ports {
-        own(format!("{container}.ports[{}]", port.number), "spec.ports");
-    }
-    for (part, map) in spec.resources.iter().flat_map(|r| [("requests", &r.requests), ("limits", &r.limits)])
-    {
-        for key in map.keys() {
-            own(patch::join(&format!("{container}.resources.{part}"), key), "spec.resources");
-        }
-    }
-    if spec.termination_grace.is_some() {
-        own("spec.terminationGracePeriodSeconds".to_owned(), "spec.termination_grace");
-    }
-    for key in content.labels.keys() {
-        own(patch::join("metadata.labels", key), "labels");
-    }
-    owned
 }
 
 /// `25%` stays a text, `3` becomes a number, as Kubernetes' IntOrString wants it.

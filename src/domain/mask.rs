@@ -18,18 +18,28 @@ pub enum Mask {
 }
 
 /// Fields of `AppSpec` that content can hold.
-const SPEC_FIELDS: [&str; 11] = [
+const SPEC_FIELDS: [&str; 21] = [
     "image",
     "replicas",
     "ports",
     "command",
     "args",
     "env",
+    "secret_env",
+    "config_map_env",
     "resources",
+    "probes",
     "rollout_policy",
+    "volumes",
+    "placement",
+    "service_account",
+    "security_profile",
     "termination_grace",
+    "image_pull_secrets",
     "pod_template_patch",
     "container",
+    "drain_delay",
+    "traffic",
 ];
 
 /// Why a path is none.
@@ -163,16 +173,25 @@ mod tests {
 
     #[test]
     fn every_field_of_the_stored_spec_has_a_path() {
-        let full = serde_json::json!({"image": "x", "replicas": 1, "ports": [{"name": "a", "number": 1}], "command": ["c"], "args": ["a"],
-            "env": {"A": "b"}, "resources": {}, "rollout_policy": {}, "termination_grace": {"secs": 1, "nanos": 0},
-            "pod_template_patch": {}, "container": "main"});
-        let spec: Spec = serde_json::from_value(full).unwrap();
+        let spec: Spec = serde_json::from_str(include_str!("spec/full.json")).unwrap();
         let stored = serde_json::to_value(&spec).unwrap();
         let mut keys: Vec<_> = stored.as_object().unwrap().keys().map(String::as_str).collect();
         let mut paths = SPEC_FIELDS.to_vec();
         keys.sort_unstable();
         paths.sort_unstable();
         assert_eq!(keys, paths);
+    }
+
+    #[test]
+    fn a_default_that_is_said_takes_the_place_of_another_value() {
+        use crate::domain::spec::SecurityProfile::{Baseline, Restricted};
+        let content = |security_profile| Content {
+            spec: Spec { security_profile, ..Spec::default() },
+            ..Content::default()
+        };
+        let merge = |new| Mask::Set.merge(&content(Some(Restricted)), &content(new)).unwrap();
+        assert_eq!(merge(Some(Baseline)), content(Some(Baseline)));
+        assert_eq!(merge(None), content(Some(Restricted)));
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub fn is_label(text: &str) -> bool {
 }
 
 /// An RFC 1123 subdomain: labels (here without a length limit of their own, as Kubernetes has it) joined by dots, at most 253.
-fn is_subdomain(text: &str) -> bool {
+pub fn is_subdomain(text: &str) -> bool {
     let part = |p: &str| {
         !p.is_empty()
             && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

@@ -50,8 +50,10 @@ pub struct Deployment {
     pub created: Timestamp,
     /// It is being deleted.
     pub deleting: bool,
-    /// What its pod template says, as far as the API has words for it.
+    /// What it says, as far as the API has words for it.
     pub spec: Spec,
+    /// Paths of the fields that the API has no words for, of one that Gantry did not make.
+    pub unmodelled: Vec<String>,
 }
 
 /// What keeps Kubernetes from creating replicas.

@@ -1,6 +1,8 @@
-//! `AppSpec.pod_template_patch`: merging a patch into a rendered pod template. Works on JSON; knows the list keys of Kubernetes.
+//! `AppSpec.pod_template_patch`: merging a patch into a rendered pod template. Works on JSON.
 
 use serde_json::{Map, Value};
+
+use super::lists;
 
 /// Why a patch cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +82,8 @@ pub fn join(path: &str, key: &str) -> String {
 }
 
 fn merge(old: &Value, patch: &Value, path: &str, owned: &[Owned]) -> Result<Value, Invalid> {
-    match (old, patch, list_key(path)) {
+    let key = lists::key(lists::name(path));
+    match (old, patch, key) {
         (Value::Object(old), Value::Object(patch), _) => {
             merge_map(old, patch, path, owned).map(Value::Object)
         }
@@ -96,7 +99,14 @@ fn merge(old: &Value, patch: &Value, path: &str, owned: &[Owned]) -> Result<Valu
             {
                 return Err(Invalid::Touches { path: path.to_owned(), field: owner.field });
             }
-            Ok(patch.clone())
+            match patch {
+                // Its nulls remove, here as everywhere.
+                Value::Object(_) => merge(&Value::Null, patch, path, owned),
+                Value::Array(_) if key.is_some() => merge(&Value::Null, patch, path, owned),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    Ok(patch.clone())
+                }
+            }
         }
     }
 }
@@ -108,38 +118,20 @@ fn merge_list(
     path: &str,
     owned: &[Owned],
 ) -> Result<Value, Invalid> {
+    let list = lists::name(path);
     let mut merged = old.to_vec();
     for change in patch {
         let no_key = || Invalid::NoKey { path: path.to_owned(), key };
-        let id = change.get(key).filter(|id| id.is_string() || id.is_number()).ok_or_else(no_key)?;
-        let text = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        let at = format!("{path}[{text}]");
-        match merged.iter().position(|entry| entry.get(key) == Some(id)) {
-            Some(i) => merged[i] = merge(&merged[i], change, &at, owned)?,
-            None => merged.push(merge(&Value::Null, change, &at, owned)?),
+        let id = lists::id(list, change).ok_or_else(no_key)?;
+        match lists::find(list, &merged, change) {
+            Some(i) => {
+                let id = lists::id(list, &merged[i]).unwrap_or(id);
+                merged[i] = merge(&merged[i], change, &lists::join(path, &id), owned)?;
+            }
+            None => merged.push(merge(&Value::Null, change, &lists::join(path, &id), owned)?),
         }
     }
     Ok(Value::Array(merged))
-}
-
-/// The key that Kubernetes merges a list of the pod template by (`listMapKey` in its API), or `None` for a list that is one value.
-fn list_key(path: &str) -> Option<&'static str> {
-    match path.rsplit('.').next().unwrap_or(path) {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "resourceClaims"
-        | "schedulingGates" => Some("name"),
-        "ports" => Some("containerPort"),
-        "volumeMounts" => Some("mountPath"),
-        "volumeDevices" => Some("devicePath"),
-        "topologySpreadConstraints" => Some("topologyKey"),
-        "hostAliases" => Some("ip"),
-        _ => None,
-    }
 }
 
 /// Whether one path is the other or lies below it.
@@ -151,62 +143,4 @@ fn overlaps(a: &str, b: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn owned() -> Vec<Owned> {
-        vec![
-            Owned { path: "spec.containers[app].image".into(), field: "image" },
-            Owned { path: "spec.containers[app].env[A]".into(), field: "env" },
-        ]
-    }
-
-    fn template() -> Value {
-        json!({"metadata": {"labels": {"x": "y"}}, "spec": {"containers": [
-            {"name": "app", "image": "shop:1", "env": [{"name": "A", "value": "1"}], "args": ["a", "b"]}]}})
-    }
-
-    #[test]
-    fn maps_and_keyed_lists_merge_and_other_lists_are_replaced() {
-        let patch = json!({"metadata": {"annotations": {"sim/cpu": "1"}, "labels": {"x": null}},
-            "spec": {"hostNetwork": true, "containers": [
-                {"name": "app", "args": ["c"], "env": [{"name": "B", "value": "2"}]}, {"name": "proxy", "image": "p:1"}]}});
-        let merged = apply(&template(), &patch, &owned()).unwrap();
-        assert_eq!(
-            merged,
-            json!({"metadata": {"labels": {}, "annotations": {"sim/cpu": "1"}}, "spec": {"hostNetwork": true, "containers": [
-                {"name": "app", "image": "shop:1", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], "args": ["c"]},
-                {"name": "proxy", "image": "p:1"}]}})
-        );
-    }
-
-    #[test]
-    fn what_a_field_rendered_cannot_be_touched() {
-        for patch in [
-            json!({"spec": {"containers": [{"name": "app", "image": "evil:1"}]}}),
-            json!({"spec": {"containers": [{"name": "app", "env": [{"name": "A", "value": "2"}]}]}}),
-            json!({"spec": {"containers": [{"name": "app", "env": null}]}}),
-            json!({"spec": {"containers": null}}),
-            json!({"spec": null}),
-        ] {
-            let error = apply(&template(), &patch, &owned()).unwrap_err();
-            assert!(matches!(error, Invalid::Touches { .. }), "{patch}: {error}");
-        }
-    }
-
-    #[test]
-    fn wrong_shapes_are_refused() {
-        assert!(apply(&template(), &json!([]), &owned()).is_err());
-        assert_eq!(
-            apply(&template(), &json!({"spec": {"containers": [{"image": "x"}]}}), &owned()).unwrap_err(),
-            Invalid::NoKey { path: "spec.containers".into(), key: "name" }
-        );
-    }
-
-    #[test]
-    fn an_empty_patch_changes_nothing() {
-        assert_eq!(apply(&template(), &json!({}), &owned()).unwrap(), template());
-    }
-}
+mod tests;

@@ -5,6 +5,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+mod check;
+mod placement;
+mod probe;
+mod volume;
+
+pub use self::{
+    placement::{Placement, Spread, Toleration},
+    probe::{Check, Probe, Probes},
+    volume::{EmptyDir, Files, Source, Volume},
+};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -40,16 +51,37 @@ pub struct Spec {
     pub args: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_env: BTreeMap<String, KeyRef>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_map_env: BTreeMap<String, KeyRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Box<Probes>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout_policy: Option<RolloutPolicy>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Box<Placement>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub service_account: String,
+    // Said, the default too is a value, which takes the place of another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_profile: Option<SecurityProfile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub termination_grace: Option<Duration>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_template_patch: Option<Value>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub container: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_delay: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 /// A named container port.
@@ -73,6 +105,39 @@ pub enum Protocol {
     Http,
     /// gRPC over HTTP/2.
     Grpc,
+}
+
+/// One entry of a Secret or ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // see KeyRef in app.proto
+pub struct KeyRef {
+    pub name: String,
+    pub key: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub optional: bool,
+}
+
+/// How much the container may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecurityProfile {
+    /// Default seccomp profile, no privilege escalation.
+    #[default]
+    Baseline,
+    /// What Kubernetes' Pod Security Standard `restricted` asks for.
+    Restricted,
+}
+
+/// How callers that discover the app treat it. Nothing in the cluster is made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // see Traffic in app.proto
+pub struct Traffic {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_attempts: i32,
 }
 
 /// Resources in Kubernetes quantity notation.
@@ -103,6 +168,8 @@ pub struct RolloutPolicy {
     pub verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerated_restarts: Option<i32>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transient_grace: Option<Duration>,
 }
@@ -127,6 +194,17 @@ pub enum Verdict {
     FailFast,
     /// Only when `progress_timeout` has run out.
     Wait,
+}
+
+/// What to do about a failed rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Leave everything as it is.
+    #[default]
+    Keep,
+    /// Return to the last revision that succeeded, once.
+    RollBack,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -164,10 +242,28 @@ fn digest(content: &Content) -> String {
 impl Spec {
     /// The default of `container`.
     pub const CONTAINER: &'static str = "app";
+    /// The default of `termination_grace`.
+    pub const GRACE_SECONDS: u64 = 30;
 
     /// Name of the app's container.
     pub fn container(&self) -> &str {
         if self.container.is_empty() { Self::CONTAINER } else { &self.container }
+    }
+
+    /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole seconds.
+    pub fn grace_seconds(&self) -> u64 {
+        self.termination_grace.map_or(Self::GRACE_SECONDS, seconds)
+    }
+
+    /// Seconds between leaving the endpoints and the signal to stop.
+    pub fn drain_seconds(&self) -> u64 {
+        self.drain_delay.map_or_else(|| self.default_drain_seconds(), seconds)
+    }
+
+    /// What [`Self::drain_seconds`] is unless it is asked for: the time that endpoints take to travel.
+    pub fn default_drain_seconds(&self) -> u64 {
+        // Half of the time at most, so that some is left to finish what is running.
+        if self.ports.is_empty() { 0 } else { 5.min(self.grace_seconds() / 2) }
     }
 
     /// The rollout policy with every default filled in.
@@ -181,6 +277,7 @@ impl Spec {
             progress_timeout: policy.progress_timeout.unwrap_or(Duration::from_mins(10)),
             verdict: policy.verdict,
             tolerated_restarts: policy.tolerated_restarts.unwrap_or(2),
+            on_failure: policy.on_failure,
             transient_grace: policy.transient_grace.unwrap_or(Duration::from_mins(2)),
         }
     }
@@ -196,7 +293,23 @@ pub struct Policy {
     pub progress_timeout: Duration,
     pub verdict: Verdict,
     pub tolerated_restarts: i32,
+    pub on_failure: OnFailure,
     pub transient_grace: Duration,
+}
+
+/// Whole seconds, the next larger ones: less time than was asked for would be a broken promise.
+pub fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+// === impl Port ===
+
+impl Port {
+    /// Whether a port may be called this: at most 15 lower-case letters, digits and `-`, a letter first.
+    pub fn is_name(text: &str) -> bool {
+        let letter = text.starts_with(|c: char| c.is_ascii_lowercase());
+        text.len() <= 15 && letter && super::name::is_label(text)
+    }
 }
 
 // === impl Protocol ===
@@ -209,26 +322,6 @@ impl Protocol {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn content() -> Content {
-        let spec = Spec { image: "shop:1".into(), replicas: Some(3), ..Spec::default() };
-        Content { spec, ..Content::default() }
-    }
-
-    #[test]
-    fn the_etag_ignores_the_replica_count_and_the_digest_does_not() {
-        let (a, mut b) = (content(), content());
-        b.spec.replicas = Some(5);
-        assert_eq!(a.etag(), b.etag());
-        assert_ne!(a.digest(), b.digest());
-    }
-
-    // Written into clusters: a change of these values makes every old revision look like new content.
-    #[test]
-    fn the_stored_form_is_pinned() {
-        assert_eq!(serde_json::to_string(&content()).unwrap(), r#"{"spec":{"image":"shop:1","replicas":3}}"#);
-        assert_eq!(content().digest(), "2a58be98cfefa026a2428aa9b6947823");
-    }
-}
+pub(crate) mod arbitrary;
+#[cfg(test)]
+mod tests;

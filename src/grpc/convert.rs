@@ -1,8 +1,12 @@
 //! From the domain to messages. Free functions, one per message; nothing is decided here.
 
+mod spec;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
+
+use self::spec::spec;
 
 use crate::{
     domain::{
@@ -15,7 +19,7 @@ use crate::{
         replica::{self, Replica},
         revision::Cause,
         rollout::{Rollout, State},
-        spec::{Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy, Verdict},
+        spec::Content,
     },
     pb,
 };
@@ -35,7 +39,7 @@ pub(super) fn app(app: &App) -> pb::App {
         replica_owner: None,
         managed_by: app.managed_by.clone(),
         kind: pb::WorkloadKind::Deployment.into(),
-        unmodelled_fields: Vec::new(),
+        unmodelled_fields: app.unmodelled.clone(),
     };
     pb::App {
         etag: app.etag.clone(),
@@ -68,60 +72,6 @@ pub(super) const fn state(state: app::State) -> pb::AppState {
         app::State::Failed => pb::AppState::Failed,
         app::State::Stopped => pb::AppState::Stopped,
         app::State::Deleting => pb::AppState::Deleting,
-    }
-}
-
-fn spec(spec: &Spec) -> pb::AppSpec {
-    pb::AppSpec {
-        image: spec.image.clone(),
-        replicas: spec.replicas,
-        ports: spec.ports.iter().map(port).collect(),
-        command: spec.command.clone(),
-        args: spec.args.clone(),
-        env: spec.env.clone().into_iter().collect(),
-        resources: spec.resources.as_ref().map(resources),
-        rollout_policy: spec.rollout_policy.as_ref().map(rollout_policy),
-        termination_grace: spec.termination_grace.and_then(|d| d.try_into().ok()),
-        pod_template_patch: spec.pod_template_patch.as_ref().and_then(to_struct),
-        container: spec.container.clone(),
-        ..pb::AppSpec::default()
-    }
-}
-
-fn port(port: &Port) -> pb::Port {
-    let protocol = match port.protocol {
-        Protocol::Tcp => pb::Protocol::Tcp,
-        Protocol::Http => pb::Protocol::Http,
-        Protocol::Grpc => pb::Protocol::Grpc,
-    };
-    pb::Port { name: port.name.clone(), number: port.number.into(), protocol: protocol.into() }
-}
-
-fn resources(resources: &Resources) -> pb::Resources {
-    pb::Resources {
-        requests: resources.requests.clone().into_iter().collect(),
-        limits: resources.limits.clone().into_iter().collect(),
-    }
-}
-
-fn rollout_policy(policy: &RolloutPolicy) -> pb::RolloutPolicy {
-    let strategy = match policy.strategy {
-        Strategy::Rolling => pb::Strategy::Unspecified,
-        Strategy::Recreate => pb::Strategy::Recreate,
-    };
-    let verdict = match policy.verdict {
-        Verdict::FailFast => pb::Verdict::Unspecified,
-        Verdict::Wait => pb::Verdict::Wait,
-    };
-    pb::RolloutPolicy {
-        max_surge: policy.max_surge.clone(),
-        max_unavailable: policy.max_unavailable.clone(),
-        strategy: strategy.into(),
-        progress_timeout: policy.progress_timeout.and_then(|d| d.try_into().ok()),
-        verdict: verdict.into(),
-        tolerated_restarts: policy.tolerated_restarts,
-        transient_grace: policy.transient_grace.and_then(|d| d.try_into().ok()),
-        ..pb::RolloutPolicy::default()
     }
 }
 
@@ -279,26 +229,4 @@ fn changes(changes: &[Change]) -> Vec<pb::Change> {
 
 pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
-}
-
-/// JSON as the message that stands for it; `None` for what is no object.
-fn to_struct(value: &serde_json::Value) -> Option<prost_types::Struct> {
-    let fields = value.as_object()?.iter().map(|(key, value)| (key.clone(), to_value(value))).collect();
-    Some(prost_types::Struct { fields })
-}
-
-fn to_value(value: &serde_json::Value) -> prost_types::Value {
-    use prost_types::value::Kind;
-    use serde_json::Value;
-    let kind = match value {
-        Value::Null => Kind::NullValue(0),
-        Value::Bool(b) => Kind::BoolValue(*b),
-        Value::Number(n) => Kind::NumberValue(n.as_f64().unwrap_or_default()),
-        Value::String(s) => Kind::StringValue(s.clone()),
-        Value::Array(items) => {
-            Kind::ListValue(prost_types::ListValue { values: items.iter().map(to_value).collect() })
-        }
-        Value::Object(_) => Kind::StructValue(to_struct(value).unwrap_or_default()),
-    };
-    prost_types::Value { kind: Some(kind) }
 }

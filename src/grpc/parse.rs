@@ -96,7 +96,7 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
             false
         }
     };
-    let spec = spec::parse(app.spec.unwrap_or_default(), &mut wrong)?;
+    let spec = spec::parse(app.spec.unwrap_or_default(), &mut wrong);
     let (Some(name), Some(mask), true) = (name, mask, wrong.0.is_empty()) else {
         return Err(Error::Invalid(wrong.0).into());
     };
@@ -182,11 +182,6 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
     let json = serde_json::to_vec(&(method, what)).unwrap_or_default();
     let digest = Sha256::digest(json).iter().take(16).fold(String::new(), |text, b| format!("{text}{b:02x}"));
     (!id.is_empty()).then(|| revision::Request { id: id.to_ascii_lowercase(), digest })
-}
-
-/// Refuses what this version does not do yet, by name; silence would be worse than an error.
-fn later(what: &str, is_set: bool) -> Result<(), Error> {
-    if is_set { Err(Error::NotImplemented { what: what.to_owned() }) } else { Ok(()) }
 }
 
 fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut Wrong) {

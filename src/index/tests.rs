@@ -43,6 +43,7 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         created: at(0),
         deleting: false,
         spec: Spec::default(),
+        unmodelled: Vec::new(),
     }
 }
 

@@ -19,4 +19,5 @@ mod killing;
 mod proxy;
 mod refusing;
 mod restarting;
+mod spec;
 mod support;

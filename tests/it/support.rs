@@ -193,6 +193,7 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         created: now(),
         deleting: false,
         spec: Spec { image: format!("{name}:1"), ..Spec::default() },
+        unmodelled: Vec::new(),
     }
 }
 

@@ -137,7 +137,7 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         replica_owners: replica_owners(object),
         selector: labels(&spec["selector"]["matchLabels"]),
         content: content.unwrap_or_default(),
-        unmodelled: Vec::new(),
+        unmodelled: row.as_ref().map(|row| row.unmodelled.clone()).unwrap_or_default(),
         revision: row.and_then(|row| row.revision),
     }
 }

@@ -1,16 +1,19 @@
 //! Deployments and ReplicaSets as rows.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Decode, controller, created, meta, number, or_default, resource, shared_key, version};
+use super::{Decode, controller, created, meta, number, or_default, resource, shared_key, template, version};
 use crate::{
     domain::{
-        manifest::REVISION,
+        app::{MANAGED_BY, MANAGER},
+        manifest::{self, Frame, REVISION},
         name, observed,
-        spec::{Port, Protocol, Resources, Spec},
+        spec::{Content, Port, Spec},
+        unmodelled,
     },
     index,
 };
@@ -20,83 +23,52 @@ const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// The slim form of an apps/v1 Deployment.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(from = "Full")]
 pub struct Deployment {
+    metadata: ObjectMeta,
+    paused: bool,
+    spec: Spec,
+    unmodelled: Vec<String>,
+    status: DeploymentStatus,
+}
+
+/// A Deployment with its whole spec, which lasts only until the slim form is made of it: a page of a list holds hundreds.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Full {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
-    #[serde(deserialize_with = "or_default")]
-    spec: DeploymentSpec,
+    spec: Value,
     #[serde(deserialize_with = "or_default")]
     status: DeploymentStatus,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct DeploymentSpec {
-    replicas: Option<i32>,
-    #[serde(deserialize_with = "or_default")]
-    paused: bool,
-    #[serde(deserialize_with = "or_default")]
-    template: Template,
+impl From<Full> for Deployment {
+    fn from(full: Full) -> Self {
+        let Full { metadata, spec, status } = full;
+        let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
+        // Ours says all that its revision says, and a patch of it says the rest.
+        let ours = metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
+        let unmodelled = if ours { Vec::new() } else { rest(&metadata, spec, &words) };
+        Self { metadata, paused, spec: words, unmodelled, status }
+    }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Template {
-    #[serde(deserialize_with = "or_default")]
-    spec: PodSpec,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodSpec {
-    #[serde(deserialize_with = "or_default")]
-    containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-    #[serde(deserialize_with = "or_default")]
-    image: String,
-    #[serde(deserialize_with = "or_default")]
-    command: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    args: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    env: Vec<Env>,
-    #[serde(deserialize_with = "or_default")]
-    ports: Vec<ContainerPort>,
-    #[serde(deserialize_with = "or_default")]
-    resources: ContainerResources,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Env {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-    value: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerPort {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-    #[serde(deserialize_with = "or_default")]
-    container_port: u16,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerResources {
-    #[serde(deserialize_with = "or_default")]
-    requests: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    limits: BTreeMap<String, String>,
+/// What is in the spec of a Deployment and would not be in it if it were made of these words.
+fn rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
+    let name = name::App::new(
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    );
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let content = Content { labels, spec: words.clone(), ..Content::default() };
+    let selector = serde_json::from_value(spec["selector"]["matchLabels"].clone()).unwrap_or_default();
+    let frame = Frame { revision: 0, replicas: None, selector, restarted: None };
+    // Without a patch there is nothing to refuse.
+    let rendered =
+        manifest::deployment(&name, &content, &frame).map(|object| object.manifest).unwrap_or_default();
+    let live = Value::Object([("spec".to_owned(), spec)].into_iter().collect());
+    unmodelled::unmodelled(&live, &rendered)
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -147,7 +119,7 @@ impl Decode for Deployment {
 
     fn row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
-        let Self { metadata, spec, status } = self;
+        let Self { metadata, paused, spec, unmodelled, status } = self;
         let stalled = condition(&status.conditions, "Progressing", "False")
             .filter(|c| c.reason == "ProgressDeadlineExceeded");
         Some(observed::Deployment {
@@ -164,36 +136,14 @@ impl Decode for Deployment {
             ready: status.ready_replicas,
             available: status.available_replicas,
             stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
-            paused: spec.paused,
+            paused,
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
-            spec: to_spec(spec.replicas, spec.template.spec.containers),
+            spec,
+            unmodelled,
             labels: metadata.labels.unwrap_or_default(),
         })
     }
-}
-
-/// The part of a foreign pod template that the API has words for. Of several containers, the first is the app's.
-fn to_spec(replicas: Option<i32>, containers: Vec<Container>) -> Spec {
-    let Some(c) = containers.into_iter().next() else { return Spec { replicas, ..Spec::default() } };
-    let has_resources = !(c.resources.requests.is_empty() && c.resources.limits.is_empty());
-    Spec {
-        image: c.image,
-        replicas,
-        ports: to_ports(c.ports),
-        command: c.command,
-        args: c.args,
-        env: c.env.into_iter().filter_map(|e| Some((e.name, e.value?))).collect(),
-        resources: has_resources
-            .then_some(Resources { requests: c.resources.requests, limits: c.resources.limits }),
-        container: c.name,
-        ..Spec::default()
-    }
-}
-
-fn to_ports(ports: Vec<ContainerPort>) -> Vec<Port> {
-    let port = |p: ContainerPort| Port { name: p.name, number: p.container_port, protocol: Protocol::Tcp };
-    ports.into_iter().map(port).collect()
 }
 
 /// The slim form of an apps/v1 ReplicaSet.
@@ -202,17 +152,21 @@ fn to_ports(ports: Vec<ContainerPort>) -> Vec<Port> {
 pub struct ReplicaSet {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
-    #[serde(deserialize_with = "or_default")]
-    spec: ReplicaSetSpec,
+    #[serde(rename = "spec")]
+    ports: Ports,
     #[serde(deserialize_with = "or_default")]
     status: ReplicaSetStatus,
 }
 
+/// Of the spec of a ReplicaSet, the ports of the app's container; the rest lasts only until these are found.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReplicaSetSpec {
-    #[serde(deserialize_with = "or_default")]
-    template: Template,
+#[serde(from = "Value")]
+struct Ports(Vec<Port>);
+
+impl From<Value> for Ports {
+    fn from(spec: Value) -> Self {
+        Self(template::ports(&spec["template"]["spec"]["containers"][0]))
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -246,7 +200,7 @@ impl Decode for ReplicaSet {
                     since: c.last_transition_time.as_ref().map(|t| t.0),
                 }
             }),
-            ports: to_ports(self.spec.template.spec.containers.into_iter().next().unwrap_or_default().ports),
+            ports: self.ports.0,
         })
     }
 }

@@ -1,6 +1,9 @@
 //! Objects as the API server sends them, and that none of them, whatever it lacks, fails to decode.
 
 mod objects;
+mod template;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -15,7 +18,7 @@ use super::{Decode, Deployment, END, Event, Node, Pod, ReplicaSet, Revision, Sli
 use crate::domain::{
     name,
     observed::{self, Exit, Kind, Trouble, TroubleKind},
-    spec::{Port, Protocol, Resources, Spec},
+    spec::{Check, KeyRef, Port, Probe, Probes, Protocol, Resources, Spec},
 };
 
 const CREATED: &str = "2026-01-02T03:04:05Z";
@@ -245,10 +248,17 @@ fn a_deployment_is_the_row_that_it_says() {
     let spec = Spec {
         image: "shop:1".into(),
         replicas: Some(3),
-        ports: vec![port("http", 8080), port("", 9090)],
+        // A port needs a name here.
+        ports: vec![port("http", 8080), port("port-9090", 9090)],
         command: vec!["/shop".into()],
         args: vec!["-v".into()],
         env: [("MODE".to_owned(), "live".to_owned())].into(),
+        secret_env: [("KEY".to_owned(), KeyRef { name: "s".into(), key: "k".into(), optional: false })]
+            .into(),
+        // What an app of ours with ports would have, and this one has not.
+        probes: Some(Box::new(Probes { readiness: Some(Probe::new(Check::None)), ..Probes::default() })),
+        drain_delay: Some(Duration::ZERO),
+        service_account: "default".into(),
         resources: Some(Resources {
             requests: [("cpu".to_owned(), "250m".to_owned())].into(),
             limits: [].into(),
@@ -277,6 +287,7 @@ fn a_deployment_is_the_row_that_it_says() {
         created: time(CREATED),
         deleting: false,
         spec,
+        unmodelled: vec!["spec.template.spec.containers[proxy]".into()],
     };
     assert_eq!(row::<Deployment>(mk_deployment()), Some(expected));
 }

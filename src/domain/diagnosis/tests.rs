@@ -36,6 +36,7 @@ fn mk_deployment() -> Deployment {
         created: at(0),
         deleting: false,
         spec: Spec::default(),
+        unmodelled: Vec::new(),
     }
 }
 

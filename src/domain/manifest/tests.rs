@@ -2,14 +2,19 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use proptest::{collection::btree_map, collection::vec, option, prelude::*};
+use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Value, json};
 
-use super::{APP_LABEL, Frame, Kind, Object};
+mod fields;
+
+use super::{APP_LABEL, Frame, Kind, Object, owned::owned};
 use crate::domain::{
-    name,
-    patch::Invalid,
-    spec::{Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order},
+    lists, name,
+    patch::{self, Invalid},
+    spec::{
+        Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order,
+        arbitrary::mk_any_content as mk_content, seconds,
+    },
 };
 
 fn own(name: &name::App) -> BTreeMap<String, String> {
@@ -89,48 +94,6 @@ fn patched(content: &Content, patch: Value) -> Result<Value, Invalid> {
     deployment(&shop(), &content, 1, None).map(|object| object.manifest["spec"]["template"].clone())
 }
 
-prop_compose! {
-    fn mk_content()(
-        image in "[a-z]{1,4}:[0-9]",
-        labels in btree_map("[a-z.]{0,3}[a-z]", "[a-z]{0,3}", 0..3),
-        annotations in btree_map("[a-z]{1,3}", ".{0,5}", 0..3),
-        env in btree_map("[A-Z_]{1,3}", ".{0,5}", 0..3),
-        words in vec("[a-z-]{1,4}", 0..3),
-        numbers in vec(1u16.., 0..3),
-        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Http), Just(Protocol::Grpc)],
-        memory in option::of(btree_map("cpu|memory", "[1-9]Mi", 1..3)),
-        grace in option::of(0u64..90),
-        policy in option::of(mk_policy()),
-        replicas in option::of(0..9),
-    ) -> Content {
-        let port = |(i, &number): (usize, &u16)| Port { name: format!("p{i}"), number, protocol };
-        let spec = Spec {
-            image,
-            replicas,
-            env,
-            ports: numbers.iter().enumerate().map(port).collect(),
-            command: words.clone(),
-            args: words,
-            resources: memory.map(|requests| Resources { requests, ..Resources::default() }),
-            termination_grace: grace.map(Duration::from_secs),
-            rollout_policy: policy,
-            ..Spec::default()
-        };
-        Content { labels, annotations, spec }
-    }
-}
-
-fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
-    ("([0-9]|[1-9]0%)?", any::<bool>(), option::of(1u64..900)).prop_map(|(surge, recreate, timeout)| {
-        RolloutPolicy {
-            max_surge: surge,
-            strategy: if recreate { Order::Recreate } else { Order::Rolling },
-            progress_timeout: timeout.map(Duration::from_secs),
-            ..RolloutPolicy::default()
-        }
-    })
-}
-
 proptest! {
     // What another daemon reads from a revision is rendered to the same bytes.
     #[test]
@@ -187,12 +150,78 @@ proptest! {
     }
 
     #[test]
-    fn the_wait_before_the_signal_to_stop_leaves_half_of_the_grace(content in mk_content()) {
+    fn the_wait_before_the_signal_to_stop_is_as_asked_or_leaves_half_of_the_grace(content in mk_content()) {
         let pod = template(&content)["spec"].clone();
         let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
-        let wait = &pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
-        let expected = if content.spec.ports.is_empty() { 0 } else { (grace / 2).min(5) };
-        prop_assert_eq!(wait.as_u64().unwrap_or(0), expected);
+        let wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or(0);
+        let unset = if content.spec.ports.is_empty() { 0 } else { (grace / 2).min(5) };
+        prop_assert_eq!(wait, content.spec.drain_delay.map_or(unset, seconds));
+        prop_assert!(wait <= grace);
+    }
+
+    #[test]
+    fn a_patch_of_nothing_changes_nothing(content in mk_content()) {
+        prop_assert_eq!(patched(&content, json!({})).unwrap(), template(&content));
+    }
+
+    // What another content renders is a patch with something of everything.
+    #[test]
+    fn a_patch_leaves_what_fields_set_and_is_the_same_twice(one in mk_content(), other in mk_content(), choices in vec(0u8..6, 300)) {
+        let mut patch = template(&other);
+        cut(&mut patch, &mut choices.into_iter());
+        let (before, owned) = (template(&one), owned(&one));
+        if let Ok(after) = patch::apply(&before, &patch, &owned) {
+            for place in &owned {
+                prop_assert_eq!(lists::path::get(&before, &place.path), lists::path::get(&after, &place.path), "{:?}", place);
+            }
+            prop_assert_eq!(patch::apply(&after, &patch, &owned), Ok(after));
+        }
+    }
+
+    #[test]
+    fn every_place_that_a_field_set_is_there_and_refused(content in mk_content()) {
+        let before = template(&content);
+        for place in owned(&content) {
+            prop_assert!(lists::path::get(&before, &place.path).is_some(), "{:?} owns nothing", place);
+            // The key of an entry cannot be changed: another key is another entry.
+            if place.path.rsplit('.').next() == Some("name") {
+                continue;
+            }
+            let leaf = if place.path.ends_with(']') && !place.path.ends_with("\"]") { json!({"x": "y"}) } else { json!("x-y") };
+            let patch = lists::path::mk_patch(&place.path, leaf);
+            let refused = patched(&content, patch.clone());
+            prop_assert!(
+                matches!(&refused, Err(Invalid::Touches { field, .. }) if *field == place.field || place.field == "labels"),
+                "{} {:?}", patch, refused
+            );
+        }
+    }
+}
+
+/// Removes some fields and makes others null, as `choices` say.
+fn cut(value: &mut Value, choices: &mut impl Iterator<Item = u8>) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| {
+                choices.next() != Some(0) || ["name", "containerPort", "mountPath"].contains(&key.as_str())
+            });
+            for (key, value) in map
+                .iter_mut()
+                .filter(|(key, _)| !["name", "containerPort", "mountPath"].contains(&key.as_str()))
+            {
+                match choices.next() {
+                    Some(1) if key != "spec" && key != "containers" => *value = Value::Null,
+                    _ => cut(value, choices),
+                }
+            }
+        }
+        Value::Array(items) => {
+            items.retain(|_| choices.next() != Some(0));
+            for item in items {
+                cut(item, choices);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

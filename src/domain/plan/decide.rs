@@ -188,7 +188,7 @@ fn check_content(content: &Content, exists: bool) -> Result<(), Error> {
             "is set but empty; leave it out, or give requests or limits",
         ));
     }
-    Ok(())
+    content.spec.check()
 }
 
 /// The Deployment, if this server may restart or roll it back.

@@ -13,7 +13,7 @@ use crate::domain::{
     replicas::Decision,
     revision::{Cause, Outcome, Record},
     selector::Selector,
-    spec::{Content, Port, Protocol, Resources, Spec},
+    spec::{Check, Content, Port, Probe, Probes, Protocol, Resources, Spec},
 };
 
 fn mk_content(image: &str) -> Content {
@@ -173,6 +173,23 @@ fn resources_that_say_nothing_and_patches_that_cannot_be_applied_are_refused() {
     let mut patched = mk_content("shop:1");
     patched.spec.pod_template_patch = Some(json!({"spec": null}));
     assert_eq!(violated(&mk_request(patched), &Live::default()), "app.spec.pod_template_patch");
+}
+
+#[test]
+fn rules_between_fields_hold_for_the_app_as_it_will_be() {
+    let probing = |port: &str| {
+        let probes = Probes { liveness: Some(Probe::new(Check::TcpPort(port.into()))), ..Probes::default() };
+        let spec = Spec { probes: Some(Box::new(probes)), ..Spec::default() };
+        Content { spec, ..Content::default() }
+    };
+    // The port is that of the app, not of the request.
+    let live = mk_live(mk_content("shop:1"));
+    assert!(deploy(&mk_request(probing("http")), &live).is_ok());
+    assert_eq!(violated(&mk_request(probing("admin")), &live), "app.spec.probes.liveness.tcp_port");
+    let mut probed = mk_content("shop:1");
+    probed.spec.probes = probing("http").spec.probes;
+    let without = mk_masked(unset(), &["spec.ports"]);
+    assert_eq!(violated(&without, &mk_live(probed)), "app.spec.probes.liveness.tcp_port");
 }
 
 #[test]

@@ -128,6 +128,7 @@ fn mk_done(n: usize) -> World {
         created: at(0),
         deleting: false,
         spec: Spec::default(),
+        unmodelled: Vec::new(),
     };
     World {
         deployment,

@@ -1,25 +1,31 @@
 //! `AppSpec`: the rules of its fields.
 
+mod placement;
+mod probe;
+mod volume;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
 use serde_json::{Map, Number, Value};
 
-use super::{Wrong, later};
+use super::Wrong;
 use crate::{
     domain::{
-        Error, name, quantity,
-        spec::{Port, Protocol, Resources, RolloutPolicy, Spec, Strategy, Verdict},
+        name, quantity,
+        spec::{
+            KeyRef, OnFailure, Port, Protocol, Resources, RolloutPolicy, SecurityProfile, Spec, Strategy,
+            Traffic, Verdict,
+        },
     },
     pb,
 };
 
 const AT: &str = "app.spec";
 
-pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Result<Spec, Error> {
-    not_yet(&spec)?;
+pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Spec {
     known_values(&spec, wrong);
     if spec.image.chars().any(|c| c.is_whitespace() || c.is_control()) || spec.image.len() > 1024 {
         wrong.add(format!("{AT}.image"), "is no image; an image looks like registry/name:tag");
@@ -33,57 +39,48 @@ pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Result<Spec, Error>
             "is no container name: 1 to 63 lower-case letters, digits and '-'",
         );
     }
-    for key in spec.env.keys().filter(|key| key.is_empty() || key.contains(['=', '\0'])) {
-        wrong.add(format!("{AT}.env[{key}]"), "is no name of a variable: not empty, without '='");
+    for key in spec.env.keys() {
+        env_name("env", key, wrong);
     }
-    Ok(Spec {
+    if !spec.service_account.is_empty() {
+        object_name(&format!("{AT}.service_account"), &spec.service_account, "a ServiceAccount", wrong);
+    }
+    Spec {
         image: spec.image,
         replicas: spec.replicas,
         ports: ports(spec.ports, wrong),
         command: spec.command,
         args: spec.args,
         env: spec.env.into_iter().collect(),
+        secret_env: references("secret_env", spec.secret_env, wrong),
+        config_map_env: references("config_map_env", spec.config_map_env, wrong),
         resources: spec.resources.map(|r| resources(r, wrong)),
+        probes: spec.probes.map(|p| Box::new(probe::probes(p, wrong))),
         rollout_policy: spec.rollout_policy.map(|p| rollout_policy(p, wrong)),
+        volumes: volume::volumes(spec.volumes, wrong),
+        placement: spec.placement.map(|p| Box::new(placement::placement(p, wrong))),
+        service_account: spec.service_account,
+        security_profile: match pb::SecurityProfile::try_from(spec.security_profile) {
+            Ok(pb::SecurityProfile::Restricted) => Some(SecurityProfile::Restricted),
+            Ok(pb::SecurityProfile::Baseline) => Some(SecurityProfile::Baseline),
+            Ok(pb::SecurityProfile::Unspecified) | Err(_) => None,
+        },
         termination_grace: duration("termination_grace", spec.termination_grace, wrong),
+        image_pull_secrets: pull_secrets(spec.image_pull_secrets, wrong),
         pod_template_patch: spec.pod_template_patch.map(to_json),
         container: spec.container,
-    })
-}
-
-/// What this version does not render. Taking it silently would deploy something else than was asked for.
-fn not_yet(spec: &pb::AppSpec) -> Result<(), Error> {
-    let on_failure = spec.rollout_policy.as_ref().map_or(0, |policy| policy.on_failure);
-    for (field, set) in [
-        ("secret_env", !spec.secret_env.is_empty()),
-        ("config_map_env", !spec.config_map_env.is_empty()),
-        ("probes", spec.probes.is_some()),
-        ("rollout_policy.on_failure", on_failure == pb::OnFailure::RollBack as i32),
-        ("volumes", !spec.volumes.is_empty()),
-        ("placement", spec.placement.is_some()),
-        ("service_account", !spec.service_account.is_empty()),
-        ("security_profile", spec.security_profile == pb::SecurityProfile::Restricted as i32),
-        ("image_pull_secrets", !spec.image_pull_secrets.is_empty()),
-        ("drain_delay", spec.drain_delay.is_some()),
-        ("traffic", spec.traffic.is_some()),
-    ] {
-        later(&format!("{AT}.{field}"), set)?;
+        drain_delay: duration("drain_delay", spec.drain_delay, wrong),
+        traffic: spec.traffic.map(|t| traffic(&t, wrong)),
     }
-    Ok(())
 }
 
-/// Numbers that no value of an enum has. Those of ports and policy are looked at where they are translated.
+/// Numbers that no value of an enum has. The others are looked at where they are translated.
 fn known_values(spec: &pb::AppSpec, wrong: &mut Wrong) {
     if pb::SecurityProfile::try_from(spec.security_profile).is_err() {
         wrong.add(
             format!("{AT}.security_profile"),
             format!("{} is no value of SecurityProfile", spec.security_profile),
         );
-    }
-    let on_failure = spec.rollout_policy.as_ref().map_or(0, |policy| policy.on_failure);
-    if pb::OnFailure::try_from(on_failure).is_err() {
-        wrong
-            .add(format!("{AT}.rollout_policy.on_failure"), format!("{on_failure} is no value of OnFailure"));
     }
     if spec.pod_template_patch.as_ref().is_some_and(|patch| !patch.fields.values().all(is_json)) {
         wrong.add(
@@ -111,8 +108,7 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut Wrong) -> Vec<Port> {
     let mut parsed = Vec::with_capacity(ports.len());
     for (i, port) in ports.into_iter().enumerate() {
         let at = format!("{AT}.ports[{i}]");
-        let letter = port.name.starts_with(|c: char| c.is_ascii_lowercase());
-        if port.name.len() > 15 || !letter || !name::is_label(&port.name) {
+        if !Port::is_name(&port.name) {
             wrong.add(
                 format!("{at}.name"),
                 "is no port name: 1 to 15 lower-case letters, digits and '-', a letter first",
@@ -141,6 +137,65 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut Wrong) -> Vec<Port> {
         parsed.push(Port { name: port.name, number, protocol });
     }
     parsed
+}
+
+fn env_name(field: &str, name: &str, wrong: &mut Wrong) {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii() && !c.is_ascii_control() && c != '=') {
+        let said = "is no name of a variable: printable ASCII, not empty, without '='";
+        wrong.add(format!("{AT}.{field}[{name}]"), said);
+    }
+}
+
+fn references(field: &str, map: HashMap<String, pb::KeyRef>, wrong: &mut Wrong) -> BTreeMap<String, KeyRef> {
+    let kind = if field == "secret_env" { "a Secret" } else { "a ConfigMap" };
+    let mut parsed = BTreeMap::new();
+    for (name, reference) in map {
+        env_name(field, &name, wrong);
+        let at = format!("{AT}.{field}[{name}]");
+        object_name(&format!("{at}.name"), &reference.name, kind, wrong);
+        data_key(&format!("{at}.key"), &reference.key, wrong);
+        let pb::KeyRef { name: object, key, optional } = reference;
+        parsed.insert(name, KeyRef { name: object, key, optional });
+    }
+    parsed
+}
+
+/// A name as Kubernetes' objects have it.
+fn object_name(field: &str, text: &str, kind: &str, wrong: &mut Wrong) {
+    if !name::is_subdomain(text) {
+        let said =
+            format!("\"{text}\" is no name of {kind}: 1 to 253 lower-case letters, digits, '-' and '.'");
+        wrong.add(field, said);
+    }
+}
+
+/// A key within a ConfigMap or Secret.
+fn data_key(field: &str, text: &str, wrong: &mut Wrong) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !(1..=253).contains(&text.len()) || !text.chars().all(fits) || text == "." || text.starts_with("..") {
+        wrong.add(field, format!("\"{text}\" is no key: 1 to 253 letters, digits, '-', '_' and '.'"));
+    }
+}
+
+fn pull_secrets(secrets: Vec<String>, wrong: &mut Wrong) -> Vec<String> {
+    let mut seen = HashSet::new();
+    for (i, secret) in secrets.iter().enumerate() {
+        let at = format!("{AT}.image_pull_secrets[{i}]");
+        object_name(&at, secret, "a Secret", wrong);
+        if !seen.insert(secret) {
+            wrong.add(at, "is an earlier one too");
+        }
+    }
+    secrets
+}
+
+fn traffic(traffic: &pb::Traffic, wrong: &mut Wrong) -> Traffic {
+    if !(0..=5).contains(&traffic.max_attempts) {
+        let said = format!("is {}; it must be from 0 to 5", traffic.max_attempts);
+        wrong.add(format!("{AT}.traffic.max_attempts"), said);
+    }
+    let timeout = duration("traffic.timeout", traffic.timeout, wrong);
+    Traffic { timeout, max_attempts: traffic.max_attempts }
 }
 
 fn resources(resources: pb::Resources, wrong: &mut Wrong) -> Resources {
@@ -197,6 +252,14 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Wrong) -> RolloutPolicy
             Verdict::FailFast
         }
     };
+    let on_failure = match pb::OnFailure::try_from(policy.on_failure) {
+        Ok(pb::OnFailure::Unspecified | pb::OnFailure::Keep) => OnFailure::Keep,
+        Ok(pb::OnFailure::RollBack) => OnFailure::RollBack,
+        Err(_) => {
+            wrong.add(at("on_failure"), format!("{} is no value of OnFailure", policy.on_failure));
+            OnFailure::Keep
+        }
+    };
     let progress_timeout = duration("rollout_policy.progress_timeout", policy.progress_timeout, wrong);
     if progress_timeout.is_some_and(|d| d < Duration::from_secs(1)) {
         wrong.add(at("progress_timeout"), "must be at least 1 s");
@@ -211,6 +274,7 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Wrong) -> RolloutPolicy
         progress_timeout,
         verdict,
         tolerated_restarts: policy.tolerated_restarts,
+        on_failure,
         transient_grace: duration("rollout_policy.transient_grace", policy.transient_grace, wrong),
     }
 }

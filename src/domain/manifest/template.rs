@@ -1,0 +1,188 @@
+//! The pod template: what a replica is made of.
+
+use serde_json::{Map, Value, json};
+
+use super::{Frame, RESTARTED, labels, owned::owned, volume};
+use crate::domain::{
+    name, patch,
+    spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, seconds},
+};
+
+pub(super) fn template(name: &name::App, content: &Content, frame: &Frame) -> Result<Value, patch::Invalid> {
+    let spec = &content.spec;
+    let placement = spec.placement.as_deref().cloned().unwrap_or_default();
+    let spreads = if placement.spread.is_empty() { Spread::default_spread() } else { placement.spread };
+    let mut pod = json!({
+        "containers": [container(spec)],
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "terminationGracePeriodSeconds": spec.grace_seconds(),
+        "topologySpreadConstraints": spreads.iter().map(|s| spread(s, frame)).collect::<Vec<_>>(),
+        // Said even where no field says anything: left out, the API server fills it again from `serviceAccount`, the
+        // deprecated copy that it made of an earlier account and that no field manager owns.
+        "serviceAccountName": if spec.service_account.is_empty() { "default" } else { &spec.service_account },
+    });
+    // An account that was asked for decides itself about its token, which is mounted unless it says no.
+    if spec.service_account.is_empty() {
+        pod["automountServiceAccountToken"] = json!(false);
+    }
+    if spec.security_profile == Some(SecurityProfile::Restricted) {
+        pod["securityContext"]["runAsNonRoot"] = json!(true);
+    }
+    if !spec.volumes.is_empty() {
+        pod["volumes"] = spec.volumes.iter().map(volume::volume).collect();
+    }
+    if !placement.node_selector.is_empty() {
+        pod["nodeSelector"] = json!(placement.node_selector);
+    }
+    if !placement.tolerations.is_empty() {
+        pod["tolerations"] = placement.tolerations.iter().map(toleration).collect();
+    }
+    if !placement.priority_class.is_empty() {
+        pod["priorityClassName"] = json!(placement.priority_class);
+    }
+    if !spec.image_pull_secrets.is_empty() {
+        pod["imagePullSecrets"] = spec.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    }
+    // An app that was taken over keeps its selector, and what that demands of the pods.
+    let mut labels = labels(name, content);
+    labels.extend(frame.selector.clone());
+    let mut template = json!({"metadata": {"labels": labels}, "spec": pod});
+    if let Some(restarted) = frame.restarted {
+        template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
+    }
+    match &spec.pod_template_patch {
+        Some(patch) => patch::apply(&template, patch, &owned(content)),
+        None => Ok(template),
+    }
+}
+
+fn spread(spread: &Spread, frame: &Frame) -> Value {
+    json!({
+        "topologyKey": spread.topology_key,
+        "maxSkew": spread.max_skew.max(1),
+        "whenUnsatisfiable": when_unsatisfiable(spread),
+        "labelSelector": {"matchLabels": frame.selector},
+        "matchLabelKeys": ["pod-template-hash"],
+    })
+}
+
+pub(super) fn when_unsatisfiable(spread: &Spread) -> &'static str {
+    if spread.required { "DoNotSchedule" } else { "ScheduleAnyway" }
+}
+
+fn toleration(toleration: &Toleration) -> Value {
+    let mut rendered = Map::new();
+    let mut set = |key: &str, text: &str| {
+        if !text.is_empty() {
+            rendered.insert(key.to_owned(), json!(text));
+        }
+    };
+    set("key", &toleration.key);
+    set("operator", if toleration.value.is_empty() { "Exists" } else { "Equal" });
+    set("value", &toleration.value);
+    set("effect", &toleration.effect);
+    Value::Object(rendered)
+}
+
+fn container(spec: &Spec) -> Value {
+    let mut c = Map::new();
+    let mut set = |key: &str, value: Value| c.insert(key.to_owned(), value);
+    set("name", json!(spec.container()));
+    set("image", json!(spec.image));
+    set(
+        "securityContext",
+        match spec.security_profile {
+            None | Some(SecurityProfile::Baseline) => json!({"allowPrivilegeEscalation": false}),
+            Some(SecurityProfile::Restricted) => {
+                json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
+            }
+        },
+    );
+    if !spec.command.is_empty() {
+        set("command", json!(spec.command));
+    }
+    if !spec.args.is_empty() {
+        set("args", json!(spec.args));
+    }
+    let env = env(spec);
+    if !env.is_empty() {
+        set("env", Value::Array(env));
+    }
+    if let Some(resources) = &spec.resources {
+        set("resources", json!({"requests": resources.requests, "limits": resources.limits}));
+    }
+    if !spec.ports.is_empty() {
+        let port = |p: &Port| json!({"name": p.name, "containerPort": p.number, "protocol": "TCP"});
+        set("ports", spec.ports.iter().map(port).collect());
+    }
+    let probes = spec.probes.as_deref().cloned().unwrap_or_default();
+    let default = || spec.ports.first().map(|first| Probe::new(Check::TcpPort(first.name.clone())));
+    for (key, asked) in [
+        ("readinessProbe", probes.readiness.or_else(default)),
+        ("livenessProbe", probes.liveness),
+        ("startupProbe", probes.startup),
+    ] {
+        if let Some(rendered) = asked.and_then(|p| probe(&p, &spec.ports)) {
+            set(key, rendered);
+        }
+    }
+    if !spec.volumes.is_empty() {
+        set("volumeMounts", spec.volumes.iter().map(volume::mount).collect());
+    }
+    let drain = spec.drain_seconds();
+    if drain > 0 {
+        set("lifecycle", json!({"preStop": {"sleep": {"seconds": drain}}}));
+    }
+    Value::Object(c)
+}
+
+/// All variables by name, wherever they come from.
+fn env(spec: &Spec) -> Vec<Value> {
+    let from = |name: &str, source: &str, r: &KeyRef| {
+        let mut reference = json!({"name": r.name, "key": r.key});
+        if r.optional {
+            reference["optional"] = json!(true);
+        }
+        json!({"name": name, "valueFrom": {source: reference}})
+    };
+    let plain = spec.env.iter().map(|(name, value)| (name, json!({"name": name, "value": value})));
+    let secret = spec.secret_env.iter().map(|(name, r)| (name, from(name, "secretKeyRef", r)));
+    let config = spec.config_map_env.iter().map(|(name, r)| (name, from(name, "configMapKeyRef", r)));
+    let mut all: Vec<_> = plain.chain(secret).chain(config).collect();
+    all.sort_by_key(|(name, _)| *name);
+    all.into_iter().map(|(_, rendered)| rendered).collect()
+}
+
+/// `None` for the check that switches a default off.
+fn probe(probe: &Probe, ports: &[Port]) -> Option<Value> {
+    let mut rendered = match &probe.check {
+        Check::None => return None,
+        Check::HttpGet { port, path } => {
+            json!({"httpGet": {"port": port, "path": if path.is_empty() { "/" } else { path }}})
+        }
+        Check::Grpc { port, service } => {
+            // The one check for which Kubernetes takes no name.
+            let number = ports.iter().find(|p| p.name == *port).map_or(0, |p| p.number);
+            let mut grpc = json!({"port": number});
+            if !service.is_empty() {
+                grpc["service"] = json!(service);
+            }
+            json!({"grpc": grpc})
+        }
+        Check::TcpPort(port) => json!({"tcpSocket": {"port": port}}),
+        Check::Exec(command) => json!({"exec": {"command": command}}),
+    };
+    // Kubernetes takes 0 for its own default in the first two, and a probe that never waits is none.
+    for (key, time) in [("periodSeconds", probe.period), ("timeoutSeconds", probe.timeout)] {
+        if let Some(time) = time {
+            rendered[key] = json!(seconds(time).max(1));
+        }
+    }
+    if let Some(delay) = probe.initial_delay.filter(|delay| !delay.is_zero()) {
+        rendered["initialDelaySeconds"] = json!(seconds(delay));
+    }
+    if probe.failure_threshold > 0 {
+        rendered["failureThreshold"] = json!(probe.failure_threshold);
+    }
+    Some(rendered)
+}

@@ -1,0 +1,61 @@
+//! Volumes and their mounts. A volume's name is made of its content, so that the same spec has the same names everywhere.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::domain::spec::{Files, Source, Volume};
+
+/// Name of the volume: its kind, and a digest of where it comes from and goes to. One path has one volume.
+pub(super) fn name(volume: &Volume) -> String {
+    use std::fmt::Write as _;
+    let kind = match &volume.source {
+        Source::ConfigMap(_) => "config-map",
+        Source::Secret(_) => "secret",
+        Source::Claim(_) => "claim",
+        Source::EmptyDir(_) => "empty-dir",
+    };
+    let content = json!([volume.mount_path, volume.source]).to_string();
+    Sha256::digest(content).iter().take(5).fold(format!("{kind}-"), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+pub(super) fn volume(volume: &Volume) -> Value {
+    let mut rendered = match &volume.source {
+        Source::ConfigMap(from) => json!({"configMap": files("name", from)}),
+        Source::Secret(from) => json!({"secret": files("secretName", from)}),
+        Source::Claim(claim) => json!({"persistentVolumeClaim": {"claimName": claim}}),
+        Source::EmptyDir(dir) => {
+            let mut source = json!({});
+            if !dir.size_limit.is_empty() {
+                source["sizeLimit"] = json!(dir.size_limit);
+            }
+            if dir.in_memory {
+                source["medium"] = json!("Memory");
+            }
+            json!({"emptyDir": source})
+        }
+    };
+    rendered["name"] = json!(name(volume));
+    rendered
+}
+
+fn files(name_key: &str, files: &Files) -> Value {
+    let mut source = json!({name_key: files.name});
+    if !files.items.is_empty() {
+        source["items"] = files.items.iter().map(|(key, path)| json!({"key": key, "path": path})).collect();
+    }
+    if files.optional {
+        source["optional"] = json!(true);
+    }
+    source
+}
+
+pub(super) fn mount(volume: &Volume) -> Value {
+    let mut mount = json!({"name": name(volume), "mountPath": volume.mount_path});
+    if volume.read_only || matches!(volume.source, Source::ConfigMap(_) | Source::Secret(_)) {
+        mount["readOnly"] = json!(true);
+    }
+    mount
+}

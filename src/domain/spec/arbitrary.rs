@@ -1,0 +1,294 @@
+//! Valid content over all fields but the patch, for the tests that hold a rule for every content; and its one normal form.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::{
+    collection::{btree_map, btree_set, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
+
+use super::{
+    Check, Content, EmptyDir, Files, KeyRef, OnFailure, Placement, Port, Probe, Probes, Protocol, Resources,
+    RolloutPolicy, SecurityProfile, Source, Spec, Spread, Strategy as Order, Toleration, Traffic, Verdict,
+    Volume, seconds,
+};
+
+/// Any content that a caller may deploy.
+pub(crate) fn mk_any_content() -> impl Strategy<Value = Content> {
+    let labels = btree_map("[a-z]{1,2}", "[a-z]{0,3}", 0..3);
+    let annotations = btree_map("[a-z]{1,3}", ".{0,5}", 0..3);
+    (labels, annotations, mk_any_spec()).prop_map(|(labels, annotations, spec)| Content {
+        labels,
+        annotations,
+        spec,
+    })
+}
+
+/// Times with parts of a second, and those that are some default.
+fn mk_duration(longest: u64) -> impl Strategy<Value = Option<Duration>> {
+    let millis = prop_oneof![
+        select(vec![0u64, 1000, 3000, 5000, 10_000, 30_000, 600_000]).prop_map(move |n| n.min(longest)),
+        0..=longest
+    ];
+    option::of(millis.prop_map(Duration::from_millis))
+}
+
+fn mk_any_spec() -> impl Strategy<Value = Spec> {
+    // Each on the heap: as one type they would not fit onto the stack of a test.
+    (
+        mk_ports().boxed(),
+        mk_env().boxed(),
+        mk_volumes().boxed(),
+        option::of(mk_placement()).boxed(),
+        option::of(mk_policy()).boxed(),
+    )
+        .prop_flat_map(|(ports, env, volumes, placement, policy)| {
+            let names: Vec<_> = ports.iter().map(|p: &Port| p.name.clone()).collect();
+            (mk_rest().boxed(), option::of(mk_probes(&names)).boxed(), mk_duration(90_000), 0u64..=100)
+                .prop_map(move |(rest, probes, grace, share)| {
+                    let (env, secret_env, config_map_env) = env.clone();
+                    let grace_millis = grace.map_or(30_000, |d| u64::try_from(d.as_millis()).unwrap());
+                    // Within the time to stop, in two cases of three.
+                    let drain = (share <= 66).then(|| Duration::from_millis(grace_millis * share / 66));
+                    Spec {
+                        ports: ports.clone(),
+                        env,
+                        secret_env,
+                        config_map_env,
+                        volumes: volumes.clone(),
+                        placement: placement.clone().map(Box::new),
+                        rollout_policy: policy.clone(),
+                        probes: probes.map(Box::new),
+                        termination_grace: grace,
+                        drain_delay: drain,
+                        ..rest
+                    }
+                })
+        })
+}
+
+prop_compose! {
+    fn mk_rest()(
+        image in "[a-z]{1,4}(:[0-9]|:latest|@sha256:0a)?",
+        words in vec("[ -~]{0,4}", 0..3),
+        more in vec("[a-z-]{1,4}", 0..3),
+        replicas in option::of(0..=10_000),
+        requests in btree_map("cpu|memory", "[1-9](Mi|m)?", 0..3),
+        limits in btree_map("cpu|memory|acme.io/gpu", "[1-9]Gi", 0..3),
+        service_account in "(default|shop|a\\.b)?",
+        secrets in btree_set("[a-z]{1,3}", 0..3),
+        container in "(app|main|[a-z]{1,3})?",
+        traffic in option::of((mk_duration(9000), 0..=5)),
+        some in any::<bool>(),
+        security_profile in option::of(select(vec![SecurityProfile::Baseline, SecurityProfile::Restricted])),
+    ) -> Spec {
+        Spec {
+            image,
+            replicas,
+            command: words,
+            args: more,
+            resources: some.then_some(Resources { requests, limits }),
+            service_account,
+            security_profile,
+            image_pull_secrets: secrets.into_iter().collect(),
+            container,
+            traffic: traffic.map(|(timeout, max_attempts)| Traffic { timeout, max_attempts }),
+            ..Spec::default()
+        }
+    }
+}
+
+fn mk_ports() -> impl Strategy<Value = Vec<Port>> {
+    let protocol = select(vec![Protocol::Tcp, Protocol::Http, Protocol::Grpc]);
+    btree_map(1u16.., protocol, 0..4).prop_map(|ports| {
+        let port = |(i, (number, protocol))| Port { name: format!("p{i}"), number, protocol };
+        ports.into_iter().enumerate().map(port).collect()
+    })
+}
+
+type Env = (BTreeMap<String, String>, BTreeMap<String, KeyRef>, BTreeMap<String, KeyRef>);
+
+/// Variables from three places, no name twice.
+fn mk_env() -> impl Strategy<Value = Env> {
+    let reference = ("[a-z]{1,3}", "[a-zA-Z][a-z._-]{0,2}x", any::<bool>())
+        .prop_map(|(name, key, optional)| KeyRef { name, key, optional });
+    let value = prop_oneof![".{0,5}", "\\$\\([A-C]\\)"];
+    btree_map("[A-D]|[A-Z_]{1,3}", (0..3, value, reference), 0..5).prop_map(|all| {
+        let mut env = Env::default();
+        for (name, (which, value, reference)) in all {
+            match which {
+                0 => drop(env.0.insert(name, value)),
+                1 => drop(env.1.insert(name, reference)),
+                _ => drop(env.2.insert(name, reference)),
+            }
+        }
+        env
+    })
+}
+
+fn mk_probes(ports: &[String]) -> impl Strategy<Value = Probes> + use<> {
+    let probe = || option::of(mk_probe(ports.to_vec()));
+    (probe(), probe(), probe()).prop_map(|(readiness, liveness, startup)| Probes {
+        readiness,
+        liveness,
+        startup,
+    })
+}
+
+fn mk_probe(ports: Vec<String>) -> impl Strategy<Value = Probe> {
+    let check = (0..5, any::<prop::sample::Index>(), "[a-z]{0,3}").prop_map(move |(which, i, text)| {
+        let port = (!ports.is_empty()).then(|| ports[i.index(ports.len())].clone());
+        match (which, port) {
+            (0, Some(port)) => Check::HttpGet { port, path: format!("/{text}") },
+            (1, Some(port)) => Check::Grpc { port, service: text },
+            (2, Some(port)) => Check::TcpPort(port),
+            (3, _) => Check::Exec(vec![text + "x"]),
+            _ => Check::None,
+        }
+    });
+    let numbers = (mk_duration(20_000), mk_duration(20_000), 0..5, mk_duration(20_000));
+    (check, numbers).prop_map(|(check, (period, timeout, failure_threshold, initial_delay))| Probe {
+        check,
+        period,
+        timeout,
+        failure_threshold,
+        initial_delay,
+    })
+}
+
+fn mk_volumes() -> impl Strategy<Value = Vec<Volume>> {
+    let files = || {
+        let items = btree_map("[a-z]{1,2}", "[a-z]{1,2}", 0..3);
+        ("[a-z]{1,3}", items, any::<bool>()).prop_map(|(name, items, optional)| Files {
+            name,
+            items,
+            optional,
+        })
+    };
+    let dir =
+        ("(1Gi)?", any::<bool>()).prop_map(|(size_limit, in_memory)| EmptyDir { size_limit, in_memory });
+    let source = prop_oneof![
+        files().prop_map(Source::ConfigMap),
+        files().prop_map(Source::Secret),
+        "[a-z]{1,3}".prop_map(Source::Claim),
+        dir.prop_map(Source::EmptyDir),
+    ];
+    btree_map("/[a-z]{1,2}(/[a-z.]x)?", (source, any::<bool>()), 0..4).prop_map(|all| {
+        let volume = |(mount_path, (source, read_only)): (_, (Source, _))| {
+            let always = matches!(source, Source::ConfigMap(_) | Source::Secret(_));
+            Volume { mount_path, source, read_only: read_only && !always }
+        };
+        all.into_iter().map(volume).collect()
+    })
+}
+
+fn mk_placement() -> impl Strategy<Value = Placement> {
+    let toleration = ("[a-z]{0,2}", "[a-z]{0,2}", select(vec!["", "NoSchedule", "NoExecute"]));
+    let toleration = toleration.prop_map(|(key, value, effect)| Toleration {
+        value: if key.is_empty() { String::new() } else { value },
+        key,
+        effect: effect.to_owned(),
+    });
+    let key = select(vec!["topology.kubernetes.io/zone", "kubernetes.io/hostname", "rack"]);
+    let spread = btree_map((key, any::<bool>()), 0..3, 0..4).prop_map(|all| {
+        let spread = |((key, required), max_skew): ((&str, bool), i32)| Spread {
+            topology_key: key.to_owned(),
+            max_skew,
+            required,
+        };
+        all.into_iter().map(spread).collect::<Vec<_>>()
+    });
+    let spread = prop_oneof![spread, Just(Spread::default_spread())];
+    (btree_map("[a-z](\\.?x)?", "[a-z]{0,2}", 0..3), vec(toleration, 0..3), spread, "(high)?").prop_map(
+        |(node_selector, tolerations, spread, priority_class)| Placement {
+            node_selector,
+            tolerations,
+            spread,
+            priority_class,
+        },
+    )
+}
+
+fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
+    let sizes = ("([1-9]|[1-9]0%|25%)?", "(0|[1-9]|[1-9]0%|25%)?");
+    let timeout = mk_duration(900_000).prop_map(|t| t.map(|t| t.max(Duration::from_secs(1))));
+    (sizes, any::<[bool; 3]>(), timeout, option::of(0..9), mk_duration(99_000)).prop_map(
+        |((max_surge, max_unavailable), [recreate, wait, back], timeout, restarts, grace)| RolloutPolicy {
+            max_surge,
+            max_unavailable,
+            strategy: if recreate { Order::Recreate } else { Order::Rolling },
+            progress_timeout: timeout,
+            verdict: if wait { Verdict::Wait } else { Verdict::FailFast },
+            tolerated_restarts: restarts,
+            on_failure: if back { OnFailure::RollBack } else { OnFailure::Keep },
+            transient_grace: grace,
+        },
+    )
+}
+
+/// The same content in the one form in which a Deployment is read: times in whole seconds, what is the default anyway unset, and
+/// without what no Deployment shows.
+pub(crate) fn normal(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    let whole = |time: Option<Duration>, least: u64, default: u64| {
+        time.map(|t| seconds(t).max(least)).filter(|s| *s != default).map(Duration::from_secs)
+    };
+    let (drain, default_drain) = (spec.drain_seconds(), spec.default_drain_seconds());
+    spec.drain_delay = (drain != default_drain).then_some(Duration::from_secs(drain));
+    spec.termination_grace = whole(spec.termination_grace, 0, 30);
+    spec.traffic = None;
+    spec.security_profile = spec.security_profile.filter(|profile| *profile != SecurityProfile::Baseline);
+    spec.pod_template_patch = None;
+    spec.ports.iter_mut().for_each(|port| port.protocol = Protocol::Tcp);
+    spec.container = Some(spec.container).filter(|name| name != Spec::CONTAINER).unwrap_or_default();
+    spec.resources = spec.resources.filter(|r| !r.requests.is_empty() || !r.limits.is_empty());
+    spec.probes = spec.probes.map(|probes| {
+        let read = |probe: Option<Probe>| {
+            probe.filter(|p| p.check != Check::None).map(|probe| Probe {
+                period: whole(probe.period, 1, 10),
+                timeout: whole(probe.timeout, 1, 1),
+                failure_threshold: Some(probe.failure_threshold).filter(|n| *n != 3).unwrap_or_default(),
+                initial_delay: whole(probe.initial_delay, 0, 0),
+                check: probe.check,
+            })
+        };
+        let off = probes.readiness.as_ref().is_some_and(|p| p.check == Check::None) && !spec.ports.is_empty();
+        let mut probes = Probes {
+            readiness: read(probes.readiness),
+            liveness: read(probes.liveness),
+            startup: read(probes.startup),
+        };
+        let default = spec.ports.first().map(|p| Probe::new(Check::TcpPort(p.name.clone())));
+        if off {
+            probes.readiness = Some(Probe::new(Check::None));
+        } else if probes.readiness == default {
+            probes.readiness = None;
+        }
+        Box::new(probes)
+    });
+    spec.probes = spec.probes.filter(|probes| **probes != Probes::default());
+    spec.placement = spec.placement.map(|mut placement| {
+        placement.spread.iter_mut().filter(|s| s.max_skew == 1).for_each(|s| s.max_skew = 0);
+        if placement.spread == Spread::default_spread() {
+            placement.spread.clear();
+        }
+        placement
+    });
+    spec.placement = spec.placement.filter(|placement| **placement != Placement::default());
+    spec.rollout_policy = spec.rollout_policy.map(|policy| {
+        let sized = |text: String, default: &str| {
+            if text == default || policy.strategy == Order::Recreate { String::new() } else { text }
+        };
+        RolloutPolicy {
+            max_surge: sized(policy.max_surge, "25%"),
+            max_unavailable: sized(policy.max_unavailable, "0"),
+            strategy: policy.strategy,
+            progress_timeout: whole(policy.progress_timeout, 1, 600),
+            ..RolloutPolicy::default()
+        }
+    });
+    spec.rollout_policy = spec.rollout_policy.filter(|policy| *policy != RolloutPolicy::default());
+    spec
+}

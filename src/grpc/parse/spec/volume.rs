@@ -1,0 +1,73 @@
+//! `AppSpec.volumes`: the rules of their fields.
+
+use std::collections::HashSet;
+
+use super::{AT, data_key, object_name};
+use crate::{
+    domain::{
+        quantity,
+        spec::{EmptyDir, Files, Source, Volume},
+    },
+    grpc::parse::Wrong,
+    pb,
+};
+
+pub(super) fn volumes(volumes: Vec<pb::Volume>, wrong: &mut Wrong) -> Vec<Volume> {
+    let mut paths = HashSet::new();
+    let mut parsed = Vec::with_capacity(volumes.len());
+    for (i, volume) in volumes.into_iter().enumerate() {
+        let at = format!("{AT}.volumes[{i}]");
+        let path = &volume.mount_path;
+        if !path.starts_with('/') || path.contains([':', '\0']) || path.split('/').any(|part| part == "..") {
+            let said = "is no directory to mount at: an absolute path, without ':' and '..'";
+            wrong.add(format!("{at}.mount_path"), said);
+        } else if !paths.insert(path.trim_end_matches('/').to_owned()) {
+            wrong.add(format!("{at}.mount_path"), format!("\"{path}\" is the path of an earlier volume too"));
+        }
+        let Some(source) = source(&at, volume.source, wrong) else { continue };
+        let always = matches!(source, Source::ConfigMap(_) | Source::Secret(_));
+        parsed.push(Volume { mount_path: volume.mount_path, source, read_only: volume.read_only && !always });
+    }
+    parsed
+}
+
+fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut Wrong) -> Option<Source> {
+    Some(match source {
+        Some(pb::volume::Source::ConfigMap(from)) => {
+            Source::ConfigMap(files(&format!("{at}.config_map"), from, "a ConfigMap", wrong))
+        }
+        Some(pb::volume::Source::Secret(from)) => {
+            Source::Secret(files(&format!("{at}.secret"), from, "a Secret", wrong))
+        }
+        Some(pb::volume::Source::Claim(claim)) => {
+            object_name(&format!("{at}.claim"), &claim, "a PersistentVolumeClaim", wrong);
+            Source::Claim(claim)
+        }
+        Some(pb::volume::Source::EmptyDir(dir)) => {
+            let limit = &dir.size_limit;
+            if !limit.is_empty() && quantity::parse(limit).is_none_or(|value| value < 0.0) {
+                let said = format!("\"{limit}\" is no quantity; examples: 256Mi, 1Gi");
+                wrong.add(format!("{at}.empty_dir.size_limit"), said);
+            }
+            Source::EmptyDir(EmptyDir { size_limit: dir.size_limit, in_memory: dir.in_memory })
+        }
+        None => {
+            wrong.add(format!("{at}.source"), "is required: config_map, secret, claim or empty_dir");
+            return None;
+        }
+    })
+}
+
+fn files(at: &str, files: pb::Files, kind: &str, wrong: &mut Wrong) -> Files {
+    object_name(&format!("{at}.name"), &files.name, kind, wrong);
+    for (key, path) in &files.items {
+        let at = format!("{at}.items[{key}]");
+        data_key(&at, key, wrong);
+        let inside = !path.is_empty() && !path.starts_with(['/', ':']) && !path.starts_with("..");
+        if !inside || path.contains([':', '\0']) || path.split('/').any(|part| part == "..") {
+            let said = "is no path of a file: relative, without ':' and '..'";
+            wrong.add(at, format!("\"{path}\" {said}"));
+        }
+    }
+    Files { name: files.name, items: files.items.into_iter().collect(), optional: files.optional }
+}
