@@ -4,8 +4,10 @@
 mod app;
 mod call;
 mod convert;
+mod info;
 mod later;
 mod limits;
+mod observe;
 mod page;
 mod parse;
 mod rollout;

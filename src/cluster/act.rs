@@ -8,6 +8,7 @@ mod deploy;
 mod live;
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     core::v1::Service,
@@ -101,6 +102,10 @@ impl Act for Actor {
 
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         self.keep(app, number, end).boxed()
+    }
+
+    fn troubles(&self, now: Timestamp) -> Vec<String> {
+        self.cluster.troubles(now)
     }
 }
 

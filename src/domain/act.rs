@@ -14,6 +14,10 @@ pub trait Act: Send + Sync + 'static {
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>>;
     /// Keeps a verdict with its revision.
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
+    /// What is wrong between this server and the cluster at this time, in one sentence each.
+    fn troubles(&self, _now: Timestamp) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A deploy as asked for.

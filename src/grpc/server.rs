@@ -10,8 +10,9 @@ use tonic_reflection::server::Error as ReflectionError;
 use super::{
     Context,
     app::Apps,
-    later::{Autoscaler, Discovery, Server, Timeline},
-    limits,
+    info::Server,
+    later::{Autoscaler, Discovery, Timeline},
+    limits, observe,
     rollout::Rollouts,
 };
 use crate::pb::{
@@ -86,5 +87,8 @@ pub fn router(context: &Context, health: &Health) -> Result<axum::Router, Reflec
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .prepare();
-    Ok(routes.into_axum_router().layer(axum::middleware::from_fn_with_state(drain, limits::layer)))
+    Ok(routes
+        .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(drain, limits::layer))
+        .layer(axum::middleware::from_fn(observe::layer)))
 }

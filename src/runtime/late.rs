@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 
 use crate::{
     cluster,
@@ -42,5 +43,12 @@ impl Act for Actor {
 
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         async move { self.get()?.record(app, number, end).await }.boxed()
+    }
+
+    fn troubles(&self, now: Timestamp) -> Vec<String> {
+        match self.0.get() {
+            Some(actor) => actor.troubles(now),
+            None => vec!["No Kubernetes API server has answered yet; the log says why.".to_owned()],
+        }
     }
 }
