@@ -79,15 +79,19 @@ pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     }
 }
 
-async fn client() -> Client {
+/// The kubeconfig of the cluster, with its context as the current one.
+pub fn kubeconfig() -> Kubeconfig {
     let files = given("GANTRY_TEST_KUBECONFIG");
     let merged = env::split_paths(&files)
         .map(|path| Kubeconfig::read_from(path).unwrap())
         .reduce(|all, next| all.merge(next).unwrap())
         .unwrap();
-    let options =
-        KubeConfigOptions { context: Some(given("GANTRY_TEST_CONTEXT")), ..KubeConfigOptions::default() };
-    Client::try_from(kube::Config::from_custom_kubeconfig(merged, &options).await.unwrap()).unwrap()
+    Kubeconfig { current_context: Some(given("GANTRY_TEST_CONTEXT")), ..merged }
+}
+
+async fn client() -> Client {
+    let options = KubeConfigOptions::default();
+    Client::try_from(kube::Config::from_custom_kubeconfig(kubeconfig(), &options).await.unwrap()).unwrap()
 }
 
 impl Daemon {

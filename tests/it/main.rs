@@ -8,7 +8,9 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod daemon;
 mod errors;
+mod observing;
 mod reading;
 mod shutdown;
 mod support;
