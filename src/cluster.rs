@@ -1,9 +1,12 @@
 //! All talk with Kubernetes: the client, the watches that feed the index, and the writes. Must not know gRPC.
 
 pub mod act;
+pub mod audit;
 pub mod client;
 pub mod decode;
 mod error;
+mod feeds;
+pub mod link;
 pub mod watch;
 
 pub use self::{act::Actor, client::Cluster};

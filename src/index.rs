@@ -13,7 +13,7 @@ mod texts;
 mod views;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -101,6 +101,15 @@ pub struct LogLine {
     pub sequence: u64,
     /// What was seen.
     pub event: Event,
+}
+
+/// An object of which the index holds something else than the cluster has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference<R> {
+    /// What the index holds.
+    pub held: Option<R>,
+    /// What the cluster has.
+    pub listed: Option<R>,
 }
 
 /// How much the index holds.
@@ -249,6 +258,27 @@ impl Index {
     pub fn size(&self) -> Size {
         let state = self.state.read();
         Size { apps: state.tables.deployments.len(), pods: state.tables.pods.len() }
+    }
+
+    /// How many rows of a kind there are.
+    pub fn count<R: Row>(&self) -> usize {
+        self.state.read().tables.all::<R>().count()
+    }
+
+    /// Where the rows are not these, which are said to be all there are.
+    pub fn differences<R: Row>(&self, listed: Vec<R>) -> HashMap<R::Key, Difference<R>> {
+        let mut listed: HashMap<_, _> = listed.into_iter().map(|row| (row.key(), row)).collect();
+        let mut found = HashMap::new();
+        for held in self.state.read().tables.all::<R>() {
+            let key = held.key();
+            let listed = listed.remove(&key);
+            if listed.as_ref() != Some(held) {
+                found.insert(key, Difference { held: Some(held.clone()), listed });
+            }
+        }
+        let missing = |(key, row)| (key, Difference { held: None, listed: Some(row) });
+        found.extend(listed.into_iter().map(missing));
+        found
     }
 
     /// One app.

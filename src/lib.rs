@@ -8,12 +8,13 @@
 //! ```
 //!
 //! [`domain`] and [`autoscale`] are pure, [`index`] is synchronous, [`cluster`] alone talks to Kubernetes, [`grpc`] alone
-//! talks to callers, and [`runtime`] is the only module that knows all of them. `tests/it/walls.rs` keeps it so.
+//! talks to callers, and [`runtime`] is the only module that knows all of them; [`metrics`] counts what they do. `tests/it/walls.rs` keeps it so.
 
 pub mod autoscale;
 pub mod cluster;
 pub mod domain;
 pub mod grpc;
 pub mod index;
+pub mod metrics;
 pub mod pb;
 pub mod runtime;

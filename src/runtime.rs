@@ -3,10 +3,12 @@
 mod admin;
 mod finisher;
 mod late;
+mod levels;
 mod recorder;
 mod shutdown;
 mod tasks;
 mod telemetry;
+mod traces;
 
 use std::{
     net::SocketAddr,
@@ -20,9 +22,9 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::tasks::Tasks;
+use self::{admin::Admin, levels::Levels, tasks::Tasks};
 use crate::{
-    cluster::{self, Actor, Cluster, client::ConnectError, watch},
+    cluster::{self, Actor, Cluster, audit, client::ConnectError, link, watch},
     domain::Error,
     grpc::{self, Context, Health, Identity, Once},
     index::{Index, Kind},
@@ -41,27 +43,41 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Args {
     #[command(flatten)]
     grpc: grpc::Args,
-    /// Address of the probes (`/livez`, `/readyz`); loopback only
+    /// Address of the probes, the metrics and the log level (`/livez`, `/readyz`, `/metrics`, `/log`); loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7421", env = "GANTRYD_ADMIN_LISTEN")]
     admin_listen: SocketAddr,
     #[command(flatten)]
     cluster: cluster::client::Args,
+    /// How often to compare what is known with a list of the cluster, for example `10m`; `0s` never does
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, env = "GANTRYD_AUDIT_PERIOD")]
+    audit_period: Duration,
     #[command(flatten)]
     telemetry: telemetry::Args,
 }
 
+/// A time as people write it: `90s`, `10m`, `1h 30m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is no duration; write it like 90s, 10m or 1h30m"))?;
+    parsed.try_into().map_err(|_| format!("{text:?} is before now"))
+}
+
 /// Runs the daemon until it is told to stop or a part of it ends.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    telemetry::start(&args.telemetry)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let result = runtime.block_on(serve(args));
+    let telemetry = {
+        let _inside = runtime.enter();
+        telemetry::start(&args.telemetry)?
+    };
+    let result = runtime.block_on(serve(args, telemetry.levels.clone()));
+    telemetry.end();
     // Watches of a dead API server may hang in a connect; nobody waits for them.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(args: &Args) -> anyhow::Result<()> {
+async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = Tasks::new(stop.clone());
     tasks.run("signals", shutdown::on_signal(stop.clone()));
@@ -70,7 +86,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let admin = bind_admin(args.admin_listen).await?;
     let index = Index::new(u64::try_from(Timestamp::now().as_microsecond()).unwrap_or_default());
-    tasks.run("admin", admin::serve(admin, index.clone(), stop.clone()));
+    tasks.run("log filter", levels.clone().run());
+    tasks.run("admin", admin::serve(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
 
     let (actor, identity) = (Arc::new(late::Actor::default()), Arc::new(OnceLock::new()));
     let (drain, writes) = (CancellationToken::new(), TaskTracker::new());
@@ -103,6 +120,10 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         for kind in Kind::ALL {
             tasks.run(kind.as_str(), watch::run(cluster.clone(), index.clone(), kind));
         }
+        tasks.run("link", link::run(cluster.clone()));
+        if !args.audit_period.is_zero() {
+            tasks.run("audit", audit::run(cluster.clone(), index.clone(), args.audit_period));
+        }
         tasks.run("probe", watch::probe(cluster, index.clone()));
         tasks.run("clock", tick(index.clone()));
         tasks.run("finisher", finisher::run(index.clone(), actor.clone()));
@@ -131,10 +152,10 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
     anyhow::ensure!(
         address.ip().is_loopback(),
-        "--admin-listen serves loopback addresses only, and {address} is none"
+        "--admin-listen serves loopback addresses only, and {address} is none; listen on 127.0.0.1"
     );
     TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} for the probes; choose another with --admin-listen")
+        format!("cannot listen on {address} for the probes and metrics; choose another with --admin-listen")
     })
 }
 
@@ -178,5 +199,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("10m", 600), ("1h30m", 5400)] {
+            assert_eq!(super::parse_duration(text).map(|d| d.as_secs()), Ok(seconds), "{text}");
+        }
+        assert!(super::parse_duration("10").is_err() && super::parse_duration("-1s").is_err());
     }
 }

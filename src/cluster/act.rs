@@ -16,6 +16,7 @@ mod scale;
 mod steer;
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     core::v1::Service,
@@ -135,6 +136,10 @@ impl Act for Actor {
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
         change::finish(self, app).boxed()
+    }
+
+    fn troubles(&self, now: Timestamp) -> Vec<String> {
+        self.cluster.troubles(now)
     }
 }
 

@@ -2,15 +2,21 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
     api::PostParams,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+use tokio::time::Instant;
 
-use super::error::{self, Doing};
-use crate::domain::Error;
+use super::{
+    error::{self, Doing},
+    feeds::Feeds,
+    link::{Link, Loss},
+};
+use crate::{domain::Error, metrics::METRICS};
 
 /// Longest wait for one answer. Kubernetes' own objective is 1 s for a single object; ten times that is an outage.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +40,10 @@ pub struct Args {
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) client: Client,
+    /// Whether it answers now.
+    pub link: Link,
+    /// How its watches fare.
+    pub(super) feeds: Feeds,
     /// The Kubernetes user that this server is.
     pub user: String,
     /// Version of Kubernetes, for example `v1.36.3`.
@@ -43,12 +53,22 @@ pub struct Cluster {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// No usable configuration.
-    #[error("no usable Kubernetes configuration: {0}; give --kubeconfig, set KUBECONFIG, or run in a pod")]
-    Config(#[from] kube::config::InferConfigError),
-    /// The kubeconfig given is not usable.
-    #[error("the kubeconfig is not usable: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// None of the places where a configuration may be has a usable one.
+    #[error(
+        "no Kubernetes configuration: {0}, and this is no pod; give --kubeconfig FILE, or set KUBECONFIG"
+    )]
+    Config(String),
+    /// The kubeconfig is not usable.
+    #[error("the kubeconfig is not usable: {0}; name another with --kubeconfig FILE")]
+    Kubeconfig(String),
+    /// The kubeconfig has no such context.
+    #[error("the kubeconfig has no context {name:?}; --context takes one of: {known}")]
+    Context {
+        /// The one that was named.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
     /// The client cannot be made.
     #[error("no Kubernetes client: {0}")]
     Client(#[source] Box<kube::Error>),
@@ -62,22 +82,18 @@ pub enum ConnectError {
 impl Cluster {
     /// Connects, and asks who we are and what the cluster is.
     pub async fn connect(args: &Args) -> Result<Self, ConnectError> {
-        let mut config = match args {
-            Args { kubeconfig: None, context: None } => Config::infer().await?,
-            Args { kubeconfig, context } => {
-                let file = match kubeconfig {
-                    Some(path) => Kubeconfig::read_from(path)?,
-                    None => Kubeconfig::read()?,
-                };
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-                Config::from_custom_kubeconfig(file, &options).await?
-            }
-        };
+        let mut config = configuration(args).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would repeat any request up to 15 times, for as long as the server likes, beyond every deadline of ours.
         config.default_retry = false;
         let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
-        let mut cluster = Self { client, user: String::new(), version: String::new() };
+        let mut cluster = Self {
+            client,
+            link: Link::default(),
+            feeds: Feeds::default(),
+            user: String::new(),
+            version: String::new(),
+        };
         let doing = Doing { verb: "get", object: "the version of Kubernetes" };
         cluster.version = cluster.call(doing, cluster.client.apiserver_version()).await?.git_version;
         let reviews = Api::<SelfSubjectReview>::all(cluster.client.clone());
@@ -93,19 +109,130 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Waits for one answer of the API server, but not for ever.
+    /// What is wrong between this server and the cluster, in one sentence each.
+    pub(super) fn troubles(&self, now: Timestamp) -> Vec<String> {
+        let lost = self.link.loss().map(|loss| {
+            format!("The Kubernetes API server does not answer ({loss}): reads are as old as cache_ages says, writes fail.")
+        });
+        lost.into_iter().chain(self.feeds.refusals(now)).collect()
+    }
+
+    /// Waits for one answer of the API server, but not for ever, and not at all while it is lost.
     pub(super) async fn call<T>(
         &self,
         doing: Doing<'_>,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(error::translate(doing, error)),
-            Err(_) => Err(Error::Deadline {
-                waiting_for: format!("the Kubernetes API server to {} {}", doing.verb, doing.object),
-                may_have_happened: doing.verb != "get" && doing.verb != "list",
-            }),
+        let started = Instant::now();
+        // On the heap: it is large, and would be part of every future on the way up.
+        let answer = self.wait_for(doing, Box::pin(answer)).await;
+        METRICS.kube_called(doing.verb, resource(doing.object), result(&answer), started.elapsed());
+        answer
+    }
+
+    async fn wait_for<T>(
+        &self,
+        doing: Doing<'_>,
+        answer: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Error> {
+        let writes = doing.verb != "get" && doing.verb != "list";
+        let Doing { verb, object } = doing;
+        if let Some(loss) = self.link.loss() {
+            return Err(Error::Unreachable {
+                message: format!("{loss}; it was not asked to {verb} {object}"),
+            });
         }
+        tokio::select! {
+            // An answer that is there counts.
+            biased;
+            answer = tokio::time::timeout(CALL_TIMEOUT, answer) => match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err(error::translate(doing, error)),
+                Err(_) => Err(Error::Deadline {
+                    waiting_for: format!("the Kubernetes API server to {verb} {object}"),
+                    may_have_happened: writes,
+                }),
+            },
+            loss = self.link.until_lost() => Err(cut_off(doing, writes, &loss)),
+        }
+    }
+}
+
+async fn configuration(args: &Args) -> Result<Config, ConnectError> {
+    // Their own texts hold their causes already; as a source, each would be told twice.
+    let unusable = |error: KubeconfigError| ConnectError::Kubeconfig(error.to_string());
+    let Args { kubeconfig, context } = args;
+    if kubeconfig.is_none() && context.is_none() {
+        return Config::infer().await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            ConnectError::Config(cause.unwrap_or_else(|| error.to_string()))
+        });
+    }
+    let file = kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(unusable)?;
+    if let Some(name) = context.as_ref().filter(|name| !file.contexts.iter().any(|c| c.name == **name)) {
+        let known: Vec<_> = file.contexts.iter().map(|c| c.name.as_str()).collect();
+        return Err(ConnectError::Context { name: name.clone(), known: known.join(", ") });
+    }
+    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(file, &options).await.map_err(unusable)
+}
+
+/// The error of a call that was under way when the API server was lost.
+fn cut_off(Doing { verb, object }: Doing<'_>, writes: bool, loss: &Loss) -> Error {
+    let open = if writes { "; it may have been done, and repeating the call is safe" } else { "" };
+    Error::Unreachable {
+        message: format!("{loss}; it was asked to {verb} {object} and did not answer{open}"),
+    }
+}
+
+/// The resource of an object, as one of few words.
+fn resource(object: &str) -> &'static str {
+    const KNOWN: [&str; 8] = [
+        "controllerrevision",
+        "deployment",
+        "event",
+        "pod",
+        "poddisruptionbudget",
+        "replicaset",
+        "selfsubjectreview",
+        "service",
+    ];
+    let name = object.split(['.', '/']).next().unwrap_or(object);
+    let name = name.strip_suffix('s').unwrap_or(name);
+    KNOWN.into_iter().find(|known| *known == name).unwrap_or("other")
+}
+
+fn result<T>(answer: &Result<T, Error>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(Error::Unreachable { .. }) => "unreachable",
+        Err(Error::Deadline { .. }) => "timeout",
+        Err(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_metrics_come_from_a_list() {
+        for (object, expected) in [
+            ("deployment.apps/shop", "deployment"),
+            ("controllerrevisions", "controllerrevision"),
+            ("pods", "pod"),
+            ("the version of Kubernetes", "other"),
+            ("shop", "other"),
+        ] {
+            assert_eq!(resource(object), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_cut_off_says_what_is_not_known() {
+        let loss = Loss { since: Timestamp::UNIX_EPOCH, why: "refused".to_owned() };
+        let doing = Doing { verb: "patch", object: "deployment.apps/shop" };
+        assert!(cut_off(doing, true, &loss).to_string().contains("may have been done"));
+        assert!(!cut_off(Doing { verb: "get", ..doing }, false, &loss).to_string().contains("done"));
     }
 }

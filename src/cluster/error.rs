@@ -31,7 +31,7 @@ pub(super) fn translate(doing: Doing<'_>, error: kube::Error) -> Error {
 }
 
 /// The innermost cause: "client error (Connect)" helps nobody, "Connection refused" does.
-fn root(error: &dyn std::error::Error) -> String {
+pub(super) fn root(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -10,20 +10,19 @@ use kube::{
     api::ListParams,
     runtime::{
         WatchStreamExt,
+        utils::Backoff,
         watcher::{self, Event},
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{
-    client::Cluster,
-    decode::{Decode, Deployment, Event as KubeEvent, Node, Pod, ReplicaSet, Revision, Slice},
-    error::Doing,
-};
+use super::{client::Cluster, decode::Decode, error::Doing};
 use crate::{
     domain::{Error, manifest::REVISIONS_OF},
     index::{Index, Kind, Row},
+    metrics::METRICS,
 };
 
 /// How long one watch call lasts. A connection that died without a word is noticed this much (and 5 s) later.
@@ -38,46 +37,86 @@ const FAILURES: u32 = 5;
 /// How often a quiet kind is asked whether the API server still answers for it.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Watches one kind until dropped.
-pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
-    match kind {
-        Kind::Deployments => watch::<Deployment>(&cluster, &index).await,
-        Kind::ReplicaSets => watch::<ReplicaSet>(&cluster, &index).await,
-        Kind::Pods => watch::<Pod>(&cluster, &index).await,
-        Kind::Events => watch::<KubeEvent>(&cluster, &index).await,
-        Kind::Revisions => watch::<Revision>(&cluster, &index).await,
-        Kind::EndpointSlices => watch::<Slice>(&cluster, &index).await,
-        Kind::Nodes => watch::<Node>(&cluster, &index).await,
-    }
+/// Shortest and longest pause before a watch that failed is tried again. Long pauses spare nobody, and delay catching up.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
+
+/// A watch that held this long begins with the shortest pause again.
+const HELD: Duration = Duration::from_secs(60);
+
+/// Evaluates an expression with `K` as the slim type of a kind. The one place that pairs them.
+macro_rules! each_kind {
+    ($kind:expr, $k:ident => $do:expr) => {{
+        use crate::cluster::decode;
+        match $kind {
+            Kind::Deployments => {
+                type $k = decode::Deployment;
+                $do
+            }
+            Kind::ReplicaSets => {
+                type $k = decode::ReplicaSet;
+                $do
+            }
+            Kind::Pods => {
+                type $k = decode::Pod;
+                $do
+            }
+            Kind::Events => {
+                type $k = decode::Event;
+                $do
+            }
+            Kind::Revisions => {
+                type $k = decode::Revision;
+                $do
+            }
+            Kind::EndpointSlices => {
+                type $k = decode::Slice;
+                $do
+            }
+            Kind::Nodes => {
+                type $k = decode::Node;
+                $do
+            }
+        }
+    }};
+}
+pub(super) use each_kind;
+
+/// The labels that objects of a kind must have to be watched.
+pub(super) fn selector(kind: Kind) -> Option<&'static str> {
+    (kind == Kind::Revisions).then_some(REVISIONS_OF)
 }
 
-/// Asks for each kind in turn whether the API server answers, so that the age of a quiet kind is known. Runs until dropped.
+/// Watches one kind until dropped.
+pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
+    each_kind!(kind, K => watch::<K>(&cluster, &index).await);
+}
+
+/// How many rows of a kind the index holds.
+pub fn count(index: &Index, kind: Kind) -> usize {
+    each_kind!(kind, K => index.count::<<K as Decode>::Row>())
+}
+
+/// Asks for each kind in turn whether the API server answers for it, so that the age of a quiet kind is known. Runs until dropped.
 pub async fn probe(cluster: Cluster, index: Index) {
-    let mut silent = false;
     loop {
-        let refused = index.refused();
-        for kind in Kind::ALL.into_iter().filter(|kind| !refused.contains(kind)) {
-            let answer = match kind {
-                Kind::Deployments => ask::<Deployment>(&cluster).await,
-                Kind::ReplicaSets => ask::<ReplicaSet>(&cluster).await,
-                Kind::Pods => ask::<Pod>(&cluster).await,
-                Kind::Events => ask::<KubeEvent>(&cluster).await,
-                Kind::Revisions => ask::<Revision>(&cluster).await,
-                Kind::EndpointSlices => ask::<Slice>(&cluster).await,
-                Kind::Nodes => ask::<Node>(&cluster).await,
-            };
-            match answer {
-                Ok(()) => {
-                    if std::mem::take(&mut silent) {
-                        info!("the API server answers again");
-                    }
+        let without = index.refused();
+        for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
+            // The link has its own probe; asking again would only fill the log.
+            if cluster.link.loss().is_some() {
+                break;
+            }
+            match each_kind!(kind, K => ask::<K>(&cluster).await) {
+                Ok(version) => {
                     index.heard(kind, Timestamp::now());
+                    if cluster.feeds.went_back(kind, &version) {
+                        warn!(
+                            kind = kind.as_str(),
+                            "the cluster's history went back, as after a restore of etcd; reading it anew"
+                        );
+                        cluster.feeds.begin_again(kind);
+                    }
                 }
-                // Once per outage: an operator must see it, and must still see other things.
-                Err(error) if !silent => {
-                    silent = true;
-                    warn!(%error, kind = kind.as_str(), "the API server does not answer; reads go on from what is known");
-                }
+                Err(Error::DaemonForbidden { message, .. }) => refused(&cluster, kind, &message),
                 Err(error) => debug!(%error, kind = kind.as_str(), "probe failed"),
             }
         }
@@ -85,31 +124,18 @@ pub async fn probe(cluster: Cluster, index: Index) {
     }
 }
 
-async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) -> Result<(), Error> {
-    list_one::<K>(cluster, ListParams::default().match_any()).await.map(|_| ())
-}
-
-/// Asks for one object at most; tells the resourceVersion that the answer is about.
-async fn list_one<K: Decode + DeserializeOwned + Clone + Debug>(
-    cluster: &Cluster,
-    params: ListParams,
-) -> Result<u64, Error> {
+/// Where the history of a kind stands. Not asked of the API server's cache: one that is cut off from etcd would still answer.
+async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) -> Result<String, Error> {
     let api = Api::<K>::all(cluster.client.clone());
+    let params = ListParams::default().limit(1);
     let doing = Doing { verb: "list", object: K::KIND.as_str() };
-    let list = cluster.call(doing, api.list_metadata(&params.limit(1))).await?;
-    Ok(list.metadata.resource_version.and_then(|v| v.parse().ok()).unwrap_or_default())
+    let answer = cluster.call(doing, api.list_metadata(&params)).await?;
+    Ok(answer.metadata.resource_version.unwrap_or_default())
 }
 
-/// Whether the API server said that this server may not read the kind.
-fn is_forbidden(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code == 403,
-        watcher::Error::InitialListFailed(_)
-        | watcher::Error::WatchStartFailed(_)
-        | watcher::Error::WatchFailed(_)
-        | watcher::Error::NoResourceVersion => false,
+fn refused(cluster: &Cluster, kind: Kind, words: &str) {
+    if cluster.feeds.refused(kind, words, Timestamp::now()) {
+        warn!(kind = kind.as_str(), "this server may not list or watch: {words}");
     }
 }
 
@@ -118,42 +144,52 @@ where
     K: Decode + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
     let kind = K::KIND.as_str();
-    let mut refused = false;
     loop {
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        if let Some(labels) = selector(K::KIND) {
+            config = config.labels(labels);
+        }
         // The list that follows is at least as new as this answer. The list itself does not tell how new it is.
         let newest = if K::KIND == Kind::Deployments {
-            list_one::<K>(cluster, ListParams::default()).await.unwrap_or_default()
+            ask::<K>(cluster).await.ok().and_then(|version| version.parse().ok()).unwrap_or_default()
         } else {
             0
         };
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        if K::KIND == Kind::Revisions {
-            config = config.labels(REVISIONS_OF);
-        }
         let api = Api::<K>::all(cluster.client.clone());
-        let mut batches =
-            watcher::watcher(api, config).default_backoff().into_stream().ready_chunks(BATCH).boxed();
+        let mut batches = watcher::watcher(api, config)
+            .backoff(Pauses::default())
+            .into_stream()
+            .ready_chunks(BATCH)
+            .boxed();
         let mut feed = Feed::<K>::new(index, newest);
         let mut failures = 0;
-        while let Some(batch) = batches.next().await {
+        loop {
+            let batch = tokio::select! {
+                batch = batches.next() => batch,
+                () = cluster.feeds.told_to_begin_again(K::KIND) => break,
+            };
+            let Some(batch) = batch else { break };
             for event in batch {
                 match event {
                     Ok(event) => {
-                        failures = 0;
-                        refused = false;
+                        // An attempt to list says nothing yet.
+                        if !matches!(event, Event::Init) {
+                            failures = 0;
+                            cluster.feeds.allowed(K::KIND);
+                        }
                         feed.take(event);
                     }
-                    // It is tried again for ever, in case the right is given; that is told once, and in GetServerInfo.
-                    Err(error) if K::KIND.is_optional() && is_forbidden(&error) => {
-                        failures += 1;
-                        if !std::mem::replace(&mut refused, true) {
-                            warn!(%error, kind, "this server may not read a kind that it can do without");
-                        }
-                        index.refuse(K::KIND, Timestamp::now());
-                    }
+                    // The link has said so, and a place in the history is not lost because nobody can be asked for it.
+                    Err(error) if cluster.link.loss().is_some() => debug!(%error, kind, "watch failed"),
                     Err(error) => {
-                        failures += 1;
-                        warn!(%error, kind, failures, "watch failed");
+                        if let Some(words) = refusal(&error) {
+                            refused(cluster, K::KIND, &words);
+                            // It is tried again for ever, in case the right is given.
+                            index.refuse(K::KIND, Timestamp::now());
+                        } else {
+                            failures += 1;
+                            info!(%error, kind, failures, "watch failed");
+                        }
                     }
                 }
             }
@@ -162,10 +198,53 @@ where
                 break;
             }
         }
-        if !refused {
-            info!(kind, "watch begins anew with a list");
-        }
+        METRICS.watch_restarted(kind);
+        info!(kind, "watch begins anew with a list");
     }
+}
+
+/// Pauses between attempts, longer with each failure in a row.
+#[derive(Default)]
+struct Pauses {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let (shortest, longest) = PAUSES;
+        let pause = match self.last {
+            Some((at, last)) if at.elapsed() < HELD => longest.min(last * 2),
+            Some(_) | None => shortest,
+        };
+        self.last = Some((Instant::now(), pause));
+        Some(spread(pause, Timestamp::now()))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        // Told at every beginning of a list, which may be refused at once. Only a watch that held gets the short pause again.
+    }
+}
+
+/// A time a tenth longer or shorter, so that several servers do not ask at the same moment.
+pub(super) fn spread(time: Duration, now: Timestamp) -> Duration {
+    let part = f64::from(now.subsec_nanosecond().unsigned_abs()) / 1e9;
+    time.mul_f64(0.9 + 0.2 * part)
+}
+
+/// Kubernetes' words, if it refused for want of a right.
+fn refusal(error: &watcher::Error) -> Option<String> {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+    let status = match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchError(status) => status,
+        InitialListFailed(_) | WatchStartFailed(_) | WatchFailed(_) | NoResourceVersion => return None,
+    };
+    matches!(status.code, 401 | 403).then(|| status.message.clone())
 }
 
 /// Gathers the events of one batch, and the rows of a list until it is complete.
@@ -234,5 +313,31 @@ impl<'a, K: Decode> Feed<'a, K> {
         if K::KIND == Kind::Deployments {
             self.index.deployments_at(self.newest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_do_not_ask_at_the_same_moment() {
+        let minute = Duration::from_secs(60);
+        let at = |nano| spread(minute, Timestamp::new(1, nano).unwrap());
+        assert_eq!(at(0), Duration::from_secs(54));
+        assert!(at(999_999_999) > Duration::from_secs(65) && at(999_999_999) <= Duration::from_secs(66));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_until_a_watch_holds() {
+        let mut pauses = Pauses::default();
+        let close = |pause: Option<Duration>, to: f64| (pause.unwrap().as_secs_f64() / to - 1.0).abs() < 0.11;
+        for expected in [0.8, 1.6, 3.2, 5.0, 5.0] {
+            // A list that begins and is then refused must not be asked for at full speed.
+            pauses.reset();
+            assert!(close(pauses.next(), expected), "{expected}");
+        }
+        tokio::time::advance(HELD).await;
+        assert!(close(pauses.next(), 0.8));
     }
 }

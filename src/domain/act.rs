@@ -32,6 +32,10 @@ pub trait Act: Send + Sync + 'static {
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
     /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
+    /// What is wrong between this server and the cluster at this time, in one sentence each.
+    fn troubles(&self, _now: Timestamp) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Who asks for a change, and how.

@@ -13,9 +13,11 @@ use super::{
     app::Apps,
     discovery::Discovery,
     guard::{self, Origin, Origins},
+    info::Server,
     json,
-    later::{Autoscaler, Server, Timeline},
+    later::{Autoscaler, Timeline},
     limits::{self, Limits},
+    observe,
     rollout::Rollouts,
     schema,
 };
@@ -118,6 +120,7 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
     Ok(routes
         .into_axum_router()
         .layer(from_fn_with_state(limits, limits::layer))
+        .layer(from_fn(observe::layer))
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(from_fn(json::layer))
         .layer(guard::cors(&origins))

@@ -53,7 +53,7 @@ pub(super) struct Tables {
 }
 
 /// A kind of rows that the tables hold.
-pub trait Row: Sized + Send + 'static {
+pub trait Row: Clone + PartialEq + Send + 'static {
     /// What identifies a row.
     type Key: Clone + Eq + Hash + Send;
     /// The row's key.
@@ -64,10 +64,15 @@ pub trait Row: Sized + Send + 'static {
     fn remove(key: &Self::Key, tables: &mut TablesMut<'_>);
     #[doc(hidden)]
     fn keys(tables: &TablesMut<'_>) -> Vec<Self::Key>;
+    #[doc(hidden)]
+    fn all<'a>(tables: &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a>;
 }
 
 /// Keeps [`Tables`] private while [`Row`] is public: only this module can make one.
 pub struct TablesMut<'a>(&'a mut Tables);
+
+/// The same for reading.
+pub struct TablesRef<'a>(&'a Tables);
 
 // === impl Tables ===
 
@@ -90,6 +95,10 @@ impl Tables {
         for row in rows {
             self.apply(row);
         }
+    }
+
+    pub(super) fn all<R: Row>(&self) -> impl Iterator<Item = &R> {
+        R::all(&TablesRef(self))
     }
 
     pub(super) fn touch(&mut self, apps: impl IntoIterator<Item = name::App>) {
@@ -214,6 +223,10 @@ impl Row for Deployment {
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<name::App> {
         t.deployments.keys().cloned().collect()
     }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.deployments.values())
+    }
 }
 
 impl Row for ReplicaSet {
@@ -253,6 +266,10 @@ impl Row for ReplicaSet {
 
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
         t.replica_sets.keys().cloned().collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.replica_sets.values())
     }
 }
 
@@ -295,6 +312,10 @@ impl Row for Pod {
 
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
         t.pods.keys().cloned().collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.pods.values().map(|pod| &**pod))
     }
 }
 
@@ -349,6 +370,10 @@ impl Row for Event {
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
         t.event_about.keys().cloned().collect()
     }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.events.values().flatten().map(|line| &line.event))
+    }
 }
 
 impl Row for Revision {
@@ -375,5 +400,9 @@ impl Row for Revision {
 
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Self::Key> {
         t.revisions.iter().flat_map(|(app, all)| all.keys().map(|n| (app.clone(), *n))).collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.revisions.values().flat_map(BTreeMap::values))
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 
 use crate::{
     cluster,
@@ -62,5 +63,12 @@ impl Act for Actor {
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
         async { self.get()?.finish(app).await }.boxed()
+    }
+
+    fn troubles(&self, now: Timestamp) -> Vec<String> {
+        match self.0.get() {
+            Some(actor) => actor.troubles(now),
+            None => vec!["No Kubernetes API server has answered yet; the log says why.".to_owned()],
+        }
     }
 }

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::{
-    domain::{Error, act::Act, name, name::Scope},
+    domain::{Error, act::Act, name, name::Scope, revision::Outcome},
     index::Index,
+    metrics::METRICS,
 };
 
 /// Time that a verdict gets to come back by the watch before it is written again.
@@ -25,10 +26,22 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
                 continue;
             }
             written.insert((app.clone(), number), Instant::now());
+            let outcome = match end.outcome {
+                Outcome::Succeeded => "succeeded",
+                Outcome::Failed => "failed",
+                Outcome::Superseded => "superseded",
+            };
             match act.record(app.clone(), number, end).await {
-                Ok(()) => debug!(%app, number, "verdict kept"),
+                Ok(()) => {
+                    METRICS.rollout_ended(outcome);
+                    debug!(%app, number, "verdict kept");
+                }
                 // Deleted meanwhile: nothing to keep it with.
                 Err(Error::NotFound { .. }) => debug!(%app, number, "no revision to keep a verdict with"),
+                // The link has said so, once.
+                Err(error @ Error::Unreachable { .. }) => {
+                    debug!(%app, number, %error, "cannot keep a verdict now");
+                }
                 Err(error) => warn!(%app, number, %error, "cannot keep a verdict; trying again"),
             }
         }

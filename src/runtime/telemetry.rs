@@ -1,20 +1,42 @@
-//! Logs: to the standard error, as text or JSON.
+//! Logs to the standard error, as text or JSON, with a filter that can be changed while it runs; and traces, if they are wanted.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Level, warn};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::Targets, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
+};
+
+use super::{levels::Levels, traces};
+
+/// Longest wait for the collector at the end.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// How to log.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
     /// What to log, for example `debug` or `info,gantry::cluster=trace`
-    #[arg(long, value_name = "FILTER", default_value = "info,kube_client=off", env = "GANTRYD_LOG")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info,kube_client=off,kube_runtime=off",
+        env = "GANTRYD_LOG"
+    )]
     log: String,
     /// Form of the log
     #[arg(long, value_enum, default_value = "text", env = "GANTRYD_LOG_FORMAT")]
     log_format: Format,
+    /// Send traces to this OpenTelemetry collector, by OTLP over gRPC, for example `http://127.0.0.1:4317`
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,17 +47,57 @@ enum Format {
     Json,
 }
 
-/// Starts logging, once per process.
-pub(super) fn start(args: &Args) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&args.log).with_context(|| format!("--log {:?} is no filter", args.log))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    let started = match args.log_format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+/// What runs until the end of the process.
+pub(super) struct Telemetry {
+    /// The filter of the log.
+    pub(super) levels: Levels,
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Starts logging, once per process. Must be called inside the runtime: the exporter's connection lives in it.
+pub(super) fn start(args: &Args) -> anyhow::Result<Telemetry> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+        anyhow::anyhow!(
+            "--log {:?} is no filter: {error}; write it like debug, or info,gantry::cluster=trace",
+            args.log
+        )
+    })?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match args.log_format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().boxed(),
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+    let (traces, unused) = traces::start(args.otlp_endpoint.as_deref())?;
+    // Our own spans only: the exporter's connection has some too, and would never come to an end.
+    let spans = traces.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("gantryd"))
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(Targets::new().with_target("gantry", Level::INFO))
+    });
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(spans)
+        .try_init()
+        .context("cannot start logging")?;
+    if let Some(why) = unused {
+        warn!("no traces are exported: {why}");
+    }
+    Ok(Telemetry { levels: Levels::new(handle), traces })
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    /// Sends what is left, if the collector takes it in time.
+    pub(super) fn end(self) {
+        if let Some(traces) = self.traces
+            && let Err(error) = traces.shutdown_with_timeout(FLUSH)
+        {
+            warn!(%error, "the last traces were not exported");
+        }
+    }
 }

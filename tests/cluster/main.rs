@@ -16,6 +16,7 @@ mod deploying;
 mod diagnosing;
 mod discovering;
 mod killing;
+mod outage;
 mod proxy;
 mod refusing;
 mod restarting;

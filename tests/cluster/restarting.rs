@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gantry::pb;
+use gantry::pb::{self, server_service_client::ServerServiceClient};
 use tokio::process::Command;
 
-use crate::support::{Daemon, follow, reason, run, until, web};
+use crate::support::{Daemon, follow, kubeconfig, reason, run, until, web};
 
 #[tokio::test]
 async fn a_verdict_outlives_the_daemon_that_gave_it() {
@@ -86,4 +86,25 @@ async fn without_a_cluster_it_answers_that_it_waits_for_one() {
     let request = pb::ListAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
     let status = daemon.apps().await.list_apps(request).await.unwrap_err();
     assert_eq!(reason(&status), "WARMING_UP");
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_named() {
+    let mut file = kubeconfig();
+    for user in &mut file.auth_infos {
+        user.auth_info.get_or_insert_default().impersonate = Some("nobody-with-any-right".to_owned());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubeconfig");
+    // Every JSON is YAML.
+    std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
+    let daemon = Daemon::start_with(&["--kubeconfig", path.to_str().unwrap()], "connected").await;
+    let mut server = ServerServiceClient::new(daemon.channel().await);
+    until("the warnings name the right", async || {
+        let info = server.get_server_info(pb::GetServerInfoRequest {}).await.unwrap().into_inner();
+        info.warnings
+            .iter()
+            .any(|w| w.contains("may not list and watch pods") && w.contains("nobody-with-any-right"))
+    })
+    .await;
 }

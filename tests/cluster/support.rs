@@ -79,12 +79,14 @@ pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     }
 }
 
-fn kubeconfig() -> Kubeconfig {
+/// The kubeconfig of the cluster, with its context as the current one.
+pub fn kubeconfig() -> Kubeconfig {
     let files = given("GANTRY_TEST_KUBECONFIG");
-    env::split_paths(&files)
+    let merged = env::split_paths(&files)
         .map(|path| Kubeconfig::read_from(path).unwrap())
         .reduce(|all, next| all.merge(next).unwrap())
-        .unwrap()
+        .unwrap();
+    Kubeconfig { current_context: Some(given("GANTRY_TEST_CONTEXT")), ..merged }
 }
 
 async fn client() -> Client {

@@ -8,8 +8,10 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod daemon;
 mod discovery;
 mod errors;
+mod observing;
 mod reading;
 mod shutdown;
 mod support;

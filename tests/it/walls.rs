@@ -48,6 +48,9 @@ const IO: &[&str] = &[
     "axum",
     "hyper",
     "hyper_util",
+    "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
     "tower",
     "tower_http",
     "tokio",
@@ -56,9 +59,25 @@ const IO: &[&str] = &[
 ];
 
 const ROOMS: &[Room] = &[
-    Room { name: "domain", crates: IO, rooms: &["index", "cluster", "grpc", "runtime"], pure: true },
-    Room { name: "autoscale", crates: IO, rooms: &["index", "cluster", "grpc", "runtime"], pure: true },
-    Room { name: "index", crates: SERVERS, rooms: &["cluster", "grpc", "runtime"], pure: false },
+    Room {
+        name: "domain",
+        crates: IO,
+        rooms: &["index", "cluster", "grpc", "metrics", "runtime"],
+        pure: true,
+    },
+    Room {
+        name: "autoscale",
+        crates: IO,
+        rooms: &["index", "cluster", "grpc", "metrics", "runtime"],
+        pure: true,
+    },
+    Room { name: "index", crates: SERVERS, rooms: &["cluster", "grpc", "metrics", "runtime"], pure: false },
+    Room {
+        name: "metrics",
+        crates: IO,
+        rooms: &["domain", "autoscale", "index", "cluster", "grpc", "runtime"],
+        pure: false,
+    },
     Room {
         name: "cluster",
         crates: &["tonic", "tonic_health", "tonic_reflection", "tonic_types", "axum"],

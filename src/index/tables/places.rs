@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc};
 
-use super::{Key, Names, Row, Tables, TablesMut, app_of};
+use super::{Key, Names, Row, Tables, TablesMut, TablesRef, app_of};
 use crate::domain::{
     name,
     observed::{Node, Pod, ReplicaSet, Slice, SlicePod},
@@ -98,6 +98,10 @@ impl Row for Slice {
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
         t.slices.keys().cloned().collect()
     }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.slices.values())
+    }
 }
 
 impl Row for Node {
@@ -128,5 +132,9 @@ impl Row for Node {
 
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Arc<str>> {
         t.nodes.keys().cloned().collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.nodes.values())
     }
 }

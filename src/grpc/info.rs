@@ -1,0 +1,96 @@
+//! ServerService: what this server is, how fresh its answers are, and what is wrong with it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use tonic::{Request, Response, Status};
+
+use super::Context;
+use crate::{
+    index::Kind,
+    pb::{self, server_service_server::ServerService},
+};
+
+/// ServerService.
+#[derive(Clone)]
+pub(super) struct Server(pub(super) Context);
+
+/// Age of the cache from which a warning is due: two probes and their timeouts have failed.
+const STALE: Duration = Duration::from_secs(30);
+
+/// What is to be said about how fresh the kinds are; `ages` lacks those that were never read.
+fn freshness(ages: &BTreeMap<Kind, Duration>, refused: &[Kind]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let unread: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| !ages.contains_key(kind) && !refused.contains(kind))
+        .map(|k| k.as_str())
+        .collect();
+    if !unread.is_empty() {
+        warnings.push(format!(
+            "The cluster has not been read whole yet, {} are missing; reads and writes answer WARMING_UP.",
+            unread.join(", ")
+        ));
+    }
+    warnings.extend(refused.iter().map(|kind| {
+        let so = match kind {
+            Kind::Nodes => "zones come from EndpointSlices, and are empty where there are none",
+            _ => "endpoints are those of the pods themselves",
+        };
+        format!("This server may not list {}: {so}. Allow its account to list and watch them.", kind.as_str())
+    }));
+    for (kind, age) in ages.iter().filter(|(_, age)| **age >= STALE) {
+        warnings.push(format!("Nothing heard about {} for {} s.", kind.as_str(), age.as_secs()));
+    }
+    warnings
+}
+
+#[tonic::async_trait]
+impl ServerService for Server {
+    async fn get_server_info(
+        &self,
+        _: Request<pb::GetServerInfoRequest>,
+    ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
+        let index = &self.0.index;
+        let now = Timestamp::now();
+        let ages = index.ages(now);
+        let mut warnings = self.0.act.troubles(now);
+        warnings.extend(freshness(&ages, &index.refused()));
+        let identity = self.0.identity();
+        let size = index.size();
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        Ok(Response::new(pb::GetServerInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kubernetes_version: identity.kubernetes_version,
+            caller: identity.user,
+            cache_ages: ages
+                .into_iter()
+                .filter_map(|(kind, age)| {
+                    Some((kind.as_str().to_owned(), prost_types::Duration::try_from(age).ok()?))
+                })
+                .collect(),
+            apps: count(size.apps),
+            pods: count(size.pods),
+            leader: false,
+            load_sources: Vec::new(),
+            warnings,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_missing_or_old_are_named() {
+        let mut ages: BTreeMap<_, _> = Kind::ALL.into_iter().map(|kind| (kind, Duration::ZERO)).collect();
+        assert!(freshness(&ages, &[]).is_empty());
+        ages.insert(Kind::Pods, Duration::from_secs(31));
+        ages.remove(&Kind::Events);
+        let warnings = freshness(&ages, &[]);
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].contains("events are missing"), "{}", warnings[0]);
+        assert_eq!(warnings[1], "Nothing heard about pods for 31 s.");
+    }
+}

@@ -1,0 +1,269 @@
+//! What this process counts and measures, for Prometheus. Owns every metric's name, help and labels, in one list that
+//! docs/operations.md must match. Must not know any room; `cluster`, `grpc` and `runtime` record here, the pure rooms do not.
+//!
+//! Every value of a label is text of the program itself, so no label can take more values than somebody wrote down.
+
+mod process;
+
+use std::{
+    fmt,
+    sync::{LazyLock, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry},
+};
+
+use self::process::Process;
+
+/// Upper bounds of times, in seconds. A read from the index takes tenths of a millisecond, a deploy some hundred, and a wait for
+/// a rollout minutes.
+const TIMES: [f64; 17] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+    600.0,
+];
+
+/// The metrics of this process.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+type Times<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+/// Everything that is recorded.
+pub struct Metrics {
+    /// Whether the API server answers.
+    pub kube_link_up: Gauge,
+    /// How often it was lost.
+    pub kube_link_lost: Counter,
+    /// Apps in the index.
+    pub apps: Gauge,
+    grpc_started: Counters<1>,
+    grpc_duration: Times<2>,
+    grpc_streams: Gauges<1>,
+    errors: Counters<1>,
+    kube_duration: Times<3>,
+    cache_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    index_rows: Gauges<1>,
+    watch_restarts: Counters<1>,
+    audits: Counters<2>,
+    audit_differences: Counters<1>,
+    rollouts_ended: Counters<1>,
+    trace_exports: Counters<1>,
+    process: Process,
+    list: List,
+}
+
+/// What a metric is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Described {
+    /// Its name as its samples have it, but for the parts of a histogram.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// Every metric that there is.
+#[derive(Default)]
+struct List {
+    registry: Registry,
+    described: Vec<Described>,
+}
+
+// === impl List ===
+
+impl List {
+    fn add<M: Metric + TypedMetric + Clone>(
+        &mut self,
+        name: &str,
+        labels: &'static [&'static str],
+        help: &str,
+        metric: M,
+    ) -> M {
+        let kind = M::TYPE.as_str();
+        // The format itself adds this ending to the samples of a counter, and a point to the help.
+        self.registry.register(name.trim_end_matches("_total"), help, metric.clone());
+        self.described.push(Described { name: name.to_owned(), kind, labels });
+        metric
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    fn new() -> Self {
+        let mut list = List::default();
+        let l = &mut list;
+        let times: fn() -> Histogram = || Histogram::new(TIMES);
+        let build: Gauges<1> =
+            l.add("gantry_build_info", &["version"], "1, with the version", Family::default());
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        Self {
+            grpc_started: l.add(
+                "gantry_grpc_calls_started_total",
+                &["method"],
+                "Calls that began",
+                Family::default(),
+            ),
+            grpc_duration: l.add(
+                "gantry_grpc_call_duration_seconds",
+                &["method", "code"],
+                "Time from the beginning of a call to its status; of a stream, its whole life",
+                Family::new_with_constructor(times),
+            ),
+            grpc_streams: l.add(
+                "gantry_grpc_streams",
+                &["method"],
+                "Streams that are open",
+                Family::default(),
+            ),
+            errors: l.add(
+                "gantry_errors_total",
+                &["reason"],
+                "Calls that ended with an error",
+                Family::default(),
+            ),
+            kube_duration: l.add(
+                "gantry_kube_call_duration_seconds",
+                &["verb", "resource", "result"],
+                "Time of calls of the Kubernetes API, but for watches",
+                Family::new_with_constructor(times),
+            ),
+            kube_link_up: l.add(
+                "gantry_kube_link_up",
+                &[],
+                "1 while the Kubernetes API server answers, else 0",
+                Gauge::default(),
+            ),
+            kube_link_lost: l.add(
+                "gantry_kube_link_lost_total",
+                &[],
+                "Times that the Kubernetes API server stopped answering",
+                Counter::default(),
+            ),
+            cache_age: l.add(
+                "gantry_cache_age_seconds",
+                &["kind"],
+                "Time since the cluster last spoke about a kind",
+                Family::default(),
+            ),
+            index_rows: l.add("gantry_index_rows", &["kind"], "Objects in the index", Family::default()),
+            apps: l.add("gantry_apps", &[], "Apps in the index", Gauge::default()),
+            watch_restarts: l.add(
+                "gantry_watch_restarts_total",
+                &["kind"],
+                "Watches that began anew with a list",
+                Family::default(),
+            ),
+            audits: l.add(
+                "gantry_audits_total",
+                &["kind", "result"],
+                "Comparisons of the index with a list of the cluster",
+                Family::default(),
+            ),
+            audit_differences: l.add(
+                "gantry_audit_differences_total",
+                &["kind"],
+                "Objects that an audit found missing, left over or outdated in the index",
+                Family::default(),
+            ),
+            rollouts_ended: l.add(
+                "gantry_rollouts_ended_total",
+                &["outcome"],
+                "Rollouts whose outcome this process wrote down",
+                Family::default(),
+            ),
+            trace_exports: l.add(
+                "gantry_trace_exports_total",
+                &["result"],
+                "Batches of spans sent to the collector",
+                Family::default(),
+            ),
+            process: Process::new(l),
+            list,
+        }
+    }
+
+    /// What there is, in no order.
+    pub fn described(&self) -> &[Described] {
+        &self.list.described
+    }
+
+    /// All of them, in the text format of `OpenMetrics`.
+    pub fn to_text(&self) -> Result<String, fmt::Error> {
+        self.process.look();
+        let mut text = String::new();
+        text::encode(&mut text, &self.list.registry)?;
+        Ok(text)
+    }
+
+    /// A call began.
+    pub fn grpc_started(&self, method: &'static str) {
+        self.grpc_started.get_or_create(&[("method", method)]).inc();
+    }
+
+    /// A call ended.
+    pub fn grpc_ended(&self, method: &'static str, code: &'static str, took: Duration) {
+        self.grpc_duration.get_or_create(&[("method", method), ("code", code)]).observe(took.as_secs_f64());
+    }
+
+    /// The open streams of a method.
+    pub fn grpc_streams(&self, method: &'static str) -> Gauge {
+        self.grpc_streams.get_or_create_owned(&[("method", method)])
+    }
+
+    /// A call ended with an error.
+    pub fn error(&self, reason: &'static str) {
+        self.errors.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// The Kubernetes API answered, or did not.
+    pub fn kube_called(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        result: &'static str,
+        took: Duration,
+    ) {
+        let labels = [("verb", verb), ("resource", resource), ("result", result)];
+        self.kube_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// How fresh a kind is.
+    pub fn cache_age(&self, kind: &'static str, age: Duration) {
+        self.cache_age.get_or_create(&[("kind", kind)]).set(age.as_secs_f64());
+    }
+
+    /// How many objects of a kind there are.
+    pub fn index_rows(&self, kind: &'static str, rows: usize) {
+        self.index_rows.get_or_create(&[("kind", kind)]).set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// A watch began anew.
+    pub fn watch_restarted(&self, kind: &'static str) {
+        self.watch_restarts.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// The index was compared with the cluster, and so many objects differed.
+    pub fn audited(&self, kind: &'static str, result: &'static str, differences: usize) {
+        self.audits.get_or_create(&[("kind", kind), ("result", result)]).inc();
+        let differences = u64::try_from(differences).unwrap_or(u64::MAX);
+        self.audit_differences.get_or_create(&[("kind", kind)]).inc_by(differences);
+    }
+
+    /// The outcome of a rollout was written down.
+    pub fn rollout_ended(&self, outcome: &'static str) {
+        self.rollouts_ended.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Spans were sent, or could not be.
+    pub fn traces_exported(&self, result: &'static str) {
+        self.trace_exports.get_or_create(&[("result", result)]).inc();
+    }
+}
