@@ -137,7 +137,7 @@ async fn dawdle(server: &Server, begin: &str) -> (String, Duration) {
     tokio::time::pause();
     let began = Instant::now();
     let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer).await;
+    let _ = tokio::time::timeout(Duration::from_secs(120), stream.read_to_string(&mut answer)).await;
     let took = began.elapsed();
     tokio::time::resume();
     (answer, took)
