@@ -228,8 +228,11 @@ impl Error {
 }
 
 fn describe(violations: &[Violation]) -> String {
-    let parts: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
-    parts.join("; ")
+    let part = |v: &Violation| match v.field.as_str() {
+        "" => v.description.clone(), // the request as a whole
+        field => format!("{field}: {}", v.description),
+    };
+    violations.iter().map(part).collect::<Vec<_>>().join("; ")
 }
 
 fn conflicts(conflicts: &[Conflict]) -> String {

@@ -69,6 +69,8 @@ pub(super) fn cors(origins: &Origins) -> CorsLayer {
         .allow_methods([Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.chain([limits::CALL_ID, limits::CACHE_AGE]).collect::<Vec<_>>())
+        // A page of the Internet that calls into this machine is asked for once more.
+        .allow_private_network(true)
         .max_age(REMEMBER)
 }
 

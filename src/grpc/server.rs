@@ -117,14 +117,14 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
             .prepare();
     let origins: Origins = origins.into();
     // The last one added sees a request first: who may call, then in which form, then the call itself.
-    Ok(routes
+    let router = routes
         .into_axum_router()
         .layer(from_fn_with_state(limits, limits::layer))
         .layer(from_fn(observe::layer))
         .layer(tonic_web::GrpcWebLayer::new())
-        .layer(from_fn(json::layer))
-        .layer(guard::cors(&origins))
-        .layer(from_fn_with_state(origins, guard::layer)))
+        .layer(from_fn(json::layer));
+    let router = if origins.is_empty() { router } else { router.layer(guard::cors(&origins)) };
+    Ok(router.layer(from_fn_with_state(origins, guard::layer)))
 }
 
 /// Bytes that a request of a method may have, in any form.

@@ -147,24 +147,35 @@ fn to_status(error: &Error) -> Status {
     Status::with_error_details(code, error.to_string(), details)
 }
 
-/// Every violation, as far as they fit into the headers that carry an error: clients take 8 KiB of them, and base64 and the
-/// message, which says the same once more, need their part.
+/// Every violation, as far as they fit into the headers that carry an error: some clients take 8 KiB of them, in which base64 makes
+/// four bytes of three, and the message says the same once more.
 fn invalid(violations: &[Violation], message: &str) -> Status {
-    const LONGEST: usize = 2048;
-    let mut left = LONGEST;
-    let fits = |v: &&Violation| {
-        left = left.saturating_sub(v.field.len() + v.description.len());
-        left > 0
-    };
-    let list = violations.iter().take_while(fits).map(|v| FieldViolation::new(&v.field, &v.description));
-    let mut list: Vec<_> = list.collect();
-    if let (true, Some(first)) = (list.is_empty(), violations.first()) {
-        list.push(FieldViolation::new(cut(&first.field, LONGEST / 2), cut(&first.description, LONGEST / 2)));
+    const DETAILS: usize = 3600;
+    const MESSAGE: usize = 1024;
+    let mut left = DETAILS;
+    let mut list = Vec::new();
+    for violation in violations {
+        // One is always told, were it only its beginning.
+        let (field, description) = (cut(&violation.field, MESSAGE), cut(&violation.description, MESSAGE));
+        match left.checked_sub(field.len() + description.len() + OVERHEAD) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        list.push(FieldViolation::new(field, description));
     }
+    let told = list.len();
     let mut details = ErrorDetails::with_bad_request(list);
     details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
-    Status::with_error_details(Code::InvalidArgument, cut(message, LONGEST), details)
+    let mut message = cut(message, MESSAGE);
+    if told < violations.len() {
+        message =
+            format!("{} fields are wrong, of which the first {told} are told; {message}", violations.len());
+    }
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }
+
+/// Bytes that a violation has on the wire beside its texts.
+const OVERHEAD: usize = 9;
 
 /// The beginning of a text, if it is too long.
 fn cut(text: &str, longest: usize) -> String {
@@ -309,6 +320,21 @@ mod tests {
         let status = Status::from(Error::Bug("the secret is 42".into()));
         assert!(!status.message().contains("42"));
         assert!(status.get_error_details().request_info().is_some());
+    }
+
+    #[test]
+    fn an_error_fits_into_the_headers_that_carry_it() {
+        for (count, field) in [(1, "x".repeat(100_000)), (1000, "app.spec.ports[0].name".to_owned())] {
+            let violation = Violation { field, description: "is \"\"; it must match a-z".into() };
+            let status = Status::from(Error::Invalid(vec![violation; count]));
+            let mut headers = tonic::codegen::http::HeaderMap::new();
+            status.add_header(&mut headers).unwrap();
+            let bytes: usize =
+                headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            assert!(bytes < 8000, "{bytes} for {count}");
+            let details = status.get_error_details();
+            assert!(!details.bad_request().unwrap().field_violations.is_empty());
+        }
     }
 
     #[test]
