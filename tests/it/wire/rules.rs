@@ -279,6 +279,9 @@ impl Walk {
             let least = rules.iter().find(|(rule, _)| rule == "repeated.min_items");
             let count = least.map_or(0, |(_, n)| usize::try_from(n.as_u64().unwrap()).unwrap());
             Value::List(vec![self.sample(&field.kind(), &[]); count])
+        } else if field.name() == "mount_path" {
+            // What no rule can say, and the server demands: an absolute path.
+            Value::String("/a".to_owned())
         } else {
             self.sample(&field.kind(), &rules)
         };
