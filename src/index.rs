@@ -6,6 +6,7 @@
 //! ```
 
 mod changes;
+mod history;
 mod signals;
 mod tables;
 mod views;
@@ -25,9 +26,9 @@ use crate::domain::{
     Error,
     act::{Position, Seen},
     app::{App, State},
-    name::{self, Scope, Which},
+    name::{self, Scope},
     observed::Event,
-    revision::End,
+    revision::{Cause, End, Record},
     rollout::Rollout,
     selector::Selector,
 };
@@ -45,6 +46,10 @@ pub enum Kind {
     Events,
     /// apps/v1 ControllerRevisions of ours.
     Revisions,
+    /// autoscaling/v2 HorizontalPodAutoscalers.
+    HorizontalPodAutoscalers,
+    /// keda.sh/v1alpha1 ScaledObjects; there are none where KEDA is not installed.
+    ScaledObjects,
 }
 
 /// A handle to the one index, cheap to clone.
@@ -95,8 +100,15 @@ pub struct Size {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Deployments, Self::ReplicaSets, Self::Pods, Self::Events, Self::Revisions];
+    pub const ALL: [Self; 7] = [
+        Self::Deployments,
+        Self::ReplicaSets,
+        Self::Pods,
+        Self::Events,
+        Self::Revisions,
+        Self::HorizontalPodAutoscalers,
+        Self::ScaledObjects,
+    ];
 
     /// Its resource name in Kubernetes.
     pub const fn as_str(self) -> &'static str {
@@ -106,7 +118,15 @@ impl Kind {
             Self::Pods => "pods",
             Self::Events => "events",
             Self::Revisions => "controllerrevisions",
+            Self::HorizontalPodAutoscalers => "horizontalpodautoscalers",
+            Self::ScaledObjects => "scaledobjects",
         }
+    }
+
+    /// Whether everything but one sentence of the answers is right without it, so that a cluster that does not have it, or a
+    /// server that may not read it, goes on without.
+    pub const fn optional(self) -> bool {
+        matches!(self, Self::HorizontalPodAutoscalers | Self::ScaledObjects)
     }
 }
 
@@ -201,6 +221,28 @@ impl Index {
         self.state.read().rollout(name)
     }
 
+    /// Rollouts of an app, newest first, those with numbers below `before`, at most `limit`. The flag says that more follow.
+    pub fn rollouts(
+        &self,
+        app: &name::App,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Rollout>>, bool), Error> {
+        let state = self.state.read();
+        let mut found = state.rollouts(app, before, limit.saturating_add(1));
+        if found.is_empty() && state.views.app(app).is_none() && state.views.newest_rollout(app).is_none() {
+            return Err(state.views.missing(app));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+
+    /// The autoscaler, not of this server, that owns an app's replica count: `horizontalpodautoscaler.autoscaling/shop`.
+    pub fn autoscaler_of(&self, app: &name::App) -> Option<String> {
+        self.state.read().tables.autoscaler_of(app)
+    }
+
     /// Apps of a scope in the order of their names, those after `after`, at most `limit`. The flag says that more follow.
     pub fn list(
         &self,
@@ -228,9 +270,10 @@ impl Index {
         self.state.write().signals.subscribe(scope)
     }
 
-    /// Events about the app and the replicas of one revision, later than `after`, in the order in which they became known.
-    pub fn log(&self, name: &name::App, revision: u64, after: u64) -> Vec<LogLine> {
-        self.state.read().tables.log(name, revision, after)
+    /// Events about the app and the replicas of one rollout, later than `after`, in the order in which they became known.
+    pub fn log(&self, name: &name::App, rollout: u64, after: u64) -> Vec<LogLine> {
+        let state = self.state.read();
+        state.tables.log(name, state.carries(name, rollout), after)
     }
 
     /// What tells this process's tokens from those of others.
@@ -240,7 +283,14 @@ impl Index {
 
     /// Verdicts that were reached here and are not yet kept in the cluster.
     pub fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
-        self.state.read().views.unrecorded()
+        let state = self.state.read();
+        state.views.unrecorded(&state.tables)
+    }
+
+    /// Changes made past this server that are not yet kept in the cluster: the app, the number, what to keep.
+    pub fn unnoted(&self) -> Vec<(name::App, u64, Record)> {
+        let state = self.state.read();
+        state.views.unnoted(&state.tables).map(to_note).collect()
     }
 
     /// Whether a reader of this index sees the write that gave the position.
@@ -259,6 +309,18 @@ impl Index {
             Seen::Deleting { uid } => deployment.is_none_or(|d| d.uid != *uid || d.deleting),
         }
     }
+}
+
+/// A change made past this server as a record, but for what only the rollout's verdict adds.
+fn to_note(rollout: &Rollout) -> (name::App, u64, Record) {
+    let content = (*rollout.content).clone();
+    let (set, number) = rollout.set.clone().unzip();
+    let record = Record {
+        replica_set: set.map(|name| name.to_string()),
+        template_revision: number,
+        ..Record::new(Cause::External, content, rollout.actor.clone(), String::new(), rollout.start)
+    };
+    (rollout.app.clone(), rollout.number, record)
 }
 
 impl Inner {
@@ -286,31 +348,6 @@ impl Inner {
                 let version = self.changes.record(&name, exists);
                 self.signals.wake(&name, version);
             }
-        }
-    }
-
-    fn rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
-        let missing = || Error::NotFound {
-            kind: crate::domain::error::Missing::Rollout,
-            name: name.to_string(),
-            did_you_mean: None,
-        };
-        let newest = self.views.newest_rollout(&name.app);
-        let Which::Number(number) = name.revision else {
-            return newest.ok_or_else(|| {
-                self.views.app(&name.app).map_or_else(|| self.views.missing(&name.app), |_| missing())
-            });
-        };
-        if let Some(newest) = newest.filter(|r| r.number == number) {
-            return Ok(newest);
-        }
-        let all = self.tables.revisions.get(&name.app).ok_or_else(missing)?;
-        let mut from = all.range(number..).map(|(_, revision)| revision);
-        match (from.next().filter(|r| r.number == number), from.next()) {
-            (Some(revision), Some(next)) => {
-                Ok(Arc::new(Rollout::past(revision, self.views.verdict(revision), next)))
-            }
-            _ => Err(missing()),
         }
     }
 }

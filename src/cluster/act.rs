@@ -6,6 +6,7 @@
 mod delete;
 mod deploy;
 mod live;
+mod note;
 
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::{
@@ -28,7 +29,7 @@ use crate::{
         manifest::{Kind, REVISIONS_OF},
         name,
         plan::FIELD_MANAGER,
-        revision::{self, End},
+        revision::{self, End, Record},
     },
 };
 
@@ -101,6 +102,10 @@ impl Act for Actor {
 
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         self.keep(app, number, end).boxed()
+    }
+
+    fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {
+        note::run(self, app, number, record).boxed()
     }
 }
 

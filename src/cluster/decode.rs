@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time},
 };
 use kube::Resource;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::index;
 
+mod autoscaler;
 mod deployment;
 mod event;
+mod managers;
 mod pod;
 mod revision;
 
 pub use self::{
+    autoscaler::{HorizontalPodAutoscaler, ScaledObject},
     deployment::{Deployment, ReplicaSet},
     event::Event,
     pod::Pod,
@@ -37,10 +40,10 @@ pub trait Decode: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
     fn row(self) -> Option<Self::Row>;
 }
 
-/// The part of the metadata that rows need; managed fields, the largest part, are never built.
+/// The part of the metadata that rows need. Managed fields, the largest part, are passed over where `M` is [`IgnoredAny`].
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Meta {
+#[serde(rename_all = "camelCase", default, bound(deserialize = "M: Default + Deserialize<'de>"))]
+struct Meta<M> {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -51,23 +54,38 @@ struct Meta {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     owner_references: Option<Vec<OwnerReference>>,
+    managed_fields: M,
 }
 
 fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let meta: Meta = or_default(deserializer)?;
-    Ok(ObjectMeta {
-        name: meta.name,
-        namespace: meta.namespace,
-        uid: meta.uid,
-        resource_version: meta.resource_version,
-        generation: meta.generation,
-        labels: meta.labels,
-        annotations: meta.annotations,
-        creation_timestamp: meta.creation_timestamp,
-        deletion_timestamp: meta.deletion_timestamp,
-        owner_references: meta.owner_references,
-        ..ObjectMeta::default()
-    })
+    let meta: Meta<IgnoredAny> = or_default(deserializer)?;
+    Ok(meta.into_meta(None))
+}
+
+fn meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let mut meta: Meta<Option<Vec<managers::Entry>>> = or_default(deserializer)?;
+    let entries = meta.managed_fields.take().unwrap_or_default();
+    Ok(meta.into_meta(Some(entries.into_iter().map(Into::into).collect())))
+}
+
+impl<M> Meta<M> {
+    fn into_meta(self, managed_fields: Option<Vec<ManagedFieldsEntry>>) -> ObjectMeta {
+        let meta = self;
+        ObjectMeta {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            generation: meta.generation,
+            labels: meta.labels,
+            annotations: meta.annotations,
+            creation_timestamp: meta.creation_timestamp,
+            deletion_timestamp: meta.deletion_timestamp,
+            owner_references: meta.owner_references,
+            managed_fields,
+            ..ObjectMeta::default()
+        }
+    }
 }
 
 /// A field that is null is a field that is not there.
@@ -80,6 +98,9 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 /// Makes a slim type known to the client as the Kubernetes type of this kind.
 macro_rules! resource {
     ($type:ty, $kind:literal, $group:literal, $plural:literal) => {
+        resource!($type, $kind, $group, "v1", $plural);
+    };
+    ($type:ty, $kind:literal, $group:literal, $version:literal, $plural:literal) => {
         impl kube::Resource for $type {
             type DynamicType = ();
             type Scope = NamespaceResourceScope;
@@ -91,7 +112,7 @@ macro_rules! resource {
                 $group.into()
             }
             fn version((): &()) -> Cow<'_, str> {
-                "v1".into()
+                $version.into()
             }
             fn plural((): &()) -> Cow<'_, str> {
                 $plural.into()
@@ -109,6 +130,10 @@ use resource;
 
 fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0)
+}
+
+fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {

@@ -18,7 +18,10 @@ use tracing::{debug, info, warn};
 
 use super::{
     client::Cluster,
-    decode::{Decode, Deployment, Event as KubeEvent, Pod, ReplicaSet, Revision},
+    decode::{
+        Decode, Deployment, Event as KubeEvent, HorizontalPodAutoscaler, Pod, ReplicaSet, Revision,
+        ScaledObject,
+    },
     error::Doing,
 };
 use crate::{
@@ -38,6 +41,12 @@ const FAILURES: u32 = 5;
 /// How often a quiet kind is asked whether the API server still answers for it.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
+/// How often a kind that was not there is looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Pause before a kind is asked for again whose API server did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Watches one kind until dropped.
 pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
     match kind {
@@ -46,6 +55,8 @@ pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
         Kind::Pods => watch::<Pod>(&cluster, &index).await,
         Kind::Events => watch::<KubeEvent>(&cluster, &index).await,
         Kind::Revisions => watch::<Revision>(&cluster, &index).await,
+        Kind::HorizontalPodAutoscalers => watch_optional::<HorizontalPodAutoscaler>(&cluster, &index).await,
+        Kind::ScaledObjects => watch_optional::<ScaledObject>(&cluster, &index).await,
     }
 }
 
@@ -60,8 +71,11 @@ pub async fn probe(cluster: Cluster, index: Index) {
                 Kind::Pods => ask::<Pod>(&cluster).await,
                 Kind::Events => ask::<KubeEvent>(&cluster).await,
                 Kind::Revisions => ask::<Revision>(&cluster).await,
+                Kind::HorizontalPodAutoscalers => ask::<HorizontalPodAutoscaler>(&cluster).await,
+                Kind::ScaledObjects => ask::<ScaledObject>(&cluster).await,
             };
-            match answer {
+            let done_without = |error: &Error| kind.optional() && is_refusal(error);
+            match answer.or_else(|error| if done_without(&error) { Ok(()) } else { Err(error) }) {
                 Ok(()) => {
                     if std::mem::take(&mut silent) {
                         info!("the API server answers again");
@@ -87,41 +101,86 @@ async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) ->
     cluster.call(doing, api.list_metadata(&params)).await.map(|_| ())
 }
 
-async fn watch<K>(cluster: &Cluster, index: &Index)
+/// Whether the API server does not have a kind, or does not let this server read it.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. } | Error::DaemonForbidden { .. })
+}
+
+/// Watches a kind that the cluster may not have, that may come and go, or that this server may not read. Until it can be
+/// read there are no rows of it.
+async fn watch_optional<K>(cluster: &Cluster, index: &Index)
 where
     K: Decode + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
     let kind = K::KIND.as_str();
+    let mut told = false;
     loop {
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        if K::KIND == Kind::Revisions {
-            config = config.labels(REVISIONS_OF);
+        match ask::<K>(cluster).await {
+            Ok(()) => {
+                told = false;
+                watch_until_it_fails::<K>(cluster, index).await;
+            }
+            Err(error) if is_refusal(&error) => {
+                index.reset::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
+                let forbidden = matches!(error, Error::DaemonForbidden { .. });
+                if forbidden && !std::mem::replace(&mut told, true) {
+                    warn!(%error, kind, "may not be read; goes on without");
+                } else {
+                    debug!(%error, kind, "not there");
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => {
+                debug!(%error, kind, "cannot be asked for");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
-        let api = Api::<K>::all(cluster.client.clone());
-        let mut batches =
-            watcher::watcher(api, config).default_backoff().into_stream().ready_chunks(BATCH).boxed();
-        let mut feed = Feed::<K>::new(index);
-        let mut failures = 0;
-        while let Some(batch) = batches.next().await {
-            for event in batch {
-                match event {
-                    Ok(event) => {
-                        failures = 0;
-                        feed.take(event);
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        warn!(%error, kind, failures, "watch failed");
-                    }
+    }
+}
+
+async fn watch<K>(cluster: &Cluster, index: &Index)
+where
+    K: Decode + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+{
+    loop {
+        watch_until_it_fails::<K>(cluster, index).await;
+    }
+}
+
+/// Watches one kind until it failed several times in a row.
+async fn watch_until_it_fails<K>(cluster: &Cluster, index: &Index)
+where
+    K: Decode + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+{
+    let kind = K::KIND.as_str();
+    let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+    if K::KIND == Kind::Revisions {
+        config = config.labels(REVISIONS_OF);
+    }
+    let api = Api::<K>::all(cluster.client.clone());
+    let mut batches =
+        watcher::watcher(api, config).default_backoff().into_stream().ready_chunks(BATCH).boxed();
+    let mut feed = Feed::<K>::new(index);
+    let mut failures = 0;
+    while let Some(batch) = batches.next().await {
+        for event in batch {
+            match event {
+                Ok(event) => {
+                    failures = 0;
+                    feed.take(event);
+                }
+                Err(error) => {
+                    failures += 1;
+                    warn!(%error, kind, failures, "watch failed");
                 }
             }
-            feed.flush();
-            if failures >= FAILURES {
-                break;
-            }
         }
-        info!(kind, "watch begins anew with a list");
+        feed.flush();
+        if failures >= FAILURES {
+            break;
+        }
     }
+    info!(kind, "watch begins anew with a list");
 }
 
 /// Gathers the events of one batch, and the rows of a list until it is complete.

@@ -5,7 +5,13 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, mask::Mask, name, revision::End, spec::Content};
+use super::{
+    Error,
+    mask::Mask,
+    name,
+    revision::{End, Record},
+    spec::Content,
+};
 
 /// Changes the cluster.
 pub trait Act: Send + Sync + 'static {
@@ -15,6 +21,8 @@ pub trait Act: Send + Sync + 'static {
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Deleted, Error>>;
     /// Keeps a verdict with its revision.
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
+    /// Keeps a change that was made past this server as a revision of this number, unless there is one already.
+    fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 /// A deploy as asked for.

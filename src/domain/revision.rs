@@ -36,6 +36,9 @@ pub struct Record {
     /// For a change made past this server: the ReplicaSet that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
+    /// And Kubernetes' number of its template at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_revision: Option<u64>,
     /// What it changes, object by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
@@ -109,6 +112,7 @@ impl Record {
             restarted: None,
             request: None,
             replica_set: None,
+            template_revision: None,
             changes: Vec::new(),
         }
     }

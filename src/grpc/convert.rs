@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         act::{Action, Change},
-        app::{self, App},
+        app::{self, App, Owner},
         name,
         problem::Problem,
         revision::Cause,
@@ -26,8 +26,7 @@ pub(super) fn app(app: &App) -> pb::App {
         current_replicas: app.existing,
         problems: app.problems.iter().map(problem).collect(),
         rollout: app.rollout.map(|number| app.name.rollout(number)).unwrap_or_default(),
-        // Autoscalers are not watched yet, so nothing is claimed.
-        replica_owner: None,
+        replica_owner: Some(replica_owner(&app.owner)),
         managed_by: app.managed_by.clone(),
         kind: pb::WorkloadKind::Deployment.into(),
         unmodelled_fields: Vec::new(),
@@ -40,6 +39,14 @@ pub(super) fn app(app: &App) -> pb::App {
         status: Some(status),
         ..content(&app.name, &app.content)
     }
+}
+
+fn replica_owner(owner: &Owner) -> pb::ReplicaOwner {
+    let (kind, owner) = match owner {
+        Owner::Caller(manager) => (pb::ReplicaOwnerKind::Caller, manager),
+        Owner::Foreign(autoscaler) => (pb::ReplicaOwnerKind::Foreign, autoscaler),
+    };
+    pb::ReplicaOwner { kind: kind.into(), owner: owner.clone(), ..pb::ReplicaOwner::default() }
 }
 
 /// An app of which only the content is known.

@@ -10,7 +10,7 @@ use crate::{
         Error,
         act::{Act, Delete, Deleted, Deploy, Deployed},
         name,
-        revision::End,
+        revision::{End, Record},
     },
 };
 
@@ -42,5 +42,9 @@ impl Act for Actor {
 
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
         async move { self.get()?.record(app, number, end).await }.boxed()
+    }
+
+    fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {
+        async move { self.get()?.note(app, number, record).await }.boxed()
     }
 }

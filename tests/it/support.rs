@@ -78,6 +78,10 @@ impl Act for Recorded {
     fn record(&self, _: name::App, _: u64, _: End) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
+
+    fn note(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 impl Server {
@@ -116,6 +120,9 @@ impl Server {
         self.index.reset::<observed::Pod>(Kind::Pods, vec![], now());
         self.index.reset::<observed::Event>(Kind::Events, vec![], now());
         self.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
+        let hpas = Kind::HorizontalPodAutoscalers;
+        self.index.reset::<observed::HorizontalPodAutoscaler>(hpas, vec![], now());
+        self.index.reset::<observed::ScaledObject>(Kind::ScaledObjects, vec![], now());
     }
 
     pub fn apps(&self) -> AppServiceClient<Channel> {
@@ -160,6 +167,10 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         ready,
         available: ready,
         stalled: None,
+        completed: None,
+        deadline: None,
+        template_by: None,
+        count_by: None,
         paused: false,
         created: now(),
         deleting: false,
@@ -181,6 +192,7 @@ pub fn mk_replica_set(name: &str) -> observed::ReplicaSet {
         deployment: name.into(),
         template_revision: 1,
         revision: Some(1),
+        created: now(),
         create_failure: None,
     }
 }
@@ -195,6 +207,8 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         created: now(),
         deleting: false,
         ready,
+        running: true,
+        unready_since: None,
         restarts: 0,
         trouble: None,
     }

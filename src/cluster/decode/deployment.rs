@@ -8,7 +8,11 @@ use k8s_openapi::{
 };
 use serde::Deserialize;
 
-use super::{Decode, controller, created, meta, number, or_default, resource, shared_key};
+use super::{
+    Decode, controller, created,
+    managers::{COUNT, NOT_OTHERS, TEMPLATE, last_touch},
+    meta, meta_with_managers, number, or_default, resource, shared_key, version,
+};
 use crate::{
     domain::{
         manifest::REVISION,
@@ -25,7 +29,7 @@ const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Deployment {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "meta_with_managers")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: DeploymentSpec,
@@ -34,9 +38,10 @@ pub struct Deployment {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct DeploymentSpec {
     replicas: Option<i32>,
+    progress_deadline_seconds: Option<i32>,
     #[serde(deserialize_with = "or_default")]
     paused: bool,
     #[serde(deserialize_with = "or_default")]
@@ -153,14 +158,12 @@ impl Decode for Deployment {
         let Self { metadata, spec, status } = self;
         let stalled = condition(&status.conditions, "Progressing", "False")
             .filter(|c| c.reason == "ProgressDeadlineExceeded");
+        let completed = condition(&status.conditions, "Progressing", "True")
+            .filter(|c| c.reason == "NewReplicaSetAvailable");
         Some(observed::Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata
-                .resource_version
-                .as_deref()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or_default(),
+            resource_version: version(&metadata),
             revision: number(&metadata, REVISION),
             template_revision: number(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
@@ -171,6 +174,14 @@ impl Decode for Deployment {
             ready: status.ready_replicas,
             available: status.available_replicas,
             stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            completed: completed.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            // The largest number is Kubernetes' word for never.
+            deadline: spec
+                .progress_deadline_seconds
+                .filter(|seconds| *seconds != i32::MAX)
+                .and_then(|seconds| seconds.try_into().ok()),
+            template_by: last_touch(&metadata, TEMPLATE, &NOT_OTHERS),
+            count_by: last_touch(&metadata, COUNT, &[]),
             paused: spec.paused,
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -237,6 +248,7 @@ impl Decode for ReplicaSet {
             deployment: controller(&self.metadata, "Deployment")?.into(),
             template_revision: number(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
             revision: number(&self.metadata, REVISION),
+            created: created(&self.metadata),
             create_failure: condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
                 observed::CreateFailure {
                     message: c.message.clone(),

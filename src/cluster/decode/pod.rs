@@ -6,7 +6,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Decode, controller, created, meta, or_default, resource, shared_key};
 use crate::{
@@ -76,6 +76,7 @@ struct ContainerStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct State {
+    running: Option<IgnoredAny>,
     waiting: Option<Waiting>,
     terminated: Option<Terminated>,
 }
@@ -120,7 +121,9 @@ impl Decode for Pod {
             return None;
         }
         let Self { metadata, spec, status } = self;
-        let ready = status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
+        let readiness = status.conditions.iter().find(|c| c.r#type == "Ready");
+        let ready = readiness.is_some_and(|c| c.status == "True");
+        let running = |c: &ContainerStatus| c.state.running.is_some();
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
         Some(observed::Pod {
             namespace,
@@ -131,6 +134,11 @@ impl Decode for Pod {
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
             ready,
+            running: !status.container_statuses.is_empty() && status.container_statuses.iter().all(running),
+            unready_since: readiness
+                .filter(|_| !ready)
+                .and_then(|c| c.last_transition_time.as_ref())
+                .map(|t| t.0),
             restarts: containers().map(|c| c.restart_count).max().unwrap_or_default(),
             trouble: trouble(&status).map(Box::new),
         })

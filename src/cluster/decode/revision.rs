@@ -6,12 +6,12 @@ use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Obj
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Decode, annotation, created, meta, or_default, resource};
+use super::{Decode, annotation, created, meta, or_default, resource, version};
 use crate::{
     domain::{
         manifest::REVISIONS_OF,
         name, observed,
-        revision::{self, End, Record},
+        revision::{self, Cause, End, Record},
     },
     index,
 };
@@ -48,7 +48,14 @@ impl Decode for Revision {
         let record: Record = serde_json::from_value(self.data).ok()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         Some(observed::Revision {
-            created: revision::began(created(&self.metadata), record.time),
+            created: match record.cause {
+                // It began before it was noticed, by Kubernetes' own clock.
+                Cause::External => record.time,
+                Cause::Deploy | Cause::Rollback | Cause::AutoRollback | Cause::Restart => {
+                    revision::began(created(&self.metadata), record.time)
+                }
+            },
+            version: version(&self.metadata),
             end,
             // The owner is set when the last object has been applied.
             applied: self.metadata.owner_references.is_some_and(|owners| !owners.is_empty()),
