@@ -35,6 +35,21 @@ pub(super) fn parse(query: &str, token: &str) -> Result<Option<name::App>, Error
     last.map(Some).ok_or(Error::PageToken)
 }
 
+/// A token of a list of numbers.
+pub(super) fn number_token(query: &str, last: u64) -> String {
+    format!("n1.{}.{last}", fingerprint(query))
+}
+
+/// Where to go on in a list of numbers; an empty token begins.
+pub(super) fn parse_number(query: &str, token: &str) -> Result<Option<u64>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let rest = token.strip_prefix("n1.").and_then(|t| t.split_once('.'));
+    let last = rest.filter(|(list, _)| *list == fingerprint(query)).and_then(|(_, last)| last.parse().ok());
+    last.map(Some).ok_or(Error::PageToken)
+}
+
 fn fingerprint(query: &str) -> String {
     let digest: [u8; 32] = Sha256::digest(query).into();
     format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
@@ -52,6 +67,10 @@ mod tests {
         assert_eq!(parse("b", &given), Err(Error::PageToken));
         assert_eq!(parse("a", "nonsense"), Err(Error::PageToken));
         assert_eq!(parse("a", ""), Ok(None));
+        let given = number_token("a", 7);
+        assert_eq!(parse_number("a", &given), Ok(Some(7)));
+        assert_eq!(parse_number("b", &given), Err(Error::PageToken));
+        assert_eq!((parse("a", &given), parse_number("a", "")), (Err(Error::PageToken), Ok(None)));
     }
 
     #[test]

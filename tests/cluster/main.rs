@@ -13,6 +13,7 @@
 mod commands;
 mod deploying;
 mod diagnosing;
+mod external;
 mod refusing;
 mod restarting;
 mod support;

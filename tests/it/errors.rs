@@ -104,6 +104,7 @@ async fn every_method_of_the_contract_answers_with_a_reason() {
         "GetApp",
         "GetRollout",
         "ListApps",
+        "ListRollouts",
         "WaitRollout",
         "WatchApps",
         "WatchRollout",

@@ -9,6 +9,7 @@
 )]
 
 mod errors;
+mod history;
 mod reading;
 mod shutdown;
 mod support;
