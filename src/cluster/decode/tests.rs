@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 
 use self::objects::{
     mk_crashing, mk_deployment, mk_end, mk_event, mk_node, mk_owner, mk_record, mk_replica_set, mk_revision,
-    mk_running, mk_series, mk_slice, mk_waiting,
+    mk_running, mk_scaler, mk_series, mk_slice, mk_waiting,
 };
-use super::{Decode, Deployment, END, Event, Node, Pod, ReplicaSet, Revision, Slice};
+use super::{
+    Decode, Deployment, END, Event, HorizontalPodAutoscaler, Node, Pod, ReplicaSet, Revision, ScaledObject,
+    Slice,
+};
 use crate::domain::{
     name,
     observed::{self, Exit, Kind, Trouble, TroubleKind},
@@ -283,6 +286,10 @@ fn a_deployment_is_the_row_that_it_says() {
         ready: 3,
         available: 1,
         stalled: Some(time("2026-01-02T03:14:05Z")),
+        completed: None,
+        deadline: Some(600),
+        template_by: None,
+        count_by: None,
         paused: false,
         created: time(CREATED),
         deleting: false,
@@ -290,6 +297,81 @@ fn a_deployment_is_the_row_that_it_says() {
         unmodelled: vec!["spec.template.spec.containers[proxy]".into()],
     };
     assert_eq!(row::<Deployment>(mk_deployment()), Some(expected));
+}
+
+#[test]
+fn who_changed_template_and_count_last_is_read_from_the_managed_fields() {
+    let entry = |manager: &str, subresource: Option<&str>, second: u8, fields: Value| {
+        json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
+            "time": format!("2026-01-02T03:04:{second:02}Z"), "subresource": subresource, "fieldsV1": {"f:spec": fields}})
+    };
+    let template =
+        || json!({"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {"f:image": {}}}}}});
+    let mut deployment = mk_deployment();
+    deployment["metadata"]["managedFields"] = json!([
+        entry("gantry", None, 50, json!({"f:template": {}, "f:replicas": {}})),
+        entry("kube-controller-manager", Some("status"), 55, template()),
+        entry("kubectl-set", None, 20, template()),
+        entry("kubectl-edit", None, 30, template()),
+        entry("kubectl-label", None, 40, json!({"f:paused": {}})),
+        entry("gantry-scale", Some("scale"), 51, json!({"f:replicas": {}})),
+    ]);
+    let found = row::<Deployment>(deployment.clone()).unwrap();
+    let told = |touch: Option<observed::Touch>| touch.map(|t| (t.manager.to_string(), t.time));
+    assert_eq!(told(found.template_by), Some(("kubectl-edit".into(), time("2026-01-02T03:04:30Z"))));
+    assert_eq!(told(found.count_by), Some(("gantry-scale".into(), time("2026-01-02T03:04:51Z"))));
+    for fields in [Value::Null, json!([]), json!([{"fieldsV1": {"f:spec": null}}, {"manager": null}])] {
+        deployment["metadata"]["managedFields"] = fields;
+        let found = row::<Deployment>(deployment.clone()).unwrap();
+        assert_eq!((found.template_by, found.count_by), (None, None));
+    }
+}
+
+#[test]
+fn a_deployment_says_when_it_was_complete_and_whether_it_will_ever_say_so() {
+    let mut deployment = mk_deployment();
+    let progressing = |reason: &str| json!([{"type": "Progressing", "status": "True", "reason": reason, "lastUpdateTime": CREATED}]);
+    for (reason, expected) in [("NewReplicaSetAvailable", Some(time(CREATED))), ("ReplicaSetUpdated", None)] {
+        deployment["status"]["conditions"] = progressing(reason);
+        assert_eq!(row::<Deployment>(deployment.clone()).unwrap().completed, expected);
+    }
+    deployment["spec"]["progressDeadlineSeconds"] = json!(i32::MAX);
+    assert_eq!(row::<Deployment>(deployment).unwrap().deadline, None);
+}
+
+#[test]
+fn a_pod_that_runs_without_being_ready_says_since_when() {
+    let mut pod = mk_running();
+    pod["status"]["conditions"][2] =
+        json!({"type": "Ready", "status": "False", "lastTransitionTime": CREATED});
+    let found = row::<Pod>(pod.clone()).unwrap();
+    assert_eq!((found.ready, found.running, found.unready_since()), (false, true, Some(time(CREATED))));
+    pod["status"]["containerStatuses"] = json!([]);
+    assert!(!row::<Pod>(pod).unwrap().running, "nothing runs yet");
+    assert!(!row::<Pod>(mk_waiting("ContainerCreating", "")).unwrap().running);
+}
+
+#[test]
+fn an_autoscaler_is_a_row_if_it_scales_a_deployment() {
+    let scaler = |name: &str, target: &str| observed::Scaler {
+        namespace: "prod".into(),
+        name: name.into(),
+        target: target.into(),
+    };
+    let found = |object: &Value| {
+        let hpa = row::<HorizontalPodAutoscaler>(object.clone()).map(|row| row.0);
+        assert_eq!(hpa, row::<ScaledObject>(object.clone()).map(|row| row.0));
+        hpa
+    };
+    assert_eq!(found(&mk_scaler()), Some(scaler("by-hand", "shop")));
+    let mut terse = mk_scaler();
+    terse["spec"]["scaleTargetRef"] = json!({"name": "shop"});
+    assert_eq!(found(&terse), Some(scaler("by-hand", "shop")), "as KEDA allows");
+    for (field, value) in [("kind", "StatefulSet"), ("apiVersion", "argoproj.io/v1alpha1"), ("name", "")] {
+        let mut other = mk_scaler();
+        other["spec"]["scaleTargetRef"][field] = json!(value);
+        assert_eq!(found(&other), None, "{field}");
+    }
 }
 
 #[test]
@@ -318,6 +400,7 @@ fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
         deployment: "shop".into(),
         template_revision: 3,
         revision: Some(5),
+        created: time(CREATED),
         create_failure: Some(observed::CreateFailure {
             message: "exceeded quota: compute".into(),
             since: Some(time("2026-01-02T03:10:00Z")),
@@ -360,6 +443,7 @@ fn both_generations_of_events_tell_count_and_time() {
 fn a_revision_of_ours_is_read_back_as_it_was_written() {
     let expected = observed::Revision {
         end: Some(mk_end()),
+        version: 48_211,
         ..observed::Revision::new(name::App::new("prod", "shop"), 5, mk_record())
     };
     assert_eq!(row::<Revision>(mk_revision()), Some(expected));
@@ -381,6 +465,14 @@ fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
         *unknown.pointer_mut(pointer).unwrap() = value;
         assert_eq!(row::<Revision>(unknown), None, "{pointer}");
     }
+    let mut external = mk_revision();
+    external["data"]["cause"] = json!("external");
+    external["data"]["time"] = json!("2026-01-02T03:00:00Z");
+    assert_eq!(
+        row::<Revision>(external).map(|r| r.created),
+        Some(time("2026-01-02T03:00:00Z")),
+        "noticed later"
+    );
     let mut garbled = mk_revision();
     garbled["metadata"]["annotations"][END] = json!("{");
     assert_eq!(row::<Revision>(garbled).map(|r| r.end), Some(None));
@@ -415,9 +507,10 @@ fn survives<K: Decode + DeserializeOwned>(object: &Value) -> Result<bool, TestCa
 
 proptest! {
     #[test]
-    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..8, choices in proptest::collection::vec(0u8..12, 200)) {
-        let make: [fn() -> Value; 8] =
-            [mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_revision, mk_slice, mk_node];
+    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..9, choices in proptest::collection::vec(0u8..12, 200)) {
+        let make: [fn() -> Value; 9] = [
+            mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_scaler, mk_revision, mk_slice, mk_node,
+        ];
         let mut object = make[which]();
         let (name, namespace) = (object["metadata"]["name"].clone(), object["metadata"]["namespace"].clone());
         cut(&mut object, &mut choices.into_iter());
@@ -427,8 +520,9 @@ proptest! {
             1 => survives::<Deployment>(&object)? == named,
             2 => survives::<ReplicaSet>(&object)?,
             3 | 4 => survives::<Event>(&object)?,
-            6 => survives::<Slice>(&object)?,
-            7 => survives::<Node>(&object)?,
+            5 => survives::<HorizontalPodAutoscaler>(&object)?,
+            7 => survives::<Slice>(&object)?,
+            8 => survives::<Node>(&object)?,
             _ => survives::<Revision>(&object)?,
         };
         prop_assert!(which != 1 || found, "a Deployment that has a name is an app: {object}");
