@@ -138,7 +138,8 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         selector: labels(&spec["selector"]["matchLabels"]),
         content: content.unwrap_or_default(),
         unmodelled: row.as_ref().map(|row| row.unmodelled.clone()).unwrap_or_default(),
-        revision: row.and_then(|row| row.revision),
+        revision: row.as_ref().and_then(|row| row.revision),
+        template_revision: row.as_ref().map_or(0, |row| row.template_revision),
     }
 }
 
