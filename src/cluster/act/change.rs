@@ -72,7 +72,7 @@ async fn run(
     for _ in 0..ATTEMPTS {
         let found = live::read(actor, name).await?;
         if !asked.validate_only {
-            requests::check_unused(found.deployment.as_ref(), asked)?;
+            found.deployment.as_ref().map_or(Ok(None), |object| requests::seen(object, asked))?;
             if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?.cloned() {
                 return replay(actor, name, &past, found).await;
             }

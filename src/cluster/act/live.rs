@@ -16,7 +16,7 @@ use crate::{
     },
     domain::{
         Error,
-        app::MANAGED_BY,
+        app::{MANAGED_BY, labels_of_callers},
         manifest::Kind,
         name,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
@@ -125,7 +125,7 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         .and_then(|json| serde_json::from_value::<decode::Deployment>(json).ok())
         .and_then(Decode::row);
     let content = row.as_ref().map(|row| Content {
-        labels: row.labels.clone(),
+        labels: labels_of_callers(&row.labels),
         spec: row.spec.clone(),
         ..Content::default()
     });
