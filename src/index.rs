@@ -6,6 +6,7 @@
 //! ```
 
 mod changes;
+mod duties;
 mod endpoints;
 mod history;
 mod signals;
@@ -19,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -35,16 +36,12 @@ use crate::domain::{
     app::{App, State},
     endpoint,
     name::{self, Scope},
-    observed::{Event, Revision},
+    observed::Event,
     replica::Replica,
-    revision::{Cause, End, Record},
     rollout::{Rollout, State as Stands},
     selector::Selector,
     spec::OnFailure,
 };
-
-/// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of milliseconds.
-const CUT_OFF: SignedDuration = SignedDuration::from_secs(3);
 
 /// What the index holds rows of, one watch each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -390,44 +387,6 @@ impl Index {
         self.epoch
     }
 
-    /// Verdicts that were reached here and are not yet kept in the cluster.
-    pub fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
-        let state = self.state.read();
-        state.views.unrecorded(&state.tables)
-    }
-
-    /// Changes made past this server that are not yet kept in the cluster: the app, the number, what to keep.
-    pub fn unnoted(&self) -> Vec<(name::App, u64, Record)> {
-        let state = self.state.read();
-        state.views.unnoted(&state.tables).map(to_note).collect()
-    }
-
-    /// Apps whose newest rollout failed, and whose policy is to go back then: with the number of the rollout. One that was
-    /// itself begun for that reason is left as it is, whatever becomes of it.
-    pub fn to_roll_back(&self) -> Vec<(name::App, u64)> {
-        let state = self.state.read();
-        let failed = state.views.newest_rollouts().filter(|r| {
-            r.state == Stands::Failed
-                && matches!(r.cause, Cause::Deploy | Cause::Rollback)
-                && r.content.spec.policy().on_failure == OnFailure::RollBack
-        });
-        failed.map(|r| (r.app.clone(), r.number)).collect()
-    }
-
-    /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.
-    pub fn cut_off(&self, now: Timestamp) -> Vec<name::App> {
-        let state = self.state.read();
-        if !state.is_filled() {
-            return Vec::new();
-        }
-        let is_cut_off = |all: &BTreeMap<u64, Revision>| {
-            let newest = all.values().next_back();
-            newest.is_some_and(|r| !r.applied && now.duration_since(r.created) > CUT_OFF)
-        };
-        let found = state.tables.revisions.iter().filter(|(_, all)| is_cut_off(all));
-        found.map(|(app, _)| app.clone()).collect()
-    }
-
     /// Whether a reader of this index sees the write that gave the position.
     pub fn has_seen(&self, position: &Position) -> bool {
         let state = self.state.read();
@@ -447,18 +406,6 @@ impl Index {
             Seen::Deleting { uid } => deployment.is_none_or(|d| d.uid != *uid || d.deleting),
         }
     }
-}
-
-/// A change made past this server as a record, but for what only the rollout's verdict adds.
-fn to_note(rollout: &Rollout) -> (name::App, u64, Record) {
-    let content = (*rollout.content).clone();
-    let (set, number) = rollout.set.clone().unzip();
-    let record = Record {
-        replica_set: set.map(|name| name.to_string()),
-        template_revision: number,
-        ..Record::new(Cause::External, content, rollout.actor.clone(), String::new(), rollout.start)
-    };
-    (rollout.app.clone(), rollout.number, record)
 }
 
 impl Inner {

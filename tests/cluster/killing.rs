@@ -71,7 +71,7 @@ async fn a_deploy_killed_after_any_write_is_finished() {
         let calm = behind(&proxy, dir.path()).await;
         let mut writes = Vec::new();
         for (id, spec) in [(0, web()), (1, update.clone())] {
-            proxy.stop_after(&env.namespace, usize::MAX);
+            proxy.stop_after(&env.namespace, "calm", usize::MAX);
             let answer = calm.apps().await.deploy_app(with_id(&env, "calm", spec, id)).await.unwrap();
             writes.push(proxy.writes().len());
             let rollout = answer.into_inner().rollout.unwrap().name;
@@ -88,7 +88,7 @@ async fn a_deploy_killed_after_any_write_is_finished() {
                 let app = format!("web-{step}-{k}");
                 let id = u8::try_from(0x10 + step * 0x40 + k * 2).unwrap();
                 let daemon = behind(&proxy, dir.path()).await;
-                proxy.stop_after("", usize::MAX);
+                proxy.stop_after("", "", usize::MAX);
                 let first = with_id(&env, &app, web(), id);
                 let mut last = first.clone();
                 if step == 1 {
@@ -97,7 +97,7 @@ async fn a_deploy_killed_after_any_write_is_finished() {
                     recorded(&env, &app, 1).await;
                     last = with_id(&env, &app, update.clone(), id + 1);
                 }
-                proxy.stop_after(&env.namespace, k);
+                proxy.stop_after(&env.namespace, &app, k);
                 let mut apps = daemon.apps().await;
                 tokio::select! {
                     answer = apps.deploy_app(last.clone()) => panic!("answered after {k} writes: {answer:?}"),
@@ -105,7 +105,7 @@ async fn a_deploy_killed_after_any_write_is_finished() {
                 }
                 let mut daemon = daemon;
                 daemon.child.kill().await.unwrap();
-                proxy.stop_after("", usize::MAX);
+                proxy.stop_after("", "", usize::MAX);
                 drop(daemon);
 
                 let next = Daemon::start().await;

