@@ -7,6 +7,7 @@
 
 mod changes;
 mod endpoints;
+mod history;
 mod signals;
 mod tables;
 mod texts;
@@ -33,10 +34,10 @@ use crate::domain::{
     act::{Position, Seen},
     app::{App, State},
     endpoint,
-    name::{self, Scope, Which},
+    name::{self, Scope},
     observed::{Event, Revision},
     replica::Replica,
-    revision::End,
+    revision::{Cause, End, Record},
     rollout::Rollout,
     selector::Selector,
 };
@@ -61,6 +62,10 @@ pub enum Kind {
     EndpointSlices,
     /// v1 Nodes.
     Nodes,
+    /// autoscaling/v2 HorizontalPodAutoscalers.
+    HorizontalPodAutoscalers,
+    /// keda.sh/v1alpha1 ScaledObjects; there are none where KEDA is not installed.
+    ScaledObjects,
 }
 
 /// A handle to the one index, cheap to clone.
@@ -125,7 +130,7 @@ pub struct Size {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Deployments,
         Self::ReplicaSets,
         Self::Pods,
@@ -133,6 +138,8 @@ impl Kind {
         Self::Revisions,
         Self::EndpointSlices,
         Self::Nodes,
+        Self::HorizontalPodAutoscalers,
+        Self::ScaledObjects,
     ];
 
     /// Its resource name in Kubernetes.
@@ -145,13 +152,16 @@ impl Kind {
             Self::Revisions => "controllerrevisions",
             Self::EndpointSlices => "endpointslices",
             Self::Nodes => "nodes",
+            Self::HorizontalPodAutoscalers => "horizontalpodautoscalers",
+            Self::ScaledObjects => "scaledobjects",
         }
     }
 
-    /// Whether the others are of use without it: a replica's own readiness says what slices say, and a node says only its zone.
+    /// Whether the others are of use without it: a replica's own readiness says what slices say, a node says only its zone, and
+    /// an autoscaler only who decides the count. A cluster that does not have it, or a server that may not read it, goes on.
     pub const fn is_optional(self) -> bool {
         match self {
-            Self::EndpointSlices | Self::Nodes => true,
+            Self::EndpointSlices | Self::Nodes | Self::HorizontalPodAutoscalers | Self::ScaledObjects => true,
             Self::Deployments | Self::ReplicaSets | Self::Pods | Self::Events | Self::Revisions => false,
         }
     }
@@ -292,6 +302,28 @@ impl Index {
         self.state.read().rollout(name)
     }
 
+    /// Rollouts of an app, newest first, those with numbers below `before`, at most `limit`. The flag says that more follow.
+    pub fn rollouts(
+        &self,
+        app: &name::App,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Rollout>>, bool), Error> {
+        let state = self.state.read();
+        let mut found = state.rollouts(app, before, limit.saturating_add(1));
+        if found.is_empty() && state.views.app(app).is_none() && state.views.newest_rollout(app).is_none() {
+            return Err(state.views.missing(app));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+
+    /// The autoscaler, not of this server, that owns an app's replica count: `horizontalpodautoscaler.autoscaling/shop`.
+    pub fn autoscaler_of(&self, app: &name::App) -> Option<String> {
+        self.state.read().tables.autoscaler_of(app)
+    }
+
     /// Apps of a scope in the order of their names, those after `after`, at most `limit`. The flag says that more follow.
     pub fn list(
         &self,
@@ -346,9 +378,10 @@ impl Index {
         self.state.write().signals.subscribe(scope)
     }
 
-    /// Events about the app and the replicas of one revision, later than `after`, in the order in which they became known.
-    pub fn log(&self, name: &name::App, revision: u64, after: u64) -> Vec<LogLine> {
-        self.state.read().tables.log(name, revision, after)
+    /// Events about the app and the replicas of one rollout, later than `after`, in the order in which they became known.
+    pub fn log(&self, name: &name::App, rollout: u64, after: u64) -> Vec<LogLine> {
+        let state = self.state.read();
+        state.tables.log(name, state.carries(name, rollout), after)
     }
 
     /// What tells this process's tokens from those of others.
@@ -358,7 +391,14 @@ impl Index {
 
     /// Verdicts that were reached here and are not yet kept in the cluster.
     pub fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
-        self.state.read().views.unrecorded()
+        let state = self.state.read();
+        state.views.unrecorded(&state.tables)
+    }
+
+    /// Changes made past this server that are not yet kept in the cluster: the app, the number, what to keep.
+    pub fn unnoted(&self) -> Vec<(name::App, u64, Record)> {
+        let state = self.state.read();
+        state.views.unnoted(&state.tables).map(to_note).collect()
     }
 
     /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.
@@ -396,6 +436,18 @@ impl Index {
     }
 }
 
+/// A change made past this server as a record, but for what only the rollout's verdict adds.
+fn to_note(rollout: &Rollout) -> (name::App, u64, Record) {
+    let content = (*rollout.content).clone();
+    let (set, number) = rollout.set.clone().unzip();
+    let record = Record {
+        replica_set: set.map(|name| name.to_string()),
+        template_revision: number,
+        ..Record::new(Cause::External, content, rollout.actor.clone(), String::new(), rollout.start)
+    };
+    (rollout.app.clone(), rollout.number, record)
+}
+
 impl Inner {
     /// The time that the rows are about: a server that is cut off must not hold against a rollout what it cannot see.
     fn as_of(&self, now: Timestamp) -> Timestamp {
@@ -426,31 +478,6 @@ impl Inner {
                 let version = self.changes.record(&name, exists);
                 self.signals.wake(&name, version);
             }
-        }
-    }
-
-    fn rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
-        let missing = || Error::NotFound {
-            kind: crate::domain::error::Missing::Rollout,
-            name: name.to_string(),
-            did_you_mean: None,
-        };
-        let newest = self.views.newest_rollout(&name.app);
-        let Which::Number(number) = name.revision else {
-            return newest.ok_or_else(|| {
-                self.views.app(&name.app).map_or_else(|| self.views.missing(&name.app), |_| missing())
-            });
-        };
-        if let Some(newest) = newest.filter(|r| r.number == number) {
-            return Ok(newest);
-        }
-        let all = self.tables.revisions.get(&name.app).ok_or_else(missing)?;
-        let mut from = all.range(number..).map(|(_, revision)| revision);
-        match (from.next().filter(|r| r.number == number), from.next()) {
-            (Some(revision), Some(next)) => {
-                Ok(Arc::new(Rollout::past(revision, self.views.verdict(revision), next)))
-            }
-            _ => Err(missing()),
         }
     }
 }

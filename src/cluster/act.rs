@@ -9,6 +9,7 @@ mod autoscaler;
 mod change;
 mod delete;
 mod live;
+mod note;
 mod preflight;
 mod requests;
 mod review;
@@ -37,7 +38,7 @@ use crate::{
         manifest::{Kind, Object, REVISIONS_OF},
         name,
         plan::FIELD_MANAGER,
-        revision::{self, End},
+        revision::{self, End, Record},
     },
 };
 
@@ -136,6 +137,10 @@ impl Act for Actor {
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
         change::finish(self, app).boxed()
+    }
+
+    fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {
+        note::run(self, app, number, record).boxed()
     }
 
     fn troubles(&self, now: Timestamp) -> Vec<String> {

@@ -47,7 +47,9 @@ pub async fn run(cluster: Cluster, index: Index, period: Duration) {
                 | Kind::Pods
                 | Kind::Revisions
                 | Kind::EndpointSlices
-                | Kind::Nodes => {}
+                | Kind::Nodes
+                | Kind::HorizontalPodAutoscalers
+                | Kind::ScaledObjects => {}
             }
             let found = each_kind!(kind, K => audit::<K>(&cluster, &index).await);
             let name = kind.as_str();
@@ -131,6 +133,7 @@ mod tests {
             revision: Some(revision),
             create_failure: None,
             ports: Vec::new(),
+            created: Timestamp::UNIX_EPOCH,
         }
     }
 

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
 use kube::Resource;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::index;
 
+mod autoscaler;
 mod deployment;
 mod event;
+mod managers;
 mod node;
 mod pod;
 mod revision;
@@ -19,6 +21,7 @@ mod slice;
 mod template;
 
 pub use self::{
+    autoscaler::{HorizontalPodAutoscaler, ScaledObject},
     deployment::{Deployment, ReplicaSet},
     event::Event,
     node::Node,
@@ -43,10 +46,10 @@ pub trait Decode: Resource<DynamicType = ()> {
     }
 }
 
-/// The part of the metadata that rows need; managed fields, the largest part, are never built.
+/// The part of the metadata that rows need. Managed fields, the largest part, are passed over where `M` is [`IgnoredAny`].
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Meta {
+#[serde(rename_all = "camelCase", default, bound(deserialize = "M: Default + Deserialize<'de>"))]
+struct Meta<M> {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -57,23 +60,38 @@ struct Meta {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     owner_references: Option<Vec<OwnerReference>>,
+    managed_fields: M,
 }
 
 fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let meta: Meta = or_default(deserializer)?;
-    Ok(ObjectMeta {
-        name: meta.name,
-        namespace: meta.namespace,
-        uid: meta.uid,
-        resource_version: meta.resource_version,
-        generation: meta.generation,
-        labels: meta.labels,
-        annotations: meta.annotations,
-        creation_timestamp: meta.creation_timestamp,
-        deletion_timestamp: meta.deletion_timestamp,
-        owner_references: meta.owner_references,
-        ..ObjectMeta::default()
-    })
+    let meta: Meta<IgnoredAny> = or_default(deserializer)?;
+    Ok(meta.into_meta(None))
+}
+
+fn meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let mut meta: Meta<Option<Vec<managers::Entry>>> = or_default(deserializer)?;
+    let entries = meta.managed_fields.take().unwrap_or_default();
+    Ok(meta.into_meta(Some(entries.into_iter().map(Into::into).collect())))
+}
+
+impl<M> Meta<M> {
+    fn into_meta(self, managed_fields: Option<Vec<ManagedFieldsEntry>>) -> ObjectMeta {
+        let meta = self;
+        ObjectMeta {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            generation: meta.generation,
+            labels: meta.labels,
+            annotations: meta.annotations,
+            creation_timestamp: meta.creation_timestamp,
+            deletion_timestamp: meta.deletion_timestamp,
+            owner_references: meta.owner_references,
+            managed_fields,
+            ..ObjectMeta::default()
+        }
+    }
 }
 
 /// A field that is null is a field that is not there.
@@ -86,9 +104,12 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 /// Makes a slim type known to the client as the Kubernetes type of this kind.
 macro_rules! resource {
     ($type:ty, $kind:literal, $group:literal, $plural:literal) => {
-        resource!($type, $kind, $group, $plural, k8s_openapi::NamespaceResourceScope);
+        resource!($type, $kind, $group, "v1", $plural, k8s_openapi::NamespaceResourceScope);
     };
     ($type:ty, $kind:literal, $group:literal, $plural:literal, $scope:ty) => {
+        resource!($type, $kind, $group, "v1", $plural, $scope);
+    };
+    ($type:ty, $kind:literal, $group:literal, $version:literal, $plural:literal, $scope:ty) => {
         impl kube::Resource for $type {
             type DynamicType = ();
             type Scope = $scope;
@@ -100,7 +121,7 @@ macro_rules! resource {
                 $group.into()
             }
             fn version((): &()) -> Cow<'_, str> {
-                "v1".into()
+                $version.into()
             }
             fn plural((): &()) -> Cow<'_, str> {
                 $plural.into()

@@ -76,6 +76,14 @@ macro_rules! each_kind {
                 type $k = decode::Node;
                 $do
             }
+            Kind::HorizontalPodAutoscalers => {
+                type $k = decode::HorizontalPodAutoscaler;
+                $do
+            }
+            Kind::ScaledObjects => {
+                type $k = decode::ScaledObject;
+                $do
+            }
         }
     }};
 }
@@ -181,6 +189,11 @@ where
                     }
                     // The link has said so, and a place in the history is not lost because nobody can be asked for it.
                     Err(error) if cluster.link.loss().is_some() => debug!(%error, kind, "watch failed"),
+                    // Not installed, or not any more. It may come, so it is asked for again.
+                    Err(error) if K::KIND.is_optional() && is_absent(&error) => {
+                        debug!(%error, kind, "the cluster does not have this kind");
+                        index.reset::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
+                    }
                     Err(error) => {
                         if let Some(words) = refusal(&error) {
                             refused(cluster, K::KIND, &words);
@@ -237,14 +250,24 @@ pub(super) fn spread(time: Duration, now: Timestamp) -> Duration {
 
 /// Kubernetes' words, if it refused for want of a right.
 fn refusal(error: &watcher::Error) -> Option<String> {
+    let status = answer(error)?;
+    matches!(status.code, 401 | 403).then(|| status.message.clone())
+}
+
+/// Whether the cluster does not know the kind at all.
+fn is_absent(error: &watcher::Error) -> bool {
+    answer(error).is_some_and(|status| status.code == 404)
+}
+
+/// What the API server said, if it said anything.
+fn answer(error: &watcher::Error) -> Option<&kube::core::Status> {
     use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
-    let status = match error {
+    match error {
         InitialListFailed(kube::Error::Api(status))
         | WatchStartFailed(kube::Error::Api(status))
-        | WatchError(status) => status,
-        InitialListFailed(_) | WatchStartFailed(_) | WatchFailed(_) | NoResourceVersion => return None,
-    };
-    matches!(status.code, 401 | 403).then(|| status.message.clone())
+        | WatchError(status) => Some(status),
+        InitialListFailed(_) | WatchStartFailed(_) | WatchFailed(_) | NoResourceVersion => None,
+    }
 }
 
 /// Gathers the events of one batch, and the rows of a list until it is complete.

@@ -10,7 +10,7 @@ use super::{
     check::Check,
     mask::Mask,
     name,
-    revision::{End, Request},
+    revision::{End, Record, Request},
     spec::Content,
 };
 
@@ -32,6 +32,8 @@ pub trait Act: Send + Sync + 'static {
     fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
     /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
+    /// Keeps a change that was made past this server as a revision of this number, unless there is one already.
+    fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>>;
     /// What is wrong between this server and the cluster at this time, in one sentence each.
     fn troubles(&self, _now: Timestamp) -> Vec<String> {
         Vec::new()

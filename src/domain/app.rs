@@ -8,6 +8,7 @@ use super::{
     diagnosis, name,
     observed::{Deployment, Revision},
     problem::Problem,
+    revision::Cause,
     rollout::{Facts, Rollout, State as RolloutState},
     spec::{Content, Policy},
 };
@@ -51,6 +52,17 @@ pub struct App {
     pub rollout: Option<u64>,
     /// Fields of the Deployment that the content cannot express, of an app that others made.
     pub unmodelled: Vec<String>,
+    /// Who decides the replica count.
+    pub owner: Owner,
+}
+
+/// Who decides the replica count of an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Whoever sets it: the field manager that did so last, empty if that is not known.
+    Caller(String),
+    /// An autoscaler that is not ours, for example `horizontalpodautoscaler.autoscaling/shop`.
+    Foreign(String),
 }
 
 /// Summary of an app.
@@ -79,20 +91,30 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 // === impl App ===
 
 impl App {
-    /// The view of a Deployment. `rollout` is the newest one, if Gantry made the app; `newest` its revision.
+    /// The view of a Deployment. `rollout` is the newest one; `asked` is what callers asked for last, if Gantry made the app.
     pub fn new(
         d: &Deployment,
-        newest: Option<&Revision>,
+        asked: Option<&Revision>,
         rollout: Option<&Rollout>,
         facts: &Facts<'_>,
     ) -> Self {
-        let content = newest.map_or_else(
-            || Arc::new(Content { labels: d.labels.clone(), spec: d.spec.clone(), ..Content::default() }),
-            |revision| revision.content.clone(),
-        );
+        let shown =
+            || Arc::new(Content { labels: d.labels.clone(), spec: d.spec.clone(), ..Content::default() });
+        let content = match (asked, rollout) {
+            (Some(revision), _) => revision.content.clone(),
+            (None, rollout) => rollout.map_or_else(shown, |rollout| rollout.content.clone()),
+        };
         let policy = content.spec.policy();
         let problems = problems(d, rollout, facts, &policy);
-        let (state, message) = summary(d, rollout, &problems);
+        let (state, mut message) = summary(d, rollout, &problems);
+        if let Some(external) =
+            rollout.filter(|r| asked.is_some() && r.cause == Cause::External && !d.deleting)
+        {
+            if !message.ends_with('.') {
+                message.push('.');
+            }
+            message.push_str(&overruled(external));
+        }
         Self {
             name: d.name.clone(),
             uid: d.uid.clone(),
@@ -100,7 +122,7 @@ impl App {
             content,
             labels: d.labels.clone(),
             created: d.created,
-            updated: newest.map_or(d.created, |revision| revision.created),
+            updated: asked.map_or(d.created, |revision| revision.created),
             managed_by: d.labels.get(MANAGED_BY).cloned().unwrap_or_default(),
             state,
             reconciling: matches!(state, State::Updating | State::Deleting),
@@ -112,8 +134,23 @@ impl App {
             problems,
             rollout: rollout.map(|r| r.number),
             unmodelled: d.unmodelled.clone(),
+            owner: match &facts.autoscaler {
+                Some(autoscaler) => Owner::Foreign(autoscaler.clone()),
+                None => {
+                    Owner::Caller(d.count_by.as_ref().map_or_else(String::new, |by| by.manager.to_string()))
+                }
+            },
         }
     }
+}
+
+/// That what runs is not what callers asked for, as one more sentence.
+fn overruled(external: &Rollout) -> String {
+    let by = if external.actor.is_empty() { String::new() } else { format!(" by {}", external.actor) };
+    format!(
+        " Rollout {} changed it past this server{by}; a deploy with `force` takes it back.",
+        external.number
+    )
 }
 
 impl App {
@@ -150,7 +187,9 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
     if d.deleting {
         return (State::Deleting, "Being deleted.".to_owned());
     }
+    let stopped = d.desired == 0 && d.current == 0;
     match rollout.map(|r| (r, r.state)) {
+        Some((r, RolloutState::Running)) if stopped && settled => (State::Stopped, r.message.clone()),
         Some((r, RolloutState::Failed)) => {
             let state = if d.ready > 0 { State::Degraded } else { State::Failed };
             let cause = r.error.as_ref().or(worst);
@@ -159,7 +198,7 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
         Some((r, RolloutState::Pending | RolloutState::Running | RolloutState::Paused)) => {
             (State::Updating, format!("Rollout {}: {}", r.number, r.message))
         }
-        _ if d.desired == 0 && d.current == 0 => (State::Stopped, "Scaled to zero.".to_owned()),
+        _ if stopped => (State::Stopped, "Scaled to zero.".to_owned()),
         _ if settled && d.ready >= d.desired => (State::Active, ready() + "."),
         _ => match worst {
             Some(problem) if d.ready > 0 => {

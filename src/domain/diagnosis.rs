@@ -47,14 +47,20 @@ fn merge(known: &mut Problem, other: &Problem) {
 
 /// What is wrong with one pod.
 pub fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Problem> {
-    let trouble = pod.trouble.as_deref()?;
+    let trouble = pod.trouble.as_deref();
+    // Healthy pods are the many.
+    if trouble.is_none() && (pod.ready || !pod.running) {
+        return None;
+    }
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
     let seen = events(&about);
-    let (reason, message, remedy, fatal) = match trouble.kind {
-        TroubleKind::Image => image(trouble, &seen),
-        TroubleKind::Config => config(trouble),
-        TroubleKind::Crash => crash(pod, trouble, policy),
-        TroubleKind::Unschedulable => unschedulable(trouble),
+    let since = trouble.map_or(pod.unready_since(), |t| t.since);
+    let (reason, message, remedy, fatal) = match trouble.map(|t| (t.kind, t)) {
+        Some((TroubleKind::Image, t)) => image(t, &seen),
+        Some((TroubleKind::Config, t)) => config(t),
+        Some((TroubleKind::Crash, t)) => crash(pod, t, &seen, policy),
+        Some((TroubleKind::Unschedulable, t)) => unschedulable(t),
+        None => probe(&seen)?,
     };
     Some(Problem {
         reason,
@@ -63,7 +69,7 @@ pub fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Proble
         object: format!("pod/{}", pod.name),
         affected: 1,
         events: telling(&seen),
-        start: trouble.since.or(Some(pod.created)),
+        start: since.or(Some(pod.created)),
         fatal,
     })
 }
@@ -139,7 +145,51 @@ fn config(trouble: &Trouble) -> Finding {
     )
 }
 
-fn crash(pod: &Pod, trouble: &Trouble, policy: &Policy) -> Finding {
+/// What a health check answered.
+struct Check<'a> {
+    /// Which one, as Kubernetes calls it.
+    which: &'a str,
+    answer: &'a str,
+    time: Timestamp,
+}
+
+impl<'a> Check<'a> {
+    /// From Kubernetes' words: `Readiness probe failed: HTTP probe failed with statuscode: 503`.
+    fn read(event: &'a Event) -> Option<Self> {
+        let (which, said) =
+            event.note.split_once(" probe ").filter(|_| event.reason == "Unhealthy" && event.warning)?;
+        let answer = said.split_once(": ").map_or(said, |(_, answer)| answer);
+        Some(Self { which, answer, time: event.time })
+    }
+
+    /// Kubernetes ends containers that fail it.
+    fn ends_containers(&self) -> bool {
+        matches!(self.which, "Liveness" | "Startup")
+    }
+}
+
+/// A replica that runs and is not ready. Without a word from Kubernetes it may only be slow.
+fn probe(events: &[&Event]) -> Option<Finding> {
+    let check = events.iter().rev().find_map(|event| Check::read(event))?;
+    Some((
+        Reason::ProbeFailing,
+        format!("The {} probe does not pass: {}", check.which.to_lowercase(), short(check.answer)),
+        "Check what the probe asks for, and read the log of the replica.".to_owned(),
+        // A slow start looks the same.
+        false,
+    ))
+}
+
+/// The failed check for which Kubernetes ended the container, if that is why it ended.
+fn ended_by<'a>(events: &[&'a Event], exit: Option<&Exit>) -> Option<Check<'a>> {
+    /// Longest time from the check to the end: the grace that the container gets.
+    const LATEST: i64 = 60;
+    let check = events.iter().rev().filter_map(|event| Check::read(event)).find(Check::ends_containers)?;
+    let finished = exit.and_then(|exit| exit.finished)?.as_second();
+    (0..=LATEST).contains(&(finished - check.time.as_second())).then_some(check)
+}
+
+fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Finding {
     let crashes = pod.crashes();
     let times = if crashes == 1 { "once".to_owned() } else { format!("{crashes} times") };
     let fatal = crashes > policy.tolerated_restarts;
@@ -151,6 +201,17 @@ fn crash(pod: &Pod, trouble: &Trouble, policy: &Policy) -> Finding {
                 trouble.container
             ),
             "Raise the memory limit, or make the program use less.".to_owned(),
+            fatal,
+        ),
+        exit if let Some(check) = ended_by(events, exit.as_ref()) => (
+            Reason::ProbeFailing,
+            format!(
+                "Container \"{}\" was ended {times}, because its {} probe failed: {}",
+                trouble.container,
+                check.which.to_lowercase(),
+                short(check.answer)
+            ),
+            "Check what the probe asks for, or give the container more time.".to_owned(),
             fatal,
         ),
         exit => (
@@ -268,9 +329,9 @@ fn without_names(text: &str) -> String {
 }
 
 /// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes are counted, not
-/// timed: the waits between them grow beyond any grace.
+/// timed: the waits between them grow beyond any grace. A health check that does not pass yet is what a slow start looks like.
 pub fn outlasted(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
-    if matches!(problem.reason, Reason::CrashLoop | Reason::OutOfMemory) {
+    if matches!(problem.reason, Reason::CrashLoop | Reason::OutOfMemory | Reason::ProbeFailing) {
         return false;
     }
     let grace = i64::try_from(policy.transient_grace.as_secs()).unwrap_or(i64::MAX);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     act::Change,
+    app::{MANAGED_BY, MANAGER},
     name,
     revision::{Cause, End, Record},
     spec::{Content, Port, Spec},
@@ -44,6 +45,14 @@ pub struct Deployment {
     pub available: i32,
     /// When Kubernetes last said that the rollout had made no progress for too long.
     pub stalled: Option<Timestamp>,
+    /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick later.
+    pub completed: Option<Timestamp>,
+    /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout is complete.
+    pub deadline: Option<u64>,
+    /// Who changed the pod template last, other than this server.
+    pub template_by: Option<Touch>,
+    /// Who set the replica count last.
+    pub count_by: Option<Touch>,
     /// Held by `spec.paused`.
     pub paused: bool,
     /// When it was created.
@@ -54,6 +63,15 @@ pub struct Deployment {
     pub spec: Spec,
     /// Paths of the fields that the API has no words for, of one that Gantry did not make.
     pub unmodelled: Vec<String>,
+}
+
+/// That somebody set a part of an object, as its managed fields say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The field manager, for example `kubectl-set`.
+    pub manager: Arc<str>,
+    /// When it last changed anything; Kubernetes counts whole seconds.
+    pub time: Timestamp,
 }
 
 /// What keeps Kubernetes from creating replicas.
@@ -78,6 +96,8 @@ pub struct ReplicaSet {
     pub template_revision: u64,
     /// The newest Gantry revision that used the template.
     pub revision: Option<u64>,
+    /// When it was created.
+    pub created: Timestamp,
     /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be about any of its
     /// ReplicaSets, also one whose template was given up.
     pub create_failure: Option<CreateFailure>,
@@ -280,8 +300,40 @@ pub struct Revision {
     pub source: Option<u64>,
     /// For a change made past this server: the ReplicaSet that it led to.
     pub replica_set: Option<Arc<str>>,
+    /// And Kubernetes' number of the template at that time: a ReplicaSet that is used again gets another one.
+    pub template_revision: Option<u64>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,
+    /// Version of the object; a Deployment of a later version has all that this revision says was applied.
+    pub version: u64,
+}
+
+/// A Kubernetes autoscaler that owns the replica count of a Deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scaler {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Name of the Deployment that it scales.
+    pub target: Arc<str>,
+}
+
+/// A HorizontalPodAutoscaler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HorizontalPodAutoscaler(pub Scaler);
+
+/// A ScaledObject of KEDA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaledObject(pub Scaler);
+
+// === impl Deployment ===
+
+impl Deployment {
+    /// Whether this server made it.
+    pub fn managed(&self) -> bool {
+        self.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER)
+    }
 }
 
 // === impl Revision ===
@@ -302,7 +354,9 @@ impl Revision {
             applied: true,
             source: record.source,
             replica_set: record.replica_set.map(Into::into),
+            template_revision: record.template_revision,
             changes: record.changes.into(),
+            version: 0,
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum Reason {
     QuotaExceeded,
     /// No node takes the replica.
     Unschedulable,
+    /// A health check does not pass.
+    ProbeFailing,
     /// No progress for `progress_timeout`.
     ProgressTimeout,
 }
@@ -60,6 +62,7 @@ impl Reason {
             Self::AdmissionDenied => "ADMISSION_DENIED",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::Unschedulable => "UNSCHEDULABLE",
+            Self::ProbeFailing => "PROBE_FAILING",
             Self::ProgressTimeout => "PROGRESS_TIMEOUT",
         }
     }

@@ -36,6 +36,9 @@ pub struct Record {
     /// For a change made past this server: the ReplicaSet that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
+    /// And Kubernetes' number of its template at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_revision: Option<u64>,
     /// It takes over fields that another field manager owns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
@@ -115,6 +118,7 @@ impl Record {
             restarted: None,
             request: None,
             replica_set: None,
+            template_revision: None,
             force: false,
             takes_count: false,
             changes: Vec::new(),

@@ -1,6 +1,8 @@
 //! The verdict on a rollout: where it stands, from rows alone. Pure; the time is an argument.
 
-use std::sync::Arc;
+mod external;
+
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,10 +11,13 @@ use super::{
     diagnosis::{self, EventsOf},
     name,
     observed::{Deployment, Pod, ReplicaSet, Revision},
+    plan::FIELD_MANAGER,
     problem::{Problem, Reason},
     revision::{Cause, End, Outcome},
     spec::{Content, Verdict},
 };
+
+pub use self::external::{Origin, origin};
 
 /// One attempt to bring an app to some content.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +50,8 @@ pub struct Rollout {
     pub source: Option<u64>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,
+    /// For a change made past this server: the ReplicaSet that it led to, and Kubernetes' number of its template.
+    pub set: Option<(Arc<str>, u64)>,
     /// When it began.
     pub start: Timestamp,
     /// When it ended.
@@ -83,6 +90,17 @@ pub struct Progress {
     pub draining: i32,
 }
 
+/// What a rollout needs to know of the one that took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next<'a> {
+    /// Its number.
+    pub number: u64,
+    /// When it began.
+    pub start: Timestamp,
+    /// Who changed the app past this server, if that is what it was; empty if nobody knows.
+    pub changed_by: Option<&'a str>,
+}
+
 /// What is known of one app.
 pub struct Facts<'a> {
     /// Its Deployment, if there is one.
@@ -93,15 +111,18 @@ pub struct Facts<'a> {
     pub pods: Vec<&'a Pod>,
     /// Events about an object.
     pub events: EventsOf<'a>,
+    /// The autoscaler, not of this server, that owns the replica count, for example `horizontalpodautoscaler.autoscaling/shop`.
+    pub autoscaler: Option<String>,
 }
 
 // === impl Facts ===
 
 impl<'a> Facts<'a> {
-    /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up.
+    /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up. One that is used again gets its
+    /// new number before the Deployment does; until then that number is of the template before.
     pub fn current(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
-        let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
-        self.replica_sets.iter().copied().find(is_current).filter(|_| observed(deployment))
+        let carries = |rs: &&ReplicaSet| deployment.revision.is_none() || deployment.revision == rs.revision;
+        self.numbered(deployment).filter(carries)
     }
 }
 
@@ -152,6 +173,7 @@ impl Rollout {
             reason: revision.reason.clone(),
             source: revision.source,
             changes: revision.changes.clone(),
+            set: revision.replica_set.clone().zip(revision.template_revision),
             start: revision.created,
             end: None,
         }
@@ -167,30 +189,46 @@ impl Rollout {
 
     /// A rollout that is not the newest of its app: it ended, or it was superseded.
     /// `decided` is a verdict that is not in its revision yet.
-    pub fn past(revision: &Revision, decided: Option<&End>, next: &Revision) -> Self {
-        match revision.end.as_ref().or(decided) {
-            Some(end) => Self::of(revision).ended(end),
-            None => Self::of(revision).ended(&End {
-                outcome: Outcome::Superseded,
-                message: format!("Rollout {} took its place.", next.number),
-                time: next.created,
-                problem: None,
-            }),
-        }
+    pub fn past(revision: &Revision, decided: Option<&End>, next: &Next<'_>) -> Self {
+        Self::of(revision).before(revision.end.as_ref().or(decided), next)
     }
 
-    /// The newest rollout of an app. `decided` is a verdict that was reached earlier: it stays.
-    pub fn newest(revision: &Revision, facts: &Facts<'_>, decided: Option<&End>, now: Timestamp) -> Self {
-        let mut rollout = Self::of(revision);
-        if let Some(deployment) = facts.deployment.filter(|d| d.revision == Some(revision.number)) {
-            let counts = Counts::new(deployment, facts);
-            rollout.progress = counts.progress;
-            rollout.problems = counts.problems(deployment, facts, revision);
-            rollout.judge(deployment, &counts, now);
+    /// As it is once another one has taken its place.
+    #[must_use]
+    pub fn before(self, decided: Option<&End>, next: &Next<'_>) -> Self {
+        if let Some(end) = decided {
+            return self.ended(end);
         }
-        match revision.end.as_ref().or(decided) {
-            Some(end) => rollout.ended(end),
-            None => rollout,
+        let message = match next.changed_by {
+            Some("") => "Changed past this server.".to_owned(),
+            Some(by) => format!("Changed past this server by {by}."),
+            None => format!("Rollout {} took its place.", next.number),
+        };
+        let time = next.start.max(self.start);
+        self.ended(&End { outcome: Outcome::Superseded, message, time, problem: None })
+    }
+
+    /// Of a revision, the rollout as far as the revision tells.
+    pub fn recorded(revision: &Revision) -> Self {
+        Self::of(revision)
+    }
+
+    /// How it stands, for the newest one of an app. `decided` is a verdict that was reached earlier: it stays.
+    #[must_use]
+    pub fn judged(mut self, facts: &Facts<'_>, decided: Option<&End>, now: Timestamp) -> Self {
+        if let Some(deployment) = facts.deployment.filter(|_| self.state != State::Pending) {
+            let counts = Counts::new(deployment, facts);
+            self.progress = counts.progress;
+            self.problems = counts.problems(deployment, facts, &self.content);
+            self.judge(deployment, &counts, now);
+            if self.cause == Cause::External && deployment.managed() {
+                let by = if self.actor.is_empty() { String::new() } else { format!(" by {}", self.actor) };
+                self.message = format!("Changed past this server{by}: {}", self.message);
+            }
+        }
+        match decided {
+            Some(end) => self.ended(end),
+            None => self,
         }
     }
 
@@ -207,15 +245,32 @@ impl Rollout {
     }
 
     fn judge(&mut self, deployment: &Deployment, counts: &Counts<'_>, now: Timestamp) {
-        let policy = self.content.spec.policy();
+        let mut policy = self.content.spec.policy();
         let p = self.progress;
-        if counts.complete(deployment) {
+        let external = self.cause == Cause::External;
+        if let Some(seconds) = deployment.deadline.filter(|_| external) {
+            policy.progress_timeout = Duration::from_secs(seconds);
+        }
+        // A change that was made while nobody looked may have completed long before replicas got sick: Kubernetes remembers.
+        let complete = match deployment.deadline.filter(|_| external) {
+            Some(_) => deployment.completed.filter(|_| counts.current.is_some()),
+            None => counts.complete(deployment).then_some(now),
+        };
+        if let Some(time) = complete {
+            if p.desired == 0 && self.cut_short(deployment) {
+                let said = "Scaled to zero before it was done; it goes on with the next replica.";
+                said.clone_into(&mut self.message);
+                return;
+            }
             self.state = State::Succeeded;
             self.message = match p.desired {
-                0 => "Scaled to zero as asked.".to_owned(),
+                0 if self.content.spec.replicas == Some(0) => "Scaled to zero as asked.".to_owned(),
+                0 => "Applied; the count is zero, so nothing runs.".to_owned(),
+                // It may have been long ago; what is ready now says nothing about it.
+                _ if external && deployment.deadline.is_some() => "Kubernetes completed it.".to_owned(),
                 n => format!("{} ready.", replicas(n, n)),
             };
-            self.end = Some(now);
+            self.end = Some(time.max(self.start));
             return;
         }
         // A ReplicaSet that is used again does not clear the condition, so one may be about the rollout before: within
@@ -233,7 +288,7 @@ impl Rollout {
         });
         let error = match (doomed, stalled) {
             (Some(problem), _) => Some(problem.clone()),
-            (None, Some(_)) => Some(self.timeout(deployment, policy.progress_timeout.as_secs())),
+            (None, Some(_)) => Some(self.timeout(deployment, counts, policy.progress_timeout.as_secs())),
             (None, None) => None,
         };
         if let Some(problem) = error {
@@ -258,19 +313,38 @@ impl Rollout {
         };
     }
 
-    fn timeout(&self, deployment: &Deployment, seconds: u64) -> Problem {
+    /// Whether others took away its replicas before it had shown that it works.
+    fn cut_short(&self, deployment: &Deployment) -> bool {
+        let by_others = deployment.count_by.as_ref().filter(|touch| &*touch.manager != FIELD_MANAGER);
+        self.content.spec.replicas != Some(0)
+            && by_others.is_some_and(|touch| {
+                let second = touch.time.as_second();
+                second > self.start.as_second()
+                    && deployment.completed.is_none_or(|completed| second <= completed.as_second())
+            })
+    }
+
+    fn timeout(&self, deployment: &Deployment, counts: &Counts<'_>, seconds: u64) -> Problem {
         let cause = self.problems.first();
-        let why = cause.map_or_else(String::new, |c| format!(" {}", c.message));
+        let unready = counts.updated.iter().any(|pod| pod.running && !pod.ready);
+        let probe = cause.map_or(unready, |c| c.reason == Reason::ProbeFailing);
+        let why = match cause {
+            Some(cause) => format!(" {}", cause.message),
+            None if unready => " The containers run and do not pass their readiness probe.".to_owned(),
+            None => String::new(),
+        };
+        let remedy = match cause {
+            Some(cause) => cause.remedy.clone(),
+            None if unready => "Look at the readiness probe, and at the log of the replicas.".to_owned(),
+            None => "Look at the replicas, and at the events of the Deployment.".to_owned(),
+        };
         Problem {
-            reason: Reason::ProgressTimeout,
+            reason: if probe { Reason::ProbeFailing } else { Reason::ProgressTimeout },
             message: format!(
                 "No progress for {seconds} s: {} ready.{why}",
                 replicas(self.progress.ready, self.progress.desired)
             ),
-            remedy: cause.map_or_else(
-                || "Look at the replicas: they run, and do not pass their readiness probe.".to_owned(),
-                |c| c.remedy.clone(),
-            ),
+            remedy,
             object: cause
                 .map_or_else(|| format!("deployment.apps/{}", deployment.name.app), |c| c.object.clone()),
             affected: (self.progress.desired - self.progress.ready).max(1),
@@ -331,11 +405,11 @@ impl<'a> Counts<'a> {
             && self.progress.old == 0
     }
 
-    fn problems(&self, deployment: &Deployment, facts: &Facts<'_>, revision: &Revision) -> Vec<Problem> {
+    fn problems(&self, deployment: &Deployment, facts: &Facts<'_>, content: &Content) -> Vec<Problem> {
         if !self.observed {
             return Vec::new();
         }
-        let policy = revision.content.spec.policy();
+        let policy = content.spec.policy();
         diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.events, &policy)
     }
 }

@@ -11,7 +11,7 @@ use self::spec::spec;
 use crate::{
     domain::{
         act::{Action, Change, Done},
-        app::{self, App},
+        app::{self, App, Owner},
         check::{Check, Finding},
         endpoint::{self, Endpoint},
         name,
@@ -35,8 +35,7 @@ pub(super) fn app(app: &App) -> pb::App {
         current_replicas: app.existing,
         problems: app.problems.iter().map(problem).collect(),
         rollout: app.rollout.map(|number| app.name.rollout(number)).unwrap_or_default(),
-        // Autoscalers are not watched yet, so nothing is claimed.
-        replica_owner: None,
+        replica_owner: Some(replica_owner(&app.owner)),
         managed_by: app.managed_by.clone(),
         kind: pb::WorkloadKind::Deployment.into(),
         unmodelled_fields: app.unmodelled.clone(),
@@ -49,6 +48,14 @@ pub(super) fn app(app: &App) -> pb::App {
         status: Some(status),
         ..content(&app.name, &app.content, &app.managed_by)
     }
+}
+
+fn replica_owner(owner: &Owner) -> pb::ReplicaOwner {
+    let (kind, owner) = match owner {
+        Owner::Caller(manager) => (pb::ReplicaOwnerKind::Caller, manager),
+        Owner::Foreign(autoscaler) => (pb::ReplicaOwnerKind::Foreign, autoscaler),
+    };
+    pb::ReplicaOwner { kind: kind.into(), owner: owner.clone(), ..pb::ReplicaOwner::default() }
 }
 
 /// An app of which only the content is known, and who made it.

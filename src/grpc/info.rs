@@ -35,6 +35,9 @@ fn freshness(ages: &BTreeMap<Kind, Duration>, refused: &[Kind]) -> Vec<String> {
     warnings.extend(refused.iter().map(|kind| {
         let so = match kind {
             Kind::Nodes => "zones come from EndpointSlices, and are empty where there are none",
+            Kind::HorizontalPodAutoscalers | Kind::ScaledObjects => {
+                "whose autoscaler decides a replica count is not shown"
+            }
             _ => "endpoints are those of the pods themselves",
         };
         format!("This server may not list {}: {so}. Allow its account to list and watch them.", kind.as_str())

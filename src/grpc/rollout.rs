@@ -1,5 +1,6 @@
 //! RolloutService: follows rollouts.
 
+mod list;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -39,6 +40,15 @@ impl RolloutService for Rollouts {
         self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), deadline).await?;
         let rollout = self.0.index.rollout(&name)?;
         Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
+    }
+
+    async fn list_rollouts(
+        &self,
+        request: Request<pb::ListRolloutsRequest>,
+    ) -> Result<Response<pb::ListRolloutsResponse>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        list::list(&self.0, request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn watch_rollout(

@@ -14,7 +14,10 @@ use self::names::Names;
 use super::{LogLine, texts::Texts};
 use crate::domain::{
     name,
-    observed::{About, Deployment, Event, Kind, Node, Pod, ReplicaSet, Revision, Slice},
+    observed::{
+        About, Deployment, Event, HorizontalPodAutoscaler, Kind, Node, Pod, ReplicaSet, Revision,
+        ScaledObject, Scaler, Slice,
+    },
     rollout::Facts,
     spec::{Policy, Spec},
 };
@@ -38,6 +41,10 @@ pub(super) struct Tables {
     sets_of: HashMap<name::App, BTreeSet<Arc<str>>>,
     /// Names of the pods of each ReplicaSet; also of those whose ReplicaSet has not been seen yet.
     pods_of: HashMap<Key, BTreeSet<Arc<str>>>,
+    horizontal: HashMap<Key, HorizontalPodAutoscaler>,
+    scaled: HashMap<Key, ScaledObject>,
+    /// Which autoscalers scale each Deployment, the one to be named first.
+    scalers_of: HashMap<name::App, BTreeSet<(ScalerKind, Arc<str>)>>,
     /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may come again.
     events: HashMap<About, Vec<LogLine>>,
     /// Which object an event is about, for its deletion.
@@ -50,6 +57,13 @@ pub(super) struct Tables {
     texts: Texts,
     dirty: HashSet<name::App>,
     moved: HashSet<name::App>,
+}
+
+/// Kinds of autoscalers. KEDA makes a HorizontalPodAutoscaler of its own for each ScaledObject, so the latter comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum ScalerKind {
+    ScaledObject,
+    HorizontalPodAutoscaler,
 }
 
 /// A kind of rows that the tables hold.
@@ -101,6 +115,10 @@ impl Tables {
         R::all(&TablesRef(self))
     }
 
+    pub(super) fn has_revision(&self, app: &name::App, number: u64) -> bool {
+        self.revisions.get(app).is_some_and(|all| all.contains_key(&number))
+    }
+
     pub(super) fn touch(&mut self, apps: impl IntoIterator<Item = name::App>) {
         self.dirty.extend(apps);
     }
@@ -122,15 +140,47 @@ impl Tables {
         let events = |about: &About| -> Vec<&Event> {
             self.events.get(about).into_iter().flatten().map(|line| &line.event).collect()
         };
-        f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, events: &events })
+        let autoscaler = self.autoscaler_of(app);
+        f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, events: &events, autoscaler })
     }
 
-    /// Events about the Deployment, and about the replicas that the revision made.
-    pub(super) fn log(&self, app: &name::App, revision: u64, after: u64) -> Vec<LogLine> {
+    /// The autoscaler that owns the app's replica count, as the API writes it.
+    pub(super) fn autoscaler_of(&self, app: &name::App) -> Option<String> {
+        let (kind, name) = self.scalers_of.get(app)?.first()?;
+        Some(match kind {
+            ScalerKind::ScaledObject => format!("scaledobject.keda.sh/{name}"),
+            ScalerKind::HorizontalPodAutoscaler => format!("horizontalpodautoscaler.autoscaling/{name}"),
+        })
+    }
+
+    fn scales(&mut self, kind: ScalerKind, row: &Scaler) {
+        let app = scaled_by(row);
+        self.scalers_of.entry(app.clone()).or_default().insert((kind, row.name.clone()));
+        self.dirty.insert(app);
+    }
+
+    fn scales_no_more(&mut self, kind: ScalerKind, row: &Scaler) {
+        let app = scaled_by(row);
+        if let Some(all) = self.scalers_of.get_mut(&app) {
+            all.remove(&(kind, row.name.clone()));
+            if all.is_empty() {
+                self.scalers_of.remove(&app);
+            }
+        }
+        self.dirty.insert(app);
+    }
+
+    /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.
+    pub(super) fn log(
+        &self,
+        app: &name::App,
+        meant: impl Fn(&ReplicaSet) -> bool,
+        after: u64,
+    ) -> Vec<LogLine> {
         let namespace: Arc<str> = app.namespace.as_str().into();
         let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
         let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
-        for rs in self.sets(app).filter(|rs| rs.revision == Some(revision)) {
+        for rs in self.sets(app).filter(|rs| meant(rs)) {
             objects.push(about(Kind::ReplicaSet, &rs.name));
             objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
         }
@@ -145,7 +195,7 @@ impl Tables {
         lines
     }
 
-    fn sets(&self, app: &name::App) -> impl Iterator<Item = &ReplicaSet> {
+    pub(super) fn sets(&self, app: &name::App) -> impl Iterator<Item = &ReplicaSet> {
         let namespace: Arc<str> = app.namespace.as_str().into();
         let names = self.sets_of.get(app).into_iter().flatten();
         names.filter_map(move |name| self.replica_sets.get(&(namespace.clone(), name.clone())))
@@ -186,6 +236,10 @@ impl Tables {
             }
         }
     }
+}
+
+fn scaled_by(scaler: &Scaler) -> name::App {
+    name::App::new(&*scaler.namespace, &*scaler.target)
 }
 
 fn app_of(rs: &ReplicaSet) -> name::App {
@@ -242,7 +296,8 @@ impl Row for ReplicaSet {
             Self::remove(&key, tables);
         }
         let t = &mut *tables.0;
-        if t.replica_sets.get(&key).is_none_or(|old| old.revision != self.revision) {
+        let numbers = |rs: &Self| (rs.revision, rs.template_revision);
+        if t.replica_sets.get(&key).is_none_or(|old| numbers(old) != numbers(&self)) {
             t.show_events(Kind::ReplicaSet, &key);
             for pod in t.pods_of.get(&key).cloned().unwrap_or_default() {
                 t.show_events(Kind::Pod, &(key.0.clone(), pod));
@@ -406,3 +461,38 @@ impl Row for Revision {
         Box::new(t.revisions.values().flat_map(BTreeMap::values))
     }
 }
+
+/// The rows of one kind of autoscalers.
+macro_rules! scaler_rows {
+    ($row:ident, $table:ident) => {
+        impl Row for $row {
+            type Key = Key;
+
+            fn key(&self) -> Key {
+                (self.0.namespace.clone(), self.0.name.clone())
+            }
+
+            fn insert(self, tables: &mut TablesMut<'_>) {
+                Self::remove(&self.key(), tables);
+                tables.0.scales(ScalerKind::$row, &self.0);
+                tables.0.$table.insert(self.key(), self);
+            }
+
+            fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+                if let Some(old) = t.$table.remove(key) {
+                    t.scales_no_more(ScalerKind::$row, &old.0);
+                }
+            }
+
+            fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+                t.$table.keys().cloned().collect()
+            }
+
+            fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(t.$table.values())
+            }
+        }
+    };
+}
+scaler_rows!(HorizontalPodAutoscaler, horizontal);
+scaler_rows!(ScaledObject, scaled);

@@ -9,10 +9,11 @@ use super::{Filter, Index, Kind, LogLine, Row};
 use crate::domain::{
     Error,
     act::{Position, Seen},
-    app::State,
+    app::{MANAGED_BY, MANAGER, Owner, State},
     name::{self, Scope, Which},
     observed::{
-        About, Deployment, Event, Kind as Of, Node, Pod, ReplicaSet, Revision, Slice, Trouble, TroubleKind,
+        About, Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,
+        ScaledObject, Scaler, Slice, Touch, Trouble, TroubleKind,
     },
     revision::{Cause, End, Outcome, Record},
     rollout::State as Stands,
@@ -39,6 +40,10 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         ready,
         available: ready,
         stalled: None,
+        completed: None,
+        deadline: None,
+        template_by: None,
+        count_by: None,
         paused: false,
         created: at(0),
         deleting: false,
@@ -54,6 +59,7 @@ fn mk_set(app: &str, name: &str) -> ReplicaSet {
         deployment: app.into(),
         template_revision: 1,
         revision: Some(1),
+        created: at(0),
         create_failure: None,
         ports: vec![],
     }
@@ -71,7 +77,7 @@ fn mk_pod(set: &str, name: &str) -> Pod {
         ready: true,
         ready_changed: None,
         was_ready: false,
-        running: false,
+        running: true,
         restarts: 0,
         own_restarts: 0,
         trouble: None,
@@ -120,6 +126,8 @@ fn mk_index() -> Index {
     index.reset::<ReplicaSet>(Kind::ReplicaSets, vec![], at(9));
     index.reset::<Slice>(Kind::EndpointSlices, vec![], at(9));
     index.reset::<Node>(Kind::Nodes, vec![], at(9));
+    index.reset::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscalers, vec![], at(9));
+    index.reset::<ScaledObject>(Kind::ScaledObjects, vec![], at(9));
     index
 }
 
@@ -168,6 +176,8 @@ fn nothing_is_answered_before_every_kind_was_read() {
             Kind::Revisions => index.reset::<Revision>(kind, vec![], at(6)),
             Kind::EndpointSlices => index.reset::<Slice>(kind, vec![], at(6)),
             Kind::Nodes => index.reset::<Node>(kind, vec![], at(6)),
+            Kind::HorizontalPodAutoscalers => index.reset::<HorizontalPodAutoscaler>(kind, vec![], at(6)),
+            Kind::ScaledObjects => index.reset::<ScaledObject>(kind, vec![], at(6)),
         }
         assert_eq!(index.ages(at(9))[&kind].as_secs(), 3);
     }
@@ -230,6 +240,110 @@ fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
     let first = name::Rollout { app: index.unrecorded().remove(0).0, revision: Which::Number(1) };
     assert_eq!(index.rollout(&first).unwrap().state, Stands::Succeeded);
     assert_eq!(index.unrecorded().len(), 1, "it is still to be written");
+}
+
+#[test]
+fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_verdict_along() {
+    let index = mk_index();
+    let managed = Deployment {
+        labels: [(MANAGED_BY.into(), MANAGER.into())].into(),
+        revision: Some(1),
+        template_revision: 2,
+        template_by: Some(Touch { manager: "kubectl".into(), time: at(5) }),
+        ..mk_deployment("x", 1)
+    };
+    tell(&index, managed.clone(), true);
+    tell(&index, mk_set("x", "first"), true);
+    tell(&index, mk_revision("x", 1, None), true);
+    let latest = || {
+        let newest = name::Rollout { app: name::App::new("a", "x"), revision: Which::Latest };
+        let rollout = index.rollout(&newest).unwrap();
+        (rollout.number, rollout.cause, rollout.state)
+    };
+    assert_eq!((latest(), index.unnoted()), ((1, Cause::Deploy, Stands::Running), vec![]));
+    tell(&index, ReplicaSet { template_revision: 2, created: at(5), ..mk_set("x", "second") }, true);
+    assert_eq!(latest(), (2, Cause::External, Stands::Running));
+    let (app, number, record) = index.unnoted().remove(0);
+    assert_eq!((app.app.as_str(), number, record.replica_set.as_deref()), ("x", 2, Some("second")));
+    assert_eq!((record.cause, record.time, record.template_revision), (Cause::External, at(5), Some(2)));
+
+    // Its verdict waits for its revision, and stays when that comes.
+    tell(&index, mk_pod("second", "p"), true);
+    assert_eq!((latest().2, index.unrecorded()), (Stands::Succeeded, vec![]));
+    tell(&index, Pod { ready: false, ..mk_pod("second", "p") }, true);
+    tell(&index, Revision { version: 9, ..Revision::new(app.clone(), 2, record) }, true);
+    assert_eq!((latest().2, index.unnoted(), index.unrecorded().len()), (Stands::Succeeded, vec![], 1));
+    let (all, more) = index.rollouts(&app, None, 9).unwrap();
+    let told: Vec<_> = all.iter().map(|r| (r.number, r.state)).collect();
+    assert_eq!((told, more), (vec![(2, Stands::Succeeded), (1, Stands::Superseded)], false));
+    assert!(all[1].message.contains("past this server"), "{}", all[1].message);
+    let last = |limit, before| {
+        let (found, more) = index.rollouts(&app, before, limit).unwrap();
+        (found.iter().map(|r| r.number).collect::<Vec<_>>(), more)
+    };
+    assert_eq!(
+        (last(1, None), last(1, Some(2)), last(1, Some(1))),
+        ((vec![2], true), (vec![1], false), (vec![], false))
+    );
+    assert!(index.rollouts(&name::App::new("a", "y"), None, 1).is_err());
+
+    // The next one changes the Deployment again.
+    tell(&index, Deployment { template_revision: 3, resource_version: 10, ..managed }, true);
+    tell(&index, ReplicaSet { template_revision: 3, created: at(7), ..mk_set("x", "third") }, true);
+    assert_eq!((latest(), index.unnoted().len()), ((3, Cause::External, Stands::Running), 1));
+}
+
+#[test]
+fn what_others_deployed_has_a_history_and_leaves_none() {
+    let index = mk_index();
+    let row = |completed| Deployment {
+        template_revision: 3,
+        deadline: Some(600),
+        completed,
+        ..mk_deployment("x", 1)
+    };
+    tell(&index, row(None), true);
+    for (name, number) in [("s1", 1), ("s2", 2), ("s3", 3)] {
+        let row = ReplicaSet { revision: None, template_revision: number, ..mk_set("x", name) };
+        tell(&index, row, true);
+    }
+    let app = name::App::new("a", "x");
+    let told = || {
+        let (all, _) = index.rollouts(&app, None, 9).unwrap();
+        all.iter().map(|r| (r.number, r.state)).collect::<Vec<_>>()
+    };
+    let past = Stands::Superseded;
+    assert_eq!(told(), [(3, Stands::Running), (2, past), (1, past)]);
+    tell(&index, row(Some(at(5))), true);
+    assert_eq!(told()[0], (3, Stands::Succeeded));
+    assert_eq!(index.get(&app).unwrap().rollout, Some(3));
+    // Its verdict is known as long as its ReplicaSet is there.
+    tell(&index, ReplicaSet { revision: None, template_revision: 4, ..mk_set("x", "s4") }, true);
+    tell(&index, Deployment { template_revision: 4, ..row(None) }, true);
+    assert_eq!(told(), [(4, Stands::Running), (3, Stands::Succeeded), (2, past), (1, past)]);
+    assert_eq!((index.unrecorded(), index.unnoted()), (vec![], vec![]));
+    let number = |n| name::Rollout { app: app.clone(), revision: Which::Number(n) };
+    assert_eq!(index.rollout(&number(2)).unwrap().message, "Rollout 3 took its place.");
+    assert!(index.rollout(&number(9)).is_err());
+}
+
+#[test]
+fn the_owner_of_the_count_is_the_autoscaler_that_people_know() {
+    let index = mk_index();
+    tell(&index, mk_deployment("x", 1), true);
+    let app = name::App::new("a", "x");
+    let scaler =
+        |name: &str, target: &str| Scaler { namespace: "a".into(), name: name.into(), target: target.into() };
+    tell(&index, HorizontalPodAutoscaler(scaler("keda-hpa-x", "x")), true);
+    let owner = || index.get(&app).unwrap().owner.clone();
+    let foreign = |name: &str| Owner::Foreign(name.into());
+    assert_eq!(owner(), foreign("horizontalpodautoscaler.autoscaling/keda-hpa-x"));
+    tell(&index, ScaledObject(scaler("x", "x")), true);
+    assert_eq!(owner(), foreign("scaledobject.keda.sh/x"), "which made the other one");
+    assert_eq!(index.autoscaler_of(&app).as_deref(), Some("scaledobject.keda.sh/x"));
+    tell(&index, ScaledObject(scaler("x", "y")), true);
+    tell(&index, HorizontalPodAutoscaler(scaler("keda-hpa-x", "x")), false);
+    assert_eq!(owner(), Owner::Caller(String::new()));
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! One view per app: what readers see, made anew from rows when one of them changes. Keeps verdicts once they are reached.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use super::tables::Tables;
 use crate::domain::{
     Error,
-    app::{App, State},
+    app::{App, MANAGER, State},
     error::Missing,
     name::{self, Scope},
-    observed::Revision,
-    revision::End,
+    observed::{ReplicaSet, Revision},
+    revision::{Cause, End},
     rollout::Rollout,
 };
 
@@ -22,21 +26,35 @@ pub(super) struct Views {
     /// Verdicts reached here, by app and number: reached once, they stay, whatever the replicas do later and whatever rollout
     /// comes next. They leave when the revision comes back with its end, or goes.
     verdicts: BTreeMap<name::App, BTreeMap<u64, Verdict>>,
+    /// Apps of which something is to be written: few, while apps that others made have verdicts too.
+    unwritten: BTreeSet<name::App>,
 }
 
 #[derive(Default)]
 struct View {
     /// Absent while there are only revisions.
     app: Option<Arc<App>>,
-    /// The newest rollout, for apps that Gantry made.
+    /// The newest rollout.
     rollout: Option<Arc<Rollout>>,
 }
 
 struct Verdict {
-    /// Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
-    created: Timestamp,
-    digest: String,
+    of: Subject,
     end: End,
+}
+
+/// What a verdict is on. Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
+#[derive(PartialEq, Eq)]
+enum Subject {
+    Revision {
+        created: Timestamp,
+        digest: String,
+    },
+    /// Of a change made past this server.
+    Set {
+        name: Arc<str>,
+        number: u64,
+    },
 }
 
 // === impl Views ===
@@ -46,24 +64,32 @@ impl Views {
     pub(super) fn rebuild(&mut self, name: &name::App, tables: &Tables, now: Timestamp) -> bool {
         let old = self.apps.remove(name).unwrap_or_default();
         let revisions = tables.revisions.get(name);
-        self.forget_recorded(name, revisions);
         let newest = revisions.and_then(|all| all.values().next_back());
-        let (app, rollout) = tables.with_facts(name, |facts| {
-            let decided = newest.and_then(|revision| self.verdict(revision));
-            let rollout = newest.map(|revision| Rollout::newest(revision, facts, decided, now));
-            let mut app = facts.deployment.map(|d| App::new(d, newest, rollout.as_ref(), facts));
+        let not_external = |r: &&Revision| r.cause != Cause::External;
+        let asked = revisions.and_then(|all| all.values().rev().find(not_external));
+        let (app, rollout, recorded) = tables.with_facts(name, |facts| {
+            let latest = Rollout::latest(newest, facts);
+            self.forget(name, tables, latest.as_ref());
+            let end = newest.filter(|r| latest.as_ref().is_some_and(|l| l.number == r.number));
+            let end = end.and_then(|revision| revision.end.as_ref());
+            let rollout = latest.map(|latest| {
+                let decided = end.or_else(|| self.verdict(&latest));
+                latest.judged(facts, decided, now)
+            });
+            let mut app = facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts));
             // While an app is deleted its revisions go one by one; what it was must not seem to change meanwhile.
             if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
                 app.keep_content_of(last);
             }
-            (app, rollout)
+            (app, rollout, end.is_some())
         });
-        if let (Some(revision), Some(end)) = (newest, rollout.as_ref().and_then(Rollout::to_end))
-            && revision.end.is_none()
+        if let Some((rollout, end)) =
+            rollout.as_ref().filter(|_| !recorded).and_then(|r| r.to_end().map(|end| (r, end)))
         {
-            let verdict = Verdict { created: revision.created, digest: revision.digest.clone(), end };
-            self.verdicts.entry(name.clone()).or_default().insert(revision.number, verdict);
+            let verdict = Verdict { of: Subject::of(rollout), end };
+            self.verdicts.entry(name.clone()).or_default().insert(rollout.number, verdict);
         }
+        self.note_unwritten(name, tables, app.as_ref(), rollout.as_ref());
         let changed = app.as_ref() != old.app.as_deref() || rollout.as_ref() != old.rollout.as_deref();
         if app.is_some() || rollout.is_some() {
             let view =
@@ -73,21 +99,51 @@ impl Views {
         changed
     }
 
-    /// The verdict on a revision's rollout, if it was reached here and is not in the revision yet.
-    pub(super) fn verdict(&self, revision: &Revision) -> Option<&End> {
-        let verdict = self.verdicts.get(&revision.app)?.get(&revision.number)?;
-        verdict.is_on(revision).then_some(&verdict.end)
+    /// The verdict on a rollout, if it was reached here and is not in its revision yet.
+    pub(super) fn verdict(&self, rollout: &Rollout) -> Option<&End> {
+        let verdict = self.verdicts.get(&rollout.app)?.get(&rollout.number)?;
+        (verdict.of == Subject::of(rollout)).then_some(&verdict.end)
     }
 
-    fn forget_recorded(&mut self, name: &name::App, revisions: Option<&BTreeMap<u64, Revision>>) {
+    /// Lets go of verdicts that came back in their revisions, and of those on what is no more.
+    fn forget(&mut self, name: &name::App, tables: &Tables, latest: Option<&Rollout>) {
         let Some(verdicts) = self.verdicts.get_mut(name) else { return };
+        let revisions = tables.revisions.get(name);
         verdicts.retain(|number, verdict| {
-            let revision = revisions.and_then(|all| all.get(number));
-            revision.is_some_and(|r| r.end.is_none() && verdict.is_on(r))
+            let newest = latest.is_some_and(|l| l.number == *number && Subject::of(l) == verdict.of);
+            match (revisions, revisions.and_then(|all| all.get(number))) {
+                (_, Some(r)) => r.end.is_none() && Subject::of(&Rollout::recorded(r)) == verdict.of,
+                (Some(_), None) => newest,
+                (None, None) => newest || tables.sets(name).any(|rs| verdict.of == Subject::of_set(rs)),
+            }
         });
         if verdicts.is_empty() {
             self.verdicts.remove(name);
         }
+    }
+
+    fn note_unwritten(
+        &mut self,
+        name: &name::App,
+        tables: &Tables,
+        app: Option<&App>,
+        rollout: Option<&Rollout>,
+    ) {
+        let verdicts = self.verdicts.get(name).into_iter().flat_map(BTreeMap::keys);
+        let unrecorded = verdicts.copied().any(|number| tables.has_revision(name, number));
+        let ours = app.is_some_and(|app| app.managed_by == MANAGER);
+        if unrecorded || ours && rollout.is_some_and(|r| is_unnoted(r, tables)) {
+            self.unwritten.insert(name.clone());
+        } else {
+            self.unwritten.remove(name);
+        }
+    }
+
+    /// Rollouts that were begun past this server and have no revision yet.
+    pub(super) fn unnoted(&self, tables: &Tables) -> impl Iterator<Item = &Rollout> {
+        let views = self.unwritten.iter().filter_map(|name| self.apps.get(name));
+        let ours = views.filter(|view| view.app.as_ref().is_some_and(|app| app.managed_by == MANAGER));
+        ours.filter_map(|view| view.rollout.as_deref()).filter(|rollout| is_unnoted(rollout, tables))
     }
 
     pub(super) fn app(&self, name: &name::App) -> Option<Arc<App>> {
@@ -125,11 +181,14 @@ impl Views {
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
     }
 
-    pub(super) fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
+    pub(super) fn unrecorded(&self, tables: &Tables) -> Vec<(name::App, u64, End)> {
         let of_app = |(name, verdicts): (&name::App, &BTreeMap<u64, Verdict>)| {
-            verdicts.iter().map(|(number, v)| (name.clone(), *number, v.end.clone())).collect::<Vec<_>>()
+            let has_revision = |(number, _): &(&u64, &Verdict)| tables.has_revision(name, **number);
+            let recordable = verdicts.iter().filter(has_revision);
+            recordable.map(|(number, v)| (name.clone(), *number, v.end.clone())).collect::<Vec<_>>()
         };
-        self.verdicts.iter().flat_map(of_app).collect()
+        let unwritten = self.unwritten.iter().filter_map(|name| self.verdicts.get_key_value(name));
+        unwritten.flat_map(of_app).collect()
     }
 
     /// The error for an app that is not there, with a name that may have been meant.
@@ -148,9 +207,20 @@ impl Views {
     }
 }
 
-impl Verdict {
-    fn is_on(&self, revision: &Revision) -> bool {
-        self.created == revision.created && self.digest == revision.digest
+fn is_unnoted(rollout: &Rollout, tables: &Tables) -> bool {
+    rollout.cause == Cause::External && !tables.has_revision(&rollout.app, rollout.number)
+}
+
+impl Subject {
+    fn of(rollout: &Rollout) -> Self {
+        match &rollout.set {
+            Some((name, number)) => Self::Set { name: name.clone(), number: *number },
+            None => Self::Revision { created: rollout.start, digest: rollout.digest.clone() },
+        }
+    }
+
+    fn of_set(rs: &ReplicaSet) -> Self {
+        Self::Set { name: rs.name.clone(), number: rs.template_revision }
     }
 }
 

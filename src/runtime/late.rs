@@ -11,7 +11,7 @@ use crate::{
         Error,
         act::{Act, Delete, Deploy, Done, Restart, Rollback, Scale, Steer},
         name,
-        revision::End,
+        revision::{End, Record},
     },
 };
 
@@ -63,6 +63,10 @@ impl Act for Actor {
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
         async { self.get()?.finish(app).await }.boxed()
+    }
+
+    fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {
+        async move { self.get()?.note(app, number, record).await }.boxed()
     }
 
     fn troubles(&self, now: Timestamp) -> Vec<String> {

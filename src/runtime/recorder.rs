@@ -1,6 +1,7 @@
-//! Keeps verdicts: what the index decided is written to its revision, so that it outlives this process.
+//! Keeps what the index found out: each verdict is written to its revision, and each change that was made past this server
+//! becomes one, so that both outlive this process.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -11,39 +12,66 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Time that a verdict gets to come back by the watch before it is written again.
+/// Time that a write gets to come back by the watch before it is done again.
 const ECHO: Duration = Duration::from_secs(5);
 
-/// Writes each new verdict, until dropped. What cannot be written now is tried again.
+/// Writes each new finding, until dropped. What cannot be written now is tried again.
 pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
     let mut news = index.subscribe(&Scope::All);
-    let mut written: HashMap<(name::App, u64), Instant> = HashMap::new();
+    let (mut noted, mut recorded) = (Written::default(), Written::default());
     loop {
         let _ = tokio::time::timeout(Duration::from_secs(1), news.changed()).await;
-        written.retain(|_, at| at.elapsed() < ECHO);
-        for (app, number, end) in index.unrecorded() {
-            if written.contains_key(&(app.clone(), number)) {
-                continue;
-            }
-            written.insert((app.clone(), number), Instant::now());
-            let outcome = match end.outcome {
-                Outcome::Succeeded => "succeeded",
-                Outcome::Failed => "failed",
-                Outcome::Superseded => "superseded",
-            };
-            match act.record(app.clone(), number, end).await {
-                Ok(()) => {
-                    METRICS.rollout_ended(outcome);
-                    debug!(%app, number, "verdict kept");
-                }
-                // Deleted meanwhile: nothing to keep it with.
-                Err(Error::NotFound { .. }) => debug!(%app, number, "no revision to keep a verdict with"),
-                // The link has said so, once.
-                Err(error @ Error::Unreachable { .. }) => {
-                    debug!(%app, number, %error, "cannot keep a verdict now");
-                }
-                Err(error) => warn!(%app, number, %error, "cannot keep a verdict; trying again"),
+        for (app, number, record) in index.unnoted() {
+            // A second change may come before the first one is kept; the ReplicaSet tells them apart.
+            if noted.is_new(&(app.clone(), number, record.replica_set.clone())) {
+                let outcome = act.note(app.clone(), number, record).await;
+                tell(&app, number, "change made past this server", outcome);
             }
         }
+        for (app, number, end) in index.unrecorded() {
+            if recorded.is_new(&(app.clone(), number)) {
+                let ended = match end.outcome {
+                    Outcome::Succeeded => "succeeded",
+                    Outcome::Failed => "failed",
+                    Outcome::Superseded => "superseded",
+                };
+                let outcome = act.record(app.clone(), number, end).await;
+                if outcome.is_ok() {
+                    METRICS.rollout_ended(ended);
+                }
+                tell(&app, number, "verdict", outcome);
+            }
+        }
+    }
+}
+
+fn tell(app: &name::App, number: u64, what: &str, outcome: Result<(), Error>) {
+    match outcome {
+        Ok(()) => debug!(%app, number, "{what} kept"),
+        // Deleted meanwhile: nothing to keep it with.
+        Err(Error::NotFound { .. }) => debug!(%app, number, "{what}: nothing to keep it with"),
+        // The link has said so, once.
+        Err(error @ Error::Unreachable { .. }) => debug!(%app, number, %error, "cannot keep a {what} now"),
+        Err(error) => warn!(%app, number, %error, "cannot keep a {what}; trying again"),
+    }
+}
+
+/// What was written a moment ago.
+struct Written<K>(HashMap<K, Instant>);
+
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Written<K> {
+    fn is_new(&mut self, key: &K) -> bool {
+        self.0.retain(|_, at| at.elapsed() < ECHO);
+        if self.0.contains_key(key) {
+            return false;
+        }
+        self.0.insert(key.clone(), Instant::now());
+        true
     }
 }

@@ -100,7 +100,9 @@ async fn an_app_that_never_gets_ready_fails_when_its_time_is_up() {
             ..pb::AppSpec::default()
         };
         let (rollout, _) = fail(&env, bad).await;
-        assert_eq!(rollout.error.unwrap().reason, "PROGRESS_TIMEOUT");
+        let error = rollout.error.unwrap();
+        assert_eq!(error.reason, "PROBE_FAILING", "the containers run, and that is all");
+        assert!(error.message.starts_with("No progress for 3 s"), "{}", error.message);
     })
     .await;
 }

@@ -15,6 +15,7 @@ mod commands;
 mod deploying;
 mod diagnosing;
 mod discovering;
+mod external;
 mod killing;
 mod outage;
 mod proxy;

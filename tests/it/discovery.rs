@@ -302,8 +302,9 @@ async fn replicas_are_told_with_state_and_reason() {
 #[tokio::test]
 async fn a_server_that_may_not_read_nodes_and_slices_discovers_all_the_same() {
     let server = Server::start_unfilled().await;
-    server.index.refuse(Kind::Nodes, now());
-    server.index.refuse(Kind::EndpointSlices, now());
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_optional()) {
+        server.index.refuse(kind, now());
+    }
     server.index.reset::<observed::Event>(Kind::Events, vec![], now());
     server.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
     server.index.reset(Kind::Pods, vec![mk_placed(1, true)], now());

@@ -97,6 +97,7 @@ async fn every_method_of_the_contract_answers_with_a_reason() {
         "ListApps",
         "ListEndpoints",
         "ListReplicas",
+        "ListRollouts",
         "PauseRollout",
         "RestartApp",
         "ResumeRollout",

@@ -11,6 +11,7 @@
 mod daemon;
 mod discovery;
 mod errors;
+mod history;
 mod observing;
 mod reading;
 mod shutdown;

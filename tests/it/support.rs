@@ -100,6 +100,10 @@ impl Act for Recorded {
     fn record(&self, _: name::App, _: u64, _: End) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
+
+    fn note(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 impl Server {
@@ -141,6 +145,9 @@ impl Server {
         self.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
         self.index.reset::<observed::Slice>(Kind::EndpointSlices, vec![], now());
         self.index.reset::<observed::Node>(Kind::Nodes, vec![], now());
+        let hpas = Kind::HorizontalPodAutoscalers;
+        self.index.reset::<observed::HorizontalPodAutoscaler>(hpas, vec![], now());
+        self.index.reset::<observed::ScaledObject>(Kind::ScaledObjects, vec![], now());
     }
 
     pub fn apps(&self) -> AppServiceClient<Channel> {
@@ -189,6 +196,10 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         ready,
         available: ready,
         stalled: None,
+        completed: None,
+        deadline: None,
+        template_by: None,
+        count_by: None,
         paused: false,
         created: now(),
         deleting: false,
@@ -211,6 +222,7 @@ pub fn mk_replica_set(name: &str) -> observed::ReplicaSet {
         deployment: name.into(),
         template_revision: 1,
         revision: Some(1),
+        created: now(),
         create_failure: None,
         ports: vec![],
     }
@@ -228,7 +240,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         ready,
         ready_changed: None,
         was_ready: false,
-        running: false,
+        running: true,
         restarts: 0,
         own_restarts: 0,
         trouble: None,

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{
     Actor, META_MANAGER, apply, autoscaler,
     live::{self, Found},
-    preflight, requests, review, revision_id,
+    owner, preflight, requests, review, revision_id,
 };
 use crate::{
     cluster::error::{self, Doing},
@@ -109,7 +109,7 @@ async fn run(
         }
         if intent.is_new {
             intent.record.changes = kept(&done.changes);
-            if !create_revision(actor, name, intent.number, &intent.record).await? {
+            if !create_revision(actor, name, intent.number, &intent.record, None).await? {
                 continue;
             }
         }
@@ -228,21 +228,25 @@ fn kept(changes: &[Change]) -> Vec<Change> {
     changes.iter().take(KEPT_CHANGES).map(keep).collect()
 }
 
-/// Writes a revision. False if its name is taken.
+/// Writes a revision, owned by the Deployment of this uid if it needs no carrying out. False if its name is taken.
 pub(super) async fn create_revision(
     actor: &Actor,
     name: &name::App,
     number: u64,
     record: &Record,
+    uid: Option<&str>,
 ) -> Result<bool, Error> {
     let object_name = revision::object_name(name, number);
     let data = serde_json::to_value(record).map_err(|e| Error::Bug(format!("writing a revision: {e}")))?;
+    let owners = uid.map(|uid| serde_json::from_value(json!([owner(name, uid)])));
+    let owner_references = owners.transpose().map_err(|e| Error::Bug(format!("writing an owner: {e}")))?;
     let labels = [(REVISIONS_OF, name.app.as_str()), (MANAGED_BY, MANAGER)];
     let object = DynamicObject {
         types: Some(TypeMeta { api_version: "apps/v1".to_owned(), kind: "ControllerRevision".to_owned() }),
         metadata: ObjectMeta {
             name: Some(object_name.clone()),
             labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            owner_references,
             ..ObjectMeta::default()
         },
         data: json!({"revision": number, "data": data}),

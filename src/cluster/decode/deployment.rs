@@ -6,7 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Decode, controller, created, meta, number, or_default, resource, shared_key, template, version};
+use super::{
+    Decode, controller, created,
+    managers::{COUNT, NOT_OTHERS, TEMPLATE, last_touch},
+    meta, meta_with_managers, number, or_default, resource, shared_key, template, version,
+};
 use crate::{
     domain::{
         app::{MANAGED_BY, MANAGER},
@@ -27,6 +31,7 @@ const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
 pub struct Deployment {
     metadata: ObjectMeta,
     paused: bool,
+    deadline: Option<i32>,
     spec: Spec,
     unmodelled: Vec<String>,
     status: DeploymentStatus,
@@ -36,7 +41,7 @@ pub struct Deployment {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Full {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "meta_with_managers")]
     metadata: ObjectMeta,
     spec: Value,
     #[serde(deserialize_with = "or_default")]
@@ -47,10 +52,12 @@ impl From<Full> for Deployment {
     fn from(full: Full) -> Self {
         let Full { metadata, spec, status } = full;
         let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
+        let deadline = spec["progressDeadlineSeconds"].as_i64();
         // Ours says all that its revision says, and a patch of it says the rest.
         let ours = metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
         let unmodelled = if ours { Vec::new() } else { rest(&metadata, spec, &words) };
-        Self { metadata, paused, spec: words, unmodelled, status }
+        let deadline = deadline.and_then(|seconds| seconds.try_into().ok());
+        Self { metadata, paused, deadline, spec: words, unmodelled, status }
     }
 }
 
@@ -119,9 +126,11 @@ impl Decode for Deployment {
 
     fn row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
-        let Self { metadata, paused, spec, unmodelled, status } = self;
+        let Self { metadata, paused, deadline, spec, unmodelled, status } = self;
         let stalled = condition(&status.conditions, "Progressing", "False")
             .filter(|c| c.reason == "ProgressDeadlineExceeded");
+        let completed = condition(&status.conditions, "Progressing", "True")
+            .filter(|c| c.reason == "NewReplicaSetAvailable");
         Some(observed::Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -136,6 +145,13 @@ impl Decode for Deployment {
             ready: status.ready_replicas,
             available: status.available_replicas,
             stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            completed: completed.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            // The largest number is Kubernetes' word for never.
+            deadline: deadline
+                .filter(|seconds| *seconds != i32::MAX)
+                .and_then(|seconds| seconds.try_into().ok()),
+            template_by: last_touch(&metadata, TEMPLATE, &NOT_OTHERS),
+            count_by: last_touch(&metadata, COUNT, &[]),
             paused,
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -194,6 +210,7 @@ impl Decode for ReplicaSet {
             deployment: controller(&self.metadata, "Deployment")?.into(),
             template_revision: number(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
             revision: number(&self.metadata, REVISION),
+            created: created(&self.metadata),
             create_failure: condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
                 observed::CreateFailure {
                     message: c.message.clone(),

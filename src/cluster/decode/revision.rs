@@ -6,13 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Decode, annotation, created, meta, number as decode_number, or_default, resource};
+use super::{Decode, annotation, created, meta, number as decode_number, or_default, resource, version};
 use crate::{
     domain::{
         manifest::REVISIONS_OF,
         name, observed,
         plan::Past,
-        revision::{self, End, Record},
+        revision::{self, Cause, End, Record},
     },
     index,
 };
@@ -73,7 +73,14 @@ impl Decode for Revision {
         let record: Record = serde_json::from_value(self.data).ok()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         Some(observed::Revision {
-            created: revision::began(created(&self.metadata), record.time),
+            created: match record.cause {
+                // It began before it was noticed, by Kubernetes' own clock.
+                Cause::External => record.time,
+                Cause::Deploy | Cause::Rollback | Cause::AutoRollback | Cause::Restart => {
+                    revision::began(created(&self.metadata), record.time)
+                }
+            },
+            version: version(&self.metadata),
             end,
             applied,
             ..observed::Revision::new(app, number, record)

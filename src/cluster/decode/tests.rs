@@ -1,6 +1,7 @@
 //! Objects as the API server sends them, and that none of them, whatever it lacks, fails to decode.
 
 mod objects;
+mod pods;
 mod template;
 
 use std::time::Duration;
@@ -12,9 +13,12 @@ use serde_json::{Value, json};
 
 use self::objects::{
     mk_crashing, mk_deployment, mk_end, mk_event, mk_node, mk_owner, mk_record, mk_replica_set, mk_revision,
-    mk_running, mk_series, mk_slice, mk_waiting,
+    mk_running, mk_scaler, mk_series, mk_slice, mk_waiting,
 };
-use super::{Decode, Deployment, END, Event, Node, Pod, ReplicaSet, Revision, Slice};
+use super::{
+    Decode, Deployment, END, Event, HorizontalPodAutoscaler, Node, Pod, ReplicaSet, Revision, ScaledObject,
+    Slice,
+};
 use crate::domain::{
     name,
     observed::{self, Exit, Kind, Trouble, TroubleKind},
@@ -33,135 +37,6 @@ fn row<K: Decode + DeserializeOwned>(object: Value) -> Option<K::Row> {
 
 fn trouble(pod: Value) -> Option<Trouble> {
     row::<Pod>(pod).unwrap().trouble.map(|t| *t)
-}
-
-#[test]
-fn a_running_pod_is_a_ready_row_without_trouble() {
-    let expected = observed::Pod {
-        namespace: "prod".into(),
-        name: "shop-6f7c-x2x".into(),
-        replica_set: "shop-6f7c".into(),
-        node: Some("node-1".into()),
-        address: Some([10, 1, 0, 9].into()),
-        created: time(CREATED),
-        deleting: false,
-        ready: true,
-        ready_changed: Some(time(CREATED)),
-        was_ready: false,
-        running: true,
-        restarts: 1,
-        own_restarts: 1,
-        trouble: None,
-    };
-    assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
-    let mut leaving = mk_running();
-    leaving["metadata"]["deletionTimestamp"] = json!(CREATED);
-    assert_eq!(row::<Pod>(leaving), Some(observed::Pod { deleting: true, ..expected }));
-}
-
-#[test]
-fn what_is_no_replica_of_a_deployment_is_no_row() {
-    let mut stateful = mk_running();
-    stateful["metadata"]["ownerReferences"] = json!([mk_owner("StatefulSet", "db")]);
-    let mut owned_only = mk_running();
-    owned_only["metadata"]["ownerReferences"][0]["controller"] = json!(false);
-    let mut evicted = mk_running();
-    evicted["status"]["phase"] = json!("Failed");
-    for pod in [stateful, owned_only, evicted] {
-        let pod: Pod = serde_json::from_value(pod).unwrap();
-        assert_eq!(pod.key(), Some(("prod".into(), "shop-6f7c-x2x".into())), "can be forgotten");
-        assert_eq!(pod.row(), None);
-    }
-}
-
-#[test]
-fn each_wait_of_a_container_is_the_trouble_that_it_is() {
-    let (image, config) = (Some(TroubleKind::Image), Some(TroubleKind::Config));
-    for (reason, expected) in [
-        ("ErrImagePull", image),
-        ("ImagePullBackOff", image),
-        ("InvalidImageName", image),
-        ("ErrImageNeverPull", image),
-        ("CreateContainerConfigError", config),
-        ("CreateContainerError", config),
-        ("RunContainerError", config),
-        ("CrashLoopBackOff", Some(TroubleKind::Crash)),
-        ("ContainerCreating", None),
-        ("PodInitializing", None),
-    ] {
-        let found = trouble(mk_waiting(reason, "its words"));
-        assert_eq!(found.as_ref().map(|t| t.kind), expected, "{reason}");
-        let told = found.map(|t| (t.container, t.reason, t.message, t.since, t.exit));
-        assert_eq!(told, expected.map(|_| ("app".into(), reason.into(), "its words".into(), None, None)));
-    }
-}
-
-#[test]
-fn a_crash_tells_how_and_when_the_container_ended() {
-    let finished = Some(time("2026-01-02T03:05:00Z"));
-    let pod = row::<Pod>(mk_crashing()).unwrap();
-    let crash = pod.trouble.clone().unwrap();
-    assert_eq!((crash.kind, crash.since, pod.restarts, pod.crashes()), (TroubleKind::Crash, finished, 4, 5));
-    assert_eq!(crash.exit, Some(Exit { code: 137, signal: 0, reason: "OOMKilled".into(), finished }));
-
-    // It has just ended, and the kubelet has not said yet that it waits.
-    let mut ended = mk_crashing();
-    ended["status"]["containerStatuses"][0]["state"] =
-        json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
-    let ended = trouble(ended).unwrap();
-    assert_eq!((ended.kind, ended.exit.unwrap().reason.as_str()), (TroubleKind::Crash, "Completed"));
-}
-
-#[test]
-fn what_could_not_be_started_keeps_the_words_of_the_runtime() {
-    let words = "exec: \"/nope\": stat /nope: no such file or directory";
-    let ended = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": words, "finishedAt": CREATED}});
-    // By turns it has just ended, and waits for its next start.
-    let mut waiting = mk_crashing();
-    waiting["status"]["containerStatuses"][0]["lastState"] = ended.clone();
-    let mut just_ended = waiting.clone();
-    just_ended["status"]["containerStatuses"][0]["state"] = ended;
-    for pod in [waiting, just_ended] {
-        let found = trouble(pod).unwrap();
-        assert_eq!((found.kind, found.reason.as_str()), (TroubleKind::Config, "StartError"));
-        assert_eq!((found.message.as_str(), found.exit.unwrap().code), (words, 128));
-    }
-}
-
-#[test]
-fn a_pod_that_passed_its_probe_is_told_from_one_that_never_did() {
-    let unready = |changed: &str| {
-        let mut pod = mk_running();
-        pod["status"]["conditions"][2] =
-            json!({"type": "Ready", "status": "False", "lastTransitionTime": changed});
-        row::<Pod>(pod).unwrap()
-    };
-    let later = "2026-01-02T03:09:00Z";
-    for (changed, was_ready) in [("2026-01-02T03:04:00Z", false), (CREATED, false), (later, true)] {
-        let found = unready(changed);
-        assert_eq!((found.was_ready, found.running), (was_ready, true), "{changed}");
-        assert_eq!((found.ready_since(), found.unready_since()), (None, Some(time(changed))));
-    }
-    let restarting = row::<Pod>(mk_crashing()).unwrap();
-    assert_eq!((restarting.was_ready, restarting.running), (false, false));
-    assert_eq!(row::<Pod>(mk_running()).unwrap().ready_since(), Some(time(CREATED)));
-}
-
-#[test]
-fn restarts_are_those_of_the_app_s_own_container() {
-    let restarts = |pod: Value| {
-        let found = row::<Pod>(pod).unwrap();
-        (found.own_restarts, found.restarts)
-    };
-    let mut pod = mk_running();
-    let injected = json!({"name": "proxy", "restartCount": 7, "state": {"running": {"startedAt": CREATED}}});
-    pod["status"]["containerStatuses"].as_array_mut().unwrap().insert(0, injected);
-    assert_eq!(restarts(pod.clone()), (1, 7));
-    // Who injects a container before the app's says which one is meant.
-    pod["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({"name": "proxy"}));
-    assert_eq!(restarts(pod.clone()), (7, 7));
-    pod["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "app"});
-    assert_eq!(restarts(pod), (1, 7));
 }
 
 #[test]
@@ -212,37 +87,6 @@ fn a_node_says_where_it_is_and_whether_it_takes_pods() {
 }
 
 #[test]
-fn a_failing_init_container_comes_before_those_that_wait_for_it() {
-    let mut pod = mk_waiting("PodInitializing", "");
-    let done = json!({"name": "schema", "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
-    let failing = json!({"name": "migrate", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-        "lastState": {"terminated": {"exitCode": 2, "reason": "Error", "finishedAt": CREATED}}});
-    pod["status"]["initContainerStatuses"] = json!([done]);
-    assert_eq!(trouble(pod.clone()), None);
-    pod["status"]["initContainerStatuses"] = json!([done, failing]);
-    let found = row::<Pod>(pod).unwrap();
-    assert_eq!((found.trouble.unwrap().container.as_str(), found.restarts), ("migrate", 2));
-}
-
-#[test]
-fn a_pod_without_a_node_says_why() {
-    let mut pod = mk_waiting("ContainerCreating", "");
-    pod["spec"]["nodeName"].take();
-    pod["status"]["conditions"][0] = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-        "message": "0/3 nodes are available: 3 Insufficient cpu.", "lastProbeTime": null, "lastTransitionTime": CREATED});
-    let found = row::<Pod>(pod.clone()).unwrap();
-    assert_eq!(found.node, None);
-    let found = found.trouble.unwrap();
-    assert_eq!((found.kind, found.since), (TroubleKind::Unschedulable, Some(time(CREATED))));
-    assert_eq!(
-        (found.container.as_str(), found.message.as_str()),
-        ("", "0/3 nodes are available: 3 Insufficient cpu.")
-    );
-    pod["status"]["conditions"][0]["reason"] = json!("SchedulingGated");
-    assert_eq!(trouble(pod), None);
-}
-
-#[test]
 fn a_deployment_is_the_row_that_it_says() {
     let port = |name: &str, number| Port { name: name.into(), number, protocol: Protocol::Tcp };
     let spec = Spec {
@@ -283,6 +127,10 @@ fn a_deployment_is_the_row_that_it_says() {
         ready: 3,
         available: 1,
         stalled: Some(time("2026-01-02T03:14:05Z")),
+        completed: None,
+        deadline: Some(600),
+        template_by: None,
+        count_by: None,
         paused: false,
         created: time(CREATED),
         deleting: false,
@@ -290,6 +138,69 @@ fn a_deployment_is_the_row_that_it_says() {
         unmodelled: vec!["spec.template.spec.containers[proxy]".into()],
     };
     assert_eq!(row::<Deployment>(mk_deployment()), Some(expected));
+}
+
+#[test]
+fn who_changed_template_and_count_last_is_read_from_the_managed_fields() {
+    let entry = |manager: &str, subresource: Option<&str>, second: u8, fields: Value| {
+        json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
+            "time": format!("2026-01-02T03:04:{second:02}Z"), "subresource": subresource, "fieldsV1": {"f:spec": fields}})
+    };
+    let template =
+        || json!({"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {"f:image": {}}}}}});
+    let mut deployment = mk_deployment();
+    deployment["metadata"]["managedFields"] = json!([
+        entry("gantry", None, 50, json!({"f:template": {}, "f:replicas": {}})),
+        entry("kube-controller-manager", Some("status"), 55, template()),
+        entry("kubectl-set", None, 20, template()),
+        entry("kubectl-edit", None, 30, template()),
+        entry("kubectl-label", None, 40, json!({"f:paused": {}})),
+        entry("gantry-scale", Some("scale"), 51, json!({"f:replicas": {}})),
+    ]);
+    let found = row::<Deployment>(deployment.clone()).unwrap();
+    let told = |touch: Option<observed::Touch>| touch.map(|t| (t.manager.to_string(), t.time));
+    assert_eq!(told(found.template_by), Some(("kubectl-edit".into(), time("2026-01-02T03:04:30Z"))));
+    assert_eq!(told(found.count_by), Some(("gantry-scale".into(), time("2026-01-02T03:04:51Z"))));
+    for fields in [Value::Null, json!([]), json!([{"fieldsV1": {"f:spec": null}}, {"manager": null}])] {
+        deployment["metadata"]["managedFields"] = fields;
+        let found = row::<Deployment>(deployment.clone()).unwrap();
+        assert_eq!((found.template_by, found.count_by), (None, None));
+    }
+}
+
+#[test]
+fn a_deployment_says_when_it_was_complete_and_whether_it_will_ever_say_so() {
+    let mut deployment = mk_deployment();
+    let progressing = |reason: &str| json!([{"type": "Progressing", "status": "True", "reason": reason, "lastUpdateTime": CREATED}]);
+    for (reason, expected) in [("NewReplicaSetAvailable", Some(time(CREATED))), ("ReplicaSetUpdated", None)] {
+        deployment["status"]["conditions"] = progressing(reason);
+        assert_eq!(row::<Deployment>(deployment.clone()).unwrap().completed, expected);
+    }
+    deployment["spec"]["progressDeadlineSeconds"] = json!(i32::MAX);
+    assert_eq!(row::<Deployment>(deployment).unwrap().deadline, None);
+}
+
+#[test]
+fn an_autoscaler_is_a_row_if_it_scales_a_deployment() {
+    let scaler = |name: &str, target: &str| observed::Scaler {
+        namespace: "prod".into(),
+        name: name.into(),
+        target: target.into(),
+    };
+    let found = |object: &Value| {
+        let hpa = row::<HorizontalPodAutoscaler>(object.clone()).map(|row| row.0);
+        assert_eq!(hpa, row::<ScaledObject>(object.clone()).map(|row| row.0));
+        hpa
+    };
+    assert_eq!(found(&mk_scaler()), Some(scaler("by-hand", "shop")));
+    let mut terse = mk_scaler();
+    terse["spec"]["scaleTargetRef"] = json!({"name": "shop"});
+    assert_eq!(found(&terse), Some(scaler("by-hand", "shop")), "as KEDA allows");
+    for (field, value) in [("kind", "StatefulSet"), ("apiVersion", "argoproj.io/v1alpha1"), ("name", "")] {
+        let mut other = mk_scaler();
+        other["spec"]["scaleTargetRef"][field] = json!(value);
+        assert_eq!(found(&other), None, "{field}");
+    }
 }
 
 #[test]
@@ -318,6 +229,7 @@ fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
         deployment: "shop".into(),
         template_revision: 3,
         revision: Some(5),
+        created: time(CREATED),
         create_failure: Some(observed::CreateFailure {
             message: "exceeded quota: compute".into(),
             since: Some(time("2026-01-02T03:10:00Z")),
@@ -360,6 +272,7 @@ fn both_generations_of_events_tell_count_and_time() {
 fn a_revision_of_ours_is_read_back_as_it_was_written() {
     let expected = observed::Revision {
         end: Some(mk_end()),
+        version: 48_211,
         ..observed::Revision::new(name::App::new("prod", "shop"), 5, mk_record())
     };
     assert_eq!(row::<Revision>(mk_revision()), Some(expected));
@@ -381,6 +294,14 @@ fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
         *unknown.pointer_mut(pointer).unwrap() = value;
         assert_eq!(row::<Revision>(unknown), None, "{pointer}");
     }
+    let mut external = mk_revision();
+    external["data"]["cause"] = json!("external");
+    external["data"]["time"] = json!("2026-01-02T03:00:00Z");
+    assert_eq!(
+        row::<Revision>(external).map(|r| r.created),
+        Some(time("2026-01-02T03:00:00Z")),
+        "noticed later"
+    );
     let mut garbled = mk_revision();
     garbled["metadata"]["annotations"][END] = json!("{");
     assert_eq!(row::<Revision>(garbled).map(|r| r.end), Some(None));
@@ -415,9 +336,10 @@ fn survives<K: Decode + DeserializeOwned>(object: &Value) -> Result<bool, TestCa
 
 proptest! {
     #[test]
-    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..8, choices in proptest::collection::vec(0u8..12, 200)) {
-        let make: [fn() -> Value; 8] =
-            [mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_revision, mk_slice, mk_node];
+    fn no_object_fails_to_decode_for_what_it_lacks(which in 0usize..9, choices in proptest::collection::vec(0u8..12, 200)) {
+        let make: [fn() -> Value; 9] = [
+            mk_crashing, mk_deployment, mk_replica_set, mk_event, mk_series, mk_scaler, mk_revision, mk_slice, mk_node,
+        ];
         let mut object = make[which]();
         let (name, namespace) = (object["metadata"]["name"].clone(), object["metadata"]["namespace"].clone());
         cut(&mut object, &mut choices.into_iter());
@@ -427,8 +349,9 @@ proptest! {
             1 => survives::<Deployment>(&object)? == named,
             2 => survives::<ReplicaSet>(&object)?,
             3 | 4 => survives::<Event>(&object)?,
-            6 => survives::<Slice>(&object)?,
-            7 => survives::<Node>(&object)?,
+            5 => survives::<HorizontalPodAutoscaler>(&object)?,
+            7 => survives::<Slice>(&object)?,
+            8 => survives::<Node>(&object)?,
             _ => survives::<Revision>(&object)?,
         };
         prop_assert!(which != 1 || found, "a Deployment that has a name is an app: {object}");

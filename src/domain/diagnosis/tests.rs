@@ -32,6 +32,10 @@ fn mk_deployment() -> Deployment {
         ready: 0,
         available: 0,
         stalled: None,
+        completed: None,
+        deadline: None,
+        template_by: None,
+        count_by: None,
         paused: false,
         created: at(0),
         deleting: false,
@@ -52,7 +56,7 @@ fn mk_pod(name: &str) -> Pod {
         ready: false,
         ready_changed: None,
         was_ready: false,
-        running: false,
+        running: true,
         restarts: 0,
         own_restarts: 0,
         trouble: None,
@@ -201,6 +205,65 @@ fn the_cause_of_a_back_off_is_found_in_the_event() {
 }
 
 #[test]
+fn a_health_check_that_does_not_pass_is_named_with_its_answer() {
+    let unhealthy = |id, note: &str| mk_event(id, "Unhealthy", note);
+    let refused = "dial tcp 10.1.0.9:8080: connect: connection refused";
+    for (note, words) in [
+        (
+            "Readiness probe failed: HTTP probe failed with statuscode: 503",
+            "readiness probe does not pass: HTTP probe failed with statuscode: 503",
+        ),
+        ("Startup probe failed: command timed out", "startup probe does not pass: command timed out"),
+        (
+            "Readiness probe errored and resulted in unknown state: rpc error",
+            "readiness probe does not pass: rpc error",
+        ),
+        (&format!("Liveness probe failed: {refused}"), refused),
+    ] {
+        let pod = Pod { ready: false, ready_changed: Some(at(3)), ..mk_pod("shop-1-a") };
+        let problem = the_one(pod, &[unhealthy(4, "Readiness probe failed: earlier"), unhealthy(5, note)]);
+        assert_eq!(
+            (problem.reason, problem.fatal, problem.start),
+            (Reason::ProbeFailing, false, Some(at(3)))
+        );
+        assert!(problem.message.contains(words), "{}", problem.message);
+        assert!(!outlasted(&problem, &Spec::default().policy(), at(0), at(99_999)), "a start may be slow");
+    }
+    let event = [unhealthy(5, "Readiness probe failed: no")];
+    for pod in [
+        Pod { ready: true, ..mk_pod("shop-1-a") },
+        Pod { running: false, ..mk_pod("shop-1-a") },
+        mk_pod("shop-1-b"),
+    ] {
+        assert_eq!(diagnosed(&mk_deployment(), &[pod], &event), []);
+    }
+}
+
+// The exit says only that a signal ended it, and that reads like a crash.
+#[test]
+fn a_container_that_is_ended_for_its_health_check_did_not_crash() {
+    let checked =
+        |second, which: &str| mk_event(second, "Unhealthy", &format!("{which} probe failed: timed out"));
+    let said = |pod: Pod, event: Event| {
+        let problem = the_one(pod, &[event]);
+        (problem.reason, problem.fatal, problem.message)
+    };
+    let killed = |restarts| mk_crash(restarts, 137, 0, "Error");
+    let (reason, fatal, message) = said(killed(1), checked(8, "Liveness"));
+    assert_eq!((reason, fatal), (Reason::ProbeFailing, false));
+    assert_eq!(message, "Container \"app\" was ended 2 times, because its liveness probe failed: timed out");
+    assert!(said(killed(2), checked(9, "Startup")).1, "it is tolerated as often as a crash");
+    for (pod, event) in [
+        (killed(1), checked(8, "Readiness")),
+        (killed(1), checked(-52, "Liveness")),
+        (killed(1), checked(10, "Liveness")),
+    ] {
+        assert_eq!(said(pod, event).0, Reason::CrashLoop, "it ended by itself");
+    }
+    assert_eq!(said(mk_crash(1, 137, 0, "OOMKilled"), checked(8, "Liveness")).0, Reason::OutOfMemory);
+}
+
+#[test]
 fn the_name_of_an_image_decides_nothing() {
     for (name, full) in [
         ("access-denied", "docker.io/library/access-denied:latest"),
@@ -237,6 +300,7 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
             deployment: "shop".into(),
             template_revision: 1,
             revision: Some(1),
+            created: at(0),
             create_failure: Some(failure),
             ports: vec![],
         };

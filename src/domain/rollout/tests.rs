@@ -1,10 +1,12 @@
 //! When a rollout stands where, and that a verdict needs every witness and then stays.
 
+mod others;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Facts, Rollout, State};
+use super::{Facts, Next, Rollout, State};
 use crate::domain::{
     app::App,
     name,
@@ -31,7 +33,8 @@ fn mk_set(name: &str, template_revision: u64) -> ReplicaSet {
         name: name.into(),
         deployment: "shop".into(),
         template_revision,
-        revision: None,
+        revision: Some(template_revision - 1),
+        created: at(0),
         create_failure: None,
         ports: vec![],
     }
@@ -49,7 +52,7 @@ fn mk_pod(set: &str, id: usize) -> Pod {
         ready: true,
         ready_changed: None,
         was_ready: false,
-        running: false,
+        running: true,
         restarts: 0,
         own_restarts: 0,
         trouble: None,
@@ -82,11 +85,13 @@ impl World {
             replica_sets: self.sets.iter().collect(),
             pods: self.pods.iter().collect(),
             events: &|_| Vec::new(),
+            autoscaler: None,
         }
     }
 
     fn at_time(&self, revision: &Revision, decided: Option<&End>, second: i64) -> Rollout {
-        Rollout::newest(revision, &self.facts(), decided, at(second))
+        let (facts, decided) = (self.facts(), revision.end.as_ref().or(decided));
+        Rollout::latest(Some(revision), &facts).unwrap().judged(&facts, decided, at(second))
     }
 
     fn as_app(&self) -> App {
@@ -124,6 +129,10 @@ fn mk_done(n: usize) -> World {
         ready: count,
         available: count,
         stalled: None,
+        completed: None,
+        deadline: None,
+        template_by: None,
+        count_by: None,
         paused: false,
         created: at(0),
         deleting: false,
@@ -166,6 +175,7 @@ fn a_rollout_is_pending_until_its_revision_is_applied() {
     for applied in [None, Some(7)] {
         let mut world = mk_done(1);
         world.deployment.revision = applied;
+        world.sets[1].revision = applied;
         let rollout = world.judged();
         assert_eq!(
             (rollout.state, rollout.end, rollout.to_end()),
@@ -314,12 +324,17 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     world.deployment.stalled = Some(at(0));
     assert_eq!(world.at_time(&short, None, 4).state, State::Failed);
     world.deployment.stalled = Some(at(700));
-    let error = world.judged().error.unwrap();
-    assert_eq!(
-        (error.reason, error.affected, error.object.as_str()),
-        (Reason::ProgressTimeout, 1, "deployment.apps/shop")
-    );
-    assert!(error.message.contains("600 s") && error.remedy.contains("readiness probe"), "{error:?}");
+    for (running, reason, words) in
+        [(true, Reason::ProbeFailing, "readiness probe"), (false, Reason::ProgressTimeout, "Look at")]
+    {
+        world.first().running = running;
+        let error = world.judged().error.unwrap();
+        assert_eq!(
+            (error.reason, error.affected, error.object.as_str()),
+            (reason, 1, "deployment.apps/shop")
+        );
+        assert!(error.message.contains("600 s") && error.remedy.contains(words), "{error:?}");
+    }
 
     world.first().trouble = Some(mk_trouble(TroubleKind::Unschedulable, "0/3 nodes are available"));
     let error = world.at_time(&waiting, None, 60).error.unwrap();
@@ -330,7 +345,7 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
 #[test]
 fn a_past_rollout_keeps_its_end_or_was_superseded() {
     let mut revision = mk_revision(1, RolloutPolicy::default());
-    let next = Revision { created: at(90), ..mk_revision(2, RolloutPolicy::default()) };
+    let next = Next { number: 2, start: at(90), changed_by: None };
     let superseded = Rollout::past(&revision, None, &next);
     assert_eq!((superseded.state, superseded.end), (State::Superseded, Some(at(90))));
     assert!(superseded.message.contains("Rollout 2"), "{}", superseded.message);

@@ -14,9 +14,13 @@ use super::{
 };
 use crate::{
     domain::{
-        app::App,
+        app::{App, MANAGED_BY, MANAGER},
         name::{self, Scope, Which},
-        observed::{Deployment, Event, Kind as Of, Node, Pod, ReplicaSet, Revision, Slice},
+        observed::{
+            Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,
+            ScaledObject, Scaler, Slice,
+        },
+        spec::{Content, RolloutPolicy, Spec, Verdict},
     },
     index::{Change, Cursor, Filter, Index, Kind},
 };
@@ -31,6 +35,8 @@ struct Rows {
     revisions: BTreeMap<(String, u64), Revision>,
     slices: BTreeMap<String, Slice>,
     nodes: BTreeMap<String, Node>,
+    hpas: BTreeMap<String, HorizontalPodAutoscaler>,
+    scaled: BTreeMap<String, ScaledObject>,
 }
 
 impl Rows {
@@ -42,6 +48,8 @@ impl Rows {
         index.reset(Kind::Deployments, self.deployments.values().cloned().collect(), at(9));
         index.reset(Kind::ReplicaSets, self.sets.values().cloned().collect(), at(9));
         index.reset(Kind::Nodes, self.nodes.values().cloned().collect(), at(9));
+        index.reset(Kind::HorizontalPodAutoscalers, self.hpas.values().cloned().collect(), at(9));
+        index.reset(Kind::ScaledObjects, self.scaled.values().cloned().collect(), at(9));
     }
 }
 
@@ -55,6 +63,8 @@ enum Op {
     Revision(Box<Revision>, bool),
     Slice(Slice, bool),
     Node(Node, bool),
+    Hpa(Scaler, bool),
+    Scaled(Scaler, bool),
 }
 
 fn keep<K: Ord, R>(rows: &mut BTreeMap<K, R>, key: K, row: R, there: bool) {
@@ -96,6 +106,16 @@ impl Op {
                 keep(&mut rows.nodes, row.name.to_string(), row.clone(), there);
                 tell(index, row, there);
             }
+            Self::Hpa(row, there) => {
+                let row = HorizontalPodAutoscaler(row);
+                keep(&mut rows.hpas, row.0.name.to_string(), row.clone(), there);
+                tell(index, row, there);
+            }
+            Self::Scaled(row, there) => {
+                let row = ScaledObject(row);
+                keep(&mut rows.scaled, row.0.name.to_string(), row.clone(), there);
+                tell(index, row, there);
+            }
         }
     }
 }
@@ -112,13 +132,42 @@ fn mk_op() -> impl Strategy<Value = Op> {
         set().prop_map(|name| (Of::ReplicaSet, name)),
         pod().prop_map(|name| (Of::Pod, name)),
     ];
+    let scaler = || {
+        (app(), "[hk]", there()).prop_map(|(target, name, there)| {
+            (Scaler { namespace: "a".into(), name: name.as_str().into(), target: target.into() }, there)
+        })
+    };
     prop_oneof![
-        (app(), 0..2, revision, there()).prop_map(|(app, ready, revision, there)| {
-            Op::Deployment(Deployment { revision, ..mk_deployment(app, ready) }.into(), there)
+        (app(), 0..2, revision, 0u64..3, any::<bool>(), there()).prop_map(
+            |(app, ready, revision, number, ours, there)| {
+                let row = Deployment { template_revision: number, ..mk_deployment(app, ready) };
+                let ours_is = |row| Deployment {
+                    labels: [(MANAGED_BY.into(), MANAGER.into())].into(),
+                    revision,
+                    desired: 3,
+                    ..row
+                };
+                let others_is = |row| Deployment {
+                    // Never complete by its counts: a verdict on the way would stay.
+                    desired: 3,
+                    // The end of an earlier one is known only to those who saw it.
+                    template_revision: 2,
+                    deadline: Some(600),
+                    // One is always done, the other always still to be taken up.
+                    completed: (app == "x").then(|| at(5)),
+                    generation: if app == "x" { 1 } else { 2 },
+                    ..row
+                };
+                let row = if ours { ours_is(row) } else { others_is(row) };
+                Op::Deployment(row.into(), there)
+            }
+        ),
+        (app(), set(), 1u64..4, 1u64..3, there()).prop_map(|(app, name, revision, number, there)| {
+            let row = mk_set(app, name);
+            Op::Set(ReplicaSet { revision: Some(revision), template_revision: number, ..row }, there)
         }),
-        (app(), set(), 1u64..3, there()).prop_map(|(app, name, revision, there)| {
-            Op::Set(ReplicaSet { revision: Some(revision), ..mk_set(app, name) }, there)
-        }),
+        scaler().prop_map(|(row, there)| Op::Hpa(row, there)),
+        scaler().prop_map(|(row, there)| Op::Scaled(row, there)),
         (set(), pod(), any::<[bool; 3]>(), there()).prop_map(
             |(set, name, [well, deleting, placed], there)| {
                 let pod = if well { mk_pod(set, name) } else { mk_troubled(set, name) };
@@ -135,7 +184,11 @@ fn mk_op() -> impl Strategy<Value = Op> {
             there
         )),
         (app(), 1u64..4, there()).prop_map(|(app, number, there)| {
-            Op::Revision(mk_revision(app, number, (number != 2).then(mk_end)).into(), there)
+            let mut row = mk_revision(app, number, (number != 2).then(mk_end));
+            let policy = RolloutPolicy { verdict: Verdict::Wait, ..RolloutPolicy::default() };
+            let spec = Spec { rollout_policy: Some(policy), ..Spec::default() };
+            row.content = Content { spec, ..Content::default() }.into();
+            Op::Revision(row.into(), there)
         }),
     ]
 }
@@ -146,11 +199,20 @@ fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
         let app = name::App::new("a", text);
         let which = [Which::Latest, Which::Number(1), Which::Number(2), Which::Number(3)];
         let rollouts = which.map(|revision| index.rollout(&name::Rollout { app: app.clone(), revision }));
+        let listed = index.rollouts(&app, None, 9);
         let mut log: Vec<_> = log(index, text, 0).into_iter().map(|line| line.event).collect();
         log.sort_by(|one, other| one.id.cmp(&other.id));
-        (index.get(&app), rollouts, log, index.endpoints(&app), index.replicas(&app, None, 9))
+        (
+            index.get(&app),
+            rollouts,
+            listed,
+            index.autoscaler_of(&app),
+            log,
+            index.endpoints(&app),
+            index.replicas(&app, None, 9),
+        )
     };
-    (of("x"), of("y"), names(index, 9), index.size(), index.unrecorded().len())
+    (of("x"), of("y"), names(index, 9), index.size(), index.unrecorded().len(), index.unnoted())
 }
 
 fn change_of(change: &Change) -> &name::App {
@@ -250,7 +312,10 @@ proptest! {
             if reads && i >= start {
                 reader.read(&index);
             }
-            for line in log(&index, "x", logged).into_iter().filter(|_| logs) {
+            // Nobody can follow a rollout that is not there.
+            let first = name::Rollout { app: name::App::new("a", "x"), revision: Which::Number(1) };
+            let follows = logs && index.rollout(&first).is_ok();
+            for line in log(&index, "x", logged).into_iter().filter(|_| follows) {
                 prop_assert!(line.sequence > logged, "a line twice, or not in order");
                 logged = line.sequence;
                 lines.insert(line.event.id.clone(), line.event);

@@ -123,6 +123,14 @@ pub(super) fn mk_deployment() -> Value {
     })
 }
 
+/// An autoscaler of either kind for the Deployment `shop`.
+pub(super) fn mk_scaler() -> Value {
+    let mut metadata = mk_meta("by-hand", &json!({}));
+    metadata["ownerReferences"].take();
+    json!({"metadata": metadata, "spec": {"maxReplicas": 5, "metrics": [],
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}}})
+}
+
 pub(super) fn mk_replica_set() -> Value {
     let mut metadata = mk_meta("shop-6f7c", &mk_owner("Deployment", "shop"));
     metadata["annotations"] = json!({"deployment.kubernetes.io/revision": "3", "gantry.dev/revision": "5",

@@ -1,0 +1,20 @@
+//! Keeping a change that was made past this server: a revision that says what was seen, so that it has a place in the history.
+//! Nothing is applied.
+
+use tracing::info;
+
+use super::{Actor, change, live};
+use crate::domain::{Error, app::MANAGER, manifest::Kind, name, revision::Record};
+
+pub(super) async fn run(actor: &Actor, app: name::App, number: u64, record: Record) -> Result<(), Error> {
+    let deployment = live::find(actor, Kind::Deployment, &app).await?;
+    let ours = deployment.filter(|d| live::manager(d) == MANAGER && d.metadata.deletion_timestamp.is_none());
+    // Deleted or given away meanwhile: records are written for what this server made, and for nothing else.
+    let Some(uid) = ours.and_then(|d| d.metadata.uid) else { return Ok(()) };
+    // Owned from the start: one without an owner is an intent, and an intent is carried out by whoever finds it. If the name is
+    // taken, another server was first, or a deploy was: either way the number tells of something later than it did.
+    if change::create_revision(actor, &app, number, &record, Some(&uid)).await? {
+        info!(%app, number, manager = %record.actor, "changed past this server");
+    }
+    Ok(())
+}

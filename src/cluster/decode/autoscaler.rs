@@ -1,0 +1,102 @@
+//! Autoscalers that are not ours as rows: HorizontalPodAutoscalers, and KEDA's ScaledObjects, of which only the Deployment that
+//! they scale is of interest.
+
+use std::borrow::Cow;
+
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde::Deserialize;
+
+use super::{Decode, meta, or_default, resource, shared_key};
+use crate::{
+    domain::observed::{self, Scaler},
+    index,
+};
+
+/// The slim form of an autoscaling/v2 HorizontalPodAutoscaler.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct HorizontalPodAutoscaler {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    spec: Spec,
+}
+
+/// The slim form of a keda.sh/v1alpha1 ScaledObject.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ScaledObject {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    spec: Spec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    #[serde(deserialize_with = "or_default")]
+    scale_target_ref: Target,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Target {
+    #[serde(deserialize_with = "or_default")]
+    api_version: String,
+    #[serde(deserialize_with = "or_default")]
+    kind: String,
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+}
+
+resource!(
+    HorizontalPodAutoscaler,
+    "HorizontalPodAutoscaler",
+    "autoscaling",
+    "v2",
+    "horizontalpodautoscalers",
+    NamespaceResourceScope
+);
+resource!(ScaledObject, "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", NamespaceResourceScope);
+
+impl Spec {
+    /// KEDA lets version and kind of a Deployment be left out.
+    fn scaler(self, metadata: &ObjectMeta) -> Option<Scaler> {
+        let (namespace, name) = shared_key(metadata)?;
+        let target = self.scale_target_ref;
+        let is_deployment = ["", "Deployment"].contains(&target.kind.as_str())
+            && (target.api_version.is_empty() || target.api_version.starts_with("apps/"));
+        (is_deployment && !target.name.is_empty()).then(|| Scaler {
+            namespace,
+            name,
+            target: target.name.into(),
+        })
+    }
+}
+
+impl Decode for HorizontalPodAutoscaler {
+    type Row = observed::HorizontalPodAutoscaler;
+    const KIND: index::Kind = index::Kind::HorizontalPodAutoscalers;
+
+    fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
+        shared_key(&self.metadata)
+    }
+
+    fn row(self) -> Option<Self::Row> {
+        self.spec.scaler(&self.metadata).map(observed::HorizontalPodAutoscaler)
+    }
+}
+
+impl Decode for ScaledObject {
+    type Row = observed::ScaledObject;
+    const KIND: index::Kind = index::Kind::ScaledObjects;
+
+    fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
+        shared_key(&self.metadata)
+    }
+
+    fn row(self) -> Option<Self::Row> {
+        self.spec.scaler(&self.metadata).map(observed::ScaledObject)
+    }
+}

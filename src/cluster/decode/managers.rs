@@ -1,0 +1,77 @@
+//! Field managers: who set which part of an object. Managed fields are often the larger half of an object; of them only the
+//! names, the times, and whether an entry holds one of the two parts that rows tell of are built.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta, Time};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value, json};
+
+use crate::domain::{observed::Touch, plan::FIELD_MANAGER};
+
+/// The pod template, as a path into managed fields.
+pub(super) const TEMPLATE: &str = "/f:spec/f:template";
+/// The replica count, as a path into managed fields.
+pub(super) const COUNT: &str = "/f:spec/f:replicas";
+/// What this server and Kubernetes' own controllers set is no change by others.
+pub(super) const NOT_OTHERS: [&str; 4] =
+    [FIELD_MANAGER, "gantry-meta", "gantry-scale", "kube-controller-manager"];
+
+/// An entry of the managed fields.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Entry {
+    manager: Option<String>,
+    operation: Option<String>,
+    subresource: Option<String>,
+    time: Option<Time>,
+    fields_v1: Option<Fields>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    #[serde(rename = "f:spec")]
+    spec: Option<SpecFields>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SpecFields {
+    #[serde(rename = "f:template")]
+    template: Option<IgnoredAny>,
+    #[serde(rename = "f:replicas")]
+    replicas: Option<IgnoredAny>,
+}
+
+// === impl Entry ===
+
+impl From<Entry> for ManagedFieldsEntry {
+    /// In Kubernetes' own form, cut down to the paths above.
+    fn from(entry: Entry) -> Self {
+        let spec = entry.fields_v1.and_then(|fields| fields.spec).unwrap_or_default();
+        let held = [("f:template", spec.template), ("f:replicas", spec.replicas)];
+        let held: Map<String, Value> =
+            held.into_iter().filter_map(|(key, held)| held.map(|_| (key.to_owned(), json!({})))).collect();
+        Self {
+            manager: entry.manager,
+            operation: entry.operation,
+            subresource: entry.subresource,
+            time: entry.time,
+            fields_v1: (!held.is_empty()).then(|| FieldsV1(json!({"f:spec": held}))),
+            ..Self::default()
+        }
+    }
+}
+
+/// Who changed this part last, but for those who do not count.
+pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<Touch> {
+    let owns = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some())
+    };
+    let touch = |entry: &ManagedFieldsEntry| Touch {
+        manager: entry.manager.as_deref().unwrap_or("unknown").into(),
+        time: entry.time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+    };
+    let entries = meta.managed_fields.as_deref().unwrap_or_default();
+    entries.iter().filter(owns).map(touch).filter(|t| !but.contains(&&*t.manager)).max_by_key(|t| t.time)
+}

@@ -1,0 +1,175 @@
+//! Pods as rows: the one thing that keeps each from running.
+
+use super::*;
+
+#[test]
+fn a_running_pod_is_a_ready_row_without_trouble() {
+    let expected = observed::Pod {
+        namespace: "prod".into(),
+        name: "shop-6f7c-x2x".into(),
+        replica_set: "shop-6f7c".into(),
+        node: Some("node-1".into()),
+        address: Some([10, 1, 0, 9].into()),
+        created: time(CREATED),
+        deleting: false,
+        ready: true,
+        ready_changed: Some(time(CREATED)),
+        was_ready: false,
+        running: true,
+        restarts: 1,
+        own_restarts: 1,
+        trouble: None,
+    };
+    assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
+    let mut leaving = mk_running();
+    leaving["metadata"]["deletionTimestamp"] = json!(CREATED);
+    assert_eq!(row::<Pod>(leaving), Some(observed::Pod { deleting: true, ..expected }));
+}
+
+#[test]
+fn what_is_no_replica_of_a_deployment_is_no_row() {
+    let mut stateful = mk_running();
+    stateful["metadata"]["ownerReferences"] = json!([mk_owner("StatefulSet", "db")]);
+    let mut owned_only = mk_running();
+    owned_only["metadata"]["ownerReferences"][0]["controller"] = json!(false);
+    let mut evicted = mk_running();
+    evicted["status"]["phase"] = json!("Failed");
+    for pod in [stateful, owned_only, evicted] {
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert_eq!(pod.key(), Some(("prod".into(), "shop-6f7c-x2x".into())), "can be forgotten");
+        assert_eq!(pod.row(), None);
+    }
+}
+
+#[test]
+fn each_wait_of_a_container_is_the_trouble_that_it_is() {
+    let (image, config) = (Some(TroubleKind::Image), Some(TroubleKind::Config));
+    for (reason, expected) in [
+        ("ErrImagePull", image),
+        ("ImagePullBackOff", image),
+        ("InvalidImageName", image),
+        ("ErrImageNeverPull", image),
+        ("CreateContainerConfigError", config),
+        ("CreateContainerError", config),
+        ("RunContainerError", config),
+        ("CrashLoopBackOff", Some(TroubleKind::Crash)),
+        ("ContainerCreating", None),
+        ("PodInitializing", None),
+    ] {
+        let found = trouble(mk_waiting(reason, "its words"));
+        assert_eq!(found.as_ref().map(|t| t.kind), expected, "{reason}");
+        let told = found.map(|t| (t.container, t.reason, t.message, t.since, t.exit));
+        assert_eq!(told, expected.map(|_| ("app".into(), reason.into(), "its words".into(), None, None)));
+    }
+}
+
+#[test]
+fn a_crash_tells_how_and_when_the_container_ended() {
+    let finished = Some(time("2026-01-02T03:05:00Z"));
+    let pod = row::<Pod>(mk_crashing()).unwrap();
+    let crash = pod.trouble.clone().unwrap();
+    assert_eq!((crash.kind, crash.since, pod.restarts, pod.crashes()), (TroubleKind::Crash, finished, 4, 5));
+    assert_eq!(crash.exit, Some(Exit { code: 137, signal: 0, reason: "OOMKilled".into(), finished }));
+
+    // It has just ended, and the kubelet has not said yet that it waits.
+    let mut ended = mk_crashing();
+    ended["status"]["containerStatuses"][0]["state"] =
+        json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+    let ended = trouble(ended).unwrap();
+    assert_eq!((ended.kind, ended.exit.unwrap().reason.as_str()), (TroubleKind::Crash, "Completed"));
+}
+
+#[test]
+fn what_could_not_be_started_keeps_the_words_of_the_runtime() {
+    let words = "exec: \"/nope\": stat /nope: no such file or directory";
+    let ended = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": words, "finishedAt": CREATED}});
+    // By turns it has just ended, and waits for its next start.
+    let mut waiting = mk_crashing();
+    waiting["status"]["containerStatuses"][0]["lastState"] = ended.clone();
+    let mut just_ended = waiting.clone();
+    just_ended["status"]["containerStatuses"][0]["state"] = ended;
+    for pod in [waiting, just_ended] {
+        let found = trouble(pod).unwrap();
+        assert_eq!((found.kind, found.reason.as_str()), (TroubleKind::Config, "StartError"));
+        assert_eq!((found.message.as_str(), found.exit.unwrap().code), (words, 128));
+    }
+}
+
+#[test]
+fn a_pod_that_passed_its_probe_is_told_from_one_that_never_did() {
+    let unready = |changed: &str| {
+        let mut pod = mk_running();
+        pod["status"]["conditions"][2] =
+            json!({"type": "Ready", "status": "False", "lastTransitionTime": changed});
+        row::<Pod>(pod).unwrap()
+    };
+    let later = "2026-01-02T03:09:00Z";
+    for (changed, was_ready) in [("2026-01-02T03:04:00Z", false), (CREATED, false), (later, true)] {
+        let found = unready(changed);
+        assert_eq!((found.was_ready, found.running), (was_ready, true), "{changed}");
+        assert_eq!((found.ready_since(), found.unready_since()), (None, Some(time(changed))));
+    }
+    let restarting = row::<Pod>(mk_crashing()).unwrap();
+    assert_eq!((restarting.was_ready, restarting.running), (false, false));
+    assert_eq!(row::<Pod>(mk_running()).unwrap().ready_since(), Some(time(CREATED)));
+}
+
+#[test]
+fn restarts_are_those_of_the_app_s_own_container() {
+    let restarts = |pod: Value| {
+        let found = row::<Pod>(pod).unwrap();
+        (found.own_restarts, found.restarts)
+    };
+    let mut pod = mk_running();
+    let injected = json!({"name": "proxy", "restartCount": 7, "state": {"running": {"startedAt": CREATED}}});
+    pod["status"]["containerStatuses"].as_array_mut().unwrap().insert(0, injected);
+    assert_eq!(restarts(pod.clone()), (1, 7));
+    // Who injects a container before the app's says which one is meant.
+    pod["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({"name": "proxy"}));
+    assert_eq!(restarts(pod.clone()), (7, 7));
+    pod["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "app"});
+    assert_eq!(restarts(pod), (1, 7));
+}
+
+#[test]
+fn a_failing_init_container_comes_before_those_that_wait_for_it() {
+    let mut pod = mk_waiting("PodInitializing", "");
+    let done = json!({"name": "schema", "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+    let failing = json!({"name": "migrate", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 2, "reason": "Error", "finishedAt": CREATED}}});
+    pod["status"]["initContainerStatuses"] = json!([done]);
+    assert_eq!(trouble(pod.clone()), None);
+    pod["status"]["initContainerStatuses"] = json!([done, failing]);
+    let found = row::<Pod>(pod).unwrap();
+    assert_eq!((found.trouble.unwrap().container.as_str(), found.restarts), ("migrate", 2));
+}
+
+#[test]
+fn a_pod_without_a_node_says_why() {
+    let mut pod = mk_waiting("ContainerCreating", "");
+    pod["spec"]["nodeName"].take();
+    pod["status"]["conditions"][0] = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient cpu.", "lastProbeTime": null, "lastTransitionTime": CREATED});
+    let found = row::<Pod>(pod.clone()).unwrap();
+    assert_eq!(found.node, None);
+    let found = found.trouble.unwrap();
+    assert_eq!((found.kind, found.since), (TroubleKind::Unschedulable, Some(time(CREATED))));
+    assert_eq!(
+        (found.container.as_str(), found.message.as_str()),
+        ("", "0/3 nodes are available: 3 Insufficient cpu.")
+    );
+    pod["status"]["conditions"][0]["reason"] = json!("SchedulingGated");
+    assert_eq!(trouble(pod), None);
+}
+
+#[test]
+fn a_pod_that_runs_without_being_ready_says_since_when() {
+    let mut pod = mk_running();
+    pod["status"]["conditions"][2] =
+        json!({"type": "Ready", "status": "False", "lastTransitionTime": CREATED});
+    let found = row::<Pod>(pod.clone()).unwrap();
+    assert_eq!((found.ready, found.running, found.unready_since()), (false, true, Some(time(CREATED))));
+    pod["status"]["containerStatuses"] = json!([]);
+    assert!(!row::<Pod>(pod).unwrap().running, "nothing runs yet");
+    assert!(!row::<Pod>(mk_waiting("ContainerCreating", "")).unwrap().running);
+}

@@ -1,0 +1,235 @@
+//! Changes made past this server: whether a Deployment runs what the newest revision asked for, and the rollout of what it runs
+//! instead. Also the rollouts of Deployments that others made.
+//!
+//! Rows of Deployments, ReplicaSets and revisions come by watches of their own, so any of them may be behind the others. What
+//! is said here must hold for every such mixture: a change that is not there may never be told, one that is there may be told
+//! late.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Facts, Progress, Rollout, State, observed};
+use crate::domain::{
+    name,
+    observed::{Deployment, ReplicaSet, Revision},
+    quantity,
+    revision::Cause,
+    spec::{Content, Port, Resources, Spec},
+};
+
+/// Seconds by which the clocks of several API servers may differ.
+const SKEW: i64 = 5;
+
+/// Where what a Deployment runs comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// From the newest revision.
+    Current,
+    /// Not from the newest revision yet, or the rows are too old to tell.
+    Pending,
+    /// From somebody who changed the Deployment after the newest revision; this ReplicaSet runs it.
+    External(&'a ReplicaSet),
+}
+
+/// Decides where what the Deployment runs comes from.
+///
+/// Kubernetes numbers templates in the order in which they become current, and copies the Deployment's annotation, with our
+/// number in it, to the current ReplicaSet in the same write. So the lowest number of a template that carries the newest
+/// revision is its own, and a higher one came after it.
+pub fn origin<'a>(newest: &Revision, facts: &Facts<'a>) -> Origin<'a> {
+    let Some(deployment) = facts.deployment else { return Origin::Pending };
+    let current = facts.numbered(deployment);
+    let first = facts
+        .replica_sets
+        .iter()
+        .filter(|rs| rs.revision == Some(newest.number))
+        .map(|rs| rs.template_revision)
+        .min();
+    if let Some(rs) = current.filter(|rs| came_after(newest, deployment, rs, first, facts)) {
+        return Origin::External(rs);
+    }
+    let carried = match (newest.cause, newest.template_revision) {
+        (Cause::External, Some(number)) => deployment.template_revision >= number,
+        // Somebody may take our annotation away from the Deployment, or put an older one there; the ReplicaSet keeps it until
+        // that is taken up.
+        _ => match deployment.revision {
+            Some(number) if number >= newest.number => number == newest.number,
+            _ => current.is_some_and(|rs| rs.revision == Some(newest.number)),
+        },
+    };
+    if carried { Origin::Current } else { Origin::Pending }
+}
+
+fn came_after(
+    newest: &Revision,
+    deployment: &Deployment,
+    current: &ReplicaSet,
+    first: Option<u64>,
+    facts: &Facts<'_>,
+) -> bool {
+    // A later revision of ours was applied and has not been seen: the change may be that one's.
+    let is_later = |revision: Option<u64>| revision.is_some_and(|number| number > newest.number);
+    let behind = is_later(deployment.revision) || facts.replica_sets.iter().any(|rs| is_later(rs.revision));
+    // Two deploys of ours at once may be applied in the other order; that is no change of others.
+    let touched = deployment
+        .template_by
+        .as_ref()
+        .is_some_and(|touch| touch.time.as_second() + SKEW >= newest.created.as_second());
+    if behind || !touched || !newest.applied {
+        return false;
+    }
+    // The row of the Deployment shows all that the revision says was applied.
+    let shown = deployment.resource_version > newest.version;
+    match (newest.cause, newest.template_revision, first) {
+        (Cause::External, Some(number), _) => current.template_revision > number,
+        (Cause::External, None, _) => shown && newest.replica_set.as_ref() != Some(&current.name),
+        (_, _, Some(first)) => current.template_revision > first,
+        // It was undone before Kubernetes took it up at all.
+        (_, _, None) => shown && deployment.revision.is_some_and(|number| number < newest.number),
+    }
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// The newest rollout of an app, before it is judged: of the newest revision, of a change made past this server after it,
+    /// or, for an app that others made, of its ReplicaSet.
+    pub fn latest(newest: Option<&Revision>, facts: &Facts<'_>) -> Option<Self> {
+        let Some(newest) = newest else { return Self::foreign(facts) };
+        let state = match origin(newest, facts) {
+            Origin::Current => State::Running,
+            Origin::Pending => State::Pending,
+            Origin::External(rs) => return Some(Self::external(newest, facts.deployment?, rs)),
+        };
+        Some(Self { state, ..Self::of(newest) })
+    }
+
+    /// The rollout of a change made past this server after this revision.
+    fn external(after: &Revision, deployment: &Deployment, rs: &ReplicaSet) -> Self {
+        let content =
+            Content { spec: changed(&after.content.spec, &deployment.spec), ..(*after.content).clone() };
+        Self {
+            number: after.number + 1,
+            digest: content.digest(),
+            content: Arc::new(content),
+            actor: changed_by(deployment),
+            start: began(deployment, rs).max(after.created),
+            ..Self::of_set(&after.app, deployment, rs)
+        }
+    }
+
+    /// The newest rollout of an app that others made.
+    fn foreign(facts: &Facts<'_>) -> Option<Self> {
+        let deployment = facts.deployment.filter(|d| !d.managed())?;
+        let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
+        let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
+        let content = Content {
+            labels: deployment.labels.clone(),
+            spec: deployment.spec.clone(),
+            ..Content::default()
+        };
+        Some(Self {
+            digest: content.digest(),
+            content: Arc::new(content),
+            actor: changed_by(deployment),
+            start: began(deployment, rs),
+            ..Self::of_set(&deployment.name, deployment, rs)
+        })
+    }
+
+    /// A rollout of an app that others made, which another one has replaced. What it ran is not known any more.
+    pub fn replaced(app: &name::App, deployment: &Deployment, rs: &ReplicaSet) -> Self {
+        Self { state: State::Pending, start: rs.created, ..Self::of_set(app, deployment, rs) }
+    }
+
+    fn of_set(app: &name::App, deployment: &Deployment, rs: &ReplicaSet) -> Self {
+        Self {
+            app: app.clone(),
+            number: rs.template_revision,
+            state: State::Running,
+            content: Arc::default(),
+            digest: String::new(),
+            progress: Progress { desired: deployment.desired, ..Progress::default() },
+            message: String::new(),
+            problems: Vec::new(),
+            error: None,
+            cause: Cause::External,
+            actor: String::new(),
+            reason: String::new(),
+            source: None,
+            changes: Arc::new([]),
+            set: Some((rs.name.clone(), rs.template_revision)),
+            start: rs.created,
+            end: None,
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that up.
+    pub(super) fn numbered(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
+        let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
+        self.replica_sets.iter().copied().find(is_current).filter(|_| observed(deployment))
+    }
+}
+
+fn changed_by(deployment: &Deployment) -> String {
+    deployment.template_by.as_ref().map_or_else(String::new, |touch| touch.manager.to_string())
+}
+
+/// When a template became current. A ReplicaSet that is used again is older than that, and who changed the template may have
+/// changed something else since.
+fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
+    let touched = deployment.template_by.as_ref().map(|touch| touch.time);
+    touched
+        .filter(|time| *time > rs.created && deployment.completed.is_none_or(|completed| *time <= completed))
+        .unwrap_or(rs.created)
+}
+
+/// What was asked for, with the fields that the pod template shows to be otherwise now.
+fn changed(asked: &Spec, live: &Spec) -> Spec {
+    let mut spec = asked.clone();
+    if live.container != asked.container() {
+        return spec;
+    }
+    if live.image != asked.image {
+        spec.image.clone_from(&live.image);
+    }
+    // A patch adds to the other fields, so a difference is no change.
+    if asked.pod_template_patch.is_none() {
+        spec.command.clone_from(&live.command);
+        spec.args.clone_from(&live.args);
+        spec.env.clone_from(&live.env);
+        if !same_resources(asked.resources.as_ref(), live.resources.as_ref()) {
+            spec.resources.clone_from(&live.resources);
+        }
+        if !same_ports(&asked.ports, &live.ports) {
+            let known = |port: &Port| asked.ports.iter().find(|p| p.name == port.name).map(|p| p.protocol);
+            let port = |p: &Port| Port { protocol: known(p).unwrap_or(p.protocol), ..p.clone() };
+            spec.ports = live.ports.iter().map(port).collect();
+        }
+    }
+    spec
+}
+
+fn same_ports(asked: &[Port], live: &[Port]) -> bool {
+    let plain = |ports: &[Port]| ports.iter().map(|p| (p.name.clone(), p.number)).collect::<Vec<_>>();
+    plain(asked) == plain(live)
+}
+
+/// Kubernetes writes quantities in a form of its own: `0.5` comes back as `500m`.
+fn same_resources(asked: Option<&Resources>, live: Option<&Resources>) -> bool {
+    let empty = Resources::default();
+    let (asked, live) = (asked.unwrap_or(&empty), live.unwrap_or(&empty));
+    let same = |a: &str, b: &str| match (quantity::parse(a), quantity::parse(b)) {
+        (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-9,
+        _ => a == b,
+    };
+    [(&asked.requests, &live.requests), (&asked.limits, &live.limits)].iter().all(|(asked, live)| {
+        asked.len() == live.len() && asked.iter().all(|(key, a)| live.get(key).is_some_and(|b| same(a, b)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

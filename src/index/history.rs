@@ -1,0 +1,107 @@
+//! All rollouts of an app, newest first: of its revisions, or of its ReplicaSets if others made it.
+
+use std::sync::Arc;
+
+use super::Inner;
+use crate::domain::{
+    Error,
+    error::Missing,
+    name::{self, Which},
+    observed::{ReplicaSet, Revision},
+    revision::Cause,
+    rollout::{Next, Rollout},
+};
+
+impl Inner {
+    /// One rollout.
+    pub(super) fn rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
+        let missing =
+            || Error::NotFound { kind: Missing::Rollout, name: name.to_string(), did_you_mean: None };
+        match name.revision {
+            Which::Latest => self.views.newest_rollout(&name.app).ok_or_else(|| {
+                self.views.app(&name.app).map_or_else(|| self.views.missing(&name.app), |_| missing())
+            }),
+            Which::Number(number) => {
+                let from = self.rollouts(&name.app, number.checked_add(1), 1).pop();
+                from.filter(|rollout| rollout.number == number).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// Rollouts with numbers below `before`, newest first, at most `limit`.
+    pub(super) fn rollouts(&self, app: &name::App, before: Option<u64>, limit: usize) -> Vec<Arc<Rollout>> {
+        let Some(newest) = self.views.newest_rollout(app) else { return Vec::new() };
+        let wanted = |number: u64| before.is_none_or(|before| number < before);
+        let past = match self.tables.revisions.get(app) {
+            Some(all) => self.revised(&newest, all.values().rev(), &wanted, limit),
+            None => self.replaced(&newest, &wanted, limit),
+        };
+        let first = wanted(newest.number).then_some(newest);
+        first.into_iter().chain(past.into_iter().map(Arc::new)).take(limit).collect()
+    }
+
+    fn revised<'a>(
+        &self,
+        newest: &'a Rollout,
+        revisions: impl Iterator<Item = &'a Revision>,
+        wanted: &dyn Fn(u64) -> bool,
+        limit: usize,
+    ) -> Vec<Rollout> {
+        let mut next = Next::to(newest);
+        let mut found = Vec::new();
+        for revision in revisions.filter(|r| r.number < newest.number) {
+            if found.len() == limit {
+                break;
+            }
+            if wanted(revision.number) {
+                let decided = self.views.verdict(&Rollout::recorded(revision));
+                found.push(Rollout::past(revision, decided, &next));
+            }
+            next = Next {
+                number: revision.number,
+                start: revision.created,
+                changed_by: (revision.cause == Cause::External).then_some(revision.actor.as_str()),
+            };
+        }
+        found
+    }
+
+    /// Of an app that others made.
+    fn replaced(&self, newest: &Rollout, wanted: &dyn Fn(u64) -> bool, limit: usize) -> Vec<Rollout> {
+        let Some(deployment) = self.tables.deployments.get(&newest.app) else { return Vec::new() };
+        let is_past = |rs: &&ReplicaSet| (1..newest.number).contains(&rs.template_revision);
+        let mut sets: Vec<_> = self.tables.sets(&newest.app).filter(is_past).collect();
+        sets.sort_by_key(|rs| std::cmp::Reverse(rs.template_revision));
+        let mut next = Next { changed_by: None, ..Next::to(newest) };
+        let mut found = Vec::new();
+        for rs in sets {
+            if wanted(rs.template_revision) && found.len() < limit {
+                let rollout = Rollout::replaced(&newest.app, deployment, rs);
+                let decided = self.views.verdict(&rollout).cloned();
+                found.push(rollout.before(decided.as_ref(), &next));
+            }
+            next = Next { number: rs.template_revision, start: rs.created, changed_by: None };
+        }
+        found
+    }
+
+    /// Which ReplicaSets carry a rollout out.
+    pub(super) fn carries(&self, app: &name::App, number: u64) -> impl Fn(&ReplicaSet) -> bool + use<> {
+        let name = name::Rollout { app: app.clone(), revision: Which::Number(number) };
+        let set = self.rollout(&name).ok().and_then(|rollout| rollout.set.clone());
+        move |rs| match &set {
+            Some((name, _)) => rs.name == *name,
+            None => rs.revision == Some(number),
+        }
+    }
+}
+
+impl<'a> Next<'a> {
+    fn to(rollout: &'a Rollout) -> Self {
+        Self {
+            number: rollout.number,
+            start: rollout.start,
+            changed_by: (rollout.cause == Cause::External).then_some(rollout.actor.as_str()),
+        }
+    }
+}
