@@ -102,6 +102,9 @@ async fn the_demo_works_by_hand() {
         run(&["scale", "my-app", "4"], 0).await;
         let app = json(&["get", "my-app"]).await;
         assert_eq!(app["status"]["readyReplicas"], 4, "{app}");
+        let history = run(&["rollouts", "my-app", "-o", "name"], 0).await;
+        let numbers: String = text(&history).lines().filter_map(|name| name.chars().last()).collect();
+        assert_eq!(numbers, "54321", "{}", text(&history));
         for (number, cause, state) in [
             ("1", "DEPLOY", "SUCCEEDED"),
             ("2", "DEPLOY", "SUCCEEDED"),
