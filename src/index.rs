@@ -38,8 +38,9 @@ use crate::domain::{
     observed::{Event, Revision},
     replica::Replica,
     revision::{Cause, End, Record},
-    rollout::Rollout,
+    rollout::{Rollout, State as Stands},
     selector::Selector,
+    spec::OnFailure,
 };
 
 /// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of milliseconds.
@@ -399,6 +400,18 @@ impl Index {
     pub fn unnoted(&self) -> Vec<(name::App, u64, Record)> {
         let state = self.state.read();
         state.views.unnoted(&state.tables).map(to_note).collect()
+    }
+
+    /// Apps whose newest rollout failed, and whose policy is to go back then: with the number of the rollout. One that was
+    /// itself begun for that reason is left as it is, whatever becomes of it.
+    pub fn to_roll_back(&self) -> Vec<(name::App, u64)> {
+        let state = self.state.read();
+        let failed = state.views.newest_rollouts().filter(|r| {
+            r.state == Stands::Failed
+                && matches!(r.cause, Cause::Deploy | Cause::Rollback)
+                && r.content.spec.policy().on_failure == OnFailure::RollBack
+        });
+        failed.map(|r| (r.app.clone(), r.number)).collect()
     }
 
     /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.

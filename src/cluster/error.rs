@@ -7,6 +7,7 @@ use kube::core::{Status, response::StatusDetails};
 use crate::domain::{
     Error,
     error::{Conflict, Missing, Violation},
+    manifest::Kind,
 };
 
 /// What was being done, for the message.
@@ -16,6 +17,32 @@ pub(super) struct Doing<'a> {
     pub(super) verb: &'static str,
     /// The object or resource, for example `deployment.apps/shop`.
     pub(super) object: &'a str,
+}
+
+// === impl Doing ===
+
+impl Doing<'_> {
+    /// Whether it is done with the caller's rights: the writes of the objects that make an app.
+    fn is_for_the_caller(&self) -> bool {
+        let kind = self.object.split_once('/').map_or("", |(kind, _)| kind);
+        let kinds = [Kind::Deployment, Kind::Service, Kind::Budget].map(Kind::prefix);
+        !matches!(self.verb, "get" | "list") && kinds.contains(&kind)
+    }
+}
+
+/// Who may not do what, in Kubernetes' words: `User "ann" cannot patch resource "deployments" in API group "apps" in the
+/// namespace "prod"`.
+fn denied(message: &str) -> Option<Error> {
+    let after = |words: &str| message.split_once(words)?.1.split(['"', ' ']).find(|part| !part.is_empty());
+    let (resource, group) = (after("resource ")?, after("API group ").unwrap_or_default());
+    // A group that is empty shows as two quotes, after which the next word follows.
+    let group = if group == "in" { "" } else { group };
+    Some(Error::NotAllowed {
+        user: after("User ")?.to_owned(),
+        verb: after("cannot ")?.to_owned(),
+        resource: if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") },
+        namespace: after("the namespace ").unwrap_or_default().to_owned(),
+    })
 }
 
 /// Says what an error of the client means to the caller.
@@ -78,7 +105,9 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
         _ if message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy") => {
             Error::Admission { object, message }
         }
-        401 | 403 => Error::DaemonForbidden { verb: doing.verb, object, message },
+        401 | 403 => denied(&message)
+            .filter(|_| doing.is_for_the_caller())
+            .unwrap_or(Error::DaemonForbidden { verb: doing.verb, object, message }),
         400 | 422 => Error::Invalid(violations(details, &message, &object)),
         429 => Error::Throttled {
             retry_after: Duration::from_secs(u64::from(details.retry_after_seconds.max(1))),
@@ -169,6 +198,16 @@ mod tests {
         assert!(matches!(said(403, "", "", Some(("NamespaceTerminating", ""))), Error::BeingDeleted { .. }));
         assert!(matches!(said(403, "exceeded quota: small", "", None), Error::Quota { .. }));
         assert!(matches!(said(403, "no", "", None), Error::DaemonForbidden { .. }));
+        let words = "services \"web\" is forbidden: User \"ann\" cannot create resource \"services\" in API group \"\" in the namespace \"prod\"";
+        let denied = |resource: &str, verb: &str| Error::NotAllowed {
+            user: "ann".into(),
+            verb: verb.into(),
+            resource: resource.into(),
+            namespace: "prod".into(),
+        };
+        assert_eq!(said(403, words, "", None), denied("services", "create"));
+        let words = "User \"ann\" cannot patch resource \"deployments/scale\" in API group \"apps\" in the namespace \"prod\"";
+        assert_eq!(said(403, words, "", None), denied("deployments/scale.apps", "patch"));
         assert!(matches!(
             said(400, "admission webhook \"w\" denied the request", "", None),
             Error::Admission { .. }

@@ -88,6 +88,17 @@ pub const MANAGER: &str = "gantry";
 /// The label that says who made an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
+/// The labels of an object that its callers set: without those that this server and Kubernetes keep for themselves.
+pub fn labels_of_callers(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    labels.iter().filter(|(key, _)| !is_reserved(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Whether callers may not set this label.
+pub fn is_reserved(key: &str) -> bool {
+    ["app.kubernetes.io/name", MANAGED_BY, "pod-template-hash"].contains(&key)
+        || key.starts_with("gantry.dev/")
+}
+
 // === impl App ===
 
 impl App {
@@ -98,8 +109,13 @@ impl App {
         rollout: Option<&Rollout>,
         facts: &Facts<'_>,
     ) -> Self {
-        let shown =
-            || Arc::new(Content { labels: d.labels.clone(), spec: d.spec.clone(), ..Content::default() });
+        let shown = || {
+            Arc::new(Content {
+                labels: labels_of_callers(&d.labels),
+                spec: d.spec.clone(),
+                ..Content::default()
+            })
+        };
         let content = match (asked, rollout) {
             (Some(revision), _) => revision.content.clone(),
             (None, rollout) => rollout.map_or_else(shown, |rollout| rollout.content.clone()),

@@ -54,7 +54,7 @@ pub fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Proble
     }
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
     let seen = events(&about);
-    let since = trouble.map_or(pod.unready_since(), |t| t.since);
+    let since = trouble.map_or_else(|| pod.unready_since(), |t| t.since);
     let (reason, message, remedy, fatal) = match trouble.map(|t| (t.kind, t)) {
         Some((TroubleKind::Image, t)) => image(t, &seen),
         Some((TroubleKind::Config, t)) => config(t),

@@ -60,6 +60,8 @@ pub struct Deployment {
     pub unmodelled: Vec<String>,
     /// The revision that was applied last.
     pub revision: Option<u64>,
+    /// Kubernetes' own number of the pod template.
+    pub template_revision: u64,
 }
 
 /// What a change needs to know of the Service.

@@ -70,10 +70,10 @@ impl Context {
 
     /// An app that is missing may have been meant by another name, which the index knows.
     fn with_a_hint(&self, name: &name::App, error: Error) -> Error {
-        match error {
-            Error::NotFound { kind: Missing::App, .. } => self.index.get(name).err().unwrap_or(error),
-            error => error,
+        if matches!(error, Error::NotFound { kind: Missing::App, .. }) {
+            return self.index.get(name).err().unwrap_or(error);
         }
+        error
     }
 
     fn changed(&self, name: &name::App, done: &Done) -> Changed {

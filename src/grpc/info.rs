@@ -34,11 +34,17 @@ fn freshness(ages: &BTreeMap<Kind, Duration>, refused: &[Kind]) -> Vec<String> {
     }
     warnings.extend(refused.iter().map(|kind| {
         let so = match kind {
-            Kind::Nodes => "zones come from EndpointSlices, and are empty where there are none",
+            Kind::Nodes => "zones are known only of replicas that a Service selects",
             Kind::HorizontalPodAutoscalers | Kind::ScaledObjects => {
                 "whose autoscaler decides a replica count is not shown"
             }
-            _ => "endpoints are those of the pods themselves",
+            Kind::EndpointSlices => {
+                "endpoints are told from the pods alone, and ports by the container's names only"
+            }
+            // Without these nothing is answered, so that nothing is to be said of what is missing.
+            Kind::Deployments | Kind::ReplicaSets | Kind::Pods | Kind::Events | Kind::Revisions => {
+                "nothing is answered"
+            }
         };
         format!("This server may not list {}: {so}. Allow its account to list and watch them.", kind.as_str())
     }));

@@ -160,7 +160,7 @@ pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<R
     let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
     let id = to_request(&request.request_id, "RollbackApp", &what);
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Rollback { name, to, force: request.force, asked })
+    Ok(Rollback { name, to, force: request.force, automatic: false, asked })
 }
 
 /// Who asks to hold a rollout or to let it go on.
@@ -187,10 +187,7 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
 fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut Wrong) {
     for (key, value) in labels {
         let field = || format!("app.labels[{key}]");
-        if ["app.kubernetes.io/name", app::MANAGED_BY].contains(&key.as_str())
-            || key.starts_with("gantry.dev/")
-            || key == "pod-template-hash"
-        {
+        if app::is_reserved(key) {
             wrong.add(field(), "is set by this server");
         } else if !selector::is_label_key(key) {
             wrong.add(field(), "is no label key: at most 63 letters, digits, '-', '_' and '.', after an optional DNS prefix and '/'");

@@ -25,6 +25,7 @@ impl From<Error> for Status {
     }
 }
 
+#[allow(clippy::too_many_lines)] // one exhaustive match: a variant is a line or five
 fn to_status(error: &Error) -> Status {
     let mut details = ErrorDetails::new();
     let mut metadata: HashMap<String, String> = HashMap::new();

@@ -154,6 +154,11 @@ impl Views {
         self.apps.get(name)?.rollout.clone()
     }
 
+    /// The newest rollout of each app that has one.
+    pub(super) fn newest_rollouts(&self) -> impl Iterator<Item = &Arc<Rollout>> {
+        self.apps.values().filter_map(|view| view.rollout.as_ref())
+    }
+
     /// Apps of a scope after a name, in order.
     pub(super) fn after<'a>(
         &'a self,

@@ -1,13 +1,23 @@
-//! Finishes what was cut off: a revision that nobody carried out, because the daemon that wrote it ended in between.
+//! Does what is left to do by itself: finishes changes that were cut off, because the daemon that began them ended in between,
+//! and goes back from rollouts that failed and whose policy says so.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
-    domain::{act::Act, name},
+    domain::{
+        Error,
+        act::{Act, Asked, Rollback},
+        name,
+        revision::Request,
+    },
     index::Index,
 };
 
@@ -18,13 +28,18 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// Looks for changes that were cut off, until dropped.
+/// Whom a rollback by itself names as its actor.
+const ACTOR: &str = "gantry";
+
+/// Looks for what is left to do, until dropped.
 pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
     let mut failed: HashMap<name::App, (Instant, Duration)> = HashMap::new();
+    let mut done: HashSet<(name::App, u64)> = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
         let cut_off = index.cut_off(Timestamp::now());
         failed.retain(|app, _| cut_off.contains(app));
+        roll_back(&index, &*act, &mut done).await;
         for app in cut_off {
             let last = failed.get(&app).copied();
             if last.is_some_and(|(next, _)| Instant::now() < next) {
@@ -39,5 +54,38 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
                 }
             }
         }
+    }
+}
+
+/// Goes back from each rollout that asks for it, once: `done` are those that were dealt with.
+async fn roll_back(index: &Index, act: &dyn Act, done: &mut HashSet<(name::App, u64)>) {
+    let due = index.to_roll_back();
+    done.retain(|of| due.contains(of));
+    for (app, number) in due {
+        if done.contains(&(app.clone(), number)) {
+            continue;
+        }
+        let rollout = app.rollout(number);
+        // The same request from every daemon, so that only one of them does it.
+        let request = Request { id: format!("on-failure-of-{number}"), digest: rollout.clone() };
+        let asked = Asked {
+            actor: ACTOR.to_owned(),
+            reason: format!("{rollout} failed, and its policy is to roll back."),
+            time: Timestamp::now(),
+            request: Some(request),
+            validate_only: false,
+            etag: None,
+        };
+        let request = Rollback { name: app.clone(), to: None, force: false, automatic: true, asked };
+        match act.rollback(request).await {
+            Ok(back) => info!(%app, failed = number, rollout = ?back.rollout, "rolled back after a failure"),
+            // Reaching the cluster may work the next time; everything else would be refused again.
+            Err(error @ (Error::Unreachable { .. } | Error::Deadline { .. } | Error::Throttled { .. })) => {
+                warn!(%app, failed = number, %error, "cannot roll back after a failure; trying again");
+                continue;
+            }
+            Err(error) => warn!(%app, failed = number, %error, "cannot roll back after a failure"),
+        }
+        done.insert((app, number));
     }
 }

@@ -351,3 +351,26 @@ async fn a_plan_changes_nothing_and_says_what_would() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_failed_rollout_goes_back_by_itself_once_if_its_policy_says_so() {
+    run(|env| async move {
+        let policy = pb::RolloutPolicy { on_failure: pb::OnFailure::RollBack.into(), ..Default::default() };
+        let good = pb::AppSpec { rollout_policy: Some(policy), ..web() };
+        env.deploy_and_follow(env.deploy("web", good)).await;
+        let failed = env.deploy_and_follow(env.deploy("web", image("does-not-exist"))).await;
+        assert_eq!(failed.state(), pb::RolloutState::Failed);
+        let third = env.name("web") + "/rollouts/3";
+        let get = pb::GetRolloutRequest { name: third.clone(), ..Default::default() };
+        until("it goes back", async || env.daemon.rollouts().await.get_rollout(get.clone()).await.is_ok())
+            .await;
+        let back = follow(&env.daemon, &third).await;
+        assert_eq!(
+            (back.state(), back.cause()),
+            (pb::RolloutState::Succeeded, pb::RolloutCause::AutoRollback)
+        );
+        assert_eq!((back.spec.unwrap().image.as_str(), back.actor.as_str()), ("web:1", "gantry"));
+        assert_eq!(back.source_rollout, env.name("web") + "/rollouts/1");
+    })
+    .await;
+}

@@ -232,9 +232,17 @@ async fn a_replica_that_fails_its_probe_again_is_unready() {
 
 /// What a daemon without the right to read nodes and slices may read.
 fn rules(more: &[&str]) -> serde_json::Value {
-    let resources = ["deployments", "replicasets", "pods", "events", "controllerrevisions"];
+    let resources = [
+        "deployments",
+        "replicasets",
+        "pods",
+        "events",
+        "controllerrevisions",
+        "horizontalpodautoscalers",
+        "scaledobjects",
+    ];
     let resources: Vec<_> = resources.iter().chain(more).collect();
-    let groups = ["", "apps", "discovery.k8s.io"];
+    let groups = ["", "apps", "autoscaling", "discovery.k8s.io", "keda.sh"];
     json!([{"apiGroups": groups, "resources": resources, "verbs": ["get", "list", "watch"]}])
 }
 

@@ -72,7 +72,7 @@ impl Proxy {
 
     /// Begins to count anew what is written to paths with `scope` in them, and stops after `writes`.
     pub fn stop_after(&self, scope: &str, writes: usize) {
-        *self.shared.scope.lock().unwrap() = scope.to_owned();
+        scope.clone_into(&mut self.shared.scope.lock().unwrap());
         self.shared.written.store(0, Ordering::SeqCst);
         self.shared.log.lock().unwrap().clear();
         self.shared.last.store(writes, Ordering::SeqCst);

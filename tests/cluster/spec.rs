@@ -35,8 +35,8 @@ where
     api::<K>(env).create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
 }
 
-fn duration(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+const fn duration(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 fn one<T>(key: &str, value: T) -> HashMap<String, T> {
@@ -110,10 +110,10 @@ fn full(priority_class: &str) -> pb::AppSpec {
         config_map_env: one("LEVEL", key_ref("web", "level", false)),
         probes: Some(pb::Probes {
             readiness: Some(pb::Probe {
-                period: duration(5),
-                timeout: duration(2),
+                period: Some(duration(5)),
+                timeout: Some(duration(2)),
                 failure_threshold: 4,
-                initial_delay: duration(1),
+                initial_delay: Some(duration(1)),
                 ..probe(Check::HttpGet(get))
             }),
             liveness: Some(probe(Check::Grpc(pb::GrpcHealth { port: "rpc".into(), service: "web".into() }))),
@@ -122,22 +122,22 @@ fn full(priority_class: &str) -> pb::AppSpec {
         rollout_policy: Some(pb::RolloutPolicy {
             max_surge: "1".into(),
             max_unavailable: "50%".into(),
-            progress_timeout: duration(120),
+            progress_timeout: Some(duration(120)),
             verdict: pb::Verdict::Wait.into(),
             tolerated_restarts: Some(1),
             on_failure: pb::OnFailure::RollBack.into(),
-            transient_grace: duration(30),
+            transient_grace: Some(duration(30)),
             ..pb::RolloutPolicy::default()
         }),
         volumes: volumes(),
         placement: Some(placement(priority_class)),
         service_account: "web".into(),
         security_profile: pb::SecurityProfile::Restricted.into(),
-        termination_grace: duration(20),
+        termination_grace: Some(duration(20)),
         image_pull_secrets: vec!["registry".into(), "other".into()],
         container: "main".into(),
-        drain_delay: duration(3),
-        traffic: Some(pb::Traffic { timeout: duration(2), max_attempts: 3 }),
+        drain_delay: Some(duration(3)),
+        traffic: Some(pb::Traffic { timeout: Some(duration(2)), max_attempts: 3 }),
         ..web()
     }
 }

@@ -91,7 +91,8 @@ impl Writer<'_> {
     async fn deployment(&mut self, mut found: Found) -> Result<(u64, Option<Rendered>, Found), Error> {
         let (name, number) = (&self.intent.name, self.intent.number);
         let id = Kind::Deployment.object_of(name);
-        for attempt in 0..ATTEMPTS {
+        let mut handed_over = false;
+        for _ in 0..ATTEMPTS {
             if let (Some(deployment), Some(object)) = (&found.live.deployment, &found.deployment) {
                 if deployment.deleting {
                     return Err(Error::BeingDeleted { what: name.to_string() });
@@ -106,10 +107,17 @@ impl Writer<'_> {
             if rendered.take_count {
                 autoscaler::check_none(self.actor, name).await?;
             }
-            if rendered.adopt && attempt == 0 {
-                adopt::take_over(self.actor, self.intent, &rendered, &found).await?;
+            if rendered.adopt && !handed_over {
+                // Its controller may write a status in between; then it is looked at anew.
+                match adopt::take_over(self.actor, self.intent, &rendered, &found).await {
+                    Err(Error::EtagMismatch { .. }) => {}
+                    handed => {
+                        handed?;
+                        handed_over = true;
+                    }
+                }
                 found = live::read(self.actor, name).await?;
-                // Render again: what is there is as it was, but by whom each field is managed is not.
+                continue;
             }
             let mut manifest = rendered.objects[0].manifest.clone();
             if let Some(before) = &found.deployment {

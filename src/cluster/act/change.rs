@@ -34,16 +34,17 @@ const KEPT_VALUE: usize = 1024;
 
 pub(super) async fn deploy(actor: &Actor, request: Deploy) -> Result<Done, Error> {
     let decide = |live: &Live| plan::deploy(&request, live).map(Some);
-    run(actor, &request.name, &request.asked, decide).await
+    Box::pin(run(actor, &request.name, &request.asked, decide)).await
 }
 
 pub(super) async fn restart(actor: &Actor, request: Restart) -> Result<Done, Error> {
     let decide = |live: &Live| plan::restart(&request, live).map(Some);
-    run(actor, &request.name, &request.asked, decide).await
+    Box::pin(run(actor, &request.name, &request.asked, decide)).await
 }
 
 pub(super) async fn rollback(actor: &Actor, request: Rollback) -> Result<Done, Error> {
-    run(actor, &request.name, &request.asked, |live: &Live| plan::rollback(&request, live)).await
+    let decide = |live: &Live| plan::rollback(&request, live);
+    Box::pin(run(actor, &request.name, &request.asked, decide)).await
 }
 
 /// Carries out the newest revision if nobody did.
@@ -71,7 +72,7 @@ async fn run(
     for _ in 0..ATTEMPTS {
         let found = live::read(actor, name).await?;
         if !asked.validate_only {
-            requests::check_unused(found.deployment.as_ref(), asked)?;
+            found.deployment.as_ref().map_or(Ok(None), |object| requests::seen(object, asked))?;
             if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?.cloned() {
                 return replay(actor, name, &past, found).await;
             }
@@ -141,7 +142,7 @@ async fn replay(actor: &Actor, name: &name::App, past: &Past, found: Found) -> R
 
 /// Applies an intent. One that the API server refuses before anything was applied is taken back if `withdrawable`.
 async fn carry_out(actor: &Actor, intent: &Intent, found: Found, withdrawable: bool) -> Result<u64, Error> {
-    let stopped = match apply::run(actor, intent, found).await {
+    let stopped = match Box::pin(apply::run(actor, intent, found)).await {
         Ok(version) => return Ok(version),
         Err(stopped) => stopped,
     };

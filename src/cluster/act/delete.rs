@@ -49,7 +49,7 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
         done.checks = review::of(actor, name, &[write]).await?;
         return Ok(done);
     }
-    requests::check_unused(Some(object), asked)?;
+    requests::seen(object, asked)?;
     if let (Some(_), Some(request)) =
         (plan::request_seen(asked.request.as_ref(), &found.live)?, &asked.request)
     {

@@ -16,7 +16,7 @@ use crate::{
     },
     domain::{
         Error,
-        app::MANAGED_BY,
+        app::{MANAGED_BY, labels_of_callers},
         manifest::Kind,
         name,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
@@ -125,7 +125,7 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         .and_then(|json| serde_json::from_value::<decode::Deployment>(json).ok())
         .and_then(Decode::row);
     let content = row.as_ref().map(|row| Content {
-        labels: row.labels.clone(),
+        labels: labels_of_callers(&row.labels),
         spec: row.spec.clone(),
         ..Content::default()
     });
@@ -138,7 +138,8 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         selector: labels(&spec["selector"]["matchLabels"]),
         content: content.unwrap_or_default(),
         unmodelled: row.as_ref().map(|row| row.unmodelled.clone()).unwrap_or_default(),
-        revision: row.and_then(|row| row.revision),
+        revision: row.as_ref().and_then(|row| row.revision),
+        template_revision: row.as_ref().map_or(0, |row| row.template_revision),
     }
 }
 

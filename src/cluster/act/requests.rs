@@ -40,14 +40,6 @@ pub(super) fn seen(object: &DynamicObject, asked: &Asked) -> Result<Option<Answe
     }
 }
 
-/// Refuses an id that a request of another kind had.
-pub(super) fn check_unused(object: Option<&DynamicObject>, asked: &Asked) -> Result<(), Error> {
-    match (object.map(|object| seen(object, asked)).transpose()?.flatten(), &asked.request) {
-        (Some(_), Some(request)) => Err(Error::RequestIdReused { id: request.id.clone() }),
-        _ => Ok(()),
-    }
-}
-
 /// The annotations that remember one more answer; `None` for a request without an id.
 pub(super) fn remember(object: &DynamicObject, asked: &Asked, version: u64, rollout: u64) -> Option<Value> {
     let request = asked.request.clone()?;

@@ -117,6 +117,7 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
     if source.number == newest || (is_same(source, runs) && runs.outcome != Some(Outcome::Failed)) {
         return Ok(None);
     }
+    let cause = if request.automatic { Cause::AutoRollback } else { Cause::Rollback };
     // The replica count is never brought back: since then others may have set it for good reasons.
     let mut content = source.record.content.clone();
     content.spec.replicas = wanted.record.content.spec.replicas;
@@ -124,7 +125,7 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
         restarted: source.record.restarted,
         source: Some(source.number),
         force: request.force,
-        ..record(Cause::Rollback, content, &request.asked)
+        ..record(cause, content, &request.asked)
     };
     Ok(Some(new_intent(name, live, record)))
 }
@@ -170,7 +171,10 @@ fn record(cause: Cause, content: Content, asked: &Asked) -> Record {
 }
 
 fn new_intent(name: &name::App, live: &Live, record: Record) -> Intent {
-    let number = live.newest().map_or(1, |past| past.number + 1);
+    let next = live.newest().map_or(1, |past| past.number + 1);
+    // What others made had rollouts too, numbered as Kubernetes numbers templates; numbers only grow.
+    let taken_over = live.deployment.as_ref().filter(|d| !d.is_ours()).map_or(1, |d| d.template_revision + 1);
+    let number = next.max(taken_over);
     Intent { name: name.clone(), number, record, is_new: true }
 }
 

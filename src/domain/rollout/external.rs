@@ -190,7 +190,7 @@ fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
 /// What was asked for, with the fields that the pod template shows to be otherwise now.
 fn changed(asked: &Spec, live: &Spec) -> Spec {
     let mut spec = asked.clone();
-    if live.container != asked.container() {
+    if live.container() != asked.container() {
         return spec;
     }
     if live.image != asked.image {
@@ -201,6 +201,8 @@ fn changed(asked: &Spec, live: &Spec) -> Spec {
         spec.command.clone_from(&live.command);
         spec.args.clone_from(&live.args);
         spec.env.clone_from(&live.env);
+        spec.secret_env.clone_from(&live.secret_env);
+        spec.config_map_env.clone_from(&live.config_map_env);
         if !same_resources(asked.resources.as_ref(), live.resources.as_ref()) {
             spec.resources.clone_from(&live.resources);
         }

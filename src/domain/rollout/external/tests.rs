@@ -47,7 +47,7 @@ fn mk_deployment() -> Deployment {
         paused: false,
         created: at(0),
         deleting: false,
-        spec: Spec { image: "shop:1".into(), container: "app".into(), ..Spec::default() },
+        spec: Spec { image: "shop:1".into(), ..Spec::default() },
         unmodelled: vec![],
     }
 }
