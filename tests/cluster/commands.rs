@@ -1,17 +1,41 @@
 //! The command line against the daemon: what it prints and how it exits.
 
-use std::process::Output;
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
 
-use crate::support::{Env, program, run, web};
+use gantry::pb;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::{Env, kubeconfig, program, run, until, web};
+
+/// Longest wait for a command that follows something.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(env: &Env) -> Command {
+    let mut command = program("gantry");
+    command.env("GANTRY_ADDR", &env.daemon.address).env("GANTRY_NAMESPACE", &env.namespace);
+    command
+}
 
 async fn gantry(env: &Env, args: &[&str]) -> Output {
-    let mut command = program("gantry");
-    command.env("GANTRY_ADDR", &env.daemon.address).env("GANTRY_NAMESPACE", &env.namespace).args(args);
-    command.output().await.unwrap()
+    command(env).args(args).output().await.unwrap()
 }
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// How often a value is in a JSON answer, at any depth.
+fn count(json: &Value, wanted: &str) -> usize {
+    match json {
+        Value::String(text) => usize::from(text == wanted),
+        Value::Array(all) => all.iter().map(|value| count(value, wanted)).sum(),
+        Value::Object(all) => all.values().map(|value| count(value, wanted)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 #[tokio::test]
@@ -24,6 +48,10 @@ async fn the_demo_works_by_hand() {
             let output = gantry(&env, args).await;
             assert_eq!(output.status.code(), Some(expected), "gantry {args:?}\n{}", text(&output));
             output
+        };
+        let json = async |args: &[&str]| -> Value {
+            let output = run(&[args, &["-o", "json"]].concat(), 0).await;
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
         };
         run(&["info"], 0).await;
         let deploy = [
@@ -46,21 +74,90 @@ async fn the_demo_works_by_hand() {
             "a second time changes nothing, and says so"
         );
         assert!(text(&run(&["list"], 0).await).contains("my-app"));
-        let json: serde_json::Value =
-            serde_json::from_slice(&run(&["get", "my-app", "-o", "json"], 0).await.stdout).unwrap();
-        assert_eq!(json["status"]["readyReplicas"], 3, "{json}");
+        let app = json(&["get", "my-app"]).await;
+        assert_eq!(app["status"]["readyReplicas"], 3, "{app}");
+        let replicas = json(&["replicas", "my-app"]).await;
+        assert_eq!(count(&replicas, "REPLICA_STATE_READY"), 3, "{replicas}");
+        let endpoints = json(&["endpoints", "my-app"]).await;
+        assert_eq!(count(&endpoints, "ENDPOINT_STATE_READY"), 3, "{endpoints}");
         run(&["wait", "my-app"], 0).await;
+
+        let good = ["deploy", "my-app", "--env", "GREETING=hello"];
+        let plan = text(&run(&[&good[..], &["--dry-run"]].concat(), 0).await);
+        assert!(plan.contains("GREETING") && plan.contains("replaces the replicas"), "{plan}");
+        let unchanged = json(&["get", "my-app"]).await;
+        assert_eq!(unchanged["etag"], app["etag"], "a dry run changes nothing");
+        run(&good, 0).await;
 
         let failed = run(&["deploy", "my-app", "--image", &bad], 1).await;
         assert!(text(&failed).contains("IMAGE_PULL_FAILED"), "{}", text(&failed));
         run(&["wait", "my-app"], 1).await;
-        assert!(text(&run(&["get", "my-app"], 0).await).contains('3'));
+        let app = json(&["get", "my-app"]).await;
+        assert_eq!(app["status"]["readyReplicas"], 3, "the earlier ones still serve: {app}");
+
+        run(&["rollback", "my-app"], 0).await;
+        let app = json(&["get", "my-app"]).await;
+        assert!(app["spec"]["image"] == image && count(&app, "hello") == 1, "{app}");
+        run(&["restart", "my-app"], 0).await;
+        run(&["scale", "my-app", "4"], 0).await;
+        let app = json(&["get", "my-app"]).await;
+        assert_eq!(app["status"]["readyReplicas"], 4, "{app}");
+        let history = run(&["rollouts", "my-app", "-o", "name"], 0).await;
+        let numbers: String = text(&history).lines().filter_map(|name| name.chars().last()).collect();
+        assert_eq!(numbers, "54321", "{}", text(&history));
+        for (number, cause, state) in [
+            ("1", "DEPLOY", "SUCCEEDED"),
+            ("2", "DEPLOY", "SUCCEEDED"),
+            ("3", "DEPLOY", "FAILED"),
+            ("4", "ROLLBACK", "SUCCEEDED"),
+            ("5", "RESTART", "SUCCEEDED"),
+        ] {
+            let rollout = json(&["rollouts", "my-app", "--rollout", number]).await;
+            assert_eq!(rollout["cause"], format!("ROLLOUT_CAUSE_{cause}"), "{rollout}");
+            assert_eq!(rollout["state"], format!("ROLLOUT_STATE_{state}"), "{rollout}");
+        }
 
         run(&["delete", "my-app"], 0).await;
         let gone = run(&["get", "my-app"], 1).await;
         assert!(text(&gone).contains("APP_NOT_FOUND"), "{}", text(&gone));
         run(&["deploy"], 2).await;
         run(&["deploy", "my-app", "--image", &image, "--port", "http=0"], 2).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_follows_a_rollout_goes_on_with_the_next_daemon() {
+    run(|mut env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let follower = command(&env)
+            .args(["deploy", "web", "--env", "GREETING=hello", "--pod-annotation", "sim/ready-after=1s"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut rollouts = env.daemon.rollouts().await;
+        let request = pb::GetRolloutRequest { name: env.name("web") + "/rollouts/2", ..Default::default() };
+        until("the rollout runs", async || {
+            let answer = rollouts.get_rollout(request.clone()).await;
+            answer.is_ok_and(|a| a.into_inner().rollout.unwrap().state() == pb::RolloutState::Running)
+        })
+        .await;
+        env.daemon.child.kill().await.unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kubeconfig");
+        std::fs::write(&file, serde_json::to_string(&kubeconfig()).unwrap()).unwrap();
+        let _next = program("gantryd")
+            .args(["--insecure-loopback", "--listen", &env.daemon.address, "--admin-listen", "127.0.0.1:0"])
+            .arg("--kubeconfig")
+            .arg(&file)
+            .spawn()
+            .unwrap();
+        let output = tokio::time::timeout(PATIENCE, follower.wait_with_output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let said = text(&output);
+        assert!(said.contains("trying again") && said.contains("rollout 2 succeeded"), "{said}");
     })
     .await;
 }
