@@ -209,3 +209,21 @@ async fn a_container_that_is_killed_for_its_memory_is_told_from_one_that_crashes
     })
     .await;
 }
+
+#[tokio::test]
+#[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
+async fn an_app_that_does_not_begin_to_run_fails_when_its_time_is_up() {
+    run(|env| async move {
+        let bad = pb::AppSpec {
+            pod_template_patch: Some(annotate("sim/ready-after", "10m")),
+            rollout_policy: Some(pb::RolloutPolicy {
+                progress_timeout: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+                ..pb::RolloutPolicy::default()
+            }),
+            ..pb::AppSpec::default()
+        };
+        let (rollout, _) = fail(&env, bad).await;
+        assert_eq!(rollout.error.unwrap().reason, "PROGRESS_TIMEOUT");
+    })
+    .await;
+}

@@ -9,6 +9,7 @@
 )]
 
 mod backlog;
+mod coverage;
 mod daemon;
 mod discovery;
 mod errors;
