@@ -38,9 +38,8 @@ use crate::domain::{
     name::{self, Scope},
     observed::Event,
     replica::Replica,
-    rollout::{Rollout, State as Stands},
+    rollout::Rollout,
     selector::Selector,
-    spec::OnFailure,
 };
 
 /// What the index holds rows of, one watch each.

@@ -75,6 +75,10 @@ const NO_DETAILS: StatusDetails = StatusDetails {
     retry_after_seconds: 0,
 };
 
+/// Whose words a refusal has that comes from admission. A webhook that does not answer is an internal error to Kubernetes, and
+/// yet the API server is there.
+const OF_ADMISSION: [&str; 3] = ["admission webhook", "ValidatingAdmissionPolicy", "failed calling webhook"];
+
 fn answer(doing: Doing<'_>, status: &Status) -> Error {
     let details = &status.details.clone().unwrap_or(NO_DETAILS);
     let message = status.message.clone();
@@ -102,9 +106,7 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
         409 => Error::EtagMismatch { etag: String::new() },
         403 if has("NamespaceTerminating") => Error::BeingDeleted { what: "the namespace".to_owned() },
         403 if message.contains("exceeded quota") => Error::Quota { object, message },
-        _ if message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy") => {
-            Error::Admission { object, message }
-        }
+        _ if OF_ADMISSION.iter().any(|words| message.contains(words)) => Error::Admission { object, message },
         401 | 403 => denied(&message)
             .filter(|_| doing.is_for_the_caller())
             .unwrap_or(Error::DaemonForbidden { verb: doing.verb, object, message }),
@@ -210,6 +212,10 @@ mod tests {
         assert_eq!(said(403, words, "", None), denied("deployments/scale.apps", "patch"));
         assert!(matches!(
             said(400, "admission webhook \"w\" denied the request", "", None),
+            Error::Admission { .. }
+        ));
+        assert!(matches!(
+            said(500, "Internal error occurred: failed calling webhook \"w\"", "", None),
             Error::Admission { .. }
         ));
         assert!(matches!(said(429, "", "", None), Error::Throttled { .. }));

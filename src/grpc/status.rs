@@ -186,12 +186,15 @@ fn cut(text: &str, longest: usize) -> String {
     format!("{}...", &text[..text.floor_char_boundary(longest)])
 }
 
-/// Who refused, in Kubernetes' words: `admission webhook "x" denied`, `ValidatingAdmissionPolicy 'x' with binding`.
+/// Who refused, in Kubernetes' words: `admission webhook "x" denied`, `failed calling webhook "x"`, `ValidatingAdmissionPolicy 'x'
+/// with binding`.
 fn objector(message: &str) -> Option<(&'static str, &str)> {
     let quoted =
         |after: &str, quote: char| -> Option<&str> { message.split_once(after)?.1.split(quote).next() };
-    let webhook = quoted("admission webhook \"", '"').map(|name| ("webhook", name));
-    webhook.or_else(|| quoted("ValidatingAdmissionPolicy '", '\'').map(|name| ("policy", name)))
+    let webhook = quoted("admission webhook \"", '"').or_else(|| quoted("failed calling webhook \"", '"'));
+    webhook
+        .map(|name| ("webhook", name))
+        .or_else(|| quoted("ValidatingAdmissionPolicy '", '\'').map(|name| ("policy", name)))
 }
 
 /// The status of the error that stopped the work, with what was done before it.
@@ -311,6 +314,9 @@ mod tests {
     fn whoever_refused_is_named() {
         let webhook = "services \"web\" is forbidden: admission webhook \"a.b\" denied the request: no";
         assert_eq!(objector(webhook), Some(("webhook", "a.b")));
+        let silent =
+            "Internal error occurred: failed calling webhook \"a.b\": failed to call webhook: refused";
+        assert_eq!(objector(silent), Some(("webhook", "a.b")));
         let policy = "services \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
         assert_eq!(objector(policy), Some(("policy", "p")));
         assert_eq!(objector("no"), None);

@@ -3,6 +3,15 @@
 use std::time::{Duration, Instant};
 
 use gantry::pb;
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::{Pod, ResourceQuota},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
+use serde_json::json;
 
 use crate::support::{Env, annotate, run, simulated, until, web};
 
@@ -117,4 +126,104 @@ fn merge(into: &mut prost_types::Struct, other: prost_types::Struct) {
             }
         }
     }
+}
+
+/// A policy with which what may pass by itself fails a rollout after so many seconds.
+fn grace(seconds: i64) -> Option<pb::RolloutPolicy> {
+    let transient_grace = Some(prost_types::Duration { seconds, nanos: 0 });
+    Some(pb::RolloutPolicy { transient_grace, ..pb::RolloutPolicy::default() })
+}
+
+/// Trap: the Deployment passes every dry run, and its pods are refused one by one.
+#[tokio::test]
+async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
+    run(|env| async move {
+        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
+        let quota = json!({"metadata": {"name": "two"}, "spec": {"hard": {"pods": "2"}}});
+        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+        until("the quota is in force", async || {
+            quotas.get("two").await.unwrap().status.is_some_and(|s| s.hard.is_some())
+        })
+        .await;
+        let bad = pb::AppSpec { image: "web:2".into(), rollout_policy: grace(1), ..pb::AppSpec::default() };
+        let (rollout, _) = fail(&env, bad).await;
+        let error = rollout.error.unwrap();
+        assert_eq!(error.reason, "QUOTA_EXCEEDED");
+        let problem = error.problem.unwrap();
+        assert!(
+            problem.object.starts_with("replicaset.apps/web-") && !problem.remedy.is_empty(),
+            "{problem:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn admission_that_refuses_the_replicas_fails_the_rollout_at_once() {
+    run(|env| async move {
+        let name = env.namespace.clone();
+        let policies = Api::<ValidatingAdmissionPolicy>::all(env.client.clone());
+        let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(env.client.clone());
+        let pods =
+            json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]);
+        let policy = json!({"metadata": {"name": name}, "spec": {
+            "failurePolicy": "Fail", "matchConstraints": {"resourceRules": pods}, "validations": [
+                {"expression": "object.spec.containers.all(c, !c.image.endsWith(':2'))", "message": "no twos today"}]}});
+        let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}}});
+        policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
+        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        let probe = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
+        until("the policy is in force", async || {
+            let pod = json!({"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "c:2"}]}});
+            let dry = PostParams { dry_run: true, ..PostParams::default() };
+            // An account of the namespace that is still to come refuses it too.
+            let made = probe.create(&dry, &serde_json::from_value(pod).unwrap()).await;
+            made.is_err_and(|error| error.to_string().contains("no twos today"))
+        })
+        .await;
+        let bad = pb::AppSpec { image: "web:2".into(), ..pb::AppSpec::default() };
+        let (rollout, _) = fail(&env, bad).await;
+        policies.delete(&name, &DeleteParams::default()).await.unwrap();
+        bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+        let error = rollout.error.unwrap();
+        assert_eq!(error.reason, "ADMISSION_DENIED");
+        assert!(error.message.contains("no twos today"), "{}", error.message);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
+async fn a_container_that_is_killed_for_its_memory_is_told_from_one_that_crashes() {
+    run(|env| async move {
+        let mut patch = annotate("sim/unready", "true");
+        for (key, value) in
+            [("sim/crash-after", "200ms"), ("sim/restart-after", "200ms"), ("sim/crash-code", "137")]
+        {
+            merge(&mut patch, annotate(key, value));
+        }
+        let bad = pb::AppSpec { pod_template_patch: Some(patch), ..pb::AppSpec::default() };
+        let (rollout, _) = fail(&env, bad).await;
+        assert_eq!(rollout.error.unwrap().reason, "OUT_OF_MEMORY");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
+async fn an_app_that_does_not_begin_to_run_fails_when_its_time_is_up() {
+    run(|env| async move {
+        let bad = pb::AppSpec {
+            pod_template_patch: Some(annotate("sim/ready-after", "10m")),
+            rollout_policy: Some(pb::RolloutPolicy {
+                progress_timeout: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+                ..pb::RolloutPolicy::default()
+            }),
+            ..pb::AppSpec::default()
+        };
+        let (rollout, _) = fail(&env, bad).await;
+        assert_eq!(rollout.error.unwrap().reason, "PROGRESS_TIMEOUT");
+    })
+    .await;
 }

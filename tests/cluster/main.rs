@@ -10,6 +10,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod blocked;
 mod changing;
 mod commands;
 mod deploying;
@@ -17,9 +18,13 @@ mod diagnosing;
 mod discovering;
 mod external;
 mod killing;
+mod many;
 mod outage;
 mod proxy;
 mod refusing;
 mod restarting;
+mod rights;
 mod spec;
 mod support;
+mod traps;
+mod wrong;

@@ -1,5 +1,6 @@
 //! Stands between a daemon and the API server: passes everything on, counts the writes, and can stop answering after one of
-//! them, as a daemon that is killed there would see it. The API server behind it is the real one.
+//! them, as a daemon that is killed there would see it, or answer one request in place of the API server. The API server behind
+//! it is the real one.
 
 use std::{
     convert::Infallible,
@@ -28,8 +29,21 @@ pub struct Proxy {
     pub address: String,
 }
 
+/// What happens to one request.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// It is refused as an API server does that has too much to do.
+    Busy,
+    /// It is carried out, and its answer gets lost.
+    Silent,
+}
+
+/// Chooses a request by its method and its path.
+type Choice = Box<dyn Fn(&str) -> bool + Send>;
+
 struct Shared {
     client: Client,
+    fault: Mutex<Option<(Choice, Fault)>>,
     written: AtomicUsize,
     /// What was written, for messages.
     log: Mutex<Vec<String>>,
@@ -44,6 +58,7 @@ impl Proxy {
     pub async fn start(client: Client) -> Self {
         let shared = Arc::new(Shared {
             client,
+            fault: Mutex::default(),
             written: AtomicUsize::new(0),
             log: Mutex::default(),
             scope: Mutex::default(),
@@ -78,6 +93,11 @@ impl Proxy {
         self.shared.last.store(writes, Ordering::SeqCst);
     }
 
+    /// Spoils the next request that is chosen, and no other.
+    pub fn spoil(&self, fault: Fault, choice: impl Fn(&str) -> bool + Send + 'static) {
+        *self.shared.fault.lock().unwrap() = Some((Box::new(choice), fault));
+    }
+
     /// Waits until it has stopped.
     pub async fn stopped(&self) {
         self.shared.stopped.notified().await;
@@ -103,6 +123,16 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         std::future::pending::<()>().await;
     }
     let method = parts.method.clone();
+    let fault = {
+        let mut fault = shared.fault.lock().unwrap();
+        let text = format!("{method} {path}");
+        if fault.as_ref().is_some_and(|(chosen, _)| chosen(&text)) { fault.take() } else { None }
+    };
+    if let Some((_, Fault::Busy)) = fault {
+        // As Kubernetes' fair queueing says it: no Status, but a header.
+        let text = "Too many requests, please try again later.\n";
+        return Ok(Response::builder().status(429).header("retry-after", "1").body(text.into()).unwrap());
+    }
     parts.uri = path.parse().unwrap();
     parts.headers.remove("host");
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -112,6 +142,9 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         Ok(response) => response.map(Body::new),
         Err(error) => Response::builder().status(502).body(Body::from(error.to_string())).unwrap(),
     };
+    if let Some((_, Fault::Silent)) = fault {
+        std::future::pending::<()>().await;
+    }
     if is_write && response.status().is_success() {
         let count = shared.written.fetch_add(1, Ordering::SeqCst) + 1;
         shared.log.lock().unwrap().push(format!("{method} {path}"));

@@ -15,10 +15,14 @@ use gantry::pb::{
     self, app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
     rollout_service_client::RolloutServiceClient, watch_rollout_response::Event,
 };
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest,
+    core::v1::{Namespace, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ObjectMeta, PostParams, ResourceExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::{
@@ -170,6 +174,70 @@ impl Env {
     pub fn deploy(&self, app: &str, spec: pb::AppSpec) -> pb::DeployAppRequest {
         let app = pb::App { name: self.name(app), spec: Some(spec), ..pb::App::default() };
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
+    }
+
+    /// A daemon under an account of its own with these rights alone; the directory holds its kubeconfig.
+    pub async fn daemon_with(&self, rules: serde_json::Value) -> (Daemon, tempfile::TempDir) {
+        let name = &self.namespace;
+        // Owned by the namespace, role and binding go with it, whatever comes of the test.
+        let owner = Api::<Namespace>::all(self.client.clone()).get(name).await.unwrap().uid().unwrap();
+        let owners =
+            serde_json::json!([{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": owner}]);
+        let role: ClusterRole = serde_json::from_value(
+            serde_json::json!({"metadata": {"name": name, "ownerReferences": owners}, "rules": rules}),
+        )
+        .unwrap();
+        let binding: ClusterRoleBinding = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "ownerReferences": owners},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": name}]}))
+        .unwrap();
+        let account: ServiceAccount =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).unwrap();
+        let (create, client) = (PostParams::default(), || self.client.clone());
+        let accounts = Api::<ServiceAccount>::namespaced(client(), name);
+        accounts.create(&create, &account).await.unwrap();
+        Api::<ClusterRole>::all(client()).create(&create, &role).await.unwrap();
+        Api::<ClusterRoleBinding>::all(client()).create(&create, &binding).await.unwrap();
+        let token = accounts.create_token_request(name, &create, &TokenRequest::default()).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let kubeconfig = dir.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, kubeconfig_with_token(&token.status.unwrap().token)).unwrap();
+        let args = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+        (Daemon::start_with(&args, "ready apps=").await, dir)
+    }
+
+    /// Every object of the namespace that this server writes, with its version, once nothing moves any more.
+    pub async fn settled(&self) -> Vec<String> {
+        let mut last = self.objects().await;
+        until("nothing moves any more", async || {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let now = self.objects().await;
+            std::mem::replace(&mut last, now.clone()) == now
+        })
+        .await;
+        last
+    }
+
+    /// Every object of the namespace that this server writes, with its version.
+    pub async fn objects(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (group, version, kind) in [
+            ("apps", "v1", "Deployment"),
+            ("", "v1", "Service"),
+            ("policy", "v1", "PodDisruptionBudget"),
+            ("apps", "v1", "ControllerRevision"),
+        ] {
+            let gvk = kube::api::GroupVersionKind::gvk(group, version, kind);
+            let resource = kube::api::ApiResource::from_gvk(&gvk);
+            let api: Api<kube::api::DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+            for object in api.list(&kube::api::ListParams::default()).await.unwrap() {
+                let version = object.resource_version().unwrap();
+                all.push(format!("{kind}/{} {version}", object.name_any()));
+            }
+        }
+        all
     }
 
     /// Deploys, and follows the rollout to its end.

@@ -8,12 +8,15 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod backlog;
+mod coverage;
 mod daemon;
 mod discovery;
 mod errors;
 mod history;
 mod observing;
 mod reading;
+mod repeating;
 mod shutdown;
 mod support;
 mod waiting;

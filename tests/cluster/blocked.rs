@@ -1,0 +1,192 @@
+//! Bad times: what is being deleted, a webhook that does not answer, an API server with too much to do, an answer that gets lost.
+//! Each error says what was done before it, and repeating the call completes it.
+
+use gantry::pb;
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingWebhookConfiguration,
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::{ConfigMap, Namespace, Service},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::{
+    proxy::{Fault, Proxy},
+    support::{Daemon, Env, follow, reason, run, until, web},
+};
+
+fn metadata(status: &Status, key: &str) -> String {
+    let details = status.get_error_details();
+    details.error_info().unwrap().metadata.get(key).cloned().unwrap_or_default()
+}
+
+/// Repeats a deploy until it is answered, and follows the first rollout of the app to its end.
+async fn completed(env: &Env, daemon: &Daemon, request: pb::DeployAppRequest) {
+    let first = env.name("web") + "/rollouts/1";
+    until("repeating it completes it", async || {
+        match daemon.apps().await.deploy_app(request.clone()).await {
+            // No rollout if the daemon was faster and finished it already.
+            Ok(answer) => answer.into_inner().rollout.is_none_or(|rollout| rollout.name == first),
+            Err(_) => false,
+        }
+    })
+    .await;
+    let end = follow(daemon, &first).await;
+    assert_eq!(end.state(), pb::RolloutState::Succeeded, "{end:?}");
+    let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+    assert_eq!(revisions.list(&ListParams::default()).await.unwrap().items.len(), 1, "one revision");
+    Api::<Service>::namespaced(env.client.clone(), &env.namespace).get("web").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_being_deleted_is_not_changed() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+        let finalizers = |list: serde_json::Value| Patch::Merge(json!({"metadata": {"finalizers": list}}));
+        let params = PatchParams::default();
+        deployments.patch("web", &params, &finalizers(json!(["example.com/later"]))).await.unwrap();
+        deployments.delete("web", &DeleteParams::default()).await.unwrap();
+        let change = pb::AppSpec { image: "web:2".into(), ..Default::default() };
+        let mut apps = env.daemon.apps().await;
+        let deploy = apps.deploy_app(env.deploy("web", change)).await.unwrap_err();
+        let scale = pb::ScaleAppRequest { name: env.name("web"), replicas: Some(3), ..Default::default() };
+        let scale = apps.scale_app(scale).await.unwrap_err();
+        let restart = pb::RestartAppRequest { name: env.name("web"), ..Default::default() };
+        let restart = apps.restart_app(restart).await.unwrap_err();
+        deployments.patch("web", &params, &finalizers(json!([]))).await.unwrap();
+        for status in [deploy, scale, restart] {
+            let got = (status.code(), reason(&status));
+            assert_eq!(got, (Code::FailedPrecondition, "BEING_DELETED".to_owned()), "{status}");
+            assert!(status.message().contains(&env.name("web")), "{status}");
+        }
+        until("it can be made anew", async || apps.deploy_app(env.deploy("web", web())).await.is_ok()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted_takes_no_new_app() {
+    run(|env| async move {
+        let namespaces = Api::<Namespace>::all(env.client.clone());
+        let name = format!("{}-going", env.namespace);
+        let namespace = json!({"metadata": {"name": name}});
+        let create = PostParams::default();
+        namespaces.create(&create, &serde_json::from_value(namespace).unwrap()).await.unwrap();
+        let maps = Api::<ConfigMap>::namespaced(env.client.clone(), &name);
+        let map = json!({"metadata": {"name": "last", "finalizers": ["example.com/later"]}});
+        maps.create(&create, &serde_json::from_value(map).unwrap()).await.unwrap();
+        namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
+        let mut request = env.deploy("web", web());
+        request.app.as_mut().unwrap().name = format!("namespaces/{name}/apps/web");
+        let answer = env.daemon.apps().await.deploy_app(request).await;
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": []}}));
+        maps.patch("last", &PatchParams::default(), &patch).await.unwrap();
+        let status = answer.unwrap_err();
+        let got = (status.code(), reason(&status));
+        assert_eq!(got, (Code::FailedPrecondition, "BEING_DELETED".to_owned()), "{status}");
+    })
+    .await;
+}
+
+/// A webhook that is not called for a dry run, as one with side effects, and whose server is away.
+#[tokio::test]
+async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_later() {
+    run(|env| async move {
+        let name = env.namespace.clone();
+        let hooks = Api::<ValidatingWebhookConfiguration>::all(env.client.clone());
+        let hook = json!({"metadata": {"name": name}, "webhooks": [{
+            "name": "services.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "NoneOnDryRun",
+            // A port that nobody listens on.
+            "clientConfig": {"url": "https://127.0.0.1:9/"}, "failurePolicy": "Fail", "timeoutSeconds": 1,
+            "matchConditions": [{"name": "real", "expression": "!has(request.dryRun) || !request.dryRun"}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]}]}]});
+        hooks.create(&PostParams::default(), &serde_json::from_value(hook).unwrap()).await.unwrap();
+        let probe = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
+        until("the webhook is in force", async || {
+            let service = json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 1}]}});
+            let made = probe.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await;
+            if made.is_ok() {
+                probe.delete("probe", &DeleteParams::default()).await.unwrap();
+            }
+            made.is_err()
+        })
+        .await;
+        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await;
+        hooks.delete(&name, &DeleteParams::default()).await.unwrap();
+        let status = answer.unwrap_err();
+        let got = (status.code(), reason(&status));
+        assert_eq!(got, (Code::FailedPrecondition, "ADMISSION_DENIED".to_owned()), "{status}");
+        assert_eq!(metadata(&status, "webhook"), "services.example.com");
+        assert_eq!(metadata(&status, "applied"), "deployment.apps/web,poddisruptionbudget.policy/web");
+        assert_eq!(metadata(&status, "notApplied"), "service/web");
+        assert_eq!(metadata(&status, "rollout"), env.name("web") + "/rollouts/1");
+        completed(&env, &env.daemon, env.deploy("web", web())).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
+    run(|env| async move {
+        let proxy = Proxy::start(env.client.clone()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let kubeconfig = proxy.kubeconfig(dir.path());
+        let args = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+        let daemon = Daemon::start_with(&args, "ready apps=").await;
+        let deploy = async || {
+            let status = daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
+            let got = (status.code(), reason(&status));
+            assert_eq!(got, (Code::Unavailable, "THROTTLED".to_owned()), "{status}");
+            assert!(
+                status.get_error_details().retry_info().is_some_and(|r| r.retry_delay.is_some()),
+                "{status}"
+            );
+            status
+        };
+        // Before anything is written, and in the middle.
+        proxy.spoil(Fault::Busy, |call| call.starts_with("PATCH") && call.contains("dryRun=All"));
+        let early = deploy().await;
+        assert_eq!(metadata(&early, "applied"), "");
+        assert_eq!(env.objects().await, Vec::<String>::new(), "nothing is written");
+        proxy.spoil(Fault::Busy, |call| {
+            call.contains("/services/web") && !call.contains("dryRun=All") && call.starts_with("PATCH")
+        });
+        let late = deploy().await;
+        assert_eq!(metadata(&late, "notApplied"), "service/web");
+        assert!(metadata(&late, "applied").contains("deployment.apps/web"), "{late}");
+        completed(&env, &daemon, env.deploy("web", web())).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_gets_lost_may_have_happened_and_is_not_done_twice() {
+    run(|env| async move {
+        let proxy = Proxy::start(env.client.clone()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let kubeconfig = proxy.kubeconfig(dir.path());
+        let args = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+        let daemon = Daemon::start_with(&args, "ready apps=").await;
+        proxy.spoil(Fault::Silent, |call| {
+            call.contains("/deployments/web") && !call.contains("dryRun=All") && call.starts_with("PATCH")
+        });
+        let request_id = "6f1a2c1e-0000-4000-8000-0000000000aa".to_owned();
+        let request = pb::DeployAppRequest { request_id, ..env.deploy("web", web()) };
+        let status = daemon.apps().await.deploy_app(request.clone()).await.unwrap_err();
+        let got = (status.code(), reason(&status));
+        assert_eq!(got, (Code::DeadlineExceeded, "DEADLINE".to_owned()), "{status}");
+        assert_eq!(metadata(&status, "mayHaveHappened"), "true");
+        assert!(metadata(&status, "waitingFor").contains("deployment.apps/web"), "{status}");
+        let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+        deployments.get("web").await.expect("it happened");
+        completed(&env, &daemon, request).await;
+    })
+    .await;
+}

@@ -1,0 +1,141 @@
+//! Many at once: fifty apps, a reader that does not read, two daemons on one cluster.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+use gantry::pb::{self, watch_apps_response::Event};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use kube::{Api, api::ListParams};
+
+use crate::support::{Daemon, Env, follow, run, until, web};
+
+/// Images of the revisions of an app by their numbers.
+async fn revisions(env: &Env, app: &str) -> BTreeMap<i64, String> {
+    let all = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+    let all = all.list(&ListParams::default()).await.unwrap();
+    let ours = all.items.into_iter().filter(|r| {
+        r.metadata.name.as_deref().is_some_and(|name| name.starts_with(&format!("gantry-{app}-")))
+    });
+    let image = |r: &ControllerRevision| {
+        let data = serde_json::to_value(r.data.as_ref().unwrap()).unwrap();
+        data["content"]["spec"]["image"].as_str().unwrap_or_else(|| panic!("{data}")).to_owned()
+    };
+    ours.map(|r| (r.revision, image(&r))).collect()
+}
+
+async fn running_image(env: &Env, app: &str) -> String {
+    let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+    let template = deployments.get(app).await.unwrap().spec.unwrap().template;
+    template.spec.unwrap().containers[0].image.clone().unwrap()
+}
+
+#[tokio::test]
+async fn fifty_apps_at_once_all_succeed_and_a_reader_that_slept_sees_how_it_ended() {
+    run(|env| async move {
+        let parent = format!("namespaces/{}", env.namespace);
+        let watch = pb::WatchAppsRequest { parent: parent.clone(), ..Default::default() };
+        // On a connection of its own, and nobody reads it until all is over.
+        let mut sleeper = env.daemon.apps().await.watch_apps(watch).await.unwrap().into_inner();
+
+        let names: Vec<_> = (0..50).map(|i| format!("app-{i:02}")).collect();
+        let mut apps = env.daemon.apps().await;
+        let deploys = names.iter().map(|name| {
+            let request = env.deploy(name, pb::AppSpec { replicas: Some(1), ..web() });
+            let mut apps = apps.clone();
+            async move { apps.deploy_app(request).await.unwrap().into_inner() }
+        });
+        let answers = join_all(deploys).await;
+        let rollouts = answers.iter().map(|answer| answer.rollout.as_ref().unwrap().name.as_str());
+        for end in join_all(rollouts.map(|name| follow(&env.daemon, name))).await {
+            assert_eq!(end.state(), pb::RolloutState::Succeeded, "{end:?}");
+        }
+        // Another daemon may have told the end before this one saw the beginning.
+        for (name, answer) in names.iter().zip(&answers) {
+            let request = pb::GetAppRequest { name: env.name(name), read_after: answer.position.clone() };
+            apps.get_app(request).await.unwrap();
+        }
+
+        let mut listed = Vec::new();
+        let mut request = pb::ListAppsRequest { parent, page_size: 20, ..Default::default() };
+        loop {
+            let page = apps.list_apps(request.clone()).await.unwrap().into_inner();
+            assert!(page.apps.len() <= 20);
+            listed.extend(page.apps.into_iter().map(|app| app.name));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(listed, names.iter().map(|name| env.name(name)).collect::<Vec<_>>());
+
+        let mut last = BTreeMap::new();
+        let settled = async {
+            while last.values().filter(|ready| **ready == 1).count() < 50 {
+                if let Some(Event::Updated(app)) = sleeper.message().await.unwrap().unwrap().event {
+                    last.insert(app.name, app.status.unwrap().ready_replicas);
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the latest state of each comes");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_request_sent_twenty_times_to_two_daemons_is_done_once() {
+    run(|env| async move {
+        let other = Daemon::start().await;
+        let both = [env.daemon.apps().await, other.apps().await];
+        for (step, image) in [(1_u8, "web:1"), (2, "web:2")] {
+            let request = pb::DeployAppRequest {
+                request_id: format!("6f1a2c1e-0000-4000-8000-0000000000{step:02x}"),
+                ..env.deploy("web", pb::AppSpec { image: image.into(), ..web() })
+            };
+            let calls = (0..20).map(|i| {
+                let (mut apps, request) = (both[i % 2].clone(), request.clone());
+                async move { apps.deploy_app(request).await.unwrap().into_inner() }
+            });
+            let answers = join_all(calls).await;
+            let expected = format!("{}/rollouts/{step}", env.name("web"));
+            for answer in &answers {
+                assert_eq!(answer.rollout.as_ref().map(|r| r.name.as_str()), Some(expected.as_str()));
+            }
+            assert_eq!(revisions(&env, "web").await.len(), usize::from(step));
+            assert_eq!(follow(&other, &expected).await.state(), pb::RolloutState::Succeeded);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_different_deploys_at_two_daemons_the_later_one_runs_in_the_end() {
+    run(|env| async move {
+        let other = Daemon::start().await;
+        let both = [env.daemon.apps().await, other.apps().await];
+        // As the first of a new app, and as changes of one that there is.
+        for round in 0..2 {
+            let calls = (0..8).map(|i| {
+                let spec = pb::AppSpec { image: format!("web:{round}{i}"), ..web() };
+                let (mut apps, request) = (both[i % 2].clone(), env.deploy("web", spec));
+                async move { apps.deploy_app(request).await.unwrap() }
+            });
+            join_all(calls).await;
+            let all = revisions(&env, "web").await;
+            let numbers: Vec<_> = all.keys().copied().collect();
+            assert_eq!(numbers, (1..=8 * (round + 1)).collect::<Vec<_>>(), "each has a number of its own");
+            let (last, image) = all.last_key_value().unwrap();
+            assert_eq!(&running_image(&env, "web").await, image, "the later one runs");
+            let end = follow(&env.daemon, &format!("{}/rollouts/{last}", env.name("web"))).await;
+            assert_eq!(end.state(), pb::RolloutState::Succeeded, "{end:?}");
+            assert_eq!(&running_image(&env, "web").await, image);
+            for daemon in [&env.daemon, &other] {
+                let seen = async || {
+                    let request = pb::GetAppRequest { name: env.name("web"), ..Default::default() };
+                    daemon.apps().await.get_app(request).await.unwrap().into_inner().app.unwrap()
+                };
+                until("both see it", async || &seen().await.spec.unwrap().image == image).await;
+            }
+        }
+    })
+    .await;
+}

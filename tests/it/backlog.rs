@@ -1,0 +1,118 @@
+//! Readers that do not read: they cost their place in the log and nothing else, whatever happens meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
+
+use gantry::{
+    domain::observed,
+    pb::{self, app_service_client::AppServiceClient, watch_apps_response::Event},
+};
+use tonic::{Streaming, transport::Channel};
+
+use crate::support::{Server, mk_deployment};
+
+const APPS: i32 = 50;
+const CHANGES: i32 = 10_000;
+/// Bytes of one message at least: all of them together could not be kept unseen.
+const SIZE: usize = 20_000;
+
+/// The app that changes last.
+const LAST: &str = "last";
+
+/// A change that makes a large message.
+fn mk_change(number: i32) -> observed::Deployment {
+    let mut deployment = mk_deployment(&format!("app-{:02}", number % APPS), CHANGES, number);
+    deployment.spec.env = [("BIG".to_owned(), "x".repeat(SIZE))].into();
+    deployment
+}
+
+/// Memory of this process in bytes.
+fn resident() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+async fn watch(server: &Server) -> Streaming<pb::WatchAppsResponse> {
+    // A connection of its own: what one reader leaves lying there is in nobody else's way.
+    let channel = Channel::from_shared(server.address.clone()).unwrap().connect().await.unwrap();
+    let request = pb::WatchAppsRequest { parent: "namespaces/shop".into(), ..Default::default() };
+    AppServiceClient::new(channel).watch_apps(request).await.unwrap().into_inner()
+}
+
+/// Reads until the last change of all; how many messages that took. Every app is in its last state then.
+async fn read_to_the_end(stream: &mut Streaming<pb::WatchAppsResponse>) -> usize {
+    let (mut last, mut messages) = (BTreeMap::new(), 0);
+    loop {
+        let message = stream.message().await.unwrap().unwrap();
+        messages += 1;
+        let Some(Event::Updated(app)) = message.event else { continue };
+        if app.name.ends_with(LAST) {
+            break;
+        }
+        let ready = app.status.unwrap().ready_replicas;
+        let before = last.insert(app.name.clone(), ready).unwrap_or_default();
+        assert!(before <= ready, "{}: {ready} after {before}", app.name);
+    }
+    assert_eq!(last.len(), usize::try_from(APPS).unwrap());
+    assert!(last.values().all(|ready| *ready > CHANGES - APPS), "{last:?}");
+    messages
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_messages_to_readers_that_sleep_are_kept_nowhere_and_delay_nobody() {
+    let server = Server::start().await;
+    (1..=APPS).for_each(|number| server.apply(mk_change(number)));
+    let mut sleepers = Vec::new();
+    for _ in 0..3 {
+        let mut stream = watch(&server).await;
+        stream.message().await.unwrap().unwrap();
+        sleepers.push(stream);
+    }
+    let mut awake = watch(&server).await;
+
+    let before = resident();
+    let (mut most, mut slowest) = (before, Duration::ZERO);
+    let changing = async {
+        for number in APPS + 1..=CHANGES {
+            server.apply(mk_change(number));
+            if number % 1000 == 0 {
+                let asked = Instant::now();
+                let name = "namespaces/shop/apps/app-00".to_owned();
+                let got =
+                    server.apps().get_app(pb::GetAppRequest { name, ..Default::default() }).await.unwrap();
+                slowest = slowest.max(asked.elapsed());
+                let ready = got.into_inner().app.unwrap().status.unwrap().ready_replicas;
+                assert_eq!(ready, number, "a read is answered from the latest state");
+                most = most.max(resident());
+            }
+        }
+        server.apply(mk_deployment(LAST, 1, 1));
+        Instant::now()
+    };
+    let reading = async {
+        let messages = read_to_the_end(&mut awake).await;
+        (messages, Instant::now())
+    };
+    let (changed, (messages, read)) = tokio::join!(changing, reading);
+    let late = read.saturating_duration_since(changed);
+    assert!(late < Duration::from_secs(5), "who reads has the last state of all {late:?} after it");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(messages >= usize::try_from(APPS).unwrap());
+    let kept = u64::try_from(CHANGES).unwrap() * u64::try_from(SIZE).unwrap();
+    let grown = most.max(resident()).saturating_sub(before);
+    // Other tests run in this process; all messages to one reader alone would be 200 MB.
+    eprintln!(
+        "memory grew by {grown} bytes, {messages} messages were read, the last {late:?} after its change"
+    );
+    assert!(grown < kept / 2, "memory grew by {grown} bytes");
+
+    // Whoever wakes up gets the latest state of each, and of what was before only what lay in the connection.
+    for mut stream in sleepers {
+        let messages =
+            tokio::time::timeout(Duration::from_secs(20), read_to_the_end(&mut stream)).await.unwrap();
+        assert!(messages < 5_000, "{messages} messages for {CHANGES} changes");
+    }
+}
