@@ -137,7 +137,7 @@ pub struct Done {
     pub changes: Vec<Change>,
     /// What was checked.
     pub checks: Vec<Check>,
-    /// Warnings of the plan.
+    /// Warnings of the API server, verbatim.
     pub warnings: Vec<String>,
     /// Shows the change to a read that waits for it; `None` if nothing was written.
     pub position: Option<Position>,

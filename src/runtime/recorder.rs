@@ -23,19 +23,23 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
         let _ = tokio::time::timeout(Duration::from_secs(1), news.changed()).await;
         for (app, number, record) in index.unnoted() {
             // A second change may come before the first one is kept; the ReplicaSet tells them apart.
-            if noted.is_new(&(app.clone(), number, record.replica_set.clone())) {
+            let key = (app.clone(), number, record.replica_set.clone());
+            if noted.is_new(&key) {
                 let outcome = act.note(app.clone(), number, record).await;
+                noted.settle(&key, &outcome);
                 tell(&app, number, "change made past this server", outcome);
             }
         }
         for (app, number, end) in index.unrecorded() {
-            if recorded.is_new(&(app.clone(), number)) {
+            let key = (app.clone(), number);
+            if recorded.is_new(&key) {
                 let ended = match end.outcome {
                     Outcome::Succeeded => "succeeded",
                     Outcome::Failed => "failed",
                     Outcome::Superseded => "superseded",
                 };
                 let outcome = act.record(app.clone(), number, end).await;
+                recorded.settle(&key, &outcome);
                 if outcome.is_ok() {
                     METRICS.rollout_ended(ended);
                 }
@@ -50,6 +54,10 @@ fn tell(app: &name::App, number: u64, what: &str, outcome: Result<(), Error>) {
         Ok(()) => debug!(%app, number, "{what} kept"),
         // Deleted meanwhile: nothing to keep it with.
         Err(Error::NotFound { .. }) => debug!(%app, number, "{what}: nothing to keep it with"),
+        // Somebody else wrote the revision at the same moment, mostly this server itself.
+        Err(Error::EtagMismatch { .. }) => {
+            debug!(%app, number, "{what}: written at the same moment; trying again")
+        }
         // The link has said so, once.
         Err(error @ Error::Unreachable { .. }) => debug!(%app, number, %error, "cannot keep a {what} now"),
         Err(error) => warn!(%app, number, %error, "cannot keep a {what}; trying again"),
@@ -73,5 +81,13 @@ impl<K: Clone + Eq + Hash> Written<K> {
         }
         self.0.insert(key.clone(), Instant::now());
         true
+    }
+
+    /// What was not written is tried again at the next beat, not only when its echo is overdue: until it is kept it can be
+    /// lost with this process.
+    fn settle(&mut self, key: &K, outcome: &Result<(), Error>) {
+        if outcome.is_err() {
+            self.0.remove(key);
+        }
     }
 }

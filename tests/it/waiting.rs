@@ -33,8 +33,8 @@ async fn wait_while(
         tokio::time::sleep(Duration::from_millis(30)).await;
         change();
     };
-    let (answer, ()) = tokio::join!(wait(server, ask(read_after, 900)), later);
-    assert!(started.elapsed() < Duration::from_millis(800), "woken by the change, not by the time");
+    let (answer, ()) = tokio::join!(wait(server, ask(read_after, 9000)), later);
+    assert!(started.elapsed() < Duration::from_secs(8), "woken by the change, not by the time");
     answer.unwrap()
 }
 
@@ -51,7 +51,7 @@ async fn waiting_for_an_app_ends_when_nothing_is_under_way_or_with_the_time() {
     assert_eq!(wait(&server, ask("", 0)).await.unwrap(), (false, Some(pb::AppState::Updating)));
     // The caller's own deadline counts too, and leaves time for the answer.
     let mut brief = Request::new(pb::WaitAppRequest { timeout: None, ..ask("", 0) });
-    brief.set_timeout(Duration::from_millis(300));
+    brief.set_timeout(Duration::from_millis(1500));
     assert_eq!(wait(&server, brief).await.unwrap(), (false, Some(pb::AppState::Updating)));
 
     let ready = || server.apply(mk_deployment("web", 2, 2));
@@ -113,7 +113,7 @@ async fn a_write_to_an_app_that_was_deleted_since_has_been_seen() {
     let get = || {
         let request = pb::GetAppRequest { name: WEB.into(), read_after: position.clone() };
         let mut request = Request::new(request);
-        request.set_timeout(Duration::from_millis(300));
+        request.set_timeout(Duration::from_millis(1500));
         request
     };
     assert_eq!(reason(&server.apps().get_app(get()).await.unwrap_err()), "DEADLINE", "perhaps still to come");

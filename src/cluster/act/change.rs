@@ -87,7 +87,7 @@ async fn run(
             content: Some(intent.record.content.clone()),
             changes: outlook.changes,
             checks: outlook.checks,
-            warnings: rendered.warnings.clone(),
+            warnings: outlook.warnings,
             ..Done::default()
         };
         if asked.validate_only {

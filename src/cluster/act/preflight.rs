@@ -1,7 +1,11 @@
 //! Asks the API server, before anything is written, whether it would take every object, and what that would change.
 
 use futures::future::join_all;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{
+    api::{DynamicObject, Patch, PatchParams},
+    client::Body,
+    core::Status,
+};
 use serde_json::Value;
 
 use super::{Actor, apply_params, live::Found, owned_manifest};
@@ -24,6 +28,8 @@ use crate::{
 pub(super) struct Outlook {
     pub(super) changes: Vec<Change>,
     pub(super) checks: Vec<Check>,
+    /// What the API server warns of, verbatim.
+    pub(super) warnings: Vec<String>,
     /// What refused it, the first one.
     pub(super) refusal: Option<Error>,
 }
@@ -31,6 +37,7 @@ pub(super) struct Outlook {
 /// What the API server said about one object.
 struct Answer {
     after: Result<DynamicObject, Error>,
+    warnings: Vec<String>,
     /// Fields that others manage and that the change would take.
     conflicts: Vec<Conflict>,
 }
@@ -63,28 +70,61 @@ async fn ask(
     uid: Option<&str>,
 ) -> Answer {
     let manifest = owned_manifest(object, &intent.name, uid);
-    let after = dry_run(actor, intent, object.kind, &manifest, rendered.adopt).await;
-    let Err(Error::Conflict(mut conflicts)) = after else { return Answer { after, conflicts: Vec::new() } };
+    let dry_run = async |force| {
+        let mut warnings = Vec::new();
+        let after = dry_run(actor, intent, object.kind, &manifest, force, &mut warnings).await;
+        (after, warnings)
+    };
+    let (after, warnings) = dry_run(rendered.adopt).await;
+    let Err(Error::Conflict(mut conflicts)) = after else {
+        return Answer { after, warnings, conflicts: Vec::new() };
+    };
     if rendered.take_count {
         conflicts.retain(|c| c.field != ".spec.replicas");
     }
     // What the change would be if nobody objected.
-    Answer { after: dry_run(actor, intent, object.kind, &manifest, true).await, conflicts }
+    let (after, warnings) = dry_run(true).await;
+    Answer { after, warnings, conflicts }
 }
 
+/// One dry run. Not by the client's own method, which keeps the warnings to itself: they come in headers.
 async fn dry_run(
     actor: &Actor,
     intent: &Intent,
     kind: Kind,
     manifest: &Value,
     force: bool,
+    warnings: &mut Vec<String>,
 ) -> Result<DynamicObject, Error> {
     let name = &intent.name;
     let api = actor.objects(&name.namespace, kind);
     let id = kind.object_of(name);
     let params = PatchParams { dry_run: true, ..apply_params(force) };
-    let doing = Doing { verb: "patch", object: &id };
-    actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(manifest))).await
+    let answer = async {
+        let request = kube::core::Request::new(api.resource_url())
+            .patch(&name.app, &params, &Patch::Apply(manifest))
+            .map_err(kube::Error::BuildRequest)?;
+        let response = actor.cluster.client.send(request.map(Body::from)).await?;
+        let (parts, body) = response.into_parts();
+        warnings.extend(parts.headers.get_all("warning").iter().filter_map(|w| warning(w.to_str().ok()?)));
+        let bytes = body.collect_bytes().await?;
+        if parts.status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError);
+        }
+        let said = serde_json::from_slice(&bytes).unwrap_or_else(|_| Status {
+            code: parts.status.as_u16(),
+            message: String::from_utf8_lossy(&bytes).into_owned(),
+            ..Status::default()
+        });
+        Err(kube::Error::Api(Box::new(said)))
+    };
+    actor.cluster.call(Doing { verb: "patch", object: &id }, answer).await
+}
+
+/// The text of a warning header: `299 - "text"`.
+fn warning(header: &str) -> Option<String> {
+    let quoted = header.split_once('"')?.1.rsplit_once('"')?.0;
+    Some(quoted.replace("\\\"", "\"").replace("\\\\", "\\"))
 }
 
 /// Kubernetes refuses every dry run that a webhook with side effects would see; that says nothing about the write.
@@ -102,6 +142,7 @@ impl Outlook {
         answer: Answer,
     ) -> Result<(), Error> {
         let id = object.kind.object_of(&intent.name);
+        self.warnings.extend(answer.warnings);
         let says = |kind, result, message: String| Check::new(kind, result, message).of(&id);
         if answer.conflicts.is_empty() {
             let message = "Nobody else manages what is set.".to_owned();
@@ -171,4 +212,15 @@ fn compare(kind: Kind, id: &str, before: &DynamicObject, after: &DynamicObject) 
             new: text(change.new),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_taken_out_of_their_headers() {
+        assert_eq!(warning(r#"299 - "unknown field \"spec.foo\"""#).unwrap(), r#"unknown field "spec.foo""#);
+        assert_eq!(warning("299"), None);
+    }
 }

@@ -10,6 +10,7 @@ use crate::domain::{
     manifest::{self, Frame, Kind, Object},
     patch,
     replicas::{self, Count, Decision},
+    revision::Cause,
 };
 
 /// What carries an intent out.
@@ -27,8 +28,6 @@ pub struct Rendered {
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
     pub count: Check,
-    /// What to tell the caller.
-    pub warnings: Vec<String>,
 }
 
 /// Renders an intent.
@@ -63,7 +62,6 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         (true, true) => prune.push(Kind::Budget),
         (true, false) => {}
     }
-    let warnings = (check.result == Finding::Warn).then(|| check.message.clone()).into_iter().collect();
     Ok(Rendered {
         objects,
         prune,
@@ -71,7 +69,6 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         resume: live.deployment.as_ref().is_some_and(|d| d.paused),
         adopt: live.deployment.as_ref().is_some_and(|d| !d.is_ours()),
         count: check,
-        warnings,
     })
 }
 
@@ -90,6 +87,10 @@ fn decide_count(intent: &Intent, live: &Live) -> (Decision, Check) {
         }
         Decision::Apply { replicas, force: true } => {
             says(Finding::Pass, format!("The count is set to {replicas}, over {}.", others(&count)))
+        }
+        Decision::Leave { ignored: Some(_) } if intent.record.cause != Cause::Deploy => {
+            // Nobody asked for a count.
+            says(Finding::Pass, format!("The count stays as it is; {} set it.", others(&count)))
         }
         Decision::Leave { ignored: None } => {
             says(Finding::Pass, format!("The count stays as it is; {} set it.", others(&count)))

@@ -7,6 +7,7 @@ use super::{Budget, Deployment, Live, Past, Service};
 use crate::domain::{
     Error,
     act::{Asked, Deploy},
+    check::Finding,
     manifest::{Kind, Object},
     mask::Mask,
     name,
@@ -71,7 +72,11 @@ fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
         objects: rendered.objects,
         prune: rendered.prune,
         take_count: rendered.take_count,
-        warnings: rendered.warnings,
+        warnings: Some(rendered.count)
+            .filter(|c| c.result == Finding::Warn)
+            .map(|c| c.message)
+            .into_iter()
+            .collect(),
     })
 }
 
