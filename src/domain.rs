@@ -4,11 +4,13 @@
 
 pub mod act;
 pub mod app;
+pub mod change;
 pub mod check;
 pub mod diagnosis;
 pub mod diff;
 pub mod endpoint;
 pub mod error;
+pub mod labels;
 pub mod lists;
 pub mod manifest;
 pub mod mask;

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use self::{admin::Admin, levels::Levels, tasks::Tasks};
 use crate::{
-    cluster::{self, Actor, Cluster, audit, client::ConnectError, link, watch},
+    cluster::{self, Actor, Cluster, audit, client::ConnectError, watch},
     domain::Error,
     grpc::{self, Context, Health, Identity, Once},
     index::{Index, Kind},
@@ -120,7 +120,7 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
         for kind in Kind::ALL {
             tasks.run(kind.as_str(), watch::run(cluster.clone(), index.clone(), kind));
         }
-        tasks.run("link", link::run(cluster.clone()));
+        tasks.run("link", cluster.clone().watch_link());
         if !args.audit_period.is_zero() {
             tasks.run("audit", audit::run(cluster.clone(), index.clone(), args.audit_period));
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     error::{self, Doing},
     feeds::Feeds,
-    link::{Link, Loss},
+    link::{self, Link, Loss},
 };
 use crate::{domain::Error, metrics::METRICS};
 
@@ -109,6 +109,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Finds out whether the API server answers. Runs until dropped.
+    pub async fn watch_link(self) {
+        link::run(self.link, self.client).await;
+    }
+
     /// What is wrong between this server and the cluster, in one sentence each.
     pub(super) fn troubles(&self, now: Timestamp) -> Vec<String> {
         let lost = self.link.loss().map(|loss| {
@@ -146,8 +151,16 @@ impl Cluster {
             // An answer that is there counts.
             biased;
             answer = tokio::time::timeout(CALL_TIMEOUT, answer) => match answer {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err(error::translate(doing, error)),
+                Ok(Ok(answer)) => {
+                    self.link.heard(Timestamp::now());
+                    Ok(answer)
+                }
+                Ok(Err(error)) => {
+                    if matches!(error, kube::Error::Api(_)) {
+                        self.link.heard(Timestamp::now());
+                    }
+                    Err(error::translate(doing, error))
+                }
                 Err(_) => Err(Error::Deadline {
                     waiting_for: format!("the Kubernetes API server to {verb} {object}"),
                     may_have_happened: writes,

@@ -40,7 +40,11 @@ fn denied(message: &str) -> Option<Error> {
     Some(Error::NotAllowed {
         user: after("User ")?.to_owned(),
         verb: after("cannot ")?.to_owned(),
-        resource: if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") },
+        resource: match resource.split_once('/') {
+            _ if group.is_empty() => resource.to_owned(),
+            Some((resource, subresource)) => format!("{resource}.{group}/{subresource}"),
+            None => format!("{resource}.{group}"),
+        },
         namespace: after("the namespace ").unwrap_or_default().to_owned(),
     })
 }
@@ -209,7 +213,7 @@ mod tests {
         };
         assert_eq!(said(403, words, "", None), denied("services", "create"));
         let words = "User \"ann\" cannot patch resource \"deployments/scale\" in API group \"apps\" in the namespace \"prod\"";
-        assert_eq!(said(403, words, "", None), denied("deployments/scale.apps", "patch"));
+        assert_eq!(said(403, words, "", None), denied("deployments.apps/scale", "patch"));
         assert!(matches!(
             said(400, "admission webhook \"w\" denied the request", "", None),
             Error::Admission { .. }

@@ -1,13 +1,20 @@
 //! Whether the API server answers: a probe of its own finds out, and whoever calls learns it at once instead of waiting for an
 //! answer that does not come. The decision is pure, with the time as an argument; the task around it asks and sleeps.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
+use kube::Client;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::client::Cluster;
 use crate::metrics::METRICS;
 
 /// How often an API server that answers is asked.
@@ -19,7 +26,11 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 
 /// What is known of the way to the API server; cheap to clone.
 #[derive(Clone)]
-pub struct Link(watch::Sender<State>);
+pub struct Link {
+    state: watch::Sender<State>,
+    /// When any call was last answered, in microseconds since 1970.
+    answered: Arc<AtomicI64>,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -56,19 +67,24 @@ struct Judge {
 
 impl Default for Link {
     fn default() -> Self {
-        Self(watch::Sender::new(State::Up))
+        Self { state: watch::Sender::new(State::Up), answered: Arc::default() }
     }
 }
 
 impl Link {
     /// The loss, while there is one.
     pub fn loss(&self) -> Option<Loss> {
-        loss(&self.0.borrow())
+        loss(&self.state.borrow())
+    }
+
+    /// Notes that the API server answered a call, whatever it said.
+    pub(super) fn heard(&self, now: Timestamp) {
+        self.answered.fetch_max(now.as_microsecond(), Ordering::Relaxed);
     }
 
     /// Waits until the API server is lost.
     pub(super) async fn until_lost(&self) -> Loss {
-        let mut state = self.0.subscribe();
+        let mut state = self.state.subscribe();
         loop {
             let now = loss(&state.borrow_and_update());
             if let Some(loss) = now {
@@ -87,12 +103,12 @@ impl Link {
                 METRICS.kube_link_up.set(0);
                 METRICS.kube_link_lost.inc();
                 warn!(why = %loss.why, "the API server does not answer; reads go on from what is known, writes fail at once");
-                self.0.send_replace(State::Lost(loss));
+                self.state.send_replace(State::Lost(loss));
             }
             News::Back { since } => {
                 METRICS.kube_link_up.set(1);
                 info!(lost_for_s = now.duration_since(since).as_secs(), "the API server answers again");
-                self.0.send_replace(State::Up);
+                self.state.send_replace(State::Up);
             }
         }
     }
@@ -114,8 +130,9 @@ impl fmt::Display for Loss {
 // === impl Judge ===
 
 impl Judge {
-    /// Takes in the outcome of a probe that was sent at `asked`.
-    fn take(&mut self, outcome: Result<(), String>, asked: Timestamp) -> Option<News> {
+    /// Takes in the outcome of a probe that was sent at `asked`. `heard` says that another call was answered since: then the
+    /// server is slow, or this machine is, and not away.
+    fn take(&mut self, outcome: Result<(), String>, asked: Timestamp, heard: bool) -> Option<News> {
         match (outcome, self.failing) {
             (Ok(()), None) => None,
             (Ok(()), Some(since)) => {
@@ -127,6 +144,10 @@ impl Judge {
                 None
             }
             (Err(_), Some(_)) if self.lost => None,
+            (Err(_), Some(_)) if heard => {
+                self.failing = None;
+                None
+            }
             // One failure may be a connection that was cut; two in a row, on different ones, are the server.
             (Err(why), Some(since)) => {
                 self.lost = true;
@@ -145,23 +166,24 @@ impl Judge {
 }
 
 /// Asks whether the API server answers, and tells the link. Runs until dropped.
-pub async fn run(cluster: Cluster) {
+pub(super) async fn run(link: Link, client: Client) {
     METRICS.kube_link_up.set(1);
     let mut judge = Judge::default();
     loop {
         let (pause, limit) = judge.next();
         tokio::time::sleep(pause).await;
         let asked = Timestamp::now();
-        let outcome = ask(&cluster, limit).await;
-        if let Some(news) = judge.take(outcome, asked) {
-            cluster.link.tell(news, Timestamp::now());
+        let outcome = ask(&client, limit).await;
+        let heard = link.answered.load(Ordering::Relaxed) >= asked.as_microsecond();
+        if let Some(news) = judge.take(outcome, asked, heard) {
+            link.tell(news, Timestamp::now());
         }
     }
 }
 
 #[allow(clippy::wildcard_enum_match_arm)] // the client's enum; whatever is not named is no answer
-async fn ask(cluster: &Cluster, limit: Duration) -> Result<(), String> {
-    match tokio::time::timeout(limit, cluster.client.apiserver_version()).await {
+async fn ask(client: &Client, limit: Duration) -> Result<(), String> {
+    match tokio::time::timeout(limit, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(()),
         // It refuses, so it is there. From 500 on it may be a balancer in front of a dead one.
         Ok(Err(kube::Error::Api(status))) if status.code < 500 => Ok(()),
@@ -185,24 +207,33 @@ mod tests {
     #[test]
     fn one_failure_is_asked_again_at_once_and_two_are_a_loss() {
         let mut judge = Judge::default();
-        assert_eq!(judge.take(Ok(()), at(1)), None);
+        assert_eq!(judge.take(Ok(()), at(1), false), None);
         assert_eq!(judge.next(), (PERIOD, LIMIT));
-        assert_eq!(judge.take(silent(), at(2)), None);
+        assert_eq!(judge.take(silent(), at(2), false), None);
         assert_eq!(judge.next(), (Duration::ZERO, CONFIRM_LIMIT));
         let loss = Loss { since: at(2), why: "no answer".to_owned() };
-        assert_eq!(judge.take(silent(), at(4)), Some(News::Lost(loss)));
+        assert_eq!(judge.take(silent(), at(4), false), Some(News::Lost(loss)));
         assert_eq!(judge.next(), (PERIOD, LIMIT));
-        assert_eq!(judge.take(silent(), at(6)), None, "told once");
-        assert_eq!(judge.take(Ok(()), at(8)), Some(News::Back { since: at(2) }));
-        assert_eq!(judge.take(silent(), at(9)), None, "it begins anew");
+        assert_eq!(judge.take(silent(), at(6), false), None, "told once");
+        assert_eq!(judge.take(Ok(()), at(8), false), Some(News::Back { since: at(2) }));
+        assert_eq!(judge.take(silent(), at(9), false), None, "it begins anew");
+    }
+
+    #[test]
+    fn a_server_that_answers_others_is_slow_and_not_lost() {
+        let mut judge = Judge::default();
+        for second in [2, 6, 10] {
+            assert_eq!(judge.take(silent(), at(second), false), None);
+            assert_eq!(judge.take(silent(), at(second + 2), true), None);
+        }
     }
 
     #[test]
     fn a_failure_between_answers_is_no_loss() {
         let mut judge = Judge::default();
         for second in 0..10 {
-            assert_eq!(judge.take(silent(), at(2 * second)), None);
-            assert_eq!(judge.take(Ok(()), at(2 * second + 1)), None);
+            assert_eq!(judge.take(silent(), at(2 * second), false), None);
+            assert_eq!(judge.take(Ok(()), at(2 * second + 1), false), None);
         }
     }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    diagnosis, name,
+    diagnosis,
+    labels::{MANAGED_BY, labels_of_callers},
+    name,
     observed::{Deployment, Revision},
     problem::Problem,
     revision::Cause,
@@ -80,23 +82,6 @@ pub enum State {
     Stopped,
     /// Being deleted.
     Deleting,
-}
-
-/// Value of the label `app.kubernetes.io/managed-by` on what Gantry made.
-pub const MANAGER: &str = "gantry";
-
-/// The label that says who made an object.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-
-/// The labels of an object that its callers set: without those that this server and Kubernetes keep for themselves.
-pub fn labels_of_callers(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    labels.iter().filter(|(key, _)| !is_reserved(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
-}
-
-/// Whether callers may not set this label.
-pub fn is_reserved(key: &str) -> bool {
-    ["app.kubernetes.io/name", MANAGED_BY, "pod-template-hash"].contains(&key)
-        || key.starts_with("gantry.dev/")
 }
 
 // === impl App ===

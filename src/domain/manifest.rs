@@ -1,4 +1,4 @@
-//! From content to Kubernetes manifests, as JSON. A pure function of content and [`RENDERER`]: the same content rendered by
+//! From content to Kubernetes manifests, as JSON. A pure function of content and [`super::revision::RENDERER`]: the same content rendered by
 //! another daemon of the same renderer version gives the same bytes, so an upgrade replaces no pod.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,10 @@ use serde_json::{Value, json};
 
 use self::template::template;
 use super::{
-    app::{MANAGED_BY, MANAGER},
+    labels::{MANAGED_BY, MANAGER},
     name, patch,
     spec::{Content, Port, Protocol, Strategy, seconds},
 };
-
-/// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
-/// old one, kept in each revision.
-pub const RENDERER: u32 = 1;
 
 /// The label that selects an app's pods. Callers cannot set it, and revisions do not carry it (see [`REVISIONS_OF`]).
 pub const APP_LABEL: &str = "gantry.dev/app";

@@ -7,8 +7,8 @@ use std::{net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    act::Change,
-    app::{MANAGED_BY, MANAGER},
+    change::Change,
+    labels::{MANAGED_BY, MANAGER},
     name,
     revision::{Cause, End, Record},
     spec::{Content, Port, Spec},

@@ -13,7 +13,7 @@ pub use self::{
     render::{Rendered, render},
 };
 use super::{
-    app::MANAGER,
+    labels::MANAGER,
     manifest::APP_LABEL,
     name,
     revision::{Cause, Outcome, Record},

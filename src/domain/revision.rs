@@ -3,13 +3,17 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{act::Change, manifest, name, problem::Problem, spec::Content};
+use super::{change::Change, name, problem::Problem, spec::Content};
+
+/// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
+/// old one, kept in each revision.
+pub const RENDERER: u32 = 1;
 
 /// What is written once, before anything is applied; never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// Version of [`super::manifest`] that renders the content, so that a newer daemon renders it alike.
+    /// Version of `domain::manifest` that renders the content, so that a newer daemon renders it alike.
     pub renderer: u32,
     /// What was asked for.
     pub content: Content,
@@ -107,7 +111,7 @@ impl Record {
     /// A record by this version of the server, of a change that somebody asked for.
     pub fn new(cause: Cause, content: Content, actor: String, reason: String, time: Timestamp) -> Self {
         Self {
-            renderer: manifest::RENDERER,
+            renderer: RENDERER,
             digest: content.digest(),
             content,
             cause,

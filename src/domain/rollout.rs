@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    act::Change,
+    change::Change,
     diagnosis::{self, EventsOf},
     name,
     observed::{Deployment, Pod, ReplicaSet, Revision},

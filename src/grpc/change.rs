@@ -10,8 +10,8 @@ use crate::{
     domain::{
         Error,
         act::{Act, Asked, Done},
-        app::MANAGER,
         error::Missing,
+        labels::MANAGER,
         name::{self, Which},
     },
     pb,

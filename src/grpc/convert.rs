@@ -10,8 +10,9 @@ use self::spec::spec;
 
 use crate::{
     domain::{
-        act::{Action, Change, Done},
+        act::Done,
         app::{self, App, Owner},
+        change::{Action, Change},
         check::{Check, Finding},
         endpoint::{self, Endpoint},
         name,

@@ -16,6 +16,7 @@ use crate::{
         act::{Asked, Delete, Deploy, Restart, Rollback, Scale},
         app,
         error::Violation,
+        labels,
         mask::Mask,
         name::{self, Scope},
         revision,
@@ -187,7 +188,7 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
 fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut Wrong) {
     for (key, value) in labels {
         let field = || format!("app.labels[{key}]");
-        if app::is_reserved(key) {
+        if labels::is_reserved(key) {
             wrong.add(field(), "is set by this server");
         } else if !selector::is_label_key(key) {
             wrong.add(field(), "is no label key: at most 63 letters, digits, '-', '_' and '.', after an optional DNS prefix and '/'");

@@ -10,6 +10,17 @@ use prost_types::{FileDescriptorSet, method_options::IdempotencyLevel};
 use super::validate::{Rules, Unknown};
 use crate::pb;
 
+/// Largest request. An app with a generous patch has some tens of KiB; Kubernetes itself refuses objects beyond 1.5 MiB.
+pub(super) const LARGEST_REQUEST: usize = 1024 * 1024;
+
+/// Largest request to the autoscaler: a simulation may bring 200,000 numbers, 1.6 MB of them in binary and twice that in JSON.
+pub(super) const LARGEST_AUTOSCALER: usize = 4 * 1024 * 1024;
+
+/// Bytes that a request of a method may have, in any form.
+pub(super) fn largest_request(path: &str) -> usize {
+    if path.starts_with("/gantry.v1.AutoscalerService/") { LARGEST_AUTOSCALER } else { LARGEST_REQUEST }
+}
+
 /// What is known of the API.
 pub(super) struct Schema {
     pool: DescriptorPool,

@@ -27,12 +27,6 @@ use crate::pb::{
     server_service_server::ServerServiceServer, timeline_service_server::TimelineServiceServer,
 };
 
-/// Largest request. An app with a generous patch has some tens of KiB; Kubernetes itself refuses objects beyond 1.5 MiB.
-const LARGEST_REQUEST: usize = 1024 * 1024;
-
-/// Largest request to the autoscaler: a simulation may bring 200,000 numbers, 1.6 MB of them in binary and twice that in JSON.
-const LARGEST_AUTOSCALER: usize = 4 * 1024 * 1024;
-
 /// Names under which health is asked for: the server as a whole, and what Kubernetes' probes ask.
 const SERVICES: [&str; 8] = [
     "",
@@ -93,28 +87,29 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
     let health = HealthService::from_health_reporter(health.0.clone());
     let limits = Limits { drain: context.drain.clone(), index: context.index.clone() };
     let context = || context.clone();
-    let routes =
-        Routes::new(AppServiceServer::new(Apps(context())).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(
-                RolloutServiceServer::new(Rollouts(context())).max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(
-                ServerServiceServer::new(Server(context())).max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(
-                AutoscalerServiceServer::new(Autoscaler).max_decoding_message_size(LARGEST_AUTOSCALER),
-            )
-            .add_service(
-                DiscoveryServiceServer::new(Discovery(context())).max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(TimelineServiceServer::new(Timeline).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(
-                tonic_health::pb::health_server::HealthServer::new(health)
-                    .max_decoding_message_size(LARGEST_REQUEST),
-            )
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .prepare();
+    let routes = Routes::new(
+        AppServiceServer::new(Apps(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
+    .add_service(
+        RolloutServiceServer::new(Rollouts(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
+    .add_service(
+        ServerServiceServer::new(Server(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
+    .add_service(
+        AutoscalerServiceServer::new(Autoscaler).max_decoding_message_size(schema::LARGEST_AUTOSCALER),
+    )
+    .add_service(
+        DiscoveryServiceServer::new(Discovery(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
+    .add_service(TimelineServiceServer::new(Timeline).max_decoding_message_size(schema::LARGEST_REQUEST))
+    .add_service(
+        tonic_health::pb::health_server::HealthServer::new(health)
+            .max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
+    .add_service(reflection().build_v1()?)
+    .add_service(reflection().build_v1alpha()?)
+    .prepare();
     let origins: Origins = origins.into();
     // The last one added sees a request first: who may call, then in which form, then the call itself.
     let router = routes
@@ -125,9 +120,4 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         .layer(from_fn(json::layer));
     let router = if origins.is_empty() { router } else { router.layer(guard::cors(&origins)) };
     Ok(router.layer(from_fn_with_state(origins, guard::layer)))
-}
-
-/// Bytes that a request of a method may have, in any form.
-pub(super) fn largest_request(path: &str) -> usize {
-    if path.starts_with("/gantry.v1.AutoscalerService/") { LARGEST_AUTOSCALER } else { LARGEST_REQUEST }
 }

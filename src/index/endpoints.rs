@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use super::tables::Tables;
 use crate::domain::{
-    app::{MANAGED_BY, MANAGER},
     endpoint::{Placed, Set},
+    labels::{MANAGED_BY, MANAGER},
     name,
     replica::Replica,
 };

@@ -9,7 +9,8 @@ use super::{Filter, Index, Kind, LogLine, Row};
 use crate::domain::{
     Error,
     act::{Position, Seen},
-    app::{MANAGED_BY, MANAGER, Owner, State},
+    app::{Owner, State},
+    labels::{MANAGED_BY, MANAGER},
     name::{self, Scope, Which},
     observed::{
         About, Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,

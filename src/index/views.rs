@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::tables::Tables;
 use crate::domain::{
     Error,
-    app::{App, MANAGER, State},
+    app::{App, State},
     error::Missing,
+    labels::MANAGER,
     name::{self, Scope},
     observed::{ReplicaSet, Revision},
     revision::{Cause, End},

@@ -121,7 +121,9 @@ async fn a_count_that_somebody_else_set_stays() {
         let more = pb::AppSpec { env: [("A".to_owned(), "2".to_owned())].into(), ..web() };
         let answer = env.daemon.apps().await.deploy_app(env.deploy("web", more)).await.unwrap().into_inner();
         assert_eq!(count().await, 4);
-        assert!(answer.plan.unwrap().warnings[0].contains("kubectl-scale"));
+        let worst = &answer.plan.unwrap().checks[0];
+        assert_eq!((worst.kind.as_str(), worst.result()), ("REPLICAS", pb::CheckResult::Warn));
+        assert!(worst.message.contains("kubectl-scale"), "{}", worst.message);
 
         // Named, it is set.
         let mut named = env.deploy("web", web());

@@ -180,5 +180,5 @@ async fn reads_go_on_writes_fail_at_once_and_everything_catches_up() {
     let ((reads, longest), ()) = tokio::join!(reading, outages);
     // Thousands on an idle machine; what matters is that they went on all the time.
     assert!(reads > 100, "{reads}");
-    assert!(longest < Duration::from_secs(1), "a read took {longest:?}");
+    assert!(longest < Duration::from_secs(5), "a read took {longest:?}");
 }

@@ -18,7 +18,7 @@ use crate::{
     },
     domain::{
         Error,
-        app::MANAGER,
+        labels::MANAGER,
         manifest::{Kind, Object},
         plan::{self, Intent, Rendered},
         revision,

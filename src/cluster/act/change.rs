@@ -16,8 +16,9 @@ use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Action, Asked, Change, Deploy, Done, Position, Restart, Rollback, Seen},
-        app::{MANAGED_BY, MANAGER},
+        act::{Asked, Deploy, Done, Position, Restart, Rollback, Seen},
+        change::{Action, Change},
+        labels::{MANAGED_BY, MANAGER},
         manifest::{Kind, REVISIONS_OF},
         name,
         plan::{self, Intent, Live, Past},

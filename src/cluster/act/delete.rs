@@ -12,8 +12,9 @@ use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
-        act::{Action, Change, Delete, Done, Position, Seen},
-        app::MANAGER,
+        act::{Delete, Done, Position, Seen},
+        change::{Action, Change},
+        labels::MANAGER,
         manifest::Kind,
         plan,
     },

@@ -16,7 +16,7 @@ use crate::{
     },
     domain::{
         Error,
-        app::{MANAGED_BY, labels_of_callers},
+        labels::{MANAGED_BY, labels_of_callers},
         manifest::Kind,
         name,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},

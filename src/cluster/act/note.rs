@@ -4,7 +4,7 @@
 use tracing::info;
 
 use super::{Actor, change, live};
-use crate::domain::{Error, app::MANAGER, manifest::Kind, name, revision::Record};
+use crate::domain::{Error, labels::MANAGER, manifest::Kind, name, revision::Record};
 
 pub(super) async fn run(actor: &Actor, app: name::App, number: u64, record: Record) -> Result<(), Error> {
     let deployment = live::find(actor, Kind::Deployment, &app).await?;

@@ -13,7 +13,7 @@ use crate::{
     cluster::error::Doing,
     domain::{
         Error,
-        act::{Action, Change},
+        change::{Action, Change},
         check::{Check, Finding, Kind as CheckKind},
         diff,
         error::Conflict,

@@ -15,7 +15,8 @@ use crate::{
     cluster::error::Doing,
     domain::{
         Error,
-        act::{Action, Change, Done, Scale},
+        act::{Done, Scale},
+        change::{Action, Change},
         manifest::Kind,
         plan,
     },

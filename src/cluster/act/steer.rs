@@ -13,7 +13,8 @@ use crate::{
     cluster::error::Doing,
     domain::{
         Error,
-        act::{Action, Asked, Change, Done, Restart, Steer},
+        act::{Asked, Done, Restart, Steer},
+        change::{Action, Change},
         manifest::{Kind, RESTARTED},
         name, plan,
     },

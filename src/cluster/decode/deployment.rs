@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        app::{MANAGED_BY, MANAGER},
+        labels::{MANAGED_BY, MANAGER},
         manifest::{self, Frame, REVISION},
         name, observed,
         spec::{Content, Port, Spec},

@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use super::{APP_LABEL, template::when_unsatisfiable, volume};
+use super::{APP_LABEL, volume};
 use crate::domain::{
-    app::MANAGED_BY,
+    labels::MANAGED_BY,
     lists,
     patch::{self, Owned},
-    spec::{Check, Content, SecurityProfile, Spec},
+    spec::{Check, Content, SecurityProfile, Spec, Spread},
 };
 
 /// The places that set fields rendered.
@@ -108,4 +108,9 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
     if spec.drain_delay.is_some_and(|delay| !delay.is_zero()) {
         own(format!("{container}.lifecycle.preStop"), "spec.drain_delay");
     }
+}
+
+/// Kubernetes' word for what becomes of a replica that would break the rule.
+pub(super) fn when_unsatisfiable(spread: &Spread) -> &'static str {
+    if spread.required { "DoNotSchedule" } else { "ScheduleAnyway" }
 }

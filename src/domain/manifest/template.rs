@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Frame, RESTARTED, labels, owned::owned, volume};
+use super::{
+    Frame, RESTARTED, labels,
+    owned::{owned, when_unsatisfiable},
+    volume,
+};
 use crate::domain::{
     name, patch,
     spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, seconds},
@@ -64,10 +68,6 @@ fn spread(spread: &Spread, frame: &Frame) -> Value {
         "labelSelector": {"matchLabels": frame.selector},
         "matchLabelKeys": ["pod-template-hash"],
     })
-}
-
-pub(super) fn when_unsatisfiable(spread: &Spread) -> &'static str {
-    if spread.required { "DoNotSchedule" } else { "ScheduleAnyway" }
 }
 
 fn toleration(toleration: &Toleration) -> Value {

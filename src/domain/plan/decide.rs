@@ -4,7 +4,7 @@ use super::{Intent, Live, Past};
 use crate::domain::{
     Error,
     act::{Asked, Deploy, Restart, Rollback},
-    app::MANAGER,
+    labels::MANAGER,
     manifest::Kind,
     mask::Mask,
     name,

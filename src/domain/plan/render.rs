@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{FIELD_MANAGER, Intent, Live};
 use crate::domain::{
     Error,
-    app::MANAGER,
     check::{Check, Finding, Kind as CheckKind},
+    labels::MANAGER,
     manifest::{self, Frame, Kind, Object},
     patch,
     replicas::{self, Count, Decision},

@@ -14,7 +14,10 @@ use tonic::Status;
 use super::{Encoding, Form, parse};
 use crate::{
     domain::Error,
-    grpc::{schema::Method, server, status},
+    grpc::{
+        schema::{self, Method},
+        status,
+    },
 };
 
 /// Bytes before each message, of gRPC and of Connect: flags and length.
@@ -64,7 +67,7 @@ pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> 
         parts.headers.insert("grpc-timeout", timeout);
     }
     parts.version = Version::HTTP_2;
-    let largest = server::largest_request(parts.uri.path());
+    let largest = schema::largest_request(parts.uri.path());
     let translated = stream::once(translate(form, method, body, largest));
     Ok(Request::from_parts(parts, Body::from_stream(translated)))
 }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        app::{App, MANAGED_BY, MANAGER},
+        app::App,
+        labels::{MANAGED_BY, MANAGER},
         name::{self, Scope, Which},
         observed::{
             Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CREATED, END, time};
 use crate::domain::{
-    app::MANAGER,
+    labels::MANAGER,
     manifest,
     revision::{Cause, End, Outcome, Record},
     spec::{Content, Spec},

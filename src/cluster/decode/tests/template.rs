@@ -7,8 +7,9 @@ use super::{mk_deployment, row};
 use crate::{
     cluster::decode::Deployment,
     domain::{
-        app::MANAGED_BY,
-        diff, lists, manifest, name, observed,
+        diff,
+        labels::MANAGED_BY,
+        lists, manifest, name, observed,
         spec::{
             Check, Content, EmptyDir, Placement, Probe, Probes, RolloutPolicy, SecurityProfile, Source, Spec,
             Toleration, Volume,

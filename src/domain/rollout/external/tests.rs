@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{Facts, Origin, Rollout, State, origin};
 use crate::domain::{
-    app::{MANAGED_BY, MANAGER},
+    labels::{MANAGED_BY, MANAGER},
     name,
     observed::{Deployment, ReplicaSet, Revision, Touch},
     revision::{Cause, Record},

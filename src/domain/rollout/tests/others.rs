@@ -3,6 +3,7 @@
 use super::{World, at, mk_done, mk_revision, mk_set, mk_troubled};
 use crate::domain::{
     app::{self, App},
+    labels,
     observed::{ReplicaSet, Touch, TroubleKind},
     problem::Reason,
     revision::Cause,
@@ -92,7 +93,7 @@ fn what_others_deployed_is_judged_with_kubernetes_as_the_witness() {
     assert_eq!(judged(&failing, 60).state, State::Running, "that was about the one before");
 
     let mut ours = mk_foreign(1);
-    ours.deployment.labels = [(app::MANAGED_BY.to_owned(), app::MANAGER.to_owned())].into();
+    ours.deployment.labels = [(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned())].into();
     assert_eq!(Rollout::latest(None, &ours.facts()), None, "its revision has not been seen yet");
     let mut new = mk_foreign(1);
     new.sets.clear();
