@@ -47,6 +47,10 @@ pub async fn measure(place: &Place, size: Size, report: &mut Report) {
         drop((apps, endpoints));
         rest(&daemon).await;
         report.memory("all subscribers gone", daemon.memory());
+        // What the allocator keeps is used again; what is lost is not.
+        let _again = watch_apps(place, &daemon, size.watchers, connections).await;
+        rest(&daemon).await;
+        report.memory(&format!("{watchers} WatchApps once more"), daemon.memory());
     }
 }
 

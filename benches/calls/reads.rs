@@ -107,13 +107,10 @@ pub async fn latency(place: &Place, daemon: &Daemon, size: Size) -> Table {
 }
 
 /// Calls per second of many callers who share these connections.
-async fn rate<F: Future<Output = ()> + Send>(
+async fn rate<F: Future<Output = ()> + Send + 'static>(
     channels: &[Channel],
     call: impl Fn(Channel) -> F + Clone + Send + 'static,
-) -> f64
-where
-    F: 'static,
-{
+) -> f64 {
     let start = Instant::now();
     let mut callers = JoinSet::new();
     for n in 0..CALLERS {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Size,
     place::Memory,
-    stats::{Table, Unit, percentile, spread},
+    stats::{Goal, Table, Unit, percentile, spread},
 };
 
 /// What was measured so far.
@@ -119,7 +119,7 @@ fn markdown(table: &Table) -> String {
     text += "\n| ratio | median | rounds | goal | |\n|---|---:|---:|---|---|\n";
     for ratio in &table.ratios {
         let by = spread(&table.ratio(ratio));
-        let goal = ratio.goal.map_or_else(|| "-".to_owned(), |goal| goal.text());
+        let goal = ratio.goal.map_or_else(|| "-".to_owned(), Goal::text);
         let verdict = match ratio.goal.map(|goal| goal.is_met(by.median)) {
             Some(true) => "met",
             Some(false) => "**lost**",
