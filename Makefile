@@ -20,7 +20,7 @@ LOCKED := $(if $(CI),--locked)
 # large future is no fault: it is a whole test, awaited once.
 CLIPPY := cargo clippy $(LOCKED) --workspace
 # Files that bash reads: found by their first line, so that a new script is checked without being listed here.
-SCRIPTS = $(shell grep -rlIE '^\#!/(usr/bin/env bash|bin/bash|bin/sh)' .ci tests clients deploy --include='*' \
+SCRIPTS = $(shell grep -rlIE '^\#!/(usr/bin/env bash|bin/bash|bin/sh)' .ci tests clients deploy benches --include='*' \
 	--exclude-dir=node_modules --exclude-dir=.venv --exclude-dir=target 2>/dev/null)
 
 .PHONY: help
@@ -103,6 +103,10 @@ unit: ## Run the tests that need no cluster: pure, index, server in process, wal
 .PHONY: test-cluster
 test-cluster: ## Run the tests that need a cluster, on a control plane of their own
 	@$(STEP) "tests on a real control plane" tests/run-cluster
+
+.PHONY: bench
+bench: ## Measure the daemon beside its limits, on a control plane of its own (about 10 min; wants a quiet machine)
+	@$(STEP) "benchmarks" benches/run
 
 .PHONY: deny
 deny: ## Check licences, sources and duplicate crates (first time: builds cargo-deny, about 4 min)

@@ -1,0 +1,257 @@
+//! What a deploy costs beside the patches that it cannot do without, and beside all its own calls of the API server made bare.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use gantry::pb::{self, app_service_client::AppServiceClient};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::Service,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+
+use crate::{
+    Size,
+    place::{Daemon, Place},
+    stats::{Goal, Ratio, Series, Table, Unit, micros},
+};
+
+const DEPLOY: &str = "DeployApp";
+const CALLS: &str = "its API calls, made bare";
+const IN_TURN: &str = "3 bare patches, one after the other";
+const AT_ONCE: &str = "3 bare patches at once";
+
+const STEPS: [&str; 6] = [
+    "1 read Deployment, Service, budgets, revisions, at once",
+    "2 dry run of Deployment, Service, budget, at once",
+    "3 create the revision",
+    "4 apply the Deployment",
+    "5 apply Service and budget, at once",
+    "6 note in the revision that it is done",
+];
+
+/// Apps of each contender. A round deploys each once, and each time the cluster is quiet before: a rollout that still runs costs the API
+/// server more than the calls that are measured.
+const APPS: usize = 5;
+const REPLICAS: i32 = 1;
+/// How often each app is deployed as it is.
+const REPEATS: usize = 4;
+
+/// What the API server is asked to apply, and how to ask it.
+struct Bare {
+    name: String,
+    objects: [(Api<DynamicObject>, Value); 3],
+    budgets: Api<DynamicObject>,
+    revisions: Api<DynamicObject>,
+}
+
+pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Vec<Table> {
+    let channel = daemon.channel().await;
+    let names = |what: &str| (0..APPS).map(|n| format!("{what}-{n}")).collect::<Vec<_>>();
+    let ours = names("ours");
+    let mut bare = Vec::new();
+    for name in ["calls", "in-turn", "at-once"] {
+        let of_this = names(name);
+        bare.push(join_all(of_this.iter().map(|name| Bare::new(place, &channel, name))).await);
+    }
+    for name in &ours {
+        deploy(place, &channel, name, "web:first").await;
+    }
+    place.settled(daemon).await;
+
+    let (mut new, mut same, mut steps) = tables();
+    for round in 0..=size.rounds {
+        let image = format!("web:{round}");
+        new.begin_round();
+        same.begin_round();
+        steps.begin_round();
+        for n in 0..APPS {
+            let mut order = [DEPLOY, CALLS, IN_TURN, AT_ONCE];
+            order.rotate_left((n + round) % 4);
+            for contender in order {
+                place.settled(daemon).await;
+                let start = Instant::now();
+                match contender {
+                    DEPLOY => deploy(place, &channel, &ours[n], &image).await,
+                    CALLS => {
+                        for (step, took) in STEPS.into_iter().zip(bare[0][n].all_calls(&image, round).await) {
+                            steps.push(step, took);
+                        }
+                    }
+                    IN_TURN => bare[1][n].in_turn(&image).await,
+                    _ => bare[2][n].at_once(&image).await,
+                }
+                new.push(contender, micros(start.elapsed()));
+            }
+        }
+        place.settled(daemon).await;
+        for n in (0..APPS).cycle().take(APPS * REPEATS) {
+            let mut order = [DEPLOY, IN_TURN, AT_ONCE];
+            order.rotate_left((n + round) % 3);
+            for contender in order {
+                let start = Instant::now();
+                match contender {
+                    DEPLOY => deploy(place, &channel, &ours[n], &image).await,
+                    IN_TURN => bare[1][n].in_turn(&image).await,
+                    _ => bare[2][n].at_once(&image).await,
+                }
+                same.push(contender, micros(start.elapsed()));
+            }
+        }
+        if round == 0 {
+            for table in [&mut new, &mut same, &mut steps] {
+                table.series.iter_mut().for_each(|series| series.rounds.clear());
+            }
+        }
+    }
+    vec![new, same, steps]
+}
+
+fn tables() -> (Table, Table, Table) {
+    let ratio = |what, to, goal| Ratio { what, of: DEPLOY, to, goal };
+    let new = Table {
+        title: "Deploy a new image",
+        about: format!(
+            "Apps of {REPLICAS} replica; nothing is under way before. The patches are the ones that DeployApp sends: Deployment, Service \
+             and budget, by server-side apply."
+        ),
+        unit: Unit::Micros,
+        series: [DEPLOY, CALLS, IN_TURN, AT_ONCE].map(Series::new).into(),
+        ratios: vec![
+            ratio("DeployApp to the patches at once", AT_ONCE, Some(Goal::AtMost(1.3))),
+            ratio("DeployApp to the patches one after the other", IN_TURN, None),
+            ratio("DeployApp to its API calls made bare", CALLS, None),
+        ],
+    };
+    let same = Table {
+        title: "Deploy what is there already",
+        about: "DeployApp finds that nothing changes, and writes nothing. The patches change nothing either."
+            .to_owned(),
+        unit: Unit::Micros,
+        series: [DEPLOY, IN_TURN, AT_ONCE].map(Series::new).into(),
+        ratios: vec![
+            ratio("DeployApp to the patches at once", AT_ONCE, Some(Goal::AtMost(1.3))),
+            ratio("DeployApp to the patches one after the other", IN_TURN, None),
+        ],
+    };
+    let steps = Table {
+        title: "Where a deploy's time goes",
+        about: "The API calls of a DeployApp with a new image, made bare, step by step; a step begins when the one before it is \
+                answered."
+            .to_owned(),
+        unit: Unit::Micros,
+        series: STEPS.map(Series::new).into(),
+        ratios: Vec::new(),
+    };
+    (new, same, steps)
+}
+
+async fn deploy(place: &Place, channel: &Channel, app: &str, image: &str) {
+    let request = place.deploy(app, image, REPLICAS);
+    AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap();
+}
+
+// === impl Bare ===
+
+impl Bare {
+    /// Makes an app that is not the daemon's, from the manifests that the daemon would apply.
+    async fn new(place: &Place, channel: &Channel, app: &str) -> Self {
+        let request =
+            pb::DeployAppRequest { validate_only: true, ..place.deploy(app, "web:first", REPLICAS) };
+        let answer = AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap().into_inner();
+        let manifests: Vec<Value> = answer
+            .plan
+            .unwrap()
+            .changes
+            .iter()
+            .filter_map(|change| serde_json::from_str(&change.new_value).ok())
+            .collect();
+        let resources = [
+            ApiResource::erase::<Deployment>(&()),
+            ApiResource::erase::<Service>(&()),
+            ApiResource::erase::<PodDisruptionBudget>(&()),
+        ];
+        let api = |resource| Api::namespaced_with(place.client.clone(), &place.namespace, resource);
+        let objects = resources.each_ref().map(|resource| {
+            let of_kind = manifests.iter().find(|m| m["kind"] == json!(resource.kind));
+            let mut manifest = of_kind.expect("the plan has all three").clone();
+            // Else the daemon would take it for its own, and look for the revision.
+            manifest["metadata"]["labels"]["app.kubernetes.io/managed-by"] = json!("bench");
+            manifest["metadata"].as_object_mut().unwrap().remove("annotations");
+            (api(resource), manifest)
+        });
+        let bare = Self {
+            name: app.to_owned(),
+            objects,
+            budgets: api(&resources[2]),
+            revisions: api(&ApiResource::erase::<ControllerRevision>(&())),
+        };
+        bare.in_turn("web:first").await;
+        bare
+    }
+
+    async fn apply(&self, which: usize, image: &str, dry_run: bool) {
+        let (api, manifest) = &self.objects[which];
+        let mut manifest = manifest.clone();
+        if which == 0 {
+            manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        }
+        let params = PatchParams { dry_run, ..PatchParams::apply("bench") };
+        api.patch(&self.name, &params, &Patch::Apply(&manifest)).await.unwrap();
+    }
+
+    async fn in_turn(&self, image: &str) {
+        for which in 0..3 {
+            self.apply(which, image, false).await;
+        }
+    }
+
+    async fn at_once(&self, image: &str) {
+        join_all((0..3).map(|which| self.apply(which, image, false))).await;
+    }
+
+    /// What DeployApp asks of the API server, in its order; the time of each step.
+    async fn all_calls(&self, image: &str, number: usize) -> [f64; 6] {
+        let mut took = [0.0; 6];
+        let mut start = Instant::now();
+        let mut next = |step: usize| {
+            took[step] = micros(start.elapsed());
+            start = Instant::now();
+        };
+        let of_app = ListParams::default().labels(&format!("bench/app={}", self.name));
+        let all = ListParams::default();
+        let (one, two, three, four) = tokio::join!(
+            self.objects[0].0.get(&self.name),
+            self.objects[1].0.get(&self.name),
+            self.budgets.list(&all),
+            self.revisions.list(&of_app),
+        );
+        let past = (one.is_ok() && two.is_ok() && three.is_ok()).then_some(four.unwrap().items.len());
+        next(0);
+        join_all((0..3).map(|which| self.apply(which, image, true))).await;
+        next(1);
+        let revision = format!("bench-{}-{number}-{}", self.name, past.unwrap());
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": number,
+            "metadata": {"name": revision, "labels": {"bench/app": self.name}},
+            "data": self.objects[0].1,
+        }))
+        .unwrap();
+        let created = self.revisions.create(&PostParams::default(), &object).await.unwrap();
+        next(2);
+        self.apply(0, image, false).await;
+        next(3);
+        join_all([1, 2].map(|which| self.apply(which, image, false))).await;
+        next(4);
+        let done = Patch::Merge(json!({"metadata": {"annotations": {"bench/done": "yes"}}}));
+        self.revisions.patch(&created.name_any(), &PatchParams::default(), &done).await.unwrap();
+        next(5);
+        took
+    }
+}

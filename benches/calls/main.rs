@@ -1,0 +1,81 @@
+//! The scoreboard: what calls of the daemon cost beside their limits (a bare gRPC echo, a bare GET, bare patches, a bare watch), measured
+//! in the same run and interleaved; and its memory. Owns the order of the run. `benches/run` starts it on a control plane of its own.
+//!
+//! Figures of one machine at one moment mean little; ratios within a run mean more. So every measurement has rounds, in which all
+//! contenders take turns, and the report shows the spread of the rounds.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::large_futures,
+    clippy::wildcard_enum_match_arm
+)]
+
+mod changes;
+mod deploys;
+mod echo;
+mod memory;
+mod place;
+mod reads;
+mod report;
+mod stats;
+
+use std::time::Instant;
+
+use self::{
+    place::{Daemon, Place},
+    report::Report,
+};
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub rounds: usize,
+    pub apps: usize,
+    pub replicas: i32,
+    pub watchers: usize,
+    pub churn_seconds: u64,
+}
+
+const FULL: Size = Size { rounds: 9, apps: 50, replicas: 20, watchers: 1000, churn_seconds: 60 };
+/// To try a change of the benchmark itself.
+const SMALL: Size = Size { rounds: 2, apps: 5, replicas: 4, watchers: 40, churn_seconds: 5 };
+
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if let [mode, bytes] = &args[..]
+        && mode == "echo"
+    {
+        return runtime.block_on(echo::serve(bytes.parse().unwrap()));
+    }
+    let size = if args.iter().any(|arg| arg == "small") { SMALL } else { FULL };
+    runtime.block_on(run(size));
+}
+
+async fn run(size: Size) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let begun = Instant::now();
+    let mut report = Report::begin(size);
+    let place = Place::new().await;
+
+    let daemon = Daemon::start().await;
+    report.memory("idle, nothing in the cluster", daemon.memory());
+    place.fill(&daemon, size).await;
+    report.memory("after it deployed them", daemon.memory());
+    println!("filled after {:.0?}", begun.elapsed());
+
+    report.add(reads::latency(&place, &daemon, size).await);
+    report.add(reads::throughput(&place, &daemon, size).await);
+    report.add(changes::measure(&place, &daemon, size).await);
+    for table in deploys::measure(&place, &daemon, size).await {
+        report.add(table);
+    }
+    drop(daemon);
+    memory::measure(&place, size, &mut report).await;
+    place.remove().await;
+    report.end(begun.elapsed());
+}

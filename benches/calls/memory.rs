@@ -1,0 +1,139 @@
+//! What the daemon needs for many pods and many subscribers, and whether it gives it back.
+
+use std::time::{Duration, Instant};
+
+use gantry::pb::{
+    self, app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    Size,
+    place::{Daemon, Place},
+    report::Report,
+};
+
+/// Streams that the daemon allows on one connection.
+const STREAMS: usize = 100;
+/// Pause between two changes of the churn.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Longest wait for memory that comes back.
+const REST: Duration = Duration::from_secs(20);
+
+/// Subscribers that read all that comes, until dropped.
+type Readers = JoinSet<()>;
+
+pub async fn measure(place: &Place, size: Size, report: &mut Report) {
+    let few = size.watchers.div_ceil(STREAMS);
+    for (connections, what) in [(few, "few"), (few * 2, "twice as many"), (size.watchers, "one each")] {
+        let daemon = Daemon::start().await;
+        rest(&daemon).await;
+        report.memory("started anew", daemon.memory());
+        let apps = watch_apps(place, &daemon, size.watchers, connections).await;
+        rest(&daemon).await;
+        let watchers = size.watchers;
+        report.memory(&format!("and {watchers} WatchApps over {connections} connections"), daemon.memory());
+        if what != "few" {
+            continue;
+        }
+        let endpoints = watch_endpoints(place, &daemon, size, connections).await;
+        rest(&daemon).await;
+        report.memory(&format!("and {watchers} WatchEndpoints over {connections} more"), daemon.memory());
+        let (most, changes) = churn(place, &daemon, size).await;
+        report.memory(&format!("most during {changes} changes of size in {} s", size.churn_seconds), most);
+        place.settled(&daemon).await;
+        rest(&daemon).await;
+        report.memory("after them, all subscribers still there", daemon.memory());
+        drop((apps, endpoints));
+        rest(&daemon).await;
+        report.memory("all subscribers gone", daemon.memory());
+        // What the allocator keeps is used again; what is lost is not.
+        let _again = watch_apps(place, &daemon, size.watchers, connections).await;
+        rest(&daemon).await;
+        report.memory(&format!("{watchers} WatchApps once more"), daemon.memory());
+    }
+}
+
+/// Waits until its memory no longer changes.
+async fn rest(daemon: &Daemon) {
+    let start = Instant::now();
+    let mut last = 0;
+    while start.elapsed() < REST {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = daemon.memory().resident;
+        if now.abs_diff(last) < 64 {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// Subscribers of the whole namespace, each of whom has read the state as it is.
+async fn watch_apps(place: &Place, daemon: &Daemon, watchers: usize, connections: usize) -> Readers {
+    let mut readers = Readers::new();
+    for share in shares(watchers, connections) {
+        let channel = daemon.channel().await;
+        for _ in 0..share {
+            let mut apps = AppServiceClient::new(channel.clone());
+            let request = pb::WatchAppsRequest { parent: place.parent(), ..pb::WatchAppsRequest::default() };
+            let mut stream = apps.watch_apps(request).await.unwrap().into_inner();
+            readers.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+        }
+    }
+    readers
+}
+
+/// Subscribers of one app each.
+async fn watch_endpoints(place: &Place, daemon: &Daemon, size: Size, connections: usize) -> Readers {
+    let mut readers = Readers::new();
+    let mut count = 0;
+    for share in shares(size.watchers, connections) {
+        let channel = daemon.channel().await;
+        for _ in 0..share {
+            let mut discovery = DiscoveryServiceClient::new(channel.clone());
+            let request = pb::WatchEndpointsRequest {
+                parent: place.name(&format!("app-{}", count % size.apps)),
+                ..pb::WatchEndpointsRequest::default()
+            };
+            count += 1;
+            let mut stream = discovery.watch_endpoints(request).await.unwrap().into_inner();
+            readers.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+        }
+    }
+    readers
+}
+
+/// How many of them each connection carries.
+fn shares(all: usize, connections: usize) -> impl Iterator<Item = usize> {
+    (0..connections).map(move |n| all / connections + usize::from(n < all % connections))
+}
+
+/// Scales apps up and down, one after the other. The most memory seen meanwhile, and how many changes there were.
+async fn churn(place: &Place, daemon: &Daemon, size: Size) -> (crate::place::Memory, usize) {
+    let mut apps = daemon.apps().await;
+    let mut most = daemon.memory();
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < Duration::from_secs(size.churn_seconds) {
+        let up = (done / size.apps).is_multiple_of(2);
+        let replicas = if up { size.replicas / 2 } else { size.replicas };
+        let name = place.name(&format!("app-{}", done % size.apps));
+        let request =
+            pb::ScaleAppRequest { name, replicas: Some(replicas), ..pb::ScaleAppRequest::default() };
+        apps.scale_app(request).await.unwrap();
+        done += 1;
+        tokio::time::sleep(PAUSE).await;
+        let now = daemon.memory();
+        if now.resident > most.resident {
+            most = now;
+        }
+    }
+    for n in 0..size.apps {
+        let name = place.name(&format!("app-{n}"));
+        let replicas = Some(size.replicas);
+        apps.scale_app(pb::ScaleAppRequest { name, replicas, ..pb::ScaleAppRequest::default() })
+            .await
+            .unwrap();
+    }
+    (most, done)
+}

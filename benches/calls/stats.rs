@@ -1,0 +1,138 @@
+//! Series of figures and what is said of them: medians of rounds, their spread, ratios within a round. Knows nothing of what was measured.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What the figures of a table are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Microseconds; fewer are better.
+    Micros,
+    /// Calls per second; more are better.
+    PerSecond,
+}
+
+/// One contender: its figures, by round.
+pub struct Series {
+    pub name: &'static str,
+    pub rounds: Vec<Vec<f64>>,
+}
+
+/// What one contender has to do with another.
+pub struct Ratio {
+    pub what: &'static str,
+    pub of: &'static str,
+    pub to: &'static str,
+    pub goal: Option<Goal>,
+}
+
+/// What a ratio should be.
+#[derive(Clone, Copy)]
+pub enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// Contenders that were measured in turns.
+pub struct Table {
+    pub title: &'static str,
+    pub about: String,
+    pub unit: Unit,
+    pub series: Vec<Series>,
+    pub ratios: Vec<Ratio>,
+}
+
+/// The middle one, and the least and the greatest.
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+pub fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// The value below which `part` of a hundred lie.
+pub fn percentile(values: &[f64], part: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len() * part / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
+pub fn spread(values: &[f64]) -> Spread {
+    Spread {
+        median: percentile(values, 50),
+        least: values.iter().copied().fold(f64::INFINITY, f64::min),
+        most: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    }
+}
+
+// === impl Goal ===
+
+impl Goal {
+    pub fn is_met(self, by: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => by <= limit,
+            Self::AtLeast(limit) => by >= limit,
+        }
+    }
+
+    pub fn text(self) -> String {
+        match self {
+            Self::AtMost(limit) => format!("at most {limit}"),
+            Self::AtLeast(limit) => format!("at least {limit}"),
+        }
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, rounds: Vec::new() }
+    }
+
+    /// The medians of the rounds.
+    pub fn medians(&self) -> Vec<f64> {
+        self.rounds.iter().filter(|round| !round.is_empty()).map(|round| percentile(round, 50)).collect()
+    }
+
+    pub fn all(&self) -> Vec<f64> {
+        self.rounds.concat()
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    pub fn begin_round(&mut self) {
+        for series in &mut self.series {
+            series.rounds.push(Vec::new());
+        }
+    }
+
+    /// Adds a figure to the round that runs.
+    pub fn push(&mut self, name: &str, value: f64) {
+        let series = self.series.iter_mut().find(|series| series.name == name).expect("a known series");
+        series.rounds.last_mut().expect("a round").push(value);
+    }
+
+    /// The ratio in each round.
+    pub fn ratio(&self, ratio: &Ratio) -> Vec<f64> {
+        let medians = |name| self.series.iter().find(|series| series.name == name).unwrap().medians();
+        medians(ratio.of).iter().zip(medians(ratio.to)).map(|(of, to)| of / to).collect()
+    }
+
+    /// Every figure as it was measured.
+    pub fn raw(&self) -> Value {
+        let series: serde_json::Map<_, _> =
+            self.series.iter().map(|series| (series.name.to_owned(), json!(series.rounds))).collect();
+        let unit = match self.unit {
+            Unit::Micros => "microseconds",
+            Unit::PerSecond => "calls per second",
+        };
+        json!({"title": self.title, "about": self.about, "unit": unit, "series": series})
+    }
+}
