@@ -56,7 +56,7 @@ fn tell(app: &name::App, number: u64, what: &str, outcome: Result<(), Error>) {
         Err(Error::NotFound { .. }) => debug!(%app, number, "{what}: nothing to keep it with"),
         // Somebody else wrote the revision at the same moment, mostly this server itself.
         Err(Error::EtagMismatch { .. }) => {
-            debug!(%app, number, "{what}: written at the same moment; trying again")
+            debug!(%app, number, "{what}: written at the same moment; trying again");
         }
         // The link has said so, once.
         Err(error @ Error::Unreachable { .. }) => debug!(%app, number, %error, "cannot keep a {what} now"),

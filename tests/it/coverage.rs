@@ -48,7 +48,7 @@ fn untrue(cell: &str) -> Vec<String> {
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let of_name = |line: &&str| line.contains(&format!("fn {name}("));
-    let Some(at) = lines.iter().position(|line| of_name(&line)) else { return false };
+    let Some(at) = lines.iter().position(of_name) else { return false };
     let above = lines[..at].iter().rev().take_while(|line| line.starts_with('#') || line.starts_with("//"));
     above.clone().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
 }
