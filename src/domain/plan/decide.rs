@@ -98,6 +98,10 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
     check_etag(request.asked.etag.as_deref(), Some(&wanted.record.content))?;
     let newest = live.newest().map_or(wanted.number, |past| past.number);
     let runs = live.newest().unwrap_or(wanted);
+    if request.failed.is_some_and(|failed| failed != newest) {
+        // Something came after it, which nobody wants undone.
+        return Ok(None);
+    }
     let source = match request.to {
         Some(number) => {
             live.revisions.iter().find(|past| past.number == number).ok_or_else(|| Error::NotFound {
@@ -117,7 +121,7 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
     if source.number == newest || (is_same(source, runs) && runs.outcome != Some(Outcome::Failed)) {
         return Ok(None);
     }
-    let cause = if request.automatic { Cause::AutoRollback } else { Cause::Rollback };
+    let cause = if request.failed.is_some() { Cause::AutoRollback } else { Cause::Rollback };
     // The replica count is never brought back: since then others may have set it for good reasons.
     let mut content = source.record.content.clone();
     content.spec.replicas = wanted.record.content.spec.replicas;

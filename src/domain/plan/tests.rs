@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Budget, Deployment, Live, Past, Service};
 use crate::domain::{
     Error,
-    act::{Asked, Deploy},
+    act::{Asked, Deploy, Rollback},
     manifest::{Kind, Object},
     mask::Mask,
     name,
@@ -402,4 +402,21 @@ fn the_same_again_after_a_failure_is_a_new_attempt() {
     let plan = deploy(&mk_request(content), &live).unwrap();
     assert_eq!(plan.number, 5);
     assert!(plan.record.is_some());
+}
+
+#[test]
+fn a_rollout_that_failed_is_undone_by_itself_only_while_nothing_came_after_it() {
+    let mut live = mk_live(mk_content("shop:1"));
+    live.revisions.push(mk_past(5, mk_content("shop:2"), Some(Outcome::Failed)));
+    let of = |failed| Rollback {
+        name: name::App::new("prod", "shop"),
+        to: None,
+        force: false,
+        failed: Some(failed),
+        asked: mk_asked(),
+    };
+    let back = super::rollback(&of(5), &live).unwrap().unwrap();
+    assert_eq!((back.number, back.record.cause, back.record.source), (6, Cause::AutoRollback, Some(4)));
+    live.revisions.push(mk_past(6, mk_content("shop:3"), None));
+    assert_eq!(super::rollback(&of(5), &live), Ok(None));
 }
