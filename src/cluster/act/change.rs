@@ -171,6 +171,7 @@ fn is_refusal(error: &Error) -> bool {
             | Error::NotAllowed { .. }
             | Error::DaemonForbidden { .. }
             | Error::ForeignAutoscaler { .. }
+            | Error::NameTaken { .. }
             | Error::BeingDeleted { .. }
     )
 }

@@ -4,7 +4,6 @@ use super::{Intent, Live, Past};
 use crate::domain::{
     Error,
     act::{Asked, Deploy, Restart, Rollback},
-    app::MANAGER,
     manifest::Kind,
     mask::Mask,
     name,
@@ -58,7 +57,8 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
         // What is wanted is the same; what may be taken from others to get it is what this request says.
-        let record = Record { force: request.force, takes_count, ..past.record.clone() };
+        let record =
+            Record { force: request.force, adopt: request.adopt, takes_count, ..past.record.clone() };
         return Ok(Intent { name: name.clone(), number: past.number, record, is_new: false });
     }
     if let (true, Some(newest), Some(_)) = (request.reject_concurrent, newest, wanted)
@@ -69,6 +69,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
     let record = Record {
         restarted: wanted.and_then(|past| past.record.restarted),
         force: request.force,
+        adopt: request.adopt,
         takes_count,
         ..record(Cause::Deploy, content, &request.asked)
     };
@@ -211,35 +212,15 @@ fn check_managed<'a>(name: &name::App, live: &'a Live) -> Result<&'a super::Depl
     Ok(deployment)
 }
 
-/// Refuses names that are taken by objects which this server did not make, unless it may take them over.
+/// Refuses a Deployment that is being deleted, and one that others made unless it may be taken over. What else the app needs,
+/// and whether others made that, is known when it is rendered.
 fn check_ownership(request: &Deploy, live: &Live) -> Result<(), Error> {
-    let name = &request.name;
-    let taken = |kind: Kind, by: &str| Error::NameTaken {
-        object: kind.object_of(name),
-        namespace: name.namespace.clone(),
-        by: by.to_owned(),
-    };
-    if let Some(deployment) = &live.deployment {
-        if !deployment.is_ours() && !request.adopt {
-            return Err(taken(Kind::Deployment, &deployment.managed_by));
-        }
-        if deployment.deleting {
-            return Err(Error::BeingDeleted { what: name.to_string() });
-        }
+    let Some(deployment) = &live.deployment else { return Ok(()) };
+    if !deployment.is_ours() && !request.adopt {
+        return Err(Error::taken(Kind::Deployment, &request.name, &deployment.managed_by));
     }
-    // A Service or budget of the name is only in the way if this app needs one; what it needs is known when it is rendered.
-    let foreign = |by: &str| by != MANAGER && !request.adopt;
-    if let Some(service) = live.service.as_ref().filter(|s| foreign(&s.managed_by)) {
-        let ports = &request.content.spec.ports;
-        let kept = live.wanted().is_some_and(|past| !past.record.content.spec.ports.is_empty());
-        if !ports.is_empty() || kept {
-            return Err(taken(Kind::Service, &service.managed_by));
-        }
-    }
-    if let Some(budget) = live.budget.as_ref().filter(|b| foreign(&b.managed_by))
-        && !budget.selector.matches(&live.selector(name))
-    {
-        return Err(taken(Kind::Budget, &budget.managed_by));
+    if deployment.deleting {
+        return Err(Error::BeingDeleted { what: request.name.to_string() });
     }
     Ok(())
 }

@@ -63,6 +63,7 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         (true, true) => prune.push(Kind::Budget),
         (true, false) => {}
     }
+    check_makers(intent, live, &objects)?;
     let warnings = (check.result == Finding::Warn).then(|| check.message.clone()).into_iter().collect();
     Ok(Rendered {
         objects,
@@ -73,6 +74,20 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         count: check,
         warnings,
     })
+}
+
+/// Refuses to take over what others made, unless whoever asked for this said so: they may have made it since.
+fn check_makers(intent: &Intent, live: &Live, objects: &[Object]) -> Result<(), Error> {
+    let maker = |kind: Kind| match kind {
+        Kind::Deployment => live.deployment.as_ref().map(|d| &d.managed_by),
+        Kind::Service => live.service.as_ref().map(|s| &s.managed_by),
+        Kind::Budget => live.budget.as_ref().map(|b| &b.managed_by),
+    };
+    let made = objects.iter().filter_map(|object| Some((object.kind, maker(object.kind)?)));
+    match made.into_iter().find(|(_, by)| *by != MANAGER) {
+        Some((kind, by)) if !intent.record.adopt => Err(Error::taken(kind, &intent.name, by)),
+        _ => Ok(()),
+    }
 }
 
 fn decide_count(intent: &Intent, live: &Live) -> (Decision, Check) {

@@ -420,3 +420,23 @@ fn a_rollout_that_failed_is_undone_by_itself_only_while_nothing_came_after_it() 
     live.revisions.push(mk_past(6, mk_content("shop:3"), None));
     assert_eq!(super::rollback(&of(5), &live), Ok(None));
 }
+
+#[test]
+fn what_others_made_since_is_not_taken_over_by_a_change_that_is_carried_on() {
+    let name = name::App::new("prod", "shop");
+    let taken = |live: &Live, intent: &super::Intent| match super::render(intent, live) {
+        Err(Error::NameTaken { object, .. }) => Some(object),
+        rendered => rendered.map(|_| None).unwrap(),
+    };
+    let mut intent = super::deploy(&mk_request(mk_content("shop:1")), &Live::default()).unwrap();
+    let theirs = || Some(Deployment { managed_by: "Helm".into(), ..Deployment::default() });
+    let made_since = Live { deployment: theirs(), ..Live::default() };
+    assert_eq!(taken(&made_since, &intent).as_deref(), Some("deployment.apps/shop"));
+    intent.record.adopt = true;
+    assert_eq!(taken(&made_since, &intent), None);
+
+    // A rollback may need a Service again, whose name others took meanwhile.
+    let live = Live { service: Some(mk_service("Helm")), ..mk_live(mk_content("shop:1")) };
+    let back = super::intent_of(&name, newest(&mut live.clone()));
+    assert_eq!(taken(&live, &back).as_deref(), Some("service/shop"));
+}
