@@ -67,7 +67,11 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
     let record = Record {
-        restarted: wanted.and_then(|past| past.record.restarted),
+        restarted: match adopted {
+            // A restart before it was taken over stands in the pod template, and is this server's own.
+            Some(deployment) => deployment.restarted,
+            None => wanted.and_then(|past| past.record.restarted),
+        },
         force: request.force,
         adopt: request.adopt,
         takes_count,

@@ -440,3 +440,13 @@ fn what_others_made_since_is_not_taken_over_by_a_change_that_is_carried_on() {
     let back = super::intent_of(&name, newest(&mut live.clone()));
     assert_eq!(taken(&live, &back).as_deref(), Some("service/shop"));
 }
+
+#[test]
+fn a_restart_from_before_an_app_was_taken_over_becomes_this_servers() {
+    let restarted = Some(jiff::Timestamp::UNIX_EPOCH);
+    let mut live = Live { revisions: vec![], service: None, ..mk_live(mk_content("shop:1")) };
+    let deployment = live.deployment.as_mut().unwrap();
+    (deployment.managed_by, deployment.restarted) = ("Helm".into(), restarted);
+    let plan = deploy(&Deploy { adopt: true, ..mk_request(mk_content("shop:1")) }, &live);
+    assert_eq!(plan.unwrap_or_else(|e| panic!("{e}")).record.unwrap().restarted, restarted);
+}
