@@ -105,7 +105,7 @@ async fn run(
             }
             // Wanted before, but not as it is any more: what replaces replicas is a rollout of its own.
             if done.changes.iter().any(|change| change.restarts) {
-                intent = again(&intent, asked);
+                intent = plan::again(&intent, asked);
             }
         }
         if intent.is_new {
@@ -184,20 +184,6 @@ async fn withdraw(actor: &Actor, name: &name::App, number: u64) {
     if let Err(error) = actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
         warn!(app = %name, number, %error, "cannot take back a revision that was refused");
     }
-}
-
-/// The same content once more, as a revision of its own.
-fn again(intent: &Intent, asked: &Asked) -> Intent {
-    let record = Record {
-        request: asked.request.clone(),
-        actor: asked.actor.clone(),
-        reason: asked.reason.clone(),
-        time: asked.time,
-        changes: Vec::new(),
-        source: None,
-        ..intent.record.clone()
-    };
-    Intent { name: intent.name.clone(), number: intent.number + 1, record, is_new: true }
 }
 
 fn nothing(name: &name::App, found: &Found) -> Done {

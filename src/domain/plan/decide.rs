@@ -80,6 +80,14 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
     Ok(new_intent(name, live, record))
 }
 
+/// The content of a deploy that was wanted before, as a rollout of its own.
+pub fn again(intent: &Intent, asked: &Asked) -> Intent {
+    let Record { restarted, force, adopt, takes_count, ref content, .. } = intent.record;
+    let record =
+        Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), asked) };
+    Intent { name: intent.name.clone(), number: intent.number + 1, record, is_new: true }
+}
+
 /// Decides on a restart of an app that this server made.
 pub fn restart(request: &Restart, live: &Live) -> Result<Intent, Error> {
     let deployment = check_managed(&request.name, live)?;

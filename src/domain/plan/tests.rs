@@ -450,3 +450,15 @@ fn a_restart_from_before_an_app_was_taken_over_becomes_this_servers() {
     let plan = deploy(&Deploy { adopt: true, ..mk_request(mk_content("shop:1")) }, &live);
     assert_eq!(plan.unwrap_or_else(|e| panic!("{e}")).record.unwrap().restarted, restarted);
 }
+
+#[test]
+fn the_same_again_over_what_others_changed_is_a_deploy_of_its_own() {
+    let mut live = mk_live(mk_content("shop:1"));
+    newest(&mut live).record.cause = Cause::Rollback;
+    newest(&mut live).record.source = Some(2);
+    let repeat = super::deploy(&mk_request(mk_content("shop:1")), &live).unwrap();
+    let again = super::again(&repeat, &mk_asked());
+    assert_eq!((again.number, again.is_new), (5, true));
+    assert_eq!((again.record.cause, again.record.source), (Cause::Deploy, None));
+    assert_eq!(again.record.content, repeat.record.content);
+}
