@@ -153,7 +153,7 @@ impl Writer<'_> {
         {
             version = after;
         }
-        if rendered.resume {
+        if rendered.resume.is_some() {
             let api = self.actor.objects(&self.intent.name.namespace, Kind::Deployment);
             let id = Kind::Deployment.object_of(&self.intent.name);
             let doing = Doing { verb: "patch", object: &id };

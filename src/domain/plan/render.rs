@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{FIELD_MANAGER, Intent, Live};
 use crate::domain::{
     Error,
+    act::{Action, Change},
     app::MANAGER,
     check::{Check, Finding, Kind as CheckKind},
     manifest::{self, Frame, Kind, Object},
@@ -21,8 +22,8 @@ pub struct Rendered {
     pub prune: Vec<Kind>,
     /// The replica count is taken over from another owner.
     pub take_count: bool,
-    /// The Deployment's rollout is held, and this change ends the hold.
-    pub resume: bool,
+    /// The Deployment's rollout is held, and this ends the hold; no manifest says so.
+    pub resume: Option<Change>,
     /// The objects of the app's name were made by others and are taken over.
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
@@ -69,7 +70,11 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         objects,
         prune,
         take_count: matches!(count, Decision::Apply { force: true, .. }),
-        resume: live.deployment.as_ref().is_some_and(|d| d.paused),
+        resume: live.deployment.as_ref().filter(|d| d.paused).map(|_| Change {
+            path: "spec.paused".to_owned(),
+            old: "true".to_owned(),
+            ..Change::whole(Kind::Deployment.object_of(name), Action::Update)
+        }),
         adopt: live.deployment.as_ref().is_some_and(|d| !d.is_ours()),
         count: check,
         warnings,

@@ -462,3 +462,15 @@ fn the_same_again_over_what_others_changed_is_a_deploy_of_its_own() {
     assert_eq!((again.record.cause, again.record.source), (Cause::Deploy, None));
     assert_eq!(again.record.content, repeat.record.content);
 }
+
+#[test]
+fn a_deploy_of_the_same_ends_a_hold() {
+    let mut live = mk_live(mk_content("shop:1"));
+    let resume = |live: &Live| {
+        let intent = super::deploy(&mk_request(mk_content("shop:1")), live).unwrap();
+        super::render(&intent, live).unwrap().resume.map(|change| (change.object, change.path))
+    };
+    assert_eq!(resume(&live), None);
+    live.deployment.as_mut().unwrap().paused = true;
+    assert_eq!(resume(&live), Some(("deployment.apps/shop".to_owned(), "spec.paused".to_owned())));
+}
