@@ -94,8 +94,8 @@ pub struct Rollback {
     pub to: Option<u64>,
     /// Take over fields that another field manager owns.
     pub force: bool,
-    /// Nobody asks: the policy of a rollout that failed says so.
-    pub automatic: bool,
+    /// Nobody asks: the policy of this rollout, which failed, says so.
+    pub failed: Option<u64>,
     /// By whom.
     pub asked: Asked,
 }

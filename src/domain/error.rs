@@ -221,6 +221,11 @@ impl Error {
         Self::Invalid(vec![Violation { field: field.into(), description: description.to_string() }])
     }
 
+    /// An object of an app's name that others made.
+    pub fn taken(kind: super::manifest::Kind, name: &super::name::App, by: &str) -> Self {
+        Self::NameTaken { object: kind.object_of(name), namespace: name.namespace.clone(), by: by.to_owned() }
+    }
+
     /// No such app.
     pub fn no_app(name: &super::name::App) -> Self {
         Self::NotFound { kind: Missing::App, name: name.to_string(), did_you_mean: None }

@@ -8,8 +8,10 @@ mod render;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 pub use self::{
-    decide::{check_etag, deploy, intent_of, request_seen, restart, rollback},
+    decide::{again, check_etag, deploy, intent_of, is_overtaken, request_seen, restart, rollback},
     render::{Rendered, render},
 };
 use super::{
@@ -52,6 +54,8 @@ pub struct Deployment {
     pub replicas: i32,
     /// Field managers that own the count.
     pub replica_owners: Vec<String>,
+    /// When its replicas were last told to restart by this server.
+    pub restarted: Option<Timestamp>,
     /// Labels that its selector demands; they cannot change.
     pub selector: BTreeMap<String, String>,
     /// What it says, as far as the API has words for it.

@@ -46,6 +46,9 @@ pub struct Record {
     /// It takes over fields that another field manager owns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// It takes over objects of the app's name that others made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
     /// It sets the replica count over whoever set it before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_count: bool,
@@ -124,6 +127,7 @@ impl Record {
             replica_set: None,
             template_revision: None,
             force: false,
+            adopt: false,
             takes_count: false,
             changes: Vec::new(),
         }

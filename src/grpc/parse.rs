@@ -161,7 +161,7 @@ pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<R
     let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
     let id = to_request(&request.request_id, "RollbackApp", &what);
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Rollback { name, to, force: request.force, automatic: false, asked })
+    Ok(Rollback { name, to, force: request.force, failed: None, asked })
 }
 
 /// Who asks to hold a rollout or to let it go on.

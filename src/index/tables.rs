@@ -106,9 +106,10 @@ impl Tables {
                 self.delete::<R>(&key);
             }
         }
-        for row in rows {
-            self.apply(row);
-        }
+        // A list names mostly what is known; the views of all apps are not made anew for that.
+        let held: HashMap<R::Key, &R> = self.all::<R>().map(|row| (row.key(), row)).collect();
+        let news: Vec<R> = rows.into_iter().filter(|row| held.get(&row.key()) != Some(&row)).collect();
+        news.into_iter().for_each(|row| self.apply(row));
     }
 
     pub(super) fn all<R: Row>(&self) -> impl Iterator<Item = &R> {

@@ -5,7 +5,7 @@ mod ways;
 
 use jiff::Timestamp;
 
-use super::{Filter, Index, Kind, LogLine, Row};
+use super::{Filter, Index, Kind, LogLine, Row, tables::Tables};
 use crate::domain::{
     Error,
     act::{Position, Seen},
@@ -468,4 +468,16 @@ fn a_list_holds_only_the_states_that_are_asked_for() {
     let filter = Filter { states: vec![State::Active], ..Filter::default() };
     let (found, more) = index.list(&Scope::All, &filter, None, 1);
     assert_eq!((found.len(), found[0].name.app.as_str(), more), (1, "x", false));
+}
+
+#[test]
+fn a_list_of_what_is_known_makes_no_view_anew() {
+    let mut tables = Tables::default();
+    tables.apply(mk_set("shop", "a"));
+    tables.apply(mk_pod("a", "a-1"));
+    assert_eq!(tables.take_dirty().len(), 1);
+    tables.reset(vec![mk_pod("a", "a-1")]);
+    assert!(tables.take_dirty().is_empty());
+    tables.reset(vec![mk_pod("a", "a-1"), mk_pod("a", "a-2")]);
+    assert_eq!(tables.take_dirty().len(), 1);
 }

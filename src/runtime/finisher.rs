@@ -76,7 +76,7 @@ async fn roll_back(index: &Index, act: &dyn Act, done: &mut HashSet<(name::App, 
             validate_only: false,
             etag: None,
         };
-        let request = Rollback { name: app.clone(), to: None, force: false, automatic: true, asked };
+        let request = Rollback { name: app.clone(), to: None, force: false, failed: Some(number), asked };
         match act.rollback(request).await {
             Ok(back) => info!(%app, failed = number, rollout = ?back.rollout, "rolled back after a failure"),
             // Reaching the cluster may work the next time; everything else would be refused again.

@@ -301,6 +301,9 @@ async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told(
         let env_of = spec.template.spec.unwrap().containers[0].env.clone().unwrap();
         assert_eq!((env_of.len(), env_of[0].name.as_str()), (1, "A"));
         assert!(env_of[0].value.is_none() && env_of[0].value_from.is_some());
+        // Also if it was restarted before it was taken over.
+        let restart = pb::RestartAppRequest { name: env.name("old"), ..Default::default() };
+        env.daemon.apps().await.restart_app(restart).await.unwrap();
     })
     .await;
 }

@@ -17,7 +17,7 @@ use crate::{
     domain::{
         Error,
         labels::{MANAGED_BY, labels_of_callers},
-        manifest::Kind,
+        manifest::{Kind, RESTARTED},
         name,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
         selector::Selector,
@@ -135,6 +135,9 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         paused: spec["paused"] == Value::Bool(true),
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: replica_owners(object),
+        restarted: spec["template"]["metadata"]["annotations"][RESTARTED]
+            .as_str()
+            .and_then(|t| t.parse().ok()),
         selector: labels(&spec["selector"]["matchLabels"]),
         content: content.unwrap_or_default(),
         unmodelled: row.as_ref().map(|row| row.unmodelled.clone()).unwrap_or_default(),

@@ -57,6 +57,7 @@ pub(super) async fn run(
         outlook.take(intent, found.object(object.kind), object, answer)?;
     }
     let name = &intent.name;
+    outlook.changes.extend(rendered.resume.clone());
     outlook.changes.extend(rendered.prune.iter().map(|k| Change::whole(k.object_of(name), Action::Delete)));
     outlook.checks.sort_by_key(|check| check.result);
     Ok(outlook)

@@ -4,7 +4,6 @@ use super::{Intent, Live, Past};
 use crate::domain::{
     Error,
     act::{Asked, Deploy, Restart, Rollback},
-    labels::MANAGER,
     manifest::Kind,
     mask::Mask,
     name,
@@ -58,7 +57,8 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
         // What is wanted is the same; what may be taken from others to get it is what this request says.
-        let record = Record { force: request.force, takes_count, ..past.record.clone() };
+        let record =
+            Record { force: request.force, adopt: request.adopt, takes_count, ..past.record.clone() };
         return Ok(Intent { name: name.clone(), number: past.number, record, is_new: false });
     }
     if let (true, Some(newest), Some(_)) = (request.reject_concurrent, newest, wanted)
@@ -67,12 +67,25 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
     let record = Record {
-        restarted: wanted.and_then(|past| past.record.restarted),
+        restarted: match adopted {
+            // A restart before it was taken over stands in the pod template, and is this server's own.
+            Some(deployment) => deployment.restarted,
+            None => wanted.and_then(|past| past.record.restarted),
+        },
         force: request.force,
+        adopt: request.adopt,
         takes_count,
         ..record(Cause::Deploy, content, &request.asked)
     };
     Ok(new_intent(name, live, record))
+}
+
+/// The content of a deploy that was wanted before, as a rollout of its own.
+pub fn again(intent: &Intent, asked: &Asked) -> Intent {
+    let Record { restarted, force, adopt, takes_count, ref content, .. } = intent.record;
+    let record =
+        Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), asked) };
+    Intent { name: intent.name.clone(), number: intent.number + 1, record, is_new: true }
 }
 
 /// Decides on a restart of an app that this server made.
@@ -98,6 +111,10 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
     check_etag(request.asked.etag.as_deref(), Some(&wanted.record.content))?;
     let newest = live.newest().map_or(wanted.number, |past| past.number);
     let runs = live.newest().unwrap_or(wanted);
+    if request.failed.is_some_and(|failed| failed != newest) {
+        // Something came after it, which nobody wants undone.
+        return Ok(None);
+    }
     let source = match request.to {
         Some(number) => {
             live.revisions.iter().find(|past| past.number == number).ok_or_else(|| Error::NotFound {
@@ -117,7 +134,7 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
     if source.number == newest || (is_same(source, runs) && runs.outcome != Some(Outcome::Failed)) {
         return Ok(None);
     }
-    let cause = if request.automatic { Cause::AutoRollback } else { Cause::Rollback };
+    let cause = if request.failed.is_some() { Cause::AutoRollback } else { Cause::Rollback };
     // The replica count is never brought back: since then others may have set it for good reasons.
     let mut content = source.record.content.clone();
     content.spec.replicas = wanted.record.content.spec.replicas;
@@ -133,6 +150,18 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
 /// The intent of the newest revision, for whoever carries it on.
 pub fn intent_of(name: &name::App, past: &Past) -> Intent {
     Intent { name: name.clone(), number: past.number, record: past.record.clone(), is_new: false }
+}
+
+/// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it `existed` when this was
+/// decided: whoever deleted the app would find it made anew.
+pub fn is_overtaken(intent: &Intent, existed: bool, live: &Live) -> Result<bool, Error> {
+    match &live.deployment {
+        Some(deployment) if !deployment.deleting => {
+            Ok(deployment.is_ours() && deployment.revision.is_some_and(|applied| applied > intent.number))
+        }
+        None if !existed => Ok(false),
+        _ => Err(Error::BeingDeleted { what: intent.name.to_string() }),
+    }
 }
 
 /// The revision that an equal request wrote before. The same id for something else is an error.
@@ -207,35 +236,15 @@ fn check_managed<'a>(name: &name::App, live: &'a Live) -> Result<&'a super::Depl
     Ok(deployment)
 }
 
-/// Refuses names that are taken by objects which this server did not make, unless it may take them over.
+/// Refuses a Deployment that is being deleted, and one that others made unless it may be taken over. What else the app needs,
+/// and whether others made that, is known when it is rendered.
 fn check_ownership(request: &Deploy, live: &Live) -> Result<(), Error> {
-    let name = &request.name;
-    let taken = |kind: Kind, by: &str| Error::NameTaken {
-        object: kind.object_of(name),
-        namespace: name.namespace.clone(),
-        by: by.to_owned(),
-    };
-    if let Some(deployment) = &live.deployment {
-        if !deployment.is_ours() && !request.adopt {
-            return Err(taken(Kind::Deployment, &deployment.managed_by));
-        }
-        if deployment.deleting {
-            return Err(Error::BeingDeleted { what: name.to_string() });
-        }
+    let Some(deployment) = &live.deployment else { return Ok(()) };
+    if !deployment.is_ours() && !request.adopt {
+        return Err(Error::taken(Kind::Deployment, &request.name, &deployment.managed_by));
     }
-    // A Service or budget of the name is only in the way if this app needs one; what it needs is known when it is rendered.
-    let foreign = |by: &str| by != MANAGER && !request.adopt;
-    if let Some(service) = live.service.as_ref().filter(|s| foreign(&s.managed_by)) {
-        let ports = &request.content.spec.ports;
-        let kept = live.wanted().is_some_and(|past| !past.record.content.spec.ports.is_empty());
-        if !ports.is_empty() || kept {
-            return Err(taken(Kind::Service, &service.managed_by));
-        }
-    }
-    if let Some(budget) = live.budget.as_ref().filter(|b| foreign(&b.managed_by))
-        && !budget.selector.matches(&live.selector(name))
-    {
-        return Err(taken(Kind::Budget, &budget.managed_by));
+    if deployment.deleting {
+        return Err(Error::BeingDeleted { what: request.name.to_string() });
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{FIELD_MANAGER, Intent, Live};
 use crate::domain::{
     Error,
+    change::{Action, Change},
     check::{Check, Finding, Kind as CheckKind},
     labels::MANAGER,
     manifest::{self, Frame, Kind, Object},
@@ -22,8 +23,8 @@ pub struct Rendered {
     pub prune: Vec<Kind>,
     /// The replica count is taken over from another owner.
     pub take_count: bool,
-    /// The Deployment's rollout is held, and this change ends the hold.
-    pub resume: bool,
+    /// The Deployment's rollout is held, and this ends the hold; no manifest says so.
+    pub resume: Option<Change>,
     /// The objects of the app's name were made by others and are taken over.
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
@@ -62,14 +63,33 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         (true, true) => prune.push(Kind::Budget),
         (true, false) => {}
     }
+    check_makers(intent, live, &objects)?;
     Ok(Rendered {
         objects,
         prune,
         take_count: matches!(count, Decision::Apply { force: true, .. }),
-        resume: live.deployment.as_ref().is_some_and(|d| d.paused),
+        resume: live.deployment.as_ref().filter(|d| d.paused).map(|_| Change {
+            path: "spec.paused".to_owned(),
+            old: "true".to_owned(),
+            ..Change::whole(Kind::Deployment.object_of(name), Action::Update)
+        }),
         adopt: live.deployment.as_ref().is_some_and(|d| !d.is_ours()),
         count: check,
     })
+}
+
+/// Refuses to take over what others made, unless whoever asked for this said so: they may have made it since.
+fn check_makers(intent: &Intent, live: &Live, objects: &[Object]) -> Result<(), Error> {
+    let maker = |kind: Kind| match kind {
+        Kind::Deployment => live.deployment.as_ref().map(|d| &d.managed_by),
+        Kind::Service => live.service.as_ref().map(|s| &s.managed_by),
+        Kind::Budget => live.budget.as_ref().map(|b| &b.managed_by),
+    };
+    let made = objects.iter().filter_map(|object| Some((object.kind, maker(object.kind)?)));
+    match made.into_iter().find(|(_, by)| *by != MANAGER) {
+        Some((kind, by)) if !intent.record.adopt => Err(Error::taken(kind, &intent.name, by)),
+        _ => Ok(()),
+    }
 }
 
 fn decide_count(intent: &Intent, live: &Live) -> (Decision, Check) {

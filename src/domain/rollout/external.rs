@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::{Facts, Progress, Rollout, State, observed};
 use crate::domain::{
+    labels::labels_of_callers,
     name,
     observed::{Deployment, ReplicaSet, Revision},
     quantity,
@@ -125,7 +126,7 @@ impl Rollout {
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
         let content = Content {
-            labels: deployment.labels.clone(),
+            labels: labels_of_callers(&deployment.labels),
             spec: deployment.spec.clone(),
             ..Content::default()
         };

@@ -435,3 +435,21 @@ fn a_change_past_this_server_says_who_what_and_when() {
     let rollout = mk_changed(patched.clone(), live);
     assert_eq!(rollout.content.spec, Spec { image: "shop:2".into(), ..patched });
 }
+
+#[test]
+fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
+    let labels = [(MANAGED_BY, "Helm"), ("app.kubernetes.io/name", "shop"), ("team", "web")];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let deployment = Deployment { labels, template_revision: 5, ..mk_deployment() };
+    let set = mk_set("a", 5, None);
+    let facts = Facts {
+        deployment: Some(&deployment),
+        replica_sets: vec![&set],
+        pods: vec![],
+        events: &|_| vec![],
+        autoscaler: None,
+    };
+    let rollout = Rollout::latest(None, &facts).unwrap();
+    // The etag that a deploy compares with is made of the same.
+    assert_eq!(rollout.content.labels, [("team".to_owned(), "web".to_owned())].into());
+}
