@@ -125,9 +125,13 @@ async fn what_kubectl_does_to_an_app_is_a_rollout_and_kept_once() {
         for daemon in [&env.daemon, &second] {
             until("both servers tell the same", async || {
                 let listed = list(&env, daemon).await;
-                listed.len() == 4
+                let same = listed.len() == 4
                     && listed[..3] == expected
-                    && (listed[3].1, listed[3].2) == (Succeeded, Deploy)
+                    && (listed[3].1, listed[3].2) == (Succeeded, Deploy);
+                if !same {
+                    eprintln!("not yet: {listed:?}");
+                }
+                same
             })
             .await;
         }
