@@ -10,7 +10,8 @@ use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision,
 const WEB: &str = "namespaces/shop/apps/web";
 
 fn ask(read_after: &str, millis: i32) -> pb::WaitAppRequest {
-    let timeout = prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 };
+    let timeout =
+        prost_types::Duration { seconds: i64::from(millis / 1000), nanos: millis % 1000 * 1_000_000 };
     pb::WaitAppRequest { name: WEB.into(), read_after: read_after.into(), timeout: Some(timeout) }
 }
 
