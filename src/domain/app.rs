@@ -10,7 +10,7 @@ use super::{
     problem::Problem,
     revision::Cause,
     rollout::{Facts, Rollout, State as RolloutState},
-    spec::{Content, Policy},
+    spec::{Content, Policy, Spec},
 };
 
 /// An app with its status.
@@ -89,8 +89,14 @@ pub const MANAGER: &str = "gantry";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The labels of an object that its callers set: without those that this server and Kubernetes keep for themselves.
-pub fn labels_of_callers(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn labels_of_callers(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     labels.iter().filter(|(key, _)| !is_reserved(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// What an app that others made says, from the labels and the spec of its Deployment. Reads and writes make it in this one place,
+/// since an etag is its digest.
+pub fn content_of_others(labels: &BTreeMap<String, String>, spec: &Spec) -> Content {
+    Content { labels: labels_of_callers(labels), spec: spec.clone(), ..Content::default() }
 }
 
 /// Whether callers may not set this label.
@@ -109,13 +115,7 @@ impl App {
         rollout: Option<&Rollout>,
         facts: &Facts<'_>,
     ) -> Self {
-        let shown = || {
-            Arc::new(Content {
-                labels: labels_of_callers(&d.labels),
-                spec: d.spec.clone(),
-                ..Content::default()
-            })
-        };
+        let shown = || Arc::new(content_of_others(&d.labels, &d.spec));
         let content = match (asked, rollout) {
             (Some(revision), _) => revision.content.clone(),
             (None, rollout) => rollout.map_or_else(shown, |rollout| rollout.content.clone()),
@@ -198,7 +198,7 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
     };
     let worst = problems.first();
     let because =
-        |problem: Option<&Problem>| problem.map_or_else(String::new, |p| format!(": {}", p.message));
+        |problem: Option<&Problem>| problem.map_or_else(|| ".".to_owned(), |p| format!(": {}", p.message));
     let settled = d.observed_generation >= d.generation && d.updated >= d.desired && d.current <= d.desired;
     if d.deleting {
         return (State::Deleting, "Being deleted.".to_owned());

@@ -16,12 +16,11 @@ use crate::{
     },
     domain::{
         Error,
-        app::{MANAGED_BY, labels_of_callers},
+        app::{MANAGED_BY, content_of_others},
         manifest::Kind,
         name,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
         selector::Selector,
-        spec::Content,
     },
 };
 
@@ -124,11 +123,7 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         .ok()
         .and_then(|json| serde_json::from_value::<decode::Deployment>(json).ok())
         .and_then(Decode::row);
-    let content = row.as_ref().map(|row| Content {
-        labels: labels_of_callers(&row.labels),
-        spec: row.spec.clone(),
-        ..Content::default()
-    });
+    let content = row.as_ref().map(|row| content_of_others(&row.labels, &row.spec));
     Deployment {
         managed_by: manager(object),
         deleting: object.metadata.deletion_timestamp.is_some(),

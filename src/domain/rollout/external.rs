@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::{Facts, Progress, Rollout, State, observed};
 use crate::domain::{
+    app::content_of_others,
     name,
     observed::{Deployment, ReplicaSet, Revision},
     quantity,
@@ -124,11 +125,7 @@ impl Rollout {
         let deployment = facts.deployment.filter(|d| !d.managed())?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
-        let content = Content {
-            labels: deployment.labels.clone(),
-            spec: deployment.spec.clone(),
-            ..Content::default()
-        };
+        let content = content_of_others(&deployment.labels, &deployment.spec);
         Some(Self {
             digest: content.digest(),
             content: Arc::new(content),
