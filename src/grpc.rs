@@ -157,8 +157,23 @@ impl Deadline {
 
     /// The time left, at most `longest`. A tenth of it, at most 100 ms, is kept for the answer itself.
     fn within(self, longest: Duration) -> Duration {
-        let left = self.0.map_or(longest, |at| at.saturating_duration_since(Instant::now()));
+        let Some(at) = self.0 else { return longest };
+        let left = at.saturating_duration_since(Instant::now());
         let reserve = (left / 10).min(Duration::from_millis(100));
         longest.min(left.saturating_sub(reserve))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_for_the_answer_is_kept_from_the_callers_deadline_alone() {
+        let seconds = Duration::from_secs;
+        assert_eq!(Deadline(None).within(seconds(2)), seconds(2));
+        assert_eq!(Deadline(Some(Instant::now() + seconds(9))).within(seconds(2)), seconds(2));
+        let reserved = Deadline(Some(Instant::now() + seconds(2))).within(seconds(2));
+        assert_eq!(reserved, Duration::from_millis(1900));
     }
 }

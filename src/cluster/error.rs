@@ -83,6 +83,9 @@ const NO_DETAILS: StatusDetails = StatusDetails {
 /// yet the API server is there.
 const OF_ADMISSION: [&str; 3] = ["admission webhook", "ValidatingAdmissionPolicy", "failed calling webhook"];
 
+/// What the API server says of an apply that does not have the form of its kind. Only a patch of the caller's gets that far.
+const UNTYPED: &str = "failed to create typed patch object";
+
 fn answer(doing: Doing<'_>, status: &Status) -> Error {
     let details = &status.details.clone().unwrap_or(NO_DETAILS);
     let message = status.message.clone();
@@ -115,6 +118,12 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
             .filter(|_| doing.is_for_the_caller())
             .unwrap_or(Error::DaemonForbidden { verb: doing.verb, object, message }),
         400 | 422 => Error::Invalid(violations(details, &message, &object)),
+        // It calls a field that it does not know, or one of another type, an error of its own; asked again it says the same.
+        500 if message.contains(UNTYPED) => {
+            let said = message.split_once("): ").map_or(message.as_str(), |(_, said)| said);
+            let description = format!("{object}: {said}");
+            Error::Invalid(vec![Violation { field: "app.spec.pod_template_patch".to_owned(), description }])
+        }
         429 => Error::Throttled {
             retry_after: Duration::from_secs(u64::from(details.retry_after_seconds.max(1))),
         },
@@ -225,6 +234,17 @@ mod tests {
         assert!(matches!(said(429, "", "", None), Error::Throttled { .. }));
         assert!(matches!(said(503, "", "", None), Error::Unreachable { .. }));
         assert!(matches!(said(418, "", "", None), Error::Bug(_)));
+    }
+
+    #[test]
+    fn a_field_that_kubernetes_does_not_know_is_the_callers_mistake() {
+        let words = "failed to create typed patch object (prod/shop; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema";
+        let Error::Invalid(violations) = said(500, words, "", None) else { panic!() };
+        assert_eq!(violations[0].field, "app.spec.pod_template_patch");
+        assert_eq!(
+            violations[0].description,
+            "deployment.apps/shop: .spec.foo: field not declared in schema"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     diagnosis,
-    labels::{MANAGED_BY, labels_of_callers},
+    labels::MANAGED_BY,
     name,
     observed::{Deployment, Revision},
     problem::Problem,
@@ -94,13 +94,7 @@ impl App {
         rollout: Option<&Rollout>,
         facts: &Facts<'_>,
     ) -> Self {
-        let shown = || {
-            Arc::new(Content {
-                labels: labels_of_callers(&d.labels),
-                spec: d.spec.clone(),
-                ..Content::default()
-            })
-        };
+        let shown = || Arc::new(Content::of_others(&d.labels, &d.spec));
         let content = match (asked, rollout) {
             (Some(revision), _) => revision.content.clone(),
             (None, rollout) => rollout.map_or_else(shown, |rollout| rollout.content.clone()),
@@ -183,7 +177,7 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
     };
     let worst = problems.first();
     let because =
-        |problem: Option<&Problem>| problem.map_or_else(String::new, |p| format!(": {}", p.message));
+        |problem: Option<&Problem>| problem.map_or_else(|| ".".to_owned(), |p| format!(": {}", p.message));
     let settled = d.observed_generation >= d.generation && d.updated >= d.desired && d.current <= d.desired;
     if d.deleting {
         return (State::Deleting, "Being deleted.".to_owned());

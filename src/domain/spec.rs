@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::labels::labels_of_callers;
+
 /// Everything that a deploy sets and a rollback brings back, the replica count included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -214,6 +216,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 // === impl Content ===
 
 impl Content {
+    /// What an app that others made says, from the labels and the spec of its Deployment. Reads and writes make it in this one
+    /// place, since an etag is its digest.
+    pub fn of_others(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
+        Self { labels: labels_of_callers(labels), spec: spec.clone(), ..Self::default() }
+    }
+
     /// Digest of the whole content: equal digests mean equal content.
     pub fn digest(&self) -> String {
         digest(self)

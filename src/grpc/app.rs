@@ -134,8 +134,9 @@ impl AppService for Apps {
         let write = |act: Arc<dyn Act>| async move { act.restart(restart).await };
         let Changed { mut rollout, plan, position, .. } =
             self.0.change(&name, &asked, deadline, write).await?;
-        if rollout.is_none() && !asked.validate_only {
-            rollout = self.0.begun_since(&name, before).await;
+        // Kubernetes has yet to begin it: only its name is known.
+        if rollout.as_ref().is_some_and(|rollout| rollout.start_time.is_none()) {
+            rollout = self.0.begun_since(&name, before).await.or(rollout);
         }
         Ok(Response::new(pb::RestartAppResponse { rollout, plan: Some(plan), position }))
     }

@@ -252,10 +252,20 @@ async fn a_held_rollout_waits_and_a_deploy_ends_the_hold() {
 async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told() {
     run(|env| async move {
         let made = make_foreign(&env, "old").await;
-        env.daemon.apps().await.scale_app(scale(&env, "old", 3)).await.unwrap();
+        let scaled = env.daemon.apps().await.scale_app(scale(&env, "old", 3)).await.unwrap().into_inner();
         assert_eq!(count(&env, "old").await, 3);
-        let restart = pb::RestartAppRequest { name: env.name("old"), ..Default::default() };
-        env.daemon.apps().await.restart_app(restart).await.unwrap();
+        // The etag that reads give holds for writes, and a repeat names the rollout that the first answer named.
+        let etag = scaled.app.unwrap().etag;
+        let guarded = pb::ScaleAppRequest { etag: etag.clone(), ..scale(&env, "old", 3) };
+        env.daemon.apps().await.scale_app(guarded).await.unwrap();
+        let request_id = "6f1a2c1e-0000-4000-8000-00000000abcf".to_owned();
+        let restart = pb::RestartAppRequest { name: env.name("old"), etag, request_id, ..Default::default() };
+        let mut begun = Vec::new();
+        for _ in 0..2 {
+            let answer = env.daemon.apps().await.restart_app(restart.clone()).await.unwrap().into_inner();
+            begun.push(answer.rollout.expect("it replaces the replicas").name);
+        }
+        assert_eq!(begun[0], begun[1]);
         let rollback = pb::RollbackAppRequest { name: env.name("old"), ..Default::default() };
         let status = env.daemon.rollouts().await.rollback_app(rollback).await.unwrap_err();
         assert_eq!(reason(&status), "NOT_MANAGED");

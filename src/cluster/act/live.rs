@@ -16,7 +16,7 @@ use crate::{
     },
     domain::{
         Error,
-        labels::{MANAGED_BY, labels_of_callers},
+        labels::MANAGED_BY,
         manifest::{Kind, RESTARTED},
         name,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
@@ -124,11 +124,7 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         .ok()
         .and_then(|json| serde_json::from_value::<decode::Deployment>(json).ok())
         .and_then(Decode::row);
-    let content = row.as_ref().map(|row| Content {
-        labels: labels_of_callers(&row.labels),
-        spec: row.spec.clone(),
-        ..Content::default()
-    });
+    let content = row.as_ref().map(|row| Content::of_others(&row.labels, &row.spec));
     Deployment {
         managed_by: manager(object),
         deleting: object.metadata.deletion_timestamp.is_some(),

@@ -28,7 +28,7 @@ pub(super) async fn steer(actor: &Actor, request: Steer) -> Result<Done, Error> 
     // Written as null, the field goes whoever set it: what `kubectl rollout pause` held can be resumed too.
     let paused = if request.pause { json!(true) } else { Value::Null };
     let what = if request.pause { "paused" } else { "resumed" };
-    patch(actor, name, &request.asked, number, what, |found| {
+    patch(actor, name, &request.asked, Some(number), what, |found| {
         let newest = found.live.newest().map_or(number, |past| past.number);
         let ours = found.live.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
         if request.ended || ours && newest > number {
@@ -44,7 +44,7 @@ pub(super) async fn steer(actor: &Actor, request: Steer) -> Result<Done, Error> 
 pub(super) async fn restart(actor: &Actor, request: &Restart) -> Result<Done, Error> {
     let (name, asked) = (&request.name, &request.asked);
     let annotations = json!({RESTARTED: asked.time.to_string()});
-    patch(actor, name, asked, 0, "restarted", |found| {
+    patch(actor, name, asked, None, "restarted", |found| {
         let deployment = found.live.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
         plan::check_etag(asked.etag.as_deref(), Some(&deployment.content))?;
         if deployment.paused {
@@ -55,12 +55,13 @@ pub(super) async fn restart(actor: &Actor, request: &Restart) -> Result<Done, Er
     .await
 }
 
-/// Merges into the spec of the Deployment what `decide` says, over the version that it looked at.
+/// Merges into the spec of the Deployment what `decide` says, over the version that it looked at. Without a `number` it is about
+/// the rollout that a new template begins.
 async fn patch(
     actor: &Actor,
     name: &name::App,
     asked: &Asked,
-    number: u64,
+    number: Option<u64>,
     what: &str,
     decide: impl Fn(&live::Found) -> Result<Option<Value>, Error>,
 ) -> Result<Done, Error> {
@@ -75,11 +76,13 @@ async fn patch(
         }
         let newest = found.live.newest().map_or(0, |past| past.number);
         let at = |version| Some(change::at(name, version, newest));
-        let rollout = (number > 0).then_some(number);
+        // Kubernetes counts on from the template that the version which is written over carries.
+        let number = number.unwrap_or(deployment.template_revision + 1);
         if !asked.validate_only {
             plan::request_seen(asked.request.as_ref(), &found.live)?
                 .map_or(Ok(()), |_| Err(Error::RequestIdReused { id: id_of(asked) }))?;
             if let Some(answered) = requests::seen(object, asked)? {
+                let rollout = Some(answered.rollout).filter(|number| *number > 0);
                 return Ok(Done { rollout, position: at(answered.version), ..Done::default() });
             }
         }
@@ -90,6 +93,7 @@ async fn patch(
             restarts: spec.get("template").is_some(),
             ..Change::whole(id.clone(), Action::Update)
         });
+        let rollout = (!asked.validate_only).then_some(number);
         let mut done = Done { rollout, changes: changes.collect(), ..Done::default() };
         if asked.validate_only {
             let write = Write { kind: Kind::Deployment, verb: "patch", subresource: "" };

@@ -4,7 +4,7 @@ use super::{Intent, Live, Past};
 use crate::domain::{
     Error,
     act::{Asked, Deploy, Restart, Rollback},
-    manifest::Kind,
+    manifest::{APP_LABEL, Kind},
     mask::Mask,
     name,
     revision::{Cause, Outcome, Record, Request},
@@ -33,7 +33,8 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
         }
         base = content;
     }
-    let content = merge(base)?;
+    let mut content = merge(base)?;
+    keep_container(&mut content, base, live);
     check_content(&content, base.is_some())?;
     if let (Mask::Everything, Some(unmodelled)) =
         (&request.mask, live.deployment.as_ref().map(|d| &d.unmodelled).filter(|u| !u.is_empty()))
@@ -205,6 +206,15 @@ fn new_intent(name: &name::App, live: &Live, record: Record) -> Intent {
     let taken_over = live.deployment.as_ref().filter(|d| !d.is_ours()).map_or(1, |d| d.template_revision + 1);
     let number = next.max(taken_over);
     Intent { name: name.clone(), number, record, is_new: true }
+}
+
+/// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for hangs on it. Only
+/// what others made lacks our label in its selector, which never changes.
+fn keep_container(content: &mut Content, base: Option<&Content>, live: &Live) {
+    let adopted = live.deployment.as_ref().is_some_and(|d| !d.selector.contains_key(APP_LABEL));
+    if let Some(base) = base.filter(|_| adopted && content.spec.container.is_empty()) {
+        content.spec.container.clone_from(&base.spec.container);
+    }
 }
 
 fn check_content(content: &Content, exists: bool) -> Result<(), Error> {

@@ -494,3 +494,16 @@ fn an_app_that_was_deleted_is_not_made_anew_by_a_change_that_was_under_way() {
     assert!(matches!(overtaken(true, &live), Err(Error::BeingDeleted { .. })));
     assert_eq!(overtaken(false, &live), Ok(false));
 }
+
+#[test]
+fn an_adopted_app_keeps_its_container_whatever_the_mask_clears() {
+    let spec = Spec { container: "web".into(), ..mk_content("shop:1").spec };
+    let mut live = mk_live(Content { spec, ..Content::default() });
+    let request = Deploy { mask: Mask::Everything, ..mk_request(mk_content("shop:2")) };
+    let mut container_under = |label: &str| {
+        live.deployment.as_mut().unwrap().selector = [(label.to_owned(), "shop".to_owned())].into();
+        deploy(&request, &live).unwrap().content.spec.container
+    };
+    assert_eq!(container_under("app"), "web");
+    assert_eq!(container_under("gantry.dev/app"), "", "the name of what this server made is cleared");
+}

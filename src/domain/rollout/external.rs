@@ -11,7 +11,6 @@ use jiff::Timestamp;
 
 use super::{Facts, Progress, Rollout, State, observed};
 use crate::domain::{
-    labels::labels_of_callers,
     name,
     observed::{Deployment, ReplicaSet, Revision},
     quantity,
@@ -125,11 +124,7 @@ impl Rollout {
         let deployment = facts.deployment.filter(|d| !d.managed())?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
-        let content = Content {
-            labels: labels_of_callers(&deployment.labels),
-            spec: deployment.spec.clone(),
-            ..Content::default()
-        };
+        let content = Content::of_others(&deployment.labels, &deployment.spec);
         Some(Self {
             digest: content.digest(),
             content: Arc::new(content),

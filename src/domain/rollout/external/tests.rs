@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::{Facts, Origin, Rollout, State, origin};
 use crate::domain::{
+    app::App,
     labels::{MANAGED_BY, MANAGER},
     name,
     observed::{Deployment, ReplicaSet, Revision, Touch},
@@ -50,6 +51,27 @@ fn mk_deployment() -> Deployment {
         spec: Spec { image: "shop:1".into(), ..Spec::default() },
         unmodelled: vec![],
     }
+}
+
+/// Writes compute the etag of such an app from its Deployment, reads from the view.
+#[test]
+fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
+    let labels = [("tier", "web"), (MANAGED_BY, "Helm")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let deployment = Deployment { labels, template_revision: 1, ..mk_deployment() };
+    let set = mk_set("shop-1", 1, None);
+    let facts = Facts {
+        deployment: Some(&deployment),
+        replica_sets: vec![&set],
+        pods: vec![],
+        events: &|_| vec![],
+        autoscaler: None,
+    };
+    let rollout = Rollout::latest(None, &facts).unwrap();
+    let etag = |rollout| App::new(&deployment, None, rollout, &facts).etag;
+    let content = Content::of_others(&deployment.labels, &deployment.spec);
+    assert_eq!(etag(Some(&rollout)), content.etag());
+    assert_eq!(etag(None), content.etag());
+    assert_eq!(content.labels, [("tier".to_owned(), "web".to_owned())].into());
 }
 
 fn mk_set(name: &str, template_revision: u64, revision: Option<u64>) -> ReplicaSet {
