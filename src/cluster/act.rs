@@ -81,6 +81,12 @@ impl Actor {
         self.cluster.call(doing, self.revisions(namespace).patch(object, &params, &patch)).await.map(|_| ())
     }
 
+    /// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment.
+    async fn own_revision(&self, name: &name::App, number: u64, uid: &str) -> Result<(), Error> {
+        let metadata = json!({"ownerReferences": [owner(name, uid)]});
+        self.patch_revision(&name.namespace, &revision::object_name(name, number), metadata).await
+    }
+
     async fn keep(&self, app: name::App, number: u64, end: End) -> Result<(), Error> {
         let revisions = self.revisions(&app.namespace);
         let object = revision::object_name(&app, number);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use self::{
-    decide::{again, check_etag, deploy, intent_of, request_seen, restart, rollback},
+    decide::{again, check_etag, deploy, intent_of, is_overtaken, request_seen, restart, rollback},
     render::{Rendered, render},
 };
 use super::{

@@ -137,6 +137,9 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
         .await;
 
         let status = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
+        env.daemon.apps().await.deploy_app(env.deploy("brief", web())).await.unwrap_err();
+        let delete = pb::DeleteAppRequest { name: env.name("brief"), ..Default::default() };
+        env.daemon.apps().await.delete_app(delete).await.unwrap();
         policies.delete(&name, &DeleteParams::default()).await.unwrap();
         bindings.delete(&name, &DeleteParams::default()).await.unwrap();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "ADMISSION_DENIED"));
@@ -164,6 +167,13 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
         })
         .await;
         probe.get("web").await.unwrap();
+
+        let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+        let of_brief = ListParams::default().labels("gantry.dev/revisions-of=brief");
+        until("an app that was deleted is gone, and nothing of it is left to be carried out", async || {
+            env.get("brief").await.is_err() && revisions.list(&of_brief).await.unwrap().items.is_empty()
+        })
+        .await;
     })
     .await;
 }

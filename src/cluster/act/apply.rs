@@ -46,19 +46,24 @@ struct Writer<'a> {
 /// Applies everything; gives the version of the Deployment at which it was done.
 pub(super) async fn run(actor: &Actor, intent: &Intent, found: Found) -> Result<u64, Stopped> {
     let mut writer = Writer { actor, intent, uid: String::new() };
-    let nothing = |error| Stopped { error, applied: Vec::new(), not_applied: Vec::new() };
-    let (version, rendered, found) = match writer.deployment(found).await {
-        Ok(done) => done,
-        Err(error) => return Err(nothing(error)),
-    };
     let deployment = Kind::Deployment.object_of(&intent.name);
+    let (object, rendered, found) = match writer.deployment(found).await {
+        Ok(done) => done,
+        Err(error) if writer.uid.is_empty() => {
+            return Err(Stopped { error, applied: Vec::new(), not_applied: vec![deployment] });
+        }
+        Err(error) => return Err(Stopped { error, applied: vec![deployment], not_applied: Vec::new() }),
+    };
+    let (version, mut failure) = match writer.settle(rendered.as_ref(), &object).await {
+        Ok(version) => (version, None),
+        Err(error) => (live::version(&object), Some(error)),
+    };
     let rest: Vec<_> =
         rendered.iter().flat_map(|r| &r.objects).filter(|o| o.kind != Kind::Deployment).collect();
     let prune: Vec<_> = rendered.iter().flat_map(|r| r.prune.iter().copied()).collect();
     let results = join_all(rest.iter().map(|object| writer.owned(object, &found))).await;
     let mut stopped =
         Stopped { error: Error::ShuttingDown, applied: vec![deployment], not_applied: Vec::new() };
-    let mut failure = None;
     for (object, result) in rest.iter().zip(results) {
         let id = object.kind.object_of(&intent.name);
         match result {
@@ -88,20 +93,20 @@ pub(super) async fn run(actor: &Actor, intent: &Intent, found: Found) -> Result<
 impl Writer<'_> {
     /// Applies the Deployment over the version that was read, so that of two changes at once the later one stays. No
     /// rendering comes back if a later change was applied already: then nothing of this one may be.
-    async fn deployment(&mut self, mut found: Found) -> Result<(u64, Option<Rendered>, Found), Error> {
+    async fn deployment(
+        &mut self,
+        mut found: Found,
+    ) -> Result<(DynamicObject, Option<Rendered>, Found), Error> {
         let (name, number) = (&self.intent.name, self.intent.number);
         let id = Kind::Deployment.object_of(name);
+        let existed = found.deployment.is_some();
         let mut handed_over = false;
         for _ in 0..ATTEMPTS {
-            if let (Some(deployment), Some(object)) = (&found.live.deployment, &found.deployment) {
-                if deployment.deleting {
-                    return Err(Error::BeingDeleted { what: name.to_string() });
-                }
-                if deployment.is_ours() && deployment.revision.is_some_and(|applied| applied > number) {
-                    debug!(app = %name, number, "a later change was applied already");
-                    self.uid = object.metadata.uid.clone().unwrap_or_default();
-                    return Ok((live::version(object), None, found));
-                }
+            let overtaken = plan::is_overtaken(self.intent, existed, &found.live)?;
+            if let Some(object) = found.deployment.clone().filter(|_| overtaken) {
+                debug!(app = %name, number, "a later change was applied already");
+                self.uid = object.metadata.uid.clone().unwrap_or_default();
+                return Ok((object, None, found));
             }
             let rendered = plan::render(self.intent, &found.live)?;
             if rendered.take_count {
@@ -135,8 +140,7 @@ impl Writer<'_> {
                             continue;
                         }
                     }
-                    let version = self.settle(&rendered, &applied).await?;
-                    return Ok((version, Some(rendered), found));
+                    return Ok((applied, Some(rendered), found));
                 }
                 Err(Error::EtagMismatch { .. }) => found = live::read(self.actor, name).await?,
                 Err(error) => return Err(error),
@@ -146,8 +150,9 @@ impl Writer<'_> {
     }
 
     /// What must follow the Deployment's apply: the end of a hold, and of others' claim to a count that was taken over.
-    async fn settle(&self, rendered: &Rendered, applied: &DynamicObject) -> Result<u64, Error> {
+    async fn settle(&self, rendered: Option<&Rendered>, applied: &DynamicObject) -> Result<u64, Error> {
         let mut version = live::version(applied);
+        let Some(rendered) = rendered else { return Ok(version) };
         if rendered.take_count
             && let Some(after) = adopt::disown_count(self.actor, &self.intent.name, applied).await?
         {
@@ -226,9 +231,7 @@ impl Writer<'_> {
         self.actor.patch_revision(&name.namespace, &object, metadata).await?;
         let cut_off = found.live.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
         for past in cut_off {
-            let object = revision::object_name(name, past.number);
-            let metadata = json!({"ownerReferences": [owner(name, &self.uid)]});
-            if let Err(error) = self.actor.patch_revision(&name.namespace, &object, metadata).await {
+            if let Err(error) = self.actor.own_revision(name, past.number, &self.uid).await {
                 warn!(app = %name, number = past.number, %error, "cannot give a superseded revision its owner");
             }
         }

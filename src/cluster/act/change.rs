@@ -147,10 +147,12 @@ async fn carry_out(actor: &Actor, intent: &Intent, found: Found, withdrawable: b
         Err(stopped) => stopped,
     };
     if stopped.applied.is_empty() {
-        if withdrawable && is_refusal(&stopped.error) {
-            withdraw(actor, &intent.name, intent.number).await;
+        // What stays is carried out later, so the caller must not take the error for a no.
+        let stays = withdrawable
+            && !(is_refusal(&stopped.error) && withdraw(actor, &intent.name, intent.number).await);
+        if !stays {
+            return Err(stopped.error);
         }
-        return Err(stopped.error);
     }
     Err(Error::Partial {
         source: Box::new(stopped.error),
@@ -176,13 +178,17 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-/// Takes back a revision of which nothing was applied. If that fails too, the next deploy goes on from it.
-async fn withdraw(actor: &Actor, name: &name::App, number: u64) {
+/// Takes back a revision of which nothing was applied. If that fails too, it stays, and is carried out later.
+async fn withdraw(actor: &Actor, name: &name::App, number: u64) -> bool {
     let object = revision::object_name(name, number);
     let doing = Doing { verb: "delete", object: &revision_id(&object) };
     let api = actor.revisions(&name.namespace);
-    if let Err(error) = actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
-        warn!(app = %name, number, %error, "cannot take back a revision that was refused");
+    match actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
+        Ok(_) | Err(Error::NotFound { .. }) => true,
+        Err(error) => {
+            warn!(app = %name, number, %error, "cannot take back a revision that was refused");
+            false
+        }
     }
 }
 

@@ -56,6 +56,13 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
         return Err(Error::RequestIdReused { id: request.id.clone() });
     }
     let uid = object.metadata.uid.clone().unwrap_or_default();
+    // A revision that was not carried out has no owner: it would outlive the app, and be carried out then.
+    for past in found.live.revisions.iter().filter(|past| !past.applied) {
+        match actor.own_revision(name, past.number, &uid).await {
+            Ok(()) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     // Foreground: the Deployment stays, as being deleted, until its replicas are gone, so that "gone" means gone.
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),

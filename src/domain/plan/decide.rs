@@ -152,6 +152,18 @@ pub fn intent_of(name: &name::App, past: &Past) -> Intent {
     Intent { name: name.clone(), number: past.number, record: past.record.clone(), is_new: false }
 }
 
+/// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it `existed` when this was
+/// decided: whoever deleted the app would find it made anew.
+pub fn is_overtaken(intent: &Intent, existed: bool, live: &Live) -> Result<bool, Error> {
+    match &live.deployment {
+        Some(deployment) if !deployment.deleting => {
+            Ok(deployment.is_ours() && deployment.revision.is_some_and(|applied| applied > intent.number))
+        }
+        None if !existed => Ok(false),
+        _ => Err(Error::BeingDeleted { what: intent.name.to_string() }),
+    }
+}
+
 /// The revision that an equal request wrote before. The same id for something else is an error.
 pub fn request_seen<'a>(request: Option<&Request>, live: &'a Live) -> Result<Option<&'a Past>, Error> {
     let Some(request) = request else { return Ok(None) };

@@ -474,3 +474,18 @@ fn a_deploy_of_the_same_ends_a_hold() {
     live.deployment.as_mut().unwrap().paused = true;
     assert_eq!(resume(&live), Some(("deployment.apps/shop".to_owned(), "spec.paused".to_owned())));
 }
+
+#[test]
+fn an_app_that_was_deleted_is_not_made_anew_by_a_change_that_was_under_way() {
+    let mut live = mk_live(mk_content("shop:1"));
+    let intent = super::deploy(&mk_request(mk_content("shop:2")), &live).unwrap();
+    let overtaken = |existed, live: &Live| super::is_overtaken(&intent, existed, live);
+    assert_eq!(overtaken(true, &live), Ok(false));
+    live.deployment.as_mut().unwrap().revision = Some(6);
+    assert_eq!(overtaken(true, &live), Ok(true));
+    live.deployment.as_mut().unwrap().deleting = true;
+    assert!(matches!(overtaken(true, &live), Err(Error::BeingDeleted { .. })));
+    live.deployment = None;
+    assert!(matches!(overtaken(true, &live), Err(Error::BeingDeleted { .. })));
+    assert_eq!(overtaken(false, &live), Ok(false));
+}
