@@ -12,16 +12,13 @@ use crate::{
         act::{Act, Asked, Done},
         error::Missing,
         labels::MANAGER,
-        name::{self, Which},
+        name::{self, Scope, Which},
     },
     pb,
 };
 
 /// Longest wait of a write for its own echo; after it the answer says what was written instead of what was seen.
 const OWN_WRITE: Duration = Duration::from_secs(2);
-
-/// Pause between two looks for a rollout that Kubernetes has yet to begin.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a change left behind, for the answer.
 pub(super) struct Changed {
@@ -57,15 +54,16 @@ impl Context {
     /// The newest rollout of an app that others made, once Kubernetes has begun a later one than `before`.
     pub(super) async fn begun_since(&self, name: &name::App, before: Option<u64>) -> Option<pb::Rollout> {
         let which = name::Rollout { app: name.clone(), revision: Which::Latest };
+        let mut news = self.index.subscribe(&Scope::App(name.clone()));
         let begun = async {
             loop {
                 match self.index.rollout(&which) {
-                    Ok(rollout) if Some(rollout.number) != before => return convert::rollout(&rollout),
-                    Ok(_) | Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                    Ok(rollout) if Some(rollout.number) != before => return Some(convert::rollout(&rollout)),
+                    Ok(_) | Err(_) => news.changed().await.ok()?,
                 }
             }
         };
-        tokio::time::timeout(OWN_WRITE, begun).await.ok()
+        tokio::time::timeout(OWN_WRITE, begun).await.ok().flatten()
     }
 
     /// An app that is missing may have been meant by another name, which the index knows.

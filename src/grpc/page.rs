@@ -68,7 +68,8 @@ pub(super) fn parse<'a>(query: &str, token: &'a str) -> Result<Option<&'a str>, 
     last.map(|(_, last)| Some(last)).ok_or(Error::PageToken)
 }
 
-fn fingerprint(query: &str) -> String {
+/// A short text that differs for different queries.
+pub(super) fn fingerprint(query: &str) -> String {
     let digest: [u8; 32] = Sha256::digest(query).into();
     format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
 }

@@ -17,6 +17,9 @@ use crate::domain::{
 /// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of milliseconds.
 const CUT_OFF: SignedDuration = SignedDuration::from_secs(3);
 
+/// Time in which a rollout that failed is undone by itself; a daemon may have to be started in it.
+const UNDO_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
 impl Index {
     /// Verdicts that were reached here and are not yet kept in the cluster.
     pub fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
@@ -30,12 +33,14 @@ impl Index {
         state.views.unnoted(&state.tables).map(to_note).collect()
     }
 
-    /// Apps whose newest rollout failed, and whose policy is to go back then: with the number of the rollout. One that was
-    /// itself begun for that reason is left as it is, whatever becomes of it.
-    pub fn to_roll_back(&self) -> Vec<(name::App, u64)> {
+    /// Apps whose newest rollout failed a moment ago, and whose policy is to go back then: with the number of the rollout. One
+    /// that was itself begun for that reason is left as it is, whatever becomes of it; so is one that could not be undone when
+    /// it failed, for nobody expects that an hour later.
+    pub fn to_roll_back(&self, now: Timestamp) -> Vec<(name::App, u64)> {
         let state = self.state.read();
         let failed = state.views.newest_rollouts().filter(|r| {
             r.state == State::Failed
+                && r.end.is_some_and(|end| now.duration_since(end) < UNDO_WITHIN)
                 && matches!(r.cause, Cause::Deploy | Cause::Rollback)
                 && r.content.spec.policy().on_failure == OnFailure::RollBack
         });

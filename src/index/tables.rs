@@ -106,10 +106,11 @@ impl Tables {
                 self.delete::<R>(&key);
             }
         }
-        // A list names mostly what is known; the views of all apps are not made anew for that.
+        // A list names mostly what is known, and no view is made anew for that.
         let held: HashMap<R::Key, &R> = self.all::<R>().map(|row| (row.key(), row)).collect();
-        let news: Vec<R> = rows.into_iter().filter(|row| held.get(&row.key()) != Some(&row)).collect();
-        news.into_iter().for_each(|row| self.apply(row));
+        for row in rows.into_iter().filter(|row| held.get(&row.key()) != Some(&row)).collect::<Vec<_>>() {
+            self.apply(row);
+        }
     }
 
     pub(super) fn all<R: Row>(&self) -> impl Iterator<Item = &R> {

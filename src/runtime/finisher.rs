@@ -59,7 +59,7 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
 
 /// Goes back from each rollout that asks for it, once: `done` are those that were dealt with.
 async fn roll_back(index: &Index, act: &dyn Act, done: &mut HashSet<(name::App, u64)>) {
-    let due = index.to_roll_back();
+    let due = index.to_roll_back(Timestamp::now());
     done.retain(|of| due.contains(of));
     for (app, number) in due {
         if done.contains(&(app.clone(), number)) {

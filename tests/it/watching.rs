@@ -62,10 +62,13 @@ async fn a_snapshot_comes_first_then_synced_then_changes() {
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
     assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/b".into()));
     assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced { resumed: true }));
-    // A token of another process: a fresh snapshot.
-    let mut stream = watch(&server, "namespaces/shop", "", "w1.99.3").await;
-    assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
-    assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced::default()));
+    // A token of another process, or of a watch of other apps: a fresh snapshot.
+    let (_, of) = token.split_once('~').unwrap();
+    for (parent, token) in [("namespaces/shop", format!("w1.99.3~{of}")), ("namespaces/-", token.clone())] {
+        let mut stream = watch(&server, parent, "", &token).await;
+        assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
+        assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced::default()));
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline, convert, parse,
+    Context, Deadline, convert, page, parse,
     stream::{self, Answers, News, Source, Woken},
 };
 use crate::{
@@ -31,13 +31,15 @@ pub(super) fn start(
     let scope = parse::scope("parent", &request.parent)?;
     let selector = parse::selector(&request.label_selector)?;
     let subject = format!("changes of {}", request.parent);
+    let watched = page::fingerprint(&format!("{}\n{}", request.parent, request.label_selector));
     Ok(stream::answers(Watch {
         news: News::new(context, &scope, deadline, subject),
         context: context.clone(),
         scope,
         sent: (!request.label_selector.is_empty()).then(HashSet::new),
         filter: Filter { selector, ..Filter::default() },
-        cursor: Cursor::parse(&request.resume_token),
+        cursor: parse_token(&watched, &request.resume_token),
+        watched,
         resumed: true,
         synced: false,
         more: false,
@@ -49,6 +51,8 @@ struct Watch {
     context: Context,
     news: News,
     scope: Scope,
+    /// Tells the tokens of this watch from those of watches of other apps.
+    watched: String,
     filter: Filter,
     /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this reader.
     sent: Option<HashSet<name::App>>,
@@ -81,7 +85,7 @@ impl Source for Watch {
                     Item::Synced(synced) => Event::Synced(synced),
                     Item::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
                 };
-                let resume_token = cursor.map(|c| c.to_string()).unwrap_or_default();
+                let resume_token = cursor.map(|c| format!("{c}~{}", self.watched)).unwrap_or_default();
                 return Ok(Some(pb::WatchAppsResponse { resume_token, event: Some(event) }));
             }
             let batch = self.context.index.changes(&self.scope, self.cursor, BATCH);
@@ -137,4 +141,10 @@ impl Watch {
     fn push(&mut self, item: Item) {
         self.pending.push_back((self.cursor, item));
     }
+}
+
+/// Where to go on. A token of a watch of other apps says nothing about what this reader has.
+fn parse_token(watched: &str, token: &str) -> Option<Cursor> {
+    let (cursor, of) = token.split_once('~')?;
+    Cursor::parse(cursor).filter(|_| of == watched)
 }
