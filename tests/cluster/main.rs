@@ -6,6 +6,8 @@
     missing_docs,
     unreachable_pub,
     clippy::expect_used,
+    clippy::too_many_lines, // a table of wrong calls is long
+    clippy::unnecessary_wraps, // fields of messages are optional
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm
 )]

@@ -14,7 +14,7 @@ fn reads() -> Value {
         "horizontalpodautoscalers", "endpointslices", "nodes"]})
 }
 
-/// Verb, resource and namespace of a NOT_ALLOWED.
+/// Verb, resource and namespace of a `NOT_ALLOWED`.
 fn refused(status: &Status) -> (String, String, String) {
     assert_eq!((status.code(), reason(status).as_str()), (Code::PermissionDenied, "NOT_ALLOWED"), "{status}");
     let details = status.get_error_details();
