@@ -16,6 +16,8 @@ mod review;
 mod scale;
 mod steer;
 
+use std::time::Duration;
+
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -44,6 +46,9 @@ use crate::{
 
 /// The field manager of annotations that are written apart from a deploy.
 const META_MANAGER: &str = "gantry-meta";
+
+/// What a caller is told when others wrote first at every attempt.
+const CROWDED: Error = Error::Throttled { retry_after: Duration::from_secs(1) };
 
 /// Changes the cluster as the account of this server.
 #[derive(Clone)]

@@ -141,7 +141,8 @@ fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0)
 }
 
-fn version(meta: &ObjectMeta) -> u64 {
+/// resourceVersion as a number, which the API servers of this age promise to be comparable.
+pub(super) fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 

@@ -122,11 +122,21 @@ impl Live {
         self.revisions.last()
     }
 
+    /// Number of the newest revision; zero without one.
+    pub fn newest_number(&self) -> u64 {
+        self.newest().map_or(0, |past| past.number)
+    }
+
     /// The newest revision that somebody asked this server for: what a deploy that names some fields starts from. Without
     /// its Deployment an app is gone, whatever revisions still lie about; only one that was never applied still counts.
     pub fn wanted(&self) -> Option<&Past> {
         let asked = self.revisions.iter().rev().find(|past| past.record.cause != Cause::External);
         asked.filter(|past| self.deployment.is_some() || !past.applied)
+    }
+
+    /// What callers asked for, of an app that this server made.
+    pub fn content(&self) -> Option<Content> {
+        self.wanted().map(|past| past.record.content.clone())
     }
 
     /// The labels that select the app's pods.

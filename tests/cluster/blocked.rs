@@ -108,16 +108,7 @@ async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_lat
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]}]}]});
         hooks.create(&PostParams::default(), &serde_json::from_value(hook).unwrap()).await.unwrap();
-        let probe = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
-        until("the webhook is in force", async || {
-            let service = json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 1}]}});
-            let made = probe.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await;
-            if made.is_ok() {
-                probe.delete("probe", &DeleteParams::default()).await.unwrap();
-            }
-            made.is_err()
-        })
-        .await;
+        env.services_are_refused("the webhook is in force").await;
         let answer = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await;
         hooks.delete(&name, &DeleteParams::default()).await.unwrap();
         let status = answer.unwrap_err();
@@ -137,9 +128,7 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
     run(|env| async move {
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
-        let kubeconfig = proxy.kubeconfig(dir.path());
-        let args = ["--kubeconfig", kubeconfig.to_str().unwrap()];
-        let daemon = Daemon::start_with(&args, "ready apps=").await;
+        let daemon = proxy.daemon(dir.path()).await;
         let deploy = async || {
             let status = daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
             let got = (status.code(), reason(&status));
@@ -171,9 +160,7 @@ async fn an_answer_that_gets_lost_may_have_happened_and_is_not_done_twice() {
     run(|env| async move {
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
-        let kubeconfig = proxy.kubeconfig(dir.path());
-        let args = ["--kubeconfig", kubeconfig.to_str().unwrap()];
-        let daemon = Daemon::start_with(&args, "ready apps=").await;
+        let daemon = proxy.daemon(dir.path()).await;
         proxy.spoil(Fault::Silent, |call| {
             call.contains("/deployments/web") && !call.contains("dryRun=All") && call.starts_with("PATCH")
         });

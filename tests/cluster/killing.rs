@@ -14,12 +14,6 @@ use crate::{
     support::{Daemon, Env, follow, run, until, web},
 };
 
-/// A daemon that reaches the cluster through the proxy.
-async fn behind(proxy: &Proxy, dir: &std::path::Path) -> Daemon {
-    let kubeconfig = proxy.kubeconfig(dir);
-    Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "ready apps=").await
-}
-
 /// What is there in the end, without what differs from run to run.
 async fn end_state(env: &Env, app: &str) -> (Vec<i64>, Vec<String>, i32, bool, bool) {
     let namespaced = || env.client.clone();
@@ -68,7 +62,7 @@ async fn a_deploy_killed_after_any_write_is_finished() {
         let update = pb::AppSpec { image: "web:2".into(), ..web() };
 
         // An undisturbed run says how many writes there are.
-        let calm = behind(&proxy, dir.path()).await;
+        let calm = proxy.daemon(dir.path()).await;
         let mut writes = Vec::new();
         for (id, spec) in [(0, web()), (1, update.clone())] {
             proxy.stop_after(&env.namespace, "calm", usize::MAX);
@@ -87,7 +81,7 @@ async fn a_deploy_killed_after_any_write_is_finished() {
             for k in 1..=count {
                 let app = format!("web-{step}-{k}");
                 let id = u8::try_from(0x10 + step * 0x40 + k * 2).unwrap();
-                let daemon = behind(&proxy, dir.path()).await;
+                let daemon = proxy.daemon(dir.path()).await;
                 proxy.stop_after("", "", usize::MAX);
                 let first = with_id(&env, &app, web(), id);
                 let mut last = first.clone();

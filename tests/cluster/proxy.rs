@@ -21,6 +21,8 @@ use axum::{
 use kube::Client;
 use tokio::{net::TcpListener, sync::Notify};
 
+use crate::support::Daemon;
+
 /// A running proxy; it ends with the test.
 #[derive(Clone)]
 pub struct Proxy {
@@ -74,7 +76,7 @@ impl Proxy {
     }
 
     /// A kubeconfig for a daemon behind it.
-    pub fn kubeconfig(&self, dir: &std::path::Path) -> PathBuf {
+    fn kubeconfig(&self, dir: &std::path::Path) -> PathBuf {
         let path = dir.join("kubeconfig");
         let file = format!(
             "{{apiVersion: v1, kind: Config, current-context: x, clusters: [{{name: x, cluster: {{server: '{}'}}}}], \
@@ -83,6 +85,12 @@ impl Proxy {
         );
         std::fs::write(&path, file).unwrap();
         path
+    }
+
+    /// A daemon that reaches the cluster through the proxy.
+    pub async fn daemon(&self, dir: &std::path::Path) -> Daemon {
+        let kubeconfig = self.kubeconfig(dir);
+        Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "ready apps=").await
     }
 
     /// Begins to count anew what is written for an app, and stops after `writes`.

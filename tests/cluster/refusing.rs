@@ -125,16 +125,7 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
             "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}}});
         policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
         bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
-        let probe = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
-        until("the policy is in force", async || {
-            let service = json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 1}]}});
-            let made = probe.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await;
-            if made.is_ok() {
-                probe.delete("probe", &DeleteParams::default()).await.unwrap();
-            }
-            made.is_err()
-        })
-        .await;
+        env.services_are_refused("the policy is in force").await;
 
         let status = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
         env.daemon.apps().await.deploy_app(env.deploy("brief", web())).await.unwrap_err();
@@ -166,7 +157,7 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
             }
         })
         .await;
-        probe.get("web").await.unwrap();
+        Api::<Service>::namespaced(env.client.clone(), &env.namespace).get("web").await.unwrap();
 
         let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
         let of_brief = ListParams::default().labels("gantry.dev/revisions-of=brief");

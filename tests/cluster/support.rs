@@ -17,7 +17,7 @@ use gantry::pb::{
 };
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
-    core::v1::{Namespace, ServiceAccount},
+    core::v1::{Namespace, Service, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use kube::{
@@ -174,6 +174,21 @@ impl Env {
     pub fn deploy(&self, app: &str, spec: pb::AppSpec) -> pb::DeployAppRequest {
         let app = pb::App { name: self.name(app), spec: Some(spec), ..pb::App::default() };
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
+    }
+
+    /// Waits until nobody may create a Service here; the dry run of one is not asked about.
+    pub async fn services_are_refused(&self, why: &str) {
+        let probe = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
+        until(why, async || {
+            let service =
+                serde_json::json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 1}]}});
+            let made = probe.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await;
+            if made.is_ok() {
+                probe.delete("probe", &DeleteParams::default()).await.unwrap();
+            }
+            made.is_err()
+        })
+        .await;
     }
 
     /// A daemon under an account of its own with these rights alone; the directory holds its kubeconfig.

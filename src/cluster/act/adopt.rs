@@ -4,7 +4,7 @@
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Actor, apply_params, live::Found, merge_params};
+use super::{Actor, CROWDED, apply_params, live::Found, merge_params};
 use crate::{
     cluster::error::Doing,
     domain::{
@@ -77,7 +77,7 @@ pub(super) async fn disown_count(
             None => return Ok(None),
         }
     }
-    Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+    Err(CROWDED)
 }
 
 fn entry_values(object: &DynamicObject) -> Vec<Value> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{
-    Actor, META_MANAGER, adopt, apply_params, autoscaler,
+    Actor, CROWDED, META_MANAGER, adopt, apply_params, autoscaler,
     live::{self, Found},
     merge_params, owned_manifest, owner,
 };
@@ -135,8 +135,7 @@ impl Writer<'_> {
                     if fresh && applied.metadata.generation.is_some_and(|g| g > 1) {
                         // Two first deploys at once: this one was not the first after all. Look again who is the later one.
                         found = live::read(self.actor, name).await?;
-                        let newest = found.live.newest().map_or(number, |past| past.number);
-                        if newest > number {
+                        if found.live.newest_number() > number {
                             continue;
                         }
                     }
@@ -146,7 +145,7 @@ impl Writer<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+        Err(CROWDED)
     }
 
     /// What must follow the Deployment's apply: the end of a hold, and of others' claim to a count that was taken over.

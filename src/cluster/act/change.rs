@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::{
-    Actor, META_MANAGER, apply, autoscaler,
+    Actor, CROWDED, META_MANAGER, apply, autoscaler,
     live::{self, Found},
     owner, preflight, requests, review, revision_id,
 };
@@ -122,7 +122,7 @@ async fn run(
         done.position = Some(at(name, version, intent.number));
         return Ok(done);
     }
-    Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
+    Err(CROWDED)
 }
 
 /// The answer to a request that was answered before; completes it first if it was cut off.
@@ -194,10 +194,9 @@ async fn withdraw(actor: &Actor, name: &name::App, number: u64) -> bool {
 }
 
 fn nothing(name: &name::App, found: &Found) -> Done {
-    let newest = found.live.newest().map_or(0, |past| past.number);
     Done {
-        content: found.live.wanted().map(|past| past.record.content.clone()),
-        position: position(name, found, newest),
+        content: found.live.content(),
+        position: position(name, found, found.live.newest_number()),
         ..Done::default()
     }
 }

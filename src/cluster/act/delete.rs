@@ -36,7 +36,7 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
     if !deployment.is_ours() {
         return Err(Error::NotManaged { name: name.to_string(), by: deployment.managed_by.clone() });
     }
-    let wanted = found.live.wanted().map(|past| past.record.content.clone());
+    let wanted = found.live.content();
     plan::check_etag(asked.etag.as_deref(), wanted.as_ref())?;
     let goes = |kind: Kind| Change::whole(kind.object_of(name), Action::Delete);
     let mut done = Done { changes: vec![goes(Kind::Deployment)], content: wanted, ..Done::default() };
@@ -50,12 +50,7 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
         done.checks = review::of(actor, name, &[write]).await?;
         return Ok(done);
     }
-    requests::seen(object, asked)?;
-    if let (Some(_), Some(request)) =
-        (plan::request_seen(asked.request.as_ref(), &found.live)?, &asked.request)
-    {
-        return Err(Error::RequestIdReused { id: request.id.clone() });
-    }
+    requests::answered(&found.live, object, asked)?;
     let uid = object.metadata.uid.clone().unwrap_or_default();
     // A revision that was not carried out has no owner: it would outlive the app, and be carried out then.
     for past in found.live.revisions.iter().filter(|past| !past.applied) {

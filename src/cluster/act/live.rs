@@ -41,6 +41,17 @@ impl Found {
             Kind::Budget => self.budget.as_ref(),
         }
     }
+
+    /// The Deployment, for writes to one that exists and stays: in the domain's words, and as the API server gave it.
+    pub(super) fn staying(&self, name: &name::App) -> Result<(&Deployment, &DynamicObject), Error> {
+        match (&self.live.deployment, &self.deployment) {
+            (Some(deployment), _) if deployment.deleting => {
+                Err(Error::BeingDeleted { what: name.to_string() })
+            }
+            (Some(deployment), Some(object)) => Ok((deployment, object)),
+            _ => Err(Error::no_app(name)),
+        }
+    }
 }
 
 /// Reads everything that a plan looks at.
@@ -112,9 +123,9 @@ pub(super) fn manager(object: &DynamicObject) -> String {
     object.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).cloned().unwrap_or_default()
 }
 
-/// resourceVersion as a number, which the API servers of this age promise to be comparable.
+/// Version of an object.
 pub(super) fn version(object: &DynamicObject) -> u64 {
-    object.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
+    decode::version(&object.metadata)
 }
 
 fn to_deployment(object: &DynamicObject) -> Deployment {

@@ -6,7 +6,12 @@ use kube::api::DynamicObject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::{Error, act::Asked, revision::Request};
+use crate::domain::{
+    Error,
+    act::Asked,
+    plan::{self, Live},
+    revision::Request,
+};
 
 /// The annotation.
 const REQUESTS: &str = "gantry.dev/requests";
@@ -37,6 +42,18 @@ pub(super) fn seen(object: &DynamicObject, asked: &Asked) -> Result<Option<Answe
         Some(answered) if answered.request == *request => Ok(Some(answered)),
         Some(_) => Err(Error::RequestIdReused { id: request.id.clone() }),
         None => Ok(None),
+    }
+}
+
+/// The earlier answer to an equal request that left no revision. The id of one that left a revision is an error too.
+pub(super) fn answered(
+    live: &Live,
+    object: &DynamicObject,
+    asked: &Asked,
+) -> Result<Option<Answered>, Error> {
+    match (plan::request_seen(asked.request.as_ref(), live)?, &asked.request) {
+        (Some(_), Some(request)) => Err(Error::RequestIdReused { id: request.id.clone() }),
+        _ => seen(object, asked),
     }
 }
 

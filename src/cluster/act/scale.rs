@@ -6,9 +6,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::{
-    Actor, META_MANAGER, autoscaler, change,
-    live::{self, Found},
-    merge_params, requests,
+    Actor, META_MANAGER, autoscaler, change, live, merge_params, requests,
     review::{self, Write},
 };
 use crate::{
@@ -28,27 +26,14 @@ const SCALE_MANAGER: &str = "gantry-scale";
 pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
     let (name, asked) = (&request.name, &request.asked);
     let found = live::read(actor, name).await?;
-    let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
-        return Err(Error::no_app(name));
-    };
-    if deployment.deleting {
-        return Err(Error::BeingDeleted { what: name.to_string() });
-    }
-    let newest = found.live.newest().map_or(0, |past| past.number);
-    let content = content(&found);
-    if !asked.validate_only {
-        if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?
-            && let Some(request) = &past.record.request
-        {
-            return Err(Error::RequestIdReused { id: request.id.clone() });
-        }
-        if let Some(answered) = requests::seen(object, asked)? {
-            return Ok(Done {
-                content,
-                position: Some(change::at(name, answered.version, newest)),
-                ..Done::default()
-            });
-        }
+    let (deployment, object) = found.staying(name)?;
+    let newest = found.live.newest_number();
+    let content = found.live.content();
+    if !asked.validate_only
+        && let Some(answered) = requests::answered(&found.live, object, asked)?
+    {
+        let position = Some(change::at(name, answered.version, newest));
+        return Ok(Done { content, position, ..Done::default() });
     }
     plan::check_etag(asked.etag.as_deref(), content.as_ref().or(Some(&deployment.content)))?;
     autoscaler::check_none(actor, name).await?;
@@ -93,9 +78,4 @@ pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
         }
     }
     Ok(done)
-}
-
-/// What callers asked for, of an app that this server made.
-pub(super) fn content(found: &Found) -> Option<crate::domain::spec::Content> {
-    found.live.wanted().map(|past| past.record.content.clone())
 }

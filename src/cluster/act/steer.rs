@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
-    Actor, META_MANAGER, change, live, merge_params, requests,
+    Actor, CROWDED, META_MANAGER, change, live, merge_params, requests,
     review::{self, Write},
 };
 use crate::{
@@ -29,9 +29,8 @@ pub(super) async fn steer(actor: &Actor, request: Steer) -> Result<Done, Error> 
     let paused = if request.pause { json!(true) } else { Value::Null };
     let what = if request.pause { "paused" } else { "resumed" };
     patch(actor, name, &request.asked, Some(number), what, |found| {
-        let newest = found.live.newest().map_or(number, |past| past.number);
         let ours = found.live.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
-        if request.ended || ours && newest > number {
+        if request.ended || ours && found.live.newest_number() > number {
             return Err(Error::RolloutEnded { rollout: name.rollout(number) });
         }
         let held = found.live.deployment.as_ref().is_some_and(|d| d.paused);
@@ -68,23 +67,15 @@ async fn patch(
     let id = Kind::Deployment.object_of(name);
     for _ in 0..ATTEMPTS {
         let found = live::read(actor, name).await?;
-        let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
-            return Err(Error::no_app(name));
-        };
-        if deployment.deleting {
-            return Err(Error::BeingDeleted { what: name.to_string() });
-        }
-        let newest = found.live.newest().map_or(0, |past| past.number);
-        let at = |version| Some(change::at(name, version, newest));
+        let (deployment, object) = found.staying(name)?;
+        let at = |version| Some(change::at(name, version, found.live.newest_number()));
         // Kubernetes counts on from the template that the version which is written over carries.
         let number = number.unwrap_or(deployment.template_revision + 1);
-        if !asked.validate_only {
-            plan::request_seen(asked.request.as_ref(), &found.live)?
-                .map_or(Ok(()), |_| Err(Error::RequestIdReused { id: id_of(asked) }))?;
-            if let Some(answered) = requests::seen(object, asked)? {
-                let rollout = Some(answered.rollout).filter(|number| *number > 0);
-                return Ok(Done { rollout, position: at(answered.version), ..Done::default() });
-            }
+        if !asked.validate_only
+            && let Some(answered) = requests::answered(&found.live, object, asked)?
+        {
+            let rollout = Some(answered.rollout).filter(|number| *number > 0);
+            return Ok(Done { rollout, position: at(answered.version), ..Done::default() });
         }
         let spec = decide(&found)?;
         let changes = spec.iter().map(|spec| Change {
@@ -124,9 +115,5 @@ async fn patch(
             Err(error) => return Err(error),
         }
     }
-    Err(Error::Throttled { retry_after: std::time::Duration::from_secs(1) })
-}
-
-fn id_of(asked: &Asked) -> String {
-    asked.request.as_ref().map(|request| request.id.clone()).unwrap_or_default()
+    Err(CROWDED)
 }
