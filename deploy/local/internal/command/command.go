@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gantry.invalid/local/internal/instance"
+	"gantry.invalid/local/internal/node"
 	"gantry.invalid/local/internal/plane"
 )
 
@@ -25,15 +26,16 @@ const (
 	ok     = 0
 	failed = 1
 	usage  = 2
+	cannot = 3 // this machine allows no real node
 )
 
 const overview = `A real Kubernetes control plane on this machine, with simulated nodes and pods.
 
-  deploy/local/cluster up [--dir D] [--nodes N] [--detach] [--keep]
+  deploy/local/cluster up [--dir D] [--nodes N] [--detach] [--keep] [--real-node]
   deploy/local/cluster status [--dir D]
   deploy/local/cluster env [--dir D]        # eval "$(deploy/local/cluster env)"
   deploy/local/cluster down [--dir D]
-  deploy/local/cluster build                # "up" does it too, once
+  deploy/local/cluster build [--real-node]  # "up" does it too, once
 
 COMMAND --help says more. deploy/local/README.md says how to steer pods.
 `
@@ -42,7 +44,7 @@ const dirHelp = "  --dir D      the cluster's folder; each folder is a cluster o
 	"               (default: ${XDG_STATE_HOME:-~/.local/state}/gantry/local)\n"
 
 var helps = map[string]string{
-	"up": `usage: deploy/local/cluster up [--dir D] [--nodes N] [--detach] [--keep]
+	"up": `usage: deploy/local/cluster up [--dir D] [--nodes N] [--detach] [--keep] [--real-node]
 
 Starts a cluster and says "ready" once all nodes are Ready and metrics answer.
 In the foreground until Ctrl-C; everything it started ends with it.
@@ -50,6 +52,8 @@ In the foreground until Ctrl-C; everything it started ends with it.
 ` + dirHelp + `  --nodes N    simulated nodes (default 10: room for 2,500 pods)
   --detach     return once ready; the cluster goes on until "down"
   --keep       keep the objects of the last run in this folder (default: start empty)
+  --real-node  one more node, real-1, with a real kubelet and containers; needs
+               root. Pods go there only if they tolerate its taint gantry.dev/real
   --apiserver-arg F, --controller-arg F, --scheduler-arg F
                one more flag of that component, say --apiserver-arg=--v=4 (repeatable)
 
@@ -82,7 +86,10 @@ func Main(args []string) int {
 		fmt.Print(overview)
 		return ok
 	}
-	run, found := map[string]func(options) int{"up": up, "down": down, "status": status, "env": env}[args[0]]
+	if args[0] == node.Command {
+		return node.Inside(args[1:])
+	}
+	run, found := map[string]func(options) int{"up": up, "down": down, "status": status, "env": env, tryNode: try}[args[0]]
 	if !found {
 		fmt.Fprintf(os.Stderr, "%s: unknown command %q; there are: up, down, status, env, build\n", me, args[0])
 		return usage
@@ -108,6 +115,7 @@ type options struct {
 	detach    bool
 	detached  bool // this is the supervisor that "up --detach" has started
 	keep      bool
+	realNode  bool
 	extra     map[string][]string
 	arguments []string
 }
@@ -128,6 +136,7 @@ func parse(name string, args []string) (o options, err error) {
 		fs.BoolVar(&o.detach, "detach", false, "")
 		fs.BoolVar(&o.detached, "detached", false, "")
 		fs.BoolVar(&o.keep, "keep", false, "")
+		fs.BoolVar(&o.realNode, "real-node", false, "")
 		fs.Var(&api, "apiserver-arg", "")
 		fs.Var(&controllers, "controller-arg", "")
 		fs.Var(&scheduler, "scheduler-arg", "")

@@ -7,14 +7,14 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	o, err := parse("up", []string{"--dir", "a b", "--nodes", "3", "--detach", "--apiserver-arg=--v=4"})
-	if err != nil || o.nodes != 3 || !o.nodesSet || !o.detach || o.keep || o.extra["kube-apiserver"][0] != "--v=4" {
+	o, err := parse("up", []string{"--dir", "a b", "--nodes", "3", "--detach", "--real-node", "--apiserver-arg=--v=4"})
+	if err != nil || !o.realNode || o.nodes != 3 || !o.nodesSet || !o.detach || o.keep || o.extra["kube-apiserver"][0] != "--v=4" {
 		t.Fatal(o, err)
 	}
 	if got := o.again("down"); got != me+" down --dir 'a b'" {
 		t.Fatal(got)
 	}
-	if o, err = parse("up", nil); err != nil || o.nodes != 10 || o.nodesSet || o.dir.Root == "" {
+	if o, err = parse("up", nil); err != nil || o.nodes != 10 || o.nodesSet || o.realNode || o.dir.Root == "" {
 		t.Fatal(o, err)
 	}
 	for name, args := range map[string][]string{"down": {"--nodes", "3"}, "status": {"extra"}, "up": {"--nodes", "0"}} {

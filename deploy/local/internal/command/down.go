@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gantry.invalid/local/internal/instance"
+	"gantry.invalid/local/internal/node"
 )
 
 // down stops a cluster and waits until all of it has ended. If its supervisor is
@@ -44,6 +45,7 @@ func down(o options) int {
 	if err != nil {
 		return complain("%v", err)
 	}
+	node.Sweep()
 	if r = o.dir.Load(); r.State == instance.Starting || r.State == instance.Ready || r.State == instance.Stopping {
 		r.State, r.Parts = instance.Stopped, nil
 		if err := o.dir.Save(r); err != nil {

@@ -40,7 +40,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err := s.wait(ctx, "all nodes Ready", limit, s.nodesReady); err != nil {
 		return err
 	}
-	s.say("%d nodes are Ready", s.nodes)
+	s.say("%d nodes are Ready", s.allNodes())
 	// metrics-server reads at its start and every 10 s, and needs two readings: it
 	// starts when the first can succeed.
 	if err := s.launch(plane.Metrics); err != nil {
@@ -55,7 +55,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	}
 	s.say("metrics answer")
 	s.record.State, s.record.ReadyAt = instance.Ready, time.Now()
-	s.say("ready: Kubernetes %s, %d nodes in %d zones, %s", Version, s.nodes, min(3, s.nodes), s.dir.Root)
+	s.say("ready: Kubernetes %s, %d nodes in %d zones, %s", Version, s.allNodes(), min(3, s.nodes), s.dir.Root)
 	fmt.Printf("\n  eval \"$(%s)\"\n  %s\n\n", s.again("env"), s.again("down"))
 	return s.dir.Save(s.record)
 }
@@ -99,6 +99,11 @@ func (s *supervisor) startRest(ctx context.Context) error {
 	for _, name := range []string{plane.Kwok, plane.Controllers, plane.Scheduler} {
 		if err := s.launch(name); err != nil {
 			return err
+		}
+	}
+	if s.realNode {
+		if err := s.startNode(); err != nil {
+			return fmt.Errorf("no real node: %w", err)
 		}
 	}
 	results := make(chan error, s.nodes+1)
@@ -160,16 +165,16 @@ func (s *supervisor) controlPlane(ctx context.Context) error {
 
 func (s *supervisor) nodesReady(ctx context.Context) error {
 	ready, _, err := s.client.ReadyNodes(ctx)
-	if err == nil && ready < s.nodes {
-		err = fmt.Errorf("%d of %d", ready, s.nodes)
+	if err == nil && ready < s.allNodes() {
+		err = fmt.Errorf("%d of %d", ready, s.allNodes())
 	}
 	return err
 }
 
 func (s *supervisor) measured(ctx context.Context) error {
 	n, err := s.client.MeasuredNodes(ctx)
-	if err == nil && n < s.nodes {
-		err = fmt.Errorf("%d of %d", n, s.nodes)
+	if err == nil && n < s.allNodes() {
+		err = fmt.Errorf("%d of %d", n, s.allNodes())
 	}
 	return err
 }

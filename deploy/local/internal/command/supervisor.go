@@ -13,6 +13,7 @@ import (
 	"gantry.invalid/local/internal/instance"
 	"gantry.invalid/local/internal/kube"
 	"gantry.invalid/local/internal/kubelet"
+	"gantry.invalid/local/internal/node"
 	"gantry.invalid/local/internal/plane"
 	"gantry.invalid/local/internal/ports"
 	"gantry.invalid/local/internal/proc"
@@ -27,6 +28,7 @@ type supervisor struct {
 	kubebox string
 	client  *kube.Client
 	kubelet *kubelet.Server
+	node    *node.Node
 	spawner *proc.Spawner
 	parts   []*proc.Part
 	ended   chan *proc.Part
@@ -106,7 +108,7 @@ func (s *supervisor) prepare() error {
 		return err
 	}
 	s.record = instance.Record{State: instance.Starting, Supervisor: self, Program: folder + "/cluster",
-		Base: last.Base, Nodes: s.nodes, Version: Version, Started: s.begin}
+		Base: last.Base, Nodes: s.nodes, RealNode: s.realNode, Version: Version, Started: s.begin}
 	return s.dir.Save(s.record)
 }
 
@@ -119,14 +121,19 @@ func (s *supervisor) launch(name string) error {
 	if err != nil {
 		return err
 	}
+	s.adopt(part)
+	return nil
+}
+
+// adopt records a part that runs and has its end reported.
+func (s *supervisor) adopt(part *proc.Part) {
 	s.parts = append(s.parts, part)
-	s.record.Parts = append(s.record.Parts, instance.PartID{Name: name, ID: part.ID})
+	s.record.Parts = append(s.record.Parts, instance.PartID{Name: part.Name, ID: part.ID})
 	s.save()
 	go func() {
 		<-part.Ended()
 		s.ended <- part
 	}()
-	return nil
 }
 
 // partEnded is the error that a part ended though nobody had asked it to.
@@ -209,7 +216,7 @@ func (s *supervisor) watch(ctx context.Context) error {
 // a few seconds, then it is killed.
 func (s *supervisor) stop() {
 	for _, names := range [][]string{
-		{plane.Metrics, plane.Kwok, plane.Scheduler, plane.Controllers}, {plane.APIServer}, {plane.Etcd},
+		{plane.Metrics, node.Part, plane.Kwok, plane.Scheduler, plane.Controllers}, {plane.APIServer}, {plane.Etcd},
 	} {
 		var group []*proc.Part
 		for _, p := range s.parts {
@@ -225,12 +232,15 @@ func (s *supervisor) stop() {
 			p.Reap(time.Until(end))
 		}
 	}
+	if s.node != nil {
+		s.node.Close()
+	}
 	if s.kubelet != nil {
 		s.kubelet.Close()
 	} else if s.plane.Ports.Guard != nil {
 		s.plane.Ports.Guard.Close()
 	}
-	s.kubelet, s.plane.Ports, s.parts, s.record.Parts = nil, ports.Block{}, nil, nil
+	s.node, s.kubelet, s.plane.Ports, s.parts, s.record.Parts = nil, nil, ports.Block{}, nil, nil
 	s.save()
 }
 

@@ -81,6 +81,9 @@ func reuse(o options, r instance.Record) int {
 		return complain("a cluster with %d nodes already runs in %s, not with %d; stop it first: %s",
 			r.Nodes, o.dir.Root, o.nodes, o.again("down"))
 	}
+	if o.realNode && !r.RealNode {
+		return complain("a cluster without a real node already runs in %s; stop it first: %s", o.dir.Root, o.again("down"))
+	}
 	client, err := adminClient(o.dir, r.Server)
 	if err == nil {
 		err = client.Get(context.Background(), "/readyz", nil)

@@ -72,7 +72,7 @@ func (d Dir) Create() error {
 // what belongs to them (authorities, token keys) if they are to be kept. The
 // kubeconfig stays until the new one replaces it: programs may be waiting at it.
 func (d Dir) Clean(keep bool) error {
-	names := []string{"logs", "certs", "kwok.yaml", "controller-manager.kubeconfig", "scheduler.kubeconfig"}
+	names := []string{"logs", "certs", "kwok.yaml", "controller-manager.kubeconfig", "scheduler.kubeconfig", "kubelet.kubeconfig", "node"}
 	if !keep {
 		names = append(names, "etcd", "pki")
 	}
@@ -128,6 +128,7 @@ type Record struct {
 	Server     string    `json:"server"`  // the API server's URL
 	Base       int       `json:"base"`    // its block of ports
 	Nodes      int       `json:"nodes"`
+	RealNode   bool      `json:"realNode,omitempty"`
 	Version    string    `json:"version"`
 	Started    time.Time `json:"started"`
 	ReadyAt    time.Time `json:"readyAt"`

@@ -10,6 +10,14 @@ import (
 // Object is any object, as JSON.
 type Object = map[string]any
 
+// SimulatedNode is the annotation on the nodes that KWOK plays; it leaves all others alone.
+const (
+	SimulatedNode = "kwok.x-k8s.io/node"
+	simulated     = "fake"
+	// SimulatedNodes is the same as KWOK's selector.
+	SimulatedNodes = SimulatedNode + "=" + simulated
+)
+
 var zones = []string{"zone-a", "zone-b", "zone-c"}
 
 // NodeName is the name of the nth node, from 0.
@@ -29,8 +37,11 @@ func Node(n int) Object {
 				"topology.kubernetes.io/region": "local",
 				"topology.kubernetes.io/zone":   zones[n%len(zones)],
 			},
-			// Where metrics-server reads, on the node's port: KWOK serves all nodes' there.
-			"annotations": Object{"metrics.k8s.io/resource-metrics-path": "/metrics/nodes/" + name + "/metrics/resource"},
+			"annotations": Object{
+				SimulatedNode: simulated,
+				// Where metrics-server reads, on the node's port: KWOK serves all nodes' there.
+				"metrics.k8s.io/resource-metrics-path": "/metrics/nodes/" + name + "/metrics/resource",
+			},
 		},
 	}
 }

@@ -33,14 +33,20 @@ func isReady(conditions []condition) bool {
 func (w *NodeWatch) Look(ctx context.Context) error {
 	var list struct {
 		Items []struct {
-			Metadata struct{ Name string }
-			Status   struct{ Conditions []condition }
+			Metadata struct {
+				Name        string
+				Annotations map[string]string
+			}
+			Status struct{ Conditions []condition }
 		}
 	}
 	if err := w.client.Get(ctx, "/api/v1/nodes?resourceVersion=0", &list); err != nil {
 		return err
 	}
 	for _, node := range list.Items {
+		if node.Metadata.Annotations[SimulatedNode] != simulated {
+			continue // a real kubelet does it itself
+		}
 		name := node.Metadata.Name
 		down := !isReady(node.Status.Conditions)
 		if down == w.down[name] {

@@ -64,6 +64,18 @@ func NewCluster(dir string) (c Cluster, err error) {
 	return c, errors.Join(failed, writeTokenKeys(c.TokenKey, c.TokenPublic))
 }
 
+// NewNode makes a kubelet's certificates, signed by the cluster's authority in the
+// folder: its own for its address, and the one by which it is a node.
+func NewNode(dir, name, ip string) (serving, client Pair, err error) {
+	ca, err := newAuthority(dir, "ca")
+	if err != nil {
+		return serving, client, err
+	}
+	serving, err1 := ca.server("node-serving", ip, name)
+	client, err2 := ca.client("node", "system:node:"+name, "system:nodes")
+	return serving, client, errors.Join(err1, err2)
+}
+
 // writeTokenKeys makes the key pair of the service accounts' tokens if there is none.
 func writeTokenKeys(private, public string) error {
 	if _, err := os.Stat(private); err == nil {

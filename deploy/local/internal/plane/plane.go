@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gantry.invalid/local/internal/instance"
+	"gantry.invalid/local/internal/kube"
 	"gantry.invalid/local/internal/pki"
 	"gantry.invalid/local/internal/ports"
 )
@@ -138,7 +139,7 @@ func (p Plane) kwok() []string {
 		"-v", "ERROR", // otherwise a line for each change of each pod
 		"--kubeconfig", "./kubeconfig", // relative: a comma in the path would read as two
 		"--config", "./kwok.yaml",
-		"--manage-all-nodes",
+		"--manage-nodes-with-annotation-selector", kube.SimulatedNodes,
 		"--cidr", podRange,
 		"--node-ip", "127.0.0.1", "--node-name", "localhost", "--node-port", p.port(ports.Kubelet),
 		"--server-address", p.Ports.Address(ports.Kwok),

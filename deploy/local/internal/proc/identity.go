@@ -35,6 +35,9 @@ func Identify(pid int) (ID, error) {
 	return ID{PID: pid, Start: start, Boot: bootID()}, nil
 }
 
+// Here names a process of this boot by its pid and its start.
+func Here(pid int, start uint64) ID { return ID{PID: pid, Start: start, Boot: bootID()} }
+
 // Alive says whether that very process still runs (a zombie does not).
 func (id ID) Alive() bool {
 	if id.PID <= 0 || id.Boot != bootID() {

@@ -43,6 +43,7 @@ type Part struct {
 	pid      int
 	ended    chan struct{}
 	result   string
+	failed   bool
 	stopping atomic.Bool
 }
 
@@ -50,14 +51,23 @@ type Part struct {
 // group of its own, so that Ctrl-C on the terminal reaches only the supervisor,
 // which then stops the parts in their order.
 func (s *Spawner) Start(name, log, dir string, env []string, program string, args ...string) (*Part, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.Env = dir, env
+	return s.Launch(name, log, cmd)
+}
+
+// Launch starts a command likewise, which may have attributes of its own.
+func (s *Spawner) Launch(name, log string, cmd *exec.Cmd) (*Part, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write the log of %s: %w", name, err)
 	}
 	defer out.Close()
-	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Stdout, cmd.Stderr = out, out
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	job := spawnJob{cmd: cmd, done: make(chan error)}
 	s.jobs <- job
 	if err := <-job.done; err != nil {
@@ -69,7 +79,7 @@ func (s *Spawner) Start(name, log, dir string, env []string, program string, arg
 		err := cmd.Wait()
 		p.result = "it ended by itself with status 0"
 		if err != nil {
-			p.result = err.Error()
+			p.result, p.failed = err.Error(), true
 		}
 		close(p.ended)
 	}()
@@ -84,6 +94,9 @@ func (p *Part) Stopping() bool { return p.stopping.Load() }
 
 // Result says how the part ended; call it after Ended only.
 func (p *Part) Result() string { return p.result }
+
+// Succeeded says whether the part ended by itself with status 0; call it after Ended only.
+func (p *Part) Succeeded() bool { return !p.failed }
 
 // Terminate asks the part to end.
 func (p *Part) Terminate() {

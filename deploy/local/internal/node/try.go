@@ -1,0 +1,68 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gantry.invalid/local/internal/proc"
+)
+
+// tryFile names the folder's file with which the first process only tries.
+const tryFile = "try.json"
+
+// Try says why this machine allows no real node: nil if it does. It makes, and
+// removes, all that a node would have: namespaces, groups, network, mounts.
+// The folder is where the node's files will be: not every file system bears containers.
+func Try(self, folder string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("it needs root")
+	}
+	Sweep()
+	dir, err := os.MkdirTemp(folder, "try-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	log := filepath.Join(dir, "log")
+	n, opened, err := begin(proc.NewSpawner(), log, self, filepath.Join(dir, tryFile))
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	defer opened.Close()
+	if _, err := opened.WriteString("!"); err != nil {
+		return err
+	}
+	if killed := n.Part.Reap(10 * time.Second); killed {
+		return errors.New("making its view of the machine takes more than 10 s")
+	}
+	if !n.Part.Succeeded() {
+		return fmt.Errorf("%s (%s)", strings.TrimSpace(proc.Tail(log, 1)), n.Part.Result())
+	}
+	return nil
+}
+
+// try does what run does up to its first program, and mounts as containers are.
+func try(file string) error {
+	dir := filepath.Dir(file)
+	if err := mounts([]string{dir}); err != nil {
+		return err
+	}
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	options := "lowerdir=" + in("lower") + ",upperdir=" + in("upper") + ",workdir=" + in("work")
+	if err := unix.Mount("overlay", in("merged"), "overlay", 0, options); err != nil {
+		return fmt.Errorf("no overlay file system can be mounted: %w", err)
+	}
+	return nil
+}
