@@ -2,7 +2,7 @@
 #
 # Order inside `make test`: cheap first, so that a slip is told in seconds and the real control plane is only started for code that passes
 # everything else. Every step goes through .ci/step, which prints a heading and the time it took and keeps the exit status. There is no
-# switch that leaves a check out: a check that cannot run fails.
+# switch that leaves a check out: a check that cannot run fails. One is left out where the machine forbids it, and says so: test-node.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -29,12 +29,18 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nKUBECONFIG_CONTEXT=name  demo and test-cluster use that context of your kubeconfig instead of the local control plane\n'
 	@printf 'DEMO=once                demo ends by itself\n'
+	@printf 'BENCH=full|small         bench with 10,000 pods instead of 1,000 (about 30 min), or a minute or two to try it\n'
 
 # === use
 
 .PHONY: demo
 demo: ## Build everything, start a real control plane and gantryd, and show the main job
 	@deploy/demo/run
+
+.PHONY: demo-pictures
+demo-pictures: build ## Record the demo anew for the README (docs/pictures)
+	@$(STEP) "film of the demo" deploy/pictures/record.py -o docs/pictures/demo.svg --title "make demo" \
+		--begin "== 3/" --end "Now you." env DEMO=once GANTRY_DEMO_DIR=/tmp/gantry-demo deploy/demo/run
 
 .PHONY: build
 build: ## Build gantryd and gantry (debug)
@@ -59,7 +65,7 @@ cluster-down: ## Stop it
 # === check
 
 .PHONY: test
-test: doctor fmt-check scripts proto-lint local-test clippy doc unit test-cluster ## Run every check and every test
+test: doctor fmt-check scripts proto-lint python-test local-test clippy doc unit test-cluster test-node ## Run every check and every test
 
 .PHONY: doctor
 doctor: ## Say what is missing on this machine
@@ -82,13 +88,17 @@ scripts: ## Check that bash can parse every script
 proto-lint: ## Lint the API with buf
 	@$(STEP) "proto lint" bash -c 'buf=$$($(TOOL) buf) && "$$buf" lint'
 
+.PHONY: python-test
+python-test: ## Test the scripts that draw pictures and compare autoscalers
+	@$(STEP) "scripts in Python" bash -c 'set -e; for dir in deploy/pictures benches/autoscaling; do python3 -B -m unittest discover -s "$$dir" -p tests.py; done'
+
 .PHONY: local-test
 local-test: ## Format, vet and test the tool behind the local control plane
 	@$(STEP) "the local control plane's tool" .ci/test-local
 
 .PHONY: clippy
 clippy: ## Lint all Rust code, warnings denied
-	@$(STEP) "clippy" bash -c '$(CLIPPY) --all-targets -- -D warnings && $(CLIPPY) --test cluster -- -D warnings -A clippy::large_futures'
+	@$(STEP) "clippy" bash -c '$(CLIPPY) --all-targets -- -D warnings && $(CLIPPY) --test cluster --test node -- -D warnings -A clippy::large_futures'
 
 .PHONY: doc
 doc: ## Build the Rust documentation, broken links denied
@@ -104,9 +114,18 @@ unit: ## Run the tests that need no cluster: pure, index, server in process, wal
 test-cluster: ## Run the tests that need a cluster, on a control plane of their own
 	@$(STEP) "tests on a real control plane" tests/run-cluster
 
+.PHONY: test-node
+test-node: ## Run the tests on a node with a real kubelet, where the machine allows one (root, control groups)
+	@$(STEP) "tests on a real node" tests/run-node
+
 .PHONY: bench
-bench: ## Measure the daemon beside its limits, on a control plane of its own (about 10 min; wants a quiet machine)
-	@$(STEP) "benchmarks" benches/run
+bench: ## Measure the daemon beside its limits, helm and kubectl, on a control plane of its own (about 12 min; wants a quiet machine)
+	@$(STEP) "benchmarks" benches/run $(BENCH)
+
+.PHONY: bench-hpa
+bench-hpa: build ## Run the autoscaler and a HorizontalPodAutoscaler under one load (about 14 min), and draw it
+	@$(STEP) "two autoscalers" bash -c 'GANTRY_BIN_DIR="$${CARGO_TARGET_DIR:-target}/debug" benches/autoscaling/run.py --out target/autoscaling && \
+		deploy/pictures/chart.py target/autoscaling/course.csv -o docs/pictures/autoscaling.svg --subtitle "CPU target 60 %, 1 to 20 replicas, otherwise defaults; both read the same metrics-server"'
 
 .PHONY: deny
 deny: ## Check licences, sources and duplicate crates (first time: builds cargo-deny, about 4 min)
@@ -120,10 +139,10 @@ advisories: ## Check the dependencies against the RustSec database (fetches it)
 
 .PHONY: tools
 tools: ## Install the pinned tools into target/tools ahead of time
-	@for tool in buf cargo-deny; do $(TOOL) "$$tool"; done
+	@for tool in buf cargo-deny grpcurl grpcio-tools; do $(TOOL) "$$tool"; done
 
 .PHONY: clean
 clean: ## Stop what runs in target/ and remove it
-	@for dir in $(CLUSTER_DIR) target/test-cluster; do if [ -d "$$dir" ]; then $(CLUSTER) down --dir "$$dir"; fi; done
+	@for dir in $(CLUSTER_DIR) target/test-cluster target/test-node; do if [ -d "$$dir" ]; then $(CLUSTER) down --dir "$$dir"; fi; done
 	@cargo clean
 	@rm -rf target

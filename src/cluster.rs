@@ -6,7 +6,11 @@ pub mod client;
 pub mod decode;
 mod error;
 mod feeds;
+pub mod lease;
 pub mod link;
+pub mod logs;
+mod tail;
+pub mod usage;
 pub mod watch;
 
 pub use self::{act::Actor, client::Cluster};

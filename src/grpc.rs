@@ -2,6 +2,7 @@
 //! know Kubernetes: it reads the index and asks [`crate::domain::act::Act`] to change things.
 
 mod app;
+mod autoscaler;
 mod call;
 mod change;
 mod codec;
@@ -10,7 +11,6 @@ mod discovery;
 mod guard;
 mod info;
 mod json;
-mod later;
 mod limits;
 mod observe;
 mod once;
@@ -23,6 +23,7 @@ mod serve;
 mod server;
 mod status;
 mod stream;
+mod timeline;
 mod validate;
 
 use std::{
@@ -44,9 +45,10 @@ use crate::{
     domain::{
         Error,
         act::{Act, Position},
+        logs::Logs,
         name::Scope,
     },
-    index::Index,
+    index::{Index, Scaling},
 };
 
 /// What every service needs.
@@ -54,8 +56,12 @@ use crate::{
 pub struct Context {
     /// Where reads come from.
     pub index: Index,
+    /// What the autoscaling loop knows.
+    pub scaling: Scaling,
     /// Who does the writes.
     pub act: Arc<dyn Act>,
+    /// Who reads logs.
+    pub logs: Arc<dyn Logs>,
     /// What this server says of itself, once it knows.
     pub identity: Arc<OnceLock<Identity>>,
     /// Ends every stream when the server goes.
@@ -64,6 +70,8 @@ pub struct Context {
     pub once: Once,
     /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
     pub writes: TaskTracker,
+    /// What reads logs ahead of callers that follow them; each ends with its call.
+    pub readers: TaskTracker,
 }
 
 /// What this server says of itself.

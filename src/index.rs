@@ -9,9 +9,13 @@ mod changes;
 mod duties;
 mod endpoints;
 mod history;
+mod logs;
+mod scaled;
+mod scaling;
 mod signals;
 mod tables;
 mod texts;
+mod timeline;
 mod views;
 
 use std::{
@@ -24,11 +28,19 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use self::{changes::Changes, endpoints::Followers, signals::Signals, tables::Tables, views::Views};
+use self::{
+    changes::Changes, endpoints::Followers, signals::Signals, tables::Tables, timeline::Timelines,
+    views::Views,
+};
 pub use self::{
     changes::{Batch, Change, Cursor},
     endpoints::Endpoints,
+    logs::LogOf,
+    scaled::Scaled,
+    scaling::{Decision, Leader, Scaling},
     tables::Row,
+    timeline::{Call, Entry, Happened, Past},
+    views::Unrecorded,
 };
 use crate::domain::{
     Error,
@@ -79,6 +91,7 @@ struct Inner {
     changes: Changes,
     signals: Signals,
     followers: Followers,
+    timelines: Timelines,
     /// Kinds that this server may not read, and does without.
     refused: BTreeSet<Kind>,
     /// The latest resourceVersion at which Deployments were heard of, whatever became of them.
@@ -175,6 +188,7 @@ impl Index {
             changes: Changes::default(),
             signals: Signals::default(),
             followers: Followers::default(),
+            timelines: Timelines::default(),
             refused: BTreeSet::new(),
             deployments_at: 0,
             heard: BTreeMap::new(),
@@ -227,10 +241,16 @@ impl Index {
         }
     }
 
-    /// Judges again what time alone can change: problems that outlast their grace.
+    /// Judges again what time alone can change: problems that outlast their grace, holds that end.
     pub fn tick(&self, now: Timestamp) {
         let now = self.state.read().as_of(now);
-        let waiting = self.state.read().views.waiting_for_time();
+        let (waiting, moved) = {
+            let state = self.state.read();
+            (state.views.waiting_for_time(now), state.has_moved())
+        };
+        if moved {
+            self.state.write().count_endpoints(now);
+        }
         if !waiting.is_empty() {
             let mut state = self.state.write();
             state.tables.touch(waiting);
@@ -431,13 +451,16 @@ impl Inner {
         for name in moved.union(&dirty) {
             self.followers.publish(name, &self.tables);
         }
-        for name in dirty {
-            if self.views.rebuild(&name, &self.tables, now) {
-                let exists = self.views.app(&name).is_some();
-                let version = self.changes.record(&name, exists);
-                self.signals.wake(&name, version);
+        for name in &dirty {
+            let before = (self.views.app(name), self.views.newest_rollout(name));
+            if self.views.rebuild(name, &self.tables, now) {
+                self.compare(name, before, now);
+                let exists = self.views.app(name).is_some();
+                let version = self.changes.record(name, exists);
+                self.signals.wake(name, version);
             }
         }
+        self.take_news(moved.into_iter().chain(dirty), now);
     }
 }
 

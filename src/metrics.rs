@@ -53,6 +53,13 @@ pub struct Metrics {
     audits: Counters<2>,
     audit_differences: Counters<1>,
     rollouts_ended: Counters<1>,
+    autoscaler_decisions: Counters<1>,
+    /// Whether the autoscaling loop runs here.
+    pub autoscaler_here: Gauge,
+    /// Logs of containers that are open.
+    pub log_streams: Gauge,
+    /// Lines that callers did not take in time.
+    pub log_lines_dropped: Counter,
     trace_exports: Counters<1>,
     process: Process,
     list: List,
@@ -97,6 +104,7 @@ impl List {
 // === impl Metrics ===
 
 impl Metrics {
+    #[allow(clippy::too_many_lines)] // one list: a metric is a line or five
     fn new() -> Self {
         let mut list = List::default();
         let l = &mut list;
@@ -173,11 +181,35 @@ impl Metrics {
                 "Objects that an audit found missing, left over or outdated in the index",
                 Family::default(),
             ),
+            autoscaler_decisions: l.add(
+                "gantry_autoscaler_decisions_total",
+                &["outcome"],
+                "Decisions of the autoscaler",
+                Family::default(),
+            ),
+            autoscaler_here: l.add(
+                "gantry_autoscaler_leader",
+                &[],
+                "1 while the autoscaling loop runs in this process, else 0",
+                Gauge::default(),
+            ),
             rollouts_ended: l.add(
                 "gantry_rollouts_ended_total",
                 &["outcome"],
                 "Rollouts whose outcome this process wrote down",
                 Family::default(),
+            ),
+            log_streams: l.add(
+                "gantry_log_streams",
+                &[],
+                "Logs of containers that are open",
+                Gauge::default(),
+            ),
+            log_lines_dropped: l.add(
+                "gantry_log_lines_dropped_total",
+                &[],
+                "Lines of logs that callers of StreamLogs did not take in time",
+                Counter::default(),
             ),
             trace_exports: l.add(
                 "gantry_trace_exports_total",
@@ -260,6 +292,11 @@ impl Metrics {
     /// The outcome of a rollout was written down.
     pub fn rollout_ended(&self, outcome: &'static str) {
         self.rollouts_ended.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// The autoscaler decided on an app.
+    pub fn autoscaler_decided(&self, outcome: &'static str) {
+        self.autoscaler_decisions.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Spans were sent, or could not be.

@@ -1,6 +1,7 @@
 //! The only module that knows all the others: builds them, supervises every task, tells who is ready, ends them in order.
 
 mod admin;
+mod autoscaler;
 mod finisher;
 mod late;
 mod levels;
@@ -27,7 +28,7 @@ use crate::{
     cluster::{self, Actor, Cluster, audit, client::ConnectError, watch},
     domain::Error,
     grpc::{self, Context, Health, Identity, Once},
-    index::{Index, Kind},
+    index::{Index, Kind, Scaling},
 };
 
 /// Time that running calls get to end.
@@ -51,8 +52,14 @@ pub struct Args {
     /// How often to compare what is known with a list of the cluster, for example `10m`; `0s` never does
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, env = "GANTRYD_AUDIT_PERIOD")]
     audit_period: Duration,
+    /// How many rollouts of an app are kept; the one that runs, the newest that succeeded and, for an hour, those that answer a repeated
+    /// request stay beyond that
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200), env = "GANTRYD_HISTORY")]
+    history: u16,
     #[command(flatten)]
     telemetry: telemetry::Args,
+    #[command(flatten)]
+    autoscaler: autoscaler::Args,
 }
 
 /// A time as people write it: `90s`, `10m`, `1h 30m`.
@@ -89,15 +96,20 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     tasks.run("log filter", levels.clone().run());
     tasks.run("admin", admin::serve(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
 
-    let (actor, identity) = (Arc::new(late::Actor::default()), Arc::new(OnceLock::new()));
+    let (actor, logs) = (Arc::new(late::Actor::default()), Arc::new(late::Logs::default()));
+    let identity = Arc::new(OnceLock::new());
     let (drain, writes) = (CancellationToken::new(), TaskTracker::new());
+    let scaling = Scaling::new(Timestamp::now());
     let context = Context {
         index: index.clone(),
+        scaling: scaling.clone(),
         act: actor.clone(),
+        logs: logs.clone(),
         identity: identity.clone(),
         drain: drain.clone(),
         once: Once::default(),
         writes: writes.clone(),
+        readers: TaskTracker::new(),
     };
     let health = Health::new().await;
     let router = grpc::router(&context, &health, &args.grpc.allow_origin).context("cannot build the API")?;
@@ -112,11 +124,14 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
         connected = connect(&args.cluster) => Some(connected?),
         () = stop.cancelled() => None,
     };
+    let mut election = None;
     if let Some(cluster) = connected {
         info!(kubernetes = %cluster.version, user = %cluster.user, "connected");
         let known = Identity { kubernetes_version: cluster.version.clone(), user: cluster.user.clone() };
         let _ = identity.set(known);
-        actor.connect(Actor::new(cluster.clone()));
+        let lease_namespace = args.autoscaler.lease_namespace(&cluster);
+        actor.connect(Actor::new(cluster.clone(), args.history.into(), lease_namespace));
+        logs.connect(cluster::logs::Reader::new(cluster.clone()));
         for kind in Kind::ALL {
             tasks.run(kind.as_str(), watch::run(cluster.clone(), index.clone(), kind));
         }
@@ -124,9 +139,19 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
         if !args.audit_period.is_zero() {
             tasks.run("audit", audit::run(cluster.clone(), index.clone(), args.audit_period));
         }
+        election = autoscaler::start(
+            &args.autoscaler,
+            &mut tasks,
+            &cluster,
+            &index,
+            &scaling,
+            actor.clone(),
+            address,
+        );
         tasks.run("probe", watch::probe(cluster, index.clone()));
         tasks.run("clock", tick(index.clone()));
         tasks.run("finisher", finisher::run(index.clone(), actor.clone()));
+        tasks.run("tidier", finisher::tidy(actor.clone()));
         tasks.run("recorder", recorder::run(index, actor));
     }
 
@@ -145,6 +170,9 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
         warn!("writes were still running at the end of the grace period");
     }
     tasks.abort().await;
+    if let Some(election) = election {
+        election.release().await;
+    }
     info!("stopped");
     outcome
 }

@@ -1,4 +1,4 @@
-//! What a deploy costs beside the patches that it cannot do without, and beside all its own calls of the API server made bare.
+//! What a deploy costs beside the patches that it cannot do without, beside all its own calls of the API server made bare, and beside helm.
 
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 
 use crate::{
     Size,
+    peers::Chart,
     place::{Daemon, Place},
     stats::{Goal, Ratio, Series, Table, Unit, micros},
 };
@@ -26,19 +27,19 @@ const DEPLOY: &str = "DeployApp";
 const CALLS: &str = "its API calls, made bare";
 const IN_TURN: &str = "3 bare patches, one after the other";
 const AT_ONCE: &str = "3 bare patches at once";
+const HELM: &str = "helm upgrade";
 
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 5] = [
     "1 read Deployment, Service, budgets, revisions, at once",
     "2 dry run of Deployment, Service, budget, at once",
     "3 create the revision",
     "4 apply the Deployment",
-    "5 apply Service and budget, at once",
-    "6 note in the revision that it is done",
+    "5 note in the revision that it is done",
 ];
 
 /// Apps of each contender. A round deploys each once, and each time the cluster is quiet before: a rollout that still runs costs the API
 /// server more than the calls that are measured.
-const APPS: usize = 5;
+const APPS: usize = 4;
 const REPLICAS: i32 = 1;
 /// How often each app is deployed as it is.
 const REPEATS: usize = 4;
@@ -60,6 +61,10 @@ pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Vec<Table> {
         let of_this = names(name);
         bare.push(join_all(of_this.iter().map(|name| Bare::new(place, &channel, name))).await);
     }
+    let mut charts = Vec::new();
+    for name in names("helm") {
+        charts.push(chart(place, &channel, &name).await);
+    }
     for name in &ours {
         deploy(place, &channel, name, "web:first").await;
     }
@@ -72,8 +77,8 @@ pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Vec<Table> {
         same.begin_round();
         steps.begin_round();
         for n in 0..APPS {
-            let mut order = [DEPLOY, CALLS, IN_TURN, AT_ONCE];
-            order.rotate_left((n + round) % 4);
+            let mut order = [DEPLOY, CALLS, IN_TURN, AT_ONCE, HELM];
+            order.rotate_left((n + round) % 5);
             for contender in order {
                 place.settled(daemon).await;
                 let start = Instant::now();
@@ -85,7 +90,8 @@ pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Vec<Table> {
                         }
                     }
                     IN_TURN => bare[1][n].in_turn(&image).await,
-                    _ => bare[2][n].at_once(&image).await,
+                    AT_ONCE => bare[2][n].at_once(&image).await,
+                    _ => charts[n].upgrade(&image, false).await,
                 }
                 new.push(contender, micros(start.elapsed()));
             }
@@ -105,28 +111,27 @@ pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Vec<Table> {
             }
         }
         if round == 0 {
-            for table in [&mut new, &mut same, &mut steps] {
-                table.series.iter_mut().for_each(|series| series.rounds.clear());
-            }
+            [&mut new, &mut same, &mut steps].into_iter().for_each(Table::forget);
         }
     }
     vec![new, same, steps]
 }
 
 fn tables() -> (Table, Table, Table) {
-    let ratio = |what, to, goal| Ratio { what, of: DEPLOY, to, goal };
+    let ratio = |what, to, goal| Ratio::of(what, DEPLOY, to, goal);
     let new = Table {
         title: "Deploy a new image",
         about: format!(
             "Apps of {REPLICAS} replica; nothing is under way before. The patches are the ones that DeployApp sends: Deployment, Service \
-             and budget, by server-side apply."
+             and budget, by server-side apply. Helm, which applies the same objects from a chart, is a process, and counts to its end."
         ),
         unit: Unit::Micros,
-        series: [DEPLOY, CALLS, IN_TURN, AT_ONCE].map(Series::new).into(),
+        series: [DEPLOY, CALLS, IN_TURN, AT_ONCE, HELM].map(Series::new).into(),
         ratios: vec![
             ratio("DeployApp to the patches at once", AT_ONCE, Some(Goal::AtMost(1.3))),
             ratio("DeployApp to the patches one after the other", IN_TURN, None),
             ratio("DeployApp to its API calls made bare", CALLS, None),
+            Ratio::of("helm upgrade to DeployApp", HELM, DEPLOY, None),
         ],
     };
     let same = Table {
@@ -143,7 +148,7 @@ fn tables() -> (Table, Table, Table) {
     let steps = Table {
         title: "Where a deploy's time goes",
         about: "The API calls of a DeployApp with a new image, made bare, step by step; a step begins when the one before it is \
-                answered."
+                answered. Service and budget need no step: the dry run says that they would stay as they are."
             .to_owned(),
         unit: Unit::Micros,
         series: STEPS.map(Series::new).into(),
@@ -157,35 +162,44 @@ async fn deploy(place: &Place, channel: &Channel, app: &str, image: &str) {
     AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap();
 }
 
+/// The manifests that a deploy would apply, the Deployment first, as anybody could.
+pub async fn manifests(channel: &Channel, request: pb::DeployAppRequest) -> [Value; 3] {
+    let request = pb::DeployAppRequest { validate_only: true, ..request };
+    let answer = AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap().into_inner();
+    let changes = answer.plan.unwrap().changes;
+    let all: Vec<Value> =
+        changes.iter().filter_map(|change| serde_json::from_str(&change.new_value).ok()).collect();
+    ["Deployment", "Service", "PodDisruptionBudget"].map(|kind| {
+        let of_kind = all.iter().find(|manifest| manifest["kind"] == json!(kind));
+        let mut manifest = of_kind.expect("the plan has all three").clone();
+        // Else the daemon would take it for its own, and look for the revision.
+        manifest["metadata"]["labels"]["app.kubernetes.io/managed-by"] = json!("bench");
+        manifest["metadata"].as_object_mut().unwrap().remove("annotations");
+        manifest
+    })
+}
+
+/// The same as a chart, installed.
+async fn chart(place: &Place, channel: &Channel, app: &str) -> Chart {
+    let objects = manifests(channel, place.deploy(app, "web:first", REPLICAS)).await;
+    Chart::install(place, app, &objects, "web:first").await
+}
+
 // === impl Bare ===
 
 impl Bare {
     /// Makes an app that is not the daemon's, from the manifests that the daemon would apply.
     async fn new(place: &Place, channel: &Channel, app: &str) -> Self {
-        let request =
-            pb::DeployAppRequest { validate_only: true, ..place.deploy(app, "web:first", REPLICAS) };
-        let answer = AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap().into_inner();
-        let manifests: Vec<Value> = answer
-            .plan
-            .unwrap()
-            .changes
-            .iter()
-            .filter_map(|change| serde_json::from_str(&change.new_value).ok())
-            .collect();
+        let manifests = manifests(channel, place.deploy(app, "web:first", REPLICAS)).await;
         let resources = [
             ApiResource::erase::<Deployment>(&()),
             ApiResource::erase::<Service>(&()),
             ApiResource::erase::<PodDisruptionBudget>(&()),
         ];
         let api = |resource| Api::namespaced_with(place.client.clone(), &place.namespace, resource);
-        let objects = resources.each_ref().map(|resource| {
-            let of_kind = manifests.iter().find(|m| m["kind"] == json!(resource.kind));
-            let mut manifest = of_kind.expect("the plan has all three").clone();
-            // Else the daemon would take it for its own, and look for the revision.
-            manifest["metadata"]["labels"]["app.kubernetes.io/managed-by"] = json!("bench");
-            manifest["metadata"].as_object_mut().unwrap().remove("annotations");
-            (api(resource), manifest)
-        });
+        let mut manifests = manifests.into_iter();
+        let objects =
+            resources.each_ref().map(|resource| (api(resource), manifests.next().unwrap_or_default()));
         let bare = Self {
             name: app.to_owned(),
             objects,
@@ -217,8 +231,8 @@ impl Bare {
     }
 
     /// What DeployApp asks of the API server, in its order; the time of each step.
-    async fn all_calls(&self, image: &str, number: usize) -> [f64; 6] {
-        let mut took = [0.0; 6];
+    async fn all_calls(&self, image: &str, number: usize) -> [f64; 5] {
+        let mut took = [0.0; 5];
         let mut start = Instant::now();
         let mut next = |step: usize| {
             took[step] = micros(start.elapsed());
@@ -247,11 +261,9 @@ impl Bare {
         next(2);
         self.apply(0, image, false).await;
         next(3);
-        join_all([1, 2].map(|which| self.apply(which, image, false))).await;
-        next(4);
         let done = Patch::Merge(json!({"metadata": {"annotations": {"bench/done": "yes"}}}));
         self.revisions.patch(&created.name_any(), &PatchParams::default(), &done).await.unwrap();
-        next(5);
+        next(4);
         took
     }
 }

@@ -1,5 +1,5 @@
-//! The scoreboard: what calls of the daemon cost beside their limits (a bare gRPC echo, a bare GET, bare patches, a bare watch), measured
-//! in the same run and interleaved; and its memory. Owns the order of the run. `benches/run` starts it on a control plane of its own.
+//! The scoreboard: what calls of the daemon cost beside their limits (a bare gRPC echo, a bare GET, bare patches, a bare watch) and beside
+//! what else does the job (helm, kubectl), measured in the same run and interleaved; its start and its memory. Owns the order of the run. `benches/run` starts it on a control plane of its own.
 //!
 //! Figures of one machine at one moment mean little; ratios within a run mean more. So every measurement has rounds, in which all
 //! contenders take turns, and the report shows the spread of the rounds.
@@ -15,12 +15,17 @@
 )]
 
 mod changes;
+mod counted;
 mod deploys;
 mod echo;
+mod endpoints;
 mod memory;
+mod peers;
 mod place;
 mod reads;
 mod report;
+mod rollouts;
+mod starts;
 mod stats;
 
 use std::time::Instant;
@@ -33,6 +38,7 @@ use self::{
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub struct Size {
+    pub name: &'static str,
     pub rounds: usize,
     pub apps: usize,
     pub replicas: i32,
@@ -40,9 +46,19 @@ pub struct Size {
     pub churn_seconds: u64,
 }
 
-const FULL: Size = Size { rounds: 9, apps: 50, replicas: 20, watchers: 1000, churn_seconds: 60 };
+const QUICK: Size =
+    Size { name: "quick", rounds: 5, apps: 50, replicas: 20, watchers: 1000, churn_seconds: 30 };
+/// Wants a control plane with nodes for its pods.
+const FULL: Size = Size { name: "full", apps: 500, ..QUICK };
 /// To try a change of the benchmark itself.
-const SMALL: Size = Size { rounds: 2, apps: 5, replicas: 4, watchers: 40, churn_seconds: 5 };
+const SMALL: Size = Size { name: "small", rounds: 2, apps: 5, replicas: 4, watchers: 40, churn_seconds: 3 };
+
+impl Size {
+    /// Pods that fill the cluster.
+    pub fn pods(self) -> usize {
+        self.apps * usize::try_from(self.replicas).unwrap_or_default()
+    }
+}
 
 fn main() {
     let args: Vec<_> = std::env::args().skip(1).collect();
@@ -52,7 +68,12 @@ fn main() {
     {
         return runtime.block_on(echo::serve(bytes.parse().unwrap()));
     }
-    let size = if args.iter().any(|arg| arg == "small") { SMALL } else { FULL };
+    let is = |what: &str| args.iter().any(|arg| arg == what);
+    let size = match (is("small"), is("full")) {
+        (true, _) => SMALL,
+        (_, true) => FULL,
+        _ => QUICK,
+    };
     runtime.block_on(run(size));
 }
 
@@ -64,16 +85,21 @@ async fn run(size: Size) {
 
     let daemon = Daemon::start().await;
     report.memory("idle, nothing in the cluster", daemon.memory());
-    place.fill(&daemon, size).await;
+    for table in starts::measure(&place, &daemon, size).await {
+        report.add(table);
+    }
     report.memory("after it deployed them", daemon.memory());
     println!("filled after {:.0?}", begun.elapsed());
 
     report.add(reads::latency(&place, &daemon, size).await);
     report.add(reads::throughput(&place, &daemon, size).await);
     report.add(changes::measure(&place, &daemon, size).await);
+    report.add(endpoints::measure(&place, &daemon, size).await);
     for table in deploys::measure(&place, &daemon, size).await {
         report.add(table);
     }
+    report.add(rollouts::measure(&place, &daemon, size).await);
+    println!("measured calls after {:.0?}", begun.elapsed());
     drop(daemon);
     memory::measure(&place, size, &mut report).await;
     place.remove().await;

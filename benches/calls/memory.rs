@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     Size,
-    place::{Daemon, Place},
+    counted::{self, Counted},
+    place::{Daemon, Memory, Place},
     report::Report,
 };
 
@@ -25,33 +26,37 @@ type Readers = JoinSet<()>;
 
 pub async fn measure(place: &Place, size: Size, report: &mut Report) {
     let few = size.watchers.div_ceil(STREAMS);
-    for (connections, what) in [(few, "few"), (few * 2, "twice as many"), (size.watchers, "one each")] {
-        let daemon = Daemon::start().await;
-        rest(&daemon).await;
-        report.memory("started anew", daemon.memory());
-        let apps = watch_apps(place, &daemon, size.watchers, connections).await;
-        rest(&daemon).await;
-        let watchers = size.watchers;
-        report.memory(&format!("and {watchers} WatchApps over {connections} connections"), daemon.memory());
+    let watchers = size.watchers;
+    for (connections, what) in [(few, "few"), (watchers, "one each")] {
+        let (daemon, mut counted) = counted::daemon().await;
+        report.memory("started anew", weigh(&daemon, &mut counted).await);
+        let apps = watch_apps(&daemon, watchers, connections).await;
+        let state = format!("and {watchers} WatchApps over {connections} connections");
+        report.memory(&state, weigh(&daemon, &mut counted).await);
         if what != "few" {
             continue;
         }
         let endpoints = watch_endpoints(place, &daemon, size, connections).await;
-        rest(&daemon).await;
-        report.memory(&format!("and {watchers} WatchEndpoints over {connections} more"), daemon.memory());
+        let state = format!("and {watchers} WatchEndpoints over {connections} more");
+        report.memory(&state, weigh(&daemon, &mut counted).await);
         let (most, changes) = churn(place, &daemon, size).await;
         report.memory(&format!("most during {changes} changes of size in {} s", size.churn_seconds), most);
         place.settled(&daemon).await;
-        rest(&daemon).await;
-        report.memory("after them, all subscribers still there", daemon.memory());
+        report.memory("after them, all subscribers still there", weigh(&daemon, &mut counted).await);
         drop((apps, endpoints));
-        rest(&daemon).await;
-        report.memory("all subscribers gone", daemon.memory());
+        report.memory("all subscribers gone", weigh(&daemon, &mut counted).await);
         // What the allocator keeps is used again; what is lost is not.
-        let _again = watch_apps(place, &daemon, size.watchers, connections).await;
-        rest(&daemon).await;
-        report.memory(&format!("{watchers} WatchApps once more"), daemon.memory());
+        let _again = watch_apps(&daemon, watchers, connections).await;
+        report.memory(&format!("{watchers} WatchApps once more"), weigh(&daemon, &mut counted).await);
     }
+}
+
+/// Its memory, when it has come to rest.
+async fn weigh(daemon: &Daemon, counted: &mut Counted) -> Memory {
+    rest(daemon).await;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of bytes
+    let heap = (counted.rest().await / 1024.0) as u64;
+    Memory { heap: Some(heap), ..daemon.memory() }
 }
 
 /// Waits until its memory no longer changes.
@@ -68,14 +73,15 @@ async fn rest(daemon: &Daemon) {
     }
 }
 
-/// Subscribers of the whole namespace, each of whom has read the state as it is.
-async fn watch_apps(place: &Place, daemon: &Daemon, watchers: usize, connections: usize) -> Readers {
+/// Subscribers of all apps, each of whom has read the state as it is.
+async fn watch_apps(daemon: &Daemon, watchers: usize, connections: usize) -> Readers {
     let mut readers = Readers::new();
     for share in shares(watchers, connections) {
         let channel = daemon.channel().await;
         for _ in 0..share {
             let mut apps = AppServiceClient::new(channel.clone());
-            let request = pb::WatchAppsRequest { parent: place.parent(), ..pb::WatchAppsRequest::default() };
+            let request =
+                pb::WatchAppsRequest { parent: "namespaces/-".to_owned(), ..pb::WatchAppsRequest::default() };
             let mut stream = apps.watch_apps(request).await.unwrap().into_inner();
             readers.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
         }
@@ -92,7 +98,7 @@ async fn watch_endpoints(place: &Place, daemon: &Daemon, size: Size, connections
         for _ in 0..share {
             let mut discovery = DiscoveryServiceClient::new(channel.clone());
             let request = pb::WatchEndpointsRequest {
-                parent: place.name(&format!("app-{}", count % size.apps)),
+                parent: place.filler(count % size.apps),
                 ..pb::WatchEndpointsRequest::default()
             };
             count += 1;
@@ -109,7 +115,7 @@ fn shares(all: usize, connections: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Scales apps up and down, one after the other. The most memory seen meanwhile, and how many changes there were.
-async fn churn(place: &Place, daemon: &Daemon, size: Size) -> (crate::place::Memory, usize) {
+async fn churn(place: &Place, daemon: &Daemon, size: Size) -> (Memory, usize) {
     let mut apps = daemon.apps().await;
     let mut most = daemon.memory();
     let start = Instant::now();
@@ -117,7 +123,7 @@ async fn churn(place: &Place, daemon: &Daemon, size: Size) -> (crate::place::Mem
     while start.elapsed() < Duration::from_secs(size.churn_seconds) {
         let up = (done / size.apps).is_multiple_of(2);
         let replicas = if up { size.replicas / 2 } else { size.replicas };
-        let name = place.name(&format!("app-{}", done % size.apps));
+        let name = place.filler(done % size.apps);
         let request =
             pb::ScaleAppRequest { name, replicas: Some(replicas), ..pb::ScaleAppRequest::default() };
         apps.scale_app(request).await.unwrap();
@@ -128,12 +134,6 @@ async fn churn(place: &Place, daemon: &Daemon, size: Size) -> (crate::place::Mem
             most = now;
         }
     }
-    for n in 0..size.apps {
-        let name = place.name(&format!("app-{n}"));
-        let replicas = Some(size.replicas);
-        apps.scale_app(pb::ScaleAppRequest { name, replicas, ..pb::ScaleAppRequest::default() })
-            .await
-            .unwrap();
-    }
+    place.grow(daemon, size, size.replicas).await;
     (most, done)
 }

@@ -1,4 +1,4 @@
-//! Where it is measured: the cluster that the run was given, a namespace of its own, the daemon as a process, and the apps in it.
+//! Where it is measured: the cluster that the run was given, namespaces of its own, the daemon as a process, and the apps in it.
 
 use std::{
     collections::BTreeMap,
@@ -9,15 +9,16 @@ use std::{
 
 use futures::{StreamExt, stream};
 use gantry::pb::{self, app_service_client::AppServiceClient};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    sync::oneshot,
     task::JoinHandle,
 };
 use tonic::transport::Channel;
@@ -27,15 +28,19 @@ use crate::Size;
 /// Longest wait for anything that the cluster does.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The cluster and the namespace.
+/// Of the apps that fill the cluster, one in so many is in the namespace where everything is measured.
+const NEAR: usize = 5;
+
+/// The cluster, the namespace where everything is measured, and one with most of the pods.
 pub struct Place {
     pub client: Client,
     pub namespace: String,
+    pub elsewhere: String,
 }
 
 /// A running gantryd; it ends with its owner.
 pub struct Daemon {
-    address: String,
+    pub address: String,
     child: Child,
     _log: JoinHandle<()>,
 }
@@ -45,9 +50,11 @@ pub struct Daemon {
 pub struct Memory {
     pub resident: u64,
     pub proportional: u64,
+    /// What its heap holds, where that is counted.
+    pub heap: Option<u64>,
 }
 
-fn given(name: &str) -> String {
+pub fn given(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this with `make bench`"))
 }
 
@@ -57,10 +64,13 @@ impl Place {
     pub async fn new() -> Self {
         let client = Self::client().await;
         let namespace = format!("bench-{}", std::process::id());
-        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
-        let object = Namespace { metadata, ..Namespace::default() };
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        Self { client, namespace }
+        let elsewhere = format!("{namespace}-more");
+        for name in [&namespace, &elsewhere] {
+            let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+            let object = Namespace { metadata, ..Namespace::default() };
+            Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        }
+        Self { client, namespace, elsewhere }
     }
 
     /// A bare client, set up as the daemon sets up its own.
@@ -75,7 +85,9 @@ impl Place {
 
     pub async fn remove(&self) {
         let namespaces = Api::<Namespace>::all(self.client.clone());
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+        for name in [&self.namespace, &self.elsewhere] {
+            namespaces.delete(name, &DeleteParams::default()).await.unwrap();
+        }
     }
 
     pub fn parent(&self) -> String {
@@ -84,6 +96,17 @@ impl Place {
 
     pub fn name(&self, app: &str) -> String {
         format!("{}/apps/{app}", self.parent())
+    }
+
+    /// Name of the n-th of the apps that fill the cluster.
+    pub fn filler(&self, n: usize) -> String {
+        let namespace = if n.is_multiple_of(NEAR) { &self.namespace } else { &self.elsewhere };
+        format!("namespaces/{namespace}/apps/app-{n}")
+    }
+
+    /// How many of them are in the namespace where everything is measured.
+    pub fn near(size: Size) -> usize {
+        size.apps.div_ceil(NEAR)
     }
 
     /// A deploy of an app of the usual shape.
@@ -104,11 +127,12 @@ impl Place {
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
     }
 
-    /// Deploys the apps of this size through the daemon, and waits for their replicas.
-    pub async fn fill(&self, daemon: &Daemon, size: Size) {
+    /// Deploys the apps that fill the cluster, through the daemon, with so many replicas each, and waits for these.
+    pub async fn fill(&self, daemon: &Daemon, size: Size, replicas: i32) {
         let channel = daemon.channel().await;
         let deploys = (0..size.apps).map(|n| {
-            let request = self.deploy(&format!("app-{n}"), "web:1", size.replicas);
+            let mut request = self.deploy("", "web:1", replicas);
+            request.app.as_mut().unwrap().name = self.filler(n);
             let mut apps = AppServiceClient::new(channel.clone());
             async move { apps.deploy_app(request).await.unwrap() }
         });
@@ -116,20 +140,61 @@ impl Place {
         self.settled(daemon).await;
     }
 
-    /// Waits until nothing is under way in any app of the namespace.
+    /// Gives each of them another number of replicas, and waits for these.
+    pub async fn grow(&self, daemon: &Daemon, size: Size, replicas: i32) {
+        let channel = daemon.channel().await;
+        let scales = (0..size.apps).map(|n| {
+            let name = self.filler(n);
+            let mut apps = AppServiceClient::new(channel.clone());
+            let replicas = Some(replicas);
+            let request = pb::ScaleAppRequest { name, replicas, ..pb::ScaleAppRequest::default() };
+            async move { apps.scale_app(request).await.unwrap() }
+        });
+        stream::iter(scales).buffer_unordered(4).collect::<Vec<_>>().await;
+        self.settled(daemon).await;
+    }
+
+    /// Deletes the Events of all that happened so far, as Kubernetes itself does after an hour.
+    pub async fn forget_events(&self) {
+        for namespace in [&self.namespace, &self.elsewhere] {
+            let events = Api::<Event>::namespaced(self.client.clone(), namespace);
+            events.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        }
+    }
+
+    /// Waits until nothing is under way in any app.
     pub async fn settled(&self, daemon: &Daemon) {
         let mut apps = daemon.apps().await;
-        let request =
-            pb::ListAppsRequest { parent: self.parent(), page_size: 1000, ..pb::ListAppsRequest::default() };
-        let start = Instant::now();
-        let mut quiet = 0;
+        let mut start = Instant::now();
+        let (mut quiet, mut last) = (0, usize::MAX);
         // Several looks: what others changed a moment ago may not have come yet.
         while quiet < 4 {
-            let all = apps.list_apps(request.clone()).await.unwrap().into_inner().apps;
-            let busy = all.iter().filter(|app| app.status.as_ref().is_none_or(|s| s.reconciling)).count();
+            let busy = busy(&mut apps).await;
             quiet = if busy == 0 { quiet + 1 } else { 0 };
-            assert!(start.elapsed() < PATIENCE, "{busy} apps are still busy after {PATIENCE:?}");
+            if busy < last {
+                (start, last) = (Instant::now(), busy);
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{busy} apps are still busy, {PATIENCE:?} after the last one came to rest"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// How many apps have something under way.
+async fn busy(apps: &mut AppServiceClient<Channel>) -> usize {
+    let (mut busy, mut page_token) = (0, String::new());
+    loop {
+        let parent = "namespaces/-".to_owned();
+        let request =
+            pb::ListAppsRequest { parent, page_size: 1000, page_token, ..pb::ListAppsRequest::default() };
+        let page = apps.list_apps(request).await.unwrap().into_inner();
+        busy += page.apps.iter().filter(|app| app.status.as_ref().is_none_or(|s| s.reconciling)).count();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return busy;
         }
     }
 }
@@ -137,8 +202,21 @@ impl Place {
 // === impl Daemon ===
 
 impl Daemon {
+    /// Starts one and waits until it is ready.
     pub async fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gantryd"))
+        Self::ready(Command::new(env!("CARGO_BIN_EXE_gantryd"))).await
+    }
+
+    /// The same, of this program, which is the daemon with something around it.
+    pub async fn ready(program: Command) -> Self {
+        let (daemon, ready) = Self::listening(program).await;
+        tokio::time::timeout(PATIENCE, ready).await.expect("in time").expect("the daemon becomes ready");
+        daemon
+    }
+
+    /// Starts one and waits until it listens. The other part tells when it says that it is ready.
+    pub async fn listening(mut program: Command) -> (Self, oneshot::Receiver<Instant>) {
+        let mut child = program
             .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--context", &given("GANTRY_TEST_CONTEXT")])
             .env("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG"))
@@ -147,23 +225,24 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address = None;
-        let ready = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
+        let (send_address, address) = oneshot::channel();
+        let (send_ready, ready) = oneshot::channel();
+        // Its log is read to the end, so that a full pipe does not stop it.
+        #[allow(clippy::disallowed_methods)] // ends with the daemon's standard error
+        let log = tokio::spawn(async move {
+            let (mut send_address, mut send_ready) = (Some(send_address), Some(send_ready));
+            while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, at)) = line.split_once("listening on ") {
-                    address = Some(at.to_owned());
+                    send_address.take().map(|send| send.send(at.to_owned()));
                 }
                 if line.contains("ready apps=") {
-                    return;
+                    send_ready.take().map(|send| send.send(Instant::now()));
                 }
             }
-            panic!("the daemon ended");
-        };
-        tokio::time::timeout(PATIENCE, ready).await.expect("the daemon becomes ready");
-        // Its log is read, so that a full pipe does not stop it.
-        #[allow(clippy::disallowed_methods)] // ends with the daemon's standard error
-        let log = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { address: address.expect("the daemon says where it listens"), child, _log: log }
+        });
+        let address = tokio::time::timeout(PATIENCE, address).await.expect("in time");
+        let address = address.expect("the daemon says where it listens");
+        (Self { address, child, _log: log }, ready)
     }
 
     pub async fn channel(&self) -> Channel {
@@ -175,15 +254,25 @@ impl Daemon {
     }
 
     pub fn memory(&self) -> Memory {
-        let id = self.child.id().expect("the daemon runs");
-        let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap();
-        let sizes: BTreeMap<_, u64> = text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .filter_map(|(name, size)| Some((name, size.trim().strip_suffix(" kB")?.parse().ok()?)))
-            .collect();
-        Memory { resident: sizes["Rss"], proportional: sizes["Pss"] }
+        memory(&self.child)
     }
+
+    /// Its process, for who talks with it.
+    pub fn process(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+/// Memory of a process that runs.
+pub fn memory(process: &Child) -> Memory {
+    let id = process.id().expect("the process runs");
+    let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap();
+    let sizes: BTreeMap<_, u64> = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter_map(|(name, size)| Some((name, size.trim().strip_suffix(" kB")?.parse().ok()?)))
+        .collect();
+    Memory { resident: sizes["Rss"], proportional: sizes["Pss"], heap: None }
 }
 
 pub async fn connect(address: &str) -> Channel {

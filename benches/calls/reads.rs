@@ -20,6 +20,8 @@ const GET_APP: &str = "GetApp";
 const ECHO: &str = "bare gRPC echo of the same bytes";
 const GET: &str = "bare GET of the Deployment";
 const LIST: &str = "bare LIST of the app's pods";
+const LIST_NEAR: &str = "bare LIST of the pods of its namespace";
+const LIST_ALL: &str = "bare LIST of the pods of the cluster";
 
 const CALLER: &str = "/gantry.v1.AppService/GetApp";
 const APP: &str = "app-0";
@@ -28,6 +30,8 @@ const APP: &str = "app-0";
 const TURNS: usize = 40;
 const CALLS: usize = 25;
 const CALLS_OF_API_SERVER: usize = 3;
+/// Lists of many pods in a round, after the turns: they take as long as a turn.
+const LONG_LISTS: usize = 3;
 
 const CALLERS: usize = 32;
 const SPELL: Duration = Duration::from_secs(1);
@@ -59,21 +63,25 @@ pub async fn latency(place: &Place, daemon: &Daemon, size: Size) -> Table {
     let pods = Api::<Pod>::namespaced(place.client.clone(), &place.namespace);
     let of_app = ListParams::default().labels(&format!("gantry.dev/app={APP}"));
 
-    let ratio = |what, of, to, goal| Ratio { what, of, to, goal };
+    let all_pods = Api::<Pod>::all(place.client.clone());
+    let everything = ListParams::default();
     let mut table = Table {
         title: "Read one app, one caller",
         about: format!(
-            "An app of {} replicas among {}; the answer has {bytes} bytes. One call at a time; client, server and API server share \
-             the machine.",
+            "An app of {} replicas among {}, of which its namespace has {}; the answer has {bytes} bytes. One call at a time; client, \
+             server and API server share the machine.",
             size.replicas,
-            size.apps * usize::try_from(size.replicas).unwrap_or_default()
+            size.pods(),
+            size.pods() / size.apps * Place::near(size),
         ),
         unit: Unit::Micros,
-        series: [GET_APP, ECHO, GET, LIST].map(Series::new).into(),
+        series: [GET_APP, ECHO, GET, LIST, LIST_NEAR, LIST_ALL].map(Series::new).into(),
         ratios: vec![
-            ratio("GetApp to echo", GET_APP, ECHO, Some(Goal::AtMost(2.0))),
-            ratio("GET to GetApp", GET, GET_APP, Some(Goal::AtLeast(25.0))),
-            ratio("LIST of its pods to GetApp", LIST, GET_APP, None),
+            Ratio::of("GetApp to echo", GET_APP, ECHO, Some(Goal::AtMost(2.0))),
+            Ratio::of("GET to GetApp", GET, GET_APP, Some(Goal::AtLeast(25.0))),
+            Ratio::of("LIST of its pods to GetApp", LIST, GET_APP, None),
+            Ratio::of("LIST of its namespace's pods to GetApp", LIST_NEAR, GET_APP, None),
+            Ratio::of("LIST of the cluster's pods to GetApp", LIST_ALL, GET_APP, None),
         ],
     };
     // The first round warms up and is thrown away.
@@ -99,8 +107,15 @@ pub async fn latency(place: &Place, daemon: &Daemon, size: Size) -> Table {
                 table.push(LIST, micros(start.elapsed()));
             }
         }
+        for _ in 0..LONG_LISTS {
+            for (name, pods) in [(LIST_NEAR, &pods), (LIST_ALL, &all_pods)] {
+                let start = Instant::now();
+                pods.list(&everything).await.unwrap();
+                table.push(name, micros(start.elapsed()));
+            }
+        }
         if round == 0 {
-            table.series.iter_mut().for_each(|series| series.rounds.clear());
+            table.forget();
         }
     }
     table
@@ -147,7 +162,7 @@ pub async fn throughput(place: &Place, daemon: &Daemon, size: Size) -> Table {
     };
     let names =
         ["GetApp, 1 connection", "echo, 1 connection", "GetApp, 4 connections", "echo, 4 connections"];
-    let ratio = |what, of, to| Ratio { what, of, to, goal: Some(Goal::AtLeast(0.7)) };
+    let ratio = |what, of, to| Ratio::of(what, of, to, Some(Goal::AtLeast(0.7)));
     let mut table = Table {
         title: "Read one app, 32 callers",
         about:

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Size,
     place::Memory,
-    stats::{Goal, Table, Unit, percentile, spread},
+    stats::{Table, Unit, percentile, spread},
 };
 
 /// What was measured so far.
@@ -41,10 +41,11 @@ impl Report {
     pub fn end(&self, took: Duration) {
         let (load_after, commit, machine) = (load(), commit(), machine());
         let size = self.size;
-        let pods = size.apps * usize::try_from(size.replicas).unwrap_or_default();
+        let pods = size.pods();
         let mut text = format!(
-            "Commit {commit}, {}. {machine}. Load average {} before, {load_after} after. {pods} simulated pods in {} apps, {} rounds, \
+            "The {} run. Commit {commit}, {}. {machine}. Load average {} before, {load_after} after. {pods} simulated pods in {} apps, {} rounds, \
              {} s in all.\n\n",
+            size.name,
             self.begun.strftime("%Y-%m-%d %H:%M UTC"),
             self.load,
             size.apps,
@@ -58,11 +59,11 @@ impl Report {
         text += &self.memory_table(pods);
 
         let raw = json!({
-            "commit": commit, "machine": machine, "begun": self.begun.to_string(), "rounds": size.rounds,
+            "run": size.name, "commit": commit, "machine": machine, "begun": self.begun.to_string(), "rounds": size.rounds,
             "load_before": self.load, "load_after": load_after, "pods": pods,
             "tables": self.tables.iter().map(Table::raw).collect::<Value>(),
             "memory_kib": self.memory.iter().map(|(state, memory)| {
-                json!({"state": state, "resident": memory.resident, "proportional": memory.proportional})
+                json!({"state": state, "resident": memory.resident, "proportional": memory.proportional, "heap": memory.heap})
             }).collect::<Value>(),
         });
         let directory = PathBuf::from(env::var("GANTRY_BENCH_OUT").unwrap_or_else(|_| "target/bench".into()));
@@ -75,11 +76,14 @@ impl Report {
 
     fn memory_table(&self, pods: usize) -> String {
         let mut text = format!(
-            "### Memory of the daemon\n\nEach line goes on from the one above, but where it starts anew, with {pods} pods.\n\n"
+            "### Memory of the daemon\n\nEach line goes on from the one above, but where it starts anew, with {pods} pods. The heap is counted at \
+             every allocation: what the RSS has beyond it, the allocator keeps for later.\n\n"
         );
-        text += "| state | RSS | PSS |\n|---|---:|---:|\n";
+        text += "| state | RSS | PSS | heap |\n|---|---:|---:|---:|\n";
         for (state, memory) in &self.memory {
-            let _ = writeln!(text, "| {state} | {} | {} |", mib(memory.resident), mib(memory.proportional));
+            let heap = memory.heap.map_or_else(|| "-".to_owned(), mib);
+            let (resident, proportional) = (mib(memory.resident), mib(memory.proportional));
+            let _ = writeln!(text, "| {state} | {resident} | {proportional} | {heap} |");
         }
         text
     }
@@ -92,9 +96,11 @@ fn mib(kib: u64) -> String {
 
 fn figure(unit: Unit, value: f64) -> String {
     match unit {
+        Unit::Micros if value.abs() >= 1e6 => format!("{:.2} s", value / 1e6),
         Unit::Micros if value.abs() >= 1000.0 => format!("{:.2} ms", value / 1000.0),
         Unit::Micros => format!("{value:.0} µs"),
         Unit::PerSecond => format!("{value:.0}/s"),
+        Unit::Bytes => format!("{value:.0} B"),
     }
 }
 
@@ -119,7 +125,11 @@ fn markdown(table: &Table) -> String {
     text += "\n| ratio | median | rounds | goal | |\n|---|---:|---:|---|---|\n";
     for ratio in &table.ratios {
         let by = spread(&table.ratio(ratio));
-        let goal = ratio.goal.map_or_else(|| "-".to_owned(), Goal::text);
+        let show = |value: f64| match ratio.to {
+            Some(_) => format!("{value:.2}"),
+            None => figure(unit, value),
+        };
+        let goal = ratio.goal.map_or_else(|| "-".to_owned(), |goal| goal.text(show));
         let verdict = match ratio.goal.map(|goal| goal.is_met(by.median)) {
             Some(true) => "met",
             Some(false) => "**lost**",
@@ -127,8 +137,11 @@ fn markdown(table: &Table) -> String {
         };
         let _ = writeln!(
             text,
-            "| {} | {:.2} | {:.2} to {:.2} | {goal} | {verdict} |",
-            ratio.what, by.median, by.least, by.most
+            "| {} | {} | {} to {} | {goal} | {verdict} |",
+            ratio.what,
+            show(by.median),
+            show(by.least),
+            show(by.most),
         );
     }
     text

@@ -1,6 +1,6 @@
 //! Series of figures and what is said of them: medians of rounds, their spread, ratios within a round. Knows nothing of what was measured.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,8 @@ pub enum Unit {
     Micros,
     /// Calls per second; more are better.
     PerSecond,
+    /// Bytes; fewer are better.
+    Bytes,
 }
 
 /// One contender: its figures, by round.
@@ -19,11 +21,11 @@ pub struct Series {
     pub rounds: Vec<Vec<f64>>,
 }
 
-/// What one contender has to do with another.
+/// What one contender has to do with another, or, without another, what its own figures should be.
 pub struct Ratio {
     pub what: &'static str,
     pub of: &'static str,
-    pub to: &'static str,
+    pub to: Option<&'static str>,
     pub goal: Option<Goal>,
 }
 
@@ -54,6 +56,11 @@ pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
+/// How much later the one was than the other, in microseconds; negative if it was earlier.
+pub fn later(one: Instant, than: Instant) -> f64 {
+    if one > than { micros(one - than) } else { -micros(than - one) }
+}
+
 /// The value below which `part` of a hundred lie.
 pub fn percentile(values: &[f64], part: usize) -> f64 {
     let mut sorted = values.to_vec();
@@ -69,6 +76,20 @@ pub fn spread(values: &[f64]) -> Spread {
     }
 }
 
+// === impl Ratio ===
+
+impl Ratio {
+    /// Of two contenders.
+    pub fn of(what: &'static str, of: &'static str, to: &'static str, goal: Option<Goal>) -> Self {
+        Self { what, of, to: Some(to), goal }
+    }
+
+    /// One contender beside a fixed limit, in the unit of its table.
+    pub fn alone(what: &'static str, of: &'static str, goal: Goal) -> Self {
+        Self { what, of, to: None, goal: Some(goal) }
+    }
+}
+
 // === impl Goal ===
 
 impl Goal {
@@ -79,10 +100,11 @@ impl Goal {
         }
     }
 
-    pub fn text(self) -> String {
+    /// `show` writes its limit.
+    pub fn text(self, show: impl Fn(f64) -> String) -> String {
         match self {
-            Self::AtMost(limit) => format!("at most {limit}"),
-            Self::AtLeast(limit) => format!("at least {limit}"),
+            Self::AtMost(limit) => format!("at most {}", show(limit)),
+            Self::AtLeast(limit) => format!("at least {}", show(limit)),
         }
     }
 }
@@ -119,10 +141,19 @@ impl Table {
         series.rounds.last_mut().expect("a round").push(value);
     }
 
+    /// Forgets all figures: those of a round that was there to warm up.
+    pub fn forget(&mut self) {
+        self.series.iter_mut().for_each(|series| series.rounds.clear());
+    }
+
     /// The ratio in each round.
     pub fn ratio(&self, ratio: &Ratio) -> Vec<f64> {
         let medians = |name| self.series.iter().find(|series| series.name == name).unwrap().medians();
-        medians(ratio.of).iter().zip(medians(ratio.to)).map(|(of, to)| of / to).collect()
+        let of = medians(ratio.of);
+        match ratio.to {
+            Some(to) => of.iter().zip(medians(to)).map(|(of, to)| of / to).collect(),
+            None => of,
+        }
     }
 
     /// Every figure as it was measured.
@@ -132,6 +163,7 @@ impl Table {
         let unit = match self.unit {
             Unit::Micros => "microseconds",
             Unit::PerSecond => "calls per second",
+            Unit::Bytes => "bytes",
         };
         json!({"title": self.title, "about": self.about, "unit": unit, "series": series})
     }

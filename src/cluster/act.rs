@@ -8,13 +8,18 @@ mod apply;
 mod autoscaler;
 mod change;
 mod delete;
+mod deletions;
 mod live;
 mod note;
 mod preflight;
+mod prospect;
 mod requests;
+mod resize;
 mod review;
 mod scale;
+mod secrets;
 mod steer;
+mod tune;
 
 use std::time::Duration;
 
@@ -26,17 +31,23 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    Api, Resource,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{client::Cluster, error::Doing};
+use super::{
+    client::Cluster,
+    error::{self, Doing},
+    tail,
+};
 use crate::{
-    cluster::decode,
+    cluster::decode::{self, Decode},
     domain::{
         Error,
-        act::{Act, Delete, Deploy, Done, Restart, Rollback, Scale, Steer},
+        act::{Act, Delete, Deploy, Done, Resize, Resized, Restart, Rollback, Scale, Steer, Tune},
+        evidence::Evidence,
         manifest::{Kind, Object, REVISIONS_OF},
         name,
         plan::FIELD_MANAGER,
@@ -54,14 +65,18 @@ const CROWDED: Error = Error::Throttled { retry_after: Duration::from_secs(1) };
 #[derive(Clone)]
 pub struct Actor {
     cluster: Cluster,
+    /// Revisions that are kept of an app.
+    history: usize,
+    /// Where this server keeps what belongs to no app.
+    lease_namespace: String,
 }
 
 // === impl Actor ===
 
 impl Actor {
-    /// Acts on this cluster.
-    pub fn new(cluster: Cluster) -> Self {
-        Self { cluster }
+    /// Acts on this cluster, keeps this many revisions of an app, and in this namespace what belongs to no app.
+    pub fn new(cluster: Cluster, history: usize, lease_namespace: String) -> Self {
+        Self { cluster, history, lease_namespace }
     }
 
     fn objects(&self, namespace: &str, kind: Kind) -> Api<DynamicObject> {
@@ -86,27 +101,60 @@ impl Actor {
         self.cluster.call(doing, self.revisions(namespace).patch(object, &params, &patch)).await.map(|_| ())
     }
 
+    /// Merges into the metadata of the Deployment.
+    async fn patch_deployment(&self, name: &name::App, metadata: Value) -> Result<DynamicObject, Error> {
+        let api = self.objects(&name.namespace, Kind::Deployment);
+        let doing = Doing { verb: "patch", object: &Kind::Deployment.object_of(name) };
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        self.cluster.call(doing, api.patch(&name.app, &merge_params(META_MANAGER), &patch)).await
+    }
+
+    /// Deletes a revision, which may be gone already.
+    async fn delete_revision(
+        &self,
+        namespace: &str,
+        object: &str,
+        params: &DeleteParams,
+    ) -> Result<(), Error> {
+        let doing = Doing { verb: "delete", object: &revision_id(object) };
+        let api = self.revisions(namespace);
+        let answer = async { error::unless_missing(api.delete(object, params).await) };
+        self.cluster.call(doing, answer).await.map(|_| ())
+    }
+
     /// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment.
     async fn own_revision(&self, name: &name::App, number: u64, uid: &str) -> Result<(), Error> {
         let metadata = json!({"ownerReferences": [owner(name, uid)]});
         self.patch_revision(&name.namespace, &revision::object_name(name, number), metadata).await
     }
 
-    async fn keep(&self, app: name::App, number: u64, end: End) -> Result<(), Error> {
-        let revisions = self.revisions(&app.namespace);
+    async fn keep(
+        &self,
+        app: name::App,
+        number: u64,
+        end: End,
+        evidence: Option<Evidence>,
+    ) -> Result<(), Error> {
+        let revisions = Api::<decode::Revision>::namespaced(self.cluster.client.clone(), &app.namespace);
         let object = revision::object_name(&app, number);
         let doing = Doing { verb: "get", object: &revision_id(&object) };
         let found = self.cluster.call(doing, revisions.get(&object)).await?;
-        let written = found.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(decode::END));
-        let made_anew = found.metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 > end.time);
-        if written || made_anew {
-            // The first verdict stands, and one on an earlier app of the name is none on this one.
+        let version = found.meta().resource_version.clone();
+        // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
+        let Some(row) = found.row().filter(|row| row.end.is_none() && row.created <= end.time) else {
             return Ok(());
-        }
-        let value = serde_json::to_string(&end).map_err(|e| Error::Bug(format!("writing a verdict: {e}")))?;
+        };
+        let annotations = match evidence {
+            Some(evidence) => {
+                let secrets = secrets::of(self, &app, &row.content, end.time).await?;
+                let evidence = evidence.without(&secrets).bounded();
+                let end = evidence.complete(end, &secrets);
+                json!({decode::END: annotation("verdict", &end)?, decode::EVIDENCE: annotation("verdict", &evidence)?})
+            }
+            None => json!({decode::END: annotation("verdict", &end)?}),
+        };
         // Refused if anybody wrote meanwhile.
-        let version = found.metadata.resource_version;
-        let metadata = json!({"resourceVersion": version, "annotations": {decode::END: value}});
+        let metadata = json!({"resourceVersion": version, "annotations": annotations});
         self.patch_revision(&app.namespace, &object, metadata).await
     }
 }
@@ -142,8 +190,39 @@ impl Act for Actor {
         delete::run(self, request).boxed()
     }
 
-    fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
-        self.keep(app, number, end).boxed()
+    fn tune(&self, request: Tune) -> BoxFuture<'_, Result<Done, Error>> {
+        tune::run(self, request).boxed()
+    }
+
+    fn resize(&self, request: Resize) -> BoxFuture<'_, Result<Resized, Error>> {
+        resize::run(self, request).boxed()
+    }
+
+    fn take_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<Resized, Error>> {
+        resize::take_hold(self, app, length).boxed()
+    }
+
+    fn settle_hold(&self, app: name::App) -> BoxFuture<'_, Result<Resized, Error>> {
+        resize::settle_hold(self, app).boxed()
+    }
+
+    fn record(
+        &self,
+        app: name::App,
+        number: u64,
+        end: End,
+        evidence: Option<Evidence>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.keep(app, number, end, evidence).boxed()
+    }
+
+    fn last_words(
+        &self,
+        namespace: String,
+        pod: String,
+        container: String,
+    ) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        tail::last_words(&self.cluster, namespace, pod, container).boxed()
     }
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
@@ -152,6 +231,10 @@ impl Act for Actor {
 
     fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {
         note::run(self, app, number, record).boxed()
+    }
+
+    fn tidy(&self, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
+        deletions::tidy(self, now).boxed()
     }
 
     fn troubles(&self, now: Timestamp) -> Vec<String> {
@@ -182,6 +265,11 @@ fn revision_id(object: &str) -> String {
 /// Selects the revisions of an app.
 fn revisions_of(app: &name::App) -> ListParams {
     ListParams::default().labels(&format!("{REVISIONS_OF}={}", app.app))
+}
+
+/// The text of an annotation. `what` is what it says, for an error.
+fn annotation<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Bug(format!("writing a {what}: {error}")))
 }
 
 /// How something is merged into an object apart from an apply.

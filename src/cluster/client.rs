@@ -48,6 +48,8 @@ pub struct Cluster {
     pub user: String,
     /// Version of Kubernetes, for example `v1.36.3`.
     pub version: String,
+    /// The namespace of the pod that this server runs in, or of the kubeconfig's context; else `default`.
+    pub namespace: String,
 }
 
 /// Why there is no connection.
@@ -86,11 +88,13 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would repeat any request up to 15 times, for as long as the server likes, beyond every deadline of ours.
         config.default_retry = false;
+        let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
         let mut cluster = Self {
             client,
             link: Link::default(),
             feeds: Feeds::default(),
+            namespace,
             user: String::new(),
             version: String::new(),
         };
@@ -200,10 +204,11 @@ fn cut_off(Doing { verb, object }: Doing<'_>, writes: bool, loss: &Loss) -> Erro
 
 /// The resource of an object, as one of few words.
 fn resource(object: &str) -> &'static str {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 9] = [
         "controllerrevision",
         "deployment",
         "event",
+        "lease",
         "pod",
         "poddisruptionbudget",
         "replicaset",

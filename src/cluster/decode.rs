@@ -7,14 +7,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::Value;
 
-use crate::index;
+use crate::{domain::scaling::Scaling, index};
 
 mod autoscaler;
 mod deployment;
 mod event;
 mod managers;
 mod node;
+mod placing;
 mod pod;
 mod revision;
 mod slice;
@@ -25,8 +27,9 @@ pub use self::{
     deployment::{Deployment, ReplicaSet},
     event::Event,
     node::Node,
+    placing::{PlacingNode, PlacingPod, PlacingVolume},
     pod::Pod,
-    revision::{END, Revision, VERSION},
+    revision::{END, EVIDENCE, Revision, VERSION},
     slice::Slice,
 };
 
@@ -144,6 +147,17 @@ fn created(meta: &ObjectMeta) -> Timestamp {
 /// resourceVersion as a number, which the API servers of this age promise to be comparable.
 pub(super) fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
+/// When anybody set the replica count of a Deployment last, as its managed fields say.
+pub(super) fn count_set(meta: &ObjectMeta) -> Option<Timestamp> {
+    managers::last_touch(meta, managers::COUNT, &[]).map(|touch| touch.time)
+}
+
+/// What a Deployment says about its replica count.
+pub(super) fn scaling(meta: &ObjectMeta, template: &Value) -> Scaling {
+    let set_past = managers::set_past(meta, managers::COUNT);
+    Scaling { set_past, ..Scaling::read(meta.annotations.as_ref(), template) }
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kube::core::{Status, response::StatusDetails};
+use kube::core::{
+    Status,
+    response::{StatusCause, StatusDetails},
+};
 
 use crate::domain::{
     Error,
@@ -28,6 +31,19 @@ impl Doing<'_> {
         let kinds = [Kind::Deployment, Kind::Service, Kind::Budget].map(Kind::prefix);
         !matches!(self.verb, "get" | "list") && kinds.contains(&kind)
     }
+}
+
+/// The fields that others own, in the order of their names: the API server gives those of several managers in any order, and a plan
+/// and its deploy are to say the same.
+fn conflicts(details: &StatusDetails, object: &str) -> Vec<Conflict> {
+    let of = |c: &StatusCause| Conflict {
+        object: object.to_owned(),
+        field: c.field.clone(),
+        manager: manager(&c.message),
+    };
+    let mut all: Vec<_> = details.causes.iter().map(of).collect();
+    all.sort_by(|a, b| (&a.field, &a.manager).cmp(&(&b.field, &b.manager)));
+    all
 }
 
 /// Who may not do what, in Kubernetes' words: `User "ann" cannot patch resource "deployments" in API group "apps" in the
@@ -98,22 +114,13 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
             did_you_mean: None,
         },
         404 => Error::NotFound { kind: Missing::App, name: object, did_you_mean: None },
-        409 if has("FieldManagerConflict") => Error::Conflict(
-            details
-                .causes
-                .iter()
-                .map(|c| Conflict {
-                    object: object.clone(),
-                    field: c.field.clone(),
-                    manager: manager(&c.message),
-                })
-                .collect(),
-        ),
-        // A precondition failed: it is another one than the one that was read.
-        409 => Error::EtagMismatch { etag: String::new() },
+        409 if has("FieldManagerConflict") => Error::Conflict(conflicts(details, &object)),
         403 if has("NamespaceTerminating") => Error::BeingDeleted { what: "the namespace".to_owned() },
         403 if message.contains("exceeded quota") => Error::Quota { object, message },
+        // A webhook refuses with whatever code it likes.
         _ if OF_ADMISSION.iter().any(|words| message.contains(words)) => Error::Admission { object, message },
+        // A precondition failed: it is another one than the one that was read.
+        409 => Error::EtagMismatch { etag: String::new() },
         401 | 403 => denied(&message)
             .filter(|_| doing.is_for_the_caller())
             .unwrap_or(Error::DaemonForbidden { verb: doing.verb, object, message }),
@@ -199,6 +206,24 @@ mod tests {
         let status = Status { code, message: message.into(), details: Some(details), ..Status::default() };
         let doing = Doing { verb: "patch", object: "deployment.apps/shop" };
         translate(doing, kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn conflicts_come_in_one_order() {
+        let cause = |field: &str, manager: &str| StatusCause {
+            reason: "FieldManagerConflict".to_owned(),
+            message: format!("conflict with \"{manager}\""),
+            field: field.to_owned(),
+        };
+        let given = [cause(".b", "one"), cause(".a", "two"), cause(".a", "one")];
+        let told = |causes: &[StatusCause]| {
+            conflicts(&StatusDetails { causes: causes.to_vec(), ..NO_DETAILS }, "service/web")
+        };
+        let mut reversed = given.clone();
+        reversed.reverse();
+        assert_eq!(told(&given), told(&reversed));
+        let fields: Vec<_> = told(&given).into_iter().map(|c| format!("{} {}", c.field, c.manager)).collect();
+        assert_eq!(fields, [".a one", ".a two", ".b one"]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What can be done to the cluster, as a trait: the side that answers callers asks for it, the side that talks to Kubernetes
 //! does it, and neither knows the other.
 
+use std::{sync::Arc, time::Duration};
+
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -8,11 +10,13 @@ use super::{
     Error,
     change::Change,
     check::Check,
+    evidence::Evidence,
     mask::Mask,
-    name,
+    name, placement,
     revision::{End, Record, Request},
     spec::Content,
 };
+use crate::autoscale;
 
 /// Changes the cluster.
 pub trait Act: Send + Sync + 'static {
@@ -28,16 +32,48 @@ pub trait Act: Send + Sync + 'static {
     fn steer(&self, request: Steer) -> BoxFuture<'_, Result<Done, Error>>;
     /// Deletes an app and everything that was created for it.
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>>;
-    /// Keeps a verdict with its revision.
-    fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>>;
+    /// Changes the autoscaler of an app.
+    fn tune(&self, request: Tune) -> BoxFuture<'_, Result<Done, Error>>;
+    /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and of that count.
+    fn resize(&self, request: Resize) -> BoxFuture<'_, Result<Resized, Error>>;
+    /// Makes a hold of this length of a count that somebody set past this server, if the autoscaler would take it back.
+    fn take_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<Resized, Error>>;
+    /// Sets the count of a hold whose writer ended before it did.
+    fn settle_hold(&self, app: name::App) -> BoxFuture<'_, Result<Resized, Error>>;
+    /// Keeps a verdict with its revision, and what was seen if it is a failure: as much of it as can be kept, without values of Secrets.
+    fn record(
+        &self,
+        app: name::App,
+        number: u64,
+        end: End,
+        evidence: Option<Evidence>,
+    ) -> BoxFuture<'_, Result<(), Error>>;
+    /// The last lines that a container of a pod wrote, oldest first: of the run that ended last, if it does not run. An empty name means
+    /// the container that the pod says is meant.
+    fn last_words(
+        &self,
+        namespace: String,
+        pod: String,
+        container: String,
+    ) -> BoxFuture<'_, Result<Vec<String>, Error>>;
     /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
     /// Keeps a change that was made past this server as a revision of this number, unless there is one already.
     fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>>;
+    /// Lets go of requests that need not be remembered any more at this time, and that no app holds.
+    fn tidy(&self, _now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// What is wrong between this server and the cluster at this time, in one sentence each.
     fn troubles(&self, _now: Timestamp) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Tells what replicas use.
+pub trait Meter: Send + Sync + 'static {
+    /// The CPU and memory that each pod of a namespace uses.
+    fn usage(&self, namespace: String) -> BoxFuture<'_, Result<Vec<autoscale::Usage>, Error>>;
 }
 
 /// Who asks for a change, and how.
@@ -94,6 +130,8 @@ pub struct Rollback {
     pub to: Option<u64>,
     /// Take over fields that another field manager owns.
     pub force: bool,
+    /// Leave the autoscaler's policy as it is.
+    pub keep_autoscaler: bool,
     /// Nobody asks: the policy of this rollout, which failed, says so.
     pub failed: Option<u64>,
     /// By whom.
@@ -107,8 +145,43 @@ pub struct Scale {
     pub name: name::App,
     /// Replicas wanted.
     pub replicas: i32,
+    /// How long they hold over an autoscaler of this server.
+    pub hold_for: Option<Duration>,
     /// By whom.
     pub asked: Asked,
+}
+
+/// A change of an autoscaler as asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tune {
+    /// The app.
+    pub name: name::App,
+    /// What of its policy changes.
+    pub change: autoscale::Change,
+    /// By whom; the etag is that of the autoscaler.
+    pub asked: Asked,
+}
+
+/// A decision of the autoscaler to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// The app.
+    pub name: name::App,
+    /// Digest of the policy that decided.
+    pub policy: String,
+    /// The count that was seen.
+    pub from: i32,
+    /// The count that is wanted.
+    pub to: i32,
+}
+
+/// What became of a decision of the autoscaler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resized {
+    /// The count is set.
+    Done,
+    /// Policy, hold or count are others than those that were decided on; it is to be decided anew.
+    Overtaken,
 }
 
 /// A hold, or its end, as asked for.
@@ -139,6 +212,10 @@ pub struct Done {
     pub checks: Vec<Check>,
     /// Warnings of the API server, verbatim.
     pub warnings: Vec<String>,
+    /// Where the replicas would go, if that was asked for and could be foreseen.
+    pub fit: Option<placement::Forecast>,
+    /// The policy as stored, after a change of an autoscaler.
+    pub policy: Option<Arc<autoscale::Policy>>,
     /// Shows the change to a read that waits for it; `None` if nothing was written.
     pub position: Option<Position>,
 }

@@ -14,6 +14,7 @@ use super::{
     rollout::{Facts, Rollout, State as RolloutState},
     spec::{Content, Policy},
 };
+use crate::autoscale::{Hold, Mode};
 
 /// An app with its status.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,8 @@ pub struct App {
     pub unmodelled: Vec<String>,
     /// Who decides the replica count.
     pub owner: Owner,
+    /// When somebody else does, with nothing written: the end of a hold or of a freeze.
+    pub owner_until: Option<Timestamp>,
 }
 
 /// Who decides the replica count of an app.
@@ -63,6 +66,10 @@ pub struct App {
 pub enum Owner {
     /// Whoever sets it: the field manager that did so last, empty if that is not known.
     Caller(String),
+    /// The autoscaler of this server; the words say what keeps it from acting, if anything does.
+    Autoscaler(String),
+    /// A caller over the autoscaler, for a time.
+    Hold(Arc<Hold>),
     /// An autoscaler that is not ours, for example `horizontalpodautoscaler.autoscaling/shop`.
     Foreign(String),
 }
@@ -87,12 +94,13 @@ pub enum State {
 // === impl App ===
 
 impl App {
-    /// The view of a Deployment. `rollout` is the newest one; `asked` is what callers asked for last, if Gantry made the app.
+    /// The view of a Deployment at this time. `rollout` is the newest one; `asked` is what callers asked for last, if Gantry made the app.
     pub fn new(
         d: &Deployment,
         asked: Option<&Revision>,
         rollout: Option<&Rollout>,
         facts: &Facts<'_>,
+        now: Timestamp,
     ) -> Self {
         let shown = || Arc::new(Content::of_others(&d.labels, &d.spec));
         let content = match (asked, rollout) {
@@ -129,12 +137,28 @@ impl App {
             problems,
             rollout: rollout.map(|r| r.number),
             unmodelled: d.unmodelled.clone(),
-            owner: match &facts.autoscaler {
-                Some(autoscaler) => Owner::Foreign(autoscaler.clone()),
-                None => {
-                    Owner::Caller(d.count_by.as_ref().map_or_else(String::new, |by| by.manager.to_string()))
-                }
-            },
+            owner: Owner::of(d, facts.autoscaler.as_deref(), now),
+            owner_until: d.scaling.changes_at(now),
+        }
+    }
+}
+
+impl Owner {
+    /// Who decides the count of a Deployment at this time, given the autoscaler of others that scales it.
+    fn of(d: &Deployment, foreign: Option<&str>, now: Timestamp) -> Self {
+        if let Some(autoscaler) = foreign {
+            return Self::Foreign(autoscaler.to_owned());
+        }
+        if let Some(hold) = d.scaling.held(now) {
+            return Self::Hold(hold.clone());
+        }
+        match d.scaling.policy.as_ref().map(|policy| (policy.mode_at(now), policy.freeze_end)) {
+            Some((Mode::Active, _)) => Self::Autoscaler(String::new()),
+            Some((Mode::Frozen, None)) => Self::Autoscaler("frozen until somebody ends it".to_owned()),
+            Some((Mode::Frozen, Some(end))) => Self::Autoscaler(format!("frozen until {end}")),
+            Some((Mode::Off | Mode::Shadow, _)) | None => {
+                Self::Caller(d.count_by.as_ref().map_or_else(String::new, |by| by.manager.to_string()))
+            }
         }
     }
 }
@@ -160,7 +184,7 @@ impl App {
 
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {
     let mut problems =
-        diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.events, policy);
+        diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     // What decided the failure stays visible when the replicas that showed it are gone.
     if let Some(error) = rollout.and_then(|r| r.error.as_ref())
         && problems.iter().all(|p| p.reason != error.reason)

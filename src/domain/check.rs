@@ -24,6 +24,20 @@ pub enum Kind {
     FieldOwnership,
     /// Whether the caller may do each write.
     Permission,
+    /// What became of the same content before.
+    History,
+    /// Whether what the replicas refer to exists.
+    References,
+    /// Whether quotas and limits of the namespace leave room.
+    Quota,
+    /// Whether the replicas fit onto the nodes.
+    Fit,
+    /// Whether budgets let replicas be evicted.
+    Disruption,
+    /// What autoscalers make of the change.
+    Autoscaler,
+    /// Whether the images have names that a registry can have, and whether nodes have them.
+    Image,
 }
 
 /// How a check came out, the worst first.
@@ -64,6 +78,13 @@ impl Kind {
             Self::Admission => "ADMISSION",
             Self::FieldOwnership => "FIELD_OWNERSHIP",
             Self::Permission => "PERMISSION",
+            Self::History => "HISTORY",
+            Self::References => "REFERENCES",
+            Self::Quota => "QUOTA",
+            Self::Fit => "FIT",
+            Self::Disruption => "DISRUPTION",
+            Self::Autoscaler => "AUTOSCALER",
+            Self::Image => "IMAGE",
         }
     }
 }

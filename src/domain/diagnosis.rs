@@ -10,8 +10,21 @@ use super::{
     spec::Policy,
 };
 
-/// Events about an object, oldest first.
-pub type EventsOf<'a> = &'a dyn Fn(&About) -> Vec<&'a Event>;
+/// What is known around the pods.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// Events about an object, oldest first.
+    pub events: &'a dyn Fn(&About) -> Vec<&'a Event>,
+    /// Whether the node of this name stopped answering.
+    pub is_lost: &'a dyn Fn(&str) -> bool,
+}
+
+impl Around<'_> {
+    /// No events, and every node answers.
+    pub fn nothing() -> Self {
+        Self { events: &|_| Vec::new(), is_lost: &|_| false }
+    }
+}
 
 /// Everything that is wrong with these pods and with the making of new ones, most urgent first. New ones are made by the
 /// `current` ReplicaSet alone.
@@ -19,12 +32,12 @@ pub fn diagnose<'a>(
     deployment: &Deployment,
     current: Option<&ReplicaSet>,
     pods: impl IntoIterator<Item = &'a Pod>,
-    events: EventsOf<'_>,
+    around: Around<'_>,
     policy: &Policy,
 ) -> Vec<Problem> {
     let mut found: BTreeMap<(Reason, String), Problem> = BTreeMap::new();
     for pod in pods.into_iter().filter(|p| !p.deleting) {
-        let Some(problem) = of_pod(pod, events, policy) else { continue };
+        let Some(problem) = of_pod(pod, around, policy) else { continue };
         // Pods of one template share the cause; what differs between them (names, addresses) stays in the first one's words.
         let cause = pod.trouble.as_ref().map(|t| t.container.clone()).unwrap_or_default();
         found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
@@ -46,29 +59,35 @@ fn merge(known: &mut Problem, other: &Problem) {
 }
 
 /// What is wrong with one pod.
-pub fn of_pod(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> Option<Problem> {
-    let trouble = pod.trouble.as_deref();
+pub fn of_pod(pod: &Pod, around: Around<'_>, policy: &Policy) -> Option<Problem> {
     // Healthy pods are the many.
-    if trouble.is_none() && (pod.ready || !pod.running) {
+    if pod.trouble.is_none() && pod.ready {
         return None;
     }
+    // What is known of a container was true when its node was last heard of.
+    let lost = pod.node.as_deref().filter(|node| (around.is_lost)(node));
+    let trouble = pod.trouble.as_deref().filter(|_| lost.is_none());
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
-    let seen = events(&about);
+    let seen = (around.events)(&about);
     let since = trouble.map_or_else(|| pod.unready_since(), |t| t.since);
     let (reason, message, remedy, fatal) = match trouble.map(|t| (t.kind, t)) {
         Some((TroubleKind::Image, t)) => image(t, &seen),
         Some((TroubleKind::Config, t)) => config(t),
         Some((TroubleKind::Crash, t)) => crash(pod, t, &seen, policy),
         Some((TroubleKind::Unschedulable, t)) => unschedulable(t),
-        None => probe(&seen)?,
+        None if let Some(node) = lost => node_lost(node),
+        None if pod.running => probe(&seen)?,
+        None => volume(&seen)?,
     };
     Some(Problem {
         reason,
         message,
         remedy,
         object: format!("pod/{}", pod.name),
+        container: trouble.map(|t| t.container.clone()).unwrap_or_default(),
         affected: 1,
         events: telling(&seen),
+        log_tail: Vec::new(),
         start: since.or(Some(pod.created)),
         fatal,
     })
@@ -112,6 +131,12 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
             "Check the image's name and tag, push the image, or deploy one that exists.",
             true,
         )
+    } else if has(&["429", "too many requests", "toomanyrequests"]) {
+        (
+            "the registry is asked too often",
+            "Use credentials of the registry, or a mirror; Kubernetes keeps trying.",
+            false,
+        )
     } else {
         (
             "the image cannot be pulled",
@@ -131,18 +156,35 @@ fn config(trouble: &Trouble) -> Finding {
     // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that is the cure.
     let passing =
         ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
+    let unstarted =
+        matches!(trouble.reason.as_str(), "StartError" | "ContainerCannotRun" | "RunContainerError");
     let remedy = if passing {
         "Wait, and look at the node if it stays; Kubernetes keeps trying."
+    } else if unstarted {
+        "Correct the command, or use an image that has it and may run it."
     } else {
         "Create what is missing, or correct the reference to it."
     };
     (
         Reason::ConfigMissing,
-        format!("Container \"{}\" cannot be made: {}", trouble.container, short(&trouble.message)),
+        if unstarted {
+            format!(
+                "Container \"{}\" cannot be started: {}",
+                trouble.container,
+                short(from_exec(&trouble.message))
+            )
+        } else {
+            format!("Container \"{}\" cannot be made: {}", trouble.container, short(&trouble.message))
+        },
         remedy.to_owned(),
         // The kubelet tries again, so creating the missing object cures it; nobody but a person does that.
         !passing,
     )
+}
+
+/// What a runtime says last, after the steps that led to it: `... unable to start container process: exec: "/x": no such file`.
+fn from_exec(message: &str) -> &str {
+    message.find("exec: ").map_or(message, |at| &message[at..])
 }
 
 /// What a health check answered.
@@ -223,7 +265,59 @@ fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Fi
     }
 }
 
+/// A replica whose node does not answer. Kubernetes replaces it by itself, five minutes later unless the app says otherwise.
+fn node_lost(node: &str) -> Finding {
+    (
+        Reason::NodeLost,
+        format!("Node {node} does not answer, so nothing is known of the replica on it."),
+        "Look at the node; Kubernetes replaces the replica when it gives the node up.".to_owned(),
+        false,
+    )
+}
+
+/// A replica whose containers wait, as far as events tell, for a volume.
+fn volume(events: &[&Event]) -> Option<Finding> {
+    let is_about = |e: &&&Event| {
+        e.warning && matches!(e.reason.as_str(), "FailedMount" | "FailedAttachVolume" | "FailedMapVolume")
+    };
+    // The kubelet also says that it waits for volumes, without a cause.
+    let causes: Vec<_> = events.iter().rev().filter(is_about).collect();
+    let named = causes.iter().find(|e| !e.note.starts_with("Unable to attach or mount volumes"));
+    let note = &named.or_else(|| causes.first())?.note;
+    let missing = [
+        "configmap \"",
+        "secret \"",
+        "references non-existent",
+        "non-existent config key",
+        "non-existent secret key",
+    ];
+    if missing.iter().any(|word| note.contains(word)) {
+        let message = format!("A volume cannot be filled: {}", short(last_part(note)));
+        let remedy = "Create what is missing, or correct the reference to it.".to_owned();
+        // As for a container's configuration: nobody but a person cures it. A cache of the kubelet may be behind for a moment.
+        let passing = ["timed out", "failed to sync"].iter().any(|word| note.contains(word));
+        return Some((Reason::ConfigMissing, message, remedy, !passing));
+    }
+    let message = format!("A volume cannot be mounted: {}", short(note));
+    let remedy = "Look at the volume, its claim and its storage; Kubernetes keeps trying.".to_owned();
+    Some((Reason::VolumeFailed, message, remedy, false))
+}
+
+/// What follows the name of the volume: `MountVolume.SetUp failed for volume "x" : configmap "y" not found`.
+fn last_part(note: &str) -> &str {
+    note.split_once("\" : ").map_or(note, |(_, cause)| cause)
+}
+
 fn unschedulable(trouble: &Trouble) -> Finding {
+    if trouble.message.contains("persistentvolumeclaim") || trouble.message.contains("PersistentVolumeClaim")
+    {
+        return (
+            Reason::VolumeFailed,
+            format!("No node takes the replica, for want of a volume: {}", short(&trouble.message)),
+            "Create the claim, or see why it is not bound.".to_owned(),
+            false,
+        );
+    }
     (
         Reason::Unschedulable,
         format!("No node takes the replica: {}", short(&trouble.message)),
@@ -263,8 +357,10 @@ fn of_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem>
         message: format!("{what}: {}", short(&failure.message)),
         remedy: remedy.to_owned(),
         object: format!("{}/{}", Kind::ReplicaSet.prefix(), current.name),
+        container: String::new(),
         affected: (deployment.desired - deployment.updated).max(1),
         events: Vec::new(),
+        log_tail: Vec::new(),
         start: failure.since,
         fatal,
     })
@@ -274,13 +370,39 @@ fn of_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem>
 fn ended(exit: Option<&Exit>) -> String {
     match exit {
         None => "for a reason that Kubernetes does not tell".to_owned(),
-        Some(exit) if exit.signal != 0 => format!("last by signal {}", exit.signal),
+        Some(exit) if exit.signal != 0 => format!("last by {}", signal(exit.signal)),
         // A shell and the runtime report death by signal N as 128 + N.
         Some(exit) if (129..=165).contains(&exit.code) => {
-            format!("last with status {} (signal {})", exit.code, exit.code - 128)
+            format!("last with status {} ({})", exit.code, signal(exit.code - 128))
         }
+        Some(Exit { code: 0, .. }) => {
+            "last with status 0, which says that it had finished; a replica must go on running".to_owned()
+        }
+        // What a shell says: POSIX, "Exit Status for Commands".
+        Some(Exit { code: 126, .. }) => "last with status 126 (the command cannot be executed)".to_owned(),
+        Some(Exit { code: 127, .. }) => "last with status 127 (the command was not found)".to_owned(),
         Some(exit) => format!("last with status {}", exit.code),
     }
+}
+
+/// A signal in words; the numbers are Linux'.
+fn signal(number: i32) -> String {
+    let words = match number {
+        1 => "SIGHUP",
+        2 => "SIGINT, interrupted",
+        3 => "SIGQUIT",
+        4 => "SIGILL, an instruction that the processor does not have",
+        6 => "SIGABRT, it gave up by itself",
+        7 => "SIGBUS, a bad memory access",
+        8 => "SIGFPE, a bad calculation",
+        9 => "SIGKILL, killed from outside",
+        11 => "SIGSEGV, a bad memory access",
+        13 => "SIGPIPE, nobody read what it wrote",
+        15 => "SIGTERM, told to stop",
+        31 => "SIGSYS, a system call that it may not make",
+        _ => return format!("signal {number}"),
+    };
+    format!("signal {number}: {words}")
 }
 
 /// The two events that say most, oldest first: the last warnings, of different reasons where there are, and those that only
@@ -329,9 +451,13 @@ fn without_names(text: &str) -> String {
 }
 
 /// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes are counted, not
-/// timed: the waits between them grow beyond any grace. A health check that does not pass yet is what a slow start looks like.
+/// timed: the waits between them grow beyond any grace. A health check that does not pass yet is what a slow start looks like. And a
+/// replica of a lost node is replaced, later than most graces.
 pub fn outlasted(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
-    if matches!(problem.reason, Reason::CrashLoop | Reason::OutOfMemory | Reason::ProbeFailing) {
+    if matches!(
+        problem.reason,
+        Reason::CrashLoop | Reason::OutOfMemory | Reason::ProbeFailing | Reason::NodeLost
+    ) {
         return false;
     }
     let grace = i64::try_from(policy.transient_grace.as_secs()).unwrap_or(i64::MAX);

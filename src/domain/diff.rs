@@ -28,6 +28,17 @@ pub fn restarts(path: &str) -> bool {
     path.strip_prefix("spec.template").is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
+/// The merge patch (RFC 7386) that makes one of the other.
+pub fn merge_patch(before: &Value, after: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else { return after.clone() };
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let differs = new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, value)| {
+        let change = old.get(key).map_or_else(|| value.clone(), |old| merge_patch(old, value));
+        (key.clone(), change)
+    });
+    Value::Object(gone.chain(differs).collect())
+}
+
 /// What the API server and its controllers write by themselves.
 fn is_noise(path: &str) -> bool {
     matches!(

@@ -165,13 +165,7 @@ impl Endpoint {
     /// `None` for a pod that has no address yet.
     fn new(placed: &Placed<'_>) -> Option<Self> {
         let Placed { pod, slices, .. } = placed;
-        let state = if pod.deleting || slices.iter().any(|(_, at)| at.terminating) {
-            State::Draining
-        } else if takes_traffic(pod, slices) {
-            State::Ready
-        } else {
-            State::Unready
-        };
+        let state = State::of(pod, slices);
         let by_slices = || slices.iter().filter_map(|(_, at)| at.zone.as_ref()).min().cloned();
         Some(Self {
             pod: pod.name.clone(),
@@ -182,6 +176,19 @@ impl Endpoint {
             rollout: placed.rollout,
             ports: Arc::new(Ports::new(placed.ports, slices)),
         })
+    }
+}
+
+impl State {
+    /// Where a pod stands as an endpoint, with what slices say of it.
+    pub fn of(pod: &Pod, slices: &[(&Slice, &SlicePod)]) -> Self {
+        if pod.deleting || slices.iter().any(|(_, at)| at.terminating) {
+            Self::Draining
+        } else if takes_traffic(pod, slices) {
+            Self::Ready
+        } else {
+            Self::Unready
+        }
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Error {
     /// A page token that this list did not give.
     #[error("the page token is not one of this list; begin again without one")]
     PageToken,
+    /// Entries of a list are about apps that are not there.
+    #[error("{}", describe(.0))]
+    NoSuchApps(Vec<Violation>),
     /// There is no such thing.
     #[error("{name} does not exist{}", .did_you_mean.as_ref().map_or_else(String::new, |n| format!("; did you mean {n}?")))]
     NotFound {
@@ -81,6 +84,29 @@ pub enum Error {
         /// The autoscaler, for example `horizontalpodautoscaler.autoscaling/shop`.
         object: String,
     },
+    /// The autoscaler of this server owns the count.
+    #[error(
+        "the autoscaler of {app} decides its replica count; give hold_for to set it over the autoscaler for a time, or set the autoscaler's mode to OFF first"
+    )]
+    AutoscalerActive {
+        /// The app's resource name.
+        app: String,
+    },
+    /// The autoscaling loop runs in another server, which cannot be asked.
+    #[error(
+        "the autoscaler runs in another server, {holder}, which does not answer this one: {why}; try again in a moment, or ask that server"
+    )]
+    AutoscalerElsewhere {
+        /// Its name.
+        holder: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The autoscaling loop runs nowhere.
+    #[error(
+        "no server runs the autoscaler: this one was started with --autoscaler off, and knows of no other; start one without that"
+    )]
+    NoAutoscaler,
     /// Deleting or rolling back what Gantry did not make.
     #[error("{name} was not made by this server{}; change it with the tool that made it, or adopt it with DeployApp", if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
     NotManaged {

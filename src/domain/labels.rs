@@ -18,3 +18,6 @@ pub fn is_reserved(key: &str) -> bool {
     ["app.kubernetes.io/name", MANAGED_BY, "pod-template-hash"].contains(&key)
         || key.starts_with("gantry.dev/")
 }
+
+/// Field managers of this server and of Kubernetes' own controllers: what they set is no change by others.
+pub const NOT_OTHERS: [&str; 4] = ["gantry", "gantry-meta", "gantry-scale", "kube-controller-manager"];

@@ -8,11 +8,14 @@ use jiff::Timestamp;
 
 use super::{
     change::Change,
+    evidence::Evidence,
     labels::{MANAGED_BY, MANAGER},
     name,
     revision::{Cause, End, Record},
+    scaling::Scaling,
     spec::{Content, Port, Spec},
 };
+use crate::autoscale::Policy;
 
 /// A Deployment: an app.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +56,8 @@ pub struct Deployment {
     pub template_by: Option<Touch>,
     /// Who set the replica count last.
     pub count_by: Option<Touch>,
+    /// What it says about its autoscaler.
+    pub scaling: Scaling,
     /// Held by `spec.paused`.
     pub paused: bool,
     /// When it was created.
@@ -294,6 +299,8 @@ pub struct Revision {
     pub created: Timestamp,
     /// How it ended, once it has.
     pub end: Option<End>,
+    /// What was seen if it failed.
+    pub evidence: Option<Arc<Evidence>>,
     /// Everything that it wants was applied; until then it is an intent that any daemon may finish.
     pub applied: bool,
     /// Number of the rollout that a rollback returns to.
@@ -302,6 +309,8 @@ pub struct Revision {
     pub replica_set: Option<Arc<str>>,
     /// And Kubernetes' number of the template at that time: a ReplicaSet that is used again gets another one.
     pub template_revision: Option<u64>,
+    /// The policy of the app's autoscaler when it began; `None` if nobody kept it.
+    pub autoscaler: Option<Arc<Policy>>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,
     /// Version of the object; a Deployment of a later version has all that this revision says was applied.
@@ -351,10 +360,12 @@ impl Revision {
             reason: record.reason,
             created: record.time,
             end: None,
+            evidence: None,
             applied: true,
             source: record.source,
             replica_set: record.replica_set.map(Into::into),
             template_revision: record.template_revision,
+            autoscaler: record.autoscaler.map(Arc::new),
             changes: record.changes.into(),
             version: 0,
         }
@@ -371,6 +382,15 @@ impl Kind {
             Self::ReplicaSet => "replicaset.apps",
             Self::Pod => "pod",
         }
+    }
+}
+
+// === impl About ===
+
+impl std::fmt::Display for About {
+    /// As the API writes an object, for example `pod/shop-6f7c-x2x`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind.prefix(), self.name)
     }
 }
 

@@ -1,19 +1,22 @@
-//! Field ownership as Kubernetes writes it (`fieldsV1`): trees of `f:name`, `k:{key}` and `v:value`, leaves empty. Pure set
-//! arithmetic on them.
+//! Field ownership as Kubernetes writes it (`fieldsV1`): trees of `f:name`, `k:{key}` and `v:value`, leaves empty, `.` for the
+//! thing itself beside what is in it. Pure set arithmetic on them, and what goes of an object with them. Knows no kind of object.
 
 use serde_json::{Map, Value};
 
-/// The fields of `a` that are not in `b`.
-pub fn subtract(a: &Value, b: &Value) -> Value {
+/// The fields of `a` that are not in `b`. Of a thing in which `b` holds something `a` does not keep the bare existence: it would stay as
+/// an empty shell when what is in it goes, which of a choice (`valueFrom`, `rollingUpdate`) is not valid. And nothing at all of what is
+/// `whole`, the fields that are there with all that belongs to them or not at all.
+pub fn subtract(a: &Value, b: &Value, whole: &[&str]) -> Value {
     let (Some(of), Some(without)) = (a.as_object(), b.as_object()) else { return a.clone() };
     let mut rest = Map::new();
-    for (key, mine) in of {
+    for (key, mine) in of.iter().filter(|(key, _)| *key != "." || without.is_empty()) {
         match without.get(key) {
             None => {
                 rest.insert(key.clone(), mine.clone());
             }
+            Some(_) if whole.contains(&key.as_str()) => {}
             Some(theirs) => {
-                let left = subtract(mine, theirs);
+                let left = subtract(mine, theirs, whole);
                 if left.as_object().is_some_and(|o| !o.is_empty()) {
                     rest.insert(key.clone(), left);
                 }
@@ -26,6 +29,48 @@ pub fn subtract(a: &Value, b: &Value) -> Value {
 /// Whether nothing is owned.
 pub fn is_empty(fields: &Value) -> bool {
     fields.as_object().is_none_or(Map::is_empty)
+}
+
+/// Takes out of an object what goes when its manager applies less: what it `held` and nobody of those who `keep` something holds
+/// (itself with what it applies now among them).
+///
+/// As the API server does it: a field goes with all that is in it when nobody keeps anything in it; an entry of a list when nobody
+/// keeps the entry itself; what nobody ever held, the defaults, goes only with what it is in. See `prune` in
+/// <https://github.com/kubernetes-sigs/structured-merge-diff/blob/v6.4.0/merge/update.go>.
+pub fn prune(object: &mut Value, held: &Value, keep: &[&Value]) {
+    for (key, inner) in held.as_object().into_iter().flatten() {
+        let kept: Vec<_> = keep.iter().filter_map(|fields| fields.get(key)).collect();
+        let Some((sort, name)) = key.split_once(':') else { continue };
+        let goes = match sort {
+            "k" => is_itself(inner) && !kept.iter().any(|fields| is_itself(fields)),
+            _ => kept.is_empty(),
+        };
+        if sort == "f" {
+            let Some(fields) = object.as_object_mut() else { continue };
+            if goes {
+                fields.remove(name);
+            } else if let Some(value) = fields.get_mut(name) {
+                prune(value, inner, &kept);
+            }
+            continue;
+        }
+        let Ok(wanted) = serde_json::from_str::<Value>(name) else { continue };
+        let is_it = |entry: &Value| match wanted.as_object().filter(|_| sort == "k") {
+            Some(keys) => keys.iter().all(|(key, value)| entry.get(key) == Some(value)),
+            None => *entry == wanted,
+        };
+        let Some(entries) = object.as_array_mut() else { continue };
+        if goes {
+            entries.retain(|entry| !is_it(entry));
+        } else if let Some(entry) = entries.iter_mut().find(|entry| is_it(entry)) {
+            prune(entry, inner, &kept);
+        }
+    }
+}
+
+/// Whether a node stands for the thing itself, not only for what is in it.
+fn is_itself(fields: &Value) -> bool {
+    is_empty(fields) || fields.get(".").is_some()
 }
 
 #[cfg(test)]
@@ -61,16 +106,126 @@ mod tests {
             let mut all = Vec::new();
             leaves(&a, "", &mut all);
             let mut left = Vec::new();
-            leaves(&subtract(&a, &b), "", &mut left);
+            leaves(&subtract(&a, &b, &[]), "", &mut left);
             all.retain(|leaf| !holds(&b, leaf));
             prop_assert_eq!(left, all);
         }
+    }
+
+    /// An object that has a field for every node of the trees that [`tree`] makes.
+    fn full(depth: usize) -> Value {
+        let inner = || if depth == 0 { json!(1) } else { full(depth - 1) };
+        Value::Object(["a", "b", "c", "d"].map(|key| (key.to_owned(), inner())).into_iter().collect())
+    }
+
+    fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+        path.split("/f:").skip(1).try_fold(object, |at, key| at.get(key))
+    }
+
+    proptest! {
+        #[test]
+        fn a_field_goes_if_it_was_held_and_nobody_keeps_it(held in tree(), one in tree(), other in tree()) {
+            let (mut object, whole) = (full(4), full(4));
+            prune(&mut object, &held, &[&one, &other]);
+            let (mut of, mut kept) = (Vec::new(), Vec::new());
+            leaves(&held, "", &mut of);
+            for fields in [&one, &other] {
+                leaves(fields, "", &mut kept);
+            }
+            for leaf in of {
+                let stays = holds(&one, &leaf) || holds(&other, &leaf);
+                prop_assert_eq!(field(&object, &leaf).is_some(), stays, "{}", leaf);
+            }
+            for leaf in kept {
+                prop_assert!(field(&object, &leaf).is_some(), "{}", leaf);
+            }
+            for key in ["a", "b", "c", "d"].iter().filter(|key| held.get(format!("f:{key}")).is_none()) {
+                prop_assert_eq!(object.get(key), whole.get(key), "what was never held stays");
+            }
+            let pruned = object.clone();
+            prune(&mut object, &held, &[&one, &other]);
+            prop_assert_eq!(object, pruned, "twice is once");
+        }
+    }
+
+    #[test]
+    fn what_is_pruned_goes_as_the_api_server_lets_it_go() {
+        let item = |name: &str, fields: Value| (format!("k:{{\"name\":\"{name}\"}}"), fields);
+        let env = |items: Vec<(String, Value)>| json!({"f:env": Value::Object(items.into_iter().collect())});
+        let whole = || json!({".": {}, "f:name": {}, "f:value": {}});
+        let (a, b) = (json!({"name": "A", "value": "1"}), json!({"name": "B", "value": "2"}));
+        for (object, held, keep, left) in [
+            // An entry that nobody applies any more.
+            (
+                json!({"env": [a, b]}),
+                env(vec![item("A", whole()), item("B", whole())]),
+                vec![env(vec![item("A", whole())])],
+                json!({"env": [a]}),
+            ),
+            // The last one takes the list with it.
+            (json!({"env": [b]}), env(vec![item("B", whole())]), vec![json!({"f:name": {}})], json!({})),
+            // A field of an entry whose own name others keep.
+            (
+                json!({"env": [b]}),
+                env(vec![item("B", whole())]),
+                vec![env(vec![item("B", json!({".": {}, "f:name": {}}))])],
+                json!({"env": [{"name": "B"}]}),
+            ),
+            // A field of an entry that others keep, but not the entry.
+            (
+                json!({"env": [b], "x": 1}),
+                env(vec![item("B", whole())]),
+                vec![env(vec![item("B", json!({"f:value": {}}))])],
+                json!({"env": [], "x": 1}),
+            ),
+            // With a thing goes what nobody ever held in it; without it, that stays.
+            (
+                json!({"probe": {"tcp": {"port": 1}, "period": 3}, "grace": 30}),
+                json!({"f:probe": {"f:tcp": {"f:port": {}}}}),
+                vec![],
+                json!({"grace": 30}),
+            ),
+            (
+                json!({"probe": {"tcp": {"port": 1}, "period": 3}}),
+                json!({"f:probe": {"f:tcp": {"f:port": {}}}}),
+                vec![json!({"f:probe": {".": {}}})],
+                json!({"probe": {"period": 3}}),
+            ),
+            // Of a set.
+            (
+                json!({"finalizers": ["a", "b"]}),
+                json!({"f:finalizers": {"v:\"a\"": {}, "v:\"b\"": {}}}),
+                vec![json!({"f:finalizers": {"v:\"a\"": {}}})],
+                json!({"finalizers": ["a"]}),
+            ),
+            // What is not there cannot go.
+            (json!({"x": 1}), env(vec![item("A", whole())]), vec![json!({"f:env": {}})], json!({"x": 1})),
+        ] {
+            let mut pruned = object.clone();
+            prune(&mut pruned, &held, &keep.iter().collect::<Vec<_>>());
+            assert_eq!(pruned, left, "{object} held {held} keep {keep:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_keeps_the_shell_of_what_changes_hands() {
+        let theirs = json!({
+            "f:strategy": {".": {}, "f:rollingUpdate": {".": {}, "f:maxSurge": {}}},
+            "f:probe": {".": {}, "f:failureThreshold": {}, "f:tcp": {".": {}, "f:port": {}}},
+            "f:lifecycle": {".": {}, "f:preStop": {}},
+        });
+        let ours = json!({"f:strategy": {"f:rollingUpdate": {"f:maxSurge": {}}}, "f:probe": {"f:tcp": {"f:port": {}}}});
+        let shell = json!({"f:probe": {"f:failureThreshold": {}}, "f:lifecycle": {".": {}, "f:preStop": {}}});
+        assert_eq!(subtract(&theirs, &ours, &[]), shell);
+        let without_probe = json!({"f:lifecycle": {".": {}, "f:preStop": {}}});
+        assert_eq!(subtract(&theirs, &ours, &["f:probe"]), without_probe);
+        assert_eq!(subtract(&theirs, &json!({}), &["f:probe"]), theirs);
     }
 
     #[test]
     fn nothing_is_left_of_oneself() {
         let fields =
             json!({"f:spec": {"f:replicas": {}, "f:ports": {"k:{\"port\":80}": {".": {}, "f:port": {}}}}});
-        assert!(is_empty(&subtract(&fields, &fields)));
+        assert!(is_empty(&subtract(&fields, &fields, &[])));
     }
 }

@@ -14,11 +14,17 @@ pub struct Problem {
     pub remedy: String,
     /// Kubernetes object to blame, for example `pod/shop-6f7c-x2x`.
     pub object: String,
+    /// Container of that pod whose log may tell more; empty if none does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
     /// Replicas that it affects.
     pub affected: i32,
     /// The Kubernetes events that matter, at most two, oldest first.
     #[serde(default)]
     pub events: Vec<String>,
+    /// The last lines of that log, oldest first. Only in what is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
     /// When it was first seen.
     pub start: Option<Timestamp>,
     /// It cannot get better by itself.
@@ -33,6 +39,8 @@ pub enum Reason {
     ImagePullFailed,
     /// A ConfigMap, Secret, key or setting is missing or wrong.
     ConfigMissing,
+    /// A volume cannot be mounted.
+    VolumeFailed,
     /// The container was killed for its memory.
     OutOfMemory,
     /// The container keeps ending.
@@ -41,12 +49,38 @@ pub enum Reason {
     AdmissionDenied,
     /// A quota refused the replicas.
     QuotaExceeded,
+    /// The node stopped answering.
+    NodeLost,
     /// No node takes the replica.
     Unschedulable,
     /// A health check does not pass.
     ProbeFailing,
     /// No progress for `progress_timeout`.
     ProgressTimeout,
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// Every text in it that others wrote.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        std::iter::once(&mut self.message).chain(&mut self.events).chain(&mut self.log_tail)
+    }
+
+    /// The pod whose log may tell more, if one may: its container ran.
+    pub fn logging_pod(&self) -> Option<&str> {
+        let ran = match self.reason {
+            Reason::CrashLoop | Reason::OutOfMemory | Reason::ProbeFailing | Reason::ProgressTimeout => true,
+            Reason::ImagePullFailed
+            | Reason::ConfigMissing
+            | Reason::VolumeFailed
+            | Reason::AdmissionDenied
+            | Reason::QuotaExceeded
+            | Reason::NodeLost
+            | Reason::Unschedulable => false,
+        };
+        self.object.strip_prefix("pod/").filter(|_| ran)
+    }
 }
 
 // === impl Reason ===
@@ -57,6 +91,8 @@ impl Reason {
         match self {
             Self::ImagePullFailed => "IMAGE_PULL_FAILED",
             Self::ConfigMissing => "CONFIG_MISSING",
+            Self::VolumeFailed => "VOLUME_FAILED",
+            Self::NodeLost => "NODE_LOST",
             Self::OutOfMemory => "OUT_OF_MEMORY",
             Self::CrashLoop => "CRASH_LOOP",
             Self::AdmissionDenied => "ADMISSION_DENIED",

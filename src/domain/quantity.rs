@@ -4,9 +4,7 @@
 ///
 /// Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
 pub fn parse(text: &str) -> Option<f64> {
-    let end =
-        text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
+    let (number, suffix) = split(text);
     let unsigned = number.strip_prefix(['+', '-']).unwrap_or(number);
     if !unsigned.bytes().any(|b| b.is_ascii_digit()) || unsigned.contains(['+', '-']) {
         return None;
@@ -37,6 +35,51 @@ pub fn parse(text: &str) -> Option<f64> {
     Some(value * factor)
 }
 
+/// A quantity's number and its unit.
+fn split(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')));
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+/// The value in parts of its unit, `parts` to one, rounded up as Kubernetes rounds: `ceil("100m", 1000)` is 100 thousandths of a
+/// core. Exact as far as 128 bits go; what is larger than an `i64` holds is the largest one.
+pub fn ceil(text: &str, parts: i64) -> Option<i64> {
+    let value = parse(text)?;
+    let (number, suffix) = split(text);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // saturates
+    let nearest = || (value * parts as f64).ceil() as i64;
+    Some(exact(number, suffix, parts).unwrap_or_else(nearest))
+}
+
+fn exact(number: &str, suffix: &str, parts: i64) -> Option<i64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let decimals = u32::try_from(fraction.len()).ok()?;
+    let (times, by): (i128, i128) = match suffix {
+        "n" => (1, 1_000_000_000),
+        "u" => (1, 1_000_000),
+        "m" => (1, 1000),
+        "" => (1, 1),
+        "k" => (1000, 1),
+        "M" => (1_000_000, 1),
+        "G" => (1_000_000_000, 1),
+        "T" => (1_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        "Ei" => (1 << 60, 1),
+        _ => return None,
+    };
+    let by = by.checked_mul(10_i128.checked_pow(decimals)?)?;
+    let value = digits.checked_mul(times)?.checked_mul(parts.into())?;
+    let up = value.div_euclid(by) + i128::from(value.rem_euclid(by) > 0);
+    Some(i64::try_from(up).unwrap_or(if up < 0 { i64::MIN } else { i64::MAX }))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -65,6 +108,27 @@ mod tests {
         {
             assert_eq!(parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn parts_are_exact_and_rounded_up() {
+        for (text, parts, expected) in [
+            ("100m", 1000, 100),
+            ("0.1", 1000, 100),
+            ("1", 1000, 1000),
+            ("1n", 1000, 1),
+            ("256Mi", 1, 268_435_456),
+            ("1.5Gi", 1, 1_610_612_736),
+            ("100m", 1, 1),
+            ("2e3", 1, 2000),
+            ("0", 1000, 0),
+            ("9E", 1000, i64::MAX),
+            ("+7", 1, 7),
+            (".5", 1000, 500),
+        ] {
+            assert_eq!(ceil(text, parts), Some(expected), "{text}");
+        }
+        assert_eq!(ceil("1MiB", 1), None);
     }
 
     proptest! {

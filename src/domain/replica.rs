@@ -3,9 +3,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    diagnosis::{self, EventsOf},
+    diagnosis::{self, Around},
     observed::{Pod, TroubleKind},
     spec::Policy,
 };
@@ -36,7 +37,8 @@ pub struct Replica {
 }
 
 /// Where a replica stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for a node.
     Pending,
@@ -60,10 +62,10 @@ impl Replica {
         pod: &Pod,
         rollout: Option<u64>,
         zone: Option<Arc<str>>,
-        events: EventsOf<'_>,
+        around: Around<'_>,
         policy: &Policy,
     ) -> Self {
-        let (state, message) = stands(pod, events, policy);
+        let (state, message) = stands(pod, around, policy);
         Self {
             pod: pod.name.clone(),
             state,
@@ -79,14 +81,14 @@ impl Replica {
     }
 }
 
-fn stands(pod: &Pod, events: EventsOf<'_>, policy: &Policy) -> (State, String) {
+fn stands(pod: &Pod, around: Around<'_>, policy: &Policy) -> (State, String) {
     if pod.deleting {
         return (State::Draining, "Told to stop; finishes what it has.".to_owned());
     }
     if pod.ready {
         return (State::Ready, "Takes traffic.".to_owned());
     }
-    let problem = diagnosis::of_pod(pod, events, policy).map(|problem| problem.message);
+    let problem = diagnosis::of_pod(pod, around, policy).map(|problem| problem.message);
     match pod.trouble.as_ref().map(|trouble| trouble.kind) {
         Some(TroubleKind::Image | TroubleKind::Config | TroubleKind::Crash) => {
             (State::Failing, problem.unwrap_or_default())
@@ -157,7 +159,7 @@ mod tests {
             (Pod { deleting: true, ready: true, ..mk_pod() }, State::Draining, "stop"),
             (Pod { deleting: true, ..troubled(TroubleKind::Crash) }, State::Draining, "stop"),
         ] {
-            let replica = Replica::new(&pod, Some(2), None, &|_| vec![], &Spec::default().policy());
+            let replica = Replica::new(&pod, Some(2), None, Around::nothing(), &Spec::default().policy());
             assert_eq!(replica.state, state, "{pod:?}");
             assert!(replica.message.contains(word), "{}", replica.message);
             assert_eq!(replica.ready.is_some(), pod.ready, "{pod:?}");

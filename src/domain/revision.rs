@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{change::Change, name, problem::Problem, spec::Content};
+use super::{change::Change, digest, name, problem::Problem, spec::Content};
+use crate::autoscale::Policy;
 
 /// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
 /// old one, kept in each revision.
@@ -17,7 +18,7 @@ pub struct Record {
     pub renderer: u32,
     /// What was asked for.
     pub content: Content,
-    /// Digest of the content.
+    /// Digest of the content and of the autoscaler's policy.
     pub digest: String,
     /// What started it.
     pub cause: Cause,
@@ -55,6 +56,12 @@ pub struct Record {
     /// What it changes, object by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// The policy of the app's autoscaler when this began, and so the last one of the revision before. `None` if nobody kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Policy>,
+    /// The policy that it sets instead, for a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brings: Option<Policy>,
 }
 
 /// A request that may be repeated.
@@ -130,7 +137,22 @@ impl Record {
             adopt: false,
             takes_count: false,
             changes: Vec::new(),
+            autoscaler: None,
+            brings: None,
         }
+    }
+
+    /// The record of a change that begins under this policy, and sets another one if it `brings` one.
+    #[must_use]
+    pub fn under(self, policy: Policy, brings: Option<Policy>) -> Self {
+        let then = brings.as_ref().unwrap_or(&policy);
+        // The default one is as good as none.
+        let digest = if *then == Policy::default() {
+            self.content.digest()
+        } else {
+            digest::of(format!("{} {}", self.content.digest(), then.digest()))
+        };
+        Self { digest, autoscaler: Some(policy), brings, ..self }
     }
 }
 

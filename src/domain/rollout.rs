@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     change::Change,
-    diagnosis::{self, EventsOf},
+    diagnosis::{self, Around},
+    evidence::Evidence,
     name,
     observed::{Deployment, Pod, ReplicaSet, Revision},
     plan::FIELD_MANAGER,
@@ -16,8 +17,15 @@ use super::{
     revision::{Cause, End, Outcome},
     spec::{Content, Verdict},
 };
+use crate::autoscale::Policy;
 
 pub use self::external::{Origin, origin};
+
+/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a second and tells what it saw some
+/// seconds later if it is busy; times are rounded down to whole ones.
+const UNPROBED: SignedDuration = SignedDuration::from_secs(5);
+/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten seconds later.
+const UNPROBED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
 /// One attempt to bring an app to some content.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +48,12 @@ pub struct Rollout {
     pub problems: Vec<Problem>,
     /// What decided a failure.
     pub error: Option<Problem>,
+    /// What was seen when it failed.
+    pub evidence: Option<Arc<Evidence>>,
+    /// Its verdict is about to be kept with its revision, and with it the last lines of logs. Only of the newest.
+    pub unkept: bool,
+    /// The last policy of the app's autoscaler in its time, if it had one and somebody kept it.
+    pub autoscaler: Option<Arc<Policy>>,
     /// What started it.
     pub cause: Cause,
     /// The Kubernetes user who asked for it.
@@ -109,8 +123,8 @@ pub struct Facts<'a> {
     pub replica_sets: Vec<&'a ReplicaSet>,
     /// Their pods.
     pub pods: Vec<&'a Pod>,
-    /// Events about an object.
-    pub events: EventsOf<'a>,
+    /// Events, and which nodes are lost.
+    pub around: Around<'a>,
     /// The autoscaler, not of this server, that owns the replica count, for example `horizontalpodautoscaler.autoscaling/shop`.
     pub autoscaler: Option<String>,
 }
@@ -168,6 +182,9 @@ impl Rollout {
             message: "Recorded; not yet applied.".to_owned(),
             problems: Vec::new(),
             error: None,
+            evidence: revision.evidence.clone(),
+            unkept: false,
+            autoscaler: None,
             cause: revision.cause,
             actor: revision.actor.clone(),
             reason: revision.reason.clone(),
@@ -187,13 +204,7 @@ impl Rollout {
         self
     }
 
-    /// A rollout that is not the newest of its app: it ended, or it was superseded.
-    /// `decided` is a verdict that is not in its revision yet.
-    pub fn past(revision: &Revision, decided: Option<&End>, next: &Next<'_>) -> Self {
-        Self::of(revision).before(revision.end.as_ref().or(decided), next)
-    }
-
-    /// As it is once another one has taken its place.
+    /// One that is not the newest of its app: it ended, or another one took its place.
     #[must_use]
     pub fn before(self, decided: Option<&End>, next: &Next<'_>) -> Self {
         if let Some(end) = decided {
@@ -220,6 +231,7 @@ impl Rollout {
             let counts = Counts::new(deployment, facts);
             self.progress = counts.progress;
             self.problems = counts.problems(deployment, facts, &self.content);
+            self.autoscaler.clone_from(&deployment.scaling.policy);
             self.judge(deployment, &counts, now);
             if self.cause == Cause::External && deployment.managed() {
                 let by = if self.actor.is_empty() { String::new() } else { format!(" by {}", self.actor) };
@@ -254,7 +266,7 @@ impl Rollout {
         // A change that was made while nobody looked may have completed long before replicas got sick: Kubernetes remembers.
         let complete = match deployment.deadline.filter(|_| external) {
             Some(_) => deployment.completed.filter(|_| counts.current.is_some()),
-            None => counts.complete(deployment).then_some(now),
+            None => (counts.complete(deployment) && counts.proved(&self.content, now)).then_some(now),
         };
         if let Some(time) = complete {
             if p.desired == 0 && self.cut_short(deployment) {
@@ -295,7 +307,7 @@ impl Rollout {
             self.state = State::Failed;
             self.message.clone_from(&problem.message);
             self.error = Some(problem);
-            self.end = Some(now);
+            self.end = Some(now.max(self.start));
             return;
         }
         self.state = if deployment.paused { State::Paused } else { State::Running };
@@ -347,7 +359,9 @@ impl Rollout {
             remedy,
             object: cause
                 .map_or_else(|| format!("deployment.apps/{}", deployment.name.app), |c| c.object.clone()),
+            container: cause.map(|c| c.container.clone()).unwrap_or_default(),
             affected: (self.progress.desired - self.progress.ready).max(1),
+            log_tail: Vec::new(),
             events: cause.map(|c| c.events.clone()).unwrap_or_default(),
             start: Some(self.start),
             fatal: true,
@@ -405,12 +419,22 @@ impl<'a> Counts<'a> {
             && self.progress.old == 0
     }
 
+    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that ends a moment later: then it
+    /// must have run for a moment.
+    fn proved(&self, content: &Content, now: Timestamp) -> bool {
+        let ran = |pod: &&Pod| {
+            let least = if pod.restarts == 0 { UNPROBED } else { UNPROBED_AGAIN };
+            pod.ready_since().is_none_or(|since| now.duration_since(since) >= least)
+        };
+        content.spec.is_probed() || self.updated.iter().all(ran)
+    }
+
     fn problems(&self, deployment: &Deployment, facts: &Facts<'_>, content: &Content) -> Vec<Problem> {
         if !self.observed {
             return Vec::new();
         }
         let policy = content.spec.policy();
-        diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.events, &policy)
+        diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.around, &policy)
     }
 }
 

@@ -68,6 +68,22 @@ impl Selector {
         Self(requirements)
     }
 
+    /// Demands these labels as well.
+    #[must_use]
+    pub fn and<'a>(mut self, labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
+        let exactly = |(key, value): (&String, &String)| Requirement {
+            key: key.clone(),
+            rule: Rule::In(vec![value.clone()]),
+        };
+        self.0.extend(labels.into_iter().map(exactly));
+        self
+    }
+
+    /// Whether it demands nothing, so that everything matches.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether these labels satisfy every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|r| {

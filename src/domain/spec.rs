@@ -18,7 +18,6 @@ pub use self::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::labels::labels_of_callers;
 
@@ -235,19 +234,20 @@ impl Content {
     }
 }
 
-/// The first 128 bits of the SHA-256 of the JSON form; maps are sorted, so it is the same everywhere.
+/// Of the JSON form; maps are sorted, so it is the same everywhere.
 fn digest(content: &Content) -> String {
-    use std::fmt::Write as _;
-    let json = serde_json::to_vec(content).unwrap_or_default();
-    Sha256::digest(json).iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    super::digest::of(serde_json::to_vec(content).unwrap_or_default())
 }
 
 // === impl Spec ===
 
 impl Spec {
+    /// Whether a readiness probe says when a replica is ready: the one that is asked for, or the default one of an app with ports.
+    pub fn is_probed(&self) -> bool {
+        let asked = self.probes.as_ref().and_then(|probes| probes.readiness.as_ref());
+        asked.map_or(!self.ports.is_empty(), |probe| probe.check != Check::None)
+    }
+
     /// The default of `container`.
     pub const CONTAINER: &'static str = "app";
     /// The default of `termination_grace`.

@@ -11,15 +11,12 @@ use super::{Context, Deadline, change::Changed, convert, page, parse, replica, s
 use crate::{
     domain::{
         Error,
-        act::Act,
+        act::{Act, Position, Seen},
         name::{self, Scope},
     },
     index::Filter,
     pb::{self, app_service_server::AppService},
 };
-
-/// Said to a caller who wants a count to be held where nothing would change it.
-const NO_AUTOSCALER: &str = "hold_for has no effect: no autoscaler of this server is active for the app, so the count stays until somebody sets it.";
 
 /// The service.
 #[derive(Clone)]
@@ -36,7 +33,8 @@ impl AppService for Apps {
         let deploy = parse::deploy(request.into_inner(), &self.0.identity().user)?;
         let (name, asked) = (deploy.name.clone(), deploy.asked.clone());
         let write = |act: Arc<dyn Act>| async move { act.deploy(deploy).await };
-        let Changed { app, rollout, plan, position } = self.0.change(&name, &asked, deadline, write).await?;
+        let Changed { app, rollout, plan, position, .. } =
+            self.0.change(&name, &asked, deadline, write).await?;
         Ok(Response::new(pb::DeployAppResponse { app, rollout, plan: Some(plan), position }))
     }
 
@@ -109,15 +107,10 @@ impl AppService for Apps {
     ) -> Result<Response<pb::ScaleAppResponse>, Status> {
         let deadline = Deadline::of(&request);
         self.0.index.check_filled()?;
-        let request = request.into_inner();
-        let held = request.hold_for.is_some();
-        let scale = parse::scale(request, &self.0.identity().user)?;
+        let scale = parse::scale(request.into_inner(), &self.0.identity().user)?;
         let (name, asked) = (scale.name.clone(), scale.asked.clone());
         let write = |act: Arc<dyn Act>| async move { act.scale(scale).await };
-        let Changed { app, mut plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
-        if held {
-            plan.warnings.push(NO_AUTOSCALER.to_owned());
-        }
+        let Changed { app, plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
         Ok(Response::new(pb::ScaleAppResponse { app, plan: Some(plan), position }))
     }
 
@@ -155,6 +148,13 @@ impl AppService for Apps {
         let existed = !plan.changes.is_empty();
         let before = before.map(|app| convert::app(&app));
         let app = if self.0.index.get(&name).is_ok() { app } else { before.or(app) };
-        Ok(Response::new(pb::DeleteAppResponse { app: app.filter(|_| existed), plan: Some(plan), position }))
+        let uid = match Position::parse(&position).map(|position| position.seen) {
+            Some(Seen::Deleting { uid }) => uid,
+            Some(Seen::Version { .. }) | None => String::new(),
+        };
+        // A repeat may find another app of that name.
+        let is_it = |app: &pb::App| uid.is_empty() || app.uid.is_empty() || app.uid == uid;
+        let app = app.filter(|app| existed && is_it(app));
+        Ok(Response::new(pb::DeleteAppResponse { app, plan: Some(plan), position }))
     }
 }

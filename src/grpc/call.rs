@@ -1,9 +1,33 @@
-//! The id of the call that is being answered: in the log, and in the answer when there is something to look up.
+//! The call that is being answered: its id, which is in the log, and in the answer when there is something to look up; and what it asks
+//! for, as far as the audit tells it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
 
 tokio::task_local! {
     static CALL: String;
+    static ASKED: Arc<Mutex<Asked>>;
+}
+
+/// What a call asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// Resource name that it is about; empty until the request was read.
+    pub(super) subject: String,
+    /// Why, as the caller says.
+    pub(super) reason: String,
+    /// It changes nothing.
+    pub(super) validate_only: bool,
+}
+
+/// Notes what the call that is being answered asks for.
+pub(super) fn asks(asked: Asked) {
+    // A message that is read outside of a call, by a client in this process, is nobody's business.
+    let _ = ASKED.try_with(|known| *known.lock() = asked);
 }
 
 /// Id of the call that is being answered, as it stands in the log.
@@ -23,7 +47,7 @@ pub(super) fn under_id<T>(id: &str, part: impl FnOnce() -> T) -> T {
     CALL.sync_scope(id.to_owned(), part)
 }
 
-/// Answers a call under its id.
-pub(super) async fn with_id<T>(id: String, answer: impl Future<Output = T>) -> T {
-    CALL.scope(id, answer).await
+/// Answers a call under its id; what it asks for is noted there.
+pub(super) async fn with_id<T>(id: String, asked: Arc<Mutex<Asked>>, answer: impl Future<Output = T>) -> T {
+    CALL.scope(id, ASKED.scope(asked, answer)).await
 }

@@ -1,12 +1,14 @@
 //! Calls that change something: run to their end even if the caller leaves, once per `request_id`, and answered with the app
 //! as it is after them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tonic::Status;
 
 use super::{Context, Deadline, convert};
 use crate::{
+    autoscale::Policy,
     domain::{
         Error,
         act::{Act, Asked, Done},
@@ -20,11 +22,16 @@ use crate::{
 /// Longest wait of a write for its own echo; after it the answer says what was written instead of what was seen.
 const OWN_WRITE: Duration = Duration::from_secs(2);
 
+/// The same while something is wrong between this server and the cluster.
+const IN_TROUBLE: Duration = Duration::from_millis(300);
+
 /// What a change left behind, for the answer.
 pub(super) struct Changed {
     pub(super) app: Option<pb::App>,
     pub(super) rollout: Option<pb::Rollout>,
     pub(super) plan: pb::Plan,
+    /// Of an autoscaler that was changed.
+    pub(super) policy: Option<Arc<Policy>>,
     pub(super) position: String,
 }
 
@@ -35,12 +42,15 @@ impl Context {
         name: &name::App,
         asked: &Asked,
         deadline: Deadline,
-        write: impl FnOnce(std::sync::Arc<dyn Act>) -> F + Send + 'static,
+        write: impl FnOnce(Arc<dyn Act>) -> F + Send + 'static,
     ) -> Result<Changed, Status>
     where
         F: Future<Output = Result<Done, Error>> + Send,
     {
         self.index.check_filled()?;
+        if !asked.validate_only {
+            self.wait_until_kept(name).await;
+        }
         let request = asked.request.as_ref().filter(|_| !asked.validate_only);
         let act = self.act.clone();
         let done = self.once.run(request, || self.finish(async move { write(act).await })).await;
@@ -49,6 +59,16 @@ impl Context {
             let _ = self.wait_for(position, deadline, OWN_WRITE).await;
         }
         Ok(self.changed(name, &done))
+    }
+
+    /// Waits, a little, until every verdict is kept: a rollback goes by them, and the change may delete the replicas that a failure is
+    /// about.
+    async fn wait_until_kept(&self, name: &name::App) {
+        let mut news = self.index.subscribe(&Scope::App(name.clone()));
+        let kept = async { while self.index.is_unkept(name) && news.changed().await.is_ok() {} };
+        // A cluster that does not answer takes nothing, and the change is to be told so at once.
+        let well = self.act.troubles(Timestamp::now()).is_empty();
+        let _ = tokio::time::timeout(if well { OWN_WRITE } else { IN_TROUBLE }, kept).await;
     }
 
     /// The newest rollout of an app that others made, once Kubernetes has begun a later one than `before`.
@@ -95,6 +115,7 @@ impl Context {
             app: app.map(|app| convert::app(&app)).or_else(as_written),
             rollout,
             plan: convert::plan(done),
+            policy: done.policy.clone(),
             position: done.position.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }

@@ -12,7 +12,7 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstEncoder};
 use tonic_types::StatusExt;
 
-use super::{parse, schema};
+use super::{call, parse, schema};
 use crate::{
     domain::{Error, error::Violation},
     pb,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Longest resource name that is noted in the log.
 const LONGEST_NAME: usize = 253;
+
+/// Bytes of a reason that the audit keeps.
+const LONGEST_REASON: usize = 512;
 
 /// protobuf, with the rules of the contract.
 pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
@@ -70,6 +73,12 @@ impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
         let reflected = DynamicMessage::decode(descriptor, bytes).map_err(|error| not_a_message(&error))?;
         if let Some(name) = subject(&reflected).filter(|name| name.len() <= LONGEST_NAME) {
             tracing::Span::current().record("app", name.as_str());
+            let field = |field: &str| reflected.get_field_by_name(field);
+            call::asks(call::Asked {
+                subject: name,
+                reason: field("reason").and_then(|value| value.as_str().map(cut)).unwrap_or_default(),
+                validate_only: field("validate_only").and_then(|value| value.as_bool()).unwrap_or_default(),
+            });
         }
         let broken = schema.rules().check(&reflected);
         if broken.is_empty() {
@@ -77,6 +86,11 @@ impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
         }
         Err(Error::Invalid(with_domain(broken, &message)).into())
     }
+}
+
+/// As much of a caller's reason as is kept.
+fn cut(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(LONGEST_REASON)].to_owned()
 }
 
 fn not_a_message(error: &prost::DecodeError) -> Status {

@@ -1,6 +1,8 @@
 //! From the domain to messages. Free functions, one per message; nothing is decided here.
 
+pub(super) mod autoscaler;
 mod spec;
+pub(super) mod timeline;
 
 use std::sync::Arc;
 
@@ -9,13 +11,16 @@ use jiff::Timestamp;
 use self::spec::spec;
 
 use crate::{
+    autoscale::Policy,
     domain::{
         act::Done,
         app::{self, App, Owner},
         change::{Action, Change},
         check::{Check, Finding},
         endpoint::{self, Endpoint},
+        evidence::{self, Evidence},
         name,
+        placement::{Forecast, Scored},
         problem::Problem,
         replica::{self, Replica},
         revision::Cause,
@@ -52,11 +57,23 @@ pub(super) fn app(app: &App) -> pb::App {
 }
 
 fn replica_owner(owner: &Owner) -> pb::ReplicaOwner {
-    let (kind, owner) = match owner {
-        Owner::Caller(manager) => (pb::ReplicaOwnerKind::Caller, manager),
-        Owner::Foreign(autoscaler) => (pb::ReplicaOwnerKind::Foreign, autoscaler),
+    let of = |kind: pb::ReplicaOwnerKind, owner: &str| pb::ReplicaOwner {
+        kind: kind.into(),
+        owner: owner.to_owned(),
+        ..pb::ReplicaOwner::default()
     };
-    pb::ReplicaOwner { kind: kind.into(), owner: owner.clone(), ..pb::ReplicaOwner::default() }
+    match owner {
+        Owner::Caller(manager) => of(pb::ReplicaOwnerKind::Caller, manager),
+        Owner::Foreign(autoscaler) => of(pb::ReplicaOwnerKind::Foreign, autoscaler),
+        Owner::Autoscaler(reason) => {
+            pb::ReplicaOwner { reason: reason.clone(), ..of(pb::ReplicaOwnerKind::Autoscaler, "gantry") }
+        }
+        Owner::Hold(hold) => pb::ReplicaOwner {
+            hold_end_time: Some(time(hold.until)),
+            reason: hold.reason.clone(),
+            ..of(pb::ReplicaOwnerKind::Hold, &hold.actor)
+        },
+    }
 }
 
 /// An app of which only the content is known, and who made it.
@@ -125,7 +142,33 @@ pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
         changes: changes(&rollout.changes),
         start_time: Some(time(rollout.start)),
         end_time: rollout.end.map(time),
-        ..pb::Rollout::default()
+        // The default one is as good as none.
+        autoscaler: rollout
+            .autoscaler
+            .as_ref()
+            .filter(|policy| ***policy != Policy::default())
+            .map(|policy| autoscaler::policy(&rollout.app, policy, rollout.end.unwrap_or(rollout.start))),
+        failure: rollout.evidence.as_ref().map(|evidence| failure(&rollout.app, rollout.number, evidence)),
+    }
+}
+
+fn failure(app: &name::App, number: u64, evidence: &Evidence) -> pb::Failure {
+    let replica = |kept: &evidence::Replica| pb::Replica {
+        pod: kept.pod.clone(),
+        state: replica_state(kept.state).into(),
+        message: kept.message.clone(),
+        rollout: app.rollout(number),
+        node: kept.node.clone(),
+        zone: kept.zone.clone(),
+        restarts: kept.restarts,
+        create_time: Some(time(kept.created)),
+        ..pb::Replica::default()
+    };
+    pb::Failure {
+        problems: evidence.problems.iter().map(problem).collect(),
+        replicas: evidence.replicas.iter().map(replica).collect(),
+        events: evidence.events.clone(),
+        record_time: Some(time(evidence.time)),
     }
 }
 
@@ -136,7 +179,7 @@ pub(super) fn problem(problem: &Problem) -> pb::Problem {
         remedy: problem.remedy.clone(),
         object: problem.object.clone(),
         affected_replicas: problem.affected,
-        log_tail: Vec::new(),
+        log_tail: problem.log_tail.clone(),
         events: problem.events.clone(),
         start_time: problem.start.map(time),
         fatal: problem.fatal,
@@ -163,17 +206,9 @@ pub(super) fn endpoint(app: &name::App, endpoint: &Endpoint, port: u16) -> pb::E
 }
 
 pub(super) fn replica(app: &name::App, replica: &Replica) -> pb::Replica {
-    let state = match replica.state {
-        replica::State::Pending => pb::ReplicaState::Pending,
-        replica::State::Starting => pb::ReplicaState::Starting,
-        replica::State::Ready => pb::ReplicaState::Ready,
-        replica::State::Unready => pb::ReplicaState::Unready,
-        replica::State::Failing => pb::ReplicaState::Failing,
-        replica::State::Draining => pb::ReplicaState::Draining,
-    };
     pb::Replica {
         pod: replica.pod.to_string(),
-        state: state.into(),
+        state: replica_state(replica.state).into(),
         message: replica.message.clone(),
         rollout: replica.rollout.map(|number| app.rollout(number)).unwrap_or_default(),
         node: text(replica.node.as_ref()),
@@ -188,6 +223,17 @@ pub(super) fn replica(app: &name::App, replica: &Replica) -> pb::Replica {
     }
 }
 
+const fn replica_state(state: replica::State) -> pb::ReplicaState {
+    match state {
+        replica::State::Pending => pb::ReplicaState::Pending,
+        replica::State::Starting => pb::ReplicaState::Starting,
+        replica::State::Ready => pb::ReplicaState::Ready,
+        replica::State::Unready => pb::ReplicaState::Unready,
+        replica::State::Failing => pb::ReplicaState::Failing,
+        replica::State::Draining => pb::ReplicaState::Draining,
+    }
+}
+
 fn text(shared: Option<&Arc<str>>) -> String {
     shared.map(ToString::to_string).unwrap_or_default()
 }
@@ -196,8 +242,29 @@ pub(super) fn plan(done: &Done) -> pb::Plan {
     pb::Plan {
         changes: changes(&done.changes),
         checks: done.checks.iter().map(check).collect(),
-        fit: None,
+        fit: done.fit.as_ref().map(fit),
         warnings: done.warnings.clone(),
+    }
+}
+
+fn fit(forecast: &Forecast) -> pb::Fit {
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    #[allow(clippy::cast_precision_loss)] // at most 100
+    let part = |(name, score): &(&str, i64)| ((*name).to_owned(), *score as f64);
+    let node = |node: &Scored| pb::NodeScore {
+        node: node.node.clone(),
+        zone: node.zone.clone(),
+        score: node.score,
+        parts: node.parts.iter().map(part).collect(),
+        placed: count(node.placed),
+        excluded: node.excluded.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    pb::Fit {
+        wanted: count(forecast.wanted),
+        fits: count(forecast.fits),
+        headroom: count(forecast.headroom),
+        short_of: forecast.short_of.clone(),
+        nodes: forecast.nodes.iter().map(node).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::Context;
 use crate::{
-    index::Kind,
+    index::{Kind, Leader},
     pb::{self, server_service_server::ServerService},
 };
 
@@ -65,6 +65,13 @@ impl ServerService for Server {
         let ages = index.ages(now);
         let mut warnings = self.0.act.troubles(now);
         warnings.extend(freshness(&ages, &index.refused()));
+        if let Leader::Unknown(why) = self.0.scaling.leader()
+            && !why.is_empty()
+        {
+            warnings.push(format!(
+                "No autoscaler runs here, since it is not known whether another server runs one: {why}."
+            ));
+        }
         let identity = self.0.identity();
         let size = index.size();
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
@@ -80,8 +87,8 @@ impl ServerService for Server {
                 .collect(),
             apps: count(size.apps),
             pods: count(size.pods),
-            leader: false,
-            load_sources: Vec::new(),
+            leader: self.0.scaling.leader() == Leader::Here,
+            load_sources: self.0.scaling.sources(),
             warnings,
         }))
     }

@@ -3,8 +3,13 @@
 
 mod answer;
 mod arrival;
+mod audit;
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -20,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::{Instrument, Span, debug, field, info, info_span};
 
-use self::{answer::Answer, arrival::Arrival};
+use self::{answer::Answer, arrival::Arrival, audit::Audit};
 use super::{
-    Deadline, call,
+    Deadline, Identity, call,
     schema::{self, Does, Method},
     status,
 };
@@ -45,6 +50,7 @@ pub(super) const CACHE_AGE: HeaderName = HeaderName::from_static("gantry-cache-a
 pub(super) struct Limits {
     pub(super) drain: CancellationToken,
     pub(super) index: Index,
+    pub(super) identity: Arc<OnceLock<Identity>>,
 }
 
 /// The id of a call, for those who answer in another form than gRPC.
@@ -60,6 +66,8 @@ struct Call {
     deadline: Option<Instant>,
     index: Index,
     span: Span,
+    /// What is kept of it.
+    audit: Audit,
 }
 
 /// Answers one call.
@@ -77,14 +85,16 @@ pub(super) async fn layer(State(limits): State<Limits>, mut request: Request, ne
     // Health's and reflection's streams know nothing of a drain, and would hold it up.
     let foreign = name == "grpc.health.v1.Health/Watch" || name.starts_with("grpc.reflection.");
     let drain = foreign.then_some(limits.drain);
-    let call = Call { id, name, method, deadline, index: limits.index, span: span.clone() };
-    call::with_id(call.id.clone(), call.answer(request, next, drain).instrument(span)).await
+    let asked = Arc::default();
+    let audit = Audit::new(&limits.index, limits.identity, Arc::clone(&asked), (&id, &name), method);
+    let call = Call { id, name, method, deadline, index: limits.index, span: span.clone(), audit };
+    call::with_id(call.id.clone(), asked, call.answer(request, next, drain).instrument(span)).await
 }
 
 // === impl Call ===
 
 impl Call {
-    async fn answer(self, request: Request, next: Next, drain: Option<CancellationToken>) -> Response {
+    async fn answer(mut self, request: Request, next: Next, drain: Option<CancellationToken>) -> Response {
         let started = Instant::now();
         let response = match headers_too_large(request.headers()) {
             Some(status) => Ok(to_response(&status)),
@@ -103,6 +113,7 @@ impl Call {
             Some(failed) => {
                 let completed = status::complete(&failed, &self.name);
                 info!(millis, code = ?completed.code(), message = completed.message(), "refused");
+                self.audit.end(Some(&completed));
                 let mut response = to_response(&completed);
                 self.note(response.headers_mut());
                 response

@@ -1,6 +1,7 @@
 //! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of what this version
 //! cannot do. Collects every violation before it answers. What the options say, [`super::validate`] has checked before.
 
+pub(super) mod autoscaler;
 mod spec;
 
 use std::time::Duration;
@@ -74,6 +75,13 @@ pub(super) fn duration(
         .map_err(|_| Error::invalid(field, "must not be negative, and have at most 999,999,999 nanoseconds"))
 }
 
+pub(super) fn time(field: &str, value: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, Error> {
+    let Some(value) = value else { return Ok(None) };
+    Timestamp::new(value.seconds, value.nanos)
+        .map(Some)
+        .map_err(|_| Error::invalid(field, "is no time of this calendar"))
+}
+
 /// A deploy, checked as far as it can be without looking at the cluster.
 pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deploy, Status> {
     let app = request.app.ok_or_else(|| Error::invalid("app", "is required"))?;
@@ -128,10 +136,11 @@ pub(super) fn scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, 
     let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
     let replicas =
         request.replicas.ok_or_else(|| Error::invalid("replicas", "is required; 0 stops the app"))?;
+    let hold_for = duration("hold_for", request.hold_for.as_ref())?;
     let what = (&request.name, replicas, request.hold_for.map(|d| (d.seconds, d.nanos)), &request.etag);
     let id = to_request(&request.request_id, "ScaleApp", &what);
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Scale { name, replicas, asked })
+    Ok(Scale { name, replicas, hold_for, asked })
 }
 
 pub(super) fn restart(request: pb::RestartAppRequest, actor: &str) -> Result<Restart, Status> {
@@ -161,7 +170,8 @@ pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<R
     let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
     let id = to_request(&request.request_id, "RollbackApp", &what);
     let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Rollback { name, to, force: request.force, failed: None, asked })
+    let (force, keep_autoscaler) = (request.force, request.keep_autoscaler);
+    Ok(Rollback { name, to, force, keep_autoscaler, failed: None, asked })
 }
 
 /// Who asks to hold a rollout or to let it go on.

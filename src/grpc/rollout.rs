@@ -5,6 +5,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::{Context, Deadline, change::Changed, convert, parse, stream::Answers};
@@ -20,6 +21,10 @@ use crate::{
 
 /// Wait of WaitRollout if none is asked for.
 const WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for a rollout whose name is the next one of its app.
+const BEGUN_WITHIN: Duration = Duration::from_secs(3);
+/// Pause in it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Longest wait of WaitRollout.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
@@ -38,7 +43,7 @@ impl RolloutService for Rollouts {
         let request = request.into_inner();
         let name = parse::rollout_name("name", &request.name)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), deadline).await?;
-        let rollout = self.0.index.rollout(&name)?;
+        let rollout = self.find(&name, deadline).await?;
         Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
     }
 
@@ -59,7 +64,7 @@ impl RolloutService for Rollouts {
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
         let name = parse::rollout_name("name", &request.name)?;
-        let rollout = self.0.index.rollout(&name)?;
+        let rollout = self.find(&name, deadline).await?;
         Ok(Response::new(watch::start(&self.0, &rollout, &request.resume_token, deadline)))
     }
 
@@ -72,6 +77,7 @@ impl RolloutService for Rollouts {
         let request = request.into_inner();
         let name = parse::rollout_name("name", &request.name)?;
         let longest = parse::duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
+        self.find(&name, deadline).await?;
         let rollout = self.wait(&name, deadline.within(longest)).await?;
         Ok(Response::new(pb::WaitRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
     }
@@ -113,6 +119,25 @@ impl RolloutService for Rollouts {
 }
 
 impl Rollouts {
+    /// One rollout. The next one of its app may have begun and not have been seen yet: callers have its name from the answer to a change,
+    /// perhaps of another server.
+    async fn find(&self, name: &name::Rollout, deadline: Deadline) -> Result<Arc<Rollout>, Status> {
+        let latest = name::Rollout { app: name.app.clone(), revision: Which::Latest };
+        let end = Instant::now() + deadline.within(BEGUN_WITHIN);
+        loop {
+            let missing = match self.0.index.rollout(name) {
+                Ok(rollout) => return Ok(rollout),
+                Err(error) => error,
+            };
+            let newest = self.0.index.rollout(&latest).map_or(0, |rollout| rollout.number);
+            if name.revision != Which::Number(newest + 1) || Instant::now() >= end {
+                return Err(missing.into());
+            }
+            // Not by listening: names of nothing must leave nothing behind.
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Holds the newest rollout, or lets it go on.
     async fn steer(
         &self,

@@ -11,15 +11,16 @@ use tonic_reflection::server::Error as ReflectionError;
 use super::{
     Context,
     app::Apps,
+    autoscaler::{Autoscalers, Elsewhere},
     discovery::Discovery,
     guard::{self, Origin, Origins},
     info::Server,
     json,
-    later::{Autoscaler, Timeline},
     limits::{self, Limits},
     observe,
     rollout::Rollouts,
     schema,
+    timeline::Timeline,
 };
 use crate::pb::{
     self, app_service_server::AppServiceServer, autoscaler_service_server::AutoscalerServiceServer,
@@ -85,7 +86,8 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let health = HealthService::from_health_reporter(health.0.clone());
-    let limits = Limits { drain: context.drain.clone(), index: context.index.clone() };
+    let (drain, index) = (context.drain.clone(), context.index.clone());
+    let limits = Limits { drain, index, identity: context.identity.clone() };
     let context = || context.clone();
     let routes = Routes::new(
         AppServiceServer::new(Apps(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
@@ -97,12 +99,15 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         ServerServiceServer::new(Server(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
     )
     .add_service(
-        AutoscalerServiceServer::new(Autoscaler).max_decoding_message_size(schema::LARGEST_AUTOSCALER),
+        AutoscalerServiceServer::new(Autoscalers { context: context(), elsewhere: Elsewhere::default() })
+            .max_decoding_message_size(schema::LARGEST_AUTOSCALER),
     )
     .add_service(
         DiscoveryServiceServer::new(Discovery(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
     )
-    .add_service(TimelineServiceServer::new(Timeline).max_decoding_message_size(schema::LARGEST_REQUEST))
+    .add_service(
+        TimelineServiceServer::new(Timeline(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
     .add_service(
         tonic_health::pb::health_server::HealthServer::new(health)
             .max_decoding_message_size(schema::LARGEST_REQUEST),

@@ -85,6 +85,21 @@ fn to_status(error: &Error) -> Status {
             details.set_resource_info(kind, name, "", error.to_string());
             (Code::FailedPrecondition, ErrorReason::ForeignAutoscaler)
         }
+        Error::AutoscalerActive { .. } => (Code::FailedPrecondition, ErrorReason::AutoscalerActive),
+        Error::AutoscalerElsewhere { holder, .. } => {
+            note("holder", holder);
+            details.set_retry_info(Some(RETRY));
+            (Code::Unavailable, ErrorReason::AutoscalerElsewhere)
+        }
+        Error::NoAutoscaler => {
+            details.set_retry_info(Some(RETRY));
+            (Code::Unavailable, ErrorReason::AutoscalerElsewhere)
+        }
+        Error::NoSuchApps(violations) => {
+            let list = violations.iter().map(|v| FieldViolation::new(&v.field, &v.description));
+            details.set_bad_request(list.collect::<Vec<_>>());
+            (Code::NotFound, ErrorReason::AppNotFound)
+        }
         Error::NotAllowed { verb, resource, namespace, .. } => {
             note("verb", verb);
             note("resource", resource);

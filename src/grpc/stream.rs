@@ -57,6 +57,14 @@ pub(super) fn answers<S: Source>(source: S) -> Answers<S::Message> {
     }))
 }
 
+/// Sleeps until then, or for ever.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A message for silent times.
 pub(super) fn heartbeat(context: &Context) -> pb::Heartbeat {
     let ages = context.index.ages(Timestamp::now());

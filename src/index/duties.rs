@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Index;
+use super::{Index, views::Unrecorded};
 use crate::domain::{
     name,
     observed::Revision,
-    revision::{Cause, End, Record},
+    revision::{Cause, Record},
     rollout::{Rollout, State},
     spec::OnFailure,
 };
@@ -22,9 +22,15 @@ const UNDO_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 impl Index {
     /// Verdicts that were reached here and are not yet kept in the cluster.
-    pub fn unrecorded(&self) -> Vec<(name::App, u64, End)> {
+    pub fn unrecorded(&self) -> Vec<Unrecorded> {
         let state = self.state.read();
         state.views.unrecorded(&state.tables)
+    }
+
+    /// Whether a verdict on a rollout of an app, and what was seen if it failed, is still to be kept with its revision.
+    pub fn is_unkept(&self, app: &name::App) -> bool {
+        let state = self.state.read();
+        state.views.is_unkept(app, &state.tables)
     }
 
     /// Changes made past this server that are not yet kept in the cluster: the app, the number, what to keep.
@@ -39,7 +45,9 @@ impl Index {
     pub fn to_roll_back(&self, now: Timestamp) -> Vec<(name::App, u64)> {
         let state = self.state.read();
         let failed = state.views.newest_rollouts().filter(|r| {
+            // Going back deletes what the evidence is about.
             r.state == State::Failed
+                && !r.unkept
                 && r.end.is_some_and(|end| now.duration_since(end) < UNDO_WITHIN)
                 && matches!(r.cause, Cause::Deploy | Cause::Rollback)
                 && r.content.spec.policy().on_failure == OnFailure::RollBack
@@ -69,6 +77,7 @@ fn to_note(rollout: &Rollout) -> (name::App, u64, Record) {
     let record = Record {
         replica_set: set.map(|name| name.to_string()),
         template_revision: number,
+        autoscaler: Some(rollout.autoscaler.as_deref().cloned().unwrap_or_default()),
         ..Record::new(Cause::External, content, rollout.actor.clone(), String::new(), rollout.start)
     };
     (rollout.app.clone(), rollout.number, record)

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::tables::Tables;
 use crate::domain::{
-    endpoint::{Placed, Set},
+    endpoint::{Placed, Set, State},
     labels::{MANAGED_BY, MANAGER},
     name,
     replica::Replica,
@@ -82,6 +82,19 @@ impl Tables {
         Some(Arc::new(Set::new(name.clone(), &deployment.spec.ports, ours, replicas)))
     }
 
+    /// How many endpoints of an app take traffic, and how many finish what they have.
+    pub(super) fn endpoint_counts(&self, name: &name::App) -> (i32, i32) {
+        let (mut ready, mut draining) = (0, 0);
+        for (pod, _) in self.replicas(name).filter(|(pod, _)| pod.address.is_some()) {
+            match State::of(pod, &self.slices_of(pod)) {
+                State::Ready => ready += 1,
+                State::Draining => draining += 1,
+                State::Unready => {}
+            }
+        }
+        (ready, draining)
+    }
+
     /// Replicas of an app whose pods' names come after `after`, in the order of these, at most `limit`. The flag says that more
     /// follow.
     pub(super) fn page_of_replicas(
@@ -101,7 +114,7 @@ impl Tables {
                 let zone = self
                     .zone_of(pod)
                     .or_else(|| self.slices_of(pod).into_iter().filter_map(|(_, at)| at.zone.clone()).min());
-                Replica::new(pod, rs.revision, zone, facts.events, &policy)
+                Replica::new(pod, rs.revision, zone, facts.around, &policy)
             };
             rows.iter().map(replica).collect()
         });

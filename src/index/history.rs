@@ -49,13 +49,19 @@ impl Inner {
     ) -> Vec<Rollout> {
         let mut next = Next::to(newest);
         let mut found = Vec::new();
-        for revision in revisions.filter(|r| r.number < newest.number) {
+        // The last policy in a revision's time is the first one that the next revision saw.
+        let mut policy = newest.autoscaler.clone();
+        for revision in revisions {
             if found.len() == limit {
                 break;
             }
+            let autoscaler = std::mem::replace(&mut policy, revision.autoscaler.clone());
+            if revision.number >= newest.number {
+                continue;
+            }
             if wanted(revision.number) {
-                let decided = self.views.verdict(&Rollout::recorded(revision));
-                found.push(Rollout::past(revision, decided, &next));
+                let past = self.views.past(Rollout::recorded(revision), revision.end.as_ref(), &next);
+                found.push(Rollout { autoscaler, ..past });
             }
             next = Next {
                 number: revision.number,
@@ -77,8 +83,7 @@ impl Inner {
         for rs in sets {
             if wanted(rs.template_revision) && found.len() < limit {
                 let rollout = Rollout::replaced(&newest.app, deployment, rs);
-                let decided = self.views.verdict(&rollout).cloned();
-                found.push(rollout.before(decided.as_ref(), &next));
+                found.push(self.views.past(rollout, None, &next));
             }
             next = Next { number: rs.template_revision, start: rs.created, changed_by: None };
         }

@@ -1,5 +1,7 @@
 //! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
 
+mod events;
+mod facts;
 mod names;
 mod places;
 
@@ -15,18 +17,13 @@ use super::{LogLine, texts::Texts};
 use crate::domain::{
     name,
     observed::{
-        About, Deployment, Event, HorizontalPodAutoscaler, Kind, Node, Pod, ReplicaSet, Revision,
-        ScaledObject, Scaler, Slice,
+        About, Deployment, HorizontalPodAutoscaler, Kind, Node, Pod, ReplicaSet, Revision, ScaledObject,
+        Scaler, Slice,
     },
-    rollout::Facts,
-    spec::{Policy, Spec},
 };
 
 /// Namespace and name.
 pub(super) type Key = (Arc<str>, Arc<str>);
-
-/// Events kept per object: enough for the two that matter among repetitions, few enough for a hundred thousand pods.
-const EVENTS_PER_OBJECT: usize = 8;
 
 /// Rows of all kinds.
 #[derive(Default)]
@@ -50,6 +47,8 @@ pub(super) struct Tables {
     /// Which object an event is about, for its deletion.
     event_about: HashMap<Key, About>,
     sequence: u64,
+    /// Events that came since they were last asked for.
+    fresh: Vec<Key>,
     slices: HashMap<Key, Slice>,
     /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a Deployment.
     slices_of: HashMap<Key, Names>,
@@ -129,23 +128,6 @@ impl Tables {
         mem::take(&mut self.dirty)
     }
 
-    /// The rollout policy of an app as it is wanted now.
-    pub(super) fn policy(&self, app: &name::App) -> Policy {
-        let newest = self.revisions.get(app).and_then(|all| all.values().next_back());
-        newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
-    }
-
-    /// Everything known of one app.
-    pub(super) fn with_facts<T>(&self, app: &name::App, f: impl FnOnce(&Facts<'_>) -> T) -> T {
-        let replica_sets: Vec<_> = self.sets(app).collect();
-        let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
-        let events = |about: &About| -> Vec<&Event> {
-            self.events.get(about).into_iter().flatten().map(|line| &line.event).collect()
-        };
-        let autoscaler = self.autoscaler_of(app);
-        f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, events: &events, autoscaler })
-    }
-
     /// The autoscaler that owns the app's replica count, as the API writes it.
     pub(super) fn autoscaler_of(&self, app: &name::App) -> Option<String> {
         let (kind, name) = self.scalers_of.get(app)?.first()?;
@@ -170,31 +152,6 @@ impl Tables {
             }
         }
         self.dirty.insert(app);
-    }
-
-    /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.
-    pub(super) fn log(
-        &self,
-        app: &name::App,
-        meant: impl Fn(&ReplicaSet) -> bool,
-        after: u64,
-    ) -> Vec<LogLine> {
-        let namespace: Arc<str> = app.namespace.as_str().into();
-        let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
-        let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
-        for rs in self.sets(app).filter(|rs| meant(rs)) {
-            objects.push(about(Kind::ReplicaSet, &rs.name));
-            objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
-        }
-        let mut lines: Vec<LogLine> = objects
-            .iter()
-            .filter_map(|about| self.events.get(about))
-            .flatten()
-            .filter(|line| line.sequence > after)
-            .cloned()
-            .collect();
-        lines.sort_by_key(|line| line.sequence);
-        lines
     }
 
     pub(super) fn sets(&self, app: &name::App) -> impl Iterator<Item = &ReplicaSet> {
@@ -373,63 +330,6 @@ impl Row for Pod {
 
     fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
         Box::new(t.pods.values().map(|pod| &**pod))
-    }
-}
-
-impl Row for Event {
-    type Key = Key;
-
-    fn key(&self) -> Key {
-        (self.about.namespace.clone(), self.id.clone())
-    }
-
-    fn insert(self, tables: &mut TablesMut<'_>) {
-        let key = self.key();
-        if tables.0.event_about.get(&key).is_some_and(|about| *about != self.about) {
-            Self::remove(&key, tables);
-        }
-        let t = &mut *tables.0;
-        let lines = t.events.entry(self.about.clone()).or_default();
-        if let Some(i) = lines.iter().position(|line| line.event.id == self.id) {
-            if lines[i].event == self {
-                return;
-            }
-            lines.remove(i);
-        }
-        let mut place = lines.partition_point(|l| (l.event.time, &l.event.id) < (self.time, &self.id));
-        if lines.len() == EVENTS_PER_OBJECT {
-            if place == 0 {
-                // A list brings back what was dropped for younger ones; that is no news.
-                return;
-            }
-            let oldest = lines.remove(0);
-            t.event_about.remove(&oldest.event.key());
-            place -= 1;
-        }
-        t.sequence += 1;
-        t.event_about.insert(key, self.about.clone());
-        let about = self.about.clone();
-        lines.insert(place, LogLine { sequence: t.sequence, event: self });
-        t.mark_about(&about);
-    }
-
-    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
-        let Some(about) = t.event_about.remove(key) else { return };
-        if let Some(lines) = t.events.get_mut(&about) {
-            lines.retain(|line| line.event.id != key.1);
-            if lines.is_empty() {
-                t.events.remove(&about);
-            }
-        }
-        t.mark_about(&about);
-    }
-
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
-        t.event_about.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.events.values().flatten().map(|line| &line.event))
     }
 }
 

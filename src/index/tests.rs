@@ -1,11 +1,12 @@
 //! The index comes to the same views by every way, and its readers lose nothing.
 
+mod evidence;
 mod places;
 mod ways;
 
 use jiff::Timestamp;
 
-use super::{Filter, Index, Kind, LogLine, Row, tables::Tables};
+use super::{Filter, Index, Kind, LogLine, Row, Unrecorded, tables::Tables};
 use crate::domain::{
     Error,
     act::{Position, Seen},
@@ -45,6 +46,7 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         deadline: None,
         template_by: None,
         count_by: None,
+        scaling: crate::domain::scaling::Scaling::default(),
         paused: false,
         created: at(0),
         deleting: false,
@@ -217,10 +219,12 @@ fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_th
     tell(&index, mk_revision("x", 1, None), true);
     assert_eq!(index.unrecorded(), []);
     tell(&index, mk_pod("s", "p"), true);
-    let (app, number, end) = index.unrecorded().remove(0);
+    let Unrecorded { app, number, end, evidence } = index.unrecorded().remove(0);
+    assert_eq!(evidence, None);
     assert_eq!((app.app.as_str(), number, end.outcome), ("x", 1, Outcome::Succeeded));
     tell(&index, Pod { ready: false, ..mk_pod("s", "p") }, true);
-    assert_eq!(index.unrecorded(), [(app.clone(), 1, end.clone())], "what was reached stays");
+    let kept = Unrecorded { app: app.clone(), number: 1, end: end.clone(), evidence: None };
+    assert_eq!(index.unrecorded(), [kept], "what was reached stays");
     // The watch was down while the app was deleted and made anew.
     let later = Revision { created: at(8), ..mk_revision("x", 1, None) };
     index.reset(Kind::Revisions, vec![later], at(9));
@@ -238,7 +242,7 @@ fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
     tell(&index, mk_revision("x", 1, None), true);
     tell(&index, mk_pod("s", "p"), true);
     tell(&index, mk_revision("x", 2, None), true);
-    let first = name::Rollout { app: index.unrecorded().remove(0).0, revision: Which::Number(1) };
+    let first = name::Rollout { app: index.unrecorded().remove(0).app, revision: Which::Number(1) };
     assert_eq!(index.rollout(&first).unwrap().state, Stands::Succeeded);
     assert_eq!(index.unrecorded().len(), 1, "it is still to be written");
 }

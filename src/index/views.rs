@@ -13,11 +13,12 @@ use crate::domain::{
     Error,
     app::{App, State},
     error::Missing,
+    evidence::Evidence,
     labels::MANAGER,
     name::{self, Scope},
     observed::{ReplicaSet, Revision},
     revision::{Cause, End},
-    rollout::Rollout,
+    rollout::{self, Next, Rollout},
 };
 
 /// Views of all apps, by name, and the verdicts that the cluster does not hold yet.
@@ -42,6 +43,21 @@ struct View {
 struct Verdict {
     of: Subject,
     end: End,
+    /// Of a failure, gathered when it was found: what it is about may be gone a moment later.
+    evidence: Option<Arc<Evidence>>,
+}
+
+/// A verdict that the cluster does not hold yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unrecorded {
+    /// The app.
+    pub app: name::App,
+    /// Number of the rollout.
+    pub number: u64,
+    /// The verdict.
+    pub end: End,
+    /// What was seen, of a failure.
+    pub evidence: Option<Arc<Evidence>>,
 }
 
 /// What a verdict is on. Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
@@ -68,16 +84,17 @@ impl Views {
         let newest = revisions.and_then(|all| all.values().next_back());
         let not_external = |r: &&Revision| r.cause != Cause::External;
         let asked = revisions.and_then(|all| all.values().rev().find(not_external));
-        let (app, rollout, recorded) = tables.with_facts(name, |facts| {
+        let (app, mut rollout, recorded) = tables.with_facts(name, |facts| {
             let latest = Rollout::latest(newest, facts);
             self.forget(name, tables, latest.as_ref());
             let end = newest.filter(|r| latest.as_ref().is_some_and(|l| l.number == r.number));
             let end = end.and_then(|revision| revision.end.as_ref());
             let rollout = latest.map(|latest| {
-                let decided = end.or_else(|| self.verdict(&latest));
+                let decided = end.or_else(|| self.verdict(&latest).map(|verdict| &verdict.end));
                 latest.judged(facts, decided, now)
             });
-            let mut app = facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts));
+            let mut app =
+                facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts, now));
             // While an app is deleted its revisions go one by one; what it was must not seem to change meanwhile.
             if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
                 app.keep_content_of(last);
@@ -85,9 +102,14 @@ impl Views {
             (app, rollout, end.is_some())
         });
         if let Some((rollout, end)) =
-            rollout.as_ref().filter(|_| !recorded).and_then(|r| r.to_end().map(|end| (r, end)))
+            rollout.as_mut().filter(|_| !recorded).and_then(|r| r.to_end().map(|end| (r, end)))
         {
-            let verdict = Verdict { of: Subject::of(rollout), end };
+            let known = self.verdict(rollout).map(|verdict| verdict.evidence.clone());
+            let failed = rollout.state == rollout::State::Failed;
+            let evidence = known.unwrap_or_else(|| failed.then(|| Arc::new(tables.evidence(rollout, now))));
+            rollout.evidence.clone_from(&evidence);
+            rollout.unkept = failed && tables.has_revision(name, rollout.number);
+            let verdict = Verdict { of: Subject::of(rollout), end, evidence };
             self.verdicts.entry(name.clone()).or_default().insert(rollout.number, verdict);
         }
         self.note_unwritten(name, tables, app.as_ref(), rollout.as_ref());
@@ -101,9 +123,18 @@ impl Views {
     }
 
     /// The verdict on a rollout, if it was reached here and is not in its revision yet.
-    pub(super) fn verdict(&self, rollout: &Rollout) -> Option<&End> {
+    fn verdict(&self, rollout: &Rollout) -> Option<&Verdict> {
         let verdict = self.verdicts.get(&rollout.app)?.get(&rollout.number)?;
-        (verdict.of == Subject::of(rollout)).then_some(&verdict.end)
+        (verdict.of == Subject::of(rollout)).then_some(verdict)
+    }
+
+    /// A rollout that is not the newest, with the verdict that was reached here if its revision does not tell one.
+    pub(super) fn past(&self, rollout: Rollout, recorded: Option<&End>, next: &Next<'_>) -> Rollout {
+        let decided = self.verdict(&rollout).filter(|_| recorded.is_none());
+        let evidence =
+            decided.and_then(|verdict| verdict.evidence.clone()).or_else(|| rollout.evidence.clone());
+        let end = recorded.or_else(|| decided.map(|verdict| &verdict.end));
+        Rollout { evidence, ..rollout }.before(end, next)
     }
 
     /// Lets go of verdicts that came back in their revisions, and of those on what is no more.
@@ -181,20 +212,35 @@ impl Views {
             .filter_map(|(_, view)| view.app.as_ref())
     }
 
-    /// Apps whose verdict may change without any row changing.
-    pub(super) fn waiting_for_time(&self) -> Vec<name::App> {
-        let waits = |view: &View| view.rollout.as_ref().is_some_and(|r| !r.state.ended());
+    /// Apps whose verdict, or whose owner of the count, may be another at this time without any row changing.
+    pub(super) fn waiting_for_time(&self, now: Timestamp) -> Vec<name::App> {
+        let waits = |view: &View| {
+            view.rollout.as_ref().is_some_and(|r| !r.state.ended())
+                || view.app.as_ref().and_then(|app| app.owner_until).is_some_and(|until| until <= now)
+        };
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
     }
 
-    pub(super) fn unrecorded(&self, tables: &Tables) -> Vec<(name::App, u64, End)> {
+    pub(super) fn unrecorded(&self, tables: &Tables) -> Vec<Unrecorded> {
         let of_app = |(name, verdicts): (&name::App, &BTreeMap<u64, Verdict>)| {
             let has_revision = |(number, _): &(&u64, &Verdict)| tables.has_revision(name, **number);
             let recordable = verdicts.iter().filter(has_revision);
-            recordable.map(|(number, v)| (name.clone(), *number, v.end.clone())).collect::<Vec<_>>()
+            let unrecorded = |(number, v): (&u64, &Verdict)| Unrecorded {
+                app: name.clone(),
+                number: *number,
+                end: v.end.clone(),
+                evidence: v.evidence.clone(),
+            };
+            recordable.map(unrecorded).collect::<Vec<_>>()
         };
         let unwritten = self.unwritten.iter().filter_map(|name| self.verdicts.get_key_value(name));
         unwritten.flat_map(of_app).collect()
+    }
+
+    /// Whether a verdict on a rollout of an app is still to be kept with its revision.
+    pub(super) fn is_unkept(&self, name: &name::App, tables: &Tables) -> bool {
+        let mut numbers = self.verdicts.get(name).into_iter().flat_map(BTreeMap::keys);
+        numbers.any(|number| tables.has_revision(name, *number))
     }
 
     /// The error for an app that is not there, with a name that may have been meant.

@@ -1,5 +1,5 @@
 //! Does what is left to do by itself: finishes changes that were cut off, because the daemon that began them ended in between,
-//! and goes back from rollouts that failed and whose policy says so.
+//! goes back from rollouts that failed and whose policy says so, and lets go of what need not be remembered any more.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,6 +27,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Pause after an attempt that failed; doubled with each, up to the second.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// How often it is looked for what need not be remembered any more, and how soon for the first time: also a server that never runs for long
+/// does it. By every server: whoever deletes second finds nothing.
+const TIDY: Duration = Duration::from_mins(5);
+const TIDY_FIRST: Duration = Duration::from_secs(10);
 
 /// Whom a rollback by itself names as its actor.
 const ACTOR: &str = "gantry";
@@ -57,6 +62,25 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
     }
 }
 
+/// Lets go of what need not be remembered any more, until dropped. On its own, so that a list which takes long delays no change that was
+/// cut off.
+pub(super) async fn tidy(act: Arc<dyn Act>) {
+    tokio::time::sleep(TIDY_FIRST).await;
+    let mut warned = false;
+    loop {
+        match act.tidy(Timestamp::now()).await {
+            Ok(()) => warned = false,
+            // Without the right to it they would pile up, and nobody would know.
+            Err(error @ Error::DaemonForbidden { .. }) if !warned => {
+                warn!(%error, "cannot let go of the ids of earlier deletions");
+                warned = true;
+            }
+            Err(error) => debug!(%error, "cannot let go of the ids of earlier deletions; trying again"),
+        }
+        tokio::time::sleep(TIDY).await;
+    }
+}
+
 /// Goes back from each rollout that asks for it, once: `done` are those that were dealt with.
 async fn roll_back(index: &Index, act: &dyn Act, done: &mut HashSet<(name::App, u64)>) {
     let due = index.to_roll_back(Timestamp::now());
@@ -76,7 +100,14 @@ async fn roll_back(index: &Index, act: &dyn Act, done: &mut HashSet<(name::App, 
             validate_only: false,
             etag: None,
         };
-        let request = Rollback { name: app.clone(), to: None, force: false, failed: Some(number), asked };
+        let request = Rollback {
+            name: app.clone(),
+            to: None,
+            force: false,
+            keep_autoscaler: true,
+            failed: Some(number),
+            asked,
+        };
         match act.rollback(request).await {
             Ok(back) => info!(%app, failed = number, rollout = ?back.rollout, "rolled back after a failure"),
             // Reaching the cluster may work the next time; everything else would be refused again.

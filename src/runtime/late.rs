@@ -1,6 +1,6 @@
-//! The writer before the cluster was reached: callers are told to wait, instead of hanging on a port that does not answer yet.
+//! The writer, and the reader of logs, before the cluster was reached: callers are told to wait, instead of hanging on a port that does not answer yet.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
@@ -9,7 +9,9 @@ use crate::{
     cluster,
     domain::{
         Error,
-        act::{Act, Delete, Deploy, Done, Restart, Rollback, Scale, Steer},
+        act::{Act, Delete, Deploy, Done, Resize, Resized, Restart, Rollback, Scale, Steer, Tune},
+        evidence::Evidence,
+        logs::{self, Lines, Unreadable, Wanted},
         name,
         revision::{End, Record},
     },
@@ -57,8 +59,39 @@ impl Act for Actor {
         async { self.get()?.delete(request).await }.boxed()
     }
 
-    fn record(&self, app: name::App, number: u64, end: End) -> BoxFuture<'_, Result<(), Error>> {
-        async move { self.get()?.record(app, number, end).await }.boxed()
+    fn tune(&self, request: Tune) -> BoxFuture<'_, Result<Done, Error>> {
+        async { self.get()?.tune(request).await }.boxed()
+    }
+
+    fn resize(&self, request: Resize) -> BoxFuture<'_, Result<Resized, Error>> {
+        async { self.get()?.resize(request).await }.boxed()
+    }
+
+    fn take_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<Resized, Error>> {
+        async move { self.get()?.take_hold(app, length).await }.boxed()
+    }
+
+    fn settle_hold(&self, app: name::App) -> BoxFuture<'_, Result<Resized, Error>> {
+        async move { self.get()?.settle_hold(app).await }.boxed()
+    }
+
+    fn record(
+        &self,
+        app: name::App,
+        number: u64,
+        end: End,
+        evidence: Option<Evidence>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        async move { self.get()?.record(app, number, end, evidence).await }.boxed()
+    }
+
+    fn last_words(
+        &self,
+        namespace: String,
+        pod: String,
+        container: String,
+    ) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        async move { self.get()?.last_words(namespace, pod, container).await }.boxed()
     }
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
@@ -69,10 +102,36 @@ impl Act for Actor {
         async move { self.get()?.note(app, number, record).await }.boxed()
     }
 
+    fn tidy(&self, now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
+        async move { self.get()?.tidy(now).await }.boxed()
+    }
+
     fn troubles(&self, now: Timestamp) -> Vec<String> {
         match self.0.get() {
             Some(actor) => actor.troubles(now),
             None => vec!["No Kubernetes API server has answered yet; the log says why.".to_owned()],
+        }
+    }
+}
+
+/// Reads logs once it is connected.
+#[derive(Default)]
+pub(super) struct Logs(OnceLock<cluster::logs::Reader>);
+
+// === impl Logs ===
+
+impl Logs {
+    /// From here on it reads. A second call changes nothing.
+    pub(super) fn connect(&self, reader: cluster::logs::Reader) {
+        let _ = self.0.set(reader);
+    }
+}
+
+impl logs::Logs for Logs {
+    fn open(&self, wanted: Wanted) -> BoxFuture<'_, Result<Lines, Unreadable>> {
+        match self.0.get() {
+            Some(reader) => reader.open(wanted),
+            None => async { Err(Unreadable::Failed(Error::WarmingUp)) }.boxed(),
         }
     }
 }

@@ -3,17 +3,31 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
+use futures::{StreamExt, future::join_all, stream};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::{
-    domain::{Error, act::Act, name, name::Scope, revision::Outcome},
-    index::Index,
+    domain::{
+        Error,
+        act::Act,
+        evidence::Evidence,
+        name::{self, Scope},
+        problem::Problem,
+        revision::Outcome,
+    },
+    index::{Index, Unrecorded},
     metrics::METRICS,
 };
 
 /// Time that a write gets to come back by the watch before it is done again.
 const ECHO: Duration = Duration::from_secs(5);
+
+/// Time that logs get: who follows the rollout waits for its verdict's words.
+const LOGS_WITHIN: Duration = Duration::from_millis(700);
+
+/// Verdicts that are kept at once.
+const AT_ONCE: usize = 16;
 
 /// Writes each new finding, until dropped. What cannot be written now is tried again.
 pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
@@ -30,23 +44,55 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
                 tell(&app, number, "change made past this server", outcome);
             }
         }
-        for (app, number, end) in index.unrecorded() {
-            let key = (app.clone(), number);
-            if recorded.is_new(&key) {
-                let ended = match end.outcome {
-                    Outcome::Succeeded => "succeeded",
-                    Outcome::Failed => "failed",
-                    Outcome::Superseded => "superseded",
-                };
-                let outcome = act.record(app.clone(), number, end).await;
-                recorded.settle(&key, &outcome);
-                if outcome.is_ok() {
-                    METRICS.rollout_ended(ended);
-                }
-                tell(&app, number, "verdict", outcome);
-            }
+        let due: Vec<_> = index
+            .unrecorded()
+            .into_iter()
+            .filter(|due| recorded.is_new(&(due.app.clone(), due.number)))
+            .collect();
+        // Reading logs takes a moment, and many apps may fail at the same one.
+        let mut outcomes = stream::iter(due)
+            .map(|due| async {
+                let of = (due.app.clone(), due.number);
+                (of, keep(&*act, due).await)
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((of, outcome)) = outcomes.next().await {
+            recorded.settle(&of, &outcome);
+            tell(&of.0, of.1, "verdict", outcome);
         }
     }
+}
+
+/// Keeps one verdict, and what was seen if it is a failure.
+async fn keep(act: &dyn Act, due: Unrecorded) -> Result<(), Error> {
+    let Unrecorded { app, number, end, evidence } = due;
+    let ended = match end.outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::Superseded => "superseded",
+    };
+    let evidence = match evidence {
+        Some(seen) => Some(with_logs(act, &app, (*seen).clone()).await),
+        None => None,
+    };
+    act.record(app, number, end, evidence).await?;
+    METRICS.rollout_ended(ended);
+    Ok(())
+}
+
+/// Adds the last lines of the containers that the problems are about, as far as they can be read in time.
+async fn with_logs(act: &dyn Act, app: &name::App, mut evidence: Evidence) -> Evidence {
+    let read = async |problem: &mut Problem| {
+        let Some(pod) = problem.logging_pod().map(str::to_owned) else { return };
+        let words = act.last_words(app.namespace.clone(), pod, problem.container.clone());
+        match tokio::time::timeout(LOGS_WITHIN, words).await {
+            Ok(Ok(lines)) => problem.log_tail = lines,
+            Ok(Err(error)) => debug!(%app, %error, "cannot read the last lines of a replica that failed"),
+            Err(_) => debug!(%app, "the last lines of a replica that failed did not come in time"),
+        }
+    };
+    join_all(evidence.problems.iter_mut().map(read)).await;
+    evidence
 }
 
 fn tell(app: &name::App, number: u64, what: &str, outcome: Result<(), Error>) {

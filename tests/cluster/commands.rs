@@ -7,7 +7,10 @@ use std::{
 
 use gantry::pb;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
 use crate::support::{Env, kubeconfig, program, run, until, web};
 
@@ -168,6 +171,47 @@ async fn without_a_server_it_says_which_one_it_looked_for() {
         let output = program("gantry").args(["--server", "127.0.0.1:1", "list"]).output().await.unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         assert!(text(&output).contains("127.0.0.1:1"), "{}", text(&output));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_is_set_followed_and_fed_from_the_command_line() {
+    run(|mut env| async move {
+        env.daemon = env.scaler().await;
+        let run = async |args: &[&str], expected: i32| {
+            let output = gantry(&env, args).await;
+            assert_eq!(output.status.code(), Some(expected), "gantry {args:?}\n{}", text(&output));
+            text(&output)
+        };
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        assert!(run(&["autoscale", "web"], 0).await.contains("OFF"));
+        let wrong = run(&["autoscale", "web", "--mode", "active", "--max", "9"], 2).await;
+        assert!(wrong.contains("autoscaler.targets"), "{wrong}");
+        let set = ["autoscale", "web", "--mode", "active", "--max", "9", "--metric", "queue_depth=10"];
+        run(&set, 0).await;
+        let mut follow = command(&env);
+        follow.args(["decisions", "-f", "--all-apps"]);
+        let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+        let mut next = async |wanted: &str| {
+            let found = async {
+                while !lines.next_line().await.unwrap().expect("the stream goes on").contains(wanted) {}
+            };
+            tokio::time::timeout(PATIENCE, found).await.expect("it is told");
+        };
+        // Nobody reports yet: each look says so, and once one is told the stream is open.
+        next("nobody has reported queue_depth").await;
+        run(&["report", "web", "queue_depth=45"], 0).await;
+        next("Scaled from 2 to 5").await;
+        follow.kill().await.unwrap();
+        let explained = run(&["decisions", "web", "--explain", "--outcome", "scaled"], 0).await;
+        assert!(explained.contains("queue_depth") && explained.contains("45"), "{explained}");
+        let refused = run(&["scale", "web", "3"], 1).await;
+        assert!(refused.contains("AUTOSCALER_ACTIVE") && refused.contains("--hold-for"), "{refused}");
+        let held = run(&["scale", "web", "3", "--hold-for", "1h", "--reason", "the sale"], 0).await;
+        assert!(held.contains("held until") && held.contains("the sale"), "{held}");
+        assert!(run(&["get", "web"], 0).await.contains("held until"));
     })
     .await;
 }

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use gantry::pb;
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-    core::v1::{Pod, ResourceQuota},
+    core::v1::{Node, Pod, ResourceQuota},
 };
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
-use crate::support::{Env, annotate, run, simulated, until, web};
+use crate::support::{Env, annotate, annotate_all, run, simulated, until, web};
 
 /// Deploys something good, then something bad, and returns the bad one's end and the time that the verdict took.
 async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
@@ -81,12 +81,12 @@ async fn an_app_that_fits_on_no_node_fails_after_its_grace() {
 async fn a_container_that_keeps_crashing_is_named() {
     run(|env| async move {
         // Never ready in between, as a real container that ends before its first probe: one that passes counts as a success.
-        let mut patch = annotate("sim/unready", "true");
-        for (key, value) in
-            [("sim/crash-after", "200ms"), ("sim/restart-after", "200ms"), ("sim/crash-code", "3")]
-        {
-            merge(&mut patch, annotate(key, value));
-        }
+        let patch = annotate_all(&[
+            ("sim/unready", "true"),
+            ("sim/crash-after", "200ms"),
+            ("sim/restart-after", "200ms"),
+            ("sim/crash-code", "3"),
+        ]);
         let bad = pb::AppSpec { pod_template_patch: Some(patch), ..pb::AppSpec::default() };
         let (rollout, _) = fail(&env, bad).await;
         let error = rollout.error.unwrap();
@@ -116,18 +116,6 @@ async fn an_app_that_never_gets_ready_fails_when_its_time_is_up() {
     .await;
 }
 
-fn merge(into: &mut prost_types::Struct, other: prost_types::Struct) {
-    use prost_types::value::Kind::StructValue;
-    for (key, value) in other.fields {
-        match (into.fields.get_mut(&key).and_then(|v| v.kind.as_mut()), value.kind) {
-            (Some(StructValue(mine)), Some(StructValue(theirs))) => merge(mine, theirs),
-            (_, kind) => {
-                into.fields.insert(key, prost_types::Value { kind });
-            }
-        }
-    }
-}
-
 /// A policy with which what may pass by itself fails a rollout after so many seconds.
 fn grace(seconds: i64) -> Option<pb::RolloutPolicy> {
     let transient_grace = Some(prost_types::Duration { seconds, nanos: 0 });
@@ -154,6 +142,54 @@ async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
             problem.object.starts_with("replicaset.apps/web-") && !problem.remedy.is_empty(),
             "{problem:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_not_there_is_named() {
+    run(|env| async move {
+        let claim = pb::Volume {
+            mount_path: "/data".into(),
+            source: Some(pb::volume::Source::Claim("nobody-made-it".into())),
+            ..pb::Volume::default()
+        };
+        let bad = pb::AppSpec { volumes: vec![claim], rollout_policy: grace(1), ..pb::AppSpec::default() };
+        let (rollout, _) = fail(&env, bad).await;
+        let error = rollout.error.unwrap();
+        assert_eq!(error.reason, "VOLUME_FAILED");
+        assert!(error.message.contains("nobody-made-it"), "{}", error.message);
+    })
+    .await;
+}
+
+/// On a node of its own, which other tests' replicas keep off.
+#[tokio::test]
+#[ignore = "needs simulated nodes; tests/run-cluster includes it where they are"]
+async fn a_node_that_stops_answering_is_named() {
+    run(|env| async move {
+        let nodes = Api::<Node>::all(env.client.clone());
+        let name = env.namespace.clone();
+        let node = json!({
+            "metadata": {"name": name, "labels": {"gantry.test/node": name}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+            "spec": {"taints": [{"key": "gantry.test/node", "effect": "NoSchedule"}]}});
+        nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        let toleration = pb::Toleration { key: "gantry.test/node".into(), ..pb::Toleration::default() };
+        let placement = pb::Placement {
+            node_selector: [("gantry.test/node".to_owned(), name.clone())].into(),
+            tolerations: vec![toleration],
+            ..pb::Placement::default()
+        };
+        let rollout = env.deploy_and_follow(env.deploy("web", pb::AppSpec { placement: Some(placement), ..web() })).await;
+        assert_eq!(rollout.state(), pb::RolloutState::Succeeded, "{rollout:?}");
+        let down = Patch::Merge(json!({"metadata": {"annotations": {"sim/down": "true"}}}));
+        nodes.patch(&name, &PatchParams::default(), &down).await.unwrap();
+        until("the node is named", async || {
+            let problems = env.get("web").await.unwrap().status.unwrap().problems;
+            problems.first().is_some_and(|p| p.reason == "NODE_LOST" && p.message.contains(&name) && p.affected_replicas == 2)
+        })
+        .await;
+        nodes.delete(&name, &DeleteParams::default()).await.unwrap();
     })
     .await;
 }
@@ -197,12 +233,12 @@ async fn admission_that_refuses_the_replicas_fails_the_rollout_at_once() {
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_container_that_is_killed_for_its_memory_is_told_from_one_that_crashes() {
     run(|env| async move {
-        let mut patch = annotate("sim/unready", "true");
-        for (key, value) in
-            [("sim/crash-after", "200ms"), ("sim/restart-after", "200ms"), ("sim/crash-code", "137")]
-        {
-            merge(&mut patch, annotate(key, value));
-        }
+        let patch = annotate_all(&[
+            ("sim/unready", "true"),
+            ("sim/crash-after", "200ms"),
+            ("sim/restart-after", "200ms"),
+            ("sim/crash-code", "137"),
+        ]);
         let bad = pb::AppSpec { pod_template_patch: Some(patch), ..pb::AppSpec::default() };
         let (rollout, _) = fail(&env, bad).await;
         assert_eq!(rollout.error.unwrap().reason, "OUT_OF_MEMORY");

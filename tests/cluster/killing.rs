@@ -1,125 +1,294 @@
-//! The daemon is killed after each of its writes in turn: whoever comes next finishes what was begun, and repeating the call
-//! gives the answer that it would have given.
+//! The daemon, or the API server, is killed after each write in turn, in every method that writes: whoever comes next finishes what was
+//! begun, and repeating the call gives the answer that it would have given.
 
+mod cases;
+mod state;
+
+use futures::{StreamExt, future::join_all, stream};
 use gantry::pb;
-use k8s_openapi::api::{
-    apps::v1::{ControllerRevision, Deployment},
-    core::v1::Service,
-    policy::v1::PodDisruptionBudget,
+use k8s_openapi::api::core::v1::Service;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
 };
-use kube::{Api, api::ListParams};
+use serde_json::json;
+use tonic::Code;
 
+use self::{
+    cases::{Alone, CASES, Case, Scene, id_of},
+    state::{State, recorded},
+};
 use crate::{
     proxy::Proxy,
     support::{Daemon, Env, follow, run, until, web},
 };
 
-/// What is there in the end, without what differs from run to run.
-async fn end_state(env: &Env, app: &str) -> (Vec<i64>, Vec<String>, i32, bool, bool) {
-    let namespaced = || env.client.clone();
-    let revisions = Api::<ControllerRevision>::namespaced(namespaced(), &env.namespace);
-    let mut numbers = Vec::new();
-    let mut unowned = false;
-    for revision in revisions.list(&ListParams::default()).await.unwrap() {
-        if revision.metadata.name.as_deref().unwrap().starts_with(&format!("gantry-{app}-")) {
-            numbers.push(revision.revision);
-            unowned |= revision.metadata.owner_references.is_none();
-        }
-    }
-    numbers.sort_unstable();
-    let deployment = Api::<Deployment>::namespaced(namespaced(), &env.namespace).get(app).await.unwrap();
-    let spec = deployment.spec.unwrap();
-    let images = spec.template.spec.unwrap().containers.into_iter().filter_map(|c| c.image).collect();
-    let service = Api::<Service>::namespaced(namespaced(), &env.namespace).get_opt(app).await.unwrap();
-    let budget =
-        Api::<PodDisruptionBudget>::namespaced(namespaced(), &env.namespace).get_opt(app).await.unwrap();
-    assert!(budget.is_some());
-    (numbers, images, spec.replicas.unwrap_or(1), service.is_some(), unowned)
+/// How long a change that was cut off is left to whoever made it, and some more: by then somebody else would have begun to finish it.
+const CUT_OFF: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How many daemons are started and killed at once.
+const AT_ONCE: usize = 4;
+
+/// Methods with side effects that write nothing to the cluster.
+const WRITE_NOTHING: &[&str] = &["ReportLoad"];
+
+/// What an undisturbed call comes to.
+struct Calm {
+    answer: String,
+    writes: Vec<String>,
+    before: State,
+    after: State,
 }
 
-/// Waits until the verdict is kept: that is a write too, and by another task.
-async fn recorded(env: &Env, app: &str, number: u64) {
-    let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
-    until("the verdict is kept", async || {
-        let revision = revisions.get(&format!("gantry-{app}-{number}")).await.unwrap();
-        revision.metadata.annotations.is_some_and(|a| a.contains_key("gantry.dev/end"))
+/// What is killed, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kill {
+    /// The daemon; the caller repeats the call at the next one.
+    Repeated,
+    /// The daemon; nobody repeats the call.
+    Alone,
+    /// The API server; the daemon stays, and the caller repeats the call when it is back.
+    Cluster,
+}
+
+/// A call that is cut off.
+struct Cut {
+    app: String,
+    id: String,
+    /// After so many writes.
+    k: usize,
+    kill: Kill,
+}
+
+/// A daemon whose calls can be cut off; its kubeconfig goes with it.
+async fn behind(env: &Env, proxy: &Proxy) -> (Daemon, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (proxy.daemon_like(dir.path(), &["--lease-namespace", &env.namespace]).await, dir)
+}
+
+/// Runs the call to its end, and counts the writes that it is made of.
+async fn calm(env: &Env, case: &Case) -> Calm {
+    let app = format!("{}-calm", case.name);
+    let id = id_of(&app);
+    (case.before)(Scene { env, daemon: &env.daemon, app: &app, id: &id }).await;
+    let before = state::of(env, &app, &id).await;
+    let proxy = Proxy::start(env.client.clone()).await;
+    let (daemon, _dir) = behind(env, &proxy).await;
+    proxy.stop_after(&env.namespace, &app, usize::MAX);
+    let answer = (case.call)(Scene { env, daemon: &daemon, app: &app, id: &id }).await.unwrap();
+    let writes = proxy.writes();
+    let after = state::settled(env, &app, &id, case.ends).await;
+    assert_ne!(before, after, "{app}: the call does something");
+    Calm { answer, writes, before, after }
+}
+
+/// How many writes there are but for those of a budget: its own controller may write it between the read and the dry run, and only then an
+/// update applies it again.
+fn sure(writes: &[String]) -> usize {
+    writes.iter().filter(|write| !write.contains("/poddisruptionbudgets/")).count()
+}
+
+/// Makes the call, and kills its daemon, or the API server, after its k-th write.
+async fn cut_off(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
+    if cut.kill == Kill::Cluster {
+        return without_cluster(env, case, cut, calm).await;
+    }
+    let proxy = Proxy::start(env.client.clone()).await;
+    let (mut daemon, _dir) = behind(env, &proxy).await;
+    proxy.stop_after(&env.namespace, &cut.app, cut.k);
+    let scene = Scene { env, daemon: &daemon, app: &cut.app, id: &cut.id };
+    tokio::select! {
+        answer = (case.call)(scene) => {
+            // The undisturbed run may have counted a verdict that was kept before the answer came, too.
+            let (writes, all) = (proxy.writes(), sure(&calm.writes).min(case.writes));
+            assert!(sure(&writes) >= all && writes.len() < cut.k, "{}: answered after {writes:#?}: {answer:?}", cut.app);
+        }
+        () = proxy.stopped() => {}
+    }
+    daemon.child.kill().await.unwrap();
+}
+
+/// Makes the call, kills the API server after its k-th write, and repeats the call when it is back.
+async fn without_cluster(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
+    let what = format!("{}, without an API server after {:?}", cut.app, &calm.writes[..cut.k]);
+    let proxy = Proxy::start(env.client.clone()).await;
+    let (daemon, _dir) = behind(env, &proxy).await;
+    let call = || (case.call)(Scene { env, daemon: &daemon, app: &cut.app, id: &cut.id });
+    proxy.gone_after(&env.namespace, &cut.app, cut.k);
+    match call().await {
+        // The id is the last write, and does not fail a call that has done what it is about.
+        Ok(answer) => assert_eq!(answer, calm.answer, "{what}"),
+        Err(status) => assert_eq!(status.code(), Code::Unavailable, "{what}: {status}"),
+    }
+    proxy.back();
+    let mut answer = Ok(String::new());
+    until(&format!("{what}: it answers again"), async || {
+        answer = call().await;
+        !answer.as_ref().is_err_and(|status| status.code() == Code::Unavailable)
+    })
+    .await;
+    assert_eq!(answer.unwrap_or_else(|status| panic!("{what}: repeated: {status}")), calm.answer, "{what}");
+}
+
+/// What must be there in the end, with the next daemon.
+async fn ends_well(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
+    let Cut { app, id, k, kill } = cut;
+    let what = format!("{app}, killed after {:?}", &calm.writes[..*k]);
+    if *kill == Kill::Repeated {
+        let answer = (case.call)(Scene { env, daemon: &env.daemon, app, id }).await;
+        let answer = answer.unwrap_or_else(|status| panic!("{what}: repeated: {status}"));
+        assert_eq!(answer, calm.answer, "{what}: the first answer");
+    } else if *kill == Kill::Alone && case.alone == Alone::Either {
+        tokio::time::sleep(CUT_OFF).await;
+    }
+    let end = state::settled(env, app, id, case.ends).await;
+    if *kill != Kill::Alone {
+        assert_eq!(end, calm.after, "{what}, repeated");
+    } else if case.alone == Alone::Finished {
+        assert_eq!(end.core, calm.after.core, "{what}, left alone");
+    } else {
+        let (before, after) = (&calm.before.core, &calm.after.core);
+        assert!(end.core == *before || end.core == *after, "{what}, left alone: {:#}", end.core);
+    }
+}
+
+/// Kills the daemon after each write of the call in turn, once so that the caller repeats it and once so that nobody does; and the API
+/// server.
+async fn killed(name: &str) {
+    let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
+    run(|mut env| async move {
+        let calm = calm(&env, case).await;
+        let count = calm.writes.len();
+        eprintln!("{name} is made of {count} writes: {:#?}", calm.writes);
+        assert!(count >= case.writes, "{name}: too few writes, so not all are counted: {:#?}", calm.writes);
+        let kills = [Kill::Repeated, Kill::Alone, Kill::Cluster];
+        let cuts = (1..=count).flat_map(|k| kills.map(|kill| (k, kill))).map(|(k, kill)| {
+            let app = format!("{name}-{k}-{kill:?}").to_lowercase();
+            Cut { id: id_of(&app), app, k, kill }
+        });
+        let cuts: Vec<_> = cuts.collect();
+        let daemon = &env.daemon;
+        let scenes = cuts.iter().map(|cut| Scene { env: &env, daemon, app: &cut.app, id: &cut.id });
+        join_all(scenes.map(case.before)).await;
+        // From here on none is there that could finish anything before the next one is started.
+        env.daemon.child.kill().await.unwrap();
+        // A few at once: each reads the whole cluster when it starts.
+        stream::iter(&cuts).for_each_concurrent(AT_ONCE, |cut| cut_off(&env, case, cut, &calm)).await;
+        env.daemon = env.daemon_like(&["--lease-namespace", &env.namespace.clone()]).await;
+        join_all(cuts.iter().map(|cut| ends_well(&env, case, cut, &calm))).await;
     })
     .await;
 }
 
-fn with_id(env: &Env, app: &str, spec: pb::AppSpec, id: u8) -> pb::DeployAppRequest {
-    let request_id = format!("6f1a2c1e-0000-4000-8000-0000000000{id:02x}");
-    pb::DeployAppRequest { request_id, ..env.deploy(app, spec) }
-}
-
-/// A first deploy and an update, each killed after its k-th write for every k; half of them repeated by the caller, half left
-/// to the next daemon alone.
 #[tokio::test]
 async fn a_deploy_killed_after_any_write_is_finished() {
+    killed("first").await;
+}
+
+#[tokio::test]
+async fn an_update_killed_after_any_write_is_finished() {
+    killed("update").await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_takes_over_what_others_made_killed_after_any_write_is_finished() {
+    killed("adopt").await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_takes_away_the_service_killed_after_any_write_is_finished() {
+    killed("prune").await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_sets_the_count_of_others_killed_after_any_write_is_finished() {
+    killed("count").await;
+}
+
+#[tokio::test]
+async fn a_restart_killed_after_any_write_is_finished() {
+    killed("restart").await;
+}
+
+#[tokio::test]
+async fn a_restart_of_what_others_made_killed_after_its_write_is_done_once() {
+    killed("foreign").await;
+}
+
+#[tokio::test]
+async fn a_rollback_killed_after_any_write_is_finished() {
+    killed("rollback").await;
+}
+
+#[tokio::test]
+async fn a_scaling_killed_after_any_write_is_done_or_never_was() {
+    killed("scale").await;
+}
+
+#[tokio::test]
+async fn a_scaling_beside_a_frozen_autoscaler_killed_after_any_write_is_done_or_never_was() {
+    killed("frozen").await;
+}
+
+#[tokio::test]
+async fn a_pause_killed_after_its_write_is_done_once() {
+    killed("pause").await;
+}
+
+#[tokio::test]
+async fn a_resume_killed_after_its_write_is_done_once() {
+    killed("resume").await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_killed_after_any_write_is_set_or_never_was() {
+    killed("autoscaler").await;
+}
+
+#[tokio::test]
+async fn a_deletion_killed_after_any_write_leaves_the_app_or_nothing() {
+    killed("delete").await;
+}
+
+/// A method that is added to the contract must be killed too.
+#[test]
+fn every_method_that_writes_is_killed() {
+    let all = state::writing_methods();
+    for method in &all {
+        let killed = CASES.iter().any(|case| case.method == method);
+        assert!(killed != WRITE_NOTHING.contains(&method.as_str()), "{method} has no case, or one too many");
+    }
+    for case in CASES {
+        assert!(all.iter().any(|method| method == case.method), "{} is no method that writes", case.method);
+    }
+}
+
+/// A deploy asks about every object, and then writes those that would change: not a Service that stays as it is, unless others
+/// changed it meanwhile.
+#[tokio::test]
+async fn what_a_deploy_would_not_change_is_not_written() {
     run(|env| async move {
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
-        let update = pb::AppSpec { image: "web:2".into(), ..web() };
-
-        // An undisturbed run says how many writes there are.
-        let calm = proxy.daemon(dir.path()).await;
-        let mut writes = Vec::new();
-        for (id, spec) in [(0, web()), (1, update.clone())] {
-            proxy.stop_after(&env.namespace, "calm", usize::MAX);
-            let answer = calm.apps().await.deploy_app(with_id(&env, "calm", spec, id)).await.unwrap();
-            writes.push(proxy.writes().len());
-            let rollout = answer.into_inner().rollout.unwrap().name;
-            follow(&calm, &rollout).await;
-            recorded(&env, "calm", 1).await;
-        }
-        let expected = end_state(&env, "calm").await;
-        assert_eq!(expected, (vec![1, 2], vec!["web:2".into()], 2, true, false));
-        drop(calm);
-
-        for (step, count) in writes.into_iter().enumerate() {
-            assert!(count >= 4, "revision, Deployment, Service, budget: {count}");
-            for k in 1..=count {
-                let app = format!("web-{step}-{k}");
-                let id = u8::try_from(0x10 + step * 0x40 + k * 2).unwrap();
-                let daemon = proxy.daemon(dir.path()).await;
-                proxy.stop_after("", "", usize::MAX);
-                let first = with_id(&env, &app, web(), id);
-                let mut last = first.clone();
-                if step == 1 {
-                    let answer = daemon.apps().await.deploy_app(first).await.unwrap().into_inner();
-                    follow(&daemon, &answer.rollout.unwrap().name).await;
-                    recorded(&env, &app, 1).await;
-                    last = with_id(&env, &app, update.clone(), id + 1);
-                }
-                proxy.stop_after(&env.namespace, &app, k);
-                let mut apps = daemon.apps().await;
-                tokio::select! {
-                    answer = apps.deploy_app(last.clone()) => panic!("answered after {k} writes: {answer:?}"),
-                    () = proxy.stopped() => {}
-                }
-                let mut daemon = daemon;
-                daemon.child.kill().await.unwrap();
-                proxy.stop_after("", "", usize::MAX);
-                drop(daemon);
-
-                let next = Daemon::start().await;
-                let rollout = format!("{}/rollouts/{}", env.name(&app), step + 1);
-                if k % 2 == 0 {
-                    let again = next.apps().await.deploy_app(last).await.unwrap().into_inner();
-                    assert_eq!(again.rollout.unwrap().name, rollout, "the first answer, after {k} writes");
-                }
-                let followed = follow(&next, &rollout).await;
-                assert_eq!(followed.state(), pb::RolloutState::Succeeded, "{k}: {followed:?}");
-                let mut wanted = expected.clone();
-                if step == 0 {
-                    (wanted.0, wanted.1) = (vec![1], vec!["web:1".into()]);
-                }
-                until(&format!("{app} is as if nothing had happened"), async || {
-                    end_state(&env, &app).await == wanted
-                })
-                .await;
+        let daemon = proxy.daemon(dir.path()).await;
+        let services = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
+        for (n, wanted) in [(1, 5), (2, 3), (3, 4)] {
+            if n == 3 {
+                let strip = Patch::Merge(json!({"metadata": {"labels": {"gantry.dev/app": null}}}));
+                services.patch("lean", &PatchParams::default(), &strip).await.unwrap();
             }
+            let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
+            proxy.stop_after(&env.namespace, "lean", usize::MAX);
+            let answer = daemon.apps().await.deploy_app(env.deploy("lean", spec)).await.unwrap().into_inner();
+            let mut writes = proxy.writes();
+            // The budget's own controller may write it between the read and the dry run; it is applied then, which does no harm.
+            writes.retain(|write| n == 1 || !write.contains("/poddisruptionbudgets/"));
+            assert_eq!(writes.len(), wanted, "deploy {n}: {writes:#?}");
+            follow(&daemon, &answer.rollout.unwrap().name).await;
+            recorded(&env, "lean", n).await;
         }
+        let labels = services.get("lean").await.unwrap().metadata.labels.unwrap();
+        assert_eq!(labels["gantry.dev/app"], "lean", "what others changed is put right");
     })
     .await;
 }

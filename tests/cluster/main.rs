@@ -12,21 +12,32 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod autoscaling;
 mod blocked;
 mod changing;
 mod commands;
 mod deploying;
 mod diagnosing;
 mod discovering;
+mod documents;
 mod external;
+mod healthy;
+mod interleaving;
+mod keeping;
 mod killing;
 mod many;
 mod outage;
+mod owning;
+mod placing;
+mod planned;
+mod planning;
 mod proxy;
 mod refusing;
+mod repeating;
 mod restarting;
 mod rights;
 mod spec;
 mod support;
+mod timeline;
 mod traps;
 mod wrong;

@@ -1,10 +1,10 @@
-//! Many at once: fifty apps, a reader that does not read, two daemons on one cluster.
+//! Many at once: fifty apps, a reader that does not read, several daemons on one cluster.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use gantry::pb::{self, watch_apps_response::Event};
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use kube::{Api, api::ListParams};
 use tonic::Code;
 
@@ -98,26 +98,36 @@ async fn fifty_apps_at_once_all_succeed_and_a_reader_that_slept_sees_how_it_ende
 }
 
 #[tokio::test]
-async fn one_request_sent_twenty_times_to_two_daemons_is_done_once() {
+async fn one_request_sent_a_hundred_times_to_three_daemons_is_done_once() {
     run(|env| async move {
-        let other = Daemon::start().await;
-        let both = [env.daemon.apps().await, other.apps().await];
-        for (step, image) in [(1_u8, "web:1"), (2, "web:2")] {
-            let request = pb::DeployAppRequest {
-                request_id: format!("6f1a2c1e-0000-4000-8000-0000000000{step:02x}"),
-                ..env.deploy("web", pb::AppSpec { image: image.into(), ..web() })
-            };
-            let calls = (0..20).map(|i| {
-                let (mut apps, request) = (both[i % 2].clone(), request.clone());
-                async move { apps.deploy_app(request).await.unwrap().into_inner() }
+        let others = [Daemon::start().await, Daemon::start().await];
+        let all = [env.daemon.apps().await, others[0].apps().await, others[1].apps().await];
+        let id = |step: u8| format!("6f1a2c1e-0000-4000-8000-0000000000{step:02x}");
+        for step in 1..=3_u8 {
+            let spec = pb::AppSpec { image: format!("web:{step}"), ..web() };
+            let deploy = pb::DeployAppRequest { request_id: id(step), ..env.deploy("web", spec) };
+            let restart =
+                pb::RestartAppRequest { name: env.name("web"), request_id: id(step), ..Default::default() };
+            let calls = (0..100).map(|i| {
+                let (mut apps, deploy, restart) = (all[i % 3].clone(), deploy.clone(), restart.clone());
+                async move {
+                    match step {
+                        3 => apps.restart_app(restart).await.unwrap().into_inner().rollout,
+                        _ => apps.deploy_app(deploy).await.unwrap().into_inner().rollout,
+                    }
+                }
             });
-            let answers = join_all(calls).await;
+            let rollouts = join_all(calls).await;
             let expected = format!("{}/rollouts/{step}", env.name("web"));
-            for answer in &answers {
-                assert_eq!(answer.rollout.as_ref().map(|r| r.name.as_str()), Some(expected.as_str()));
+            for rollout in &rollouts {
+                assert_eq!(rollout.as_ref().map(|r| r.name.as_str()), Some(expected.as_str()));
             }
             assert_eq!(revisions(&env, "web").await.len(), usize::from(step));
-            assert_eq!(follow(&other, &expected).await.state(), pb::RolloutState::Succeeded);
+            assert_eq!(follow(&others[0], &expected).await.state(), pb::RolloutState::Succeeded);
+            // One rollout to Kubernetes too: each pod template that was ever wanted has one ReplicaSet.
+            let sets = Api::<ReplicaSet>::namespaced(env.client.clone(), &env.namespace);
+            let sets = sets.list_metadata(&ListParams::default()).await.unwrap().items.len();
+            assert_eq!(sets, usize::from(step));
         }
     })
     .await;

@@ -1,13 +1,13 @@
 //! Stands between a daemon and the API server: passes everything on, counts the writes, and can stop answering after one of
-//! them, as a daemon that is killed there would see it, or answer one request in place of the API server. The API server behind
-//! it is the real one.
+//! them, as a daemon that is killed there would see it, break off every answer from there on, as an API server that is killed would, or
+//! answer one request in place of it. The API server behind it is the real one.
 
 use std::{
     convert::Infallible,
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -53,6 +53,8 @@ struct Shared {
     scope: Mutex<(String, String)>,
     /// After this many writes nothing is answered any more.
     last: AtomicUsize,
+    /// Whether answers break off then, instead of not coming.
+    breaks: AtomicBool,
     stopped: Notify,
 }
 
@@ -65,6 +67,7 @@ impl Proxy {
             log: Mutex::default(),
             scope: Mutex::default(),
             last: AtomicUsize::new(usize::MAX),
+            breaks: AtomicBool::new(false),
             stopped: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,8 +92,14 @@ impl Proxy {
 
     /// A daemon that reaches the cluster through the proxy.
     pub async fn daemon(&self, dir: &std::path::Path) -> Daemon {
+        self.daemon_like(dir, &[]).await
+    }
+
+    /// One with these arguments too.
+    pub async fn daemon_like(&self, dir: &std::path::Path, args: &[&str]) -> Daemon {
         let kubeconfig = self.kubeconfig(dir);
-        Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "ready apps=").await
+        let args = [&["--kubeconfig", kubeconfig.to_str().unwrap()], args].concat();
+        Daemon::start_with(&args, "ready apps=").await
     }
 
     /// Begins to count anew what is written for an app, and stops after `writes`.
@@ -98,7 +107,19 @@ impl Proxy {
         *self.shared.scope.lock().unwrap() = (namespace.to_owned(), app.to_owned());
         self.shared.written.store(0, Ordering::SeqCst);
         self.shared.log.lock().unwrap().clear();
+        self.shared.breaks.store(false, Ordering::SeqCst);
         self.shared.last.store(writes, Ordering::SeqCst);
+    }
+
+    /// Begins to count anew, and after `writes` is as an API server that was killed, until [`Self::back`].
+    pub fn gone_after(&self, namespace: &str, app: &str, writes: usize) {
+        self.stop_after(namespace, app, writes);
+        self.shared.breaks.store(true, Ordering::SeqCst);
+    }
+
+    /// The API server is back.
+    pub fn back(&self) {
+        self.shared.last.store(usize::MAX, Ordering::SeqCst);
     }
 
     /// Spoils the next request that is chosen, and no other.
@@ -117,6 +138,19 @@ impl Proxy {
     }
 }
 
+impl Shared {
+    /// What a request gets after the last write.
+    async fn stop(&self) -> Response {
+        self.stopped.notify_one();
+        if !self.breaks.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        // A body that fails closes the connection.
+        let gone = futures::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("gone")) });
+        Response::new(Body::from_stream(gone))
+    }
+}
+
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Infallible> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -127,8 +161,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         path.contains(namespace) && (parts.method == Method::POST || path.contains(name))
     };
     if shared.written.load(Ordering::SeqCst) >= shared.last.load(Ordering::SeqCst) {
-        shared.stopped.notify_one();
-        std::future::pending::<()>().await;
+        return Ok(shared.stop().await);
     }
     let method = parts.method.clone();
     let fault = {
@@ -158,8 +191,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         shared.log.lock().unwrap().push(format!("{method} {path}"));
         if count >= shared.last.load(Ordering::SeqCst) {
             // The write is done and nobody hears of it.
-            shared.stopped.notify_one();
-            std::future::pending::<()>().await;
+            return Ok(shared.stop().await);
         }
     }
     Ok(response)

@@ -12,12 +12,13 @@ use std::{
 
 use futures::FutureExt;
 use gantry::pb::{
-    self, app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
-    rollout_service_client::RolloutServiceClient, watch_rollout_response::Event,
+    self, app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
+    discovery_service_client::DiscoveryServiceClient, rollout_service_client::RolloutServiceClient,
+    timeline_service_client::TimelineServiceClient, watch_rollout_response::Event,
 };
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
-    core::v1::{Namespace, Service, ServiceAccount},
+    core::v1::{Namespace, ResourceQuota, Service, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use kube::{
@@ -61,6 +62,8 @@ pub fn simulated() -> bool {
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(PathBuf::from(given("GANTRY_BIN_DIR")).join(name));
     command.env("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG")).kill_on_drop(true);
+    // One loop for all tests at once would die with the test whose daemon runs it; those about it start one of their own.
+    command.env("GANTRYD_AUTOSCALER", "off");
     command
 }
 
@@ -156,8 +159,16 @@ impl Daemon {
         AppServiceClient::new(self.channel().await)
     }
 
+    pub async fn autoscalers(&self) -> AutoscalerServiceClient<Channel> {
+        AutoscalerServiceClient::new(self.channel().await)
+    }
+
     pub async fn discovery(&self) -> DiscoveryServiceClient<Channel> {
         DiscoveryServiceClient::new(self.channel().await)
+    }
+
+    pub async fn timelines(&self) -> TimelineServiceClient<Channel> {
+        TimelineServiceClient::new(self.channel().await)
     }
 
     pub async fn rollouts(&self) -> RolloutServiceClient<Channel> {
@@ -174,6 +185,13 @@ impl Env {
     pub fn deploy(&self, app: &str, spec: pb::AppSpec) -> pb::DeployAppRequest {
         let app = pb::App { name: self.name(app), spec: Some(spec), ..pb::App::default() };
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
+    }
+
+    /// From here on no replica is ever made in the namespace: for tests of objects alone.
+    pub async fn refuse_pods(&self) {
+        let quota = serde_json::json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
+        let quotas = Api::<ResourceQuota>::namespaced(self.client.clone(), &self.namespace);
+        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
     }
 
     /// Waits until nobody may create a Service here; the dry run of one is not asked about.
@@ -220,6 +238,17 @@ impl Env {
         std::fs::write(&kubeconfig, kubeconfig_with_token(&token.status.unwrap().token)).unwrap();
         let args = ["--kubeconfig", kubeconfig.to_str().unwrap()];
         (Daemon::start_with(&args, "ready apps=").await, dir)
+    }
+
+    /// A daemon that runs the autoscaling loop, beside those of other tests.
+    pub async fn scaler(&self) -> Daemon {
+        self.daemon_like(&["--autoscaler", "on", "--lease-namespace", &self.namespace]).await
+    }
+
+    /// A daemon with these arguments too.
+    pub async fn daemon_like(&self, args: &[&str]) -> Daemon {
+        let context = given("GANTRY_TEST_CONTEXT");
+        Daemon::start_with(&[&["--context", context.as_str()], args].concat(), "ready apps=").await
     }
 
     /// Every object of the namespace that this server writes, with its version, once nothing moves any more.
@@ -312,15 +341,51 @@ pub fn web() -> pb::AppSpec {
 
 /// A patch that puts an annotation on the pods.
 pub fn annotate(key: &str, value: &str) -> prost_types::Struct {
+    annotate_all(&[(key, value)])
+}
+
+pub fn annotate_all(annotations: &[(&str, &str)]) -> prost_types::Struct {
     use prost_types::{Struct, Value, value::Kind};
-    let text = Value { kind: Some(Kind::StringValue(value.into())) };
-    let wrap = |key: &str, value: Value| Value {
-        kind: Some(Kind::StructValue(Struct { fields: [(key.to_owned(), value)].into() })),
-    };
-    Struct { fields: [("metadata".to_owned(), wrap("annotations", wrap(key, text)))].into() }
+    let text = |value: &str| Value { kind: Some(Kind::StringValue(value.into())) };
+    let fields = |fields| Value { kind: Some(Kind::StructValue(Struct { fields })) };
+    let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+    let metadata = fields([("annotations".to_owned(), fields(annotations))].into());
+    Struct { fields: [("metadata".to_owned(), metadata)].into() }
 }
 
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}")).reason.clone()
+}
+
+/// A number that the environment may set, such as a seed; said, so that a run can be repeated.
+pub fn setting(name: &str, default: u64) -> u64 {
+    let number = env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    eprintln!("{name}={number}");
+    number
+}
+
+/// A generator of numbers that is the same everywhere (`SplitMix64`).
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    pub fn small(&mut self, n: u64) -> i32 {
+        i32::try_from(self.below(n)).unwrap()
+    }
+
+    pub fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+
+    pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+    }
 }

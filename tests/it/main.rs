@@ -8,17 +8,23 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod autoscaling;
 mod backlog;
 mod coverage;
 mod daemon;
 mod discovery;
+mod documents;
 mod errors;
 mod history;
+mod logging;
 mod observing;
+mod printed;
 mod reading;
+mod recorded;
 mod repeating;
 mod shutdown;
 mod support;
+mod timeline;
 mod waiting;
 mod walls;
 mod watching;

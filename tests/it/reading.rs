@@ -85,7 +85,7 @@ async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
 
     // The caller's own deadline counts too, and leaves time for the answer.
     let mut request = Request::new(pb::WaitRolloutRequest { timeout: None, ..wait(0) });
-    request.set_timeout(Duration::from_millis(1500));
+    request.set_timeout(Duration::from_secs(4));
     let rollout = server.rollouts().wait_rollout(request).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(rollout.state(), pb::RolloutState::Running);
 
@@ -116,7 +116,7 @@ async fn a_read_waits_for_the_write_that_it_names() {
     assert_eq!(reason(&status), "INVALID_FIELD");
 
     let mut late = Request::new(ask("v1:namespaces/shop/apps/web@7.1"));
-    late.set_timeout(Duration::from_millis(1500));
+    late.set_timeout(Duration::from_secs(4));
     assert_eq!(reason(&server.apps().get_app(late).await.unwrap_err()), "DEADLINE");
 
     let mut client = server.apps();

@@ -8,18 +8,25 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use gantry::{
+    autoscale::Policy,
     domain::{
         Error,
-        act::{Act, Delete, Deploy, Done, Position, Restart, Rollback, Scale, Seen, Steer},
+        act::{
+            Act, Delete, Deploy, Done, Position, Resize, Resized, Restart, Rollback, Scale, Seen, Steer, Tune,
+        },
+        evidence::Evidence,
+        logs::Logs,
         name, observed,
         revision::{Cause, End, Record},
+        scaling,
         spec::{Content, Spec},
     },
     grpc::{self, Context, Health, Identity, Once},
-    index::{Index, Kind},
+    index::{Index, Kind, Leader, Scaling},
     pb::{
-        app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
-        rollout_service_client::RolloutServiceClient, server_service_client::ServerServiceClient,
+        app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
+        discovery_service_client::DiscoveryServiceClient, rollout_service_client::RolloutServiceClient,
+        server_service_client::ServerServiceClient, timeline_service_client::TimelineServiceClient,
     },
 };
 use jiff::Timestamp;
@@ -28,13 +35,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt;
 
+use crate::printed::Printed;
+
 /// The one web site whose pages may call.
 pub const ORIGIN: &str = "https://console.example";
 
 /// A running server.
 pub struct Server {
     pub index: Index,
+    pub scaling: Scaling,
     pub act: Arc<Recorded>,
+    pub logs: Arc<Printed>,
     pub channel: Channel,
     pub address: String,
     pub drain: CancellationToken,
@@ -47,6 +58,7 @@ pub struct Server {
 pub struct Recorded {
     pub deploys: Mutex<Vec<Deploy>>,
     pub answer: Mutex<Option<Error>>,
+    pub tunes: Mutex<Vec<Tune>>,
     /// Time that a write takes.
     pub delay: Mutex<Duration>,
 }
@@ -89,6 +101,24 @@ impl Act for Recorded {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
+    fn tune(&self, request: Tune) -> BoxFuture<'_, Result<Done, Error>> {
+        self.tunes.lock().unwrap().push(request.clone());
+        let policy = Policy::default().changed(&request.change, &request.asked.actor);
+        async move { Ok(Done { policy: Some(Arc::new(policy)), ..Done::default() }) }.boxed()
+    }
+
+    fn resize(&self, _: Resize) -> BoxFuture<'_, Result<Resized, Error>> {
+        async { Ok(Resized::Done) }.boxed()
+    }
+
+    fn take_hold(&self, _: name::App, _: Duration) -> BoxFuture<'_, Result<Resized, Error>> {
+        async { Ok(Resized::Overtaken) }.boxed()
+    }
+
+    fn settle_hold(&self, _: name::App) -> BoxFuture<'_, Result<Resized, Error>> {
+        async { Ok(Resized::Overtaken) }.boxed()
+    }
+
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
@@ -97,8 +127,12 @@ impl Act for Recorded {
         async { Ok(()) }.boxed()
     }
 
-    fn record(&self, _: name::App, _: u64, _: End) -> BoxFuture<'_, Result<(), Error>> {
+    fn record(&self, _: name::App, _: u64, _: End, _: Option<Evidence>) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
+    }
+
+    fn last_words(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 
     fn note(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
@@ -115,17 +149,28 @@ impl Server {
     }
 
     pub async fn start_unfilled() -> Self {
+        let printed = Arc::new(Printed::default());
+        Self::start_with(printed.clone(), printed).await
+    }
+
+    /// Whose logs are read from somewhere else than what is printed.
+    pub async fn start_with(logs: Arc<dyn Logs>, printed: Arc<Printed>) -> Self {
         let index = Index::new(1);
+        let scaling = Scaling::new(now());
+        scaling.set_leader(Leader::Here, now());
         let act = Arc::new(Recorded::default());
         let (drain, accept) = (CancellationToken::new(), CancellationToken::new());
         let identity = Identity { kubernetes_version: "v1.36.3".into(), user: "ann".into() };
         let context = Context {
             index: index.clone(),
+            scaling: scaling.clone(),
             act: act.clone(),
+            logs,
             identity: Arc::new(OnceLock::from(identity)),
             drain: drain.clone(),
             once: Once::default(),
             writes: TaskTracker::new(),
+            readers: TaskTracker::new(),
         };
         let router = grpc::router(&context, &Health::new().await, &[ORIGIN.parse().unwrap()]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -133,7 +178,7 @@ impl Server {
         #[allow(clippy::disallowed_methods)] // the test joins it
         let ended = tokio::spawn(grpc::serve(listener, router, accept.clone(), Duration::from_secs(5)));
         let channel = Channel::from_shared(address.clone()).unwrap().connect().await.unwrap();
-        Self { index, act, channel, address, drain, accept, ended }
+        Self { index, scaling, act, logs: printed, channel, address, drain, accept, ended }
     }
 
     /// Every kind is read, and empty.
@@ -154,6 +199,10 @@ impl Server {
         AppServiceClient::new(self.channel.clone())
     }
 
+    pub fn autoscalers(&self) -> AutoscalerServiceClient<Channel> {
+        AutoscalerServiceClient::new(self.channel.clone())
+    }
+
     pub fn discovery(&self) -> DiscoveryServiceClient<Channel> {
         DiscoveryServiceClient::new(self.channel.clone())
     }
@@ -164,6 +213,10 @@ impl Server {
 
     pub fn server(&self) -> ServerServiceClient<Channel> {
         ServerServiceClient::new(self.channel.clone())
+    }
+
+    pub fn timelines(&self) -> TimelineServiceClient<Channel> {
+        TimelineServiceClient::new(self.channel.clone())
     }
 
     pub fn apply(&self, deployment: observed::Deployment) {
@@ -200,6 +253,7 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         deadline: None,
         template_by: None,
         count_by: None,
+        scaling: scaling::Scaling::default(),
         paused: false,
         created: now(),
         deleting: false,

@@ -1,9 +1,12 @@
 //! Streams on the wire: snapshot, synced, changes in their latest state, resuming, and the course of a rollout.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use gantry::{
-    domain::observed::{Trouble, TroubleKind},
+    domain::{
+        evidence::Secrets,
+        observed::{Trouble, TroubleKind},
+    },
     pb::{self, watch_apps_response::Event, watch_rollout_response::Event as RolloutEvent},
 };
 use tokio_stream::StreamExt as _;
@@ -150,14 +153,34 @@ async fn a_rollout_is_followed_to_its_failure() {
     while let Some(message) = stream.next().await {
         events.push(message.unwrap().event.unwrap());
     }
-    let [RolloutEvent::Problem(problem), RolloutEvent::Completed(end)] = events.as_slice() else {
+    // Nobody keeps the verdict here, so its words do not come, and the end does not wait for them for ever.
+    let [RolloutEvent::Problem(problem), RolloutEvent::Rollout(failed), RolloutEvent::Completed(end)] =
+        events.as_slice()
+    else {
         panic!("{events:?}");
     };
+    assert_eq!(failed.state(), pb::RolloutState::Failed);
     assert_eq!((problem.reason.as_str(), problem.object.as_str()), ("IMAGE_PULL_FAILED", "pod/web-1-a"));
     assert_eq!(end.state(), pb::RolloutState::Failed);
     assert_eq!(end.error.as_ref().unwrap().reason, "IMAGE_PULL_FAILED");
 
-    // Whoever comes later gets the state and the outcome.
+    // With what was seen, kept with its end by whichever server was first.
+    let due = server.index.unrecorded().remove(0);
+    let (mut evidence, mut kept) = ((*due.evidence.unwrap()).clone(), mk_revision("web", 1));
+    evidence.problems[0].log_tail = vec!["last words".to_owned()];
+    kept.end = Some(evidence.complete(due.end, &Secrets::default()));
+    kept.evidence = Some(Arc::new(evidence));
+    server.index.update(vec![kept], vec![], now());
+    let name = pb::GetRolloutRequest { name: request.name.clone(), ..Default::default() };
+    let rollout = server.rollouts().get_rollout(name).await.unwrap().into_inner().rollout.unwrap();
+    let failure = rollout.failure.unwrap();
+    assert_eq!(
+        (failure.problems[0].log_tail.len(), failure.replicas[0].state()),
+        (1, pb::ReplicaState::Failing)
+    );
+    assert_eq!(rollout.error.unwrap().problem.unwrap().log_tail, ["last words"]);
+
+    // Whoever comes later gets the state, the last words and the outcome.
     let mut stream = server.rollouts().watch_rollout(request).await.unwrap().into_inner();
     let mut kinds = Vec::new();
     while let Some(message) = stream.next().await {

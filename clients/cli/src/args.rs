@@ -1,9 +1,11 @@
 //! What can be written on the command line. Must not know how commands are carried out.
 #![allow(clippy::doc_markdown)] // what is shown on a terminal is no Markdown
 
+pub(crate) mod autoscale;
 pub(crate) mod change;
 pub(crate) mod deploy;
 pub(crate) mod read;
+pub(crate) mod timeline;
 pub(crate) mod value;
 
 use std::{path::PathBuf, time::Duration};
@@ -11,9 +13,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
+    autoscale::{Autoscale, Decisions, Report},
     change::{Delete, Hold, Restart, Resume, Rollback, Scale},
     deploy::Deploy,
-    read::{Endpoints, List, Name, Rollouts, Wait, Watch},
+    read::{Endpoints, List, Name, Rollout, Rollouts, Wait, Watch},
+    timeline::{Logs, Timeline},
 };
 
 const AFTER_HELP: &str = "\
@@ -123,10 +127,23 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Set the replica count, and wait until it is reached.
     Scale(Scale),
+    /// Show or set the autoscaler of an app: whether it acts, within which bounds, by which targets.
+    Autoscale(Box<Autoscale>),
+    /// List what the autoscaler of an app decided and why, newest first, or follow it.
+    Decisions(Decisions),
+    /// Tell an autoscaler numbers that only you know, for example the length of a queue.
+    Report(Report),
     /// Replace every replica without changing the app, and follow the rollout to the end.
     Restart(Restart),
     /// List the rollouts of an app, newest first, or show one of them.
     Rollouts(Rollouts),
+    /// Follow one rollout to its end.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  gantry rollout watch shop"
+    )]
+    Rollout(Rollout),
     /// Return to an earlier rollout, and follow the new one to the end.
     Rollback(Rollback),
     /// Hold a rollout where it is.
@@ -139,6 +156,10 @@ pub(crate) enum Command {
     Wait(Wait),
     /// List the addresses at which an app takes traffic.
     Endpoints(Endpoints),
+    /// Print what the replicas of an app log, or follow it.
+    Logs(Logs),
+    /// Tell what happened to an app, in the order of time, or follow it.
+    Timeline(Timeline),
     /// Delete an app and everything that was created for it.
     Delete(Delete),
     /// Show the server: its version, its cluster and how fresh its view is; and the settings that led there.

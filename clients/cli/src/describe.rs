@@ -1,6 +1,6 @@
 //! One app, one rollout, and the server, in full and for people. Pure: must not know clocks nor terminals.
 
-use std::time::Duration;
+pub(crate) mod autoscaler;
 
 use gantry_client::{name, v1};
 
@@ -22,7 +22,7 @@ pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint:
             status.desired_replicas,
             status.updated_replicas,
             status.current_replicas,
-            status.replica_owner.as_ref().map_or_else(String::new, |o| format!("; set by {}", owner(o))),
+            status.replica_owner.as_ref().map_or_else(String::new, |o| format!("; {}", owner(o))),
         ),
     ));
     fields.push(("Image", spec.image.clone()));
@@ -47,6 +47,12 @@ pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint:
         lines.extend(problem::evidence(problem, paint));
     }
     lines
+}
+
+/// Until when the count is held over the autoscaler, if it is.
+pub(crate) fn hold(app: &v1::App) -> Option<String> {
+    let held = app.status.as_ref()?.replica_owner.as_ref()?;
+    (held.kind() == v1::ReplicaOwnerKind::Hold).then(|| format!("the count is {}", owner(held)))
 }
 
 /// A rollout, with what it changed and what was seen when it failed.
@@ -108,12 +114,11 @@ pub(crate) fn server(
     info: &v1::GetServerInfoResponse,
     paint: Paint,
 ) -> Vec<String> {
-    let took = |age: &prost_types::Duration| text::took(Duration::try_from(*age).unwrap_or_default());
     let oldest = info.cache_ages.iter().max_by_key(|(_, age)| (age.seconds, age.nanos));
     let freshness = oldest.map_or_else(String::new, |(kind, age)| {
-        format!("heard of all {} kinds within {} ({kind})", info.cache_ages.len(), took(age))
+        format!("heard of all {} kinds within {} ({kind})", info.cache_ages.len(), text::span(age))
     });
-    let ages = joined(info.cache_ages.iter().map(|(kind, age)| format!("{kind} {}", took(age))));
+    let ages = joined(info.cache_ages.iter().map(|(kind, age)| format!("{kind} {}", text::span(age))));
     let mut lines = in_columns(settings, paint);
     lines.extend(in_columns(
         &[
@@ -155,18 +160,24 @@ fn state(status: &v1::AppStatus, paint: Paint) -> String {
     if status.reconciling { format!("{word}, a change is under way") } else { word }
 }
 
+/// Who decides the count, and until when if that ends by itself.
 fn owner(owner: &v1::ReplicaOwner) -> String {
     let reason =
         if owner.reason.is_empty() { String::new() } else { format!(" ({})", text::line(&owner.reason)) };
+    let who =
+        |words: &str| if owner.owner.is_empty() { String::new() } else { format!("{words}{}", owner.owner) };
     match owner.kind() {
-        v1::ReplicaOwnerKind::Unspecified => format!("somebody{reason}"),
-        v1::ReplicaOwnerKind::Caller => format!("callers{reason}"),
-        v1::ReplicaOwnerKind::Autoscaler => format!("the autoscaler{reason}"),
+        v1::ReplicaOwnerKind::Unspecified => format!("set by somebody{reason}"),
+        v1::ReplicaOwnerKind::Caller => format!("set by callers{}{reason}", who(", last by ")),
+        v1::ReplicaOwnerKind::Autoscaler => format!("set by the autoscaler{reason}"),
         v1::ReplicaOwnerKind::Hold => {
-            let end = owner.hold_end_time.map_or_else(String::new, |end| format!(" until {end}"));
-            format!("{}{end}{reason}", owner.owner)
+            let end = owner.hold_end_time.as_ref();
+            let end = end.map_or_else(String::new, |end| format!(" until {}", text::instant(end)));
+            format!("held{end}{}{reason}, then set by the autoscaler", who(" by "))
         }
-        v1::ReplicaOwnerKind::Foreign => format!("{}{reason}", owner.owner),
+        v1::ReplicaOwnerKind::Foreign => {
+            format!("set by {}, which is not of this server{reason}", owner.owner)
+        }
     }
 }
 

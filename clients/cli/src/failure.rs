@@ -234,6 +234,7 @@ fn refusal_details(refusal: &Refusal) -> Vec<(String, String)> {
         (what, "") => own("try", what),
         (what, url) => own("try", &format!("{what} ({url})")),
     }));
+    details.extend(hints(&refusal.reason).iter().map(|hint| own("try", hint)));
     let headline = headline(refusal);
     // What the first line says already is not said again.
     details.retain(|(_, text)| !headline.contains(text.as_str()));
@@ -245,6 +246,20 @@ fn refusal_details(refusal: &Refusal) -> Vec<(String, String)> {
     details.extend(refusal.retry_after.map(|delay| own("retry", &format!("in {}", text::took(delay)))));
     details.extend(refusal.request_id.as_ref().map(|id| own("call", &format!("{id} in the server's log"))));
     details
+}
+
+/// What this program can do about it, where the server does not know its words.
+fn hints(reason: &str) -> &'static [&'static str] {
+    match reason {
+        "AUTOSCALER_ACTIVE" => &[
+            "`--hold-for 1h`: the count holds for so long, then the autoscaler goes on",
+            "`gantry autoscale NAME --mode off`: nobody but you sets the count",
+        ],
+        "FOREIGN_AUTOSCALER" => {
+            &["`gantry autoscale NAME --mode shadow`: it decides beside the other one, and does not act"]
+        }
+        _ => &[],
+    }
 }
 
 /// `didYouMean` -> `did you mean`

@@ -2,10 +2,16 @@
 
 use gantry_client::v1;
 
-use crate::text::{self, Paint};
+use crate::{
+    table,
+    text::{self, Paint},
+};
 
 /// Beyond this a value before and a value after stand on lines of their own.
 const ONE_LINE: usize = 100;
+
+/// Nodes shown; all are in the JSON.
+const MOST_NODES: usize = 10;
 
 /// The changes object by object, what was checked, and where the replicas would go.
 pub(crate) fn lines(plan: &v1::Plan, paint: Paint) -> Vec<String> {
@@ -17,7 +23,7 @@ pub(crate) fn lines(plan: &v1::Plan, paint: Paint) -> Vec<String> {
         lines.push(paint.bold("Checks:"));
         lines.extend(plan.checks.iter().map(|check| self::check(check, paint)));
     }
-    lines.extend(plan.fit.iter().flat_map(fit));
+    lines.extend(plan.fit.iter().flat_map(|fit| self::fit(fit, paint)));
     lines
         .extend(plan.warnings.iter().map(|warning| paint.warn(&format!("warning: {}", text::line(warning)))));
     lines.push(summary(&plan.changes));
@@ -108,17 +114,41 @@ fn check(check: &v1::Check, paint: Paint) -> String {
     ))
 }
 
-fn fit(fit: &v1::Fit) -> Vec<String> {
+/// How many fit, what is short, and the nodes: those that get a replica, then the next best, then why others take none.
+fn fit(fit: &v1::Fit, paint: Paint) -> Vec<String> {
     let more = if fit.headroom > 0 { format!(", room for {} more", fit.headroom) } else { String::new() };
     let wanted = text::count(fit.wanted, "replica");
     let mut lines = vec![format!("Fit: {} of {wanted} fit onto the nodes now{more}", fit.fits)];
-    lines.extend(fit.short_of.iter().map(|what| format!("  short of {}", text::line(what))));
-    let placed = fit.nodes.iter().filter(|node| node.placed > 0);
-    lines.extend(placed.map(|node| {
-        let zone = if node.zone.is_empty() { String::new() } else { format!(" in {}", node.zone) };
-        text::line(&format!("  {} on {}{zone}, score {:.0}", node.placed, node.node, node.score))
-    }));
+    lines.extend(fit.short_of.iter().map(|what| paint.bad(&format!("  short: {}", text::line(what)))));
+    let mut nodes: Vec<_> = fit.nodes.iter().collect();
+    // Stable: within each part they stay the best first.
+    nodes.sort_by_key(|node| (node.placed == 0, !node.excluded.is_empty()));
+    let hidden = nodes.split_off(nodes.len().min(MOST_NODES));
+    let row = |node: &&v1::NodeScore| {
+        let taken = node.excluded.is_empty();
+        let score = if taken { format!("{:.1}", node.score) } else { "-".to_owned() };
+        let placed = if node.placed > 0 { format!("+{}", node.placed) } else { String::new() };
+        let why = if taken { parts(node) } else { node.excluded.clone() };
+        vec![node.node.clone(), node.zone.clone(), placed, score, why]
+    };
+    let rows: Vec<_> = nodes.iter().map(row).collect();
+    if !rows.is_empty() {
+        let headings = ["NODE", "ZONE", "REPLICAS", "SCORE", "OF 100 EACH, OR WHY NOT"];
+        let colour = |column: usize, cell: &str| if column == 2 { paint.good(cell) } else { cell.to_owned() };
+        lines.extend(table::render(&headings, &rows, colour).into_iter().map(|line| format!("  {line}")));
+    }
+    if !hidden.is_empty() {
+        let open = hidden.iter().filter(|node| node.excluded.is_empty()).count();
+        lines.push(format!("  and {} more, {open} of which take a replica (-o json has them)", hidden.len()));
+    }
     lines
+}
+
+/// The scores by criterion, those that differ from nothing.
+fn parts(node: &v1::NodeScore) -> String {
+    let mut parts: Vec<_> = node.parts.iter().filter(|(_, score)| **score > 0.0).collect();
+    parts.sort_unstable_by_key(|(name, _)| *name);
+    parts.iter().map(|(name, score)| format!("{name} {score:.0}")).collect::<Vec<_>>().join(", ")
 }
 
 fn summary(changes: &[v1::Change]) -> String {
@@ -180,11 +210,16 @@ mod tests {
                     v1::NodeScore {
                         node: "n1".into(),
                         zone: "a".into(),
-                        score: 71.6,
+                        score: 71.56,
                         placed: 2,
+                        parts: [("spread".to_owned(), 100.0), ("least_allocated".to_owned(), 43.0)].into(),
                         ..Default::default()
                     },
-                    v1::NodeScore { node: "n2".into(), ..Default::default() },
+                    v1::NodeScore {
+                        node: "n2".into(),
+                        excluded: "it is cordoned".into(),
+                        ..Default::default()
+                    },
                 ],
                 ..Default::default()
             }),
@@ -206,14 +241,32 @@ mod tests {
                 "  FAIL     FIT              2 of 4 replicas fit",
                 "  PASS     FIELD_OWNERSHIP   (deployment.apps/shop)",
                 "Fit: 2 of 4 replicas fit onto the nodes now",
-                "  short of cpu: 1.5 cores",
-                "  2 on n1 in a, score 72",
+                "  short: cpu: 1.5 cores",
+                "  NODE   ZONE   REPLICAS   SCORE   OF 100 EACH, OR WHY NOT",
+                "  n1     a      +2         71.6    least_allocated 43, spread 100",
+                "  n2                       -       it is cordoned",
                 "warning: spec.x is deprecated",
                 "Dry run: nothing was changed. It would replace the replicas.",
             ]
         );
         assert_eq!(failing(&plan), 1);
         assert_eq!(warnings(&plan), ["warning: FIT: 2 of 4 replicas fit", "warning: spec.x is deprecated"]);
+    }
+
+    #[test]
+    fn of_many_nodes_the_best_are_shown_and_the_others_counted() {
+        let node = |n: i32| v1::NodeScore {
+            node: format!("n{n}"),
+            placed: i32::from(n == 11),
+            excluded: if n > 12 { "it is cordoned".into() } else { String::new() },
+            ..Default::default()
+        };
+        let nodes: Vec<_> = (1..=15).map(node).collect();
+        let shown =
+            fit(&v1::Fit { wanted: 1, fits: 1, headroom: 3, nodes, ..Default::default() }, Paint::default());
+        assert_eq!(shown[0], "Fit: 1 of 1 replica fit onto the nodes now, room for 3 more");
+        assert!(shown[2].contains("n11") && shown[3].contains("n1 "), "{shown:#?}");
+        assert_eq!(shown.last().unwrap(), "  and 5 more, 2 of which take a replica (-o json has them)");
     }
 
     #[test]

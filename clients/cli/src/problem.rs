@@ -29,6 +29,13 @@ pub(crate) fn evidence(problem: &v1::Problem, paint: Paint) -> Vec<String> {
     lines
 }
 
+/// The same in short: what to do, and so many last lines of the container.
+pub(crate) fn advice(problem: &v1::Problem, most: usize, paint: Paint) -> Vec<String> {
+    let first = problem.log_tail.len().saturating_sub(most);
+    let log_tail = problem.log_tail[first..].to_vec();
+    evidence(&v1::Problem { remedy: problem.remedy.clone(), log_tail, ..Default::default() }, paint)
+}
+
 #[cfg(test)]
 pub(crate) fn mk_problem() -> v1::Problem {
     v1::Problem {

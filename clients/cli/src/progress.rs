@@ -8,7 +8,7 @@ use gantry_client::{
 };
 
 use crate::{
-    outcome, problem,
+    outcome, problem, rows,
     text::{self, Paint},
 };
 
@@ -18,14 +18,23 @@ const RECENT: usize = 5;
 /// Problems in the picture.
 pub(crate) const WORST: usize = 3;
 
+/// Lines of the log of each of these.
+const WORDS: usize = 3;
+/// Lines of replicas in the picture; those that are well may be counted only.
+const REPLICAS: usize = 12;
+
 /// What is known about a rollout so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     title: String,
     rollout: v1::Rollout,
-    problems: Vec<String>,
+    problems: Vec<v1::Problem>,
+    replicas: Vec<v1::Replica>,
     recent: VecDeque<String>,
     interrupted: Option<String>,
+    /// Reasons of the problems whose logs were said.
+    logged: Vec<String>,
+    completed: bool,
     /// The last line about state and counts, so that it is said once.
     said: String,
 }
@@ -43,6 +52,11 @@ impl Progress {
         &self.rollout
     }
 
+    /// Whether nothing follows. A failure is told before what the failing container wrote last, and that before this.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.completed
+    }
+
     /// Takes one item of the stream in, and returns what is new in it, as lines.
     pub(crate) fn apply(&mut self, update: Update<v1::WatchRolloutResponse>) -> Vec<String> {
         let event = match update {
@@ -54,6 +68,7 @@ impl Progress {
             }
         };
         self.interrupted = None;
+        self.completed = matches!(event, Some(Event::Completed(_)));
         match event {
             Some(Event::Rollout(rollout) | Event::Completed(rollout)) => {
                 self.rollout = rollout;
@@ -73,8 +88,14 @@ impl Progress {
         }
     }
 
-    /// The picture for a terminal, drawn anew at each beat.
-    pub(crate) fn view(&self, elapsed: Duration, beat: usize, paint: Paint) -> Vec<String> {
+    /// Takes in where each replica of the app stands; only the picture shows it.
+    pub(crate) fn look(&mut self, replicas: Vec<v1::Replica>) {
+        self.replicas = replicas;
+    }
+
+    /// The picture for a terminal, drawn anew at each beat. `now` is in Unix seconds. The replicas come last, because the end of
+    /// a picture is what a small terminal cuts off.
+    pub(crate) fn view(&self, elapsed: Duration, beat: usize, now: i64, paint: Paint) -> Vec<String> {
         let counts = self.rollout.progress.unwrap_or_default();
         let mut lines = vec![format!(
             "{} {}  {}  {}/{} ready  {}",
@@ -89,11 +110,14 @@ impl Progress {
         if !self.rollout.message.is_empty() {
             lines.push(format!("  {}", text::line(&self.rollout.message)));
         }
-        lines.extend(
-            self.problems.iter().rev().take(WORST).map(|problem| format!("  {}", paint.warn(problem))),
-        );
+        for problem in self.problems.iter().rev().take(WORST) {
+            lines.push(format!("  {}", paint.warn(&problem::headline(problem))));
+            lines.extend(problem::advice(problem, WORDS, paint).into_iter().map(|line| format!("  {line}")));
+        }
         lines.extend(self.recent.iter().map(|line| format!("  {}", paint.dim(line))));
         lines.extend(self.interrupted.iter().map(|line| format!("  {}", paint.warn(line))));
+        let replicas = rows::replicas::live(&self.replicas, REPLICAS, now, paint);
+        lines.extend(replicas.into_iter().map(|line| format!("  {line}")));
         lines
     }
 
@@ -112,18 +136,23 @@ impl Progress {
     }
 
     fn problem_lines(&mut self, problem: &v1::Problem) -> Vec<String> {
-        let line = problem::headline(problem);
         // A problem that grows or moves to another pod is the same one.
-        let same = format!("{}: ", problem.reason);
-        let known = self.problems.iter().position(|known| known.starts_with(&same));
-        if let Some(known) = known {
-            self.problems[known] = line;
-            return Vec::new();
-        }
-        self.problems.push(line.clone());
+        let known = self.problems.iter_mut().find(|known| known.reason == problem.reason);
         // Its events come as lines of their own.
         let log = problem.log_tail.iter().map(|text| format!("  log: {}", text::line(text)));
-        std::iter::once(line).chain(log).collect()
+        let log: Vec<_> = log.filter(|_| !self.logged.contains(&problem.reason)).collect();
+        if !log.is_empty() {
+            self.logged.push(problem.reason.clone());
+        }
+        if let Some(known) = known {
+            known.clone_from(problem);
+            // The log may come after the problem: it is read once that is known.
+            return log;
+        }
+        self.problems.push(problem.clone());
+        let remedy = Some(&problem.remedy).filter(|remedy| !remedy.is_empty());
+        let remedy = remedy.map(|remedy| text::line(&format!("  remedy: {remedy}")));
+        std::iter::once(problem::headline(problem)).chain(remedy).chain(log).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Flags and files -> requests. Pure: must not read files nor call anybody.
 
+pub(crate) mod autoscale;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use gantry_client::{name, v1};

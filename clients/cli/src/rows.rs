@@ -1,8 +1,10 @@
 //! Apps as rows: for the list, and for the watch, which says each change once. Pure: must not know clocks nor terminals.
 
+pub(crate) mod decisions;
 pub(crate) mod endpoints;
 pub(crate) mod replicas;
 pub(crate) mod rollouts;
+pub(crate) mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 

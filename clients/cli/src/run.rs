@@ -1,11 +1,15 @@
 //! Carries commands out: connects, calls, and hands what comes to the pure parts and on to the terminal.
 
+mod autoscale;
 mod change;
 mod context;
+mod decisions;
 mod deploy;
 mod follow;
+mod logs;
 mod read;
 mod settle;
+mod timeline;
 mod wait;
 mod watch;
 
@@ -19,7 +23,7 @@ use clap::CommandFactory;
 
 use self::context::Context;
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, Rollout},
     failure::{Exit, Failure},
     terminal::Screen,
 };
@@ -58,14 +62,21 @@ async fn dispatch(context: &mut Context, command: &Command) -> Result<Exit, Fail
         Command::Replicas(flags) => read::replicas(context, flags).await,
         Command::Watch(flags) => watch::apps(context, flags).await,
         Command::Scale(flags) => change::scale(context, flags).await,
+        Command::Autoscale(flags) => autoscale::autoscale(context, flags).await,
+        Command::Decisions(flags) if flags.follow => decisions::follow(context, flags).await,
+        Command::Decisions(flags) => decisions::list(context, flags).await,
+        Command::Report(flags) => autoscale::report(context, flags).await,
         Command::Restart(flags) => change::restart(context, flags).await,
         Command::Rollouts(flags) => read::rollouts(context, flags).await,
+        Command::Rollout(Rollout::Watch { name, rollout }) => follow::watch(context, name, rollout).await,
         Command::Rollback(flags) => change::rollback(context, flags).await,
         Command::Pause(flags) => change::pause(context, flags).await,
         Command::Resume(flags) => change::resume(context, flags).await,
         Command::Wait(flags) => wait::wait(context, flags).await,
         Command::Endpoints(flags) if flags.watch => watch::endpoints(context, flags).await,
         Command::Endpoints(flags) => read::endpoints(context, flags).await,
+        Command::Logs(flags) => logs::logs(context, flags).await,
+        Command::Timeline(flags) => timeline::timeline(context, flags).await,
         Command::Delete(flags) => change::delete(context, flags).await,
         Command::Info => read::info(context).await,
         Command::Completion { shell } => completion(*shell),

@@ -26,10 +26,11 @@ pub(crate) fn render(
 
 /// One row in columns at least so wide: for rows that come one by one.
 pub(crate) fn aligned(row: &[String], widths: &[usize]) -> String {
-    columns(row, widths, &|_, cell| cell.to_owned())
+    columns(row, widths, |_, cell| cell.to_owned())
 }
 
-fn columns(row: &[String], widths: &[usize], paint: &impl Fn(usize, &str) -> String) -> String {
+/// The same in colours.
+pub(crate) fn columns(row: &[String], widths: &[usize], paint: impl Fn(usize, &str) -> String) -> String {
     let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
         // Colours have no width.
         let fill = width.saturating_sub(cell.chars().count());

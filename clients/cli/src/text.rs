@@ -35,6 +35,22 @@ pub(crate) fn took(time: Duration) -> String {
     }
 }
 
+/// The same of a time span of the API; nothing for one that is negative.
+pub(crate) fn span(time: &prost_types::Duration) -> String {
+    Duration::try_from(*time).map_or_else(|_| String::new(), took)
+}
+
+/// `2025-07-01T03:00:00Z`: to the second, which is as exact as people need it.
+pub(crate) fn instant(time: &Timestamp) -> String {
+    Timestamp { nanos: 0, ..*time }.to_string()
+}
+
+/// `650`, `37.5`, `0.001`: at most three digits behind the point.
+pub(crate) fn number(number: f64) -> String {
+    let text = format!("{number:.3}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
 /// How long ago, in one unit: `12s`, `5m`, `3h`, `9d`. Empty if the time is not known.
 pub(crate) fn age(then: Option<&Timestamp>, now: i64) -> String {
     // A clock that is ahead of the server's gives no negative ages.
@@ -69,6 +85,20 @@ pub(crate) fn shell(word: &str) -> String {
 // === impl Paint ===
 
 impl Paint {
+    /// One of several names, in a colour of its own as far as there are colours.
+    pub(crate) fn told_apart(self, name: &str) -> String {
+        const COLORS: [AnsiColor; 6] = [
+            AnsiColor::Cyan,
+            AnsiColor::Green,
+            AnsiColor::Magenta,
+            AnsiColor::Blue,
+            AnsiColor::BrightCyan,
+            AnsiColor::BrightMagenta,
+        ];
+        let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.styled(COLORS[sum % COLORS.len()].on_default(), name)
+    }
+
     /// Headings.
     pub(crate) fn bold(self, text: &str) -> String {
         self.styled(Style::new().bold(), text)
@@ -118,6 +148,19 @@ mod tests {
         let times: Vec<_> =
             [0.04, 4.2, 59.94, 200.0, 7500.0].map(|s| took(Duration::from_secs_f64(s))).into();
         assert_eq!(times, ["0.0 s", "4.2 s", "59.9 s", "3 min 20 s", "2 h 5 min"]);
+    }
+
+    #[test]
+    fn numbers_have_no_idle_digits() {
+        let numbers: Vec<_> = [0.0, 650.0, 37.5, 0.0011, 1e9, f64::NAN].map(number).into();
+        assert_eq!(numbers, ["0", "650", "37.5", "0.001", "1000000000", "NaN"]);
+    }
+
+    #[test]
+    fn instants_are_exact_to_the_second() {
+        assert_eq!(instant(&Timestamp { seconds: 60, nanos: 999_999_999 }), "1970-01-01T00:01:00Z");
+        assert_eq!(span(&prost_types::Duration { seconds: 90, nanos: 0 }), "1 min 30 s");
+        assert_eq!(span(&prost_types::Duration { seconds: -1, nanos: 0 }), "");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 
 use crate::{
     Client, Error,
@@ -66,6 +66,24 @@ impl Client {
     ) -> Result<v1::ResumeRolloutResponse, Error> {
         self.write(request, |client, request| async move { client.rollouts().resume_rollout(request).await })
             .await
+    }
+
+    /// Changes the autoscaler of an app.
+    pub async fn update_autoscaler(
+        &self,
+        request: v1::UpdateAutoscalerRequest,
+    ) -> Result<v1::UpdateAutoscalerResponse, Error> {
+        self.write(
+            request,
+            |client, request| async move { client.autoscalers().update_autoscaler(request).await },
+        )
+        .await
+    }
+
+    /// Reports load. It has no id: the latest figure of a source counts, however often it comes.
+    pub async fn report_load(&self, request: v1::ReportLoadRequest) -> Result<v1::ReportLoadResponse, Error> {
+        let call = |client: Self, request| async move { client.autoscalers().report_load(request).await };
+        self.read(request, call).await
     }
 }
 
@@ -141,6 +159,29 @@ impl Client {
         self.read(request, call).await?.rollout.ok_or(Error::Incomplete("rollout"))
     }
 
+    /// The autoscaler of an app.
+    pub async fn get_autoscaler(&self, app: &name::App) -> Result<v1::Autoscaler, Error> {
+        let request = v1::GetAutoscalerRequest { name: app.autoscaler(), ..Default::default() };
+        let call = |client: Self, request| async move { client.autoscalers().get_autoscaler(request).await };
+        self.read(request, call).await?.autoscaler.ok_or(Error::Incomplete("autoscaler"))
+    }
+
+    /// The latest decisions that the request asks for, newest first, at most so many.
+    pub async fn list_scaling_decisions(
+        &self,
+        request: v1::ListScalingDecisionsRequest,
+        most: usize,
+    ) -> Result<Vec<v1::ScalingDecision>, Error> {
+        let page_size = i32::try_from(most).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
+        let call =
+            |client: Self, request| async move { client.autoscalers().list_scaling_decisions(request).await };
+        pages(most, async |page_token| {
+            let request = v1::ListScalingDecisionsRequest { page_token, page_size, ..request.clone() };
+            self.read(request, call).await.map(|page| (page.decisions, page.next_page_token))
+        })
+        .await
+    }
+
     /// The server itself.
     pub async fn server_info(&self) -> Result<v1::GetServerInfoResponse, Error> {
         let call = |client: Self, request| async move { client.server().get_server_info(request).await };
@@ -213,6 +254,36 @@ impl Client {
         })
     }
 
+    /// The decisions that the request asks for, as they are made. It goes on after the last one seen, or at the token of the request.
+    pub fn watch_scaling_decisions(
+        &self,
+        request: v1::WatchScalingDecisionsRequest,
+    ) -> impl Stream<Item = Result<Update<v1::WatchScalingDecisionsResponse>, Error>> + use<> {
+        let client = self.clone();
+        watch::watch(move |resume_token| {
+            let (client, mut request) = (client.clone(), request.clone());
+            if !resume_token.is_empty() {
+                request.resume_token = resume_token;
+            }
+            async move { Ok(client.autoscalers().watch_scaling_decisions(request).await?.into_inner()) }
+        })
+    }
+
+    /// What happened to an app, and what happens; set `follow` in the request. It goes on where it was, without loss or repeats.
+    pub fn watch_timeline(
+        &self,
+        request: v1::WatchTimelineRequest,
+    ) -> impl Stream<Item = Result<Update<v1::WatchTimelineResponse>, Error>> + use<> {
+        let client = self.clone();
+        watch::watch(move |resume_token| {
+            let (client, mut request) = (client.clone(), request.clone());
+            if !resume_token.is_empty() {
+                request.resume_token = resume_token;
+            }
+            async move { Ok(client.timelines().watch_timeline(request).await?.into_inner()) }
+        })
+    }
+
     /// The endpoints that the request asks for, all of them now and after each change.
     pub fn watch_endpoints(
         &self,
@@ -223,6 +294,27 @@ impl Client {
             let (client, request) = (client.clone(), request.clone());
             async move { Ok(client.discovery().watch_endpoints(request).await?.into_inner()) }
         })
+    }
+}
+
+/// Streams that end, or break off.
+impl Client {
+    /// What happened to an app until now.
+    pub async fn timeline(
+        &self,
+        request: v1::WatchTimelineRequest,
+    ) -> Result<impl Stream<Item = Result<v1::WatchTimelineResponse, Error>> + use<>, Error> {
+        let stream = self.timelines().watch_timeline(request).await?.into_inner();
+        Ok(stream.map_err(Error::from))
+    }
+
+    /// The lines that the replicas of an app print. A stream that broke off has no place to go on from: ask again, with `after` set.
+    pub async fn stream_logs(
+        &self,
+        request: v1::StreamLogsRequest,
+    ) -> Result<impl Stream<Item = Result<v1::StreamLogsResponse, Error>> + use<>, Error> {
+        let stream = self.timelines().stream_logs(request).await?.into_inner();
+        Ok(stream.map_err(Error::from))
     }
 }
 

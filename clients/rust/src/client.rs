@@ -15,8 +15,9 @@ use crate::{
     backoff,
     error::root_cause,
     v1::{
-        app_service_client::AppServiceClient, discovery_service_client::DiscoveryServiceClient,
-        rollout_service_client::RolloutServiceClient, server_service_client::ServerServiceClient,
+        app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
+        discovery_service_client::DiscoveryServiceClient, rollout_service_client::RolloutServiceClient,
+        server_service_client::ServerServiceClient, timeline_service_client::TimelineServiceClient,
     },
     write::{self, Write},
 };
@@ -93,6 +94,16 @@ impl Client {
     /// The calls on rollouts, as they are.
     pub fn rollouts(&self) -> RolloutServiceClient<Transport> {
         RolloutServiceClient::new(self.transport.clone())
+    }
+
+    /// The calls on autoscalers, as they are.
+    pub fn autoscalers(&self) -> AutoscalerServiceClient<Transport> {
+        AutoscalerServiceClient::new(self.transport.clone())
+    }
+
+    /// The calls about logs and what happened, as they are.
+    pub fn timelines(&self) -> TimelineServiceClient<Transport> {
+        TimelineServiceClient::new(self.transport.clone())
     }
 
     /// The calls about endpoints, as they are.

@@ -31,6 +31,9 @@ pub struct Rollout {
     pub revision: String,
 }
 
+/// The autoscalers of all apps, where a watch takes them together.
+pub const ALL_AUTOSCALERS: &str = "namespaces/-/apps/-/autoscaler";
+
 /// The collection of one namespace, `namespaces/{namespace}`; `-` means all of them.
 pub fn namespace(namespace: &str) -> String {
     format!("namespaces/{namespace}")
@@ -53,6 +56,19 @@ impl App {
             return Err(Error::App(text.to_owned()));
         }
         Ok(Self { namespace: namespace.to_owned(), app: app.to_owned() })
+    }
+
+    /// Reads the app out of the full resource name of itself or of something below it, as it stands in messages of the server.
+    pub fn of(resource: &str) -> Result<Self, Error> {
+        match resource.split('/').collect::<Vec<_>>()[..] {
+            ["namespaces", namespace, "apps", app, ..] => Self::parse(&format!("{namespace}/{app}"), ""),
+            _ => Err(Error::App(resource.to_owned())),
+        }
+    }
+
+    /// The resource name of the app's autoscaler.
+    pub fn autoscaler(&self) -> String {
+        format!("{self}/autoscaler")
     }
 
     /// A rollout of this app: its number, or `latest`.
@@ -127,6 +143,17 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_an_app_names_it() {
+        let shop = mk_app("prod", "shop");
+        assert_eq!(shop.autoscaler(), "namespaces/prod/apps/shop/autoscaler");
+        assert_eq!(App::of("namespaces/prod/apps/shop/autoscaler/decisions/7"), Ok(shop.clone()));
+        assert_eq!(App::of(&shop.to_string()), Ok(shop));
+        for text in ["", "prod/shop", "namespaces/prod", ALL_AUTOSCALERS] {
+            assert!(App::of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn rollouts_are_numbers_or_latest() {
         let shop = mk_app("prod", "shop");
         assert_eq!(
@@ -153,6 +180,7 @@ mod tests {
         #[test]
         fn parsing_never_panics(text in ".*", ns in ".*") {
             let _ = App::parse(&text, &ns);
+            let _ = App::of(&text);
             let _ = Rollout::parse(&text);
         }
     }

@@ -137,6 +137,18 @@ impl Event for v1::WatchEndpointsResponse {
     }
 }
 
+impl Event for v1::WatchScalingDecisionsResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+}
+
+impl Event for v1::WatchTimelineResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+}
+
 impl Event for v1::WatchRolloutResponse {
     fn resume_token(&self) -> &str {
         &self.resume_token

@@ -57,6 +57,7 @@ writes! {
     DeleteAppRequest: |request| request.validate_only;
     PauseRolloutRequest: |_| false;
     ResumeRolloutRequest: |_| false;
+    UpdateAutoscalerRequest: |request| request.validate_only;
 }
 
 #[cfg(test)]

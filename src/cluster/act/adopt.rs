@@ -4,11 +4,11 @@
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Actor, CROWDED, apply_params, live::Found, merge_params};
+use super::{Actor, CROWDED, apply_params, change, live::Found, merge_params};
 use crate::{
     cluster::error::Doing,
     domain::{
-        Error,
+        Error, diff,
         manifest::{self, Frame, Kind},
         name, ownership,
         plan::{FIELD_MANAGER, Intent, Rendered},
@@ -18,8 +18,19 @@ use crate::{
 /// The manager under which managed fields are rewritten; it owns nothing itself.
 const HAND_OVER: &str = "gantry-adopt";
 
+/// A probe of which its defaults stayed with who made it would stay without anything to try, which is not valid.
+const WHOLE: [&str; 3] = ["f:livenessProbe", "f:readinessProbe", "f:startupProbe"];
+
 /// Attempts to write over the version that was read.
 const ATTEMPTS: u32 = 20;
+
+/// Who is to manage what of a Deployment that others made.
+pub(super) struct HandOver {
+    /// The fields that become this server's.
+    ours: Value,
+    /// The entries of everybody else, with what they keep.
+    others: Vec<Value>,
+}
 
 /// Before the first apply to a Deployment that others made: what this server would render of it as it is becomes this
 /// server's; what it has no words for stays with its managers. Without this, nothing that others wrote could ever be removed
@@ -30,7 +41,26 @@ pub(super) async fn take_over(
     rendered: &Rendered,
     found: &Found,
 ) -> Result<(), Error> {
-    let (Some(before), Some(deployment)) = (&found.deployment, &found.live.deployment) else { return Ok(()) };
+    let Some(before) = &found.deployment else { return Ok(()) };
+    let Some(HandOver { ours, others: mut entries }) = hand_over(actor, intent, rendered, found).await?
+    else {
+        return Ok(());
+    };
+    entries.push(json!({"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "apps/v1",
+        "fieldsType": "FieldsV1", "fieldsV1": ours, "time": jiff::Timestamp::now().round(jiff::Unit::Second).ok()}));
+    rewrite(actor, &intent.name, before, &entries).await.map(|_| ())
+}
+
+/// What would change hands; writes nothing. `None` if nothing would.
+pub(super) async fn hand_over(
+    actor: &Actor,
+    intent: &Intent,
+    rendered: &Rendered,
+    found: &Found,
+) -> Result<Option<HandOver>, Error> {
+    let (Some(before), Some(deployment)) = (&found.deployment, &found.live.deployment) else {
+        return Ok(None);
+    };
     let name = &intent.name;
     let frame = Frame {
         revision: intent.number,
@@ -38,19 +68,51 @@ pub(super) async fn take_over(
         selector: deployment.selector.clone(),
         restarted: intent.record.restarted,
     };
-    // If its own content cannot be rendered, what is to be applied says which fields it is about.
-    let manifest = manifest::deployment(name, &deployment.content, &frame)
-        .map_or_else(|_| rendered.objects[0].manifest.clone(), |object| object.manifest);
+    // If its own content cannot be rendered, or would not be admitted any more, what is to be applied says which fields it is about.
+    let applied = &rendered.objects[0].manifest;
+    let own = manifest::deployment(name, &deployment.content, &frame);
+    let manifest = own.as_ref().map_or(applied, |object| &object.manifest);
     let id = Kind::Deployment.object_of(name);
     let api = actor.objects(&name.namespace, Kind::Deployment);
     let params = PatchParams { dry_run: true, ..apply_params(true) };
     let doing = Doing { verb: "patch", object: &id };
-    let tried = actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(&manifest))).await?;
-    let Some(ours) = fields_of(&tried) else { return Ok(()) };
-    let mut entries = without(before, &ours, false);
-    entries.push(json!({"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "apps/v1",
-        "fieldsType": "FieldsV1", "fieldsV1": ours, "time": jiff::Timestamp::now().round(jiff::Unit::Second).ok()}));
-    rewrite(actor, name, before, &entries).await.map(|_| ())
+    let try_out = async |manifest| {
+        actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(manifest))).await
+    };
+    let tried = match try_out(manifest).await {
+        Err(error) if change::is_refusal(&error) && manifest != applied => try_out(applied).await?,
+        tried => tried?,
+    };
+    Ok(fields_of(&tried).map(|ours| HandOver { others: without(before, &ours, false), ours }))
+}
+
+/// The Deployment as the apply would leave it after the hand-over, given what the dry run of the apply alone made of it: less
+/// what goes because this server would manage it and does not apply it. The API server says itself what defaults come in its
+/// place, asked with a patch, for which no more rights are needed than for the apply.
+pub(super) async fn outcome(
+    actor: &Actor,
+    name: &name::App,
+    before: &DynamicObject,
+    tried: &DynamicObject,
+    hand_over: &HandOver,
+) -> Result<DynamicObject, Error> {
+    let applied = fields_of(tried).unwrap_or_default();
+    let kept: Vec<_> =
+        hand_over.others.iter().map(|entry| &entry["fieldsV1"]).chain(std::iter::once(&applied)).collect();
+    let mut pruned = serde_json::to_value(tried).unwrap_or_default();
+    ownership::prune(&mut pruned, &hand_over.ours, &kept);
+    // All that a deploy sets of a Deployment, and nothing that the API server writes by itself.
+    let parts = |object: &Value| {
+        let metadata = &object["metadata"];
+        json!({"metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]}, "spec": object["spec"]})
+    };
+    let live = serde_json::to_value(before).unwrap_or_default();
+    let patch = diff::merge_patch(&parts(&live), &parts(&pruned));
+    let id = Kind::Deployment.object_of(name);
+    let api = actor.objects(&name.namespace, Kind::Deployment);
+    let params = PatchParams { dry_run: true, ..merge_params(HAND_OVER) };
+    let doing = Doing { verb: "patch", object: &id };
+    actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Merge(patch))).await
 }
 
 /// After this server set the replica count over others: they own it no more. Gives the version of the Deployment if anything
@@ -102,7 +164,7 @@ fn without(object: &DynamicObject, fields: &Value, scale: bool) -> Vec<Value> {
         if untouched {
             return Some(entry);
         }
-        let left = ownership::subtract(&entry["fieldsV1"], fields);
+        let left = ownership::subtract(&entry["fieldsV1"], fields, &WHOLE);
         if ownership::is_empty(&left) {
             return None;
         }

@@ -2,16 +2,20 @@
 //! repeats it after a crash at any point comes to the same end.
 
 use futures::future::join_all;
-use kube::api::{DeleteParams, DynamicObject, Patch, Preconditions};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, DynamicObject, Patch, Preconditions},
+};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{
-    Actor, CROWDED, META_MANAGER, adopt, apply_params, autoscaler,
+    Actor, CROWDED, META_MANAGER, adopt, annotation, apply_params, change,
     live::{self, Found},
     merge_params, owned_manifest, owner,
 };
 use crate::{
+    autoscale::Policy,
     cluster::{
         decode,
         error::{self, Doing},
@@ -22,6 +26,7 @@ use crate::{
         manifest::{Kind, Object},
         plan::{self, Intent, Rendered},
         revision,
+        scaling::AUTOSCALER,
     },
 };
 
@@ -58,12 +63,13 @@ pub(super) async fn run(actor: &Actor, intent: &Intent, found: Found) -> Result<
         Ok(version) => (version, None),
         Err(error) => (live::version(&object), Some(error)),
     };
-    let rest: Vec<_> =
-        rendered.iter().flat_map(|r| &r.objects).filter(|o| o.kind != Kind::Deployment).collect();
+    let rest = rendered.iter().flat_map(|r| &r.objects).filter(|o| o.kind != Kind::Deployment);
+    let (same, rest): (Vec<_>, Vec<_>) = rest.partition(|o| found.same.contains(&o.kind));
     let prune: Vec<_> = rendered.iter().flat_map(|r| r.prune.iter().copied()).collect();
     let results = join_all(rest.iter().map(|object| writer.owned(object, &found))).await;
     let mut stopped =
         Stopped { error: Error::ShuttingDown, applied: vec![deployment], not_applied: Vec::new() };
+    stopped.applied.extend(same.iter().map(|object| object.kind.object_of(&intent.name)));
     for (object, result) in rest.iter().zip(results) {
         let id = object.kind.object_of(&intent.name);
         match result {
@@ -109,9 +115,6 @@ impl Writer<'_> {
                 return Ok((object, None, found));
             }
             let rendered = plan::render(self.intent, &found.live)?;
-            if rendered.take_count {
-                autoscaler::check_none(self.actor, name).await?;
-            }
             if rendered.adopt && !handed_over {
                 // Its controller may write a status in between; then it is looked at anew.
                 match adopt::take_over(self.actor, self.intent, &rendered, &found).await {
@@ -127,6 +130,8 @@ impl Writer<'_> {
             let mut manifest = rendered.objects[0].manifest.clone();
             if let Some(before) = &found.deployment {
                 manifest["metadata"]["resourceVersion"] = json!(before.metadata.resource_version);
+                // A version alone does not keep an apply from making anew what was deleted meanwhile.
+                manifest["metadata"]["uid"] = json!(before.metadata.uid);
             }
             match self.apply(&id, Kind::Deployment, &manifest, rendered.take_count, rendered.adopt).await {
                 Ok(applied) => {
@@ -142,6 +147,11 @@ impl Writer<'_> {
                     return Ok((applied, Some(rendered), found));
                 }
                 Err(Error::EtagMismatch { .. }) => found = live::read(self.actor, name).await?,
+                Err(Error::Conflict(conflicts))
+                    if !rendered.take_count && change::is_about_count(&conflicts) =>
+                {
+                    found = live::read(self.actor, name).await?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -167,7 +177,21 @@ impl Writer<'_> {
                 self.actor.cluster.call(doing, api.patch(&self.intent.name.app, &params, &patch)).await?;
             version = live::version(&resumed);
         }
+        if let Some(policy) = &self.intent.record.brings {
+            version = self.bring(policy, applied).await?.unwrap_or(version);
+        }
         Ok(version)
+    }
+
+    /// Sets the autoscaler's policy that the change brings back, unless the Deployment says it already.
+    async fn bring(&self, policy: &Policy, applied: &DynamicObject) -> Result<Option<u64>, Error> {
+        let name = &self.intent.name;
+        let text = annotation("policy", policy)?;
+        if applied.metadata.annotations.as_ref().and_then(|a| a.get(AUTOSCALER)) == Some(&text) {
+            return Ok(None);
+        }
+        let written = self.actor.patch_deployment(name, json!({"annotations": {AUTOSCALER: text}})).await?;
+        Ok(Some(live::version(&written)))
     }
 
     async fn apply(
@@ -186,9 +210,7 @@ impl Writer<'_> {
             self.actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(manifest))).await
         };
         match patch(self.intent.record.force || adopt).await {
-            Err(Error::Conflict(conflicts))
-                if take_count && conflicts.iter().all(|c| c.field == ".spec.replicas") =>
-            {
+            Err(Error::Conflict(conflicts)) if take_count && change::is_about_count(&conflicts) => {
                 patch(true).await
             }
             answer => answer,
@@ -199,23 +221,41 @@ impl Writer<'_> {
     async fn owned(&self, object: &Object, found: &Found) -> Result<(), Error> {
         let id = object.kind.object_of(&self.intent.name);
         let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
-        let foreign = found.object(object.kind).is_some_and(|o| live::manager(o) != MANAGER);
+        let before = found.object(object.kind);
+        let foreign = before.is_some_and(|o| live::manager(o) != MANAGER);
+        if let Some(left) = before.filter(|o| !foreign && self.is_left(o)) {
+            self.delete(object.kind, left).await?;
+        }
         self.apply(&id, object.kind, &manifest, false, foreign).await.map(|_| ())
     }
 
+    /// Whether an earlier Deployment of the name left it. Garbage collection has decided to take it, and does not look again whether it
+    /// was given to another one meanwhile [seen on 1.36].
+    fn is_left(&self, object: &DynamicObject) -> bool {
+        object.owner_references().iter().any(|owner| owner.kind == "Deployment" && owner.uid != self.uid)
+    }
+
     async fn prune(&self, kind: Kind) -> Result<(), Error> {
+        // Only the one that is ours now: another may have taken its name since the plan was made.
+        let found = live::find(self.actor, kind, &self.intent.name).await?;
+        match found.filter(|o| live::manager(o) == MANAGER) {
+            Some(ours) => self.delete(kind, &ours).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes this object, if it is still the one of its name.
+    async fn delete(&self, kind: Kind, object: &DynamicObject) -> Result<(), Error> {
         let name = &self.intent.name;
         let api = self.actor.objects(&name.namespace, kind);
         let id = kind.object_of(name);
-        // Only the one that is ours now: another may have taken its name since the plan was made.
-        let found = live::find(self.actor, kind, name).await?;
-        let Some(uid) = found.filter(|o| live::manager(o) == MANAGER).and_then(|o| o.metadata.uid) else {
-            return Ok(());
-        };
-        let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+        let preconditions = Some(Preconditions { uid: object.metadata.uid.clone(), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::background() };
         let answer = async { error::unless_missing(api.delete(&name.app, &params).await) };
-        self.actor.cluster.call(Doing { verb: "delete", object: &id }, answer).await.map(|_| ())
+        match self.actor.cluster.call(Doing { verb: "delete", object: &id }, answer).await {
+            Ok(_) | Err(Error::EtagMismatch { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Says in the revision that it was carried out, and gives it to the Deployment; with it, those before it that were cut
@@ -227,7 +267,15 @@ impl Writer<'_> {
             "annotations": {decode::VERSION: version.to_string()},
         });
         let object = revision::object_name(name, self.intent.number);
-        self.actor.patch_revision(&name.namespace, &object, metadata).await?;
+        match self.actor.patch_revision(&name.namespace, &object, metadata.clone()).await {
+            // A deletion took it for one that nobody carries out.
+            Err(Error::NotFound { .. }) => {
+                let (number, record) = (self.intent.number, &self.intent.record);
+                change::create_revision(self.actor, name, number, record, Some(&self.uid)).await?;
+                self.actor.patch_revision(&name.namespace, &object, metadata).await?;
+            }
+            marked => marked?,
+        }
         let cut_off = found.live.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
         for past in cut_off {
             if let Err(error) = self.actor.own_revision(name, past.number, &self.uid).await {

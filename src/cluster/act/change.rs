@@ -1,27 +1,32 @@
 //! A deploy, a restart, a rollback: decide, ask, keep the intent, carry it out.
 
+use futures::future::join_all;
 use kube::{
     api::{DeleteParams, DynamicObject, PostParams},
     core::{ObjectMeta, TypeMeta},
 };
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
-    Actor, CROWDED, META_MANAGER, apply, autoscaler,
+    Actor, CROWDED, META_MANAGER, apply, deletions,
     live::{self, Found},
-    owner, preflight, requests, review, revision_id,
+    owner, preflight,
+    prospect::{self, Own, Subject},
+    requests, review, revision_id, tune,
 };
 use crate::{
     cluster::error::{self, Doing},
     domain::{
         Error,
         act::{Asked, Deploy, Done, Position, Restart, Rollback, Seen},
-        change::{Action, Change},
+        change::Change,
+        error::Conflict,
         labels::{MANAGED_BY, MANAGER},
         manifest::{Kind, REVISIONS_OF},
         name,
-        plan::{self, Intent, Live, Past},
+        plan::{self, Intent, Live, Past, Rendered},
+        prospect::disruption::Budget,
         revision::{self, Record},
     },
 };
@@ -53,9 +58,7 @@ pub(super) async fn finish(actor: &Actor, name: name::App) -> Result<(), Error> 
     let found = live::read(actor, &name).await?;
     let Some(past) = found.live.newest().filter(|past| !past.applied) else { return Ok(()) };
     let intent = plan::intent_of(&name, past);
-    let makes = Kind::Deployment.object_of(&name);
-    let creates = |c: &Change| c.object == makes && c.path.is_empty() && c.action == Action::Create;
-    if found.deployment.is_none() && !intent.record.changes.iter().any(creates) {
+    if found.deployment.is_none() && !past.creates() {
         // It was to change an app that was deleted meanwhile; making it anew is nobody's wish.
         withdraw(actor, &name, intent.number).await;
         return Ok(());
@@ -71,33 +74,43 @@ async fn run(
     decide: impl Fn(&Live) -> Result<Option<Intent>, Error>,
 ) -> Result<Done, Error> {
     for _ in 0..ATTEMPTS {
-        let found = live::read(actor, name).await?;
+        let mut found = live::read(actor, name).await?;
         if !asked.validate_only {
-            found.deployment.as_ref().map_or(Ok(None), |object| requests::seen(object, asked))?;
+            if let Some(answer) = answered(actor, name, asked, &found).await? {
+                return Ok(answer);
+            }
             if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?.cloned() {
                 return replay(actor, name, &past, found).await;
             }
         }
         let Some(mut intent) = decide(&found.live)? else { return Ok(nothing(name, &found)) };
         let rendered = plan::render(&intent, &found.live)?;
-        if rendered.take_count {
-            autoscaler::check_none(actor, name).await?;
-        }
         let outlook = preflight::run(actor, &intent, &rendered, &found).await?;
         let mut done = Done {
             content: Some(intent.record.content.clone()),
             changes: outlook.changes,
-            checks: outlook.checks,
+            checks: [outlook.checks, intent.remarks.clone()].concat(),
             warnings: outlook.warnings,
             ..Done::default()
         };
+        done.checks.sort_by_key(|check| check.result);
+        if let Some(policy) = &intent.record.brings {
+            let id = Kind::Deployment.object_of(name);
+            done.changes.extend(tune::changes(&id, &found.live.policy(), policy));
+        }
         if asked.validate_only {
             done.checks.extend(review::of_apply(actor, name, &rendered, &found).await?);
-            done.checks.sort_by_key(|check| check.result);
+            let subject = subject(name, asked, &rendered, &found, outlook.deployment, &done.changes);
+            Box::pin(prospect::look(actor, &subject, &mut done)).await;
             return Ok(done);
         }
-        if let Some(refusal) = outlook.refusal {
-            return Err(refusal);
+        match outlook.refusal {
+            // Somebody set the count since it was read who it belonged to; whose it is now is decided anew.
+            Some(Error::Conflict(conflicts)) if !rendered.take_count && is_about_count(&conflicts) => {
+                continue;
+            }
+            Some(refusal) => return Err(refusal),
+            None => {}
         }
         let applied = found.live.newest().is_some_and(|past| past.applied);
         if !intent.is_new && applied {
@@ -106,7 +119,7 @@ async fn run(
             }
             // Wanted before, but not as it is any more: what replaces replicas is a rollout of its own.
             if done.changes.iter().any(|change| change.restarts) {
-                intent = plan::again(&intent, asked);
+                intent = plan::again(&intent, &found.live, asked);
             }
         }
         if intent.is_new {
@@ -115,7 +128,14 @@ async fn run(
                 continue;
             }
         }
+        // A change that is still under way may write them yet, and then this one must come after it. Without a Deployment they
+        // were asked about without their owner.
+        if found.deployment.is_some() && found.live.revisions.iter().all(|past| past.applied) {
+            found.same = outlook.same;
+        }
+        let surplus = found.live.surplus(actor.history, asked.time);
         let version = carry_out(actor, &intent, found, intent.is_new).await?;
+        forget(actor, name, &surplus).await;
         info!(app = %name, rollout = intent.number, cause = ?intent.record.cause, changes = done.changes.len(),
             actor = %asked.actor, reason = %asked.reason, "changed");
         done.rollout = Some(intent.number);
@@ -123,6 +143,50 @@ async fn run(
         return Ok(done);
     }
     Err(CROWDED)
+}
+
+/// Lets go of revisions beyond those that are kept. What fails here is done by the next change.
+pub(super) async fn forget(actor: &Actor, name: &name::App, numbers: &[u64]) {
+    let delete = async |number: &u64| {
+        let object = revision::object_name(name, *number);
+        let deleted = actor.delete_revision(&name.namespace, &object, &DeleteParams::default()).await;
+        if let Err(error) = deleted {
+            debug!(app = %name, number, %error, "cannot let go of an old revision");
+        }
+    };
+    join_all(numbers.iter().map(delete)).await;
+}
+
+/// Whether the replica count is all that others manage.
+pub(super) fn is_about_count(conflicts: &[Conflict]) -> bool {
+    conflicts.iter().all(|conflict| conflict.field == ".spec.replicas")
+}
+
+/// What a change would make of the app, for a look ahead.
+fn subject<'a>(
+    name: &'a name::App,
+    asked: &Asked,
+    rendered: &Rendered,
+    found: &'a Found,
+    after: Option<DynamicObject>,
+    changes: &[Change],
+) -> Subject<'a> {
+    let manifest = || rendered.objects.first().map(|object| object.manifest.clone()).unwrap_or_default();
+    let budget = rendered.objects.iter().find(|object| object.kind == Kind::Budget);
+    Subject {
+        name,
+        deployment: after.and_then(|object| serde_json::to_value(object).ok()).unwrap_or_else(manifest),
+        before: found.deployment.as_ref(),
+        replaces: found.deployment.is_none() || changes.iter().any(|change| change.restarts),
+        budget: budget.map_or(Own::Goes, |object| {
+            Own::Becomes(Budget {
+                name: name.app.clone(),
+                min_available: object.manifest["spec"]["minAvailable"].clone(),
+                max_unavailable: object.manifest["spec"]["maxUnavailable"].clone(),
+            })
+        }),
+        time: asked.time,
+    }
 }
 
 /// The answer to a request that was answered before; completes it first if it was cut off.
@@ -164,7 +228,7 @@ async fn carry_out(actor: &Actor, intent: &Intent, found: Found, withdrawable: b
 }
 
 /// Whether asking again would give the same answer, so that the intent can never be carried out.
-fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(
         error,
         Error::Invalid(_)
@@ -174,6 +238,7 @@ fn is_refusal(error: &Error) -> bool {
             | Error::NotAllowed { .. }
             | Error::DaemonForbidden { .. }
             | Error::ForeignAutoscaler { .. }
+            | Error::AutoscalerActive { .. }
             | Error::NameTaken { .. }
             | Error::BeingDeleted { .. }
     )
@@ -182,15 +247,39 @@ fn is_refusal(error: &Error) -> bool {
 /// Takes back a revision of which nothing was applied. If that fails too, it stays, and is carried out later.
 async fn withdraw(actor: &Actor, name: &name::App, number: u64) -> bool {
     let object = revision::object_name(name, number);
-    let doing = Doing { verb: "delete", object: &revision_id(&object) };
-    let api = actor.revisions(&name.namespace);
-    match actor.cluster.call(doing, api.delete(&object, &DeleteParams::default())).await {
-        Ok(_) | Err(Error::NotFound { .. }) => true,
-        Err(error) => {
-            warn!(app = %name, number, %error, "cannot take back a revision that was refused");
-            false
-        }
+    let deleted = actor.delete_revision(&name.namespace, &object, &DeleteParams::default()).await;
+    if let Err(error) = &deleted {
+        warn!(app = %name, number, %error, "cannot take back a revision that was refused");
     }
+    deleted.is_ok()
+}
+
+/// The answer to a request that was answered before and left no revision, since others had made the app then.
+/// The id of a deletion is an error; of an app that is there it is not looked for.
+async fn answered(
+    actor: &Actor,
+    name: &name::App,
+    asked: &Asked,
+    found: &Found,
+) -> Result<Option<Done>, Error> {
+    let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
+        let Some(request) = &asked.request else { return Ok(None) };
+        return match deletions::find(actor, name, &request.id).await {
+            Ok(Some(_)) => Err(Error::RequestIdReused { id: request.id.clone() }),
+            Ok(None) => Ok(None),
+            // It would only guard against a mistake of the caller's.
+            Err(error) => {
+                debug!(app = %name, %error, "cannot look for an earlier deletion");
+                Ok(None)
+            }
+        };
+    };
+    let answered = requests::seen(object, asked)?.filter(|_| deployment.is_ours());
+    Ok(answered.map(|answered| Done {
+        rollout: Some(answered.rollout).filter(|number| *number > 0),
+        position: Some(at(name, answered.version, found.live.newest_number())),
+        ..nothing(name, found)
+    }))
 }
 
 fn nothing(name: &name::App, found: &Found) -> Done {

@@ -1,33 +1,58 @@
-//! A deletion: the Deployment goes, and Kubernetes' garbage collection takes with it what the Deployment owns.
+//! A deletion: the Deployment goes, and Kubernetes' garbage collection takes with it what the Deployment owns. One with an id is kept
+//! before (`deletions`), so that a repeat deletes what the first one was about, and nothing that came to its name since.
 
-use kube::api::{DeleteParams, Preconditions};
+use futures::future::{try_join, try_join_all};
+use jiff::Timestamp;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, DynamicObject, PartialObjectMeta, Preconditions},
+};
 use tracing::info;
 
 use super::{
-    Actor, live, requests,
+    Actor,
+    deletions::{self, Deletion},
+    live, requests,
     review::{self, Write},
     revisions_of,
 };
 use crate::{
-    cluster::error::{self, Doing},
+    cluster::error::Doing,
     domain::{
         Error,
-        act::{Delete, Done, Position, Seen},
+        act::{Asked, Delete, Done, Position, Seen},
         change::{Action, Change},
         labels::MANAGER,
         manifest::Kind,
-        plan,
+        name, plan,
     },
 };
 
 pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
     let (name, asked) = (&request.name, &request.asked);
-    let found = live::read(actor, name).await?;
+    let id = asked.request.as_ref().filter(|_| !asked.validate_only);
+    let earlier = async {
+        match id {
+            Some(request) => deletions::find(actor, name, &request.id).await,
+            None => Ok(None),
+        }
+    };
+    let (found, earlier) = try_join(live::read(actor, name), earlier).await?;
+    let uid = found.deployment.as_ref().and_then(|object| object.metadata.uid.clone()).unwrap_or_default();
+    if let Some(earlier) = &earlier
+        && let Some(answer) = answered(name, asked, earlier, &uid)?
+    {
+        return Ok(answer);
+    }
     let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
         // A deploy that was cut off before its Deployment leaves a revision that nothing owns.
         if request.allow_missing {
             if !asked.validate_only {
-                forget_revisions(actor, &request).await?;
+                let since = earlier.as_ref().and_then(|earlier| earlier.kept);
+                if let Some(answer) = keep(actor, &request, earlier, &uid).await? {
+                    return Ok(answer);
+                }
+                forget_revisions(actor, &request, since).await?;
             }
             return Ok(Done::default());
         }
@@ -51,7 +76,9 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
         return Ok(done);
     }
     requests::answered(&found.live, object, asked)?;
-    let uid = object.metadata.uid.clone().unwrap_or_default();
+    if let Some(answer) = keep(actor, &request, earlier, &uid).await? {
+        return Ok(answer);
+    }
     // A revision that was not carried out has no owner: it would outlive the app, and be carried out then.
     for past in found.live.revisions.iter().filter(|past| !past.applied) {
         match actor.own_revision(name, past.number, &uid).await {
@@ -66,17 +93,107 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
     };
     let doing = Doing { verb: "delete", object: &Kind::Deployment.object_of(name) };
     let api = actor.objects(&name.namespace, Kind::Deployment);
-    actor.cluster.call(doing, api.delete(&name.app, &params)).await?;
+    match actor.cluster.call(doing, api.delete(&name.app, &params)).await {
+        // An equal call at the same time was faster: this very Deployment is gone, and that is what was asked for.
+        Err(Error::NotFound { .. } | Error::EtagMismatch { .. }) if id.is_some() => {}
+        deleted => drop(deleted?),
+    }
     info!(app = %name, actor = %asked.actor, reason = %asked.reason, "deleted");
-    done.position = Some(Position { app: name.clone(), seen: Seen::Deleting { uid } });
+    done.position = Some(gone(name, uid));
     Ok(done)
 }
 
-async fn forget_revisions(actor: &Actor, request: &Delete) -> Result<(), Error> {
+/// Keeps the request, if it has an id and was not kept `earlier`. An answer comes back if an equal call at the same time, on another
+/// server, was faster and is done.
+async fn keep(
+    actor: &Actor,
+    request: &Delete,
+    earlier: Option<Deletion>,
+    uid: &str,
+) -> Result<Option<Done>, Error> {
+    let (name, asked) = (&request.name, &request.asked);
+    let (Some(request), None) = (&asked.request, earlier) else { return Ok(None) };
+    let (app, uid) = (name.to_string(), uid.to_owned());
+    let deletion = Deletion { app, request: request.clone(), uid, time: asked.time, kept: None };
+    match deletions::keep(actor, name, &deletion).await? {
+        Some(earlier) => answered(name, asked, &earlier, &deletion.uid),
+        None => Ok(None),
+    }
+}
+
+fn gone(name: &name::App, uid: String) -> Position {
+    Position { app: name.clone(), seen: Seen::Deleting { uid } }
+}
+
+/// The answer to a request whose deletion was kept: that it is done, if what it was about is gone; none if that, of this uid, is still
+/// there to be deleted. The same id for something else is an error.
+fn answered(name: &name::App, asked: &Asked, earlier: &Deletion, uid: &str) -> Result<Option<Done>, Error> {
+    match &asked.request {
+        Some(request) if earlier.request != *request => {
+            Err(Error::RequestIdReused { id: request.id.clone() })
+        }
+        _ if earlier.uid == uid => Ok(None),
+        // Nothing was there to be deleted.
+        _ if earlier.uid.is_empty() => Ok(Some(Done::default())),
+        _ => Ok(Some(Done { position: Some(gone(name, earlier.uid.clone())), ..Done::default() })),
+    }
+}
+
+/// Deletes the revisions that nothing owns; garbage collection takes the others. Those that are there now and no later ones: a deploy may
+/// begin at this moment, and its revision has the same labels and perhaps the same name. And for a request that is repeated those alone that
+/// were there when it was kept, `since` then.
+async fn forget_revisions(actor: &Actor, request: &Delete, since: Option<Timestamp>) -> Result<(), Error> {
     let api = actor.revisions(&request.name.namespace);
-    let params = revisions_of(&request.name);
-    let doing = Doing { verb: "deletecollection", object: "controllerrevisions" };
-    let answer =
-        async { error::unless_missing(api.delete_collection(&DeleteParams::default(), &params).await) };
-    actor.cluster.call(doing, answer).await.map(|_| ())
+    let doing = Doing { verb: "list", object: "controllerrevisions" };
+    let all = actor.cluster.call(doing, api.list_metadata(&revisions_of(&request.name))).await?;
+    let later = |revision: &PartialObjectMeta<DynamicObject>| {
+        since.zip(revision.creation_timestamp()).is_some_and(|(since, created)| created.0 > since)
+    };
+    let unowned =
+        all.items.into_iter().filter(|revision| revision.owner_references().is_empty() && !later(revision));
+    let delete = async |revision: PartialObjectMeta<DynamicObject>| {
+        let object = revision.name_any();
+        let preconditions = Some(Preconditions { uid: revision.uid(), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        match actor.delete_revision(&request.name.namespace, &object, &params).await {
+            // Another of that name took its place.
+            Err(Error::EtagMismatch { .. }) => Ok(()),
+            deleted => deleted,
+        }
+    };
+    try_join_all(unowned.map(delete)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::revision::Request;
+
+    #[test]
+    fn a_repeat_deletes_what_the_first_one_was_about_and_nothing_else() {
+        let name = name::App::new("prod", "shop");
+        let request = |digest: &str| Request { id: "a".to_owned(), digest: digest.to_owned() };
+        let asked = |digest: &str| Asked {
+            actor: String::new(),
+            reason: String::new(),
+            time: Timestamp::UNIX_EPOCH,
+            request: Some(request(digest)),
+            validate_only: false,
+            etag: None,
+        };
+        let (app, time) = (name.to_string(), Timestamp::UNIX_EPOCH);
+        let earlier = Deletion { app, request: request("x"), uid: "1".to_owned(), time, kept: None };
+        assert_eq!(answered(&name, &asked("x"), &earlier, "1"), Ok(None), "it is there to be deleted");
+        let done = Done { position: Some(gone(&name, "1".to_owned())), ..Done::default() };
+        for there in ["", "2"] {
+            assert_eq!(answered(&name, &asked("x"), &earlier, there), Ok(Some(done.clone())), "{there:?}");
+        }
+        let nothing = Deletion { uid: String::new(), ..earlier.clone() };
+        assert_eq!(answered(&name, &asked("x"), &nothing, ""), Ok(None));
+        assert_eq!(answered(&name, &asked("x"), &nothing, "2"), Ok(Some(Done::default())));
+        for there in ["", "1", "2"] {
+            let reused = Err(Error::RequestIdReused { id: "a".to_owned() });
+            assert_eq!(answered(&name, &asked("y"), &earlier, there), reused, "{there:?}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{Actor, revisions_of};
+use super::{Actor, autoscaler, revisions_of};
 use crate::{
     cluster::{
         decode::{self, Decode},
@@ -31,6 +31,8 @@ pub(super) struct Found {
     pub(super) deployment: Option<DynamicObject>,
     pub(super) service: Option<DynamicObject>,
     pub(super) budget: Option<DynamicObject>,
+    /// What need not be applied: see [`super::preflight::Outlook::same`]. Empty for what was just read.
+    pub(super) same: Vec<Kind>,
 }
 
 impl Found {
@@ -56,11 +58,12 @@ impl Found {
 
 /// Reads everything that a plan looks at.
 pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error> {
-    let (deployment, service, (budget, other_budgets), revisions) = tokio::try_join!(
+    let (deployment, service, (budget, other_budgets), revisions, foreign) = tokio::try_join!(
         find(actor, Kind::Deployment, name),
         find(actor, Kind::Service, name),
         budgets(actor, name),
         revisions(actor, name),
+        autoscaler::find(actor, name),
     )?;
     let live = Live {
         deployment: deployment.as_ref().map(to_deployment),
@@ -70,8 +73,9 @@ pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error
             .map(|o| Budget { managed_by: manager(o), selector: selector(o).unwrap_or_default() }),
         other_budgets,
         revisions,
+        foreign,
     };
-    Ok(Found { live, deployment, service, budget })
+    Ok(Found { live, deployment, service, budget, same: Vec::new() })
 }
 
 /// One object, or nothing.
@@ -142,6 +146,7 @@ fn to_deployment(object: &DynamicObject) -> Deployment {
         paused: spec["paused"] == Value::Bool(true),
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: replica_owners(object),
+        scaling: decode::scaling(&object.metadata, &spec["template"]),
         restarted: spec["template"]["metadata"]["annotations"][RESTARTED]
             .as_str()
             .and_then(|t| t.parse().ok()),

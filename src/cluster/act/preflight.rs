@@ -1,14 +1,14 @@
 //! Asks the API server, before anything is written, whether it would take every object, and what that would change.
 
-use futures::future::join_all;
+use futures::{future, future::join_all};
 use kube::{
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams, PostParams},
     client::Body,
     core::Status,
 };
 use serde_json::Value;
 
-use super::{Actor, apply_params, live::Found, owned_manifest};
+use super::{Actor, adopt, apply_params, change, live::Found, owned_manifest};
 use crate::{
     cluster::error::Doing,
     domain::{
@@ -32,6 +32,11 @@ pub(super) struct Outlook {
     pub(super) warnings: Vec<String>,
     /// What refused it, the first one.
     pub(super) refusal: Option<Error>,
+    /// Objects, but for the Deployment, that would stay the same to the last byte, the record of who manages which field
+    /// included: the API server would not even write them.
+    pub(super) same: Vec<Kind>,
+    /// The Deployment as it would be, unless it was refused.
+    pub(super) deployment: Option<DynamicObject>,
 }
 
 /// What the API server said about one object.
@@ -51,7 +56,13 @@ pub(super) async fn run(
 ) -> Result<Outlook, Error> {
     let uid = found.deployment.as_ref().and_then(|d| d.metadata.uid.as_deref());
     let ask = |object| ask(actor, intent, rendered, object, uid);
-    let answers = join_all(rendered.objects.iter().map(ask)).await;
+    let hand_over = async {
+        if rendered.adopt { adopt::hand_over(actor, intent, rendered, found).await } else { Ok(None) }
+    };
+    let (mut answers, hand_over) = future::join(join_all(rendered.objects.iter().map(ask)), hand_over).await;
+    if let (Some(before), Some(answer)) = (&found.deployment, answers.first_mut()) {
+        answer.go_on(actor, intent, before, hand_over).await;
+    }
     let mut outlook = Outlook { checks: vec![rendered.count.clone()], ..Outlook::default() };
     for (object, answer) in rendered.objects.iter().zip(answers) {
         outlook.take(intent, found.object(object.kind), object, answer)?;
@@ -88,7 +99,7 @@ async fn ask(
     Answer { after, warnings, conflicts }
 }
 
-/// One dry run. Not by the client's own method, which keeps the warnings to itself: they come in headers.
+/// One dry run.
 async fn dry_run(
     actor: &Actor,
     intent: &Intent,
@@ -101,25 +112,46 @@ async fn dry_run(
     let api = actor.objects(&name.namespace, kind);
     let id = kind.object_of(name);
     let params = PatchParams { dry_run: true, ..apply_params(force) };
-    let answer = async {
-        let request = kube::core::Request::new(api.resource_url())
-            .patch(&name.app, &params, &Patch::Apply(manifest))
-            .map_err(kube::Error::BuildRequest)?;
-        let response = actor.cluster.client.send(request.map(Body::from)).await?;
-        let (parts, body) = response.into_parts();
-        warnings.extend(parts.headers.get_all("warning").iter().filter_map(|w| warning(w.to_str().ok()?)));
-        let bytes = body.collect_bytes().await?;
-        if parts.status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError);
-        }
-        let said = serde_json::from_slice(&bytes).unwrap_or_else(|_| Status {
-            code: parts.status.as_u16(),
-            message: String::from_utf8_lossy(&bytes).into_owned(),
-            ..Status::default()
-        });
-        Err(kube::Error::Api(Box::new(said)))
-    };
+    let answer =
+        async { send(actor, api.resource_url(), Ask::Apply(&name.app, &params, manifest), warnings).await };
     actor.cluster.call(Doing { verb: "patch", object: &id }, answer).await
+}
+
+/// A write that is asked about.
+pub(super) enum Ask<'a> {
+    /// The object of this name, applied.
+    Apply(&'a str, &'a PatchParams, &'a Value),
+    /// An object made anew.
+    Create(&'a PostParams, &'a Value),
+}
+
+/// Asks the API server at the address of a kind, and keeps what it warns of. Not by the client's own methods, which keep the warnings to
+/// themselves: they come in headers.
+pub(super) async fn send(
+    actor: &Actor,
+    url: &str,
+    ask: Ask<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<DynamicObject, kube::Error> {
+    let request = kube::core::Request::new(url);
+    let request = match ask {
+        Ask::Apply(name, params, manifest) => request.patch(name, params, &Patch::Apply(manifest)),
+        Ask::Create(params, manifest) => request.create(params, manifest.to_string().into_bytes()),
+    };
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let response = actor.cluster.client.send(request.map(Body::from)).await?;
+    let (parts, body) = response.into_parts();
+    warnings.extend(parts.headers.get_all("warning").iter().filter_map(|w| warning(w.to_str().ok()?)));
+    let bytes = body.collect_bytes().await?;
+    if parts.status.is_success() {
+        return serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError);
+    }
+    let said = serde_json::from_slice(&bytes).unwrap_or_else(|_| Status {
+        code: parts.status.as_u16(),
+        message: String::from_utf8_lossy(&bytes).into_owned(),
+        ..Status::default()
+    });
+    Err(kube::Error::Api(Box::new(said)))
 }
 
 /// The text of a warning header: `299 - "text"`.
@@ -131,6 +163,32 @@ fn warning(header: &str) -> Option<String> {
 /// Kubernetes refuses every dry run that a webhook with side effects would see; that says nothing about the write.
 fn cannot_be_asked(error: &Error) -> bool {
     matches!(error, Error::Admission { message, .. } if message.contains("does not support dry run"))
+}
+
+impl Answer {
+    /// What an adoption makes of a Deployment. What was asked about is the apply alone, which lets go of nothing that others made: only
+    /// the hand-over before it does, and of two writes the API server cannot be asked at once.
+    async fn go_on(
+        &mut self,
+        actor: &Actor,
+        intent: &Intent,
+        before: &DynamicObject,
+        hand_over: Result<Option<adopt::HandOver>, Error>,
+    ) {
+        let Ok(tried) = &self.after else { return };
+        match hand_over {
+            Ok(None) => {}
+            Ok(Some(hand_over)) => {
+                match adopt::outcome(actor, &intent.name, before, tried, &hand_over).await {
+                    // That it could not be asked says nothing; then what the apply alone would do is the most that is known.
+                    Err(error) if !change::is_refusal(&error) => {}
+                    after => self.after = after,
+                }
+            }
+            // It comes first, so the apply would never be tried.
+            Err(error) => self.after = Err(error),
+        }
+    }
 }
 
 impl Outlook {
@@ -167,11 +225,19 @@ impl Outlook {
                 let message = "The API server would take it.".to_owned();
                 self.checks.push(says(CheckKind::Admission, Finding::Pass, message));
                 match before {
-                    Some(before) => self.changes.extend(compare(object.kind, &id, before, &after)),
+                    Some(before) => {
+                        if object.kind != Kind::Deployment && is_same(before, &after) {
+                            self.same.push(object.kind);
+                        }
+                        self.changes.extend(compare(object.kind, &id, before, &after));
+                    }
                     None => self.changes.push(Change {
                         new: object.manifest.to_string(),
                         ..Change::whole(id.clone(), action)
                     }),
+                }
+                if object.kind == Kind::Deployment {
+                    self.deployment = Some(after);
                 }
             }
             Err(error) if cannot_be_asked(&error) => {
@@ -194,6 +260,23 @@ impl Outlook {
     fn refuse(&mut self, error: Error) {
         self.refusal.get_or_insert(error);
     }
+}
+
+/// Whether two answers are one object, but for its status, which an apply does not touch and a controller may have written in between.
+/// Lists give objects without their type, so that is left out too.
+fn is_same(before: &DynamicObject, after: &DynamicObject) -> bool {
+    let bare = |object: &DynamicObject| {
+        let (mut metadata, mut data) = (object.metadata.clone(), object.data.clone());
+        metadata.resource_version = None;
+        if let Some(managed) = &mut metadata.managed_fields {
+            managed.retain(|entry| entry.subresource.as_deref() != Some("status"));
+        }
+        if let Some(fields) = data.as_object_mut() {
+            fields.remove("status");
+        }
+        (metadata, data)
+    };
+    bare(before) == bare(after)
 }
 
 fn compare(kind: Kind, id: &str, before: &DynamicObject, after: &DynamicObject) -> Vec<Change> {
@@ -223,5 +306,27 @@ mod tests {
     fn warnings_are_taken_out_of_their_headers() {
         assert_eq!(warning(r#"299 - "unknown field \"spec.foo\"""#).unwrap(), r#"unknown field "spec.foo""#);
         assert_eq!(warning("299"), None);
+    }
+
+    #[test]
+    fn an_object_stays_the_same_if_all_but_its_status_does() {
+        let object = |version: &str, healthy: u64, time: &str, minimum: u64| -> DynamicObject {
+            let managed = |manager, subresource: &str, time| serde_json::json!({"manager": manager, "operation": "Apply", "subresource": subresource, "time": time});
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "shop", "resourceVersion": version, "managedFields": [
+                    managed("gantry", "", "2026-01-01T00:00:00Z"), managed("controller", "status", time),
+                ]},
+                "spec": {"minAvailable": minimum},
+                "status": {"currentHealthy": healthy},
+            }))
+            .unwrap()
+        };
+        let (one, other) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z");
+        let before = object("7", 1, one, 1);
+        assert!(is_same(&before, &object("8", 2, other, 1)));
+        assert!(!is_same(&before, &object("7", 1, one, 2)), "what is wanted differs");
+        let mut taken = object("7", 1, one, 1);
+        taken.metadata.managed_fields.as_mut().unwrap()[0].manager = Some("kubectl".to_owned());
+        assert!(!is_same(&before, &taken), "who manages it differs");
     }
 }

@@ -1,27 +1,76 @@
 //! Sets the replica count through the scale subresource, for any Deployment, under a field manager of its own: that is how a
 //! later deploy knows that somebody else set it.
 
+use std::time::Duration;
+
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::{
-    Actor, META_MANAGER, autoscaler, change, live, merge_params, requests,
+    Actor, annotation, change, live,
+    prospect::{self, Subject},
+    requests,
     review::{self, Write},
 };
 use crate::{
+    autoscale::Hold,
     cluster::error::Doing,
     domain::{
         Error,
         act::{Done, Scale},
         change::{Action, Change},
         manifest::Kind,
-        plan,
+        name, plan,
+        scaling::HOLD,
     },
 };
 
-/// The field manager of replica counts that callers set.
+/// The field manager of replica counts that callers and the autoscaler set.
 const SCALE_MANAGER: &str = "gantry-scale";
+
+/// Said to a caller who wants a count to be held where nothing would change it.
+const NO_AUTOSCALER: &str = "hold_for has no effect: no autoscaler of this server is active for the app, so the count stays until somebody sets it.";
+
+/// The hold that is asked for, of a Deployment of this generation. `None` for a time beyond the end of the calendar.
+fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<Hold> {
+    let asked = &request.asked;
+    let until = asked.time.checked_add(time).ok()?;
+    Some(Hold {
+        replicas: request.replicas,
+        until,
+        actor: asked.actor.clone(),
+        reason: asked.reason.clone(),
+        since: asked.time,
+        generation: generation.unwrap_or_default(),
+    })
+}
+
+/// Keeps a hold with the Deployment, or takes it away.
+async fn keep_hold(actor: &Actor, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
+    let text = hold.map(|hold| annotation("hold", hold)).transpose()?;
+    actor.patch_deployment(name, json!({"annotations": {HOLD: text}})).await.map(|_| ())
+}
+
+/// Sets the count through the scale subresource, over this version if there is one. By apply: a merge patch to the same number would own
+/// nothing, and the next deploy would not know of it.
+pub(super) async fn set_count(
+    actor: &Actor,
+    name: &name::App,
+    replicas: i32,
+    version: Option<String>,
+    dry_run: bool,
+) -> Result<k8s_openapi::api::autoscaling::v1::Scale, Error> {
+    let mut manifest = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas},
+        "metadata": {"name": name.app, "namespace": name.namespace}});
+    if let Some(version) = version {
+        manifest["metadata"]["resourceVersion"] = json!(version);
+    }
+    let params = PatchParams { dry_run, force: true, ..PatchParams::apply(SCALE_MANAGER) };
+    let doing = Doing { verb: "patch", object: &Kind::Deployment.object_of(name) };
+    let api = actor.objects(&name.namespace, Kind::Deployment);
+    actor.cluster.call(doing, api.patch_scale(&name.app, &params, &Patch::Apply(manifest))).await
+}
 
 pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
     let (name, asked) = (&request.name, &request.asked);
@@ -36,7 +85,13 @@ pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
         return Ok(Done { content, position, ..Done::default() });
     }
     plan::check_etag(asked.etag.as_deref(), content.as_ref().or(Some(&deployment.content)))?;
-    autoscaler::check_none(actor, name).await?;
+    let scaling = &deployment.scaling;
+    if request.hold_for.is_none() && scaling.is_active(asked.time) {
+        return Err(Error::AutoscalerActive { app: name.to_string() });
+    }
+    found.live.check_no_foreign(name)?;
+    let hold = request.hold_for.and_then(|time| to_hold(&request, time, object.metadata.generation));
+    let hold = hold.filter(|_| scaling.policy.as_ref().is_some_and(|policy| policy.owns_count(asked.time)));
     let id = Kind::Deployment.object_of(name);
     let mut done = Done { content, ..Done::default() };
     if deployment.replicas != request.replicas {
@@ -47,18 +102,41 @@ pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
             ..Change::whole(id.clone(), Action::Update)
         });
     }
-    let manifest = json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
-        "metadata": {"name": name.app, "namespace": name.namespace}, "spec": {"replicas": request.replicas}});
-    // By apply: a merge patch to the same number would own nothing, and the next deploy would not know of it.
-    let params =
-        PatchParams { dry_run: asked.validate_only, force: true, ..PatchParams::apply(SCALE_MANAGER) };
-    let api = actor.objects(&name.namespace, Kind::Deployment);
-    let doing = Doing { verb: "patch", object: &id };
-    let scaled =
-        actor.cluster.call(doing, api.patch_scale(&name.app, &params, &Patch::Apply(manifest))).await?;
+    match &hold {
+        Some(hold) => done.changes.push(Change {
+            path: format!("metadata.annotations[{HOLD}]"),
+            new: format!("{} replicas until {}", hold.replicas, hold.until),
+            ..Change::whole(id.clone(), Action::Update)
+        }),
+        None if request.hold_for.is_some() => done.warnings.push(NO_AUTOSCALER.to_owned()),
+        None => {}
+    }
+    // A hold comes before its count: whoever finds one without its count sets it, while a count without its hold would be taken back.
+    // One that is not needed, since the autoscaler is frozen, ends the earlier one, which must not stand over a count that it did not ask
+    // for: before the count too, or whoever finds that hold undoes the count.
+    let changes_hold = !asked.validate_only && (hold.is_some() || scaling.held(asked.time).is_some());
+    if changes_hold {
+        keep_hold(actor, name, hold.as_ref()).await?;
+    }
+    let scaled = match set_count(actor, name, request.replicas, None, asked.validate_only).await {
+        Ok(scaled) => scaled,
+        Err(error) => {
+            // What was refused leaves nothing behind; what may have happened is completed or ends with the hold.
+            if changes_hold
+                && change::is_refusal(&error)
+                && let Err(stays) = keep_hold(actor, name, scaling.hold.as_deref()).await
+            {
+                warn!(app = %name, error = %stays, "cannot take back the hold of a scaling that was refused");
+            }
+            return Err(error);
+        }
+    };
     if asked.validate_only {
         let write = Write { kind: Kind::Deployment, verb: "patch", subresource: "scale" };
         done.checks = review::of(actor, name, &[write]).await?;
+        let mut subject = Subject::of_live(name, object, asked.time);
+        subject.deployment["spec"]["replicas"] = json!(request.replicas);
+        Box::pin(prospect::look(actor, &subject, &mut done)).await;
         return Ok(done);
     }
     let version = scaled
@@ -66,16 +144,10 @@ pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
         .resource_version
         .and_then(|v| v.parse().ok())
         .unwrap_or_else(|| live::version(object));
-    info!(app = %name, replicas = request.replicas, actor = %asked.actor, reason = %asked.reason, "scaled");
+    let until = hold.as_ref().map(|hold| hold.until.to_string());
+    info!(app = %name, replicas = request.replicas, hold = until, actor = %asked.actor, reason = %asked.reason, "scaled");
     done.position = Some(change::at(name, version, newest));
     // After the scaling: a crash between the two leaves a repeat that sets the same count again.
-    if let Some(annotations) = requests::remember(object, asked, version, 0) {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-        let doing = Doing { verb: "patch", object: &id };
-        let params = merge_params(META_MANAGER);
-        if let Err(error) = actor.cluster.call(doing, api.patch(&name.app, &params, &patch)).await {
-            warn!(app = %name, %error, "cannot remember a request id; a repeat sets the same count again");
-        }
-    }
+    requests::keep(actor, name, asked, version).await;
     Ok(done)
 }

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
-    Actor, CROWDED, META_MANAGER, change, live, merge_params, requests,
+    Actor, CROWDED, META_MANAGER, change, live, merge_params,
+    prospect::{self, Subject},
+    requests,
     review::{self, Write},
 };
 use crate::{
@@ -89,6 +91,10 @@ async fn patch(
         if asked.validate_only {
             let write = Write { kind: Kind::Deployment, verb: "patch", subresource: "" };
             done.checks = review::of(actor, name, &[write]).await?;
+            if done.changes.iter().any(|change| change.restarts) {
+                let subject = Subject { replaces: true, ..Subject::of_live(name, object, asked.time) };
+                Box::pin(prospect::look(actor, &subject, &mut done)).await;
+            }
             return Ok(done);
         }
         let version = live::version(object);

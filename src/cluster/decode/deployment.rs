@@ -8,14 +8,15 @@ use serde_json::Value;
 
 use super::{
     Decode, controller, created,
-    managers::{COUNT, NOT_OTHERS, TEMPLATE, last_touch},
-    meta, meta_with_managers, number, or_default, resource, shared_key, template, version,
+    managers::{COUNT, TEMPLATE, last_touch},
+    meta, meta_with_managers, number, or_default, resource, scaling, shared_key, template, version,
 };
 use crate::{
     domain::{
-        labels::{MANAGED_BY, MANAGER},
+        labels::{MANAGED_BY, MANAGER, NOT_OTHERS},
         manifest::{self, Frame, REVISION},
         name, observed,
+        scaling::Scaling,
         spec::{Content, Port, Spec},
         unmodelled,
     },
@@ -34,6 +35,7 @@ pub struct Deployment {
     deadline: Option<i32>,
     spec: Spec,
     unmodelled: Vec<String>,
+    scaling: Scaling,
     status: DeploymentStatus,
 }
 
@@ -51,13 +53,14 @@ struct Full {
 impl From<Full> for Deployment {
     fn from(full: Full) -> Self {
         let Full { metadata, spec, status } = full;
+        let scaling = scaling(&metadata, &spec["template"]);
         let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
         let deadline = spec["progressDeadlineSeconds"].as_i64();
         // Ours says all that its revision says, and a patch of it says the rest.
         let ours = metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
         let unmodelled = if ours { Vec::new() } else { rest(&metadata, spec, &words) };
         let deadline = deadline.and_then(|seconds| seconds.try_into().ok());
-        Self { metadata, paused, deadline, spec: words, unmodelled, status }
+        Self { metadata, paused, deadline, spec: words, unmodelled, scaling, status }
     }
 }
 
@@ -126,7 +129,7 @@ impl Decode for Deployment {
 
     fn row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
-        let Self { metadata, paused, deadline, spec, unmodelled, status } = self;
+        let Self { metadata, paused, deadline, spec, unmodelled, scaling, status } = self;
         let stalled = condition(&status.conditions, "Progressing", "False")
             .filter(|c| c.reason == "ProgressDeadlineExceeded");
         let completed = condition(&status.conditions, "Progressing", "True")
@@ -152,6 +155,7 @@ impl Decode for Deployment {
                 .and_then(|seconds| seconds.try_into().ok()),
             template_by: last_touch(&metadata, TEMPLATE, &NOT_OTHERS),
             count_by: last_touch(&metadata, COUNT, &[]),
+            scaling,
             paused,
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),

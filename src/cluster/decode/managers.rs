@@ -6,16 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntr
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{observed::Touch, plan::FIELD_MANAGER};
+use crate::domain::{labels::NOT_OTHERS, observed::Touch};
 
 /// The pod template, as a path into managed fields.
 pub(super) const TEMPLATE: &str = "/f:spec/f:template";
 /// The replica count, as a path into managed fields.
 pub(super) const COUNT: &str = "/f:spec/f:replicas";
-/// What this server and Kubernetes' own controllers set is no change by others.
-pub(super) const NOT_OTHERS: [&str; 4] =
-    [FIELD_MANAGER, "gantry-meta", "gantry-scale", "kube-controller-manager"];
-
 /// An entry of the managed fields.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -63,15 +59,30 @@ impl From<Entry> for ManagedFieldsEntry {
     }
 }
 
+fn owns(entry: &ManagedFieldsEntry, path: &str) -> bool {
+    entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some())
+}
+
 /// Who changed this part last, but for those who do not count.
 pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<Touch> {
-    let owns = |entry: &&ManagedFieldsEntry| {
-        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some())
-    };
     let touch = |entry: &ManagedFieldsEntry| Touch {
         manager: entry.manager.as_deref().unwrap_or("unknown").into(),
         time: entry.time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
     };
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
-    entries.iter().filter(owns).map(touch).filter(|t| !but.contains(&&*t.manager)).max_by_key(|t| t.time)
+    entries
+        .iter()
+        .filter(|entry| owns(entry, path))
+        .map(touch)
+        .filter(|t| !but.contains(&&*t.manager))
+        .max_by_key(|t| t.time)
+}
+
+/// Who set this part, if nobody that belongs to this server or to Kubernetes' own controllers did so too.
+pub(super) fn set_past(meta: &ObjectMeta, path: &str) -> Option<std::sync::Arc<str>> {
+    let others = last_touch(meta, path, &NOT_OTHERS)?;
+    let entries = meta.managed_fields.as_deref().unwrap_or_default();
+    let ours = entries.iter().filter(|entry| owns(entry, path));
+    let ours = ours.filter_map(|entry| entry.manager.as_deref()).any(|manager| NOT_OTHERS.contains(&manager));
+    (!ours).then_some(others.manager)
 }

@@ -1,6 +1,6 @@
 //! Our ControllerRevisions as rows.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -22,6 +22,9 @@ pub const VERSION: &str = "gantry.dev/version";
 
 /// The annotation that holds how a rollout ended.
 pub const END: &str = "gantry.dev/end";
+
+/// The annotation that holds what was seen when a rollout failed.
+pub const EVIDENCE: &str = "gantry.dev/evidence";
 
 /// The slim form of an apps/v1 ControllerRevision.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,7 +75,9 @@ impl Decode for Revision {
         // What a newer daemon wrote may not be readable here; it is skipped, not misread.
         let record: Record = serde_json::from_value(self.data).ok()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
+        let evidence = annotation(&self.metadata, EVIDENCE).and_then(|json| serde_json::from_str(json).ok());
         Some(observed::Revision {
+            evidence: evidence.map(Arc::new),
             created: match record.cause {
                 // It began before it was noticed, by Kubernetes' own clock.
                 Cause::External => record.time,

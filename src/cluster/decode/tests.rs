@@ -131,6 +131,7 @@ fn a_deployment_is_the_row_that_it_says() {
         deadline: Some(600),
         template_by: None,
         count_by: None,
+        scaling: crate::domain::scaling::Scaling::default(),
         paused: false,
         created: time(CREATED),
         deleting: false,

@@ -1,10 +1,12 @@
 //! What is said about each state that pods and Deployments are seen in, and what holds for all of them.
 
+mod around;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{diagnose, outlasted};
+use super::{Around, diagnose, outlasted};
 use crate::domain::{
     name,
     observed::{About, CreateFailure, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
@@ -36,6 +38,7 @@ fn mk_deployment() -> Deployment {
         deadline: None,
         template_by: None,
         count_by: None,
+        scaling: crate::domain::scaling::Scaling::default(),
         paused: false,
         created: at(0),
         deleting: false,
@@ -111,7 +114,9 @@ fn mk_event(id: i64, reason: &str, note: &str) -> Event {
 
 fn diagnosed(deployment: &Deployment, pods: &[Pod], events: &[Event]) -> Vec<Problem> {
     let of = |about: &About| -> Vec<&Event> { events.iter().filter(|e| e.about == *about).collect() };
-    diagnose(deployment, None, pods, &of, &Spec::default().policy())
+    let is_lost = |node: &str| node == "lost";
+    let around = Around { events: &of, is_lost: &is_lost };
+    diagnose(deployment, None, pods, around, &Spec::default().policy())
 }
 
 fn the_one(pod: Pod, events: &[Event]) -> Problem {
@@ -133,7 +138,7 @@ fn each_state_of_a_pod_has_its_reason_and_its_words() {
     let head = "failed to do request: Head \"https://docker.io/v2/library/shop/manifests/9\": ";
     let (image, config) = (Reason::ImagePullFailed, Reason::ConfigMissing);
     #[rustfmt::skip] // a row is a line
-    let table: [(Pod, Reason, bool, &str); 31] = [
+    let table: [(Pod, Reason, bool, &str); 33] = [
         (pull("docker.io/library/shop:9: not found"), image, true, "the image does not exist: docker.io/library/shop:9: not found"),
         (back_off("docker.io/library/shop:9: not found"), image, true, "the image does not exist: docker.io/library/shop:9: not found"),
         (crio("reading manifest 9 in quay.io/acme/shop: manifest unknown"), image, true, "does not exist"),
@@ -145,7 +150,7 @@ fn each_state_of_a_pod_has_its_reason_and_its_words() {
         (pull(&format!("{head}dial tcp 10.0.0.1:443: i/o timeout")), image, false, "cannot be pulled: dial tcp 10.0.0.1:443: i/o timeout"),
         (pull(&format!("{head}dial tcp: lookup docker.io on 10.96.0.10:53: no such host")), image, false, "no such host"),
         (back_off(&format!("{head}dial tcp 10.0.0.1:443: connect: connection refused")), image, false, "connection refused"),
-        (pull("unexpected status from HEAD request: 429 Too Many Requests"), image, false, "429 Too Many Requests"),
+        (pull("unexpected status from HEAD request: 429 Too Many Requests"), image, false, "asked too often: unexpected status from HEAD request: 429 Too Many Requests"),
         (pull(&format!("{head}tls: failed to verify certificate: x509: certificate signed by unknown authority" )), image, false, "x509"),
         (mk_image("ImagePullBackOff", BACK_OFF), image, false, "cannot be pulled"),
         (mk_image("RegistryUnavailable", "registry is unavailable"), image, false, "cannot be pulled"),
@@ -154,9 +159,11 @@ fn each_state_of_a_pod_has_its_reason_and_its_words() {
         (mk_crash(0, 1, 0, "Error"), Reason::CrashLoop, false, "ended once, last with status 1."),
         (mk_crash(1, 1, 0, "Error"), Reason::CrashLoop, false, "ended 2 times, last with status 1."),
         (mk_crash(2, 1, 0, "Error"), Reason::CrashLoop, true, "ended 3 times, last with status 1."),
-        (mk_crash(9, 0, 0, "Completed"), Reason::CrashLoop, true, "ended 10 times, last with status 0."),
-        (mk_crash(2, 0, 11, "Error"), Reason::CrashLoop, true, "last by signal 11."),
-        (mk_crash(2, 137, 0, "Error"), Reason::CrashLoop, true, "last with status 137 (signal 9)."),
+        (mk_crash(9, 0, 0, "Completed"), Reason::CrashLoop, true, "ended 10 times, last with status 0, which says that it had finished"),
+        (mk_crash(2, 0, 11, "Error"), Reason::CrashLoop, true, "last by signal 11: SIGSEGV, a bad memory access."),
+        (mk_crash(2, 137, 0, "Error"), Reason::CrashLoop, true, "last with status 137 (signal 9: SIGKILL, killed from outside)."),
+        (mk_crash(2, 127, 0, "Error"), Reason::CrashLoop, true, "last with status 127 (the command was not found)."),
+        (mk_crash(2, 164, 0, "Error"), Reason::CrashLoop, true, "last with status 164 (signal 36)."),
         (mk_crash(2, 128, 0, "StartError"), Reason::CrashLoop, true, "last with status 128."),
         (mk_crash(2, 137, 0, "OOMKilled"), Reason::OutOfMemory, true, "more memory than its limit, 3 times"),
         (mk_crash(0, 137, 0, "OOMKilled"), Reason::OutOfMemory, false, "more memory than its limit, once"),
@@ -306,7 +313,7 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
         };
         let deployment = Deployment { updated: 1, ..mk_deployment() };
         let policy = Spec::default().policy();
-        let problems = diagnose(&deployment, Some(&current), [], &|_| Vec::new(), &policy);
+        let problems = diagnose(&deployment, Some(&current), [], Around::nothing(), &policy);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!((problem.reason, problem.fatal), (reason, fatal), "{message}");
         assert!(problem.message.contains(message), "{}", problem.message);

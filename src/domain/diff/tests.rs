@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{FieldChange, diff, restarts};
+use super::{FieldChange, diff, merge_patch, restarts};
 use crate::domain::{lists, manifest, name, spec::arbitrary::mk_any_content};
 
 fn mk_deployment() -> impl Strategy<Value = Value> {
@@ -13,6 +13,28 @@ fn mk_deployment() -> impl Strategy<Value = Value> {
         let frame = manifest::Frame { revision, replicas, selector, restarted: None };
         manifest::deployment(&name, &content, &frame).unwrap().manifest
     })
+}
+
+/// What RFC 7386 says that a server does with a patch.
+fn patched(target: &Value, patch: &Value) -> Value {
+    let Value::Object(changes) = patch else { return patch.clone() };
+    let mut fields = target.as_object().cloned().unwrap_or_default();
+    for (key, change) in changes {
+        let before = fields.remove(key).unwrap_or_default();
+        if !change.is_null() {
+            fields.insert(key.clone(), patched(&before, change));
+        }
+    }
+    Value::Object(fields)
+}
+
+proptest! {
+    #[test]
+    fn a_merge_patch_makes_one_of_the_other(before in mk_deployment(), after in mk_deployment()) {
+        let patch = merge_patch(&before, &after);
+        prop_assert_eq!(patched(&before, &patch), after);
+        prop_assert_eq!(merge_patch(&before, &before), json!({}));
+    }
 }
 
 /// The same objects with what the API server writes by itself.

@@ -1,14 +1,18 @@
 //! From a request to an intent: whose app it is, whether the request still fits, what the content becomes.
 
 use super::{Intent, Live, Past};
-use crate::domain::{
-    Error,
-    act::{Asked, Deploy, Restart, Rollback},
-    manifest::{APP_LABEL, Kind},
-    mask::Mask,
-    name,
-    revision::{Cause, Outcome, Record, Request},
-    spec::Content,
+use crate::{
+    autoscale::Policy,
+    domain::{
+        Error,
+        act::{Asked, Deploy, Restart, Rollback},
+        check::{Check, Finding, Kind as CheckKind},
+        manifest::{APP_LABEL, Kind},
+        mask::Mask,
+        name,
+        revision::{Cause, Outcome, Record, Request},
+        spec::Content,
+    },
 };
 
 /// Decides on a deploy.
@@ -57,16 +61,29 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
     let named = request.mask.names("spec.replicas") || request.mask.names("spec");
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
-        // What is wanted is the same; what may be taken from others to get it is what this request says.
-        let record =
-            Record { force: request.force, adopt: request.adopt, takes_count, ..past.record.clone() };
-        return Ok(Intent { name: name.clone(), number: past.number, record, is_new: false });
+        // What is wanted is the same; what may be taken from others to get it is what this request says. And it is a deploy that asks, also
+        // for a count, whatever made the revision.
+        let record = Record {
+            cause: Cause::Deploy,
+            force: request.force,
+            adopt: request.adopt,
+            takes_count,
+            ..past.record.clone()
+        };
+        return Ok(Intent {
+            name: name.clone(),
+            number: past.number,
+            record,
+            remarks: Vec::new(),
+            is_new: false,
+        });
     }
     if let (true, Some(newest), Some(_)) = (request.reject_concurrent, newest, wanted)
         && newest.outcome.is_none()
     {
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
+    let remarks = had_before(name, live, &content).into_iter().collect();
     let record = Record {
         restarted: match adopted {
             // A restart before it was taken over stands in the pod template, and is this server's own.
@@ -78,15 +95,36 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
         takes_count,
         ..record(Cause::Deploy, content, &request.asked)
     };
-    Ok(new_intent(name, live, record))
+    Ok(Intent { remarks, ..new_intent(name, live, record, None) })
+}
+
+/// That an earlier rollout, not the one that is wanted now, had the same content.
+fn had_before(name: &name::App, live: &Live, content: &Content) -> Option<Check> {
+    let wanted = live.wanted()?;
+    let etag = content.etag();
+    let same = |past: &&Past| past.number != wanted.number && past.record.content.etag() == etag;
+    let past = live.revisions.iter().rev().filter(|past| past.record.cause != Cause::External).find(same)?;
+    let (finding, ended) = match past.outcome {
+        Some(Outcome::Failed) => (Finding::Warn, ", which failed"),
+        Some(Outcome::Succeeded) => (Finding::Pass, ", which succeeded"),
+        Some(Outcome::Superseded) | None => (Finding::Pass, ""),
+    };
+    let message = format!("This is the content of {}{ended}.", name.rollout(past.number));
+    (wanted.record.content.etag() != etag).then(|| Check::new(CheckKind::History, finding, message))
 }
 
 /// The content of a deploy that was wanted before, as a rollout of its own.
-pub fn again(intent: &Intent, asked: &Asked) -> Intent {
+pub fn again(intent: &Intent, live: &Live, asked: &Asked) -> Intent {
     let Record { restarted, force, adopt, takes_count, ref content, .. } = intent.record;
     let record =
         Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), asked) };
-    Intent { name: intent.name.clone(), number: intent.number + 1, record, is_new: true }
+    Intent {
+        name: intent.name.clone(),
+        number: intent.number + 1,
+        record: record.under(live.policy(), None),
+        remarks: intent.remarks.clone(),
+        is_new: true,
+    }
 }
 
 /// Decides on a restart of an app that this server made.
@@ -101,7 +139,7 @@ pub fn restart(request: &Restart, live: &Live) -> Result<Intent, Error> {
         restarted: Some(request.asked.time),
         ..record(Cause::Restart, wanted.record.content.clone(), &request.asked)
     };
-    Ok(new_intent(&request.name, live, record))
+    Ok(new_intent(&request.name, live, record, None))
 }
 
 /// Decides on a rollback. `None` if what it would bring back is what is wanted already.
@@ -132,8 +170,27 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
             .find(|past| !is_same(past, runs))
             .ok_or_else(|| Error::NoEarlierRollout { app: name.to_string() })?,
     };
-    if source.number == newest || (is_same(source, runs) && runs.outcome != Some(Outcome::Failed)) {
+    let mut remarks = Vec::new();
+    let brings = policy_to_bring(request, source.number, live).filter(|policy| {
+        let against = live.foreign.as_ref().filter(|_| policy.owns_count(request.asked.time));
+        // What others made to decide the count since then goes on doing so.
+        if let Some(foreign) = against {
+            let message =
+                format!("The autoscaler's earlier policy is not brought back: {foreign} decides the count.");
+            remarks.push(Check::new(CheckKind::Autoscaler, Finding::Warn, message));
+        }
+        against.is_none()
+    });
+    let same = is_same(source, runs) && runs.outcome != Some(Outcome::Failed);
+    if source.number == newest || (same && brings.is_none()) {
         return Ok(None);
+    }
+    if source.outcome == Some(Outcome::Failed) {
+        let message = format!(
+            "{} failed when it was rolled out; `gantry rollouts` tells why.",
+            name.rollout(source.number)
+        );
+        remarks.push(Check::new(CheckKind::History, Finding::Warn, message));
     }
     let cause = if request.failed.is_some() { Cause::AutoRollback } else { Cause::Rollback };
     // The replica count is never brought back: since then others may have set it for good reasons.
@@ -145,12 +202,28 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
         force: request.force,
         ..record(cause, content, &request.asked)
     };
-    Ok(Some(new_intent(name, live, record)))
+    Ok(Some(Intent { remarks, ..new_intent(name, live, record, brings) }))
+}
+
+/// The policy that a rollback sets, if it differs from the one in force. It acts for whoever asks for the rollback from then on, as with
+/// any other change of the mode.
+fn policy_to_bring(request: &Rollback, source: u64, live: &Live) -> Option<Policy> {
+    let (then, now) = (live.policy_of(source).filter(|_| !request.keep_autoscaler)?, live.policy());
+    let acts_for =
+        if then.mode_at(request.asked.time) == now.mode { &now.acts_for } else { &request.asked.actor };
+    let then = Policy { acts_for: acts_for.clone(), ..then.settled(request.asked.time) };
+    (then != now).then_some(then)
 }
 
 /// The intent of the newest revision, for whoever carries it on.
 pub fn intent_of(name: &name::App, past: &Past) -> Intent {
-    Intent { name: name.clone(), number: past.number, record: past.record.clone(), is_new: false }
+    Intent {
+        name: name.clone(),
+        number: past.number,
+        record: past.record.clone(),
+        remarks: Vec::new(),
+        is_new: false,
+    }
 }
 
 /// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it `existed` when this was
@@ -200,12 +273,13 @@ fn record(cause: Cause, content: Content, asked: &Asked) -> Record {
     }
 }
 
-fn new_intent(name: &name::App, live: &Live, record: Record) -> Intent {
+fn new_intent(name: &name::App, live: &Live, record: Record, brings: Option<Policy>) -> Intent {
     let next = live.newest().map_or(1, |past| past.number + 1);
     // What others made had rollouts too, numbered as Kubernetes numbers templates; numbers only grow.
     let taken_over = live.deployment.as_ref().filter(|d| !d.is_ours()).map_or(1, |d| d.template_revision + 1);
     let number = next.max(taken_over);
-    Intent { name: name.clone(), number, record, is_new: true }
+    let record = record.under(live.policy(), brings);
+    Intent { name: name.clone(), number, record, remarks: Vec::new(), is_new: true }
 }
 
 /// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for hangs on it. Only

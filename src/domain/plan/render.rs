@@ -34,7 +34,15 @@ pub struct Rendered {
 /// Renders an intent.
 pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
     let (name, content) = (&intent.name, &intent.record.content);
-    let (count, check) = decide_count(intent, live);
+    let autoscaler = decides_count(live, intent.record.time);
+    match autoscaler {
+        Some(Autoscaler::Ours) if intent.record.takes_count => {
+            return Err(Error::AutoscalerActive { app: name.to_string() });
+        }
+        Some(Autoscaler::Foreign(_)) if intent.record.takes_count => live.check_no_foreign(name)?,
+        Some(_) | None => {}
+    }
+    let (count, check) = decide_count(intent, live, autoscaler.as_ref());
     let selector = live.selector(name);
     let frame = Frame {
         revision: intent.number,
@@ -92,15 +100,51 @@ fn check_makers(intent: &Intent, live: &Live, objects: &[Object]) -> Result<(), 
     }
 }
 
-fn decide_count(intent: &Intent, live: &Live) -> (Decision, Check) {
+/// Who, other than callers, decides the count.
+enum Autoscaler<'a> {
+    Ours,
+    Foreign(&'a str),
+}
+
+impl std::fmt::Display for Autoscaler<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ours => f.write_str("the app's autoscaler"),
+            Self::Foreign(object) => f.write_str(object),
+        }
+    }
+}
+
+/// Of an app that is there: the count of a new one is what is asked for, whatever waits for it.
+fn decides_count(live: &Live, now: jiff::Timestamp) -> Option<Autoscaler<'_>> {
+    let deployment = live.deployment.as_ref()?;
+    match &live.foreign {
+        Some(object) => Some(Autoscaler::Foreign(object)),
+        None => deployment.scaling.is_active(now).then_some(Autoscaler::Ours),
+    }
+}
+
+fn decide_count(intent: &Intent, live: &Live, autoscaler: Option<&Autoscaler<'_>>) -> (Decision, Check) {
     let deployment = live.deployment.as_ref();
     let count = Count {
         live: deployment.map(|d| d.replicas),
         owners: deployment.map_or(&[], |d| d.replica_owners.as_slice()),
     };
     let wanted = intent.record.content.spec.replicas;
-    let decision = replicas::decide(&count, wanted, intent.record.takes_count, FIELD_MANAGER);
+    let asked = wanted.filter(|_| autoscaler.is_none());
+    let decision = replicas::decide(&count, asked, intent.record.takes_count, FIELD_MANAGER);
     let says = |result, message: String| Check::new(CheckKind::Replicas, result, message);
+    if let Some(autoscaler) = autoscaler {
+        let ignored = wanted.filter(|n| count.live != Some(*n) && intent.record.cause == Cause::Deploy);
+        let check = match ignored {
+            Some(n) => says(
+                Finding::Warn,
+                format!("spec.replicas {n} is not applied: {autoscaler} decides the count."),
+            ),
+            None => says(Finding::Pass, format!("The count stays as it is; {autoscaler} decides it.")),
+        };
+        return (decision, check.of(Kind::Deployment.object_of(&intent.name)));
+    }
     let check = match decision {
         Decision::Apply { replicas, force: false } => {
             says(Finding::Pass, format!("The count in the spec is applied: {replicas}."))

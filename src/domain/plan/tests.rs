@@ -1,5 +1,6 @@
 //! What a deploy does to each state of the cluster that it may find, and what it refuses.
 
+mod history;
 mod since;
 
 use proptest::prelude::*;
@@ -110,6 +111,7 @@ fn mk_live(content: Content) -> Live {
         budget: Some(mk_budget("gantry")),
         other_budgets: Vec::new(),
         revisions: vec![mk_past(4, content, Some(Outcome::Succeeded))],
+        foreign: None,
     }
 }
 
@@ -409,4 +411,15 @@ fn the_same_again_after_a_failure_is_a_new_attempt() {
     let plan = deploy(&mk_request(content), &live).unwrap();
     assert_eq!(plan.number, 5);
     assert!(plan.record.is_some());
+}
+
+proptest! {
+    // A plan and its deploy are one: what decides and what renders cannot tell them apart.
+    #[test]
+    fn whether_it_is_only_a_plan_decides_nothing(new in crate::domain::spec::arbitrary::mk_any_content(), old in crate::domain::spec::arbitrary::mk_any_content(), exists: bool, all: bool) {
+        let live = if exists { mk_live(old) } else { Live::default() };
+        let request = if all { mk_masked(new, &["*"]) } else { mk_request(new) };
+        let only = Deploy { asked: Asked { validate_only: true, ..mk_asked() }, ..request.clone() };
+        prop_assert_eq!(deploy(&only, &live), deploy(&request, &live));
+    }
 }

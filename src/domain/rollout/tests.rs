@@ -9,11 +9,12 @@ use proptest::prelude::*;
 use super::{Facts, Next, Rollout, State};
 use crate::domain::{
     app::App,
+    diagnosis::Around,
     name,
     observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
     problem::Reason,
     revision::{Cause, End, Outcome, Record},
-    spec::{Content, RolloutPolicy, Spec, Verdict},
+    spec::{Content, Port, Protocol, RolloutPolicy, Spec, Verdict},
 };
 
 fn at(second: i64) -> jiff::Timestamp {
@@ -84,7 +85,7 @@ impl World {
             deployment: Some(&self.deployment),
             replica_sets: self.sets.iter().collect(),
             pods: self.pods.iter().collect(),
-            events: &|_| Vec::new(),
+            around: Around::nothing(),
             autoscaler: None,
         }
     }
@@ -95,7 +96,7 @@ impl World {
     }
 
     fn as_app(&self) -> App {
-        App::new(&self.deployment, None, None, &self.facts())
+        App::new(&self.deployment, None, None, &self.facts(), jiff::Timestamp::UNIX_EPOCH)
     }
 
     fn judged(&self) -> Rollout {
@@ -133,6 +134,7 @@ fn mk_done(n: usize) -> World {
         deadline: None,
         template_by: None,
         count_by: None,
+        scaling: crate::domain::scaling::Scaling::default(),
         paused: false,
         created: at(0),
         deleting: false,
@@ -343,15 +345,33 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
 }
 
 #[test]
+fn without_a_probe_a_replica_must_have_run_for_a_moment_and_longer_after_it_ended_once() {
+    let mut probed = mk_revision(1, RolloutPolicy::default());
+    let mut content = (*probed.content).clone();
+    content.spec.ports = vec![Port { name: "http".into(), number: 80, protocol: Protocol::Http }];
+    probed.content = content.into();
+    for (restarts, least) in [(0, 5), (1, 15)] {
+        let mut world = mk_done(2);
+        (world.first().ready_changed, world.first().restarts) = (Some(at(60)), restarts);
+        let state = |revision: &Revision, second| world.at_time(revision, None, second).state;
+        let unprobed = mk_revision(1, RolloutPolicy::default());
+        assert_eq!(state(&unprobed, 60 + least - 1), State::Running, "{restarts}");
+        assert_eq!(state(&unprobed, 60 + least), State::Succeeded, "{restarts}");
+        assert_eq!(state(&probed, 60), State::Succeeded, "its probe says so");
+    }
+}
+
+#[test]
 fn a_past_rollout_keeps_its_end_or_was_superseded() {
     let mut revision = mk_revision(1, RolloutPolicy::default());
     let next = Next { number: 2, start: at(90), changed_by: None };
-    let superseded = Rollout::past(&revision, None, &next);
+    let past = |revision: &Revision| Rollout::recorded(revision).before(revision.end.as_ref(), &next);
+    let superseded = past(&revision);
     assert_eq!((superseded.state, superseded.end), (State::Superseded, Some(at(90))));
     assert!(superseded.message.contains("Rollout 2"), "{}", superseded.message);
     let end = mk_troubled(TroubleKind::Config, "x").judged().to_end().unwrap();
     revision.end = Some(end.clone());
-    let failed = Rollout::past(&revision, None, &next);
+    let failed = past(&revision);
     assert_eq!((failed.state, failed.to_end()), (State::Failed, Some(end)));
 }
 

@@ -79,10 +79,14 @@ impl Answer {
 
     fn end_with(&mut self, mut trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match Status::from_header_map(&trailers).filter(|status| status.code() != Code::Ok) {
-            None => debug!("ended"),
+            None => {
+                debug!("ended");
+                self.call.audit.end(None);
+            }
             Some(failed) => {
                 let completed = status::complete(&failed, &self.call.name);
                 info!(code = ?completed.code(), message = completed.message(), "ended");
+                self.call.audit.end(Some(&completed));
                 let _ = completed.add_header(&mut trailers);
             }
         }
@@ -120,7 +124,7 @@ mod tests {
     use http_body_util::BodyExt;
     use tracing::Span;
 
-    use super::*;
+    use super::{super::audit::Audit, *};
     use crate::{grpc::schema, index::Index};
 
     /// What a service's stream does next.
@@ -171,6 +175,7 @@ mod tests {
             deadline: Some(tokio::time::Instant::now() + std::time::Duration::from_secs(5)),
             index: Index::new(1),
             span: Span::none(),
+            audit: Audit::default(),
         };
         let body = Body::new(Scripted(steps.iter().copied().collect()));
         let collected = Answer::new(body, call, drain).collect().await.unwrap();

@@ -3,9 +3,11 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::{
@@ -20,6 +22,9 @@ use crate::{
     },
     pb::{self, watch_rollout_response::Event},
 };
+
+/// Longest wait, after a failure was told, for the last lines of the failing container.
+const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) fn start(
     context: &Context,
@@ -40,6 +45,7 @@ pub(super) fn start(
         told: HashSet::new(),
         logged: logged.unwrap_or_default(),
         pending: VecDeque::new(),
+        failed: None,
         over: false,
     })
 }
@@ -57,6 +63,8 @@ struct Watch {
     /// Number of the last log line that was sent.
     logged: u64,
     pending: VecDeque<pb::WatchRolloutResponse>,
+    /// When the failure was told, while its words are still to come.
+    failed: Option<Instant>,
     over: bool,
 }
 
@@ -72,9 +80,15 @@ impl Source for Watch {
                 return Ok(None);
             }
             self.look()?;
-            if self.pending.is_empty()
-                && let Woken::Silence = self.news.wait().await?
-            {
+            if !self.pending.is_empty() {
+                continue;
+            }
+            let words = self.failed.map(|failed| failed + WORDS_WITHIN);
+            let woken = tokio::select! {
+                woken = self.news.wait() => woken?,
+                () = stream::until(words) => Woken::News,
+            };
+            if let Woken::Silence = woken {
                 self.push(Timestamp::now(), Event::Heartbeat(stream::heartbeat(&self.context)));
             }
         }
@@ -102,11 +116,30 @@ impl Watch {
             }
         }
         if rollout.state.ended() {
-            self.push(rollout.end.unwrap_or(now), Event::Completed(convert::rollout(&rollout)));
-            self.over = true;
+            self.end(&rollout, now);
         }
         self.last = Some(rollout);
         Ok(())
+    }
+
+    /// Tells the end. A failure is told at once, and then, within a second, what the failing container wrote last.
+    fn end(&mut self, rollout: &Rollout, now: Timestamp) {
+        let end = rollout.end.unwrap_or(now);
+        if rollout.unkept && self.failed.is_none() {
+            self.failed = Some(Instant::now());
+            // The first message has told it already.
+            if self.last.is_some() {
+                self.push(end, Event::Rollout(convert::rollout(rollout)));
+            }
+        }
+        if rollout.unkept && self.failed.is_some_and(|failed| failed.elapsed() < WORDS_WITHIN) {
+            return;
+        }
+        if let Some(error) = rollout.error.as_ref().filter(|error| !error.log_tail.is_empty()) {
+            self.push(end, Event::Problem(convert::problem(error)));
+        }
+        self.push(end, Event::Completed(convert::rollout(rollout)));
+        self.over = true;
     }
 
     fn push_log(&mut self) {
@@ -118,7 +151,7 @@ impl Watch {
             }
             let about = &line.event.about;
             let log = pb::RolloutLog {
-                object: format!("{}/{}", about.kind.prefix(), about.name),
+                object: about.to_string(),
                 message: format!("{}: {}", line.event.reason, line.event.note),
             };
             self.push(line.event.time, Event::Log(log));

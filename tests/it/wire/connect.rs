@@ -82,7 +82,7 @@ async fn what_is_not_in_the_contract_is_refused_by_name() {
     for (path, http) in [
         ("/gantry.v1.AppService/Nonsense", 404),
         ("/nothing", 404),
-        ("/gantry.v1.AutoscalerService/GetAutoscaler", 501),
+        ("/gantry.v1.AutoscalerService/SimulateAutoscaler", 501),
     ] {
         let body = if http == 501 { r#"{"name": "namespaces/shop/apps/web/autoscaler"}"# } else { "{}" };
         let reply = json(&server, path, body).await;

@@ -1,6 +1,6 @@
 //! The words of the commands that change nothing. Must not know how they are carried out.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use gantry_client::v1;
 
 /// An app.
@@ -92,6 +92,24 @@ pub(crate) struct Rollouts {
     /// With -o json or yaml: also spec, autoscaler and failure of each.
     #[arg(long)]
     pub(crate) full: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Show a rollout live until it has ended: its counts, a line for each replica, and what is wrong with its last log lines.
+    #[command(after_help = "\
+The exit status is 0 if it succeeded, 1 if it failed, 3 if it goes on at the time limit.
+
+Examples:
+  gantry rollout watch shop
+  gantry rollout watch shop --rollout 12")]
+    Watch {
+        /// `shop`, `prod/shop` or `namespaces/prod/apps/shop`.
+        name: String,
+        /// Its number, or latest.
+        #[arg(long, default_value = "latest", value_name = "N")]
+        rollout: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -48,6 +48,66 @@ fn counts_and_states_have_bounds() {
 }
 
 #[test]
+fn an_autoscaler_is_set_within_bounds() {
+    for line in [
+        "gantry autoscale shop",
+        "gantry autoscale shop --mode ACTIVE --min 0 --max 10000 --cpu 1 --memory 1000 --reason x",
+        "gantry autoscale shop --rps 0.5 --concurrency 1e3 --metric a=1 --metric b=2 --etag e --dry-run",
+        "gantry autoscale shop --freeze-for 2h",
+        "gantry autoscale shop --clear-targets --startup-duration measured",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    for flags in [
+        "--mode on",
+        "--min -1",
+        "--max 0",
+        "--max 10001",
+        "--cpu 0",
+        "--cpu 1001",
+        "--memory -5",
+        "--rps 0",
+        "--rps -1",
+        "--rps inf",
+        "--concurrency NaN",
+        "--metric a",
+        "--metric a=0",
+        "--freeze-for 1h --mode active",
+        "--clear-targets --cpu 60",
+        "--scale-up-duration 5",
+        // These are about a change, and there is none.
+        "--dry-run",
+        "--etag e",
+        "--reason x",
+    ] {
+        assert!(parse(&format!("gantry autoscale shop {flags}")).is_err(), "{flags}");
+    }
+}
+
+#[test]
+fn decisions_are_those_of_one_app_or_followed() {
+    for line in [
+        "gantry decisions shop --outcome scaled,HELD --limit 5",
+        "gantry decisions shop -f --explain",
+        "gantry decisions -A -f",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    for line in [
+        "gantry decisions",
+        "gantry decisions -A",
+        "gantry decisions shop -A -f",
+        "gantry decisions shop -f --limit 5",
+        "gantry decisions shop --limit 0",
+        "gantry decisions shop --outcome good",
+        "gantry report shop",
+        "gantry report shop a=-1",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
 fn every_command_explains_itself_with_an_example() {
     for command in Cli::command().get_subcommands_mut() {
         let name = command.get_name().to_owned();

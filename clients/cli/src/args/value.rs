@@ -106,6 +106,48 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long a replica takes to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Startup {
+    /// As long as it was seen to take.
+    Measured,
+    /// So long.
+    Set(Duration),
+}
+
+/// Reads a time, or `measured`.
+pub(crate) fn startup(text: &str) -> Result<Startup, String> {
+    match text {
+        "measured" => Ok(Startup::Measured),
+        time => duration(time).map(Startup::Set).map_err(|error| format!("{error}, or `measured`")),
+    }
+}
+
+/// Reads a number greater than zero.
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("it must be a number greater than 0".to_owned()),
+    }
+}
+
+/// Reads `name=number`, the number greater than zero.
+pub(crate) fn target(text: &str) -> Result<(String, f64), String> {
+    let (name, number) =
+        pair(text).map_err(|_| "it must have the form NAME=NUMBER, for example queue_depth=30")?;
+    Ok((name, positive(&number)?))
+}
+
+/// Reads `name=number`, the number not less than zero.
+pub(crate) fn figure(text: &str) -> Result<(String, f64), String> {
+    let (name, number) =
+        pair(text).map_err(|_| "it must have the form METRIC=VALUE, for example queue_depth=420")?;
+    match number.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok((name, number)),
+        _ => Err(format!("`{number}` is no number of 0 or more")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -191,6 +233,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_have_bounds() {
+        assert_eq!(target("queue_depth=0.5"), Ok(("queue_depth".into(), 0.5)));
+        assert_eq!(figure("queue_depth=0"), Ok(("queue_depth".into(), 0.0)));
+        for text in ["a", "=1", "a=", "a=x", "a=-1", "a=NaN", "a=inf"] {
+            assert!(target(text).is_err() && figure(text).is_err(), "{text}");
+        }
+        assert!(target("a=0").is_err() && positive("-0").is_err());
+        assert_eq!(startup("30s"), Ok(Startup::Set(Duration::from_secs(30))));
+        assert_eq!(startup("measured"), Ok(Startup::Measured));
+        assert!(startup("30").is_err_and(|error| error.contains("measured")));
+    }
+
     proptest! {
         #[test]
         fn a_pair_splits_at_the_first_equals_sign(key in "[^=]+", value in ".*") {
@@ -200,6 +255,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".*") {
             let _ = (pair(&text), port(&text), duration(&text));
+            let _ = (startup(&text), positive(&text), target(&text), figure(&text));
             let _ = (key_ref(&text), probe(&text), toleration(&text), volume(&text));
         }
     }

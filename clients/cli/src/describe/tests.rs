@@ -61,13 +61,22 @@ fn whoever_owns_the_count_is_named() {
         kind: kind.into(),
         owner: owner.into(),
         hold_end_time: (kind == v1::ReplicaOwnerKind::Hold)
-            .then_some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
+            .then_some(prost_types::Timestamp { seconds: 0, nanos: 7 }),
         reason: "sale".into(),
     };
-    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Caller, "")), "callers (sale)");
-    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Hold, "eve")), "eve until 1970-01-01T00:00:00Z (sale)");
-    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Foreign, "hpa/shop")), "hpa/shop (sale)");
-    assert_eq!(owner(&mk_owner(v1::ReplicaOwnerKind::Autoscaler, "")), "the autoscaler (sale)");
+    for (kind, name, shown) in [
+        (v1::ReplicaOwnerKind::Caller, "", "set by callers (sale)"),
+        (v1::ReplicaOwnerKind::Caller, "kubectl-scale", "set by callers, last by kubectl-scale (sale)"),
+        (
+            v1::ReplicaOwnerKind::Hold,
+            "eve",
+            "held until 1970-01-01T00:00:00Z by eve (sale), then set by the autoscaler",
+        ),
+        (v1::ReplicaOwnerKind::Foreign, "hpa/shop", "set by hpa/shop, which is not of this server (sale)"),
+        (v1::ReplicaOwnerKind::Autoscaler, "", "set by the autoscaler (sale)"),
+    ] {
+        assert_eq!(owner(&mk_owner(kind, name)), shown);
+    }
 }
 
 #[test]

@@ -94,6 +94,18 @@ fn nothing_is_said_twice() {
 }
 
 #[test]
+fn whoever_meets_an_autoscaler_learns_the_way_past_it() {
+    let lines = |reason| {
+        refused(mk_refusal(Code::FailedPrecondition, "it scales itself", reason)).lines(Paint::default())
+    };
+    let active = lines("AUTOSCALER_ACTIVE");
+    assert!(active[2].starts_with("  try:      `--hold-for 1h`"), "{active:?}");
+    assert!(active[3].starts_with("  try:      `gantry autoscale NAME --mode off`"), "{active:?}");
+    let foreign = lines("FOREIGN_AUTOSCALER");
+    assert!(foreign[2].contains("--mode shadow"), "{foreign:?}");
+}
+
+#[test]
 fn a_missing_server_is_explained() {
     let cause = "Connection refused (os error 111)".to_owned();
     let failure = Failure::Client(Error::Unreachable { address: "http://127.0.0.1:7420".into(), cause });

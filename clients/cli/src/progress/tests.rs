@@ -38,12 +38,15 @@ fn every_change_is_said_once() {
 fn a_problem_is_said_with_its_log_and_once() {
     let mut progress = mk_progress();
     let lines = progress.apply(mk_message(Event::Problem(mk_problem())));
-    assert_eq!(lines.len(), 2);
-    assert!(lines[0].starts_with("IMAGE_PULL_FAILED: ") && lines[1] == "  log: last words");
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("IMAGE_PULL_FAILED: ") && lines[2] == "  log: last words");
+    assert_eq!(lines[1], "  remedy: Push the tag, or deploy one that exists.");
     let grown = v1::Problem { affected_replicas: 3, ..mk_problem() };
     assert!(progress.apply(mk_message(Event::Problem(grown))).is_empty());
-    let view = progress.view(Duration::ZERO, 0, Paint::default()).join("\n");
-    assert!(view.contains("(3 replicas"), "{view}");
+    let view = progress.view(Duration::ZERO, 0, 0, Paint::default()).join("\n");
+    for shown in ["(3 replicas", "remedy:   Push the tag", "log:      last words"] {
+        assert!(view.contains(shown), "{shown} is missing in: {view}");
+    }
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn an_interruption_is_shown_until_the_next_message() {
     let lines = progress.apply(Update::Interrupted { error: Error::Ended, retry_in: Duration::from_secs(1) });
     assert_eq!(lines, ["the server ended the stream; trying again in 1.0 s"]);
     let shown = |progress: &Progress| {
-        progress.view(Duration::ZERO, 0, Paint::default()).join("\n").contains("trying again")
+        progress.view(Duration::ZERO, 0, 0, Paint::default()).join("\n").contains("trying again")
     };
     assert!(shown(&progress));
     progress.apply(mk_message(Event::Heartbeat(v1::Heartbeat::default())));
@@ -67,7 +70,7 @@ fn the_picture_shows_bar_counts_and_latest_lines() {
         progress.apply(mk_message(mk_log(&n.to_string())));
     }
     assert_eq!(
-        progress.view(Duration::from_millis(4200), 1, Paint::default()),
+        progress.view(Duration::from_millis(4200), 1, 0, Paint::default()),
         [
             "/ shop rollout 3  [########----------------]  1/3 ready  4.2 s",
             "  1 updated, 0 old, 0 draining",
@@ -78,6 +81,15 @@ fn the_picture_shows_bar_counts_and_latest_lines() {
             "  pod/shop-x: 8",
         ]
     );
+}
+
+#[test]
+fn the_picture_ends_with_a_line_for_each_replica() {
+    let mut progress = mk_progress();
+    progress.look(vec![v1::Replica { pod: "shop-x".into(), node: "n1".into(), ..Default::default() }]);
+    let view = progress.view(Duration::ZERO, 0, 0, Paint::default());
+    let replica = view.last().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(replica, Some(vec!["shop-x", "n1", "0"]), "{view:?}");
 }
 
 proptest! {
@@ -91,10 +103,14 @@ proptest! {
         let mut progress = mk_progress();
         for text in texts {
             progress.apply(mk_message(mk_log(&text)));
-            progress.apply(mk_message(Event::Problem(v1::Problem { reason: text, ..Default::default() })));
+            let replica = v1::Replica { pod: text.clone(), message: text.clone(), ..Default::default() };
+            progress.look(vec![replica; text.len()]);
+            let log_tail = vec![text.clone(); 9];
+            let problem = v1::Problem { remedy: text.clone(), reason: text, log_tail, ..Default::default() };
+            progress.apply(mk_message(Event::Problem(problem)));
         }
-        let view = progress.view(Duration::ZERO, 7, Paint::default());
-        prop_assert!(view.len() <= 2 + WORST + RECENT);
+        let view = progress.view(Duration::ZERO, 7, 0, Paint::default());
+        prop_assert!(view.len() <= 2 + WORST * (1 + 1 + WORDS) + RECENT + 1 + REPLICAS + 1);
         prop_assert!(view.iter().all(|line| !line.contains(char::is_control)));
     }
 }

@@ -9,11 +9,11 @@ use tokio::time::{self, Instant};
 use super::{BEAT, Context, follow, interrupted, settle};
 use crate::{
     args::{self, Format},
+    describe,
     failure::{Exit, Failure},
     outcome, plan, progress, request, rows, settling, terminal, text,
 };
 
-const ROLLOUT: Duration = Duration::from_mins(10);
 const SETTLE: Duration = Duration::from_mins(10);
 const DELETE: Duration = Duration::from_mins(5);
 const POLLS: [Duration; 4] = [
@@ -57,10 +57,12 @@ pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<
     warn(context, response.plan.as_ref());
     let short = context.short(&full);
     let wanted = text::count(flags.replicas, "replica");
+    let hold = response.app.as_ref().and_then(describe::hold);
     if flags.follow.no_wait {
         let how = context.command("wait", &name);
         let line = format!("{short} is on its way to {wanted}; wait for it with: {how}");
-        terminal::print(context.output, &response, &full, |_| vec![line])?;
+        let lines = std::iter::once(line).chain(hold).collect();
+        terminal::print(context.output, &response, &full, |_| lines)?;
         return Ok(Exit::Done);
     }
     let app = settle::settle(context, &client, &name, &response.position, end).await?;
@@ -79,14 +81,15 @@ pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<
         verdict =
             outcome::Outcome { exit: Exit::Done, lines: vec![format!("{short} has {wanted}, all ready")] };
     }
+    verdict.lines.extend(app.as_ref().and_then(describe::hold).or(hold));
     settle::conclude(context, &verdict, (&response, &full))
 }
 
 /// `gantry restart`
 pub(super) async fn restart(context: &mut Context, flags: &args::Restart) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
-    let end = Instant::now() + context.timeout.unwrap_or(ROLLOUT);
-    let client = context.connect_to_change(ROLLOUT).await?;
+    let end = Instant::now() + context.timeout.unwrap_or(follow::LIMIT);
+    let client = context.connect_to_change(follow::LIMIT).await?;
     let mut response = client.restart_app(request::restart(&name, flags)).await?;
     let full = name.to_string();
     if flags.guard.dry_run {
@@ -109,8 +112,8 @@ pub(super) async fn restart(context: &mut Context, flags: &args::Restart) -> Res
 pub(super) async fn rollback(context: &mut Context, flags: &args::Rollback) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
     let request = request::rollback(&name, flags).map_err(Error::from)?;
-    let end = Instant::now() + context.timeout.unwrap_or(ROLLOUT);
-    let client = context.connect_to_change(ROLLOUT).await?;
+    let end = Instant::now() + context.timeout.unwrap_or(follow::LIMIT);
+    let client = context.connect_to_change(follow::LIMIT).await?;
     let mut response = client.rollback_app(request).await?;
     let full = name.to_string();
     if flags.guard.dry_run {
@@ -137,7 +140,7 @@ pub(super) async fn rollback(context: &mut Context, flags: &args::Rollback) -> R
 pub(super) async fn pause(context: &mut Context, flags: &args::Hold) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
     let rollout = name.rollout(&flags.rollout).map_err(Error::from)?;
-    let client = context.connect_to_change(ROLLOUT).await?;
+    let client = context.connect_to_change(follow::LIMIT).await?;
     let response = client.pause_rollout(request::pause(&rollout, flags)).await?;
     let held = response.rollout.clone().unwrap_or_default();
     let how = context.command("resume", &name);
@@ -150,8 +153,8 @@ pub(super) async fn pause(context: &mut Context, flags: &args::Hold) -> Result<E
 pub(super) async fn resume(context: &mut Context, flags: &args::Resume) -> Result<Exit, Failure> {
     let name = context.app(&flags.hold.name)?;
     let rollout = name.rollout(&flags.hold.rollout).map_err(Error::from)?;
-    let end = Instant::now() + context.timeout.unwrap_or(ROLLOUT);
-    let client = context.connect_to_change(ROLLOUT).await?;
+    let end = Instant::now() + context.timeout.unwrap_or(follow::LIMIT);
+    let client = context.connect_to_change(follow::LIMIT).await?;
     let mut response = client.resume_rollout(request::resume(&rollout, &flags.hold)).await?;
     let rollout = response.rollout.clone().ok_or(Error::Incomplete("rollout"))?;
     let full = rollout.name.clone();

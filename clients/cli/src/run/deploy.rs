@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use gantry_client::{Client, Error, name, v1};
@@ -17,8 +16,6 @@ use crate::{
     proto, request, rows, terminal, text,
 };
 
-const LIMIT: Duration = Duration::from_mins(10);
-
 /// Deploys the app that the flags describe, or each app of the file.
 pub(super) async fn deploy(context: &mut Context, flags: &args::Deploy) -> Result<Exit, Failure> {
     let requests = match (&flags.name, &flags.file) {
@@ -28,8 +25,8 @@ pub(super) async fn deploy(context: &mut Context, flags: &args::Deploy) -> Resul
             apps.into_iter().map(|app| request::deploy_file(app, flags)).collect()
         }
     };
-    let end = Instant::now() + context.timeout.unwrap_or(LIMIT);
-    let client = context.connect_to_change(LIMIT).await?;
+    let end = Instant::now() + context.timeout.unwrap_or(follow::LIMIT);
+    let client = context.connect_to_change(follow::LIMIT).await?;
     let several = requests.len() > 1;
     for request in requests {
         if several && context.output == Format::Yaml {

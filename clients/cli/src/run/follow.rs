@@ -1,13 +1,13 @@
 //! Follows a rollout to its end. Must not know what started it.
 
-use std::{pin::pin, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use gantry_client::{Client, Error, name, v1};
 use prost::{Message, Name};
 use tokio::time::{self, Instant};
 
-use super::{BEAT, Context, interrupted};
+use super::{BEAT, Context, interrupted, now};
 use crate::{
     args::Format,
     failure::{Exit, Failure},
@@ -16,14 +16,44 @@ use crate::{
     terminal, text,
 };
 
+/// How long a rollout is followed, unless told.
+pub(super) const LIMIT: Duration = Duration::from_mins(10);
+
+/// Pause between two looks at the replicas of a live picture. The counts come by themselves; these lines only say where each stands.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The same after one that failed.
+const AFTER_ERROR: Duration = Duration::from_secs(2);
+
+/// `gantry rollout watch`
+pub(super) async fn watch(context: &mut Context, app: &str, number: &str) -> Result<Exit, Failure> {
+    let name = context.app(app)?.rollout(number).map_err(Error::from)?;
+    let end = Instant::now() + context.timeout.unwrap_or(LIMIT);
+    let client = context.connect(LIMIT).await?;
+    // What is the latest now is what is followed, whatever begins meanwhile.
+    let rollout = client.get_rollout(&name).await?;
+    let rollout = Box::pin(attend(context, &client, rollout, end)).await?;
+    conclude(context, &rollout, None, (&rollout, &rollout.name))
+}
+
 /// What is said about a rollout that nobody waits for.
 pub(super) fn begun(context: &Context, rollout: &v1::Rollout) -> Result<String, Failure> {
     let name = name::Rollout::parse(&rollout.name).map_err(Error::from)?;
     Ok(format!("rollout {} has begun; wait for it with: {}", name.revision, context.wait_command(&name)))
 }
 
-/// Shows a rollout until it has ended.
+/// Shows a rollout that was just begun until it has ended.
 pub(super) async fn follow(
+    context: &mut Context,
+    client: &Client,
+    rollout: v1::Rollout,
+    end: Instant,
+) -> Result<v1::Rollout, Failure> {
+    context.screen.say(&[format!("{} begins", context.title(&rollout.name))]);
+    Box::pin(attend(context, client, rollout, end)).await
+}
+
+async fn attend(
     context: &mut Context,
     client: &Client,
     rollout: v1::Rollout,
@@ -33,20 +63,21 @@ pub(super) async fn follow(
     let how = context.wait_command(&name);
     let mut progress = Progress::new(rollout, context.namespace());
     let mut stream = pin!(client.watch_rollout(&name));
+    let mut replicas = pin!(replicas(client, &name, context.screen.is_live()));
     let mut stop = pin!(interrupted());
     let mut beat = time::interval(BEAT);
     let title = context.title(&progress.rollout().name);
-    context.screen.say(&[format!("{title} begins")]);
     loop {
         tokio::select! {
             item = stream.next() => {
                 let lines = progress.apply(item.ok_or(Error::Ended)??);
                 context.screen.say(&lines);
-                if outcome::has_ended(progress.rollout()) {
+                if progress.is_completed() {
                     context.screen.print(&[]);
                     return Ok(progress.rollout().clone());
                 }
             }
+            Some(seen) = replicas.next() => progress.look(seen),
             _ = beat.tick(), if context.screen.is_live() => {}
             () = time::sleep_until(end) => {
                 let what = format!("{title} has not ended after {}; it goes on without you.", text::took(context.screen.elapsed()));
@@ -57,8 +88,28 @@ pub(super) async fn follow(
                 return Err(Failure::Interrupted { what, how });
             }
         }
-        context.screen.draw(|elapsed, beat, paint| progress.view(elapsed, beat, paint));
+        context.screen.draw(|elapsed, beat, paint| progress.view(elapsed, beat, now(), paint));
     }
+}
+
+/// The replicas of the app again and again, if somebody looks; none while they cannot be read: the stream of the rollout says what is
+/// wrong with the server.
+fn replicas(client: &Client, name: &name::Rollout, is_live: bool) -> impl Stream<Item = Vec<v1::Replica>> {
+    let app = name.app.clone();
+    // Many replicas take long to list, and a server in trouble is left alone.
+    stream::unfold(Duration::ZERO, move |pause| {
+        let app = app.clone();
+        async move {
+            if !is_live {
+                pending::<()>().await;
+            }
+            time::sleep(pause).await;
+            let began = Instant::now();
+            let seen = client.list_replicas(&app).await;
+            let pause = if seen.is_ok() { LOOK.max(10 * began.elapsed()) } else { AFTER_ERROR };
+            Some((seen.unwrap_or_default(), pause))
+        }
+    })
 }
 
 /// Prints how a rollout ended. `answer` is what formats other than the table show, `name` what it is about.

@@ -19,15 +19,17 @@ use crate::{
 };
 
 /// What a watch shows, as lines that come one by one or as a picture that is drawn anew.
-trait Model {
+pub(super) trait Model {
     type Message;
-    /// The first line.
-    fn heading(&self) -> String;
+    /// Whether people on a terminal see the picture rather than the lines.
+    const IS_PICTURE: bool = true;
+    /// The first line, if there is one before anything came.
+    fn heading(&self) -> Option<String>;
     /// What is new.
     fn lines(&mut self, format: Format, message: &Self::Message) -> Result<Vec<String>, Failure>;
     /// The stream broke off.
     fn interrupted(&mut self);
-    /// What is known now.
+    /// What is known now, where there is a picture.
     fn view(&self, paint: Paint) -> Vec<String>;
 }
 
@@ -62,12 +64,15 @@ pub(super) async fn endpoints(context: &mut Context, flags: &args::Endpoints) ->
 }
 
 /// Shows until Ctrl-C, or until the time limit if one is set.
-async fn watch<M: Model>(
+pub(super) async fn watch<M: Model>(
     context: &mut Context,
     stream: impl Stream<Item = Result<Update<M::Message>, Error>>,
     mut model: M,
 ) -> Result<Exit, Failure> {
-    let is_live = context.screen.is_live() && terminal::is_watched() && context.output == Format::Table;
+    let is_live = M::IS_PICTURE
+        && context.screen.is_live()
+        && terminal::is_watched()
+        && context.output == Format::Table;
     let mut stream = pin!(stream);
     let mut stop = pin!(interrupted());
     // A watch without a limit would have to end some day; nobody will see it.
@@ -76,7 +81,7 @@ async fn watch<M: Model>(
     let mut beat = time::interval(BEAT);
     let (mut trouble, mut is_stale) = (None, true);
     if context.output == Format::Table && !is_live {
-        terminal::lines(&[model.heading()])?;
+        terminal::lines(&model.heading().into_iter().collect::<Vec<_>>())?;
     }
     let exit = loop {
         tokio::select! {
@@ -124,8 +129,8 @@ async fn watch<M: Model>(
 impl Model for Apps {
     type Message = v1::WatchAppsResponse;
 
-    fn heading(&self) -> String {
-        table::aligned(&rows::WATCH.map(str::to_owned), &rows::WATCH_WIDTHS)
+    fn heading(&self) -> Option<String> {
+        Some(table::aligned(&rows::WATCH.map(str::to_owned), &rows::WATCH_WIDTHS))
     }
 
     fn lines(&mut self, format: Format, message: &v1::WatchAppsResponse) -> Result<Vec<String>, Failure> {
@@ -165,8 +170,8 @@ impl Model for Apps {
 impl Model for Endpoints {
     type Message = v1::WatchEndpointsResponse;
 
-    fn heading(&self) -> String {
-        table::aligned(&rows::endpoints::WATCH.map(str::to_owned), &rows::endpoints::WATCH_WIDTHS)
+    fn heading(&self) -> Option<String> {
+        Some(table::aligned(&rows::endpoints::WATCH.map(str::to_owned), &rows::endpoints::WATCH_WIDTHS))
     }
 
     fn lines(

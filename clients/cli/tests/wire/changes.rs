@@ -234,6 +234,19 @@ async fn waiting_ends_when_the_app_is_settled() {
 }
 
 #[tokio::test]
+async fn a_rollout_is_watched_to_its_end() {
+    let Ran { exit, out, err } = gantry("rollout watch good --rollout 7").await;
+    assert!(exit == Some(0) && out.contains("good rollout 7 succeeded"), "{out}{err}");
+    for said in ["1/3 ready", "pod/good-x: pulled", "3/3 ready"] {
+        assert!(err.contains(said), "{said} is missing in: {err}");
+    }
+    let Ran { exit, err, .. } = gantry("rollout watch bad --rollout 7").await;
+    assert!(exit == Some(1) && err.contains("IMAGE_PULL_FAILED") && err.contains("push it"), "{err}");
+    let Ran { exit, err, .. } = gantry("rollout watch slow --rollout 7 --timeout 1s").await;
+    assert!(exit == Some(3) && err.contains("gantry wait prod/slow --rollout 7"), "{err}");
+}
+
+#[tokio::test]
 async fn an_interruption_says_what_goes_on() {
     for (line, seen, how) in [
         ("deploy slow --image shop:1", "1/3 ready", "gantry wait prod/slow --rollout 7"),

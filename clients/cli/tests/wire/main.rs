@@ -2,10 +2,12 @@
 
 #![allow(clippy::expect_used)] // helpers of tests are tests too
 
+mod autoscaling;
 mod changes;
 mod reads;
 mod server;
 mod settings;
+mod timeline;
 
 use std::{
     process::{Output, Stdio},

@@ -1,13 +1,16 @@
 //! A stand-in for the daemon: what an app does is in its name. Must not know what the program prints.
 
 mod apps;
+mod autoscaler;
 mod endpoints;
 mod rollouts;
+mod timeline;
 
 use std::net::SocketAddr;
 
 use gantry_client::v1::{
-    self, app_service_server, discovery_service_server, rollout_service_server, server_service_server,
+    self, app_service_server, autoscaler_service_server, discovery_service_server, rollout_service_server,
+    server_service_server, timeline_service_server,
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -107,8 +110,12 @@ impl Server {
     pub(crate) async fn serve(self) -> Result<(), Error> {
         tonic::transport::Server::builder()
             .add_service(app_service_server::AppServiceServer::new(apps::Apps::default()))
+            .add_service(autoscaler_service_server::AutoscalerServiceServer::new(
+                autoscaler::Autoscalers::default(),
+            ))
             .add_service(rollout_service_server::RolloutServiceServer::new(rollouts::Rollouts))
             .add_service(discovery_service_server::DiscoveryServiceServer::new(endpoints::Endpoints))
+            .add_service(timeline_service_server::TimelineServiceServer::new(timeline::Timelines::default()))
             .add_service(server_service_server::ServerServiceServer::new(Info))
             .serve_with_incoming(self.0)
             .await

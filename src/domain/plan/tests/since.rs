@@ -11,6 +11,7 @@ fn a_rollout_that_failed_is_undone_by_itself_only_while_nothing_came_after_it() 
         name: name::App::new("prod", "shop"),
         to: None,
         force: false,
+        keep_autoscaler: true,
         failed: Some(failed),
         asked: mk_asked(),
     };
@@ -56,7 +57,7 @@ fn the_same_again_over_what_others_changed_is_a_deploy_of_its_own() {
     newest(&mut live).record.cause = Cause::Rollback;
     newest(&mut live).record.source = Some(2);
     let repeat = plan::deploy(&mk_request(mk_content("shop:1")), &live).unwrap();
-    let again = plan::again(&repeat, &mk_asked());
+    let again = plan::again(&repeat, &live, &mk_asked());
     assert_eq!((again.number, again.is_new), (5, true));
     assert_eq!((again.record.cause, again.record.source), (Cause::Deploy, None));
     assert_eq!(again.record.content, repeat.record.content);
@@ -100,4 +101,20 @@ fn an_adopted_app_keeps_its_container_whatever_the_mask_clears() {
     };
     assert_eq!(container_under("app"), "web");
     assert_eq!(container_under("gantry.dev/app"), "", "the name of what this server made is cleared");
+}
+
+#[test]
+fn a_count_that_is_not_applied_is_told_whatever_made_the_revision() {
+    let content = mk_content("shop:1");
+    for cause in [Cause::Deploy, Cause::Restart, Cause::Rollback] {
+        let mut live = mk_scaled(content.clone(), 7, &["gantry-scale"]);
+        newest(&mut live).record.cause = cause;
+        let plan = deploy(&mk_request(content.clone()), &live).unwrap();
+        assert_eq!(plan.record, None, "it is a repeat");
+        assert!(
+            plan.warnings[0].contains("spec.replicas 3 is not applied"),
+            "{cause:?}: {:?}",
+            plan.warnings
+        );
+    }
 }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::{Facts, Origin, Rollout, State, origin};
 use crate::domain::{
     app::App,
+    diagnosis::Around,
     labels::{MANAGED_BY, MANAGER},
     name,
     observed::{Deployment, ReplicaSet, Revision, Touch},
@@ -45,6 +46,7 @@ fn mk_deployment() -> Deployment {
         deadline: Some(600),
         template_by: None,
         count_by: None,
+        scaling: crate::domain::scaling::Scaling::default(),
         paused: false,
         created: at(0),
         deleting: false,
@@ -63,11 +65,11 @@ fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
         deployment: Some(&deployment),
         replica_sets: vec![&set],
         pods: vec![],
-        events: &|_| vec![],
+        around: Around::nothing(),
         autoscaler: None,
     };
     let rollout = Rollout::latest(None, &facts).unwrap();
-    let etag = |rollout| App::new(&deployment, None, rollout, &facts).etag;
+    let etag = |rollout| App::new(&deployment, None, rollout, &facts, Timestamp::UNIX_EPOCH).etag;
     let content = Content::of_others(&deployment.labels, &deployment.spec);
     assert_eq!(etag(Some(&rollout)), content.etag());
     assert_eq!(etag(None), content.etag());
@@ -300,7 +302,7 @@ impl Server {
             deployment: Some(&row),
             replica_sets: sets.values().collect(),
             pods: vec![],
-            events: &|_| vec![],
+            around: Around::nothing(),
             autoscaler: None,
         };
         let number = match origin(&newest, &facts) {
@@ -417,7 +419,7 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
         deployment: Some(&deployment),
         replica_sets: vec![&old, &new],
         pods: vec![],
-        events: &|_| vec![],
+        around: Around::nothing(),
         autoscaler: None,
     };
     Rollout::latest(Some(&revision), &facts).unwrap().judged(&facts, None, at(60))
@@ -468,7 +470,7 @@ fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
         deployment: Some(&deployment),
         replica_sets: vec![&set],
         pods: vec![],
-        events: &|_| vec![],
+        around: Around::nothing(),
         autoscaler: None,
     };
     let rollout = Rollout::latest(None, &facts).unwrap();

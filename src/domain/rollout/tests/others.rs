@@ -37,7 +37,8 @@ fn a_rollout_whose_replicas_others_take_away_has_not_shown_that_it_works() {
         let rollout = world.at_time(&asked(replicas), None, 60);
         assert_eq!(rollout.state, expected, "{replicas:?} {count_by:?} {completed:?}");
         assert_eq!(rollout.message.contains("as asked"), replicas == Some(0), "{}", rollout.message);
-        let app = App::new(&world.deployment, None, Some(&rollout), &world.facts());
+        let app =
+            App::new(&world.deployment, None, Some(&rollout), &world.facts(), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!((app.state, app.reconciling), (app::State::Stopped, false));
     }
 }

@@ -206,9 +206,17 @@ impl app_service_server::AppService for Apps {
             let details = ErrorDetails::with_error_info("AUTOSCALER_ACTIVE", "gantry.dev", []);
             return Err(Status::with_error_details(Code::FailedPrecondition, "it scales itself", details));
         }
-        let app = Some(mk_app(&request.name, v1::AppState::Updating, 1));
+        let mut app = mk_app(&request.name, v1::AppState::Updating, 1);
+        if let (Some(_), Some(status)) = (request.hold_for, &mut app.status) {
+            status.replica_owner = Some(v1::ReplicaOwner {
+                kind: v1::ReplicaOwnerKind::Hold.into(),
+                owner: "eve".into(),
+                hold_end_time: Some(prost_types::Timestamp { seconds: 60, nanos: 0 }),
+                reason: "sale".into(),
+            });
+        }
         let plan = request.validate_only.then(|| mk_plan(false));
-        Ok(Response::new(v1::ScaleAppResponse { app, plan, position: "p1".into() }))
+        Ok(Response::new(v1::ScaleAppResponse { app: Some(app), plan, position: "p1".into() }))
     }
 
     async fn restart_app(

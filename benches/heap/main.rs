@@ -1,0 +1,69 @@
+//! Counts what the heap holds: of the daemon, and of a plain reflector of typed pods. A program of its own, because counting slows down
+//! whatever is beside it. `benches/calls` starts it and asks for the figure by a line on its input.
+
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, clippy::large_futures)]
+
+use std::{env, future, io::BufRead as _};
+
+use clap::Parser as _;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::{WatchStreamExt as _, reflector, watcher},
+};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+fn main() {
+    let args: Vec<_> = env::args().skip(1).collect();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match args.first().map(String::as_str) {
+        Some("gantryd") => {
+            answer();
+            gantry::runtime::run(&gantry::runtime::Args::parse_from(&args)).unwrap();
+        }
+        Some("reflector") => {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(reflect());
+        }
+        _ => println!("nothing is counted without `make bench`"),
+    }
+}
+
+/// Says how many bytes the heap holds, for each line that comes; the process ends with its input.
+fn answer() {
+    std::thread::spawn(|| {
+        for line in std::io::stdin().lock().lines() {
+            if line.is_err() {
+                break;
+            }
+            println!("{}", HEAP.current_usage());
+        }
+        std::process::exit(0);
+    });
+}
+
+/// What everybody writes who wants to know all pods.
+async fn reflect() {
+    let context = Some(env::var("GANTRY_TEST_CONTEXT").unwrap());
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let file = Kubeconfig::read_from(env::var("GANTRY_TEST_KUBECONFIG").unwrap()).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
+    let pods = Api::<Pod>::all(Client::try_from(config).unwrap());
+    let (store, writer) = reflector::store();
+    let events = reflector(writer, watcher(pods, watcher::Config::default())).applied_objects();
+    let follow = events.for_each(|event| {
+        event.unwrap();
+        future::ready(())
+    });
+    let filled = async {
+        store.wait_until_ready().await.unwrap();
+        println!("filled");
+        answer();
+        future::pending::<()>().await;
+    };
+    tokio::join!(follow, filled);
+}

@@ -1,0 +1,85 @@
+//! A hold: a caller's replica count over the autoscaler, for a time. Must not know where it is kept.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A count that a caller wants for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// The count.
+    pub replicas: i32,
+    /// When the autoscaler takes over again.
+    pub until: Timestamp,
+    /// The Kubernetes user who holds it.
+    pub actor: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// Generation of the Deployment when this was kept, before its count was set; 0 where that does not matter, or is not known.
+    #[serde(default)]
+    pub generation: i64,
+}
+
+/// The count as it is, when others may have to set that of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Replicas asked for.
+    pub replicas: i32,
+    /// When anybody set it last, by Kubernetes' clock of whole seconds, as far as that is known: of a count that was set through the scale
+    /// subresource it is not.
+    pub set: Option<Timestamp>,
+    /// Whoever set it last did so past this server.
+    pub set_past: bool,
+    /// Generation of the Deployment: whoever sets a count makes a new one.
+    pub generation: i64,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Whether it holds at this time.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        now < self.until
+    }
+
+    /// Whether its count was never set: it is kept before the count is set, and whoever wanted to set it may have ended in between.
+    pub fn is_unfinished(&self, count: Count, now: Timestamp) -> bool {
+        let later = count.set.is_some_and(|at| at.as_second() >= self.since.as_second());
+        // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says that nobody did.
+        let set_since = (later || count.set_past) && count.generation != self.generation;
+        self.holds(now) && count.replicas != self.replicas && !set_since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_hold_survives_being_written_down(replicas in 0..10_000, since in 0i64..1_000_000, length in 1i64..2_592_000, reason in ".{0,20}") {
+            let hold = Hold { replicas, since: at(since), until: at(since + length), actor: "ann".into(), reason, generation: since };
+            let text = serde_json::to_string(&hold).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Hold>(&text).unwrap(), hold);
+        }
+
+        #[test]
+        fn it_is_finished_by_others_only_while_it_holds_and_nobody_set_a_count_since(
+            is in 0..5, wanted in 0..5, set in proptest::option::of(0i64..20), set_past in any::<bool>(), generation in 1i64..4, now in 0i64..20,
+        ) {
+            let hold = Hold { replicas: wanted, since: at(5), until: at(15), actor: String::new(), reason: String::new(), generation: 2 };
+            let due = now < 15 && is != wanted && (generation == 2 || (!set_past && set.is_none_or(|set| set < 5)));
+            let count = Count { replicas: is, set: set.map(at), set_past, generation };
+            prop_assert_eq!(hold.is_unfinished(count, at(now)), due);
+        }
+    }
+}

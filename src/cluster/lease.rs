@@ -1,0 +1,241 @@
+//! Which of several servers runs the autoscaling loop: whoever holds one coordination.k8s.io Lease. Must not know what the holder does.
+//!
+//! The rules are those of Kubernetes' own leader election: a lease counts as given up when nobody renewed it for its duration, by the
+//! clock of whoever looks, never by comparing clocks; the holder steps down well before that.
+
+use std::{net::SocketAddr, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{
+    client::Cluster,
+    error::{self, Doing},
+};
+use crate::{
+    domain::Error,
+    index::{Leader, Scaling},
+    metrics::METRICS,
+};
+
+/// Name of the Lease.
+pub const NAME: &str = "gantry-autoscaler";
+
+/// Without a renewal for this long, others take it.
+const DURATION: Duration = Duration::from_secs(10);
+
+/// A holder that could not renew it for this long stops acting: before others begin, whatever the clocks do.
+const STEP_DOWN: Duration = Duration::from_secs(7);
+
+/// How often it is renewed, and looked at, and how long that may take.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Where its holder can be called.
+const ADDRESS: &str = "gantry.dev/address";
+
+const MANAGER: &str = "gantry-lease";
+
+/// One server's part in the election.
+#[derive(Clone)]
+pub struct Election {
+    cluster: Cluster,
+    namespace: String,
+    /// Where this server listens: two servers cannot do so at the same place at once.
+    place: String,
+    identity: String,
+    address: String,
+    /// Whether it wants to be the holder.
+    stands: bool,
+}
+
+/// What was seen of the lease.
+struct Observed {
+    /// Changes with every renewal.
+    version: String,
+    since: Instant,
+}
+
+// === impl Election ===
+
+impl Election {
+    /// Takes part for a server that listens at this address of this host. `start` differs from that of every earlier process there. One that
+    /// does not stand only looks who holds the lease.
+    pub fn new(
+        cluster: Cluster,
+        namespace: String,
+        host: &str,
+        address: SocketAddr,
+        start: Timestamp,
+        stands: bool,
+    ) -> Self {
+        let place = format!("{host}/{address}");
+        let identity = format!("{place}#{}", start.as_microsecond());
+        Self { cluster, namespace, place, identity, address: address.to_string(), stands }
+    }
+
+    /// Holds the lease or waits for it, and says so to `scaling`. Runs until dropped.
+    pub async fn run(self, scaling: Scaling) {
+        let (mut observed, mut renewed) = (None, None::<Instant>);
+        loop {
+            let begun = Instant::now();
+            // A holder looks no longer than it may act.
+            let looked = tokio::time::timeout(left(renewed), self.look(&mut observed)).await;
+            let leader = match looked.unwrap_or_else(|_| Err(slow())) {
+                Ok(leader) => {
+                    renewed = (leader == Leader::Here).then_some(begun);
+                    leader
+                }
+                Err(_) if renewed.is_some_and(|at| at.elapsed() < STEP_DOWN) => Leader::Here,
+                // Whoever does not stand does without a right to look, too.
+                Err(_) if !self.stands => Leader::Off,
+                Err(error) => Leader::Unknown(error.to_string()),
+            };
+            tell(&scaling.leader(), &leader);
+            METRICS.autoscaler_here.set((leader == Leader::Here).into());
+            scaling.set_leader(leader, Timestamp::now());
+            tokio::time::sleep(left(renewed)).await;
+        }
+    }
+
+    /// Gives the lease up, if this server holds it, so that another one need not wait.
+    pub async fn release(&self) {
+        let api = Api::<Lease>::namespaced(self.cluster.client.clone(), &self.namespace);
+        let doing = Doing { verb: "get", object: "lease.coordination.k8s.io" };
+        let Ok(Some(lease)) = self.cluster.call(doing, api.get_opt(NAME)).await else { return };
+        if holder(&lease) == Some(&self.identity) {
+            let spec = json!({"holderIdentity": null, "leaseDurationSeconds": 1});
+            if let Err(error) = self.write(&lease, spec, Value::Null).await {
+                debug!(%error, "cannot give up the lease; it runs out by itself");
+            }
+        }
+    }
+
+    async fn look(&self, observed: &mut Option<Observed>) -> Result<Leader, Error> {
+        let api = Api::<Lease>::namespaced(self.cluster.client.clone(), &self.namespace);
+        let doing = Doing { verb: "get", object: "lease.coordination.k8s.io" };
+        let Some(lease) = self.cluster.call(doing, api.get_opt(NAME)).await? else {
+            return if self.stands { self.create(&api, observed).await } else { Ok(Leader::Off) };
+        };
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        if observed.as_ref().is_none_or(|o| o.version != version) {
+            *observed = Some(Observed { version, since: Instant::now() });
+        }
+        let holder = holder(&lease);
+        // Whoever listened where this server listens now is gone, with its word still in the lease.
+        let predecessor = |holder: &str| holder.split('#').next() == Some(&self.place);
+        let given_up = observed.as_ref().is_some_and(|o| o.since.elapsed() >= DURATION);
+        match holder {
+            Some(other) if other != self.identity && !given_up && !predecessor(other) => {
+                let annotations = lease.metadata.annotations.as_ref();
+                let address = annotations.and_then(|a| a.get(ADDRESS)).cloned().unwrap_or_default();
+                Ok(Leader::Elsewhere { holder: other.to_owned(), address })
+            }
+            _ if !self.stands => Ok(Leader::Off),
+            _ => {
+                let mine = holder == Some(&self.identity);
+                match self.take(&lease, mine).await {
+                    Ok(written) => {
+                        let version = written.metadata.resource_version.unwrap_or_default();
+                        *observed = Some(Observed { version, since: Instant::now() });
+                        Ok(Leader::Here)
+                    }
+                    // Another one was faster.
+                    Err(Error::EtagMismatch { .. }) => Ok(Leader::Unknown(String::new())),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn create(&self, api: &Api<Lease>, observed: &mut Option<Observed>) -> Result<Leader, Error> {
+        let now = MicroTime(Timestamp::now());
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(NAME.to_owned()),
+                annotations: Some([(ADDRESS.to_owned(), self.address.clone())].into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.clone()),
+                lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+                acquire_time: Some(now.clone()),
+                renew_time: Some(now),
+                ..LeaseSpec::default()
+            }),
+        };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let answer = async {
+            match api.create(&params, &lease).await {
+                Ok(lease) => Ok(Some(lease)),
+                Err(error) if error::is_taken(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let doing = Doing { verb: "create", object: "lease.coordination.k8s.io" };
+        let Some(made) = self.cluster.call(doing, answer).await? else {
+            return Ok(Leader::Unknown(String::new()));
+        };
+        let version = made.metadata.resource_version.unwrap_or_default();
+        *observed = Some(Observed { version, since: Instant::now() });
+        Ok(Leader::Here)
+    }
+
+    /// Takes the lease, or renews it.
+    async fn take(&self, lease: &Lease, mine: bool) -> Result<Lease, Error> {
+        let now = MicroTime(Timestamp::now());
+        let mut spec = json!({"holderIdentity": self.identity, "renewTime": now, "leaseDurationSeconds": DURATION.as_secs()});
+        if !mine {
+            let before = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default();
+            spec["acquireTime"] = json!(now);
+            spec["leaseTransitions"] = json!(before.saturating_add(1));
+        }
+        self.write(lease, spec, json!(self.address)).await
+    }
+
+    /// Merges into the lease, over the version that was read.
+    async fn write(&self, lease: &Lease, spec: Value, address: Value) -> Result<Lease, Error> {
+        let body = json!({"spec": spec,
+            "metadata": {"resourceVersion": lease.metadata.resource_version, "annotations": {ADDRESS: address}}});
+        let api = Api::<Lease>::namespaced(self.cluster.client.clone(), &self.namespace);
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let doing = Doing { verb: "patch", object: "lease.coordination.k8s.io" };
+        self.cluster.call(doing, api.patch(NAME, &params, &Patch::Merge(body))).await
+    }
+}
+
+/// The time until the next thing to do: a period, or less if the time in which a holder may act without a renewal ends before.
+fn left(renewed: Option<Instant>) -> Duration {
+    let left = renewed.map_or(PERIOD, |at| STEP_DOWN.saturating_sub(at.elapsed()));
+    if left.is_zero() { PERIOD } else { left.min(PERIOD) }
+}
+
+fn slow() -> Error {
+    let waiting_for = "the Kubernetes API server to answer about the lease of the autoscaler".to_owned();
+    Error::Deadline { waiting_for, may_have_happened: true }
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+fn tell(before: &Leader, now: &Leader) {
+    match now {
+        _ if before == now => {}
+        Leader::Here => info!("this server runs the autoscaler"),
+        Leader::Elsewhere { holder, .. } => info!(%holder, "another server runs the autoscaler"),
+        Leader::Unknown(why) if !why.is_empty() => {
+            warn!(%why, "it is not known which server runs the autoscaler; this one does not");
+        }
+        Leader::Unknown(_) | Leader::Off => {}
+    }
+}

@@ -1,0 +1,233 @@
+//! What was seen when a rollout failed, as it is kept with its revision: problems, replicas, events, last lines of logs. Pure; must not
+//! know who gathers it nor where it is kept.
+//!
+//! Its JSON form is kept in the cluster for years: fields are added, never renamed.
+
+mod redact;
+mod secrets;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::{redact::redact, secrets::Secrets};
+use super::{problem::Problem, replica, revision::End};
+
+/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which others want some too.
+pub const MOST_BYTES: usize = 64 * 1024;
+
+/// Most replicas, events and log lines that are kept at first; fewer if they are long.
+pub const MOST_REPLICAS: usize = 50;
+/// See [`MOST_REPLICAS`].
+pub const MOST_EVENTS: usize = 100;
+/// See [`MOST_REPLICAS`].
+pub const MOST_LINES: usize = 20;
+
+/// Stands for what was taken out.
+const GONE: &str = "[redacted]";
+
+/// Longest text of anything that is kept, in characters.
+const LONGEST: usize = 400;
+
+/// What was seen when a rollout failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// Everything that was wrong, most urgent first.
+    pub problems: Vec<Problem>,
+    /// The new replicas as they were.
+    #[serde(default)]
+    pub replicas: Vec<Replica>,
+    /// Kubernetes events about the app and them, oldest first.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// When it was gathered.
+    pub time: Timestamp,
+}
+
+/// A replica as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// Name of its pod.
+    pub pod: String,
+    /// Where it stood.
+    pub state: replica::State,
+    /// One sentence that says why.
+    pub message: String,
+    /// Its node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
+    /// Zone of the node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// Restarts of the app's container.
+    pub restarts: i32,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+// === impl Replica ===
+
+impl From<replica::Replica> for Replica {
+    fn from(replica: replica::Replica) -> Self {
+        let text = |shared: Option<Arc<str>>| shared.map(|text| text.to_string()).unwrap_or_default();
+        Self {
+            pod: replica.pod.to_string(),
+            state: replica.state,
+            message: replica.message,
+            node: text(replica.node),
+            zone: text(replica.zone),
+            restarts: replica.restarts,
+            created: replica.created,
+        }
+    }
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    /// A verdict without the values of these Secrets, with what is kept about the problem that decided it.
+    #[must_use]
+    pub fn complete(&self, mut end: End, secrets: &Secrets) -> End {
+        let clean = |text: &mut String| *text = short(&redact(&secrets.out_of(text)));
+        clean(&mut end.message);
+        end.problem.iter_mut().flat_map(Problem::texts).for_each(clean);
+        if let Some(problem) = &mut end.problem
+            && let Some(known) =
+                self.problems.iter().find(|p| p.reason == problem.reason && p.object == problem.object)
+        {
+            problem.log_tail.clone_from(&known.log_tail);
+        }
+        end
+    }
+
+    /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no part of one is left.
+    #[must_use]
+    pub fn without(mut self, secrets: &Secrets) -> Self {
+        let clean = |text: &mut String| *text = secrets.out_of(text);
+        self.events.iter_mut().for_each(clean);
+        self.replicas.iter_mut().map(|replica| &mut replica.message).for_each(clean);
+        for problem in &mut self.problems {
+            problem.texts().for_each(clean);
+        }
+        self
+    }
+
+    /// The same within the bounds, without what looks like a credential. What is cut off first is what says least: the oldest events,
+    /// then replicas beyond the first, then the oldest lines.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let oldest = self.events.len().saturating_sub(MOST_EVENTS);
+        self.events.drain(..oldest);
+        self.replicas.truncate(MOST_REPLICAS);
+        for event in &mut self.events {
+            *event = short(&redact(event));
+        }
+        for replica in &mut self.replicas {
+            replica.message = short(&redact(&replica.message));
+        }
+        for problem in &mut self.problems {
+            problem.message = short(&redact(&problem.message));
+            problem.events.iter_mut().for_each(|event| *event = short(&redact(event)));
+            problem.log_tail = tail(&problem.log_tail);
+        }
+        while self.size() > MOST_BYTES {
+            let longest = self.problems.iter_mut().max_by_key(|problem| problem.log_tail.len());
+            if self.events.len() > 2 {
+                self.events.drain(..self.events.len() / 2);
+            } else if self.replicas.len() > 1 {
+                self.replicas.truncate(self.replicas.len() / 2);
+            } else if let Some(problem) = longest.filter(|problem| !problem.log_tail.is_empty()) {
+                problem.log_tail.drain(..problem.log_tail.len().div_ceil(2));
+            } else if self.problems.len() > 1 {
+                self.problems.pop();
+            } else {
+                break;
+            }
+        }
+        self
+    }
+
+    fn size(&self) -> usize {
+        serde_json::to_string(self).map_or(usize::MAX, |json| json.len())
+    }
+}
+
+/// The last lines of a log as they are kept: bounded, without control characters or what looks like a credential.
+fn tail(lines: &[String]) -> Vec<String> {
+    let first = lines.len().saturating_sub(MOST_LINES);
+    let plain = |line: &String| line.chars().filter(|c| *c == '\t' || !c.is_control()).collect::<String>();
+    lines[first..].iter().map(|line| short(&redact(&plain(line)))).collect()
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::problem::Reason;
+
+    fn mk_problem(lines: Vec<String>) -> Problem {
+        Problem {
+            reason: Reason::CrashLoop,
+            message: "Container \"app\" ended once.".into(),
+            remedy: "Read the log.".into(),
+            object: "pod/shop-1".into(),
+            container: "app".into(),
+            affected: 1,
+            events: vec![],
+            log_tail: lines,
+            start: None,
+            fatal: true,
+        }
+    }
+
+    proptest! {
+        // Looking for credentials in so much text takes a while without optimisation.
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn it_never_outgrows_its_bound_and_keeps_the_last_words(
+            lines in prop::collection::vec(".{0,600}", 0..40),
+            events in prop::collection::vec(".{0,600}", 0..150),
+            problems in 1_usize..8,
+        ) {
+            let problems: Vec<_> = (0..problems).map(|_| mk_problem(lines.clone())).collect();
+            let evidence =
+                Evidence { problems, replicas: vec![], events: events.clone(), time: Timestamp::UNIX_EPOCH }.bounded();
+            let json = serde_json::to_string(&evidence).unwrap();
+            prop_assert!(json.len() <= MOST_BYTES, "{} bytes", json.len());
+            prop_assert_eq!(&serde_json::from_str::<Evidence>(&json).unwrap(), &evidence);
+            prop_assert_eq!(evidence.events.is_empty(), events.is_empty());
+            if let (Some(last), Some(kept)) = (tail(&lines).last(), evidence.problems[0].log_tail.last()) {
+                prop_assert_eq!(last, kept, "what is cut off is the oldest");
+            }
+            prop_assert_eq!(evidence.clone().bounded(), evidence, "once is enough");
+        }
+    }
+
+    #[test]
+    fn the_problem_that_decided_shows_its_log() {
+        let mut decided = mk_problem(vec![]);
+        decided.affected = 3;
+        let end = End {
+            outcome: crate::domain::revision::Outcome::Failed,
+            message: String::new(),
+            time: Timestamp::UNIX_EPOCH,
+            problem: Some(decided),
+        };
+        let problems = vec![mk_problem(vec!["panic: no\u{1b}[31m config".into()])];
+        let evidence =
+            Evidence { problems, replicas: vec![], events: vec![], time: Timestamp::UNIX_EPOCH }.bounded();
+        let problem = evidence.complete(end, &Secrets::default()).problem.unwrap();
+        assert_eq!((problem.affected, &*problem.log_tail[0]), (3, "panic: no[31m config"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Takes what looks like a credential out of text that programs and Kubernetes wrote. A guess by the words around it, beside what
+//! is known of the values of Secrets.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use super::GONE;
+
+/// A key that names a credential, up to the sign behind it.
+macro_rules! key {
+    () => {
+        r#"[a-z0-9_.-]*(?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[a-z0-9_.-]*["']?\s*"#
+    };
+}
+
+/// What stands behind that sign.
+macro_rules! value {
+    () => {
+        r#"\s*["']?(?<secret>[^\s"',;&]{2,})"#
+    };
+}
+
+/// In the order in which they are tried; what is taken out is the group named `secret`.
+const PATTERNS: [&str; 6] = [
+    // scheme://user:password@host
+    r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:(?<secret>[^\s/@]+)@",
+    // Authorization: Bearer abc, Basic abc
+    r"(?i)\b(?:bearer|basic)\s+(?<secret>[a-z0-9._~+/=-]{8,})",
+    // A JSON Web Token, whatever stands before it.
+    r"\b(?<secret>eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)",
+    // DB_PASSWORD=abc. Not `password for user`: there must be a sign between.
+    concat!(r"(?i)\b", key!(), "=", value!()),
+    // "api_key": "abc", secret: abc. Not `/run/secrets/token: permission denied`: what follows a path is what is wrong with it.
+    concat!(r"(?i)(?:^|[^a-z0-9_./-])", key!(), ":", value!()),
+    // The lines of a PEM block other than its borders.
+    r"^(?<secret>[A-Za-z0-9+/]{60,}={0,2})$",
+];
+
+static COMPILED: LazyLock<Vec<Regex>> =
+    LazyLock::new(|| PATTERNS.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect());
+
+/// The text with what looks like a credential taken out.
+pub fn redact(text: &str) -> String {
+    COMPILED.iter().fold(text.to_owned(), |text, pattern| {
+        let replaced = pattern.replace_all(&text, |found: &Captures<'_>| {
+            let (whole, secret) = (&found[0], &found["secret"]);
+            // The last one: a name may contain the value.
+            match whole.rfind(secret) {
+                Some(at) => format!("{}{GONE}{}", &whole[..at], &whole[at + secret.len()..]),
+                None => whole.to_owned(),
+            }
+        });
+        replaced.into_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_is_one() {
+        assert_eq!(COMPILED.len(), PATTERNS.len());
+    }
+
+    #[test]
+    fn what_looks_like_a_credential_goes_and_nothing_else() {
+        for (text, expected) in [
+            ("connect postgres://app:hunter2@db:5432/shop", "connect postgres://app:[redacted]@db:5432/shop"),
+            ("DB_PASSWORD=hunter2 PORT=80", "DB_PASSWORD=[redacted] PORT=80"),
+            ("url /login/token=abc123 password: hunter2", "url /login/token=[redacted] password: [redacted]"),
+            ("open /run/secrets/token: no such file", "open /run/secrets/token: no such file"),
+            ("exec: \"/etc/passwd\": permission denied", "exec: \"/etc/passwd\": permission denied"),
+            (r#"{"apiKey": "abc123", "n": 1}"#, r#"{"apiKey": "[redacted]", "n": 1}"#),
+            ("Authorization: Bearer abcdef.ghij-klm", "Authorization: Bearer [redacted]"),
+            ("got eyJhbGciOi12.eyJzdWIi.sig from him", "got [redacted] from him"),
+            ("panic: password for user \"app\" is wrong", "panic: password for user \"app\" is wrong"),
+            ("secret \"shop-db\" not found", "secret \"shop-db\" not found"),
+            ("token expired at 12:30", "token expired at 12:30"),
+            ("password=password", "password=[redacted]"),
+        ] {
+            assert_eq!(redact(text), expected);
+            assert_eq!(redact(expected), expected, "once is enough");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What earlier revisions are good for: what a rollback brings back, what is said of them, and how long they are kept.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::{
+    autoscale::{Mode, Policy},
+    domain::{plan, revision::Request},
+};
+
+fn mk_policy(mode: Mode, max: u32) -> Policy {
+    Policy { mode, max, acts_for: "ann".into(), ..Policy::default() }
+}
+
+/// Revision 4 ran under the first policy until revision 5 was deployed; the second policy was set since.
+fn mk_tuned(first: &Policy, second: &Policy) -> Live {
+    let mut live = mk_live(mk_content("shop:1"));
+    let mut past = mk_past(5, mk_content("shop:2"), Some(Outcome::Succeeded));
+    past.record = past.record.under(first.clone(), None);
+    live.revisions.push(past);
+    live.deployment.as_mut().unwrap().scaling.policy = Some(Arc::new(second.clone()));
+    live
+}
+
+fn mk_rollback(to: Option<u64>) -> Rollback {
+    let asked = Asked { actor: "bob".into(), ..mk_asked() };
+    Rollback {
+        name: name::App::new("prod", "shop"),
+        to,
+        force: false,
+        keep_autoscaler: false,
+        failed: None,
+        asked,
+    }
+}
+
+#[test]
+fn a_rollback_brings_back_the_last_policy_of_that_time_for_whoever_asks() {
+    let (first, second) = (mk_policy(Mode::Active, 3), mk_policy(Mode::Off, 9));
+    let live = mk_tuned(&first, &second);
+    let back = plan::rollback(&mk_rollback(None), &live).unwrap().unwrap();
+    let brings = back.record.brings.clone().unwrap();
+    assert_eq!((brings.mode, brings.max, brings.acts_for.as_str()), (Mode::Active, 3, "bob"));
+    assert_eq!(
+        back.record.autoscaler,
+        Some(second.clone()),
+        "and the next rollback knows what was before it"
+    );
+    assert_ne!(back.record.digest, back.record.content.digest(), "the policy is a part of the content");
+
+    let kept = Rollback { keep_autoscaler: true, ..mk_rollback(None) };
+    assert_eq!(plan::rollback(&kept, &live).unwrap().unwrap().record.brings, None);
+    let mut unkept = live.clone();
+    unkept.revisions[1].record.autoscaler = None;
+    let back = plan::rollback(&mk_rollback(None), &unkept).unwrap().unwrap();
+    assert_eq!(back.record.brings, None, "what nobody kept is not made up");
+    let same = mk_tuned(&second, &second);
+    assert_eq!(plan::rollback(&mk_rollback(None), &same).unwrap().unwrap().record.brings, None);
+}
+
+#[test]
+fn a_frozen_policy_whose_time_is_over_comes_back_as_what_it_became() {
+    let frozen = Policy { freeze_end: Some(Timestamp::UNIX_EPOCH), ..mk_policy(Mode::Frozen, 3) };
+    let live = mk_tuned(&frozen, &mk_policy(Mode::Off, 3));
+    let brings = plan::rollback(&mk_rollback(Some(4)), &live).unwrap().unwrap().record.brings.unwrap();
+    assert_eq!((brings.mode, brings.freeze_end), (Mode::Active, None));
+}
+
+#[test]
+fn what_became_of_the_same_content_before_is_said() {
+    let mut live = mk_live(mk_content("shop:1"));
+    live.revisions.push(mk_past(5, mk_content("shop:2"), Some(Outcome::Failed)));
+    live.revisions.push(mk_past(6, mk_content("shop:3"), Some(Outcome::Succeeded)));
+    let remarks = |image: &str| plan::deploy(&mk_request(mk_content(image)), &live).unwrap().remarks;
+    let said = |image: &str| remarks(image).pop().map(|check| (check.result, check.message));
+    let of = |n: u8, ended: &str| {
+        format!("This is the content of namespaces/prod/apps/shop/rollouts/{n}, which {ended}.")
+    };
+    assert_eq!(said("shop:1"), Some((Finding::Pass, of(4, "succeeded"))));
+    assert_eq!(said("shop:2"), Some((Finding::Warn, of(5, "failed"))));
+    assert_eq!((said("shop:3"), said("shop:4")), (None, None));
+    let back = plan::rollback(&mk_rollback(Some(5)), &live).unwrap().unwrap();
+    assert_eq!(back.remarks[0].result, Finding::Warn);
+    assert!(back.remarks[0].message.contains("rollouts/5 failed"), "{}", back.remarks[0].message);
+    assert_eq!(plan::rollback(&mk_rollback(Some(4)), &live).unwrap().unwrap().remarks, []);
+}
+
+proptest! {
+    #[test]
+    fn revisions_that_something_needs_are_kept_and_the_others_are_few(
+        outcomes in prop::collection::vec((0..4_u8, any::<bool>(), 0..200_i64), 1..60), keep in 1..25_usize, applied in 0..60_usize,
+    ) {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(100);
+        let mut live = mk_live(mk_content("shop:1"));
+        live.revisions = outcomes.iter().zip(1..).map(|((outcome, asked, minutes), number)| {
+            let outcome = [None, Some(Outcome::Succeeded), Some(Outcome::Failed), Some(Outcome::Superseded)][usize::from(*outcome)];
+            let mut past = mk_past(number, mk_content("shop:1"), outcome);
+            past.record.time = now - SignedDuration::from_mins(*minutes);
+            past.record.request = asked.then(|| Request { id: number.to_string(), digest: String::new() });
+            past
+        }).collect();
+        live.deployment.as_mut().unwrap().revision = live.revisions.get(applied).map(|past| past.number);
+        let gone = live.surplus(keep, now);
+        prop_assert!(gone.is_sorted());
+        let newest: Vec<_> = live.revisions.iter().rev().take(keep).map(|past| past.number).collect();
+        let good = live.revisions.iter().rev().find(|p| p.outcome == Some(Outcome::Succeeded)).map(|p| p.number);
+        for (age, past) in live.revisions.iter().rev().enumerate() {
+            let is_gone = gone.contains(&past.number);
+            let young = age < keep * 10 && past.record.request.is_some() && now.duration_since(past.record.time) < SignedDuration::from_hours(1);
+            let needed = newest.contains(&past.number) || live.deployment.as_ref().unwrap().revision == Some(past.number)
+                || good == Some(past.number);
+            prop_assert!(!(is_gone && (needed || young)), "{past:?}");
+            prop_assert!(is_gone || needed || young, "{past:?}");
+        }
+    }
+}
+
+#[test]
+fn beside_an_autoscaler_of_others_no_policy_that_decides_the_count_comes_back() {
+    let mut live = mk_tuned(&mk_policy(Mode::Active, 3), &mk_policy(Mode::Off, 9));
+    live.foreign = Some("horizontalpodautoscaler.autoscaling/shop".into());
+    let back = plan::rollback(&mk_rollback(None), &live).unwrap().unwrap();
+    assert_eq!(back.record.brings, None);
+    assert!(
+        back.remarks[0].message.contains("horizontalpodautoscaler.autoscaling/shop"),
+        "{:?}",
+        back.remarks
+    );
+}
+
+#[test]
+fn a_deploy_leaves_the_count_to_an_autoscaler_of_others_though_nobody_else_ever_set_it() {
+    let mut live = mk_live(mk_content("shop:1"));
+    live.foreign = Some("scaledobject.keda.sh/shop".into());
+    let mut content = mk_content("shop:2");
+    content.spec.replicas = Some(7);
+    let plan = deploy(&mk_request(content.clone()), &live).unwrap();
+    assert_eq!(
+        plan.objects[0].manifest["spec"]["replicas"], 3,
+        "left out it would fall to 1: nobody else owns it"
+    );
+    assert!(plan.warnings[0].contains("scaledobject.keda.sh/shop decides the count"), "{:?}", plan.warnings);
+    let named = deploy(&mk_masked(content, &["spec.replicas"]), &live);
+    assert!(matches!(named, Err(Error::ForeignAutoscaler { .. })), "{named:?}");
+}

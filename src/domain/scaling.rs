@@ -1,0 +1,201 @@
+//! What a Deployment says about who decides its replica count: the autoscaler's policy and a caller's hold, each an annotation, and
+//! what its replicas ask for. Must not know who reads or writes it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::quantity;
+use crate::autoscale::{Hold, Mode, Policy};
+
+/// The annotation of a Deployment that holds the policy of its autoscaler.
+pub const AUTOSCALER: &str = "gantry.dev/autoscaler";
+
+/// The annotation of a Deployment that holds a caller's count over the autoscaler.
+pub const HOLD: &str = "gantry.dev/hold";
+
+/// What a Deployment says about its replica count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scaling {
+    /// The policy of its autoscaler; `None` if it never had one.
+    pub policy: Option<Arc<Policy>>,
+    /// A caller's count over it, perhaps of a time that is past.
+    pub hold: Option<Arc<Hold>>,
+    /// Who set the count, if it was nobody that belongs to this server or to Kubernetes' own controllers.
+    pub set_past: Option<Arc<str>>,
+    /// Cores that all containers of a replica ask for; `None` if one asks for none.
+    pub cpu_request: Option<f64>,
+    /// Bytes, likewise.
+    pub memory_request: Option<f64>,
+}
+
+// === impl Scaling ===
+
+impl Scaling {
+    /// Reads the annotations and the pod template of a Deployment, not who set its count. What cannot be read is as good as absent: an autoscaler that is not
+    /// understood must not act.
+    pub fn read(annotations: Option<&BTreeMap<String, String>>, template: &Value) -> Self {
+        Self {
+            policy: read(annotations, AUTOSCALER),
+            hold: read(annotations, HOLD),
+            set_past: None,
+            cpu_request: request(template, "cpu"),
+            memory_request: request(template, "memory"),
+        }
+    }
+
+    /// The policy in force; the default one, which is off, if there is none.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.clone().unwrap_or_default()
+    }
+
+    /// Whether this server's autoscaler changes the count at this time.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.mode_at(now) == Mode::Active)
+    }
+
+    /// The caller's count that stands over the autoscaler at this time.
+    pub fn held(&self, now: Timestamp) -> Option<&Arc<Hold>> {
+        let owns = self.policy.as_ref().is_some_and(|policy| policy.owns_count(now));
+        self.hold.as_ref().filter(|hold| owns && hold.holds(now))
+    }
+
+    /// The hold that a count set past this server stands for, if the autoscaler would take it back: whoever scales by hand means it.
+    /// `length` says how long such a word counts. The hold in force is given once more while its count is still to be taken over.
+    pub fn taken_hold(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
+        let (policy, by) = (self.policy.as_ref()?, self.set_past.as_ref()?);
+        if policy.mode_at(now) != Mode::Active {
+            return None;
+        }
+        let same = |hold: &&Arc<Hold>| hold.actor == **by && hold.replicas == replicas;
+        if let Some(hold) = self.held(now).filter(same) {
+            return Some((**hold).clone());
+        }
+        // Kubernetes does not tell when a count was set through the scale subresource.
+        let until = now.checked_add(length).ok().filter(|until| *until > now)?;
+        let reason = "the count was set past this server, which counts as a hold".to_owned();
+        Some(Hold { replicas, until, actor: by.to_string(), reason, since: now, generation: 0 })
+    }
+
+    /// When somebody else decides the count, with nothing written: the end of a hold or of a freeze.
+    pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let freeze = self.policy.as_ref().filter(|p| p.mode == Mode::Frozen).and_then(|p| p.freeze_end);
+        let hold = self.held(now).map(|hold| hold.until);
+        [freeze.filter(|end| *end > now), hold].into_iter().flatten().min()
+    }
+}
+
+fn read<T: DeserializeOwned>(annotations: Option<&BTreeMap<String, String>>, key: &str) -> Option<Arc<T>> {
+    serde_json::from_str(annotations?.get(key)?).ok().map(Arc::new)
+}
+
+/// What the containers of a pod template ask for together. Init containers that go on running are containers too; the others are gone
+/// when use is measured.
+fn request(template: &Value, resource: &str) -> Option<f64> {
+    let spec = &template["spec"];
+    let all = |key: &str| spec[key].as_array().into_iter().flatten();
+    let sidecars = all("initContainers").filter(|c| c["restartPolicy"] == "Always");
+    let mut sum = None;
+    for container in all("containers").chain(sidecars) {
+        let resources = &container["resources"];
+        // Kubernetes takes the limit for the request where only that is set.
+        let asked = [&resources["requests"][resource], &resources["limits"][resource]];
+        let asked = asked.into_iter().find_map(Value::as_str).and_then(quantity::parse)?;
+        sum = Some(sum.unwrap_or(0.0) + asked);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn mk_annotations(policy: &str, hold: &str) -> BTreeMap<String, String> {
+        [(AUTOSCALER.to_owned(), policy.to_owned()), (HOLD.to_owned(), hold.to_owned())].into()
+    }
+
+    #[test]
+    fn requests_of_all_containers_add_up() {
+        let template = json!({"spec": {
+            "containers": [
+                {"resources": {"requests": {"cpu": "250m", "memory": "1Gi"}}},
+                {"resources": {"limits": {"cpu": "1"}}},
+            ],
+            "initContainers": [
+                {"resources": {"requests": {"cpu": "8"}}},
+                {"restartPolicy": "Always", "resources": {"requests": {"cpu": "0.5"}}},
+            ],
+        }});
+        let scaling = Scaling::read(None, &template);
+        assert_eq!((scaling.cpu_request, scaling.memory_request), (Some(1.75), None));
+        assert_eq!(Scaling::read(None, &Value::Null), Scaling::default());
+    }
+
+    #[test]
+    fn a_count_set_past_this_server_counts_as_a_hold_and_for_a_time() {
+        let taken = |policy: &str, hold: &str, by: Option<&str>, length, now| {
+            let read = Scaling::read(Some(&mk_annotations(policy, hold)), &Value::Null);
+            let scaling = Scaling { set_past: by.map(Into::into), ..read };
+            scaling.taken_hold(7, Duration::from_secs(length), at(now))
+        };
+        let active = r#"{"mode": "ACTIVE", "max": 3}"#;
+        let hold = taken(active, "", Some("kubectl"), 60, 20).unwrap();
+        assert_eq!(
+            (hold.replicas, hold.actor.as_str(), hold.since, hold.until),
+            (7, "kubectl", at(20), at(80))
+        );
+        let text = serde_json::to_string(&hold).unwrap();
+        assert_eq!(
+            taken(active, &text, Some("kubectl"), 60, 25),
+            Some(hold.clone()),
+            "not longer than it was"
+        );
+        let other = text.replace("kubectl", "ann");
+        assert_eq!(
+            taken(active, &other, Some("kubectl"), 60, 25).unwrap().until,
+            at(85),
+            "the last word counts"
+        );
+        assert_eq!(taken(active, "", None, 60, 20), None, "this server set it too");
+        assert_eq!(taken(active, "", Some("kubectl"), 0, 20), None, "it is not to count");
+        assert_eq!(
+            taken(r#"{"mode": "SHADOW", "max": 3}"#, "", Some("kubectl"), 60, 20),
+            None,
+            "nobody takes it back"
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_does_not_act() {
+        for policy in ["", "{", r#"{"mode": "TURBO"}"#, r#"{"mode": "ACTIVE", "targets": [{"gpu": 1}]}"#] {
+            let scaling = Scaling::read(Some(&mk_annotations(policy, "{")), &Value::Null);
+            assert_eq!(scaling, Scaling::default(), "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_hold_stands_over_an_autoscaler_alone_and_ends() {
+        let hold = r#"{"replicas": 3, "until": "1970-01-01T00:01:00Z", "actor": "ann", "since": "1970-01-01T00:00:00Z"}"#;
+        let read = |policy: &str| Scaling::read(Some(&mk_annotations(policy, hold)), &Value::Null);
+        let active = read(r#"{"mode": "ACTIVE", "max": 3}"#);
+        assert_eq!(active.held(at(59)).map(|hold| hold.replicas), Some(3));
+        assert_eq!(
+            (active.held(at(60)), active.changes_at(at(0)), active.changes_at(at(60))),
+            (None, Some(at(60)), None)
+        );
+        assert_eq!(read(r#"{"mode": "SHADOW", "max": 3}"#).held(at(0)), None);
+        let frozen = read(r#"{"mode": "FROZEN", "max": 3, "freezeEnd": "1970-01-01T00:00:30Z"}"#);
+        assert_eq!(
+            (frozen.changes_at(at(0)), frozen.is_active(at(29)), frozen.is_active(at(30))),
+            (Some(at(30)), false, true)
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! `AutoscalerService`: sets up the autoscaler of an app, takes load figures, and tells what was decided and why. `SimulateAutoscaler` is to
+//! come.
+//!
+//! One of several servers runs the loop. What only that one knows, the others ask it for.
+
+mod elsewhere;
+mod watch;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tonic::{Code, Request, Response, Status};
+
+pub(super) use self::elsewhere::Elsewhere;
+use super::{
+    Context, Deadline, change::Changed, convert::autoscaler as convert, page,
+    parse::autoscaler as parse_autoscaler, stream::Answers,
+};
+use crate::{
+    autoscale::Outcome,
+    domain::{
+        Error,
+        act::Act,
+        error::Violation,
+        name::{self, Scope},
+    },
+    index::Leader,
+    pb::{self, autoscaler_service_server::AutoscalerService},
+};
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct Autoscalers {
+    pub(super) context: Context,
+    pub(super) elsewhere: Elsewhere,
+}
+
+impl Autoscalers {
+    fn show(&self, app: &name::App) -> Result<pb::Autoscaler, Error> {
+        let now = Timestamp::now();
+        let (index, scaling) = (&self.context.index, &self.context.scaling);
+        let scaled = index.scaled_app(app, now)?;
+        Ok(convert::autoscaler(
+            &scaled,
+            scaling.latest(app).as_deref(),
+            &scaling.leader(),
+            scaling.next(),
+            now,
+        ))
+    }
+}
+
+#[tonic::async_trait]
+impl AutoscalerService for Autoscalers {
+    async fn get_autoscaler(
+        &self,
+        request: Request<pb::GetAutoscalerRequest>,
+    ) -> Result<Response<pb::GetAutoscalerResponse>, Status> {
+        self.context.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        if let Ok(Some(mut there)) = self.elsewhere.client(&self.context.scaling, &request) {
+            // What is stored is known here too; only the last decision would be missing.
+            let answer = there.client.get_autoscaler(elsewhere::request(request.get_ref(), deadline)).await;
+            match there.answered(answer) {
+                Some(Err(status)) if status.code() != Code::Unavailable => return Err(status),
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(_)) | None => {}
+            }
+        }
+        let request = request.into_inner();
+        let app = parse_autoscaler::name("name", &request.name)?;
+        self.context.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
+        Ok(Response::new(pb::GetAutoscalerResponse { autoscaler: Some(self.show(&app)?) }))
+    }
+
+    async fn update_autoscaler(
+        &self,
+        request: Request<pb::UpdateAutoscalerRequest>,
+    ) -> Result<Response<pb::UpdateAutoscalerResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        self.context.index.check_filled()?;
+        let tune = parse_autoscaler::tune(request.into_inner(), &self.context.identity().user)?;
+        let (name, asked) = (tune.name.clone(), tune.asked.clone());
+        let write = |act: Arc<dyn Act>| async move { act.tune(tune).await };
+        let Changed { policy, position, .. } = self.context.change(&name, &asked, deadline, write).await?;
+        let shown = self.show(&name);
+        let shown = match policy {
+            // The index may not have seen it, nor even the app, and a dry run is nowhere to be seen.
+            Some(policy) => {
+                let now = Timestamp::now();
+                let seen = shown.ok().filter(|shown| shown.etag == policy.digest());
+                let status = seen.and_then(|shown| shown.status);
+                let status = status.or_else(|| Some(convert::status_of(&policy, now)));
+                pb::Autoscaler { status, ..convert::policy(&name, &policy, now) }
+            }
+            None => shown?,
+        };
+        Ok(Response::new(pb::UpdateAutoscalerResponse { autoscaler: Some(shown), position }))
+    }
+
+    async fn list_scaling_decisions(
+        &self,
+        request: Request<pb::ListScalingDecisionsRequest>,
+    ) -> Result<Response<pb::ListScalingDecisionsResponse>, Status> {
+        self.context.index.check_filled()?;
+        let app = parse_autoscaler::name("parent", &request.get_ref().parent)?;
+        let deadline = Deadline::of(&request);
+        if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
+            let answer =
+                there.client.list_scaling_decisions(elsewhere::request(request.get_ref(), deadline)).await;
+            return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
+        }
+        let request = request.into_inner();
+        let wanted = parse_autoscaler::outcomes(&request.outcomes)?;
+        let size = page::size(page::MANY, request.page_size)?;
+        let query = format!("decisions\n{app}\n{:?}", request.outcomes);
+        let before = page::parse(&query, &request.page_token)?
+            .map(|id| id.parse().map_err(|_| Error::PageToken))
+            .transpose()?;
+        self.context.index.get(&app)?;
+        let is_wanted = |outcome: &Outcome| wanted.is_empty() || wanted.contains(&convert::outcome(outcome));
+        let (found, more) = self.context.scaling.list(&app, before, size, is_wanted);
+        let (decisions, last) = page::fill(found, more, |decision| convert::decision(decision));
+        let next_page_token = last.map_or_else(String::new, |decision| page::token(&query, decision.id));
+        Ok(Response::new(pb::ListScalingDecisionsResponse { decisions, next_page_token }))
+    }
+
+    async fn watch_scaling_decisions(
+        &self,
+        request: Request<pb::WatchScalingDecisionsRequest>,
+    ) -> Result<Response<Answers<pb::WatchScalingDecisionsResponse>>, Status> {
+        self.context.index.check_filled()?;
+        let scope = parse_autoscaler::scope("parent", &request.get_ref().parent)?;
+        let deadline = Deadline::of(&request);
+        if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
+            let answer =
+                there.client.watch_scaling_decisions(elsewhere::request(request.get_ref(), deadline)).await;
+            return match there.answered(answer) {
+                Some(answer) => {
+                    answer.map(|stream| Response::new(elsewhere::relay(&self.context, stream.into_inner())))
+                }
+                None => Err(there.unreachable().into()),
+            };
+        }
+        watch::start(&self.context, scope, &request.into_inner(), deadline).map(Response::new)
+    }
+
+    async fn report_load(
+        &self,
+        request: Request<pb::ReportLoadRequest>,
+    ) -> Result<Response<pb::ReportLoadResponse>, Status> {
+        self.context.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
+            let answer = there.client.report_load(elsewhere::request(request.get_ref(), deadline)).await;
+            // Kept here it would count nowhere: whoever reports does so again in a moment, and hears meanwhile that it must.
+            return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
+        }
+        if self.context.scaling.leader() == Leader::Off {
+            return Err(Error::NoAutoscaler.into());
+        }
+        let figures = parse_autoscaler::figures(request.into_inner(), &self.context.identity().user)?;
+        let missing = |(i, figure): (usize, &crate::autoscale::Figure)| {
+            let app = name::App::parse(&figure.app).ok()?;
+            let error = self.context.index.get(&app).err()?;
+            Some(Violation { field: format!("figures[{i}].app"), description: error.to_string() })
+        };
+        let missing: Vec<_> = figures.iter().enumerate().filter_map(missing).collect();
+        let refused = |refused: Vec<crate::autoscale::Refused>| {
+            refused
+                .into_iter()
+                .map(|r| Violation { field: format!("figures[{}].{}", r.index, r.field), description: r.why })
+        };
+        if !missing.is_empty() {
+            return Err(Error::NoSuchApps(missing).into());
+        }
+        let accepted = self.context.scaling.report(&figures, Timestamp::now());
+        let accepted = accepted.map_err(|all| Error::Invalid(refused(all).collect()))?;
+        Ok(Response::new(pb::ReportLoadResponse { accepted: i32::try_from(accepted).unwrap_or(i32::MAX) }))
+    }
+}

@@ -1,0 +1,94 @@
+//! Entries of a timeline as messages, each with a sentence for people.
+
+use tonic::Code;
+
+use super::{autoscaler, problem, rollout as to_rollout, time};
+use crate::{
+    domain::{
+        revision::Cause,
+        rollout::{Rollout, State},
+    },
+    index::{Call, Entry, Happened},
+    pb::{self, timeline_entry::Detail},
+};
+
+pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
+    let deployment = || format!("deployment.apps/{app}");
+    let (actor, object, message, detail) = match &entry.what {
+        Happened::Rollout(rollout) => {
+            let actor = if rollout.state == State::Pending { rollout.actor.clone() } else { "gantry".into() };
+            (actor, deployment(), said(rollout), Detail::Rollout(to_rollout(rollout)))
+        }
+        Happened::Problem(found) => {
+            let message = format!("{}: {}", found.reason.as_str(), found.message);
+            ("kubernetes".into(), found.object.clone(), message, Detail::Problem(problem(found)))
+        }
+        Happened::Scaling(decision) => {
+            let decision = autoscaler::decision(decision);
+            ("autoscaler".into(), deployment(), decision.message.clone(), Detail::Scaling(decision))
+        }
+        Happened::Event(event) => {
+            let detail = pb::KubernetesEvent {
+                r#type: if event.warning { "Warning" } else { "Normal" }.to_owned(),
+                reason: event.reason.clone(),
+                note: event.note.clone(),
+                count: event.count,
+            };
+            let message = format!("{}: {}", event.reason, event.note);
+            ("kubernetes".into(), event.about.to_string(), message, Detail::KubernetesEvent(detail))
+        }
+        Happened::Call(call) => {
+            let detail = pb::AuditedCall {
+                method: call.method.clone(),
+                code: call.code,
+                reason: call.reason.clone(),
+                call_id: call.id.clone(),
+            };
+            (call.actor.clone(), deployment(), called(call), Detail::Call(detail))
+        }
+        Happened::Endpoints { ready, draining } => {
+            let takes = if *ready == 1 { "endpoint takes" } else { "endpoints take" };
+            let message = match draining {
+                0 => format!("{ready} {takes} traffic."),
+                n => format!("{ready} {takes} traffic, {n} draining."),
+            };
+            let detail = pb::EndpointChange { ready: *ready, draining: *draining };
+            ("kubernetes".into(), deployment(), message, Detail::Endpoints(detail))
+        }
+    };
+    pb::TimelineEntry { time: Some(time(entry.mark.time)), actor, object, message, detail: Some(detail) }
+}
+
+fn said(rollout: &Rollout) -> String {
+    let number = rollout.number;
+    let how = match rollout.state {
+        State::Pending => {
+            let cause = match rollout.cause {
+                Cause::Deploy => "a deploy",
+                Cause::Rollback => "a rollback",
+                Cause::AutoRollback => "a rollback after a failure",
+                Cause::Restart => "a restart",
+                Cause::External => "a change made past this server",
+            };
+            let why = if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
+            return format!("Rollout {number} begins, {cause}{why}.");
+        }
+        State::Running => "runs",
+        State::Paused => "is held",
+        State::Succeeded => "succeeded",
+        State::Failed => "failed",
+        State::Superseded => "was superseded",
+    };
+    format!("Rollout {number} {how}: {}", rollout.message)
+}
+
+fn called(call: &Call) -> String {
+    let method = call.method.rsplit('/').next().unwrap_or_default();
+    let why = if call.reason.is_empty() { String::new() } else { format!(" ({})", call.reason) };
+    let code = Code::from(call.code);
+    if code == Code::Ok {
+        format!("{method}{why} was carried out.")
+    } else {
+        format!("{method}{why} ended with {code:?}: {}", call.error)
+    }
+}

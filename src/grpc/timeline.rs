@@ -1,0 +1,35 @@
+//! TimelineService: what happened to an app, and what its replicas print.
+
+mod follow;
+mod logs;
+mod watch;
+
+use tonic::{Request, Response, Status};
+
+use super::{Context, Deadline, stream::Answers};
+use crate::pb::{self, timeline_service_server::TimelineService};
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct Timeline(pub(super) Context);
+
+#[tonic::async_trait]
+impl TimelineService for Timeline {
+    async fn watch_timeline(
+        &self,
+        request: Request<pb::WatchTimelineRequest>,
+    ) -> Result<Response<Answers<pb::WatchTimelineResponse>>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        watch::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+    }
+
+    async fn stream_logs(
+        &self,
+        request: Request<pb::StreamLogsRequest>,
+    ) -> Result<Response<Answers<pb::StreamLogsResponse>>, Status> {
+        self.0.index.check_filled()?;
+        let deadline = Deadline::of(&request);
+        logs::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+    }
+}

@@ -1,0 +1,424 @@
+//! The logs of all replicas as they go on: one task for each call reads them, whether its caller takes the lines or not, and keeps what
+//! there is room for. Replicas that come are read from their beginning, those that go to their end.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream, SelectAll},
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use super::{
+    super::{
+        Context,
+        stream::{News, Woken, until},
+    },
+    logs::{MOST, Said, Selection, too_many},
+};
+use crate::{
+    domain::{
+        Error,
+        logs::{Bounds, Lines, Live, Logs, Position, Unreadable, Wanted},
+        name::Scope,
+    },
+    index::{Index, LogOf},
+    metrics::METRICS,
+};
+
+/// Time that a line waits for earlier ones of other replicas: more than a node and the API server take to pass one on.
+const WINDOW: Duration = Duration::from_millis(250);
+/// What is kept of each log for a caller that is slow: a second of 1,000 lines, with all 500 logs some 30 MB.
+const BOUNDS: Bounds = Bounds { window: WINDOW, lines: 1000, bytes: 64 * 1024 };
+
+/// Pauses before a log is opened again, doubled each time that it gives nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What the clock of a node may be behind.
+const SKEW: Duration = Duration::from_secs(2);
+/// Time that the log of a replica that is gone gets to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
+/// Lines of a call that come by themselves.
+pub(super) struct Following {
+    shared: Arc<Shared>,
+    task: AbortOnDropHandle<()>,
+    began: Instant,
+    /// A line whose turn it is, after the word about those that were dropped before it.
+    next: Option<Said>,
+}
+
+/// Where the past of a log was left.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Left {
+    pub(super) position: Position,
+    /// How many of the past lines the caller wanted.
+    pub(super) tail: Option<u32>,
+    /// It could not be opened.
+    pub(super) unread: bool,
+}
+
+struct Shared {
+    live: Mutex<Live<Said>>,
+    changed: watch::Sender<u64>,
+    began: Instant,
+}
+
+/// What a reader is to know of its replica.
+struct Standing {
+    exists: AtomicBool,
+    /// The replica is gone, or its container began anew.
+    changed: Notify,
+}
+
+// === impl Following ===
+
+impl Following {
+    /// Begins, where the past lines ended.
+    pub(super) fn start(context: &Context, selection: Selection, read: HashMap<Arc<str>, Left>) -> Self {
+        let began = Instant::now();
+        let live = Mutex::new(Live::new(BOUNDS));
+        let shared = Arc::new(Shared { live, changed: watch::Sender::new(0), began });
+        let follower = Follower {
+            index: context.index.clone(),
+            logs: context.logs.clone(),
+            selection,
+            shared: shared.clone(),
+            readers: SelectAll::new(),
+            known: HashMap::new(),
+            next_id: 0,
+            left_out: 0,
+            first: true,
+        };
+        let task = AbortOnDropHandle::new(context.readers.spawn(follower.run(read)));
+        Self { shared, task, began, next: None }
+    }
+
+    /// Wakes when there is something after there was nothing.
+    pub(super) fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// What comes next, or nothing if it was quiet for a while.
+    pub(super) async fn next(&mut self, news: &mut News) -> Result<Option<Said>, Status> {
+        if let Some(said) = self.next.take() {
+            return Ok(Some(said));
+        }
+        loop {
+            let (popped, due) = {
+                let mut live = self.shared.live.lock();
+                (live.pop(self.began.elapsed()), live.due())
+            };
+            if let Some(popped) = popped {
+                if popped.dropped == 0 {
+                    return Ok(Some(popped.item));
+                }
+                METRICS.log_lines_dropped.inc_by(popped.dropped);
+                let word = dropped(popped.dropped);
+                let pod = match &popped.item {
+                    Said::Line(log, _) => log.pod.clone(),
+                    Said::Word(pod, _) => pod.clone(),
+                };
+                self.next = Some(popped.item);
+                return Ok(Some(Said::Word(pod, word)));
+            }
+            if self.task.is_finished() {
+                return Err(Error::Bug("the task that reads logs ended".to_owned()).into());
+            }
+            tokio::select! {
+                woken = news.wait() => if let Woken::Silence = woken? {
+                    return Ok(None);
+                },
+                () = until(due.map(|due| self.began + due)) => {}
+            }
+        }
+    }
+}
+
+fn dropped(lines: u64) -> String {
+    let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
+    format!("{lines} dropped here, because they were not taken in time")
+}
+
+/// The task of a call.
+struct Follower {
+    index: Index,
+    logs: Arc<dyn Logs>,
+    selection: Selection,
+    shared: Arc<Shared>,
+    readers: SelectAll<BoxStream<'static, (u64, Said)>>,
+    known: HashMap<Arc<str>, Known>,
+    next_id: u64,
+    /// Replicas beyond the bound.
+    left_out: usize,
+    /// Those that are there at the beginning are no news.
+    first: bool,
+}
+
+struct Known {
+    standing: Arc<Standing>,
+    restarts: i32,
+    running: bool,
+}
+
+// === impl Follower ===
+
+impl Follower {
+    async fn run(mut self, mut read: HashMap<Arc<str>, Left>) {
+        let mut news = self.index.subscribe(&Scope::App(self.selection.app.clone()));
+        loop {
+            self.look(&mut read);
+            loop {
+                tokio::select! {
+                    changed = news.changed() => {
+                        // The index goes last.
+                        if changed.is_err() {
+                            return;
+                        }
+                        break;
+                    }
+                    Some((id, said)) = self.readers.next() => self.shared.push(id, said),
+                }
+            }
+        }
+    }
+
+    /// Begins to read what is new, and tells the readers of the rest how their replicas stand.
+    fn look(&mut self, read: &mut HashMap<Arc<str>, Left>) {
+        let found = self.selection.logs(&self.index);
+        let there: HashSet<_> = found.iter().map(|log| log.pod.clone()).collect();
+        self.known.retain(|pod, known| {
+            let exists = there.contains(pod);
+            if !exists {
+                known.standing.exists.store(false, Ordering::Relaxed);
+                known.standing.changed.notify_one();
+            }
+            exists
+        });
+        let mut left_out = 0;
+        for log in found {
+            if let Some(known) = self.known.get_mut(&log.pod) {
+                if (known.restarts, known.running) != (log.restarts, log.running) {
+                    (known.restarts, known.running) = (log.restarts, log.running);
+                    known.standing.changed.notify_one();
+                }
+            } else if self.readers.len() < MOST {
+                let from = read.remove(&log.pod);
+                self.read(log, from);
+            } else {
+                left_out += 1;
+            }
+        }
+        if left_out > self.left_out && !self.first {
+            self.shared.push(self.next_id, Said::Word(Arc::from(""), too_many(left_out)));
+        }
+        (self.left_out, self.first) = (left_out, false);
+        // Replicas that were gone before the past was read to its end.
+        for (pod, _) in read.drain() {
+            self.shared.push(self.next_id, Said::Word(pod, ENDED.to_owned()));
+        }
+    }
+
+    fn read(&mut self, log: LogOf, from: Option<Left>) {
+        let standing = Arc::new(Standing { exists: AtomicBool::new(true), changed: Notify::new() });
+        let known = Known { standing: standing.clone(), restarts: log.restarts, running: log.running };
+        self.known.insert(log.pod.clone(), known);
+        self.next_id += 1;
+        let id = self.next_id;
+        let from = from.unwrap_or_else(|| Left { unread: true, ..Left::default() });
+        let begins = from.unread.then(|| "its log begins".to_owned());
+        let reader = Reader {
+            logs: self.logs.clone(),
+            wanted: Wanted { follow: true, ..self.selection.wanted(&log) },
+            log: Arc::new(log),
+            // Of what was there when the call began, the caller may have wanted nothing.
+            tail: from.tail.filter(|tail| *tail == 0),
+            position: from.position,
+            standing,
+            lines: None,
+            pause: None,
+            next_pause: FIRST_PAUSE,
+            gave: false,
+            told: None,
+            begins,
+            ended: false,
+        };
+        let said = stream::unfold(reader, move |mut reader| async move {
+            reader.next().await.map(|said| ((id, said), reader))
+        });
+        self.readers.push(said.boxed());
+    }
+}
+
+const ENDED: &str = "its log has ended: the replica is gone";
+
+impl Shared {
+    fn push(&self, id: u64, said: Said) {
+        let arrived = self.began.elapsed();
+        let mut live = self.live.lock();
+        let was_empty = match &said {
+            Said::Line(_, line) => {
+                let (time, bytes) = (line.time, line.text.len());
+                live.line(id, time, said, bytes, arrived)
+            }
+            Said::Word(..) => live.word(id, Timestamp::now(), said, arrived),
+        };
+        drop(live);
+        if was_empty {
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+}
+
+/// Reads one log as long as its replica is there, however often it has to be opened.
+struct Reader {
+    logs: Arc<dyn Logs>,
+    log: Arc<LogOf>,
+    wanted: Wanted,
+    position: Position,
+    /// For the first opening.
+    tail: Option<u32>,
+    standing: Arc<Standing>,
+    lines: Option<Lines>,
+    /// Wait so long before it is opened again.
+    pause: Option<Duration>,
+    next_pause: Duration,
+    /// It gave a line since it was opened last.
+    gave: bool,
+    /// The last word about why there is nothing to read.
+    told: Option<String>,
+    begins: Option<String>,
+    ended: bool,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    async fn next(&mut self) -> Option<Said> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            let word = match &mut self.lines {
+                Some(lines) => {
+                    let line = tokio::select! {
+                        biased;
+                        line = lines.next() => line,
+                        () = self.standing.gone() => None,
+                    };
+                    match line {
+                        Some(Ok(line)) => {
+                            (self.gave, self.next_pause, self.told) = (true, FIRST_PAUSE, None);
+                            if self.position.admits(&line) {
+                                return Some(Said::Line(self.log.clone(), line));
+                            }
+                            continue;
+                        }
+                        Some(Err(error)) => self.broken(&error),
+                        None => self.at_end(),
+                    }
+                }
+                None => self.open().await,
+            };
+            if let Some(word) = word {
+                return Some(Said::Word(self.log.pod.clone(), word));
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Option<String> {
+        if let Some(pause) = self.pause.take() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.standing.changed.notified() => {}
+            }
+        }
+        let since = self.position.reopen();
+        let wanted = Wanted { since, tail: self.tail.take(), ..self.wanted.clone() };
+        let skips = wanted.tail.is_some();
+        match self.logs.open(wanted).await {
+            Ok(lines) => {
+                if skips {
+                    // If it breaks off before its first line, it must not begin with what was not wanted.
+                    self.position = Position::from(Timestamp::now() - SKEW);
+                }
+                (self.lines, self.gave) = (Some(lines), false);
+                self.begins.take()
+            }
+            Err(Unreadable::Gone) => Some(self.end()),
+            Err(why) => {
+                // Where there was nothing yet, all that comes is new.
+                if skips && !matches!(why, Unreadable::NotNow(_)) {
+                    self.tail = Some(0);
+                }
+                if !self.standing.exists.load(Ordering::Relaxed) {
+                    return Some(self.end());
+                }
+                self.wait_longer();
+                self.tell(format!("its log cannot be read, which is tried again: {why}"))
+            }
+        }
+    }
+
+    fn broken(&mut self, error: &Error) -> Option<String> {
+        self.lines = None;
+        self.wait_longer();
+        self.tell(format!("it is opened again: {error}"))
+    }
+
+    /// The container ended, or the API server closed the connection, as it does after some hours.
+    fn at_end(&mut self) -> Option<String> {
+        self.lines = None;
+        if !self.standing.exists.load(Ordering::Relaxed) {
+            return Some(self.end());
+        }
+        self.wait_longer();
+        if self.gave {
+            return None;
+        }
+        self.tell("its log has ended; it goes on when its container starts again".to_owned())
+    }
+
+    fn end(&mut self) -> String {
+        self.ended = true;
+        ENDED.to_owned()
+    }
+
+    fn wait_longer(&mut self) {
+        self.pause = Some(self.next_pause);
+        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Says it, unless it was the last thing that was said.
+    fn tell(&mut self, word: String) -> Option<String> {
+        let news = self.told.as_ref() != Some(&word);
+        self.told = Some(word.clone());
+        news.then_some(word)
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Returns some time after the replica has gone.
+    async fn gone(&self) {
+        while self.exists.load(Ordering::Relaxed) {
+            self.changed.notified().await;
+        }
+        tokio::time::sleep(LAST_WORDS).await;
+    }
+}

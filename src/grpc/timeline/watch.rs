@@ -1,0 +1,152 @@
+//! WatchTimeline: what happened to an app in the order of time, then what happens as it becomes known.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use tonic::Status;
+
+use super::super::{
+    Context, Deadline,
+    convert::{self, timeline as entries},
+    parse,
+    stream::{self, Answers, News, Source, Woken},
+};
+use crate::{
+    domain::{name, timeline::Position},
+    index::{Entry, Past},
+    pb::{self, watch_timeline_response::Event},
+};
+
+/// How far back the past goes, if the caller does not say.
+const PAST: SignedDuration = SignedDuration::from_hours(1);
+
+/// Entries taken at a time: what a slow reader may hold.
+const BATCH: usize = 64;
+
+pub(super) fn start(
+    context: &Context,
+    request: &pb::WatchTimelineRequest,
+    deadline: Deadline,
+) -> Result<Answers<pb::WatchTimelineResponse>, Status> {
+    let app = parse::app_name("parent", &request.parent)?;
+    let now = Timestamp::now();
+    let after = match parse::time("after", request.after.as_ref())? {
+        Some(after) => after,
+        None => now.checked_sub(PAST).unwrap_or(Timestamp::MIN),
+    };
+    // Before the past is read, so that nothing comes unseen in between.
+    let subject = format!("the timeline of {app}");
+    let news = News::on(context.index.watch_timeline(&app), context, deadline, subject);
+    let mut watch = Watch {
+        context: context.clone(),
+        news,
+        position: Position::new(context.index.epoch(), 0, after),
+        after,
+        past: VecDeque::new(),
+        gap: None,
+        follow: request.follow,
+        synced: false,
+        resumed: false,
+        app,
+    };
+    // A token that is none begins anew, as everywhere.
+    let resumed = Position::parse(&request.resume_token);
+    let fresh = resumed.is_none();
+    if let Some(position) = resumed {
+        watch.position = position;
+    }
+    watch.read(fresh)?;
+    Ok(stream::answers(watch))
+}
+
+struct Watch {
+    context: Context,
+    news: News,
+    app: name::App,
+    position: Position,
+    after: Timestamp,
+    /// What is still to be told of the past.
+    past: VecDeque<Entry>,
+    gap: Option<pb::Gap>,
+    follow: bool,
+    synced: bool,
+    /// It goes on where a token left it, with nothing lost.
+    resumed: bool,
+}
+
+impl Source for Watch {
+    type Message = pb::WatchTimelineResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Status> {
+        loop {
+            if let Some(gap) = self.gap.take() {
+                return Ok(Some(self.message(Event::Gap(gap))));
+            }
+            if let Some(entry) = self.past.pop_front() {
+                if self.position.in_past {
+                    self.position.pass(entry.mark);
+                } else {
+                    self.position.tell(entry.mark, entry.sequence, entry.what.is_kept());
+                }
+                let entry = entries::entry(&self.app.app, &entry);
+                return Ok(Some(self.message(Event::Entry(entry))));
+            }
+            self.position.in_past = false;
+            if !self.follow {
+                return Ok(None);
+            }
+            if !std::mem::replace(&mut self.synced, true) {
+                return Ok(Some(self.message(Event::Synced(pb::Synced { resumed: self.resumed }))));
+            }
+            self.news.latest();
+            match self.context.index.timeline_since(&self.app, self.position.sequence, BATCH) {
+                Some(news) if !news.is_empty() => self.past = news.into(),
+                Some(_) => {
+                    if let Woken::Silence = self.news.wait().await? {
+                        let heartbeat = stream::heartbeat(&self.context);
+                        return Ok(Some(self.message(Event::Heartbeat(heartbeat))));
+                    }
+                }
+                // The caller was so slow that some of it is forgotten.
+                None => self.read(false)?,
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Takes what there is after the position, and finds out what may be missing.
+    fn read(&mut self, fresh: bool) -> Result<(), Status> {
+        let index = &self.context.index;
+        let past = index.timeline(&self.app)?;
+        self.resumed = !fresh;
+        if fresh || !index.can_resume(&self.app, &self.position) {
+            let from = if fresh { self.after } else { self.position.last };
+            self.gap = gap(from, &past);
+            self.position.begin_again(index.epoch(), past.sequence);
+        }
+        if self.position.in_past {
+            let position = &self.position;
+            let wanted = |entry: &Entry| entry.sequence <= position.sequence && !position.has(&entry.mark);
+            self.past = past.entries.into_iter().filter(wanted).collect();
+        }
+        Ok(())
+    }
+
+    fn message(&self, event: Event) -> pb::WatchTimelineResponse {
+        pb::WatchTimelineResponse { resume_token: self.position.to_string(), event: Some(event) }
+    }
+}
+
+/// What is not known from this time on, if anything.
+fn gap(from: Timestamp, past: &Past) -> Option<pb::Gap> {
+    (from < past.known_since).then(|| pb::Gap {
+        start_time: Some(convert::time(from)),
+        end_time: Some(convert::time(past.known_since)),
+        message: "This server does not have the calls, the decisions of the autoscaler, the changes of endpoints, the problems and \
+                  the holds of rollouts of this time: it keeps the latest ones in memory, and began later or had too many of them. \
+                  Rollouts are told from their records, and Kubernetes events if Kubernetes still keeps them, which it does for \
+                  about an hour."
+            .to_owned(),
+    })
+}

@@ -1,0 +1,95 @@
+//! What the autoscaler is told of each app that has one: its policy, its count, and whose use counts.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Index, Inner};
+use crate::{
+    autoscale::{Hold, Mode, Policy},
+    domain::{Error, name, observed::Deployment, rollout::State, scaling::Scaling},
+};
+
+/// An app as its autoscaler sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled {
+    /// The app.
+    pub app: name::App,
+    /// Its policy; the default one, which is off, if it has none.
+    pub policy: Arc<Policy>,
+    /// A caller's count over it that is in force.
+    pub hold: Option<Arc<Hold>>,
+    /// An autoscaler that is not ours and decides the count.
+    pub foreign: Option<Arc<str>>,
+    /// Replicas asked for.
+    pub desired: i32,
+    /// When anybody set that count last.
+    pub count_set: Option<Timestamp>,
+    /// Generation of its Deployment.
+    pub generation: i64,
+    /// What the Deployment says about its count, what is past included.
+    pub scaling: Scaling,
+    /// A rollout runs, waits or is held.
+    pub rollout: bool,
+    /// The pods whose use counts: those that run and were not told to stop.
+    pub pods: Vec<Arc<str>>,
+    /// Cores that a replica asks for.
+    pub cpu_request: Option<f64>,
+    /// Bytes that a replica asks for.
+    pub memory_request: Option<f64>,
+    /// Time from the creation of a replica until it was ready: the 90th percentile of those that are there. Whole seconds, since
+    /// Kubernetes counts in these.
+    pub startup: Option<Duration>,
+}
+
+impl Index {
+    /// Every app whose autoscaler is on.
+    pub fn scaled(&self, now: Timestamp) -> Vec<Scaled> {
+        let state = self.state.read();
+        let on =
+            |d: &&Deployment| d.scaling.policy.as_ref().is_some_and(|p| p.mode != Mode::Off) && !d.deleting;
+        state.tables.deployments.values().filter(on).map(|d| state.scaled(d, now)).collect()
+    }
+
+    /// One app, whether its autoscaler is on or not.
+    pub fn scaled_app(&self, name: &name::App, now: Timestamp) -> Result<Scaled, Error> {
+        let state = self.state.read();
+        let deployment = state.tables.deployments.get(name);
+        deployment.map(|d| state.scaled(d, now)).ok_or_else(|| state.views.missing(name))
+    }
+}
+
+impl Inner {
+    fn scaled(&self, d: &Deployment, now: Timestamp) -> Scaled {
+        let rollout = self.views.newest_rollout(&d.name);
+        let (pods, startup) = self.tables.with_facts(&d.name, |facts| {
+            let running = facts.pods.iter().filter(|pod| pod.running && !pod.deleting);
+            let mut starts: Vec<_> = facts
+                .pods
+                .iter()
+                .filter(|pod| pod.restarts == 0)
+                .filter_map(|pod| Duration::try_from(pod.ready_since()?.duration_since(pod.created)).ok())
+                .collect();
+            starts.sort();
+            // The smallest that at least nine in ten do not exceed.
+            let at = (starts.len() * 9).div_ceil(10).checked_sub(1);
+            (running.map(|pod| pod.name.clone()).collect(), at.and_then(|at| starts.get(at).copied()))
+        });
+        Scaled {
+            app: d.name.clone(),
+            policy: d.scaling.policy(),
+            hold: d.scaling.held(now).cloned(),
+            foreign: self.tables.autoscaler_of(&d.name).map(Into::into),
+            desired: d.desired,
+            count_set: d.count_by.as_ref().map(|by| by.time),
+            generation: d.generation,
+            scaling: d.scaling.clone(),
+            rollout: rollout
+                .is_some_and(|r| matches!(r.state, State::Pending | State::Running | State::Paused)),
+            pods,
+            cpu_request: d.scaling.cpu_request,
+            memory_request: d.scaling.memory_request,
+            startup,
+        }
+    }
+}

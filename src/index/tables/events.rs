@@ -1,0 +1,118 @@
+//! Kubernetes events: the latest few of each object, and which app they are about. An event may come before the object that it is about,
+//! and outlive it.
+
+use std::mem;
+
+use super::{Key, LogLine, Row, Tables, TablesMut, TablesRef, app_of};
+use crate::domain::{
+    name,
+    observed::{About, Event, Kind},
+};
+
+/// Events kept per object: enough for the two that matter among repetitions, few enough for a hundred thousand pods.
+const EVENTS_PER_OBJECT: usize = 8;
+
+/// Events kept of which the app is not known yet.
+const UNRESOLVED: usize = 1000;
+
+impl Tables {
+    /// Events that came since the last time, each with its app. What is about no app that is known yet is kept for the next time.
+    pub(in crate::index) fn take_fresh(&mut self) -> Vec<(name::App, Event)> {
+        let mut found = Vec::new();
+        let mut unresolved = Vec::new();
+        for key in mem::take(&mut self.fresh) {
+            let Some(about) = self.event_about.get(&key) else { continue };
+            let lines = self.events.get(about).into_iter().flatten();
+            let Some(line) = lines.into_iter().find(|line| line.event.id == key.1) else { continue };
+            match self.app_about(about) {
+                Some(app) => found.push((app, line.event.clone())),
+                None => unresolved.push(key),
+            }
+        }
+        let too_many = unresolved.len().saturating_sub(UNRESOLVED);
+        self.fresh = unresolved.split_off(too_many);
+        found
+    }
+
+    /// Every event about an app, its ReplicaSets and replicas, those that are gone included.
+    pub(in crate::index) fn events_of<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = &'a Event> {
+        let about =
+            |about: &About| *about.namespace == *app.namespace && self.app_about(about).as_ref() == Some(app);
+        let all = self.events.iter().filter(move |(key, _)| about(key));
+        all.flat_map(|(_, lines)| lines).map(|line| &line.event)
+    }
+
+    fn app_about(&self, about: &About) -> Option<name::App> {
+        let set = |name: &str| {
+            let set = self.replica_sets.get(&(about.namespace.clone(), name.into()));
+            set.map(app_of)
+        };
+        match about.kind {
+            Kind::Deployment => Some(name::App::new(&*about.namespace, &*about.name)),
+            Kind::ReplicaSet => set(&about.name),
+            // A pod that is gone, or not known yet, has the name of its ReplicaSet and five letters more.
+            Kind::Pod => match self.pods.get(&(about.namespace.clone(), about.name.clone())) {
+                Some(pod) => set(&pod.replica_set),
+                None => set(about.name.rsplit_once('-')?.0),
+            },
+        }
+    }
+}
+
+impl Row for Event {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        (self.about.namespace.clone(), self.id.clone())
+    }
+
+    fn insert(self, tables: &mut TablesMut<'_>) {
+        let key = self.key();
+        if tables.0.event_about.get(&key).is_some_and(|about| *about != self.about) {
+            Self::remove(&key, tables);
+        }
+        let t = &mut *tables.0;
+        let lines = t.events.entry(self.about.clone()).or_default();
+        if let Some(i) = lines.iter().position(|line| line.event.id == self.id) {
+            if lines[i].event == self {
+                return;
+            }
+            lines.remove(i);
+        }
+        let mut place = lines.partition_point(|l| (l.event.time, &l.event.id) < (self.time, &self.id));
+        if lines.len() == EVENTS_PER_OBJECT {
+            if place == 0 {
+                // A list brings back what was dropped for younger ones; that is no news.
+                return;
+            }
+            let oldest = lines.remove(0);
+            t.event_about.remove(&oldest.event.key());
+            place -= 1;
+        }
+        t.sequence += 1;
+        t.fresh.push(key.clone());
+        t.event_about.insert(key, self.about.clone());
+        let about = self.about.clone();
+        lines.insert(place, LogLine { sequence: t.sequence, event: self });
+        t.mark_about(&about);
+    }
+
+    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+        let Some(about) = t.event_about.remove(key) else { return };
+        if let Some(lines) = t.events.get_mut(&about) {
+            lines.retain(|line| line.event.id != key.1);
+            if lines.is_empty() {
+                t.events.remove(&about);
+            }
+        }
+        t.mark_about(&about);
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+        t.event_about.keys().cloned().collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.events.values().flatten().map(|line| &line.event))
+    }
+}

@@ -1,0 +1,93 @@
+//! What the rows tell of one app: everything for its view, its events for readers, and what was seen when a rollout of it failed.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{super::LogLine, Tables};
+use crate::domain::{
+    diagnosis::Around,
+    evidence::{self, Evidence},
+    name,
+    observed::{About, Event, Kind, ReplicaSet},
+    rollout::{Facts, Rollout},
+    spec::{Policy, Spec},
+};
+
+impl Tables {
+    /// The rollout policy of an app as it is wanted now.
+    pub(in crate::index) fn policy(&self, app: &name::App) -> Policy {
+        let newest = self.revisions.get(app).and_then(|all| all.values().next_back());
+        newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
+    }
+
+    /// Everything known of one app.
+    pub(in crate::index) fn with_facts<T>(&self, app: &name::App, f: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let replica_sets: Vec<_> = self.sets(app).collect();
+        let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
+        let events = |about: &About| -> Vec<&Event> {
+            self.events.get(about).into_iter().flatten().map(|line| &line.event).collect()
+        };
+        let is_lost = |node: &str| self.nodes.get(node).is_some_and(|node| !node.ready);
+        let around = Around { events: &events, is_lost: &is_lost };
+        let autoscaler = self.autoscaler_of(app);
+        f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, around, autoscaler })
+    }
+
+    /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.
+    pub(in crate::index) fn log(
+        &self,
+        app: &name::App,
+        meant: impl Fn(&ReplicaSet) -> bool,
+        after: u64,
+    ) -> Vec<LogLine> {
+        let namespace: Arc<str> = app.namespace.as_str().into();
+        let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
+        let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
+        for rs in self.sets(app).filter(|rs| meant(rs)) {
+            objects.push(about(Kind::ReplicaSet, &rs.name));
+            objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
+        }
+        let mut lines: Vec<LogLine> = objects
+            .iter()
+            .filter_map(|about| self.events.get(about))
+            .flatten()
+            .filter(|line| line.sequence > after)
+            .cloned()
+            .collect();
+        lines.sort_by_key(|line| line.sequence);
+        lines
+    }
+
+    /// What is seen now of a rollout that just failed: the newest of its app.
+    pub(in crate::index) fn evidence(&self, rollout: &Rollout, now: Timestamp) -> Evidence {
+        let is_new = |rs: &ReplicaSet| match &rollout.set {
+            Some((name, _)) => rs.name == *name,
+            None => rs.revision == Some(rollout.number),
+        };
+        let new = self.replicas(&rollout.app).filter(|(_, rs)| is_new(rs)).map(|(pod, _)| &*pod.name);
+        let new: HashSet<&str> = new.collect();
+        let (all, _) = self.page_of_replicas(&rollout.app, None, usize::MAX);
+        let replicas = all.into_iter().filter(|replica| new.contains(&*replica.pod));
+        let line = |line: LogLine| {
+            let Event { about, reason, note, time, .. } = line.event;
+            format!("{time} {about} {reason}: {note}")
+        };
+        let mut log = self.log(&rollout.app, is_new, 0);
+        log.sort_by_key(|line| line.event.time);
+        // What happened before belongs to the rollouts before; Kubernetes' times are whole seconds.
+        log.retain(|line| line.event.time.as_second() >= rollout.start.as_second());
+        let mut problems = rollout.problems.clone();
+        if let Some(error) = rollout.error.clone().filter(|error| !problems.contains(error)) {
+            problems.insert(0, error);
+        }
+        // Not bounded any further here, under the lock of the index: whoever keeps it does that.
+        let oldest = log.len().saturating_sub(evidence::MOST_EVENTS);
+        Evidence {
+            problems,
+            replicas: replicas.take(evidence::MOST_REPLICAS).map(Into::into).collect(),
+            events: log.into_iter().skip(oldest).map(line).collect(),
+            time: now,
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The calls that are cut off: for each method that writes, what must be there before it, the call, and what of its answer a
+//! repeat must say again. Must not know how they are cut off.
+
+use futures::{FutureExt, future::LocalBoxFuture};
+use gantry::pb;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tonic::Status;
+
+use super::state::recorded;
+use crate::support::{Daemon, Env, annotate, follow, web};
+
+/// One app, and whom to ask about it.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    pub env: &'a Env,
+    pub daemon: &'a Daemon,
+    pub app: &'a str,
+    /// The id of the call.
+    pub id: &'a str,
+}
+
+/// What a call that was cut off comes to if nobody repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// Any daemon finishes it.
+    Finished,
+    /// It happened, or it did not.
+    Either,
+}
+
+/// One call.
+pub struct Case {
+    /// The method, as the contract names it.
+    pub method: &'static str,
+    /// The first word of the names of its apps.
+    pub name: &'static str,
+    /// Brings the app to where the call begins. What any daemon writes by itself about that must be written at its end.
+    pub before: fn(Scene<'_>) -> LocalBoxFuture<'_, ()>,
+    /// The call; of its answer what must be the same each time, without the app's name.
+    pub call: fn(Scene<'_>) -> LocalBoxFuture<'_, Result<String, Status>>,
+    pub alone: Alone,
+    /// Whether it begins a rollout that ends.
+    pub ends: bool,
+    /// The fewest writes that it can be made of: fewer would mean that they are not counted.
+    pub writes: usize,
+}
+
+/// Every method that writes to the cluster, some of them more than once.
+pub const CASES: &[Case] = &[
+    Case {
+        method: "DeployApp",
+        name: "first",
+        before: |_| async {}.boxed_local(),
+        call: |scene| deploy(scene, web()).boxed_local(),
+        alone: Alone::Finished,
+        ends: true,
+        writes: 5,
+    },
+    Case {
+        method: "DeployApp",
+        name: "update",
+        before: |scene| deployed(scene, &["web:1"]).boxed_local(),
+        call: |scene| {
+            // The second port changes the Service too: what would stay as it is is not written.
+            let mut update = image("web:2");
+            let more = pb::Port { name: "more".into(), number: 9999, protocol: pb::Protocol::Tcp.into() };
+            update.ports.push(more);
+            deploy(scene, update).boxed_local()
+        },
+        alone: Alone::Finished,
+        ends: true,
+        writes: 4,
+    },
+    Case {
+        // What others made is handed over field by field before it is changed.
+        method: "DeployApp",
+        name: "adopt",
+        before: |scene| foreign(scene).boxed_local(),
+        call: |scene| {
+            let request = scene.env.deploy(scene.app, image("web:2"));
+            deploy_as(scene, pb::DeployAppRequest { adopt: true, ..request }).boxed_local()
+        },
+        alone: Alone::Finished,
+        ends: true,
+        writes: 6,
+    },
+    Case {
+        // Without ports there is no Service any more.
+        method: "DeployApp",
+        name: "prune",
+        before: |scene| deployed(scene, &["web:1"]).boxed_local(),
+        call: |scene| {
+            let request = scene.env.deploy(scene.app, pb::AppSpec::default());
+            let update_mask = Some(prost_types::FieldMask { paths: vec!["spec.ports".into()] });
+            deploy_as(scene, pb::DeployAppRequest { update_mask, ..request }).boxed_local()
+        },
+        alone: Alone::Finished,
+        ends: true,
+        writes: 4,
+    },
+    Case {
+        // Whoever set the count before must not own it any more.
+        method: "DeployApp",
+        name: "count",
+        before: |scene| counted_by_others(scene).boxed_local(),
+        call: |scene| {
+            let spec = pb::AppSpec { replicas: Some(1), ..pb::AppSpec::default() };
+            let update_mask = Some(prost_types::FieldMask { paths: vec!["spec.replicas".into()] });
+            let request = pb::DeployAppRequest { update_mask, ..scene.env.deploy(scene.app, spec) };
+            deploy_as(scene, request).boxed_local()
+        },
+        alone: Alone::Finished,
+        ends: true,
+        writes: 3,
+    },
+    Case {
+        method: "RestartApp",
+        name: "restart",
+        before: |scene| deployed(scene, &["web:1"]).boxed_local(),
+        call: |scene| restart(scene).boxed_local(),
+        alone: Alone::Finished,
+        ends: true,
+        writes: 3,
+    },
+    Case {
+        // The replicas of an app that others made are told to restart by one write, of which Kubernetes makes the rollout.
+        method: "RestartApp",
+        name: "foreign",
+        before: |scene| foreign(scene).boxed_local(),
+        call: |scene| {
+            async move {
+                let name = scene.env.name(scene.app);
+                let request =
+                    pb::RestartAppRequest { name, request_id: scene.id.into(), ..Default::default() };
+                let answer = scene.daemon.apps().await.restart_app(request).await?.into_inner();
+                assert!(answer.rollout.is_some(), "there is a rollout to follow");
+                Ok(String::new())
+            }
+            .boxed_local()
+        },
+        alone: Alone::Either,
+        ends: false,
+        writes: 1,
+    },
+    Case {
+        method: "RollbackApp",
+        name: "rollback",
+        before: |scene| before_rollback(scene).boxed_local(),
+        call: |scene| rollback(scene).boxed_local(),
+        alone: Alone::Finished,
+        ends: true,
+        writes: 4,
+    },
+    Case {
+        method: "ScaleApp",
+        name: "scale",
+        before: |scene| deployed(scene, &["web:1"]).boxed_local(),
+        call: |scene| scale(scene).boxed_local(),
+        alone: Alone::Either,
+        ends: false,
+        writes: 2,
+    },
+    Case {
+        // The count of an autoscaler that is frozen needs no hold, and an earlier one must not stand over it.
+        method: "ScaleApp",
+        name: "frozen",
+        before: |scene| before_scaling_frozen(scene).boxed_local(),
+        call: |scene| scale(scene).boxed_local(),
+        alone: Alone::Either,
+        ends: false,
+        writes: 3,
+    },
+    Case {
+        method: "PauseRollout",
+        name: "pause",
+        before: |scene| running(scene).boxed_local(),
+        call: |scene| pause(scene).boxed_local(),
+        alone: Alone::Either,
+        ends: false,
+        writes: 1,
+    },
+    Case {
+        method: "ResumeRollout",
+        name: "resume",
+        before: |scene| before_resume(scene).boxed_local(),
+        call: |scene| resume(scene).boxed_local(),
+        alone: Alone::Either,
+        ends: false,
+        writes: 1,
+    },
+    Case {
+        method: "UpdateAutoscaler",
+        name: "autoscaler",
+        // A count that was set past the server is taken over: that is a write of its own.
+        before: |scene| counted_by_others(scene).boxed_local(),
+        call: |scene| autoscaler(scene, scene.id, pb::AutoscalerMode::Active, 9).boxed_local(),
+        alone: Alone::Either,
+        ends: false,
+        writes: 2,
+    },
+    Case {
+        method: "DeleteApp",
+        name: "delete",
+        before: |scene| deployed(scene, &["web:1", "web:2"]).boxed_local(),
+        call: |scene| delete(scene).boxed_local(),
+        alone: Alone::Either,
+        ends: false,
+        writes: 2,
+    },
+];
+
+fn image(image: &str) -> pb::AppSpec {
+    pb::AppSpec { image: image.into(), ..web() }
+}
+
+/// An id that has its place in a name: the calls of one app and one purpose have the same.
+pub fn id_of(app: &str) -> String {
+    let digest = app.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("6f1a2c1e-0000-4000-{:04x}-{:012x}", digest >> 48, digest & 0xffff_ffff_ffff)
+}
+
+/// Deploys these images one after the other, each to its end.
+async fn deployed(scene: Scene<'_>, images: &[&str]) {
+    for (step, tag) in images.iter().enumerate() {
+        let request = scene.env.deploy(scene.app, image(tag));
+        let answer = scene.daemon.apps().await.deploy_app(request).await.unwrap().into_inner();
+        follow(scene.daemon, &answer.rollout.unwrap().name).await;
+        recorded(scene.env, scene.app, step + 1).await;
+    }
+}
+
+async fn deploy(scene: Scene<'_>, spec: pb::AppSpec) -> Result<String, Status> {
+    deploy_as(scene, scene.env.deploy(scene.app, spec)).await
+}
+
+async fn deploy_as(scene: Scene<'_>, request: pb::DeployAppRequest) -> Result<String, Status> {
+    let request = pb::DeployAppRequest { request_id: scene.id.into(), ..request };
+    let answer = scene.daemon.apps().await.deploy_app(request).await?.into_inner();
+    Ok(number(scene, answer.rollout))
+}
+
+async fn restart(scene: Scene<'_>) -> Result<String, Status> {
+    let name = scene.env.name(scene.app);
+    let request = pb::RestartAppRequest { name, request_id: scene.id.into(), ..Default::default() };
+    let answer = scene.daemon.apps().await.restart_app(request).await?.into_inner();
+    Ok(number(scene, answer.rollout))
+}
+
+async fn foreign(scene: Scene<'_>) {
+    let labels = json!({"app": scene.app});
+    let manifest = json!({"metadata": {"name": scene.app, "labels": labels}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "web:1"}]}}}});
+    let deployments = Api::<Deployment>::namespaced(scene.env.client.clone(), &scene.env.namespace);
+    let made = serde_json::from_value(manifest).unwrap();
+    deployments.create(&kube::api::PostParams::default(), &made).await.unwrap();
+}
+
+/// The autoscaler that the second rollout got is taken back too: that is a write of its own.
+async fn before_rollback(scene: Scene<'_>) {
+    deployed(scene, &["web:1", "web:2"]).await;
+    autoscaler(scene, "", pb::AutoscalerMode::Shadow, 7).await.unwrap();
+}
+
+async fn rollback(scene: Scene<'_>) -> Result<String, Status> {
+    let name = scene.env.name(scene.app);
+    let request = pb::RollbackAppRequest {
+        rollout: format!("{name}/rollouts/1"),
+        name,
+        request_id: scene.id.into(),
+        ..Default::default()
+    };
+    let answer = scene.daemon.rollouts().await.rollback_app(request).await?.into_inner();
+    Ok(number(scene, answer.rollout))
+}
+
+async fn scale(scene: Scene<'_>) -> Result<String, Status> {
+    let request = pb::ScaleAppRequest {
+        name: scene.env.name(scene.app),
+        replicas: Some(3),
+        request_id: scene.id.into(),
+        ..Default::default()
+    };
+    let answer = scene.daemon.apps().await.scale_app(request).await?.into_inner();
+    assert!(!answer.position.is_empty());
+    Ok(answer.app.unwrap().status.unwrap().desired_replicas.to_string())
+}
+
+async fn before_scaling_frozen(scene: Scene<'_>) {
+    deployed(scene, &["web:1"]).await;
+    autoscaler(scene, "", pb::AutoscalerMode::Active, 9).await.unwrap();
+    let request = pb::ScaleAppRequest {
+        name: scene.env.name(scene.app),
+        replicas: Some(1),
+        hold_for: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
+    };
+    scene.daemon.apps().await.scale_app(request).await.unwrap();
+    // By hand: to set the mode through the server ends the hold.
+    let deployments = Api::<Deployment>::namespaced(scene.env.client.clone(), &scene.env.namespace);
+    let live = deployments.get(scene.app).await.unwrap();
+    let text = &live.metadata.annotations.unwrap()["gantry.dev/autoscaler"];
+    let mut policy: serde_json::Value = serde_json::from_str(text).unwrap();
+    policy["mode"] = json!("FROZEN");
+    let patch =
+        Patch::Merge(json!({"metadata": {"annotations": {"gantry.dev/autoscaler": policy.to_string()}}}));
+    deployments.patch(scene.app, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// A rollout that goes on as long as the test does.
+async fn running(scene: Scene<'_>) {
+    deployed(scene, &["web:1"]).await;
+    let spec = pb::AppSpec { pod_template_patch: Some(annotate("sim/unready", "true")), ..image("web:2") };
+    scene.daemon.apps().await.deploy_app(scene.env.deploy(scene.app, spec)).await.unwrap();
+}
+
+async fn before_resume(scene: Scene<'_>) {
+    running(scene).await;
+    pause(Scene { id: "", ..scene }).await.unwrap();
+}
+
+async fn pause(scene: Scene<'_>) -> Result<String, Status> {
+    let name = format!("{}/rollouts/2", scene.env.name(scene.app));
+    let request = pb::PauseRolloutRequest { name, request_id: scene.id.into(), ..Default::default() };
+    let answer = scene.daemon.rollouts().await.pause_rollout(request).await?.into_inner();
+    Ok(number(scene, answer.rollout))
+}
+
+async fn resume(scene: Scene<'_>) -> Result<String, Status> {
+    let name = format!("{}/rollouts/2", scene.env.name(scene.app));
+    let request = pb::ResumeRolloutRequest { name, request_id: scene.id.into(), ..Default::default() };
+    let answer = scene.daemon.rollouts().await.resume_rollout(request).await?.into_inner();
+    Ok(number(scene, answer.rollout))
+}
+
+async fn counted_by_others(scene: Scene<'_>) {
+    deployed(scene, &["web:1"]).await;
+    let deployments = Api::<Deployment>::namespaced(scene.env.client.clone(), &scene.env.namespace);
+    let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    let params = PatchParams { field_manager: Some("kubectl".into()), ..PatchParams::default() };
+    deployments.patch(scene.app, &params, &patch).await.unwrap();
+}
+
+async fn autoscaler(
+    scene: Scene<'_>,
+    id: &str,
+    mode: pb::AutoscalerMode,
+    max: i32,
+) -> Result<String, Status> {
+    let signal = pb::scaling_target::Signal::Reported(pb::ReportedTarget {
+        metric: "queue_depth".into(),
+        per_replica: 1.0,
+    });
+    let autoscaler = pb::Autoscaler {
+        name: format!("{}/autoscaler", scene.env.name(scene.app)),
+        mode: mode.into(),
+        max_replicas: max,
+        targets: vec![pb::ScalingTarget { signal: Some(signal) }],
+        ..pb::Autoscaler::default()
+    };
+    let request = pb::UpdateAutoscalerRequest {
+        autoscaler: Some(autoscaler),
+        request_id: id.into(),
+        ..Default::default()
+    };
+    let answer = scene.daemon.autoscalers().await.update_autoscaler(request).await?.into_inner();
+    let stored = answer.autoscaler.unwrap();
+    Ok(format!("{:?} {}", stored.mode(), stored.max_replicas))
+}
+
+async fn delete(scene: Scene<'_>) -> Result<String, Status> {
+    let name = scene.env.name(scene.app);
+    let request = pb::DeleteAppRequest { name, request_id: scene.id.into(), ..Default::default() };
+    scene.daemon.apps().await.delete_app(request).await.map(|_| String::new())
+}
+
+/// The number of the rollout that an answer names.
+fn number(scene: Scene<'_>, rollout: Option<pb::Rollout>) -> String {
+    let name = rollout.expect("a rollout").name;
+    let prefix = format!("{}/rollouts/", scene.env.name(scene.app));
+    name.strip_prefix(&prefix).unwrap_or_else(|| panic!("{name} is none of {}", scene.app)).to_owned()
+}

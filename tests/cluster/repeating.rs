@@ -1,0 +1,138 @@
+//! Calls that are repeated with their `request_id` at a daemon that never heard of them, after others changed the app.
+
+use gantry::pb;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams, ResourceExt},
+};
+use serde_json::json;
+use tonic::{Code, Status};
+
+use crate::support::{Daemon, Env, reason, run, until, web};
+
+fn delete(env: &Env, id: &str) -> pb::DeleteAppRequest {
+    pb::DeleteAppRequest { name: env.name("web"), request_id: id.into(), ..Default::default() }
+}
+
+async fn ask(daemon: &Daemon, request: &pb::DeleteAppRequest) -> Result<pb::DeleteAppResponse, Status> {
+    daemon.apps().await.delete_app(request.clone()).await.map(tonic::Response::into_inner)
+}
+
+async fn is_gone(env: &Env) {
+    until("nothing of the app is left", async || {
+        // The daemon of the test has its own view, which may be late.
+        env.objects().await.is_empty() && env.get("web").await.is_err()
+    })
+    .await;
+}
+
+/// The next daemon, when the one before was killed.
+async fn next(env: &mut Env) {
+    env.daemon.child.kill().await.unwrap();
+    env.daemon = env.daemon_like(&["--lease-namespace", &env.namespace.clone()]).await;
+}
+
+#[tokio::test]
+async fn a_repeated_deletion_is_answered_after_a_restart_and_never_takes_the_next_app() {
+    run(|mut env| async move {
+        next(&mut env).await;
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let request = delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d1");
+        let only = pb::DeleteAppRequest { validate_only: true, ..request.clone() };
+        ask(&env.daemon, &only).await.unwrap();
+        let leases = Api::<Lease>::namespaced(env.client.clone(), &env.namespace);
+        let kept = async || {
+            leases.list(&ListParams::default().labels("gantry.dev/keeps=deletion")).await.unwrap().items
+        };
+        assert_eq!(kept().await, vec![], "a plan uses no id");
+
+        let first = ask(&env.daemon, &request).await.unwrap();
+        assert_eq!(first.app.unwrap().name, env.name("web"));
+        is_gone(&env).await;
+        let lease = kept().await.pop().unwrap();
+        let lease_name = lease.name_any();
+        assert!(lease_name.starts_with("gantry-deletion-"), "{lease:?}");
+        assert_eq!(lease.spec.unwrap().lease_duration_seconds, Some(7200));
+
+        next(&mut env).await;
+        let again = ask(&env.daemon, &request).await.unwrap();
+        assert_eq!((again.app, again.position), (None, first.position.clone()));
+        let unknown = delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d2");
+        assert_eq!(ask(&env.daemon, &unknown).await.unwrap_err().code(), Code::NotFound);
+
+        // Another id is another request, and this one is used up: also for the app that comes next.
+        let other = pb::DeleteAppRequest { allow_missing: true, ..request.clone() };
+        assert_eq!(reason(&ask(&env.daemon, &other).await.unwrap_err()), "REQUEST_ID_REUSED");
+        let deploy =
+            pb::DeployAppRequest { request_id: request.request_id.clone(), ..env.deploy("web", web()) };
+        next(&mut env).await;
+        let status = env.daemon.apps().await.deploy_app(deploy).await.unwrap_err();
+        assert_eq!(reason(&status), "REQUEST_ID_REUSED");
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let there = env.settled().await;
+        for fresh in [false, true] {
+            if fresh {
+                next(&mut env).await;
+            }
+            let again = ask(&env.daemon, &request).await.unwrap();
+            assert_eq!((again.app, &again.position), (None, &first.position), "what was deleted is not kept");
+            assert_eq!(reason(&ask(&env.daemon, &other).await.unwrap_err()), "REQUEST_ID_REUSED");
+        }
+        assert_eq!(env.settled().await, there, "the new app stays");
+
+        // What was not there is not there for the repeat either.
+        ask(&env.daemon, &delete(&env, "")).await.unwrap();
+        is_gone(&env).await;
+        let missing = pb::DeleteAppRequest {
+            allow_missing: true,
+            ..delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d3")
+        };
+        ask(&env.daemon, &missing).await.unwrap();
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        // As if it had been long ago.
+        let past = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
+        leases.patch(&lease_name, &PatchParams::default(), &Patch::Merge(past)).await.unwrap();
+        next(&mut env).await;
+        ask(&env.daemon, &missing).await.unwrap();
+        assert!(env.get("web").await.is_ok(), "the new app stays");
+        until("what is over is let go of", async || kept().await.len() == 1).await;
+        assert_ne!(kept().await[0].name_any(), lease_name);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_where_its_id_cannot_be_kept() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let rules = json!([{"apiGroups": ["", "apps", "policy", "autoscaling", "discovery.k8s.io"],
+            "verbs": ["get", "list", "watch", "create", "patch", "delete"], "resources": [
+            "deployments", "replicasets", "pods", "events", "controllerrevisions", "services", "poddisruptionbudgets",
+            "horizontalpodautoscalers", "endpointslices", "nodes"]}]);
+        let (daemon, _dir) = env.daemon_with(rules).await;
+        ask(&daemon, &delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d4")).await.unwrap();
+        is_gone(&env).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_changes_nothing_writes_nothing_its_id_neither() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let there = env.settled().await;
+        let id = "6f1a2c1e-0000-4000-8000-0000000000d5".to_owned();
+        let request = pb::DeployAppRequest { request_id: id, ..env.deploy("web", web()) };
+        let first = env.daemon.apps().await.deploy_app(request.clone()).await.unwrap().into_inner();
+        assert_eq!(first.rollout, None);
+        assert_eq!(env.settled().await, there);
+        // The server that answered knows it.
+        let update = pb::AppSpec { image: "web:2".into(), ..web() };
+        env.deploy_and_follow(env.deploy("web", update)).await;
+        let again = env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner();
+        assert_eq!(again.rollout, None);
+        assert_eq!(env.get("web").await.unwrap().spec.unwrap().image, "web:2");
+    })
+    .await;
+}

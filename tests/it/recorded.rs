@@ -1,0 +1,80 @@
+//! The diagnosis held against what a real kubelet wrote: each state of each recorded pod, with all events of its course, and the answer
+//! that is expected, in `tests/node/recorded/diagnosis.txt`.
+//!
+//! `GANTRY_RECORD=1 cargo test --test it recorded` writes that file anew; then read what changed.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+
+use gantry::{
+    cluster::decode::{Decode, Event, Pod},
+    domain::{
+        diagnosis::{self, Around},
+        observed::{self, About},
+        spec::Spec,
+    },
+};
+use serde_json::{Value, json};
+
+/// As the API server gives it: the recordings leave out what differs from run to run.
+fn mk_pod(recorded: &Value) -> Option<observed::Pod> {
+    let mut pod = recorded.clone();
+    let set = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": true}]);
+    pod["metadata"]["ownerReferences"] = set;
+    serde_json::from_value::<Pod>(pod).unwrap().row()
+}
+
+fn mk_event(recorded: &Value, pod: &observed::Pod, n: usize) -> observed::Event {
+    let mut event = recorded.clone();
+    event["metadata"] = json!({"namespace": &*pod.namespace, "name": format!("e{n}"), "creationTimestamp": "2026-01-01T00:00:00Z"});
+    event["involvedObject"] = json!({"kind": "Pod", "name": &*pod.name});
+    serde_json::from_value::<Event>(event).unwrap().row().unwrap()
+}
+
+/// What is said about one state of a pod.
+fn diagnosed(recorded: &Value, events: &[Value]) -> String {
+    let Some(pod) = mk_pod(recorded) else { return "no replica any more".to_owned() };
+    let mut events: Vec<_> = events.iter().enumerate().map(|(n, event)| mk_event(event, &pod, n)).collect();
+    events.sort_by_key(|event| event.time);
+    let about = |about: &About| events.iter().filter(|event| event.about == *about).collect();
+    let around = Around { events: &about, ..Around::nothing() };
+    match diagnosis::of_pod(&pod, around, &Spec::default().policy()) {
+        None if pod.ready => "ready".to_owned(),
+        None => "nothing wrong".to_owned(),
+        Some(problem) => {
+            let fatal = if problem.fatal { ", fatal" } else { "" };
+            format!("{}{fatal}: {}", problem.reason.as_str(), problem.message)
+        }
+    }
+}
+
+#[test]
+fn what_a_real_kubelet_writes_is_understood() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node/recorded");
+    let mut told = BTreeMap::new();
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let recorded: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let events = recorded["events"].as_array().unwrap();
+        for (n, pod) in recorded["pods"].as_array().unwrap().iter().enumerate() {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            told.insert((name, n + 1), diagnosed(pod, events));
+        }
+    }
+    assert!(told.len() >= 60, "{} states", told.len());
+    let text = told.into_iter().fold(String::new(), |mut text, ((name, n), said)| {
+        let _ = writeln!(text, "{name} {n}: {said}");
+        text
+    });
+    let file = dir.join("diagnosis.txt");
+    if std::env::var_os("GANTRY_RECORD").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    let expected = fs::read_to_string(&file).unwrap();
+    for (is, should) in text.lines().zip(expected.lines()) {
+        assert_eq!(is, should);
+    }
+    assert_eq!(text.lines().count(), expected.lines().count());
+}
