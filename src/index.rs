@@ -115,7 +115,7 @@ pub struct LogLine {
     /// Grows with each line; give the last one seen to get only later ones.
     pub sequence: u64,
     /// What was seen.
-    pub event: Event,
+    pub event: Arc<Event>,
 }
 
 /// An object of which the index holds something else than the cluster has.

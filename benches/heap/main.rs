@@ -1,7 +1,16 @@
 //! Counts what the heap holds: of the daemon, and of a plain reflector of typed pods. A program of its own, because counting slows down
 //! whatever is beside it. `benches/calls` starts it and asks for the figure by a line on its input.
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, clippy::large_futures)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::large_futures
+)]
+
+mod rows;
 
 use std::{env, future, io::BufRead as _};
 
@@ -29,6 +38,7 @@ fn main() {
         Some("reflector") => {
             tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(reflect());
         }
+        Some("rows") => rows::weigh(|| HEAP.current_usage()),
         _ => println!("nothing is counted without `make bench`"),
     }
 }

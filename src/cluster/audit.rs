@@ -130,6 +130,7 @@ mod tests {
             name: name.into(),
             deployment: "web".into(),
             template_revision: 1,
+            template: 0,
             revision: Some(revision),
             create_failure: None,
             ports: Vec::new(),

@@ -100,7 +100,7 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
     let cause = events
         .iter()
         .rev()
-        .map(|e| e.note.as_str())
+        .map(|e| &*e.note)
         .find(|note| note.contains("Failed to pull image"))
         .unwrap_or_default();
     let text = format!("{} {}", without_names(&trouble.message), without_names(cause)).to_lowercase();
@@ -199,7 +199,7 @@ impl<'a> Check<'a> {
     /// From Kubernetes' words: `Readiness probe failed: HTTP probe failed with statuscode: 503`.
     fn read(event: &'a Event) -> Option<Self> {
         let (which, said) =
-            event.note.split_once(" probe ").filter(|_| event.reason == "Unhealthy" && event.warning)?;
+            event.note.split_once(" probe ").filter(|_| &*event.reason == "Unhealthy" && event.warning)?;
         let answer = said.split_once(": ").map_or(said, |(_, answer)| answer);
         Some(Self { which, answer, time: event.time })
     }
@@ -278,7 +278,7 @@ fn node_lost(node: &str) -> Finding {
 /// A replica whose containers wait, as far as events tell, for a volume.
 fn volume(events: &[&Event]) -> Option<Finding> {
     let is_about = |e: &&&Event| {
-        e.warning && matches!(e.reason.as_str(), "FailedMount" | "FailedAttachVolume" | "FailedMapVolume")
+        e.warning && matches!(&*e.reason, "FailedMount" | "FailedAttachVolume" | "FailedMapVolume")
     };
     // The kubelet also says that it waits for volumes, without a cause.
     let causes: Vec<_> = events.iter().rev().filter(is_about).collect();

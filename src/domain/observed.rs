@@ -32,6 +32,8 @@ pub struct Deployment {
     pub revision: Option<u64>,
     /// Kubernetes' own number of the current pod template; says which ReplicaSet is current.
     pub template_revision: u64,
+    /// Hash of the pod template, the same in every row of this process that has the same template.
+    pub template: u64,
     /// Grows with each change of the desired state.
     pub generation: i64,
     /// The generation that the counts below are about.
@@ -99,6 +101,8 @@ pub struct ReplicaSet {
     pub deployment: Arc<str>,
     /// Kubernetes' number of the template, compare [`Deployment::template_revision`].
     pub template_revision: u64,
+    /// Hash of the template, compare [`Deployment::template`].
+    pub template: u64,
     /// The newest Gantry revision that used the template.
     pub revision: Option<u64>,
     /// When it was created.
@@ -247,9 +251,9 @@ pub struct Event {
     /// True for `Warning`.
     pub warning: bool,
     /// Kubernetes' word, for example `FailedScheduling`.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// Kubernetes' sentence.
-    pub note: String,
+    pub note: Box<str>,
     /// How often it was seen.
     pub count: i32,
     /// When it was seen last.

@@ -17,8 +17,8 @@ use super::{LogLine, texts::Texts};
 use crate::domain::{
     name,
     observed::{
-        About, Deployment, HorizontalPodAutoscaler, Kind, Node, Pod, ReplicaSet, Revision, ScaledObject,
-        Scaler, Slice,
+        About, Deployment, Event, HorizontalPodAutoscaler, Kind, Node, Pod, ReplicaSet, Revision,
+        ScaledObject, Scaler, Slice,
     },
 };
 
@@ -44,8 +44,8 @@ pub(super) struct Tables {
     scalers_of: HashMap<name::App, BTreeSet<(ScalerKind, Arc<str>)>>,
     /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may come again.
     events: HashMap<About, Vec<LogLine>>,
-    /// Which object an event is about, for its deletion.
-    event_about: HashMap<Key, About>,
+    /// By its own name, which is all that is told of one that is deleted.
+    events_by_name: HashMap<Key, Arc<Event>>,
     sequence: u64,
     /// Events that came since they were last asked for.
     fresh: Vec<Key>,

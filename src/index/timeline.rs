@@ -211,7 +211,7 @@ impl Inner {
         let rollouts = self.rollouts(app, None, OF_ONE).into_iter();
         let rollouts = rollouts.flat_map(|rollout| [Some(begin_of(&rollout)), end_of(&rollout)]).flatten();
         let events = self.tables.events_of(app);
-        rollouts.chain(events.map(|event| (mark_of(event), Happened::Event(Arc::new(event.clone())))))
+        rollouts.chain(events.map(|event| (mark_of(event), Happened::Event(event.clone()))))
     }
 
     /// Notes what a change of the rows shows: the view of this app was another one before.
@@ -268,7 +268,7 @@ impl Inner {
             return;
         }
         for (app, event) in fresh {
-            self.timelines.note(&app, mark_of(&event), Happened::Event(Arc::new(event)));
+            self.timelines.note(&app, mark_of(&event), Happened::Event(event));
         }
     }
 

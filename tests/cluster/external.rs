@@ -1,7 +1,10 @@
 //! Changes made past this server, as kubectl makes them: each is a rollout like any other, seen, judged and kept once. And
 //! Deployments that others made, whose rollouts can be read without a word of ours in the cluster.
 
-use gantry::pb;
+use gantry::{
+    cluster::decode::{self, Decode},
+    pb,
+};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment, ReplicaSet},
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -206,6 +209,25 @@ async fn an_autoscaler_of_others_is_named_as_the_owner_of_the_count() {
         assert_eq!(owner().await.owner, "horizontalpodautoscaler.autoscaling/by-hand");
         api.delete("by-hand", &kube::api::DeleteParams::default()).await.unwrap();
         until("its end is seen", async || owner().await.kind() == pb::ReplicaOwnerKind::Caller).await;
+    })
+    .await;
+}
+
+/// Who changed a template is told from what each object says that it runs, so both must say the same of the same.
+#[tokio::test]
+async fn a_deployment_and_the_replica_set_that_runs_it_have_one_template() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        set_image(&env, "app", &other(&web().image)).await;
+        latest_is(&env, &env.daemon, "2").await;
+        let deployment = Api::<decode::Deployment>::namespaced(env.client.clone(), &env.namespace);
+        let deployment = deployment.get("web").await.unwrap().row().unwrap();
+        let sets = Api::<decode::ReplicaSet>::namespaced(env.client.clone(), &env.namespace);
+        let sets = sets.list(&ListParams::default()).await.unwrap().items;
+        let sets: Vec<_> = sets.into_iter().filter_map(Decode::row).collect();
+        let same: Vec<_> = sets.iter().filter(|set| set.template == deployment.template).collect();
+        assert_eq!((sets.len(), same.len()), (2, 1), "{sets:?}");
+        assert_eq!(same[0].template_revision, deployment.template_revision);
     })
     .await;
 }

@@ -34,6 +34,7 @@ pub struct Deployment {
     paused: bool,
     deadline: Option<i32>,
     spec: Spec,
+    template: u64,
     unmodelled: Vec<String>,
     scaling: Scaling,
     status: DeploymentStatus,
@@ -55,12 +56,13 @@ impl From<Full> for Deployment {
         let Full { metadata, spec, status } = full;
         let scaling = scaling(&metadata, &spec["template"]);
         let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
+        let template = template::hash(&spec["template"]);
         let deadline = spec["progressDeadlineSeconds"].as_i64();
         // Ours says all that its revision says, and a patch of it says the rest.
         let ours = metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
         let unmodelled = if ours { Vec::new() } else { rest(&metadata, spec, &words) };
         let deadline = deadline.and_then(|seconds| seconds.try_into().ok());
-        Self { metadata, paused, deadline, spec: words, unmodelled, scaling, status }
+        Self { metadata, paused, deadline, spec: words, template, unmodelled, scaling, status }
     }
 }
 
@@ -129,7 +131,7 @@ impl Decode for Deployment {
 
     fn row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
-        let Self { metadata, paused, deadline, spec, unmodelled, scaling, status } = self;
+        let Self { metadata, paused, deadline, spec, template, unmodelled, scaling, status } = self;
         let stalled = condition(&status.conditions, "Progressing", "False")
             .filter(|c| c.reason == "ProgressDeadlineExceeded");
         let completed = condition(&status.conditions, "Progressing", "True")
@@ -140,6 +142,7 @@ impl Decode for Deployment {
             resource_version: version(&metadata),
             revision: number(&metadata, REVISION),
             template_revision: number(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            template,
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation,
             desired: spec.replicas.unwrap_or(1),
@@ -172,20 +175,27 @@ impl Decode for Deployment {
 pub struct ReplicaSet {
     #[serde(deserialize_with = "meta")]
     metadata: ObjectMeta,
-    #[serde(rename = "spec")]
-    ports: Ports,
+    #[serde(deserialize_with = "or_default")]
+    spec: ReplicaSetSpec,
     #[serde(deserialize_with = "or_default")]
     status: ReplicaSetStatus,
 }
 
-/// Of the spec of a ReplicaSet, the ports of the app's container; the rest lasts only until these are found.
+/// Of the spec of a ReplicaSet, what is needed of the template; the rest lasts only until that is found.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Value")]
-struct Ports(Vec<Port>);
+struct ReplicaSetSpec {
+    template: u64,
+    ports: Vec<Port>,
+}
 
-impl From<Value> for Ports {
+impl From<Value> for ReplicaSetSpec {
     fn from(spec: Value) -> Self {
-        Self(template::ports(&spec["template"]["spec"]["containers"][0]))
+        let template = &spec["template"];
+        Self {
+            template: template::hash(template),
+            ports: template::ports(&template["spec"]["containers"][0]),
+        }
     }
 }
 
@@ -213,6 +223,7 @@ impl Decode for ReplicaSet {
             name,
             deployment: controller(&self.metadata, "Deployment")?.into(),
             template_revision: number(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            template: self.spec.template,
             revision: number(&self.metadata, REVISION),
             created: created(&self.metadata),
             create_failure: condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
@@ -221,7 +232,7 @@ impl Decode for ReplicaSet {
                     since: c.last_transition_time.as_ref().map(|t| t.0),
                 }
             }),
-            ports: self.ports.0,
+            ports: self.spec.ports,
         })
     }
 }

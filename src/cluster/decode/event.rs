@@ -78,8 +78,8 @@ impl Decode for Event {
             id,
             about: About { namespace, kind, name: self.involved_object.name.into() },
             warning: self.r#type == "Warning",
-            reason: self.reason,
-            note: self.message,
+            reason: self.reason.into(),
+            note: self.message.into(),
             count: series.count.max(self.count.unwrap_or_default()).max(1),
             time,
         })

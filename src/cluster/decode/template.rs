@@ -7,13 +7,20 @@
 mod probe;
 mod volume;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use serde_json::Value;
 
-use crate::domain::spec::{
-    KeyRef, Placement, Port, Protocol, Resources, RolloutPolicy, SecurityProfile, Spec, Spread, Strategy,
-    Toleration,
+use crate::domain::{
+    placement::TEMPLATE_HASH,
+    spec::{
+        KeyRef, Placement, Port, Protocol, Resources, RolloutPolicy, SecurityProfile, Spec, Spread, Strategy,
+        Toleration,
+    },
 };
 
 /// What `spec` of a Deployment says. Of several containers, the first is the app's.
@@ -47,6 +54,18 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
     let drain = seconds(&container["lifecycle"]["preStop"]["sleep"]["seconds"]).unwrap_or_default();
     spec.drain_delay = unless(Some(drain), spec.default_drain_seconds());
     spec
+}
+
+/// Tells a pod template from another. Kubernetes adds one label to the copy of a Deployment's template that it makes for a
+/// ReplicaSet, and compares without it.
+pub(super) fn hash(template: &Value) -> u64 {
+    let mut template = template.clone();
+    if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
+        labels.remove(TEMPLATE_HASH);
+    }
+    let mut hasher = DefaultHasher::new();
+    template.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The TCP ports of a container.

@@ -110,6 +110,7 @@ fn a_deployment_is_the_row_that_it_says() {
         container: "main".into(),
         ..Spec::default()
     };
+    let found = row::<Deployment>(mk_deployment()).unwrap();
     let expected = observed::Deployment {
         name: name::App::new("prod", "shop"),
         uid: "0c9f1a34-7b1e-4a39-9f0e-2f4f3c1d5e60".into(),
@@ -119,6 +120,7 @@ fn a_deployment_is_the_row_that_it_says() {
             .into(),
         revision: Some(5),
         template_revision: 3,
+        template: found.template,
         generation: 2,
         observed_generation: 2,
         desired: 3,
@@ -138,7 +140,7 @@ fn a_deployment_is_the_row_that_it_says() {
         spec,
         unmodelled: vec!["spec.template.spec.containers[proxy]".into()],
     };
-    assert_eq!(row::<Deployment>(mk_deployment()), Some(expected));
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -223,12 +225,33 @@ fn a_deployment_without_status_or_count_is_one_replica_to_come() {
 }
 
 #[test]
+fn a_replica_set_has_the_template_of_its_deployment_but_for_one_label() {
+    let mut deployment = mk_deployment();
+    deployment["spec"]["template"]["metadata"]["labels"] = json!({"gantry.dev/app": "shop"});
+    let mut copy = mk_replica_set();
+    copy["spec"]["template"] = deployment["spec"]["template"].clone();
+    copy["spec"]["template"]["metadata"]["labels"]["pod-template-hash"] = json!("6f7c");
+    let template = row::<Deployment>(deployment).unwrap().template;
+    let of = |copy: Value| row::<ReplicaSet>(copy).unwrap().template;
+    assert_eq!(of(copy.clone()), template);
+    let changes =
+        [("/metadata/labels/gantry.dev~1app", json!("cart")), ("/spec/containers/0/image", json!("shop:2"))];
+    for (path, value) in changes {
+        let mut other = copy.clone();
+        *other["spec"]["template"].pointer_mut(path).unwrap() = value;
+        assert_ne!(of(other), template, "{path}");
+    }
+}
+
+#[test]
 fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
+    let found = row::<ReplicaSet>(mk_replica_set()).unwrap();
     let expected = observed::ReplicaSet {
         namespace: "prod".into(),
         name: "shop-6f7c".into(),
         deployment: "shop".into(),
         template_revision: 3,
+        template: found.template,
         revision: Some(5),
         created: time(CREATED),
         create_failure: Some(observed::CreateFailure {
@@ -237,7 +260,7 @@ fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
         }),
         ports: vec![Port { name: "http".into(), number: 8080, protocol: Protocol::Tcp }],
     };
-    assert_eq!(row::<ReplicaSet>(mk_replica_set()), Some(expected));
+    assert_eq!(found, expected);
     for status in ["False", "Unknown"] {
         let mut free = mk_replica_set();
         free["status"]["conditions"][0]["status"] = json!(status);
@@ -264,7 +287,7 @@ fn both_generations_of_events_tell_count_and_time() {
     assert_eq!(told(about_a_node), None);
     let found = row::<Event>(mk_event()).unwrap();
     assert_eq!(
-        (&*found.id, found.reason.as_str(), found.note.as_str()),
+        (&*found.id, &*found.reason, &*found.note),
         ("shop-6f7c-x2x.1862aa", "Failed", "Failed to pull image")
     );
 }

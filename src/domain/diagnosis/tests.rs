@@ -26,6 +26,7 @@ fn mk_deployment() -> Deployment {
         labels: [].into(),
         revision: Some(1),
         template_revision: 1,
+        template: 0,
         generation: 1,
         observed_generation: 1,
         desired: 3,
@@ -306,6 +307,7 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
             name: "shop-1".into(),
             deployment: "shop".into(),
             template_revision: 1,
+            template: 0,
             revision: Some(1),
             created: at(0),
             create_failure: Some(failure),
@@ -435,8 +437,8 @@ proptest! {
         };
         let events: Vec<_> = seen.iter().map(event).collect();
         let told = the_one(mk_config("x"), &events).events;
-        let mut notes: Vec<_> = events.iter().filter(|e| e.warning).map(|e| &e.note).collect();
-        let mut reasons: Vec<_> = events.iter().filter(|e| e.warning).map(|e| &e.reason).collect();
+        let mut notes: Vec<_> = events.iter().filter(|e| e.warning).map(|e| &*e.note).collect();
+        let mut reasons: Vec<_> = events.iter().filter(|e| e.warning).map(|e| &*e.reason).collect();
         for list in [&mut notes, &mut reasons] {
             list.sort_unstable();
             list.dedup();

@@ -85,8 +85,12 @@ fn came_after(
         (Cause::External, Some(number), _) => current.template_revision > number,
         (Cause::External, None, _) => shown && newest.replica_set.as_ref() != Some(&current.name),
         (_, _, Some(first)) => current.template_revision > first,
-        // It was undone before Kubernetes took it up at all.
-        (_, _, None) => shown && deployment.revision.is_some_and(|number| number < newest.number),
+        // It was undone before Kubernetes took it up at all. A ReplicaSet that is used again gets its number before the Deployment
+        // does: until then the Deployment has the number of another template.
+        (_, _, None) => {
+            let undone = deployment.revision.is_some_and(|number| number < newest.number);
+            shown && undone && current.template == deployment.template
+        }
     }
 }
 

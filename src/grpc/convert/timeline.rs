@@ -30,8 +30,8 @@ pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
         Happened::Event(event) => {
             let detail = pb::KubernetesEvent {
                 r#type: if event.warning { "Warning" } else { "Normal" }.to_owned(),
-                reason: event.reason.clone(),
-                note: event.note.clone(),
+                reason: event.reason.to_string(),
+                note: event.note.to_string(),
                 count: event.count,
             };
             let message = format!("{}: {}", event.reason, event.note);

@@ -1,7 +1,7 @@
 //! Kubernetes events: the latest few of each object, and which app they are about. An event may come before the object that it is about,
 //! and outlive it.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use super::{Key, LogLine, Row, Tables, TablesMut, TablesRef, app_of};
 use crate::domain::{
@@ -17,15 +17,13 @@ const UNRESOLVED: usize = 1000;
 
 impl Tables {
     /// Events that came since the last time, each with its app. What is about no app that is known yet is kept for the next time.
-    pub(in crate::index) fn take_fresh(&mut self) -> Vec<(name::App, Event)> {
+    pub(in crate::index) fn take_fresh(&mut self) -> Vec<(name::App, Arc<Event>)> {
         let mut found = Vec::new();
         let mut unresolved = Vec::new();
         for key in mem::take(&mut self.fresh) {
-            let Some(about) = self.event_about.get(&key) else { continue };
-            let lines = self.events.get(about).into_iter().flatten();
-            let Some(line) = lines.into_iter().find(|line| line.event.id == key.1) else { continue };
-            match self.app_about(about) {
-                Some(app) => found.push((app, line.event.clone())),
+            let Some(event) = self.events_by_name.get(&key) else { continue };
+            match self.app_about(&event.about) {
+                Some(app) => found.push((app, event.clone())),
                 None => unresolved.push(key),
             }
         }
@@ -35,7 +33,10 @@ impl Tables {
     }
 
     /// Every event about an app, its ReplicaSets and replicas, those that are gone included.
-    pub(in crate::index) fn events_of<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = &'a Event> {
+    pub(in crate::index) fn events_of<'a>(
+        &'a self,
+        app: &'a name::App,
+    ) -> impl Iterator<Item = &'a Arc<Event>> {
         let about =
             |about: &About| *about.namespace == *app.namespace && self.app_about(about).as_ref() == Some(app);
         let all = self.events.iter().filter(move |(key, _)| about(key));
@@ -68,51 +69,58 @@ impl Row for Event {
 
     fn insert(self, tables: &mut TablesMut<'_>) {
         let key = self.key();
-        if tables.0.event_about.get(&key).is_some_and(|about| *about != self.about) {
+        if tables.0.events_by_name.get(&key).is_some_and(|known| known.about != self.about) {
             Self::remove(&key, tables);
         }
         let t = &mut *tables.0;
-        let lines = t.events.entry(self.about.clone()).or_default();
-        if let Some(i) = lines.iter().position(|line| line.event.id == self.id) {
-            if lines[i].event == self {
+        let mut row = self;
+        let about = (row.about.namespace.clone(), row.about.name.clone());
+        if let Some(((_, name), _)) = t.pods.get_key_value(&about) {
+            row.about.name = name.clone();
+        }
+        t.texts.share(&mut row.about.namespace);
+        t.texts.share(&mut row.reason);
+        let lines = t.events.entry(row.about.clone()).or_default();
+        if let Some(i) = lines.iter().position(|line| line.event.id == row.id) {
+            if *lines[i].event == row {
                 return;
             }
             lines.remove(i);
         }
-        let mut place = lines.partition_point(|l| (l.event.time, &l.event.id) < (self.time, &self.id));
+        let mut place = lines.partition_point(|l| (l.event.time, &l.event.id) < (row.time, &row.id));
         if lines.len() == EVENTS_PER_OBJECT {
             if place == 0 {
                 // A list brings back what was dropped for younger ones; that is no news.
                 return;
             }
             let oldest = lines.remove(0);
-            t.event_about.remove(&oldest.event.key());
+            t.events_by_name.remove(&oldest.event.key());
             place -= 1;
         }
         t.sequence += 1;
-        t.fresh.push(key.clone());
-        t.event_about.insert(key, self.about.clone());
-        let about = self.about.clone();
-        lines.insert(place, LogLine { sequence: t.sequence, event: self });
-        t.mark_about(&about);
+        let event = Arc::new(row);
+        t.fresh.push(event.key());
+        t.events_by_name.insert(event.key(), event.clone());
+        lines.insert(place, LogLine { sequence: t.sequence, event: event.clone() });
+        t.mark_about(&event.about);
     }
 
     fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
-        let Some(about) = t.event_about.remove(key) else { return };
-        if let Some(lines) = t.events.get_mut(&about) {
+        let Some(event) = t.events_by_name.remove(key) else { return };
+        if let Some(lines) = t.events.get_mut(&event.about) {
             lines.retain(|line| line.event.id != key.1);
             if lines.is_empty() {
-                t.events.remove(&about);
+                t.events.remove(&event.about);
             }
         }
-        t.mark_about(&about);
+        t.mark_about(&event.about);
     }
 
     fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
-        t.event_about.keys().cloned().collect()
+        t.events_by_name.keys().cloned().collect()
     }
 
     fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.events.values().flatten().map(|line| &line.event))
+        Box::new(t.events_by_name.values().map(|event| &**event))
     }
 }

@@ -26,7 +26,7 @@ impl Tables {
         let replica_sets: Vec<_> = self.sets(app).collect();
         let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
         let events = |about: &About| -> Vec<&Event> {
-            self.events.get(about).into_iter().flatten().map(|line| &line.event).collect()
+            self.events.get(about).into_iter().flatten().map(|line| &*line.event).collect()
         };
         let is_lost = |node: &str| self.nodes.get(node).is_some_and(|node| !node.ready);
         let around = Around { events: &events, is_lost: &is_lost };
@@ -70,7 +70,7 @@ impl Tables {
         let (all, _) = self.page_of_replicas(&rollout.app, None, usize::MAX);
         let replicas = all.into_iter().filter(|replica| new.contains(&*replica.pod));
         let line = |line: LogLine| {
-            let Event { about, reason, note, time, .. } = line.event;
+            let Event { about, reason, note, time, .. } = &*line.event;
             format!("{time} {about} {reason}: {note}")
         };
         let mut log = self.log(&rollout.app, is_new, 0);

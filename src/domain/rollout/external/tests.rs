@@ -34,6 +34,7 @@ fn mk_deployment() -> Deployment {
         labels: [(MANAGED_BY.to_owned(), MANAGER.to_owned())].into(),
         revision: None,
         template_revision: 0,
+        template: 0,
         generation: 0,
         observed_generation: 0,
         desired: 1,
@@ -82,6 +83,7 @@ fn mk_set(name: &str, template_revision: u64, revision: Option<u64>) -> ReplicaS
         name: name.into(),
         deployment: "shop".into(),
         template_revision,
+        template: 0,
         revision,
         created: at(0),
         create_failure: None,
@@ -145,6 +147,7 @@ impl Cluster {
             (is, writer) = (id, (others, version));
             self.asked.insert(version, (id, others));
             row.generation += 1;
+            row.template = u64::from(id);
             self.round.clear();
             if others {
                 row.template_by = Some(Touch { manager: "kubectl".into(), time: moment(version) });
@@ -242,7 +245,10 @@ impl Cluster {
         let observe = Step::Observe(row.generation);
         match self.sets.get(&template).cloned() {
             None => {
-                let set = mk_set(&format!("t{template}"), number, row.revision);
+                let set = ReplicaSet {
+                    template: row.template,
+                    ..mk_set(&format!("t{template}"), number, row.revision)
+                };
                 self.told_sets.push(set.clone());
                 self.sets.insert(template, set);
                 self.round = vec![observe, Step::Number(number)];
@@ -250,7 +256,7 @@ impl Cluster {
             // One that is used again gets its number a round before the Deployment does.
             Some(set) if set.template_revision < number || set.revision != row.revision => {
                 let number = number.max(set.template_revision);
-                let set = mk_set(&set.name, number, row.revision);
+                let set = ReplicaSet { template_revision: number, revision: row.revision, ..set };
                 self.told_sets.push(set.clone());
                 self.sets.insert(template, set);
                 self.round = vec![observe];
@@ -320,7 +326,15 @@ impl Server {
                         .range(of..=writer.1)
                         .any(|(_, (template, others))| *others && *rs.name == format!("t{template}")) =>
             {
-                return Err(format!("{} does not run what {writer:?} asked for", rs.name));
+                return Err(format!(
+                    "{} does not run what {writer:?} asked for, after {} of {of}: template {}, revision {:?}; {:?}; {:?}",
+                    rs.name,
+                    newest.number,
+                    row.template_revision,
+                    row.revision,
+                    facts.replica_sets,
+                    cluster.asked
+                ));
             }
             Origin::External(rs) => rs.template_revision,
         };
