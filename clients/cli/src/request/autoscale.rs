@@ -125,22 +125,13 @@ fn targets(flags: &Policy) -> Vec<v1::ScalingTarget> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    fn mk_name() -> name::App {
-        name::App { namespace: "prod".into(), app: "shop".into() }
-    }
-
-    fn mk_command(line: &str) -> Command {
-        match Cli::try_parse_from(line.split(' ')) {
-            Ok(cli) => cli.command,
-            Err(error) => panic!("`{line}` is in order: {error}"),
-        }
-    }
+    use super::{
+        super::tests::{mk_command, mk_name},
+        *,
+    };
+    use crate::args::Command;
 
     fn mk_update(words: &str) -> Option<v1::UpdateAutoscalerRequest> {
         let line = format!("gantry autoscale shop{words}");

@@ -5,11 +5,11 @@ use clap::Parser;
 use super::*;
 use crate::args::{Cli, Command};
 
-fn mk_name() -> name::App {
+pub(super) fn mk_name() -> name::App {
     name::App { namespace: "prod".into(), app: "shop".into() }
 }
 
-fn mk_command(line: &str) -> Command {
+pub(super) fn mk_command(line: &str) -> Command {
     match Cli::try_parse_from(line.split(' ')) {
         Ok(cli) => cli.command,
         Err(error) => panic!("`{line}` is in order: {error}"),
