@@ -12,5 +12,6 @@ pub mod logs;
 mod tail;
 pub mod usage;
 pub mod watch;
+mod yaml;
 
 pub use self::{act::Actor, client::Cluster};

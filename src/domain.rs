@@ -16,6 +16,7 @@ pub mod image;
 pub mod labels;
 pub mod lists;
 pub mod logs;
+pub mod managed;
 pub mod manifest;
 pub mod mask;
 pub mod name;

@@ -215,6 +215,7 @@ impl Index {
         let mut state = self.state.write();
         state.tables.reset(rows);
         state.heard.insert(kind, now);
+        state.tables.note_heard(kind, now);
         state.refused.remove(&kind);
         state.publish(now);
     }
@@ -236,8 +237,10 @@ impl Index {
     /// Notes that the cluster has spoken about a kind, if only to say that nothing changed.
     pub fn heard(&self, kind: Kind, now: Timestamp) {
         // A kind counts as read only after its first reset.
-        if let Some(time) = self.state.write().heard.get_mut(&kind) {
+        let mut state = self.state.write();
+        if let Some(time) = state.heard.get_mut(&kind) {
             *time = now;
+            state.tables.note_heard(kind, now);
         }
     }
 

@@ -16,6 +16,7 @@ mod prospect;
 mod requests;
 mod resize;
 mod review;
+mod revision;
 mod scale;
 mod secrets;
 mod steer;
@@ -51,7 +52,7 @@ use crate::{
         manifest::{Kind, Object, REVISIONS_OF},
         name,
         plan::FIELD_MANAGER,
-        revision::{self, End, Record},
+        revision::{End, Record, object_name},
     },
 };
 
@@ -98,7 +99,15 @@ impl Actor {
         let params = merge_params(META_MANAGER);
         let doing = Doing { verb: "patch", object: &revision_id(object) };
         let patch = Patch::Merge(json!({"metadata": metadata}));
-        self.cluster.call(doing, self.revisions(namespace).patch(object, &params, &patch)).await.map(|_| ())
+        let api = self.revisions(namespace);
+        match self.cluster.call(doing, api.patch(object, &params, &patch)).await {
+            // In the form of earlier versions a revision may take no patch at all.
+            Err(Error::Invalid(violations)) => {
+                let written = revision::rewrite(self, namespace, object, &metadata).await?;
+                if written { Ok(()) } else { Err(Error::Invalid(violations)) }
+            }
+            patched => patched.map(|_| ()),
+        }
     }
 
     /// Merges into the metadata of the Deployment.
@@ -122,10 +131,12 @@ impl Actor {
         self.cluster.call(doing, answer).await.map(|_| ())
     }
 
-    /// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment.
+    /// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment. At which
+    /// version of an earlier Deployment it was applied says nothing about this one.
     async fn own_revision(&self, name: &name::App, number: u64, uid: &str) -> Result<(), Error> {
-        let metadata = json!({"ownerReferences": [owner(name, uid)]});
-        self.patch_revision(&name.namespace, &revision::object_name(name, number), metadata).await
+        let annotations = json!({decode::APPLIED: uid, decode::VERSION: null});
+        let metadata = json!({"ownerReferences": [owner(name, uid)], "annotations": annotations});
+        self.patch_revision(&name.namespace, &object_name(name, number), metadata).await
     }
 
     async fn keep(
@@ -136,7 +147,7 @@ impl Actor {
         evidence: Option<Evidence>,
     ) -> Result<(), Error> {
         let revisions = Api::<decode::Revision>::namespaced(self.cluster.client.clone(), &app.namespace);
-        let object = revision::object_name(&app, number);
+        let object = object_name(&app, number);
         let doing = Doing { verb: "get", object: &revision_id(&object) };
         let found = self.cluster.call(doing, revisions.get(&object)).await?;
         let version = found.meta().resource_version.clone();
@@ -144,6 +155,10 @@ impl Actor {
         let Some(row) = found.row().filter(|row| row.end.is_none() && row.created <= end.time) else {
             return Ok(());
         };
+        if row.is_stuck() {
+            // The finisher writes it again under the next number, and then it gets its verdict.
+            return Err(Error::EtagMismatch { etag: String::new() });
+        }
         let annotations = match evidence {
             Some(evidence) => {
                 let secrets = secrets::of(self, &app, &row.content, end.time).await?;
@@ -227,6 +242,10 @@ impl Act for Actor {
 
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
         change::finish(self, app).boxed()
+    }
+
+    fn set_owners(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
+        revision::set_owners(self, app).boxed()
     }
 
     fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {

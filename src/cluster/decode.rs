@@ -24,12 +24,12 @@ mod template;
 
 pub use self::{
     autoscaler::{HorizontalPodAutoscaler, ScaledObject},
-    deployment::{Deployment, ReplicaSet},
+    deployment::{Deployment, ORPHAN, ReplicaSet},
     event::Event,
     node::Node,
     placing::{PlacingNode, PlacingPod, PlacingVolume},
     pod::Pod,
-    revision::{END, EVIDENCE, Revision, VERSION},
+    revision::{APPLIED, END, EVIDENCE, Revision, VERSION},
     slice::Slice,
 };
 
@@ -63,6 +63,7 @@ struct Meta<M> {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     owner_references: Option<Vec<OwnerReference>>,
+    finalizers: Option<Vec<String>>,
     managed_fields: M,
 }
 
@@ -91,6 +92,7 @@ impl<M> Meta<M> {
             creation_timestamp: meta.creation_timestamp,
             deletion_timestamp: meta.deletion_timestamp,
             owner_references: meta.owner_references,
+            finalizers: meta.finalizers,
             managed_fields,
             ..ObjectMeta::default()
         }

@@ -58,6 +58,9 @@ pub trait Act: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<String>, Error>>;
     /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
     fn finish(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
+    /// Gives the revisions of an app that were applied and have lost their owner to its Deployment, and takes it from those that
+    /// Kubernetes cannot take it from itself, if the Deployment is deleted without what it owns.
+    fn set_owners(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
     /// Keeps a change that was made past this server as a revision of this number, unless there is one already.
     fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>>;
     /// Lets go of requests that need not be remembered any more at this time, and that no app holds.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     diagnosis,
-    labels::MANAGED_BY,
+    labels::{MANAGED_BY, MANAGER},
     name,
     observed::{Deployment, Revision},
     problem::Problem,
@@ -33,7 +33,7 @@ pub struct App {
     pub created: Timestamp,
     /// When the desired state last changed.
     pub updated: Timestamp,
-    /// Who made it: `gantry`, or what its label says, or empty.
+    /// Who manages it: `gantry` if this server does, else what its label says, else empty.
     pub managed_by: String,
     /// One-word summary.
     pub state: State,
@@ -126,7 +126,12 @@ impl App {
             labels: d.labels.clone(),
             created: d.created,
             updated: asked.map_or(d.created, |revision| revision.created),
-            managed_by: d.labels.get(MANAGED_BY).cloned().unwrap_or_default(),
+            managed_by: d
+                .labels
+                .get(MANAGED_BY)
+                .filter(|by| facts.managed || *by != MANAGER)
+                .cloned()
+                .unwrap_or_default(),
             state,
             reconciling: matches!(state, State::Updating | State::Deleting),
             message,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::labels::{MANAGER, is_reserved};
+
 /// Why a call could not be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -32,7 +34,7 @@ pub enum Error {
     },
     /// An object of this name that Gantry did not make.
     #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or take it over with adopt",
-        if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
+        maker(.by))]
     NameTaken {
         /// The object, for example `service/shop`.
         object: String,
@@ -108,7 +110,7 @@ pub enum Error {
     )]
     NoAutoscaler,
     /// Deleting or rolling back what Gantry did not make.
-    #[error("{name} was not made by this server{}; change it with the tool that made it, or adopt it with DeployApp", if .by.is_empty() { String::new() } else { format!(" but by {by}") })]
+    #[error("{name} was not made by this server{}; change it with the tool that made it, or adopt it with DeployApp", maker(.by))]
     NotManaged {
         /// The app's resource name.
         name: String,
@@ -255,6 +257,30 @@ impl Error {
     /// No such app.
     pub fn no_app(name: &super::name::App) -> Self {
         Self::NotFound { kind: Missing::App, name: name.to_string(), did_you_mean: None }
+    }
+}
+
+impl Conflict {
+    /// Whether it is about what this server writes for itself and no caller can leave out: its labels and annotations. Whoever set one
+    /// of them copied it, or changed it by hand.
+    pub fn is_bookkeeping(&self) -> bool {
+        let key = |parent: &str| self.field.rsplit_once(parent).map(|(_, key)| key);
+        let key = key(".metadata.labels.").or_else(|| key(".metadata.annotations."));
+        key.is_some_and(is_reserved)
+    }
+}
+
+/// Who made an object, as the end of a sentence that says who did not.
+fn maker(by: &str) -> String {
+    match by {
+        "" => String::new(),
+        // Its labels name this server, and nothing here confirms it.
+        MANAGER => {
+            " (it has Gantry's labels, but no revision in this namespace belongs to it: it is a copy, or its \
+                    history was deleted)"
+                .to_owned()
+        }
+        other => format!(" but by {other}"),
     }
 }
 

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::{
     change::Change,
     evidence::Evidence,
-    labels::{MANAGED_BY, MANAGER},
+    managed::{self, Claim},
     name,
-    revision::{Cause, End, Record},
+    revision::{Cause, End, Record, form::Form},
     scaling::Scaling,
     spec::{Content, Port, Spec},
 };
@@ -66,6 +66,8 @@ pub struct Deployment {
     pub created: Timestamp,
     /// It is being deleted.
     pub deleting: bool,
+    /// It is being deleted, and what it owns is to stay.
+    pub orphans: bool,
     /// What it says, as far as the API has words for it.
     pub spec: Spec,
     /// Paths of the fields that the API has no words for, of one that Gantry did not make.
@@ -305,8 +307,12 @@ pub struct Revision {
     pub end: Option<End>,
     /// What was seen if it failed.
     pub evidence: Option<Arc<Evidence>>,
-    /// Everything that it wants was applied; until then it is an intent that any daemon may finish.
+    /// Everything that it wants was applied, or a later revision took its place; until then it is an intent that any daemon may finish.
     pub applied: bool,
+    /// uid of the Deployment that owns it; `None` if it never had an owner, or lost it.
+    pub owner: Option<Box<str>>,
+    /// How its record is stored.
+    pub form: Form,
     /// Number of the rollout that a rollback returns to.
     pub source: Option<u64>,
     /// For a change made past this server: the ReplicaSet that it led to.
@@ -343,15 +349,32 @@ pub struct ScaledObject(pub Scaler);
 // === impl Deployment ===
 
 impl Deployment {
-    /// Whether this server made it.
-    pub fn managed(&self) -> bool {
-        self.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER)
+    /// Whether its labels say that this server made it, for its own name.
+    pub fn is_labelled(&self) -> bool {
+        managed::is_labelled(&self.name.app, &self.labels)
+    }
+
+    /// It, as the rule asks about it that says whether this server manages it.
+    pub fn subject(&self) -> managed::Subject<'_> {
+        let Self { name, uid, labels, revision, deleting, .. } = self;
+        managed::Subject { name: &name.app, uid, labels, revision: *revision, deleting: *deleting }
     }
 }
 
 // === impl Revision ===
 
 impl Revision {
+    /// Whether its record must be written again before it can be carried out: in the form of earlier versions the API server may refuse
+    /// the word that it was.
+    pub fn is_stuck(&self) -> bool {
+        !self.applied && self.form == Form::Object
+    }
+
+    /// What it says about the Deployment of its app's name.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }
+    }
+
     /// The row of a record that was carried out and has no verdict yet.
     pub fn new(app: name::App, number: u64, record: Record) -> Self {
         Self {
@@ -366,6 +389,8 @@ impl Revision {
             end: None,
             evidence: None,
             applied: true,
+            owner: None,
+            form: Form::Text,
             source: record.source,
             replica_set: record.replica_set.map(Into::into),
             template_revision: record.template_revision,

@@ -11,17 +11,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
-    decide::{again, check_etag, deploy, intent_of, is_overtaken, request_seen, restart, rollback},
+    decide::{again, check_etag, deploy, intent_of, is_overtaken, renew, request_seen, restart, rollback},
     render::{Rendered, render},
 };
 use super::{
     Error,
     change::{Action, Change},
     check::Check,
-    labels::MANAGER,
+    managed::Claim,
     manifest::{APP_LABEL, Kind},
     name,
-    revision::{Cause, Outcome, Record},
+    revision::{Cause, Outcome, Record, form::Form},
     scaling::Scaling,
     selector::Selector,
     spec::Content,
@@ -56,6 +56,8 @@ pub struct Live {
 pub struct Deployment {
     /// Who made it, as its label says.
     pub managed_by: String,
+    /// Whether this server manages it.
+    pub managed: Managed,
     /// It is being deleted.
     pub deleting: bool,
     /// Its rollout is held.
@@ -74,10 +76,24 @@ pub struct Deployment {
     pub content: Content,
     /// What of it the API has no words for, as paths.
     pub unmodelled: Vec<String>,
-    /// The revision that was applied last.
+    /// Tells it from an earlier one of the same name.
+    pub uid: String,
+    /// The revision that was applied last, as its annotation says.
     pub revision: Option<u64>,
     /// Kubernetes' own number of the pod template.
     pub template_revision: u64,
+}
+
+/// Whether this server manages a Deployment, by the one rule of [`crate::domain::managed`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Managed {
+    /// It does.
+    Yes,
+    /// It does, and its field manager has none of the fields: somebody else made the Deployment again, from a backup or with kubectl.
+    WithoutFields,
+    /// It does not.
+    #[default]
+    No,
 }
 
 /// What a change needs to know of the Service.
@@ -107,10 +123,14 @@ pub struct Past {
     pub record: Record,
     /// How its rollout ended, once it has.
     pub outcome: Option<Outcome>,
-    /// Everything that it wants was applied.
+    /// Everything that it wants was applied, or a later revision took its place.
     pub applied: bool,
-    /// Version of the Deployment at the end of that.
-    pub version: Option<u64>,
+    /// uid of the Deployment that owns it; `None` if it never had an owner, or lost it.
+    pub owner: Option<String>,
+    /// uid of the Deployment to which it was applied, and the version of that at which all was done.
+    pub version: Option<(String, u64)>,
+    /// How its record is stored.
+    pub form: Form,
 }
 
 /// A change that was decided on.
@@ -141,12 +161,31 @@ impl Live {
         self.newest().map_or(0, |past| past.number)
     }
 
-    /// The newest revision that somebody asked this server for: what a deploy that names some fields starts from. Without
-    /// its Deployment an app is gone, whatever revisions still lie about; only one that was to make it, and was not carried out,
-    /// still counts.
+    /// The newest revision that a caller asked for: what a deploy that names some fields starts from. Without its Deployment an app is
+    /// gone, whatever revisions are left of it, and the revisions of an earlier Deployment say nothing about the next one of its name.
+    /// Then only one that is still to be carried out counts: it makes the Deployment, or adopts it.
     pub fn wanted(&self) -> Option<&Past> {
         let asked = self.revisions.iter().rev().find(|past| past.record.cause != Cause::External);
-        asked.filter(|past| self.deployment.is_some() || !past.applied && past.creates())
+        asked.filter(|past| match &self.deployment {
+            Some(deployment) => deployment.is_ours() || !past.applied,
+            None => !past.applied && past.creates(),
+        })
+    }
+
+    /// The highest number that a rollout of the app has: of a revision, or, where those are gone, of the annotation that names the last
+    /// one. What others made had rollouts too, numbered as Kubernetes numbers templates.
+    pub fn highest_number(&self) -> u64 {
+        let of_deployment = self.deployment.as_ref().map_or(0, |d| {
+            let others = if d.is_ours() { 0 } else { d.template_revision };
+            d.revision.unwrap_or_default().max(others)
+        });
+        self.newest_number().max(of_deployment)
+    }
+
+    /// Version of the Deployment at which a revision was applied, if it is the Deployment that is there.
+    pub fn position_of(&self, past: &Past) -> Option<u64> {
+        let (uid, version) = past.version.as_ref()?;
+        self.deployment.as_ref().filter(|d| d.uid == *uid).map(|_| *version)
     }
 
     /// Refuses if an autoscaler of others decides the count, naming it.
@@ -204,15 +243,26 @@ impl Live {
 // === impl Deployment ===
 
 impl Deployment {
-    /// Whether this server made it, or took it over.
+    /// Whether this server manages it.
     pub fn is_ours(&self) -> bool {
-        self.managed_by == MANAGER
+        self.managed != Managed::No
     }
 }
 
 // === impl Past ===
 
 impl Past {
+    /// What it says about the Deployment of its app's name.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }
+    }
+
+    /// Whether its record must be written again before it can be carried out: in the form of earlier versions the API server may refuse
+    /// the word that it was.
+    pub fn is_stuck(&self) -> bool {
+        !self.applied && self.form == Form::Object
+    }
+
     /// Whether it was to make the Deployment, not to change one.
     pub fn creates(&self) -> bool {
         let kind = Kind::Deployment.prefix();

@@ -1,6 +1,8 @@
 //! The record of a deploy: what is kept in the cluster about it, and how it is named. Knows no object store.
 
-use jiff::Timestamp;
+pub mod form;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{change::Change, digest, name, problem::Problem, spec::Content};
@@ -9,6 +11,10 @@ use crate::autoscale::Policy;
 /// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
 /// old one, kept in each revision.
 pub const RENDERER: u32 = 1;
+
+/// Age by its writer's clock, when Kubernetes made the object, from which a revision is a copy of an earlier one: a writer has its object
+/// made within a second, and clocks do not differ by minutes.
+const COPIED: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is written once, before anything is applied; never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,9 +162,17 @@ impl Record {
     }
 }
 
-/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree.
+/// Whether a revision that does not say that it was carried out is still to be. A change made outside Gantry never is, and what a backup
+/// brought back was wanted at another time, perhaps in another cluster.
+pub fn is_to_be_applied(record: &Record, created: Timestamp) -> bool {
+    record.cause != Cause::External && created.duration_since(record.time) < COPIED
+}
+
+/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree. Of a copy it is the
+/// writer's time: Kubernetes knows only when the copy was made.
 pub fn began(created: Timestamp, written: Timestamp) -> Timestamp {
-    if written.as_second() == created.as_second() { written } else { created }
+    let same = written.as_second() == created.as_second();
+    if same || created.duration_since(written) >= COPIED { written } else { created }
 }
 
 /// Name of the object that holds a revision. Two deploys at once want the same one, and one of them loses: that is the lock.

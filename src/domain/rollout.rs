@@ -19,7 +19,7 @@ use super::{
 };
 use crate::autoscale::Policy;
 
-pub use self::external::{Origin, origin};
+pub use self::external::{Origin, is_gone, origin};
 
 /// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a second and tells what it saw some
 /// seconds later if it is busy; times are rounded down to whole ones.
@@ -119,6 +119,8 @@ pub struct Next<'a> {
 pub struct Facts<'a> {
     /// Its Deployment, if there is one.
     pub deployment: Option<&'a Deployment>,
+    /// This server manages it.
+    pub managed: bool,
     /// The Deployment's ReplicaSets.
     pub replica_sets: Vec<&'a ReplicaSet>,
     /// Their pods.
@@ -233,7 +235,7 @@ impl Rollout {
             self.problems = counts.problems(deployment, facts, &self.content);
             self.autoscaler.clone_from(&deployment.scaling.policy);
             self.judge(deployment, &counts, now);
-            if self.cause == Cause::External && deployment.managed() {
+            if self.cause == Cause::External && facts.managed {
                 let by = if self.actor.is_empty() { String::new() } else { format!(" by {}", self.actor) };
                 self.message = format!("Changed past this server{by}: {}", self.message);
             }

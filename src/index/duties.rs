@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Index, views::Unrecorded};
+use super::{Index, tables::facts::Manages, views::Unrecorded};
 use crate::domain::{
     name,
-    observed::Revision,
-    revision::{Cause, Record},
+    observed::{Deployment, Revision},
+    revision::{Cause, Record, form::Form},
     rollout::{Rollout, State},
     spec::OnFailure,
 };
@@ -53,6 +53,29 @@ impl Index {
                 && r.content.spec.policy().on_failure == OnFailure::RollBack
         });
         failed.map(|r| (r.app.clone(), r.number)).collect()
+    }
+
+    /// Apps of which a revision has lost its owner although the Deployment is there, or has one that Kubernetes cannot take from it
+    /// although the Deployment is deleted without what it owns.
+    pub fn disowned(&self, now: Timestamp) -> Vec<name::App> {
+        let state = self.state.read();
+        if !state.is_filled() {
+            return Vec::new();
+        }
+        let is_due = |deployment: &Deployment, revision: &Revision| match &revision.owner {
+            Some(owner) => deployment.orphans && revision.form == Form::Object && **owner == *deployment.uid,
+            // Its writer may be about to give it one.
+            None => {
+                !deployment.deleting && revision.applied && now.duration_since(revision.created) > CUT_OFF
+            }
+        };
+        let found = state.tables.revisions.iter().filter(|(app, all)| {
+            let deployment = state.tables.deployments.get(app);
+            deployment.is_some_and(|d| {
+                all.values().any(|revision| is_due(d, revision)) && state.tables.manages(app) == Manages::Yes
+            })
+        });
+        found.map(|(app, _)| app.clone()).collect()
     }
 
     /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.

@@ -5,10 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::tables::Tables;
+use super::tables::{Tables, facts::Manages};
 use crate::domain::{
     endpoint::{Placed, Set, State},
-    labels::{MANAGED_BY, MANAGER},
     name,
     replica::Replica,
 };
@@ -71,7 +70,7 @@ impl Tables {
     /// Where an app's replicas are.
     pub(super) fn endpoints(&self, name: &name::App) -> Endpoints {
         let deployment = self.deployments.get(name)?;
-        let ours = deployment.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER);
+        let ours = self.manages(name) != Manages::No;
         let replicas = self.replicas(name).map(|(pod, rs)| Placed {
             pod,
             slices: self.slices_of(pod),

@@ -32,7 +32,7 @@ impl Inner {
     pub(super) fn rollouts(&self, app: &name::App, before: Option<u64>, limit: usize) -> Vec<Arc<Rollout>> {
         let Some(newest) = self.views.newest_rollout(app) else { return Vec::new() };
         let wanted = |number: u64| before.is_none_or(|before| number < before);
-        let past = match self.tables.revisions.get(app) {
+        let past = match self.tables.history(app) {
             Some(all) => self.revised(&newest, all.values().rev(), &wanted, limit),
             None => self.replaced(&newest, &wanted, limit),
         };

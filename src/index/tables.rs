@@ -1,7 +1,7 @@
 //! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
 
 mod events;
-mod facts;
+pub(super) mod facts;
 mod names;
 mod places;
 
@@ -11,6 +11,8 @@ use std::{
     mem,
     sync::Arc,
 };
+
+use jiff::Timestamp;
 
 use self::names::Names;
 use super::{LogLine, texts::Texts};
@@ -47,6 +49,8 @@ pub(super) struct Tables {
     /// By its own name, which is all that is told of one that is deleted.
     events_by_name: HashMap<Key, Arc<Event>>,
     sequence: u64,
+    /// When the cluster last spoke about revisions.
+    pub(super) revisions_heard: Option<Timestamp>,
     /// Events that came since they were last asked for.
     fresh: Vec<Key>,
     slices: HashMap<Key, Slice>,
@@ -117,7 +121,14 @@ impl Tables {
     }
 
     pub(super) fn has_revision(&self, app: &name::App, number: u64) -> bool {
-        self.revisions.get(app).is_some_and(|all| all.contains_key(&number))
+        self.history(app).is_some_and(|all| all.contains_key(&number))
+    }
+
+    /// Notes that the cluster has spoken about a kind.
+    pub(super) fn note_heard(&mut self, kind: super::Kind, now: Timestamp) {
+        if kind == super::Kind::Revisions {
+            self.revisions_heard = Some(now);
+        }
     }
 
     pub(super) fn touch(&mut self, apps: impl IntoIterator<Item = name::App>) {

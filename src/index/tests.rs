@@ -1,6 +1,7 @@
 //! The index comes to the same views by every way, and its readers lose nothing.
 
 mod evidence;
+mod managed;
 mod places;
 mod ways;
 
@@ -12,6 +13,7 @@ use crate::domain::{
     act::{Position, Seen},
     app::{Owner, State},
     labels::{MANAGED_BY, MANAGER},
+    manifest::APP_LABEL,
     name::{self, Scope, Which},
     observed::{
         About, Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,
@@ -26,6 +28,12 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_323_045 + second).unwrap()
 }
 
+/// The labels of a Deployment that this server made.
+fn ours(app: &str) -> std::collections::BTreeMap<String, String> {
+    [(MANAGED_BY.into(), MANAGER.into()), (APP_LABEL.into(), app.into())].into()
+}
+
+/// A Deployment that others made.
 fn mk_deployment(app: &str, ready: i32) -> Deployment {
     Deployment {
         name: name::App::new("a", app),
@@ -51,6 +59,7 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         paused: false,
         created: at(0),
         deleting: false,
+        orphans: false,
         spec: Spec::default(),
         unmodelled: Vec::new(),
     }
@@ -115,7 +124,8 @@ fn mk_event(id: &str, kind: Of, name: &str, second: i64) -> Event {
 
 fn mk_revision(app: &str, number: u64, end: Option<End>) -> Revision {
     let record = Record::new(Cause::Deploy, Content::default(), String::new(), String::new(), at(0));
-    Revision { end, ..Revision::new(name::App::new("a", app), number, record) }
+    // As new as the Deployments of these tests, so that none of those shows that it was applied.
+    Revision { end, version: 1, ..Revision::new(name::App::new("a", app), number, record) }
 }
 
 fn mk_end() -> End {
@@ -216,7 +226,7 @@ fn a_change_wakes_those_who_listen_to_it_and_nobody_else() {
 #[test]
 fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_the_name() {
     let index = mk_index();
-    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 1) }, true);
+    tell(&index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 1) }, true);
     tell(&index, mk_set("x", "s"), true);
     tell(&index, mk_revision("x", 1, None), true);
     assert_eq!(index.unrecorded(), []);
@@ -239,7 +249,7 @@ fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_th
 #[test]
 fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
     let index = mk_index();
-    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 1) }, true);
+    tell(&index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 1) }, true);
     tell(&index, mk_set("x", "s"), true);
     tell(&index, mk_revision("x", 1, None), true);
     tell(&index, mk_pod("s", "p"), true);
@@ -253,7 +263,7 @@ fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
 fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_verdict_along() {
     let index = mk_index();
     let managed = Deployment {
-        labels: [(MANAGED_BY.into(), MANAGER.into())].into(),
+        labels: ours("x"),
         revision: Some(1),
         template_revision: 2,
         template_by: Some(Touch { manager: "kubectl".into(), time: at(5) }),
@@ -356,7 +366,7 @@ fn the_owner_of_the_count_is_the_autoscaler_that_people_know() {
 #[test]
 fn time_alone_can_bring_a_verdict() {
     let index = mk_index();
-    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 0) }, true);
+    tell(&index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 0) }, true);
     tell(&index, mk_set("x", "s"), true);
     tell(&index, mk_revision("x", 1, None), true);
     tell(&index, mk_troubled("s", "p"), true);

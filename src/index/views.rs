@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::tables::Tables;
+use super::tables::{Tables, facts::Manages};
 use crate::domain::{
     Error,
     app::{App, State},
@@ -38,6 +38,8 @@ struct View {
     app: Option<Arc<App>>,
     /// The newest rollout.
     rollout: Option<Arc<Rollout>>,
+    /// Whether this server manages it is still to be seen.
+    unconfirmed: bool,
 }
 
 struct Verdict {
@@ -80,11 +82,12 @@ impl Views {
     /// Makes the view of one app anew. True if readers see a difference.
     pub(super) fn rebuild(&mut self, name: &name::App, tables: &Tables, now: Timestamp) -> bool {
         let old = self.apps.remove(name).unwrap_or_default();
-        let revisions = tables.revisions.get(name);
+        let revisions = tables.history(name);
         let newest = revisions.and_then(|all| all.values().next_back());
         let not_external = |r: &&Revision| r.cause != Cause::External;
         let asked = revisions.and_then(|all| all.values().rev().find(not_external));
         let (app, mut rollout, recorded) = tables.with_facts(name, |facts| {
+            let newest = newest.filter(|revision| !rollout::is_gone(revision, facts, now));
             let latest = Rollout::latest(newest, facts);
             self.forget(name, tables, latest.as_ref());
             let end = newest.filter(|r| latest.as_ref().is_some_and(|l| l.number == r.number));
@@ -115,8 +118,12 @@ impl Views {
         self.note_unwritten(name, tables, app.as_ref(), rollout.as_ref());
         let changed = app.as_ref() != old.app.as_deref() || rollout.as_ref() != old.rollout.as_deref();
         if app.is_some() || rollout.is_some() {
-            let view =
-                if changed { View { app: app.map(Arc::new), rollout: rollout.map(Arc::new) } } else { old };
+            let unconfirmed = tables.manages(name) == Manages::Unconfirmed;
+            let view = if changed {
+                View { app: app.map(Arc::new), rollout: rollout.map(Arc::new), unconfirmed }
+            } else {
+                View { unconfirmed, ..old }
+            };
             self.apps.insert(name.clone(), view);
         }
         changed
@@ -140,7 +147,7 @@ impl Views {
     /// Lets go of verdicts that came back in their revisions, and of those on what is no more.
     fn forget(&mut self, name: &name::App, tables: &Tables, latest: Option<&Rollout>) {
         let Some(verdicts) = self.verdicts.get_mut(name) else { return };
-        let revisions = tables.revisions.get(name);
+        let revisions = tables.history(name);
         verdicts.retain(|number, verdict| {
             let newest = latest.is_some_and(|l| l.number == *number && Subject::of(l) == verdict.of);
             match (revisions, revisions.and_then(|all| all.get(number))) {
@@ -215,7 +222,8 @@ impl Views {
     /// Apps whose verdict, or whose owner of the count, may be another at this time without any row changing.
     pub(super) fn waiting_for_time(&self, now: Timestamp) -> Vec<name::App> {
         let waits = |view: &View| {
-            view.rollout.as_ref().is_some_and(|r| !r.state.ended())
+            view.unconfirmed
+                || view.rollout.as_ref().is_some_and(|r| !r.state.ended())
                 || view.app.as_ref().and_then(|app| app.owner_until).is_some_and(|until| until <= now)
         };
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()

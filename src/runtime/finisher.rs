@@ -1,5 +1,6 @@
 //! Does what is left to do by itself: finishes changes that were cut off, because the daemon that began them ended in between,
-//! goes back from rollouts that failed and whose policy says so, and lets go of what need not be remembered any more.
+//! goes back from rollouts that failed and whose policy says so, gives revisions their owner back, and lets go of what need not be
+//! remembered any more.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,27 +39,49 @@ const ACTOR: &str = "gantry";
 
 /// Looks for what is left to do, until dropped.
 pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
-    let mut failed: HashMap<name::App, (Instant, Duration)> = HashMap::new();
+    let (mut finishing, mut owning) = (Attempts::default(), Attempts::default());
     let mut done: HashSet<(name::App, u64)> = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
         let cut_off = index.cut_off(Timestamp::now());
-        failed.retain(|app, _| cut_off.contains(app));
         roll_back(&index, &*act, &mut done).await;
-        for app in cut_off {
-            let last = failed.get(&app).copied();
-            if last.is_some_and(|(next, _)| Instant::now() < next) {
-                continue;
+        for app in finishing.due(cut_off) {
+            let finished = act.finish(app.clone()).await;
+            if let Err(error) = &finished {
+                warn!(%app, %error, "cannot finish a change that was cut off; trying again");
             }
-            match act.finish(app.clone()).await {
-                Ok(()) => debug!(%app, "nothing is left to finish"),
-                Err(error) => {
-                    warn!(%app, %error, "cannot finish a change that was cut off; trying again");
-                    let pause = last.map_or(PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
-                    failed.insert(app, (Instant::now() + pause, pause));
-                }
-            }
+            finishing.settle(app, finished.is_ok());
         }
+        for app in owning.due(index.disowned(Timestamp::now())) {
+            let owned = act.set_owners(app.clone()).await;
+            if let Err(error) = &owned {
+                warn!(%app, %error, "cannot set the owners of revisions; trying again");
+            }
+            owning.settle(app, owned.is_ok());
+        }
+    }
+}
+
+/// When each app was last tried in vain, so that what cannot be done is not tried every second.
+#[derive(Default)]
+struct Attempts(HashMap<name::App, (Instant, Duration)>);
+
+impl Attempts {
+    /// Those of these apps that may be tried now.
+    fn due(&mut self, apps: Vec<name::App>) -> Vec<name::App> {
+        self.0.retain(|app, _| apps.contains(app));
+        let waits = |app: &name::App| self.0.get(app).is_some_and(|(next, _)| Instant::now() < *next);
+        apps.into_iter().filter(|app| !waits(app)).collect()
+    }
+
+    fn settle(&mut self, app: name::App, done: bool) {
+        if done {
+            self.0.remove(&app);
+            return;
+        }
+        let last = self.0.get(&app);
+        let pause = last.map_or(PAUSE, |(_, pause)| (*pause * 2).min(LONGEST_PAUSE));
+        self.0.insert(app, (Instant::now() + pause, pause));
     }
 }
 

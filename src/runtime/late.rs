@@ -98,6 +98,10 @@ impl Act for Actor {
         async { self.get()?.finish(app).await }.boxed()
     }
 
+    fn set_owners(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>> {
+        async { self.get()?.set_owners(app).await }.boxed()
+    }
+
     fn note(&self, app: name::App, number: u64, record: Record) -> BoxFuture<'_, Result<(), Error>> {
         async move { self.get()?.note(app, number, record).await }.boxed()
     }

@@ -123,6 +123,10 @@ impl Act for Recorded {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
+    fn set_owners(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
+        async { Ok(()) }.boxed()
+    }
+
     fn finish(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
@@ -258,6 +262,7 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         paused: false,
         created: now(),
         deleting: false,
+        orphans: false,
         spec: Spec { image: format!("{name}:1"), ..Spec::default() },
         unmodelled: Vec::new(),
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Actor, CROWDED, apply_params, change, live::Found, merge_params};
 use crate::{
-    cluster::error::Doing,
+    cluster::{error::Doing, yaml::apply_body},
     domain::{
         Error, diff,
         manifest::{self, Frame, Kind},
@@ -77,7 +77,8 @@ pub(super) async fn hand_over(
     let params = PatchParams { dry_run: true, ..apply_params(true) };
     let doing = Doing { verb: "patch", object: &id };
     let try_out = async |manifest| {
-        actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(manifest))).await
+        let patch = Patch::Apply(apply_body(manifest)?);
+        actor.cluster.call(doing, api.patch(&name.app, &params, &patch)).await
     };
     let tried = match try_out(manifest).await {
         Err(error) if change::is_refusal(&error) && manifest != applied => try_out(applied).await?,
@@ -181,6 +182,12 @@ fn fields_of(object: &DynamicObject) -> Option<Value> {
         .iter()
         .find(|e| e.manager.as_deref() == Some(FIELD_MANAGER) && e.operation.as_deref() == Some("Apply"));
     ours?.fields_v1.as_ref().map(|fields| fields.0.clone())
+}
+
+/// Whether this server manages no field of an object, although it made it: the object was made again by somebody else, from a backup
+/// or with `kubectl apply`, and every field is managed by them.
+pub(super) fn is_lost(object: &DynamicObject) -> bool {
+    fields_of(object).is_none()
 }
 
 async fn rewrite(

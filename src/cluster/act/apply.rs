@@ -19,9 +19,11 @@ use crate::{
     cluster::{
         decode,
         error::{self, Doing},
+        yaml::apply_body,
     },
     domain::{
         Error,
+        error::Conflict,
         labels::MANAGER,
         manifest::{Kind, Object},
         plan::{self, Intent, Rendered},
@@ -204,13 +206,17 @@ impl Writer<'_> {
     ) -> Result<DynamicObject, Error> {
         let name = &self.intent.name;
         let api = self.actor.objects(&name.namespace, kind);
+        let body = Patch::Apply(apply_body(manifest)?);
         let patch = async |force: bool| {
             let doing = Doing { verb: "patch", object: id };
             let params = apply_params(force);
-            self.actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Apply(manifest))).await
+            self.actor.cluster.call(doing, api.patch(&name.app, &params, &body)).await
         };
         match patch(self.intent.record.force || adopt).await {
-            Err(Error::Conflict(conflicts)) if take_count && change::is_about_count(&conflicts) => {
+            Err(Error::Conflict(conflicts))
+                if take_count && change::is_about_count(&conflicts)
+                    || conflicts.iter().all(Conflict::is_bookkeeping) =>
+            {
                 patch(true).await
             }
             answer => answer,
@@ -223,10 +229,11 @@ impl Writer<'_> {
         let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
         let before = found.object(object.kind);
         let foreign = before.is_some_and(|o| live::manager(o) != MANAGER);
+        let lost = before.is_some_and(adopt::is_lost);
         if let Some(left) = before.filter(|o| !foreign && self.is_left(o)) {
             self.delete(object.kind, left).await?;
         }
-        self.apply(&id, object.kind, &manifest, false, foreign).await.map(|_| ())
+        self.apply(&id, object.kind, &manifest, false, foreign || lost).await.map(|_| ())
     }
 
     /// Whether an earlier Deployment of the name left it. Garbage collection has decided to take it, and does not look again whether it
@@ -264,7 +271,7 @@ impl Writer<'_> {
         let name = &self.intent.name;
         let metadata = json!({
             "ownerReferences": [owner(name, &self.uid)],
-            "annotations": {decode::VERSION: version.to_string()},
+            "annotations": {decode::APPLIED: self.uid, decode::VERSION: version.to_string()},
         });
         let object = revision::object_name(name, self.intent.number);
         match self.actor.patch_revision(&name.namespace, &object, metadata.clone()).await {
@@ -278,8 +285,15 @@ impl Writer<'_> {
         }
         let cut_off = found.live.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
         for past in cut_off {
-            if let Err(error) = self.actor.own_revision(name, past.number, &self.uid).await {
-                warn!(app = %name, number = past.number, %error, "cannot give a superseded revision its owner");
+            // This one has the content of a stuck one, or takes its place.
+            let settled = if past.is_stuck() {
+                let object = revision::object_name(name, past.number);
+                self.actor.delete_revision(&name.namespace, &object, &DeleteParams::default()).await
+            } else {
+                self.actor.own_revision(name, past.number, &self.uid).await
+            };
+            if let Err(error) = settled {
+                warn!(app = %name, number = past.number, %error, "cannot settle a superseded revision");
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A deploy, a restart, a rollback: decide, ask, keep the intent, carry it out.
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use kube::{
     api::{DeleteParams, DynamicObject, PostParams},
     core::{ObjectMeta, TypeMeta},
@@ -27,7 +28,7 @@ use crate::{
         name,
         plan::{self, Intent, Live, Past, Rendered},
         prospect::disruption::Budget,
-        revision::{self, Record},
+        revision::{self, Record, form},
     },
 };
 
@@ -56,15 +57,36 @@ pub(super) async fn rollback(actor: &Actor, request: Rollback) -> Result<Done, E
 /// Carries out the newest revision if nobody did.
 pub(super) async fn finish(actor: &Actor, name: name::App) -> Result<(), Error> {
     let found = live::read(actor, &name).await?;
-    let Some(past) = found.live.newest().filter(|past| !past.applied) else { return Ok(()) };
-    let intent = plan::intent_of(&name, past);
+    let Some(past) = found.live.newest().filter(|past| !past.applied).cloned() else { return Ok(()) };
     if found.deployment.is_none() && !past.creates() {
-        // It was to change an app that was deleted meanwhile; making it anew is nobody's wish.
-        withdraw(actor, &name, intent.number).await;
+        // It was to change an app that was deleted meanwhile; nobody wants it back for that.
+        withdraw(actor, &name, past.number).await;
         return Ok(());
     }
-    info!(app = %name, number = intent.number, actor = %intent.record.actor, "finishing a change that was cut off");
-    carry_out(actor, &intent, found, true).await.map(|_| ())
+    info!(app = %name, number = past.number, actor = %past.record.actor, "finishing a change that was cut off");
+    carry_on(actor, &name, &past, found, true).await.map(|_| ())
+}
+
+/// Carries out a revision that was cut off. One that is stuck is written again first; if another server does that at the same
+/// moment, it carries it out too. Gives its number and the version of the Deployment.
+async fn carry_on(
+    actor: &Actor,
+    name: &name::App,
+    past: &Past,
+    found: Found,
+    withdrawable: bool,
+) -> Result<(u64, u64), Error> {
+    if !past.is_stuck() {
+        let intent = plan::intent_of(name, past);
+        return Ok((past.number, carry_out(actor, &intent, found, withdrawable).await?));
+    }
+    let intent = plan::renew(name, past, &found.live, Timestamp::now());
+    info!(app = %name, number = past.number, becomes = intent.number, "writing a revision of an earlier version again");
+    if !create_revision(actor, name, intent.number, &intent.record, None).await? {
+        return Err(CROWDED);
+    }
+    let found = live::read(actor, name).await?;
+    Ok((intent.number, carry_out(actor, &intent, found, false).await?))
 }
 
 async fn run(
@@ -80,7 +102,7 @@ async fn run(
                 return Ok(answer);
             }
             if let Some(past) = plan::request_seen(asked.request.as_ref(), &found.live)?.cloned() {
-                return replay(actor, name, &past, found).await;
+                return Box::pin(replay(actor, name, &past, found)).await;
             }
         }
         let Some(mut intent) = decide(&found.live)? else { return Ok(nothing(name, &found)) };
@@ -115,7 +137,10 @@ async fn run(
         let applied = found.live.newest().is_some_and(|past| past.applied);
         if !intent.is_new && applied {
             if done.changes.is_empty() {
-                return Ok(Done { position: position(name, &found, intent.number), ..done });
+                // Somebody else asked for the same a moment ago: whoever waits for it waits for that rollout.
+                let under_way = found.live.newest().is_some_and(|past| past.outcome.is_none());
+                let rollout = under_way.then_some(intent.number);
+                return Ok(Done { rollout, position: position(name, &found, intent.number), ..done });
             }
             // Wanted before, but not as it is any more: what replaces replicas is a rollout of its own.
             if done.changes.iter().any(|change| change.restarts) {
@@ -157,9 +182,9 @@ pub(super) async fn forget(actor: &Actor, name: &name::App, numbers: &[u64]) {
     join_all(numbers.iter().map(delete)).await;
 }
 
-/// Whether the replica count is all that others manage.
+/// Whether the replica count is all that others manage, but for what this server writes for itself.
 pub(super) fn is_about_count(conflicts: &[Conflict]) -> bool {
-    conflicts.iter().all(|conflict| conflict.field == ".spec.replicas")
+    conflicts.iter().all(|conflict| conflict.field == ".spec.replicas" || conflict.is_bookkeeping())
 }
 
 /// What a change would make of the app, for a look ahead.
@@ -191,16 +216,16 @@ fn subject<'a>(
 
 /// The answer to a request that was answered before; completes it first if it was cut off.
 async fn replay(actor: &Actor, name: &name::App, past: &Past, found: Found) -> Result<Done, Error> {
-    let version = match past.version.filter(|_| past.applied) {
-        Some(version) => version,
-        None if past.applied => found.deployment.as_ref().map(live::version).unwrap_or_default(),
-        None => carry_out(actor, &plan::intent_of(name, past), found, false).await?,
+    let (number, version) = match found.live.position_of(past) {
+        Some(version) if past.applied => (past.number, version),
+        _ if past.applied => (past.number, found.deployment.as_ref().map(live::version).unwrap_or_default()),
+        _ => carry_on(actor, name, past, found, false).await?,
     };
     Ok(Done {
-        rollout: Some(past.number),
+        rollout: Some(number),
         content: Some(past.record.content.clone()),
         changes: past.record.changes.clone(),
-        position: Some(at(name, version, past.number)),
+        position: Some(at(name, version, number)),
         ..Done::default()
     })
 }
@@ -320,7 +345,7 @@ pub(super) async fn create_revision(
     uid: Option<&str>,
 ) -> Result<bool, Error> {
     let object_name = revision::object_name(name, number);
-    let data = serde_json::to_value(record).map_err(|e| Error::Bug(format!("writing a revision: {e}")))?;
+    let data = form::to_data(record).map_err(|e| Error::Bug(format!("writing a revision: {e}")))?;
     let owners = uid.map(|uid| serde_json::from_value(json!([owner(name, uid)])));
     let owner_references = owners.transpose().map_err(|e| Error::Bug(format!("writing an owner: {e}")))?;
     let labels = [(REVISIONS_OF, name.app.as_str()), (MANAGED_BY, MANAGER)];

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use kube::{
     Api,
-    api::{DynamicObject, ListParams},
+    api::{DynamicObject, ListParams, ObjectMeta},
 };
 use serde_json::Value;
 
-use super::{Actor, autoscaler, revisions_of};
+use super::{Actor, adopt, autoscaler, revisions_of};
 use crate::{
     cluster::{
         decode::{self, Decode},
@@ -16,10 +16,11 @@ use crate::{
     },
     domain::{
         Error,
-        labels::MANAGED_BY,
+        labels::{MANAGED_BY, MANAGER},
+        managed::{is_labelled, is_managed},
         manifest::{Kind, RESTARTED},
-        name,
-        plan::{Budget, Deployment, FIELD_MANAGER, Live, Past, Service},
+        name, observed,
+        plan::{Budget, Deployment, FIELD_MANAGER, Live, Managed, Past, Service},
         selector::Selector,
         spec::Content,
     },
@@ -66,7 +67,7 @@ pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error
         autoscaler::find(actor, name),
     )?;
     let live = Live {
-        deployment: deployment.as_ref().map(to_deployment),
+        deployment: deployment.as_ref().map(|object| to_deployment(object, &revisions)),
         service: service.as_ref().map(to_service),
         budget: budget
             .as_ref()
@@ -122,9 +123,15 @@ async fn revisions(actor: &Actor, name: &name::App) -> Result<Vec<Past>, Error> 
     Ok(past)
 }
 
-/// Who made an object, as its label says.
+/// Who made an object, as its labels say: nobody that is known, if it is a copy of an object that this server made for another app.
 pub(super) fn manager(object: &DynamicObject) -> String {
-    object.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).cloned().unwrap_or_default()
+    let ObjectMeta { name, labels, .. } = &object.metadata;
+    let is_copy = name.as_ref().zip(labels.as_ref()).is_some_and(|(name, labels)| !is_labelled(name, labels));
+    labelled_by(object).filter(|by| *by != MANAGER || !is_copy).cloned().unwrap_or_default()
+}
+
+fn labelled_by(object: &DynamicObject) -> Option<&String> {
+    object.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY))
 }
 
 /// Version of an object.
@@ -132,16 +139,31 @@ pub(super) fn version(object: &DynamicObject) -> u64 {
     decode::version(&object.metadata)
 }
 
-fn to_deployment(object: &DynamicObject) -> Deployment {
+fn to_deployment(object: &DynamicObject, revisions: &[Past]) -> Deployment {
     let spec = &object.data["spec"];
     let labels = |value: &Value| serde_json::from_value(value.clone()).unwrap_or_default();
-    let row = serde_json::to_value(object)
-        .ok()
-        .and_then(|json| serde_json::from_value::<decode::Deployment>(json).ok())
-        .and_then(Decode::row);
+    let row = |object: &DynamicObject| {
+        let json = serde_json::to_value(object).ok()?;
+        serde_json::from_value::<decode::Deployment>(json).ok()?.row()
+    };
+    let mut found = row(object);
+    let ours = found.as_ref().is_some_and(|f| is_managed(f.subject(), revisions.iter().map(Past::claim)));
+    if !ours && found.as_ref().is_some_and(observed::Deployment::is_labelled) {
+        // Without our label it is read as what others made is: with all that the API has no words for.
+        let mut bare = object.clone();
+        bare.metadata.labels.iter_mut().for_each(|labels| drop(labels.remove(MANAGED_BY)));
+        found = row(&bare);
+    }
+    let row = found;
     let content = row.as_ref().map(|row| Content::of_others(&row.labels, &row.spec));
     Deployment {
-        managed_by: manager(object),
+        managed_by: labelled_by(object).cloned().unwrap_or_default(),
+        managed: match (ours, adopt::is_lost(object)) {
+            (true, false) => Managed::Yes,
+            (true, true) => Managed::WithoutFields,
+            (false, _) => Managed::No,
+        },
+        uid: object.metadata.uid.clone().unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         paused: spec["paused"] == Value::Bool(true),
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),

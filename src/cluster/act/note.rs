@@ -4,13 +4,13 @@
 use tracing::info;
 
 use super::{Actor, change, live};
-use crate::domain::{Error, labels::MANAGER, manifest::Kind, name, revision::Record};
+use crate::domain::{Error, name, revision::Record};
 
 pub(super) async fn run(actor: &Actor, app: name::App, number: u64, record: Record) -> Result<(), Error> {
-    let deployment = live::find(actor, Kind::Deployment, &app).await?;
-    let ours = deployment.filter(|d| live::manager(d) == MANAGER && d.metadata.deletion_timestamp.is_none());
-    // Deleted or given away meanwhile: records are written for what this server made, and for nothing else.
-    let Some(uid) = ours.and_then(|d| d.metadata.uid) else { return Ok(()) };
+    let found = live::read(actor, &app).await?;
+    let ours = found.live.deployment.filter(|d| d.is_ours() && !d.deleting);
+    // Deleted or given away meanwhile: records are written for what this server manages, and for nothing else.
+    let Some(uid) = ours.map(|d| d.uid) else { return Ok(()) };
     // Owned from the start: one without an owner is an intent, and an intent is carried out by whoever finds it. If the name is
     // taken, another server was first, or a deploy was: either way the number tells of something later than it did.
     if change::create_revision(actor, &app, number, &record, Some(&uid)).await? {

@@ -6,11 +6,11 @@ use kube::{
     client::Body,
     core::Status,
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{Actor, adopt, apply_params, change, live::Found, owned_manifest};
 use crate::{
-    cluster::error::Doing,
+    cluster::{error::Doing, yaml::apply_body},
     domain::{
         Error,
         change::{Action, Change},
@@ -55,7 +55,7 @@ pub(super) async fn run(
     found: &Found,
 ) -> Result<Outlook, Error> {
     let uid = found.deployment.as_ref().and_then(|d| d.metadata.uid.as_deref());
-    let ask = |object| ask(actor, intent, rendered, object, uid);
+    let ask = |object| ask(actor, intent, rendered, object, uid, found);
     let hand_over = async {
         if rendered.adopt { adopt::hand_over(actor, intent, rendered, found).await } else { Ok(None) }
     };
@@ -80,20 +80,20 @@ async fn ask(
     rendered: &Rendered,
     object: &Object,
     uid: Option<&str>,
+    found: &Found,
 ) -> Answer {
     let manifest = owned_manifest(object, &intent.name, uid);
+    let force = rendered.adopt || found.object(object.kind).is_some_and(adopt::is_lost);
     let dry_run = async |force| {
         let mut warnings = Vec::new();
         let after = dry_run(actor, intent, object.kind, &manifest, force, &mut warnings).await;
         (after, warnings)
     };
-    let (after, warnings) = dry_run(rendered.adopt).await;
+    let (after, warnings) = dry_run(force).await;
     let Err(Error::Conflict(mut conflicts)) = after else {
         return Answer { after, warnings, conflicts: Vec::new() };
     };
-    if rendered.take_count {
-        conflicts.retain(|c| c.field != ".spec.replicas");
-    }
+    conflicts.retain(|c| !(c.is_bookkeeping() || rendered.take_count && c.field == ".spec.replicas"));
     // What the change would be if nobody objected.
     let (after, warnings) = dry_run(true).await;
     Answer { after, warnings, conflicts }
@@ -112,15 +112,16 @@ async fn dry_run(
     let api = actor.objects(&name.namespace, kind);
     let id = kind.object_of(name);
     let params = PatchParams { dry_run: true, ..apply_params(force) };
+    let body = apply_body(manifest)?;
     let answer =
-        async { send(actor, api.resource_url(), Ask::Apply(&name.app, &params, manifest), warnings).await };
+        async { send(actor, api.resource_url(), Ask::Apply(&name.app, &params, &body), warnings).await };
     actor.cluster.call(Doing { verb: "patch", object: &id }, answer).await
 }
 
 /// A write that is asked about.
 pub(super) enum Ask<'a> {
     /// The object of this name, applied.
-    Apply(&'a str, &'a PatchParams, &'a Value),
+    Apply(&'a str, &'a PatchParams, &'a RawValue),
     /// An object made anew.
     Create(&'a PostParams, &'a Value),
 }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        labels::{MANAGED_BY, MANAGER, NOT_OTHERS},
+        labels::NOT_OTHERS,
+        managed::is_labelled,
         manifest::{self, Frame, REVISION},
         name, observed,
         scaling::Scaling,
@@ -22,6 +23,12 @@ use crate::{
     },
     index,
 };
+
+/// The finalizer of a Deployment that is deleted without what it owns.
+pub const ORPHAN: &str = "orphan";
+
+/// Highest number of a revision that is believed: an annotation can be changed by hand, and the next number must still be one.
+const HIGHEST: u64 = 1 << 53;
 
 /// Kubernetes' own count of pod templates.
 const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
@@ -59,7 +66,8 @@ impl From<Full> for Deployment {
         let template = template::hash(&spec["template"]);
         let deadline = spec["progressDeadlineSeconds"].as_i64();
         // Ours says all that its revision says, and a patch of it says the rest.
-        let ours = metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
+        let ours =
+            metadata.name.as_ref().zip(metadata.labels.as_ref()).is_some_and(|(n, l)| is_labelled(n, l));
         let unmodelled = if ours { Vec::new() } else { rest(&metadata, spec, &words) };
         let deadline = deadline.and_then(|seconds| seconds.try_into().ok());
         Self { metadata, paused, deadline, spec: words, template, unmodelled, scaling, status }
@@ -140,7 +148,7 @@ impl Decode for Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: version(&metadata),
-            revision: number(&metadata, REVISION),
+            revision: number(&metadata, REVISION).filter(|number| *number <= HIGHEST),
             template_revision: number(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
             template,
             generation: metadata.generation.unwrap_or_default(),
@@ -162,6 +170,8 @@ impl Decode for Deployment {
             paused,
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
+            orphans: metadata.deletion_timestamp.is_some()
+                && metadata.finalizers.as_ref().is_some_and(|all| all.iter().any(|f| f == ORPHAN)),
             spec,
             unmodelled,
             labels: metadata.labels.unwrap_or_default(),

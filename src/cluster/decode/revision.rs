@@ -12,10 +12,13 @@ use crate::{
         manifest::REVISIONS_OF,
         name, observed,
         plan::Past,
-        revision::{self, Cause, End, Record},
+        revision::{self, Cause, End, Record, form},
     },
     index,
 };
+
+/// The annotation that says that everything was applied, or that a later revision took its place: the uid of the Deployment.
+pub const APPLIED: &str = "gantry.dev/applied-to";
 
 /// The annotation that says at which version of the Deployment everything had been applied.
 pub const VERSION: &str = "gantry.dev/version";
@@ -44,19 +47,38 @@ impl Revision {
     pub fn past(self) -> Option<Past> {
         let (_, number) = self.key()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
+        let owner = owner(&self.metadata);
+        // A position of another cluster, or of an earlier Deployment, is none.
+        let version = decode_number(&self.metadata, VERSION);
+        let version = version.zip(annotation(&self.metadata, APPLIED).or(owner.as_deref()));
+        let version = version.map(|(version, uid)| (uid.to_owned(), version));
+        let (record, form) = form::from_data(self.data)?;
         Some(Past {
             number,
             outcome: end.map(|end| end.outcome),
-            applied: self.is_applied(),
-            version: decode_number(&self.metadata, VERSION),
-            record: serde_json::from_value(self.data).ok()?,
+            applied: is_applied(&self.metadata, &record),
+            owner,
+            version,
+            form,
+            record,
         })
     }
+}
 
-    /// The owner is set when the last object has been applied.
-    fn is_applied(&self) -> bool {
-        self.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty())
-    }
+/// uid of the Deployment that owns a revision. A StatefulSet may have adopted one that had lost its owner; that says nothing.
+fn owner(metadata: &ObjectMeta) -> Option<String> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.kind == "Deployment").map(|owner| owner.uid.clone())
+}
+
+/// Whether a revision was carried out, or needs no carrying out any more. Earlier versions said so by the owner and the version alone;
+/// an owner goes with its Deployment, and does not come back from a backup.
+fn is_applied(metadata: &ObjectMeta, record: &Record) -> bool {
+    let says = |key| annotation(metadata, key).is_some();
+    owner(metadata).is_some()
+        || says(APPLIED)
+        || says(VERSION)
+        || !revision::is_to_be_applied(record, created(metadata))
 }
 
 impl Decode for Revision {
@@ -71,9 +93,9 @@ impl Decode for Revision {
 
     fn row(self) -> Option<observed::Revision> {
         let (app, number) = self.key()?;
-        let applied = self.is_applied();
         // What a newer daemon wrote may not be readable here; it is skipped, not misread.
-        let record: Record = serde_json::from_value(self.data).ok()?;
+        let (record, form) = form::from_data(self.data)?;
+        let (applied, owner) = (is_applied(&self.metadata, &record), owner(&self.metadata));
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         let evidence = annotation(&self.metadata, EVIDENCE).and_then(|json| serde_json::from_str(json).ok());
         Some(observed::Revision {
@@ -88,6 +110,8 @@ impl Decode for Revision {
             version: version(&self.metadata),
             end,
             applied,
+            owner: owner.map(Into::into),
+            form,
             ..observed::Revision::new(app, number, record)
         })
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::objects::{
     mk_crashing, mk_deployment, mk_end, mk_event, mk_node, mk_owner, mk_record, mk_replica_set, mk_revision,
-    mk_running, mk_scaler, mk_series, mk_slice, mk_waiting,
+    mk_running, mk_scaler, mk_series, mk_slice, mk_text, mk_waiting,
 };
 use super::{
     Decode, Deployment, END, Event, HorizontalPodAutoscaler, Node, Pod, ReplicaSet, Revision, ScaledObject,
@@ -22,6 +22,10 @@ use super::{
 use crate::domain::{
     name,
     observed::{self, Exit, Kind, Trouble, TroubleKind},
+    revision::{
+        Cause, Record,
+        form::{self, Form},
+    },
     spec::{Check, KeyRef, Port, Probe, Probes, Protocol, Resources, Spec},
 };
 
@@ -137,6 +141,7 @@ fn a_deployment_is_the_row_that_it_says() {
         paused: false,
         created: time(CREATED),
         deleting: false,
+        orphans: false,
         spec,
         unmodelled: vec!["spec.template.spec.containers[proxy]".into()],
     };
@@ -297,9 +302,55 @@ fn a_revision_of_ours_is_read_back_as_it_was_written() {
     let expected = observed::Revision {
         end: Some(mk_end()),
         version: 48_211,
+        owner: Some("5a1c".into()),
         ..observed::Revision::new(name::App::new("prod", "shop"), 5, mk_record())
     };
-    assert_eq!(row::<Revision>(mk_revision()), Some(expected));
+    assert_eq!(row::<Revision>(mk_revision()).as_ref(), Some(&expected));
+    let mut of_an_earlier_version = mk_revision();
+    of_an_earlier_version["data"] = json!(mk_record());
+    assert_eq!(
+        row::<Revision>(of_an_earlier_version),
+        Some(observed::Revision { form: Form::Object, ..expected })
+    );
+}
+
+/// What is left of a revision when its Deployment was deleted with `--cascade=orphan`, or when a backup brought it back.
+#[test]
+fn a_revision_says_itself_that_it_was_carried_out() {
+    let told = |cause: Cause, written: &str, annotations: Value| {
+        let mut revision = mk_revision();
+        revision["metadata"]["ownerReferences"].take();
+        revision["metadata"]["annotations"] = annotations;
+        let record = Record { cause, time: time(written), ..mk_record() };
+        revision["data"] = form::to_data(&record).unwrap();
+        let row = row::<Revision>(revision.clone()).unwrap();
+        let past = serde_json::from_value::<Revision>(revision).unwrap().past().unwrap();
+        assert_eq!((row.applied, row.owner.is_some()), (past.applied, past.owner.is_some()));
+        (row.applied, past.version)
+    };
+    let now = "2026-01-02T03:04:05.5Z";
+    assert_eq!(told(Cause::Deploy, now, json!({})), (false, None), "it is still to be carried out");
+    let marked = json!({"gantry.dev/applied-to": "u1", "gantry.dev/version": "77"});
+    assert_eq!(told(Cause::Deploy, now, marked), (true, Some(("u1".to_owned(), 77))));
+    let superseded = json!({"gantry.dev/applied-to": "u1"});
+    assert_eq!(told(Cause::Deploy, now, superseded), (true, None), "a later one took its place");
+    let earlier = json!({"gantry.dev/version": "77"});
+    assert_eq!(
+        told(Cause::Deploy, now, earlier),
+        (true, None),
+        "nobody knows of which Deployment that is a version"
+    );
+    assert_eq!(told(Cause::External, now, json!({})), (true, None), "nobody asked for it");
+    assert_eq!(
+        told(Cause::Deploy, "2026-01-02T02:00:00Z", json!({})),
+        (true, None),
+        "it comes from a backup"
+    );
+    assert_eq!(
+        told(Cause::Deploy, "2026-01-02T03:10:00Z", json!({})),
+        (false, None),
+        "the writer's clock is ahead"
+    );
 }
 
 #[test]
@@ -309,8 +360,9 @@ fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
     assert_eq!(row::<Revision>(of_a_daemon_set), None);
     for (pointer, value) in [
         ("/data", json!({"spec": {"template": {"$patch": "replace"}}})),
-        ("/data/content/spec", json!({"image": "shop:1", "field_of_tomorrow": 1})),
-        ("/data/cause", json!("cause_of_tomorrow")),
+        ("/data/record", json!("{}")),
+        ("/data/record", json!(mk_text().replace("\"image\"", "\"field_of_tomorrow\""))),
+        ("/data/record", json!(mk_text().replace("\"deploy\"", "\"cause_of_tomorrow\""))),
         ("/data", Value::Null),
         ("/revision", json!(-1)),
     ] {
@@ -319,8 +371,8 @@ fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
         assert_eq!(row::<Revision>(unknown), None, "{pointer}");
     }
     let mut external = mk_revision();
-    external["data"]["cause"] = json!("external");
-    external["data"]["time"] = json!("2026-01-02T03:00:00Z");
+    let record = Record { cause: Cause::External, time: time("2026-01-02T03:00:00Z"), ..mk_record() };
+    external["data"] = form::to_data(&record).unwrap();
     assert_eq!(
         row::<Revision>(external).map(|r| r.created),
         Some(time("2026-01-02T03:00:00Z")),

@@ -43,6 +43,7 @@ fn mk_deployment() -> Deployment {
         paused: false,
         created: at(0),
         deleting: false,
+        orphans: false,
         spec: Spec::default(),
         unmodelled: Vec::new(),
     }

@@ -1,5 +1,7 @@
 //! From a request to an intent: whose app it is, whether the request still fits, what the content becomes.
 
+use jiff::Timestamp;
+
 use super::{Intent, Live, Past};
 use crate::{
     autoscale::Policy,
@@ -55,7 +57,9 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
     // The same again after a failure is a new attempt: the image may have been pushed meanwhile. And over a change that was
     // made past this server, the same again is no repeat.
     let repeats = newest.filter(|past| {
-        let goes_on = adopted.is_none() && past.outcome != Some(Outcome::Failed);
+        // One that cannot be marked is written again, and so is one that is older than what the Deployment says was applied last.
+        let newest = past.number == live.highest_number() && !past.is_stuck();
+        let goes_on = adopted.is_none() && newest && past.outcome != Some(Outcome::Failed);
         goes_on && wanted.is_some_and(|w| w.number == past.number) && past.record.content == content
     });
     let named = request.mask.names("spec.replicas") || request.mask.names("spec");
@@ -120,7 +124,7 @@ pub fn again(intent: &Intent, live: &Live, asked: &Asked) -> Intent {
         Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), asked) };
     Intent {
         name: intent.name.clone(),
-        number: intent.number + 1,
+        number: live.highest_number() + 1,
         record: record.under(live.policy(), None),
         remarks: intent.remarks.clone(),
         is_new: true,
@@ -274,12 +278,20 @@ fn record(cause: Cause, content: Content, asked: &Asked) -> Record {
 }
 
 fn new_intent(name: &name::App, live: &Live, record: Record, brings: Option<Policy>) -> Intent {
-    let next = live.newest().map_or(1, |past| past.number + 1);
-    // What others made had rollouts too, numbered as Kubernetes numbers templates; numbers only grow.
-    let taken_over = live.deployment.as_ref().filter(|d| !d.is_ours()).map_or(1, |d| d.template_revision + 1);
-    let number = next.max(taken_over);
     let record = record.under(live.policy(), brings);
-    Intent { name: name.clone(), number, record, remarks: Vec::new(), is_new: true }
+    Intent {
+        name: name.clone(),
+        number: live.highest_number() + 1,
+        record,
+        remarks: Vec::new(),
+        is_new: true,
+    }
+}
+
+/// The intent of a revision that is stuck, under the next number: what it says is written again, at this time.
+pub fn renew(name: &name::App, past: &Past, live: &Live, now: Timestamp) -> Intent {
+    let record = Record { time: now, ..past.record.clone() };
+    Intent { number: live.highest_number() + 1, record, is_new: true, ..intent_of(name, past) }
 }
 
 /// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for hangs on it. Only

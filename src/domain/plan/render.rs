@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{FIELD_MANAGER, Intent, Live};
+use super::{FIELD_MANAGER, Intent, Live, Managed};
 use crate::domain::{
     Error,
     change::{Action, Change},
@@ -25,7 +25,7 @@ pub struct Rendered {
     pub take_count: bool,
     /// The Deployment's rollout is held, and this ends the hold; no manifest says so.
     pub resume: Option<Change>,
-    /// The objects of the app's name were made by others and are taken over.
+    /// The Deployment was made by others, or made again by them, and its fields are taken over.
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
     pub count: Check,
@@ -81,20 +81,19 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
             old: "true".to_owned(),
             ..Change::whole(Kind::Deployment.object_of(name), Action::Update)
         }),
-        adopt: live.deployment.as_ref().is_some_and(|d| !d.is_ours()),
+        adopt: live.deployment.as_ref().is_some_and(|d| d.managed != Managed::Yes),
         count: check,
     })
 }
 
 /// Refuses to take over what others made, unless whoever asked for this said so: they may have made it since.
 fn check_makers(intent: &Intent, live: &Live, objects: &[Object]) -> Result<(), Error> {
-    let maker = |kind: Kind| match kind {
-        Kind::Deployment => live.deployment.as_ref().map(|d| &d.managed_by),
-        Kind::Service => live.service.as_ref().map(|s| &s.managed_by),
-        Kind::Budget => live.budget.as_ref().map(|b| &b.managed_by),
+    let others = |kind: Kind| match kind {
+        Kind::Deployment => live.deployment.as_ref().filter(|d| !d.is_ours()).map(|d| &d.managed_by),
+        Kind::Service => live.service.as_ref().map(|s| &s.managed_by).filter(|by| *by != MANAGER),
+        Kind::Budget => live.budget.as_ref().map(|b| &b.managed_by).filter(|by| *by != MANAGER),
     };
-    let made = objects.iter().filter_map(|object| Some((object.kind, maker(object.kind)?)));
-    match made.into_iter().find(|(_, by)| *by != MANAGER) {
+    match objects.iter().find_map(|object| Some((object.kind, others(object.kind)?))) {
         Some((kind, by)) if !intent.record.adopt => Err(Error::taken(kind, &intent.name, by)),
         _ => Ok(()),
     }

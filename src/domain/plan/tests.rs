@@ -1,12 +1,13 @@
 //! What a deploy does to each state of the cluster that it may find, and what it refuses.
 
 mod history;
+mod managed;
 mod since;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Budget, Deployment, Live, Past, Service};
+use super::{Budget, Deployment, Live, Managed, Past, Service};
 use crate::domain::{
     Error,
     act::{Asked, Deploy, Rollback},
@@ -15,7 +16,7 @@ use crate::domain::{
     mask::Mask,
     name,
     replicas::Decision,
-    revision::{Cause, Outcome, Record},
+    revision::{Cause, Outcome, Record, form::Form},
     selector::Selector,
     spec::{Check, Content, Port, Probe, Probes, Protocol, Resources, Spec},
 };
@@ -86,7 +87,8 @@ fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
 fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> Past {
     let record =
         Record::new(Cause::Deploy, content, "ann".into(), String::new(), jiff::Timestamp::UNIX_EPOCH);
-    Past { number, record, outcome, applied: true, version: Some(7) }
+    let owner = Some("u".to_owned());
+    Past { number, record, outcome, applied: true, owner, version: Some(("u".into(), 7)), form: Form::Text }
 }
 
 fn newest(live: &mut Live) -> &mut Past {
@@ -102,6 +104,8 @@ fn mk_live(content: Content) -> Live {
     Live {
         deployment: Some(Deployment {
             managed_by: "gantry".into(),
+            managed: Managed::Yes,
+            uid: "u".into(),
             replicas: content.spec.replicas.unwrap_or(1),
             replica_owners: vec!["gantry".into()],
             revision: Some(4),
@@ -247,7 +251,7 @@ fn numbers_go_on_after_revisions_whose_deployment_is_gone() {
 
 #[test]
 fn a_name_that_others_took_is_refused_with_their_name() {
-    let taken = |change: fn(&mut Live)| {
+    let taken = |change: &dyn Fn(&mut Live)| {
         let mut live = mk_live(mk_content("shop:1"));
         change(&mut live);
         match deploy(&mk_request(mk_content("shop:2")), &live) {
@@ -256,13 +260,19 @@ fn a_name_that_others_took_is_refused_with_their_name() {
         }
     };
     let expected = |object: &str, by: &str| (object.to_owned(), "prod".to_owned(), by.to_owned());
-    let deployment = taken(|live| live.deployment.as_mut().unwrap().managed_by = "Helm".into());
+    let made_by = |by: &str| {
+        taken(&|live| {
+            let deployment = live.deployment.as_mut().unwrap();
+            (deployment.managed_by, deployment.managed) = (by.to_owned(), Managed::No);
+        })
+    };
+    let deployment = made_by("Helm");
     assert_eq!(deployment, expected("deployment.apps/shop", "Helm"));
-    let nobody = taken(|live| live.deployment.as_mut().unwrap().managed_by = String::new());
+    let nobody = made_by("");
     assert_eq!(nobody, expected("deployment.apps/shop", ""));
-    assert_eq!(taken(|live| live.service = Some(mk_service("Helm"))), expected("service/shop", "Helm"));
+    assert_eq!(taken(&|live| live.service = Some(mk_service("Helm"))), expected("service/shop", "Helm"));
     assert_eq!(
-        taken(|live| live.budget = Some(mk_budget(""))),
+        taken(&|live| live.budget = Some(mk_budget(""))),
         expected("poddisruptionbudget.policy/shop", "")
     );
 }
@@ -398,6 +408,7 @@ proptest! {
         let first = deploy(&request, &live).unwrap();
         let mut after = mk_live(first.content.clone());
         newest(&mut after).number = first.number;
+        after.deployment.as_mut().unwrap().revision = Some(first.number);
         let second = deploy(&request, &after).unwrap();
         prop_assert_eq!(second, Plan { record: None, prune: Vec::new(), ..first });
     }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Facts, Progress, Rollout, State, observed};
 use crate::domain::{
@@ -20,6 +20,15 @@ use crate::domain::{
 
 /// Seconds by which the clocks of several API servers may differ.
 const SKEW: i64 = 5;
+
+/// Age of a revision from which its Deployment counts as gone if there is none. Rows of the two come by different watches.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
+
+/// Whether the app of this revision is gone, and only its history is left: nothing of it is rolled out. Its Deployment may be unseen for a
+/// moment after the revision was carried out.
+pub fn is_gone(newest: &Revision, facts: &Facts<'_>, now: Timestamp) -> bool {
+    facts.deployment.is_none() && newest.applied && now.duration_since(newest.created) > UNSEEN
+}
 
 /// Where what a Deployment runs comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +60,29 @@ pub fn origin<'a>(newest: &Revision, facts: &Facts<'a>) -> Origin<'a> {
     }
     let carried = match (newest.cause, newest.template_revision) {
         (Cause::External, Some(number)) => deployment.template_revision >= number,
-        // Somebody may take our annotation away from the Deployment, or put an older one there; the ReplicaSet keeps it until
-        // that is taken up.
         _ => match deployment.revision {
             Some(number) if number >= newest.number => number == newest.number,
-            _ => current.is_some_and(|rs| rs.revision == Some(newest.number)),
+            // Our annotation was taken away from the Deployment, or an older number put there. The ReplicaSet keeps it until that is taken
+            // up; then the revision itself says that it was applied, and nobody has touched the template since.
+            _ => {
+                let stands =
+                    newest.applied && shows(deployment, newest) && !is_touched_since(deployment, newest);
+                stands || current.is_some_and(|rs| rs.revision == Some(newest.number))
+            }
         },
     };
     if carried { Origin::Current } else { Origin::Pending }
+}
+
+/// Whether the row of the Deployment shows all that the revision says was applied.
+const fn shows(deployment: &Deployment, revision: &Revision) -> bool {
+    deployment.resource_version > revision.version
+}
+
+/// Whether others may have changed the pod template after the revision was written.
+fn is_touched_since(deployment: &Deployment, revision: &Revision) -> bool {
+    let touch = deployment.template_by.as_ref();
+    touch.is_some_and(|touch| touch.time.as_second() + SKEW >= revision.created.as_second())
 }
 
 fn came_after(
@@ -72,15 +96,10 @@ fn came_after(
     let is_later = |revision: Option<u64>| revision.is_some_and(|number| number > newest.number);
     let behind = is_later(deployment.revision) || facts.replica_sets.iter().any(|rs| is_later(rs.revision));
     // Two deploys of ours at once may be applied in the other order; that is no change of others.
-    let touched = deployment
-        .template_by
-        .as_ref()
-        .is_some_and(|touch| touch.time.as_second() + SKEW >= newest.created.as_second());
-    if behind || !touched || !newest.applied {
+    if behind || !is_touched_since(deployment, newest) || !newest.applied {
         return false;
     }
-    // The row of the Deployment shows all that the revision says was applied.
-    let shown = deployment.resource_version > newest.version;
+    let shown = shows(deployment, newest);
     match (newest.cause, newest.template_revision, first) {
         (Cause::External, Some(number), _) => current.template_revision > number,
         (Cause::External, None, _) => shown && newest.replica_set.as_ref() != Some(&current.name),
@@ -125,7 +144,7 @@ impl Rollout {
 
     /// The newest rollout of an app that others made.
     fn foreign(facts: &Facts<'_>) -> Option<Self> {
-        let deployment = facts.deployment.filter(|d| !d.managed())?;
+        let deployment = facts.deployment.filter(|_| !facts.managed)?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
         let content = Content::of_others(&deployment.labels, &deployment.spec);

@@ -10,6 +10,7 @@ use super::{Facts, Next, Rollout, State};
 use crate::domain::{
     app::App,
     diagnosis::Around,
+    labels::{MANAGED_BY, MANAGER},
     name,
     observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
     problem::Reason,
@@ -84,6 +85,7 @@ impl World {
     fn facts(&self) -> Facts<'_> {
         Facts {
             deployment: Some(&self.deployment),
+            managed: self.deployment.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER),
             replica_sets: self.sets.iter().collect(),
             pods: self.pods.iter().collect(),
             around: Around::nothing(),
@@ -140,6 +142,7 @@ fn mk_done(n: usize) -> World {
         paused: false,
         created: at(0),
         deleting: false,
+        orphans: false,
         spec: Spec::default(),
         unmodelled: Vec::new(),
     };
@@ -180,6 +183,8 @@ fn a_rollout_is_pending_until_its_revision_is_applied() {
         let mut world = mk_done(1);
         world.deployment.revision = applied;
         world.sets[1].revision = applied;
+        // The row is older than the word that all was applied.
+        world.deployment.resource_version = 0;
         let rollout = world.judged();
         assert_eq!(
             (rollout.state, rollout.end, rollout.to_end()),

@@ -1,23 +1,40 @@
 //! What the rows tell of one app: everything for its view, its events for readers, and what was seen when a rollout of it failed.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{super::LogLine, Tables};
 use crate::domain::{
     diagnosis::Around,
     evidence::{self, Evidence},
-    name,
-    observed::{About, Event, Kind, ReplicaSet},
+    managed, name,
+    observed::{About, Event, Kind, ReplicaSet, Revision},
     rollout::{Facts, Rollout},
     spec::{Policy, Spec},
 };
 
+/// Time after which a revision that was written before its Deployment must have been seen, if the cluster has spoken about revisions since.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
+
+/// Whether this server manages a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::index) enum Manages {
+    /// It does.
+    Yes,
+    /// Its labels say so; the revision that confirms it may not be seen yet.
+    Unconfirmed,
+    /// It does not.
+    No,
+}
+
 impl Tables {
     /// The rollout policy of an app as it is wanted now.
     pub(in crate::index) fn policy(&self, app: &name::App) -> Policy {
-        let newest = self.revisions.get(app).and_then(|all| all.values().next_back());
+        let newest = self.history(app).and_then(|all| all.values().next_back());
         newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
     }
 
@@ -31,7 +48,28 @@ impl Tables {
         let is_lost = |node: &str| self.nodes.get(node).is_some_and(|node| !node.ready);
         let around = Around { events: &events, is_lost: &is_lost };
         let autoscaler = self.autoscaler_of(app);
-        f(&Facts { deployment: self.deployments.get(app), replica_sets, pods, around, autoscaler })
+        let deployment = self.deployments.get(app);
+        let managed = self.manages(app) != Manages::No;
+        f(&Facts { deployment, managed, replica_sets, pods, around, autoscaler })
+    }
+
+    /// Whether this server manages the Deployment of this name.
+    pub(in crate::index) fn manages(&self, app: &name::App) -> Manages {
+        let Some(deployment) = self.deployments.get(app) else { return Manages::No };
+        let revisions = self.revisions.get(app).into_iter().flat_map(BTreeMap::values);
+        if managed::is_managed(deployment.subject(), revisions.map(Revision::claim)) {
+            return Manages::Yes;
+        }
+        // Its first revision was written before it, and comes by a watch of its own.
+        let seen =
+            self.revisions_heard.is_some_and(|heard| heard.duration_since(deployment.created) > UNSEEN);
+        if deployment.is_labelled() && !seen { Manages::Unconfirmed } else { Manages::No }
+    }
+
+    /// The revisions of an app: none of a Deployment that this server does not manage, whatever lies about under its name.
+    pub(in crate::index) fn history(&self, app: &name::App) -> Option<&BTreeMap<u64, Revision>> {
+        let known = !self.deployments.contains_key(app) || self.manages(app) != Manages::No;
+        self.revisions.get(app).filter(|_| known)
     }
 
     /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.

@@ -11,7 +11,7 @@ use crate::domain::{
 #[test]
 fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
     let index = mk_index();
-    tell(&index, Deployment { revision: Some(1), ..mk_deployment("x", 1) }, true);
+    tell(&index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 1) }, true);
     tell(&index, mk_set("x", "s"), true);
     let mut revision = mk_revision("x", 1, None);
     let policy = RolloutPolicy { on_failure: OnFailure::RollBack, ..RolloutPolicy::default() };

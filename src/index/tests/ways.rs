@@ -9,13 +9,13 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::{
     at, log, mk_deployment, mk_end, mk_event, mk_index, mk_pod, mk_revision, mk_set, mk_troubled, names,
+    ours,
     places::{mk_node, mk_slice},
     tell,
 };
 use crate::{
     domain::{
         app::App,
-        labels::{MANAGED_BY, MANAGER},
         name::{self, Scope, Which},
         observed::{
             Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,
@@ -140,14 +140,9 @@ fn mk_op() -> impl Strategy<Value = Op> {
     };
     prop_oneof![
         (app(), 0..2, revision, 0u64..3, any::<bool>(), there()).prop_map(
-            |(app, ready, revision, number, ours, there)| {
+            |(app, ready, revision, number, is_ours, there)| {
                 let row = Deployment { template_revision: number, ..mk_deployment(app, ready) };
-                let ours_is = |row| Deployment {
-                    labels: [(MANAGED_BY.into(), MANAGER.into())].into(),
-                    revision,
-                    desired: 3,
-                    ..row
-                };
+                let ours_is = |row| Deployment { labels: ours(app), revision, desired: 3, ..row };
                 let others_is = |row| Deployment {
                     // Never complete by its counts: a verdict on the way would stay.
                     desired: 3,
@@ -159,7 +154,7 @@ fn mk_op() -> impl Strategy<Value = Op> {
                     generation: if app == "x" { 1 } else { 2 },
                     ..row
                 };
-                let row = if ours { ours_is(row) } else { others_is(row) };
+                let row = if is_ours { ours_is(row) } else { others_is(row) };
                 Op::Deployment(row.into(), there)
             }
         ),

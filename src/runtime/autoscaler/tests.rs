@@ -38,7 +38,7 @@ macro_rules! not_asked_for {
 
 impl Act for Fake {
     not_asked_for!(deploy(Deploy) -> Done, restart(Restart) -> Done, rollback(Rollback) -> Done, scale(Scale) -> Done,
-        steer(Steer) -> Done, delete(Delete) -> Done, tune(Tune) -> Done, finish(name::App) -> ());
+        steer(Steer) -> Done, delete(Delete) -> Done, tune(Tune) -> Done, finish(name::App) -> (), set_owners(name::App) -> ());
 
     fn record(&self, _: name::App, _: u64, _: End, _: Option<Evidence>) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
@@ -119,6 +119,7 @@ fn mk_deployment(desired: i32, policy: Policy, hold: Option<Hold>) -> observed::
         paused: false,
         created: now(),
         deleting: false,
+        orphans: false,
         spec: Spec::default(),
         unmodelled: Vec::new(),
     }

@@ -6,7 +6,7 @@ use super::{CREATED, END, time};
 use crate::domain::{
     labels::MANAGER,
     manifest,
-    revision::{Cause, End, Outcome, Record},
+    revision::{Cause, End, Outcome, Record, form},
     spec::{Content, Spec},
 };
 
@@ -219,5 +219,11 @@ pub(super) fn mk_revision() -> Value {
     let mut metadata = mk_meta("gantry-shop-5", &mk_owner("Deployment", "shop"));
     metadata["labels"] = json!({manifest::REVISIONS_OF: "shop", "app.kubernetes.io/managed-by": MANAGER});
     metadata["annotations"] = json!({END: serde_json::to_string(&mk_end()).unwrap()});
-    json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 5, "data": mk_record()})
+    json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 5,
+        "data": form::to_data(&mk_record()).unwrap()})
+}
+
+/// The record of [`mk_revision`] as text.
+pub(super) fn mk_text() -> String {
+    form::to_data(&mk_record()).unwrap()["record"].as_str().unwrap().to_owned()
 }

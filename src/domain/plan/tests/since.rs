@@ -46,7 +46,8 @@ fn a_restart_from_before_an_app_was_taken_over_becomes_this_servers() {
     let restarted = Some(jiff::Timestamp::UNIX_EPOCH);
     let mut live = Live { revisions: vec![], service: None, ..mk_live(mk_content("shop:1")) };
     let deployment = live.deployment.as_mut().unwrap();
-    (deployment.managed_by, deployment.restarted) = ("Helm".into(), restarted);
+    (deployment.managed_by, deployment.managed, deployment.restarted) =
+        ("Helm".into(), Managed::No, restarted);
     let plan = deploy(&Deploy { adopt: true, ..mk_request(mk_content("shop:1")) }, &live);
     assert_eq!(plan.unwrap_or_else(|e| panic!("{e}")).record.unwrap().restarted, restarted);
 }

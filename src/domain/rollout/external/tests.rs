@@ -51,9 +51,15 @@ fn mk_deployment() -> Deployment {
         paused: false,
         created: at(0),
         deleting: false,
+        orphans: false,
         spec: Spec { image: "shop:1".into(), ..Spec::default() },
         unmodelled: vec![],
     }
+}
+
+/// Whether the labels say that this server made it; in these tests a revision always confirms it.
+fn labelled(deployment: &Deployment) -> bool {
+    deployment.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER)
 }
 
 /// Writes compute the etag of such an app from its Deployment, reads from the view.
@@ -64,6 +70,7 @@ fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
     let set = mk_set("shop-1", 1, None);
     let facts = Facts {
         deployment: Some(&deployment),
+        managed: labelled(&deployment),
         replica_sets: vec![&set],
         pods: vec![],
         around: Around::nothing(),
@@ -306,6 +313,7 @@ impl Server {
             cluster.told_sets[..self.sets].iter().map(|rs| (rs.name.clone(), rs.clone())).collect();
         let facts = Facts {
             deployment: Some(&row),
+            managed: labelled(&row),
             replica_sets: sets.values().collect(),
             pods: vec![],
             around: Around::nothing(),
@@ -431,6 +439,7 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
     let (old, new) = (mk_set("a", 4, Some(2)), ReplicaSet { created: at(50), ..mk_set("b", 5, Some(2)) });
     let facts = Facts {
         deployment: Some(&deployment),
+        managed: labelled(&deployment),
         replica_sets: vec![&old, &new],
         pods: vec![],
         around: Around::nothing(),
@@ -482,6 +491,7 @@ fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
     let set = mk_set("a", 5, None);
     let facts = Facts {
         deployment: Some(&deployment),
+        managed: labelled(&deployment),
         replica_sets: vec![&set],
         pods: vec![],
         around: Around::nothing(),
