@@ -82,6 +82,7 @@ fn mk_pod(set: &str, name: &str) -> Pod {
         ready: true,
         ready_changed: None,
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 0,
         own_restarts: 0,

@@ -178,6 +178,7 @@ impl Bed {
             ready: true,
             ready_changed: Some(now()),
             was_ready: false,
+            once_ready: false,
             running: true,
             restarts: 0,
             own_restarts: 0,
