@@ -2,6 +2,7 @@
 
 mod evidence;
 mod places;
+mod scaled;
 mod ways;
 
 use jiff::Timestamp;
