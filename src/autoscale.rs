@@ -22,5 +22,5 @@ pub use self::{
     hold::{Count, Hold},
     law::{Law, Limit, Limited, Observation, State, Step},
     policy::{Change, Field, Forecast, Mode, Policy, Signal, Wrong},
-    reading::{Gap, Reading, Source, Usage, cpu_and_memory},
+    reading::{Gap, Reading, Replica, Source, Start, Usage, cpu_and_memory},
 };

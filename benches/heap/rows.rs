@@ -85,6 +85,7 @@ fn pod(app: usize, n: usize) -> Pod {
         ready: true,
         ready_changed: Some(Timestamp::UNIX_EPOCH),
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 0,
         own_restarts: 0,

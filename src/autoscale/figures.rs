@@ -159,6 +159,7 @@ impl Figures {
             source: Source::Reported,
             covered,
             expected,
+            starting: 0,
             gap,
         }
     }

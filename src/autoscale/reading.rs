@@ -1,10 +1,14 @@
 //! What was measured for one target: a value for the whole app, how old it is, and what is missing in it.
 //!
-//! Owns the arithmetic from the use of single replicas to that of an app. Must not know where figures come from.
+//! Owns the arithmetic from the use of single replicas to that of an app, and which use is that of a start. Must not know where figures
+//! come from.
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Signal;
 
@@ -21,6 +25,8 @@ pub struct Reading {
     pub covered: u32,
     /// How many it should cover.
     pub expected: u32,
+    /// How many more replicas run and are left out, since what they use is for their start.
+    pub starting: u32,
     /// What is missing.
     pub gap: Option<Gap>,
 }
@@ -43,12 +49,36 @@ pub enum Gap {
     Silent(Arc<str>),
     /// Nothing was ever heard.
     Nothing,
+    /// All replicas that run are still starting.
+    Starting,
     /// Everything that was heard is too old.
     Old,
     /// Some of those that should be heard are not, or not any more.
     Partial,
+    /// Some replicas have become ready and take load, and were not measured since.
+    Fresh,
     /// This server began to listen a moment ago, and may not have heard all.
     Young,
+}
+
+/// A replica that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Name of the pod.
+    pub pod: Arc<str>,
+    /// Where its start stands.
+    pub start: Start,
+}
+
+/// Where the start of a replica stands. A start takes CPU that no load asks for, often more than any load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It goes on: the replica was never ready.
+    Open,
+    /// It ended then, in whole seconds: the replica has been ready since, for the first time as far as can be told.
+    Ended(Timestamp),
+    /// It is past: whatever the replica does now, ready or not any more, is for its load.
+    Past,
 }
 
 /// What one replica uses.
@@ -60,8 +90,10 @@ pub struct Usage {
     pub cpu: f64,
     /// Bytes.
     pub memory: f64,
-    /// When that was measured.
+    /// When that was measured: the end of the window.
     pub time: Timestamp,
+    /// The time over which CPU was measured.
+    pub window: SignedDuration,
 }
 
 // === impl Reading ===
@@ -69,7 +101,7 @@ pub struct Usage {
 impl Reading {
     /// Nothing to go by.
     pub fn missing(source: Source, gap: Gap, expected: u32) -> Self {
-        Self { value: None, age: 0.0, source, covered: 0, expected, gap: Some(gap) }
+        Self { value: None, age: 0.0, source, covered: 0, expected, starting: 0, gap: Some(gap) }
     }
 }
 
@@ -89,95 +121,78 @@ impl Source {
 /// every 60 s by its own default.
 const LONGEST_AGE: f64 = 90.0;
 
+/// How long a replica that has become ready is left out at most while nothing was measured over a window that began after that. Such a
+/// figure comes after one to two windows, which is 10 to 30 s as metrics-server is installed and 2 min by its own default, and a moment.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(150);
+
+/// Kubernetes rounds times down to whole seconds: a replica that is ready since 3:04:05 became so before 3:04:06.
+const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
+
 /// The use of CPU or memory by the replicas that should be measured, in percent of the request of one of them: 250 means two
 /// and a half replicas' worth.
 ///
 /// `replicas` are the pods that count, `used` what the metrics API said by pod, `request` the cores or bytes that one replica asks for.
+/// CPU of a replica that starts is left out, measured or not, and the replica is not missed; memory stays in use, so it counts.
 pub fn cpu_and_memory<S: BuildHasher>(
     signal: &Signal,
-    replicas: &[Arc<str>],
+    replicas: &[Replica],
     used: &HashMap<Arc<str>, Usage, S>,
     request: Option<f64>,
     now: Timestamp,
 ) -> Reading {
-    let expected = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
+    let is_memory = matches!(signal, Signal::MemoryPercent(_));
+    let counts = |replica: &&Replica| is_memory || !replica.is_starting(used.get(&replica.pod), now);
+    let (counted, left_out): (Vec<&Replica>, Vec<&Replica>) = replicas.iter().partition(counts);
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let (expected, starting) = (number(counted.len()), number(left_out.len()));
+    let missing = |gap| Reading { starting, ..Reading::missing(Source::MetricsApi, gap, expected) };
     let Some(request) = request.filter(|r| r.is_finite() && *r > 0.0) else {
-        return Reading::missing(Source::MetricsApi, Gap::NoRequest, expected);
+        return missing(Gap::NoRequest);
     };
     let age = |usage: &Usage| now.duration_since(usage.time).as_secs_f64().max(0.0);
-    let measured: Vec<&Usage> = replicas.iter().filter_map(|pod| used.get(pod)).collect();
+    let measured: Vec<&Usage> = counted.iter().filter_map(|replica| used.get(&replica.pod)).collect();
     let fresh: Vec<&&Usage> = measured.iter().filter(|usage| age(usage) <= LONGEST_AGE).collect();
     if fresh.is_empty() {
-        let gap = if measured.is_empty() { Gap::Nothing } else { Gap::Old };
-        return Reading::missing(Source::MetricsApi, gap, expected);
+        return missing(if counted.is_empty() && starting > 0 {
+            Gap::Starting
+        } else if measured.is_empty() {
+            Gap::Nothing
+        } else {
+            Gap::Old
+        });
     }
-    let amount =
-        |usage: &Usage| if matches!(signal, Signal::MemoryPercent(_)) { usage.memory } else { usage.cpu };
+    let amount = |usage: &Usage| if is_memory { usage.memory } else { usage.cpu };
     let total: f64 = fresh.iter().map(|usage| amount(usage)).sum();
-    let covered = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+    let covered = number(fresh.len());
     Reading {
         value: Some(total / request * 100.0),
         age: fresh.iter().map(|usage| age(usage)).fold(0.0, f64::max),
         source: Source::MetricsApi,
         covered,
         expected,
-        gap: (covered < expected).then_some(Gap::Partial),
+        starting,
+        gap: match left_out.iter().any(|replica| replica.start != Start::Open) {
+            _ if covered < expected => Some(Gap::Partial),
+            true => Some(Gap::Fresh),
+            false => None,
+        },
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+// === impl Replica ===
 
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn mk_used(cores: &[f64], time: i64) -> HashMap<Arc<str>, Usage> {
-        let usage = |(i, cpu): (usize, &f64)| {
-            let pod: Arc<str> = i.to_string().into();
-            (pod.clone(), Usage { pod, cpu: *cpu, memory: 2.0 * cpu, time: at(time) })
-        };
-        cores.iter().enumerate().map(usage).collect()
-    }
-
-    fn pods(n: usize) -> Vec<Arc<str>> {
-        (0..n).map(|i| i.to_string().into()).collect()
-    }
-
-    #[test]
-    fn use_is_told_in_percent_of_one_request() {
-        let used = mk_used(&[0.3, 0.2], 0);
-        let cpu = cpu_and_memory(&Signal::CpuPercent(60), &pods(2), &used, Some(0.25), at(10));
-        assert_eq!((cpu.value, cpu.age, cpu.gap), (Some(200.0), 10.0, None));
-        let memory = cpu_and_memory(&Signal::MemoryPercent(60), &pods(2), &used, Some(0.5), at(10));
-        assert_eq!(memory.value, Some(200.0));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let gap = |n, used: &HashMap<_, _>, request, now| {
-            let reading = cpu_and_memory(&Signal::CpuPercent(60), &pods(n), used, request, at(now));
-            (reading.value.is_some(), reading.gap)
-        };
-        let used = mk_used(&[0.3], 0);
-        assert_eq!(gap(1, &used, None, 0), (false, Some(Gap::NoRequest)));
-        assert_eq!(gap(1, &used, Some(0.0), 0), (false, Some(Gap::NoRequest)));
-        assert_eq!(gap(1, &HashMap::new(), Some(1.0), 0), (false, Some(Gap::Nothing)));
-        assert_eq!(gap(1, &used, Some(1.0), 91), (false, Some(Gap::Old)));
-        assert_eq!(gap(2, &used, Some(1.0), 90), (true, Some(Gap::Partial)));
-        assert_eq!(gap(1, &used, Some(1.0), 90), (true, None));
-    }
-
-    proptest! {
-        #[test]
-        fn replicas_that_go_do_not_count(cores in proptest::collection::vec(0.0..10.0, 1..20), n in 1usize..20) {
-            let n = n.min(cores.len());
-            let reading = cpu_and_memory(&Signal::CpuPercent(50), &pods(n), &mk_used(&cores, 0), Some(1.0), at(0));
-            let sum: f64 = cores[..n].iter().sum();
-            prop_assert!((reading.value.unwrap() - 100.0 * sum).abs() < 1e-6);
+impl Replica {
+    /// Whether CPU that is measured of it may be that of its start. What it uses says nothing here: no figure at all, which may come
+    /// any moment, is the same as one over a window that began too early.
+    fn is_starting(&self, usage: Option<&Usage>, now: Timestamp) -> bool {
+        match self.start {
+            Start::Open => true,
+            Start::Ended(ready) => {
+                let since = |time: Timestamp| time.duration_since(ready);
+                let is_of_load = |usage: &Usage| since(usage.time).saturating_sub(usage.window) >= ROUNDING;
+                since(now) <= LONGEST_WAIT && !usage.is_some_and(is_of_load)
+            }
+            Start::Past => false,
         }
     }
 }

@@ -20,10 +20,7 @@ impl Evaluation {
             && let (Some(signal), Some(reading)) = (self.policy.targets.get(i), self.readings.get(i))
         {
             text.push_str(": ");
-            let absent = match self.absent(signal, reading) {
-                0 => String::new(),
-                n => format!(", {n} that do not run count as used to the target"),
-            };
+            let absent = absent_in_words(self.absent(signal, reading), reading.starting);
             text.push_str(&demand_in_words(signal, reading, &absent, verdict));
         }
         for limited in &verdict.limits {
@@ -101,6 +98,26 @@ impl Evaluation {
     }
 }
 
+/// Replicas that are not measured: `absent` of those that were asked for, while `starting` run and are left out. A rollout may have
+/// more that start than are absent.
+fn absent_in_words(absent: u32, starting: u32) -> String {
+    let away = match absent.saturating_sub(starting) {
+        0 => String::new(),
+        n => format!(", {n} that do not run count as used to the target"),
+    };
+    let left_out = match starting {
+        0 => String::new(),
+        1 => ", 1 that still starts is left out".to_owned(),
+        n => format!(", {n} that still start are left out"),
+    };
+    let count = match starting {
+        1 if absent >= 1 => " and counts as used to the target",
+        n if n > 0 && absent >= n => " and count as used to the target",
+        _ => "",
+    };
+    format!("{away}{left_out}{count}")
+}
+
 fn demand_in_words(signal: &Signal, reading: &Reading, absent: &str, verdict: &Verdict) -> String {
     let value = reading.value.unwrap_or_default();
     let measured = match signal {
@@ -136,8 +153,17 @@ fn gap_in_words(signal: &Signal, reading: &Reading, gap: &Gap) -> String {
             format!("nobody has reported {name} in the last minutes")
         }
         Gap::Nothing => format!("the metrics API has no {name} of these replicas yet"),
+        Gap::Starting => {
+            let who = match reading.starting {
+                1 => "the only replica that runs is still starting".to_owned(),
+                2 => "both replicas that run are still starting".to_owned(),
+                n => format!("all {n} replicas that run are still starting"),
+            };
+            format!("{name} is not known yet: {who}")
+        }
         Gap::Old => format!("everything that is known of {name} is too old"),
         Gap::Partial => format!("{name} is known of {} of {} {who} only", reading.covered, reading.expected),
+        Gap::Fresh => format!("{name} is not known yet of replicas that have just become ready"),
         Gap::Young => format!("this server began to listen for {name} less than 30 s ago"),
     }
 }

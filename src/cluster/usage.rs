@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use futures::{FutureExt, future::BoxFuture};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     NamespaceResourceScope,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -23,8 +23,12 @@ use crate::{
 struct PodMetrics {
     metadata: ObjectMeta,
     timestamp: Option<Time>,
+    window: Option<String>,
     containers: Vec<Container>,
 }
+
+/// The window of a figure that does not name one: the longest that is usual.
+const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -67,6 +71,7 @@ impl PodMetrics {
             cpu: sum("cpu").filter(|_| !self.containers.is_empty())?,
             memory: sum("memory")?,
             time: self.timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            window: self.window.as_deref().and_then(|window| window.parse().ok()).unwrap_or(WINDOW),
         })
     }
 }
@@ -101,6 +106,25 @@ mod tests {
         let one = json!({"name": "app", "usage": {"cpu": "250000000n", "memory": "16Mi"}});
         let other = json!({"name": "proxy", "usage": {"cpu": "50m", "memory": "1Ki"}});
         assert_eq!(usage(&json!([one, other])), Some((0.3, 16_778_240.0)));
+    }
+
+    #[test]
+    fn the_window_is_read_as_go_writes_it() {
+        for (text, milliseconds) in [
+            (json!("10s"), 10_000),
+            (json!("15.034s"), 15_034),
+            (json!("1m0s"), 60_000),
+            (json!("1m0.5s"), 60_500),
+            (json!("500ms"), 500),
+            (json!("0s"), 0),
+            (json!(null), 60_000),
+            (json!("soon"), 60_000),
+        ] {
+            let object = json!({"metadata": {"name": "a"}, "timestamp": "2026-01-02T03:04:05Z", "window": text,
+                "containers": [{"name": "app", "usage": {"cpu": "1", "memory": "1"}}]});
+            let usage = serde_json::from_value::<PodMetrics>(object).unwrap().usage().unwrap();
+            assert_eq!(usage.window.as_millis(), milliseconds, "{text}");
+        }
     }
 
     #[test]

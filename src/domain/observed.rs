@@ -118,7 +118,7 @@ pub struct ReplicaSet {
 
 /// A pod of a ReplicaSet: a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // four facts that hold or do not, each by itself
+#[allow(clippy::struct_excessive_bools)] // five facts that hold or do not, each by itself
 pub struct Pod {
     /// Namespace.
     pub namespace: Arc<str>,
@@ -140,6 +140,8 @@ pub struct Pod {
     pub ready_changed: Option<Timestamp>,
     /// It fails its readiness probes after having passed them, with the same containers running all along.
     pub was_ready: bool,
+    /// It fails its readiness probes after having passed them at any time, also with containers that have ended since.
+    pub once_ready: bool,
     /// All its containers run.
     pub running: bool,
     /// Restarts of the container that restarted most.

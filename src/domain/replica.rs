@@ -125,6 +125,7 @@ mod tests {
             ready: false,
             ready_changed: Some(Timestamp::UNIX_EPOCH),
             was_ready: false,
+            once_ready: false,
             running: false,
             restarts: 0,
             own_restarts: 0,

@@ -2,13 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Index, Inner};
 use crate::{
-    autoscale::{Hold, Mode, Policy},
-    domain::{Error, name, observed::Deployment, rollout::State, scaling::Scaling},
+    autoscale::{Hold, Mode, Policy, Replica, Start},
+    domain::{
+        Error, name,
+        observed::{Deployment, Pod},
+        rollout::State,
+        scaling::Scaling,
+    },
 };
+
+/// How long the start of a replica can take: after that, a rollout of Kubernetes counts as stalled if nothing else is said. A replica that
+/// becomes ready later is taken for one that was ready before, and failed its probe under its load.
+const LONGEST_START: SignedDuration = SignedDuration::from_secs(600);
 
 /// An app as its autoscaler sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +41,7 @@ pub struct Scaled {
     /// A rollout runs, waits or is held.
     pub rollout: bool,
     /// The pods whose use counts: those that run and were not told to stop.
-    pub pods: Vec<Arc<str>>,
+    pub pods: Vec<Replica>,
     /// Cores that a replica asks for.
     pub cpu_request: Option<f64>,
     /// Bytes that a replica asks for.
@@ -73,7 +82,7 @@ impl Inner {
             starts.sort();
             // The smallest that at least nine in ten do not exceed.
             let at = (starts.len() * 9).div_ceil(10).checked_sub(1);
-            (running.map(|pod| pod.name.clone()).collect(), at.and_then(|at| starts.get(at).copied()))
+            (running.map(|pod| replica(pod)).collect(), at.and_then(|at| starts.get(at).copied()))
         });
         Scaled {
             app: d.name.clone(),
@@ -92,4 +101,14 @@ impl Inner {
             startup,
         }
     }
+}
+
+fn replica(pod: &Pod) -> Replica {
+    let start = match pod.ready_changed {
+        _ if !pod.ready && !pod.once_ready => Start::Open,
+        Some(since) if pod.ready && since.duration_since(pod.created) <= LONGEST_START => Start::Ended(since),
+        // Ready no longer: an overload must go on counting, or the app would not be scaled out of it.
+        Some(_) | None => Start::Past,
+    };
+    Replica { pod: pod.name.clone(), start }
 }

@@ -3,6 +3,7 @@
 mod evidence;
 mod managed;
 mod places;
+mod scaled;
 mod ways;
 
 use jiff::Timestamp;
@@ -91,6 +92,7 @@ fn mk_pod(set: &str, name: &str) -> Pod {
         ready: true,
         ready_changed: None,
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 0,
         own_restarts: 0,

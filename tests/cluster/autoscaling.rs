@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, ResourceExt},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+        PostParams, ResourceExt,
+    },
 };
 use serde_json::json;
 use tonic::{Code, Status};
@@ -14,7 +17,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     proxy::Proxy,
-    support::{Daemon, Env, reason, run, until, web},
+    support::{Daemon, Env, annotate_all, follow, reason, run, until, web},
 };
 
 type Signal = pb::scaling_target::Signal;
@@ -141,6 +144,78 @@ async fn the_count_follows_the_cpu_that_replicas_use_up_and_down() {
         .await;
         let count = get(&env, &daemon).await;
         assert!(count.status.unwrap().measured_startup_duration.is_some());
+    })
+    .await;
+}
+
+/// Lets pods that were made to fail their readiness probe pass it, and use this much CPU from then on.
+async fn end_starts(env: &Env, pods: &[String], cpu: &str) {
+    let api = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
+    for pod in pods {
+        let annotations = json!({"sim/unready": "false", "sim/cpu": cpu});
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        api.patch(pod, &PatchParams::default(), &patch).await.unwrap();
+    }
+}
+
+/// The pods that run and are not ready.
+async fn starting(env: &Env) -> Vec<String> {
+    let api = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
+    let starts = |pod: &Pod| {
+        let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        containers.into_iter().any(|c| !c.ready && c.state.as_ref().is_some_and(|s| s.running.is_some()))
+    };
+    let pods = api.list(&ListParams::default()).await.unwrap();
+    pods.iter().filter(|pod| starts(pod)).map(ResourceExt::name_any).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs simulated pods"]
+async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
+    run(|env| async move {
+        let daemon = env.scaler().await;
+        // Each asks for 10m and uses 100m until its start is ended below.
+        let greedy = annotate_all(&[("sim/unready", "true"), ("sim/cpu", "100m")]);
+        let spec = pb::AppSpec { pod_template_patch: Some(greedy), ..web() };
+        let deployed = daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap().into_inner();
+        until("two run", async || starting(&env).await.len() == 2).await;
+        end_starts(&env, &starting(&env).await, "6m").await;
+        follow(&daemon, &deployed.rollout.unwrap().name).await;
+        set(&daemon, autoscaler(&env, Signal::CpuPercent(50))).await.unwrap();
+        reaches(&env, &daemon, 3).await;
+
+        until("the third one runs", async || starting(&env).await.len() == 1).await;
+        let third = starting(&env).await;
+        let resource = ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "PodMetrics"),
+            "pods",
+        );
+        let metrics = Api::<DynamicObject>::namespaced_with(env.client.clone(), &env.namespace, &resource);
+        until("the start of the third one is measured", async || {
+            let Ok(Some(figure)) = metrics.get_opt(&third[0]).await else { return false };
+            let cpu = figure.data["containers"][0]["usage"]["cpu"].as_str().unwrap_or_default().to_owned();
+            gantry::domain::quantity::parse(&cpu).is_some_and(|cores| cores > 0.05)
+        })
+        .await;
+        let before = decisions(&env, &daemon, &[]).await.len();
+        until("it is decided on that", async || decisions(&env, &daemon, &[]).await.len() > before).await;
+        let last = decisions(&env, &daemon, &[]).await.swap_remove(0);
+        assert!(
+            last.message.contains(", 1 that still starts is left out and counts as used"),
+            "{}",
+            last.message
+        );
+        // What it uses then is measured with a part of its start at first.
+        end_starts(&env, &third, "1m").await;
+        until("the third one counts", async || {
+            decisions(&env, &daemon, &[]).await[0].signals[0].covered_replicas == 3
+        })
+        .await;
+        let all = decisions(&env, &daemon, &[]).await;
+        let counts: Vec<_> = all.iter().rev().map(|d| d.to_replicas).collect();
+        assert!(counts.iter().all(|n| (2..=3).contains(n)), "{counts:?}");
+        assert_eq!(status(&env, &daemon).await.desired_replicas, 3);
+        eprintln!("counts by look: {counts:?}");
     })
     .await;
 }

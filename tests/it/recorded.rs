@@ -3,7 +3,12 @@
 //!
 //! `GANTRY_RECORD=1 cargo test --test it recorded` writes that file anew; then read what changed.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use gantry::{
     cluster::decode::{Decode, Event, Pod},
@@ -47,20 +52,41 @@ fn diagnosed(recorded: &Value, events: &[Value]) -> String {
     }
 }
 
+fn dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node/recorded")
+}
+
+/// Each case by its name.
+fn recordings() -> impl Iterator<Item = (String, Value)> {
+    fs::read_dir(dir()).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let is_case = path.extension().is_some_and(|extension| extension == "json");
+        is_case.then(|| (name, serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()))
+    })
+}
+
+#[test]
+fn no_start_is_taken_for_a_replica_that_was_ready_before() {
+    let mut starts = 0;
+    for (name, recorded) in recordings() {
+        let pods: Vec<_> = recorded["pods"].as_array().unwrap().iter().filter_map(mk_pod).collect();
+        for pod in pods.iter().take_while(|pod| !pod.ready) {
+            assert!(!pod.once_ready, "{name}: {pod:?}");
+            starts += i32::from(pod.running);
+        }
+    }
+    assert!(starts >= 10, "{starts} that run");
+}
+
 #[test]
 fn what_a_real_kubelet_writes_is_understood() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node/recorded");
+    let dir = dir();
     let mut told = BTreeMap::new();
-    for entry in fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let recorded: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (name, recorded) in recordings() {
         let events = recorded["events"].as_array().unwrap();
         for (n, pod) in recorded["pods"].as_array().unwrap().iter().enumerate() {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            told.insert((name, n + 1), diagnosed(pod, events));
+            told.insert((name.clone(), n + 1), diagnosed(pod, events));
         }
     }
     assert!(told.len() >= 60, "{} states", told.len());

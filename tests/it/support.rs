@@ -301,6 +301,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         ready,
         ready_changed: None,
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 0,
         own_restarts: 0,

@@ -1,5 +1,7 @@
 //! The promises of the loop, as properties: limits, rest, direction, silence, holds, restarts, replay.
 
+mod starts;
+
 use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
@@ -24,7 +26,15 @@ fn mk_policy(min: u32, max: u32, up: u64, down: u64) -> Policy {
 }
 
 fn mk_reading(value: f64) -> Reading {
-    Reading { value: Some(value), age: 0.0, source: Source::Reported, covered: 1, expected: 1, gap: None }
+    Reading {
+        value: Some(value),
+        age: 0.0,
+        source: Source::Reported,
+        covered: 1,
+        expected: 1,
+        starting: 0,
+        gap: None,
+    }
 }
 
 fn mk_seen(policy: Policy, current: u32, load: f64) -> Evaluation {

@@ -16,6 +16,7 @@ fn mk_seen(current: u32, percent: f64) -> Evaluation {
         source: Source::MetricsApi,
         covered: current,
         expected: current,
+        starting: 0,
         gap: None,
     };
     Evaluation {
@@ -108,6 +109,59 @@ fn what_is_not_known_is_named() {
         partial.contains("cpu_percent is known of 2 of 3 replicas only, so nothing is taken away"),
         "{partial}"
     );
+}
+
+#[test]
+fn replicas_that_start_are_counted_by_the_sentence() {
+    let with = |current, expected, starting| {
+        let mut seen = mk_seen(current, 0.0);
+        seen.readings[0] =
+            Reading { value: Some(130.0), covered: 2, expected, starting, ..seen.readings[0].clone() };
+        say(&seen)
+    };
+    let told = |current, expected, starting| {
+        let text = with(current, expected, starting);
+        let (_, rest) = text.split_once("60 % is the target").unwrap();
+        rest.split_once(": ").unwrap().0.to_owned()
+    };
+    assert_eq!(
+        with(3, 2, 1),
+        "Stays at 3: CPU in use is 65 % of the request, 60 % is the target, 1 that still starts is left out and counts as used to \
+         the target: 3 replicas are required."
+    );
+    assert_eq!(told(4, 2, 2), ", 2 that still start are left out and count as used to the target");
+    assert_eq!(
+        told(6, 2, 3),
+        ", 1 that do not run count as used to the target, 3 that still start are left out and count as used to the target"
+    );
+    assert_eq!(told(2, 2, 1), ", 1 that still starts is left out", "one more than asked for, in a rollout");
+    assert_eq!(told(4, 2, 0), ", 2 that do not run count as used to the target");
+
+    let mut fresh = mk_seen(3, 0.0);
+    let reading =
+        Reading { value: Some(30.0), covered: 2, expected: 2, starting: 1, ..fresh.readings[0].clone() };
+    fresh.readings[0] = Reading { gap: Some(Gap::Fresh), ..reading };
+    assert!(
+        say(&fresh).ends_with(
+            "2 replicas are required; it falls by the law with Dt 120 s; cpu_percent is not known yet of replicas that have just become ready, so \
+             nothing is taken away."
+        ),
+        "{}",
+        say(&fresh)
+    );
+
+    let all = |starting| {
+        let mut seen = mk_seen(3, 0.0);
+        let nothing = Reading::missing(Source::MetricsApi, Gap::Starting, 0);
+        seen.readings[0] = Reading { starting, ..nothing };
+        say(&seen)
+    };
+    assert_eq!(
+        all(3),
+        "Held at 3; cpu_percent is not known yet: all 3 replicas that run are still starting, so nothing is taken away."
+    );
+    assert!(all(2).contains("not known yet: both replicas that run are still starting, so"));
+    assert!(all(1).contains("not known yet: the only replica that runs is still starting, so"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
@@ -14,6 +14,9 @@ use crate::{
 
 /// The annotation that names the container that is meant when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Kubernetes' times are whole seconds, rounded down, so that two that are the same may be this far apart.
+const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 
 /// The slim form of a v1 Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,6 +51,7 @@ struct PodStatus {
     phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
+    start_time: Option<Time>,
     #[serde(deserialize_with = "or_default")]
     conditions: Vec<Condition>,
     #[serde(deserialize_with = "or_default")]
@@ -141,8 +145,15 @@ impl Decode for Pod {
         let ready = readiness.is_some_and(|c| c.status == "True");
         let ready_changed = readiness.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0);
         let all_started = started(&status.container_statuses);
+        // Not ready is what a pod is from its beginning; only what comes after its start is a failure of what had passed.
+        let was_ready = !ready && all_started.is_some_and(|started| ready_changed > Some(started));
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
         let own = own_container(&metadata, &spec);
+        let restarts = containers().map(|c| c.restart_count).max().unwrap_or_default();
+        // Without restarts the start of the containers tells. With them there is only that of the pod: the kubelet calls a pod not ready as
+        // it first sees it, which is when it starts it, a second earlier at most by times in whole seconds. Later it was ready before.
+        let pod_started = status.start_time.as_ref().map(|t| t.0).filter(|_| !ready && restarts > 0);
+        let fell_since = |started| ready_changed.is_some_and(|t| t.duration_since(started) > ROUNDING);
         let of_own = containers().find(|c| Some(c.name.as_str()) == own);
         Some(observed::Pod {
             namespace,
@@ -154,10 +165,10 @@ impl Decode for Pod {
             deleting: metadata.deletion_timestamp.is_some(),
             ready,
             ready_changed,
-            // Not ready is what a pod is from its beginning; only what comes after its start is a failure of what had passed.
-            was_ready: !ready && all_started.is_some_and(|started| ready_changed > Some(started)),
+            was_ready,
+            once_ready: was_ready || pod_started.is_some_and(fell_since),
             running: all_started.is_some(),
-            restarts: containers().map(|c| c.restart_count).max().unwrap_or_default(),
+            restarts,
             own_restarts: of_own.map(|c| c.restart_count).unwrap_or_default(),
             trouble: trouble(&status).map(Box::new),
         })

@@ -61,6 +61,7 @@ fn mk_pod(name: &str) -> Pod {
         ready: false,
         ready_changed: None,
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 0,
         own_restarts: 0,

@@ -55,6 +55,7 @@ fn mk_pod(set: &str, id: usize) -> Pod {
         ready: true,
         ready_changed: None,
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 0,
         own_restarts: 0,

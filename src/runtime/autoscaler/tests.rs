@@ -125,6 +125,26 @@ fn mk_deployment(desired: i32, policy: Policy, hold: Option<Hold>) -> observed::
     }
 }
 
+fn mk_pod(i: i32) -> observed::Pod {
+    observed::Pod {
+        namespace: "prod".into(),
+        name: format!("shop-1-{i}").into(),
+        replica_set: "shop-1".into(),
+        node: None,
+        address: None,
+        created: now(),
+        deleting: false,
+        ready: true,
+        ready_changed: Some(now() - SignedDuration::from_mins(1)),
+        was_ready: false,
+        once_ready: false,
+        running: true,
+        restarts: 0,
+        own_restarts: 0,
+        trouble: None,
+    }
+}
+
 struct Bed {
     index: Index,
     scaling: Scaling,
@@ -168,25 +188,8 @@ impl Bed {
             create_failure: None,
             ports: vec![],
         };
-        let pods = (0..deployment.desired).map(|i| observed::Pod {
-            namespace: "prod".into(),
-            name: format!("shop-1-{i}").into(),
-            replica_set: "shop-1".into(),
-            node: None,
-            address: None,
-            created: now(),
-            deleting: false,
-            ready: true,
-            ready_changed: Some(now()),
-            was_ready: false,
-            running: true,
-            restarts: 0,
-            own_restarts: 0,
-            trouble: None,
-        });
-        let pods: Vec<_> = pods.collect();
         self.index.update(vec![set], vec![], now());
-        self.index.update(pods, vec![], now());
+        self.index.update((0..deployment.desired).map(mk_pod).collect(), vec![], now());
         self.index.update(vec![deployment], vec![], now());
     }
 
@@ -196,6 +199,7 @@ impl Bed {
             cpu: *cpu,
             memory: 1.0,
             time: now(),
+            window: SignedDuration::from_secs(10),
         };
         *self.fake.usage.lock().unwrap() = Some(Ok(cores.iter().enumerate().map(usage).collect()));
     }
@@ -231,6 +235,29 @@ async fn use_of_cpu_becomes_a_count_that_is_set_and_recorded() {
     assert_eq!(bed.last(), (Outcome::Scaled, 2, 3));
     assert_eq!(bed.scaling.next(), Some(now() + PERIOD));
     assert_eq!(bed.scaling.sources(), ["metrics-api"]);
+}
+
+#[tokio::test]
+async fn cpu_of_a_start_becomes_no_count() {
+    let mut bed = Bed::new();
+    bed.apply(mk_deployment(3, mk_policy(vec![Signal::CpuPercent(60)]), None));
+    bed.measures(&[0.33, 0.33, 5.0]);
+    let index = bed.index.clone();
+    let third = |ready_changed, ready| {
+        let pod = observed::Pod { ready, ready_changed: Some(ready_changed), ..mk_pod(2) };
+        index.update(vec![pod], vec![], now());
+    };
+    // Never ready; ready in the window of 10 s; ready before it.
+    third(now() - SignedDuration::from_mins(1), false);
+    bed.looker.look(Look::Whole, now()).await;
+    assert_eq!((bed.resized(), bed.last()), (vec![], (Outcome::Unchanged, 3, 3)));
+    assert_eq!(bed.scaling.latest(&app()).unwrap().seen.readings[0].starting, 1);
+    third(now() - SignedDuration::from_secs(10), true);
+    bed.looker.look(Look::Whole, now()).await;
+    assert_eq!(bed.resized(), []);
+    third(now() - SignedDuration::from_secs(11), true);
+    bed.looker.look(Look::Whole, now()).await;
+    assert_eq!(bed.resized(), [(3, 19)]);
 }
 
 #[tokio::test]

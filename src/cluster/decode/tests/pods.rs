@@ -15,6 +15,7 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         ready: true,
         ready_changed: Some(time(CREATED)),
         was_ready: false,
+        once_ready: false,
         running: true,
         restarts: 1,
         own_restarts: 1,
@@ -112,6 +113,42 @@ fn a_pod_that_passed_its_probe_is_told_from_one_that_never_did() {
     let restarting = row::<Pod>(mk_crashing()).unwrap();
     assert_eq!((restarting.was_ready, restarting.running), (false, false));
     assert_eq!(row::<Pod>(mk_running()).unwrap().ready_since(), Some(time(CREATED)));
+}
+
+#[test]
+fn a_pod_that_was_ready_once_is_told_from_one_that_starts_through_restarts_too() {
+    let second = |n: i64| (time(CREATED) + Duration::from_secs(n.unsigned_abs())).to_string();
+    // As the kubelet writes it: created at 0, seen by the kubelet at 40, which is when the scheduler had found a node.
+    let pod = |ready: bool, changed: i64, restarts: i64, started: i64| {
+        let mut pod = mk_running();
+        pod["status"]["startTime"] = json!(second(40));
+        pod["status"]["conditions"][2] = json!({"type": "Ready", "status": if ready { "True" } else { "False" },
+            "lastTransitionTime": second(changed)});
+        pod["status"]["containerStatuses"][0]["restartCount"] = json!(restarts);
+        pod["status"]["containerStatuses"][0]["state"] = json!({"running": {"startedAt": second(started)}});
+        pod
+    };
+    for (case, pod, expected) in [
+        ("starts", pod(false, 40, 0, 42), (false, false)),
+        ("starts, and its kubelet is slow to say so", pod(false, 41, 0, 42), (false, false)),
+        ("starts for the fifth time", pod(false, 40, 4, 200), (false, false)),
+        ("starts again, the second was full between two times", pod(false, 41, 4, 200), (false, false)),
+        ("is ready", pod(true, 50, 0, 42), (false, false)),
+        ("is ready after a restart", pod(true, 210, 1, 200), (false, false)),
+        ("fails its probe", pod(false, 90, 0, 42), (true, true)),
+        ("fails its probe after a restart and being ready", pod(false, 300, 1, 200), (true, true)),
+        ("ended while it was ready, and starts once more", pod(false, 199, 1, 200), (false, true)),
+        ("ended a moment after it was ready", pod(false, 42, 1, 43), (false, true)),
+    ] {
+        let found = row::<Pod>(pod).unwrap();
+        assert_eq!((found.was_ready, found.once_ready), expected, "{case}");
+    }
+    let mut unknown = pod(false, 199, 1, 200);
+    unknown["status"]["startTime"].take();
+    assert!(!row::<Pod>(unknown).unwrap().once_ready, "nothing says that it was");
+    let mut migrating = pod(false, 40, 0, 42);
+    migrating["status"]["initContainerStatuses"] = json!([{"name": "migrate", "restartCount": 3, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]);
+    assert!(!row::<Pod>(migrating).unwrap().once_ready, "restarts of what comes before the start");
 }
 
 #[test]
