@@ -2,6 +2,7 @@
 
 mod evidence;
 mod places;
+mod progress;
 mod ways;
 
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ fn mk_deployment(app: &str, ready: i32) -> Deployment {
         available: ready,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: None,
         template_by: None,
         count_by: None,
@@ -85,6 +88,7 @@ fn mk_pod(set: &str, name: &str) -> Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }
@@ -305,6 +309,8 @@ fn what_others_deployed_has_a_history_and_leaves_none() {
     let index = mk_index();
     let row = |completed| Deployment {
         template_revision: 3,
+        progressed: None,
+        create_failure: None,
         deadline: Some(600),
         completed,
         ..mk_deployment("x", 1)

@@ -251,6 +251,8 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         available: ready,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: None,
         template_by: None,
         count_by: None,
@@ -299,6 +301,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }

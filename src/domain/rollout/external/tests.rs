@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Facts, Origin, Rollout, State, origin};
+use super::{super::Tracker, Facts, Origin, Rollout, State, origin};
 use crate::domain::{
     app::App,
     diagnosis::Around,
@@ -44,6 +44,8 @@ fn mk_deployment() -> Deployment {
         available: 1,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: Some(600),
         template_by: None,
         count_by: None,
@@ -436,7 +438,8 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
         around: Around::nothing(),
         autoscaler: None,
     };
-    Rollout::latest(Some(&revision), &facts).unwrap().judged(&facts, None, at(60))
+    let tracker = &mut Tracker::default();
+    Rollout::latest(Some(&revision), &facts).unwrap().judged(&facts, None, tracker, at(60).into())
 }
 
 #[test]
