@@ -243,6 +243,9 @@ impl Rollout {
             } else {
                 self.progress = counts.progress;
                 self.problems = counts.problems(deployment, facts, &self.content);
+                let applied = tracker.since_applied(at.heard);
+                self.problems.extend(counts.refusal(&self, deployment, facts, applied));
+                diagnosis::most_urgent_first(&mut self.problems);
                 self.autoscaler.clone_from(&deployment.scaling.policy);
                 self.judge(deployment, &counts, tracker, at.now);
             }
@@ -344,10 +347,10 @@ impl Rollout {
             return;
         }
         self.state = if deployment.paused { State::Paused } else { State::Running };
-        self.message = if !counts.observed {
-            "Applied; Kubernetes has not taken it up yet.".to_owned()
-        } else if let Some(problem) = self.problems.first() {
+        self.message = if let Some(problem) = self.problems.first() {
             problem.message.clone()
+        } else if !counts.observed {
+            "Applied; Kubernetes has not taken it up yet.".to_owned()
         } else {
             let old = if p.old > 0 {
                 format!(", {} of older rollouts still serving", p.old)

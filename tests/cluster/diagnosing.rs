@@ -147,6 +147,57 @@ async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
     .await;
 }
 
+/// Trap: the Deployment passes every dry run, and is never taken up.
+#[tokio::test]
+async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace() {
+    run(|env| async move {
+        let good = env.deploy_and_follow(env.deploy("web", web())).await;
+        assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
+        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
+        let quota = json!({"metadata": {"name": "sets"}, "spec": {"hard": {"count/replicasets.apps": "1"}}});
+        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+        until("the quota has counted", async || {
+            let status = quotas.get("sets").await.unwrap().status;
+            status
+                .and_then(|s| s.used)
+                .is_some_and(|used| used.get("count/replicasets.apps").is_some_and(|n| n.0 == "1"))
+        })
+        .await;
+        let bad = pb::AppSpec { image: "web:2".into(), rollout_policy: grace(2), ..pb::AppSpec::default() };
+        let plan = async |spec: &pb::AppSpec| {
+            let request = pb::DeployAppRequest { validate_only: true, ..env.deploy("web", spec.clone()) };
+            let plan = env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner().plan.unwrap();
+            plan.checks.into_iter().find(|check| check.kind == "QUOTA").unwrap()
+        };
+        let same = plan(&pb::AppSpec { replicas: Some(3), ..pb::AppSpec::default() }).await;
+        assert_eq!(same.result(), pb::CheckResult::Pass, "no new template, no new ReplicaSet: {same:?}");
+        let check = plan(&bad).await;
+        assert_eq!(check.result(), pb::CheckResult::Fail, "{check:?}");
+        assert!(check.message.contains("0 of 1 count/replicasets.apps"), "{check:?}");
+
+        // The second one is refused under the condition of the first, which Kubernetes does not renew.
+        for image in ["web:2", "web:3"] {
+            let started = Instant::now();
+            let bad = pb::AppSpec { image: image.into(), ..bad.clone() };
+            let rollout = env.deploy_and_follow(env.deploy("web", bad)).await;
+            assert_eq!(rollout.state(), pb::RolloutState::Failed, "{rollout:?}");
+            let error = rollout.error.unwrap();
+            assert_eq!(error.reason, "QUOTA_EXCEEDED");
+            assert!(error.message.contains("exceeded quota: sets"), "{}", error.message);
+            assert_eq!(error.problem.unwrap().object, "deployment.apps/web");
+            assert!(started.elapsed() >= Duration::from_secs(1), "not before its grace");
+            let status = env.get("web").await.unwrap().status.unwrap();
+            assert_eq!((status.ready_replicas, status.problems[0].reason.as_str()), (2, "QUOTA_EXCEEDED"));
+        }
+        // Back to the template that has a ReplicaSet needs no new one.
+        assert_eq!(plan(&web()).await.result(), pb::CheckResult::Pass);
+        let back = env.deploy_and_follow(env.deploy("web", web())).await;
+        assert_eq!(back.state(), pb::RolloutState::Succeeded, "{back:?}");
+        assert_eq!(env.get("web").await.unwrap().status.unwrap().problems, vec![]);
+    })
+    .await;
+}
+
 /// Trap: Kubernetes says once that a rollout is complete, and does not look at it any more.
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]

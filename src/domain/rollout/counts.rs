@@ -21,6 +21,10 @@ const UNPROBED: SignedDuration = SignedDuration::from_secs(5);
 /// The same of one that was started anew: the first new start comes at once and hides the end, the second ten seconds later.
 const UNPROBED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
+/// Age of a rollout from which a refusal that Kubernetes does not renew is about it, if it still is not taken up: that takes less than a
+/// second, or some if the controllers of the cluster start again.
+const STANDING: SignedDuration = SignedDuration::from_secs(10);
+
 /// The pods of an app, told apart by whether they run the current template.
 pub(super) struct Counts<'a> {
     pub(super) progress: Progress,
@@ -131,5 +135,23 @@ impl<'a> Counts<'a> {
         }
         let policy = content.spec.policy();
         diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.around, &policy)
+    }
+
+    /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none before.
+    pub(super) fn refusal(
+        &self,
+        rollout: &Rollout,
+        deployment: &Deployment,
+        facts: &Facts<'_>,
+        applied: SignedDuration,
+    ) -> Option<Problem> {
+        // A change of others that has a ReplicaSet was not refused one.
+        if self.current.is_some() || rollout.set.is_some() {
+            return None;
+        }
+        let refusal = diagnosis::refusal(deployment, &facts.replica_sets, facts.around)?;
+        // Kubernetes counts whole seconds, so what it said in the second of the start may be older.
+        let later = refusal.time.is_some_and(|time| time.as_second() > rollout.start.as_second());
+        (later || applied >= STANDING).then_some(refusal.problem)
     }
 }

@@ -2,6 +2,7 @@
 
 mod late;
 mod others;
+mod refused;
 
 use std::time::Duration;
 
