@@ -50,7 +50,7 @@ use crate::domain::{
     name::{self, Scope},
     observed::Event,
     replica::Replica,
-    rollout::Rollout,
+    rollout::{Moment, Rollout},
     selector::Selector,
 };
 
@@ -451,12 +451,13 @@ impl Inner {
         }
         let moved = self.tables.take_moved();
         let dirty = self.tables.take_dirty();
+        let at = Moment { now, heard: self.as_of(now) };
         for name in moved.union(&dirty) {
             self.followers.publish(name, &self.tables);
         }
         for name in &dirty {
             let before = (self.views.app(name), self.views.newest_rollout(name));
-            if self.views.rebuild(name, &self.tables, now) {
+            if self.views.rebuild(name, &self.tables, at) {
                 self.compare(name, before, now);
                 let exists = self.views.app(name).is_some();
                 let version = self.changes.record(name, exists);

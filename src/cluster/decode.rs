@@ -31,6 +31,7 @@ pub use self::{
     pod::Pod,
     revision::{APPLIED, END, EVIDENCE, Revision, VERSION},
     slice::Slice,
+    template::hash as template_hash,
 };
 
 /// A slim object and the row that is made of it.

@@ -190,6 +190,8 @@ impl App {
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {
     let mut problems =
         diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
+    problems.extend(refusal(d, rollout, facts));
+    diagnosis::most_urgent_first(&mut problems);
     // What decided the failure stays visible when the replicas that showed it are gone.
     if let Some(error) = rollout.and_then(|r| r.error.as_ref())
         && problems.iter().all(|p| p.reason != error.reason)
@@ -197,6 +199,14 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy
         problems.insert(0, error.clone());
     }
     problems
+}
+
+/// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it knows whether that is about it.
+fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>) -> Option<Problem> {
+    let refusal = diagnosis::refusal(d, &facts.replica_sets, facts.around)?;
+    let under_way = rollout.filter(|r| !r.state.ended() && r.set.is_none());
+    let is_known = |r: &Rollout| r.problems.iter().any(|problem| problem.object == refusal.problem.object);
+    under_way.is_none_or(is_known).then_some(refusal.problem)
 }
 
 fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (State, String) {

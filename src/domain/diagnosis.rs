@@ -1,9 +1,12 @@
 //! From rows to problems: what is wrong with these replicas, told apart by cause. Pure; the clock is not asked.
 
+mod creation;
+
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use jiff::Timestamp;
 
+pub use self::creation::{Refusal, refusal};
 use super::{
     observed::{About, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
     problem::{Problem, Reason},
@@ -43,9 +46,14 @@ pub fn diagnose<'a>(
         found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
     }
     let mut problems: Vec<_> = found.into_values().collect();
-    problems.extend(current.and_then(|rs| of_creation(deployment, rs)));
-    problems.sort_by_key(|p| (!p.fatal, p.reason));
+    problems.extend(current.and_then(|rs| creation::of_pods(deployment, rs)));
+    most_urgent_first(&mut problems);
     problems
+}
+
+/// Orders problems as callers see them.
+pub fn most_urgent_first(problems: &mut [Problem]) {
+    problems.sort_by_key(|p| (!p.fatal, p.reason));
 }
 
 fn merge(known: &mut Problem, other: &Problem) {
@@ -324,46 +332,6 @@ fn unschedulable(trouble: &Trouble) -> Finding {
         "Ask for less, add nodes, or correct placement.".to_owned(),
         false,
     )
-}
-
-/// Problems of making pods at all: these never show in a pod's status, since there is no pod.
-fn of_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
-    let failure = current.create_failure.as_ref()?;
-    // Quota frees itself when others leave, a webhook may come back; an admission rule does not change its mind.
-    let (reason, what, remedy, fatal) = if failure.message.contains("exceeded quota") {
-        (
-            Reason::QuotaExceeded,
-            "A quota refuses more replicas",
-            "Ask for less, or raise the quota of the namespace.",
-            false,
-        )
-    } else if failure.message.contains("failed calling webhook") {
-        (
-            Reason::AdmissionDenied,
-            "An admission webhook does not answer",
-            "Look at the webhook's own replicas; Kubernetes keeps trying.",
-            false,
-        )
-    } else {
-        (
-            Reason::AdmissionDenied,
-            "Kubernetes refuses to create the replicas",
-            "Change what admission objects to, or the policy.",
-            true,
-        )
-    };
-    Some(Problem {
-        reason,
-        message: format!("{what}: {}", short(&failure.message)),
-        remedy: remedy.to_owned(),
-        object: format!("{}/{}", Kind::ReplicaSet.prefix(), current.name),
-        container: String::new(),
-        affected: (deployment.desired - deployment.updated).max(1),
-        events: Vec::new(),
-        log_tail: Vec::new(),
-        start: failure.since,
-        fatal,
-    })
 }
 
 /// How a container ended, as the end of a sentence.

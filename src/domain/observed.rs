@@ -2,9 +2,9 @@
 //!
 //! Rows are made by `cluster::decode` and kept by `index`; nothing here knows how they travel.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     change::Change,
@@ -52,6 +52,11 @@ pub struct Deployment {
     pub stalled: Option<Timestamp>,
     /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick later.
     pub completed: Option<Timestamp>,
+    /// When the Deployment controller last said that the rollout moves, is held or goes on.
+    pub progressed: Option<Timestamp>,
+    /// Why the Deployment controller could not create the ReplicaSet of the newest template when it last tried. It says so again only after
+    /// it has said something else, so this may be about an earlier template.
+    pub create_failure: Option<CreateFailure>,
     /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout is complete.
     pub deadline: Option<u64>,
     /// Who changed the pod template last, other than this server.
@@ -83,7 +88,7 @@ pub struct Touch {
     pub time: Timestamp,
 }
 
-/// What keeps Kubernetes from creating replicas.
+/// What keeps Kubernetes from creating replicas, or the ReplicaSet that is to create them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateFailure {
     /// Kubernetes' sentence about it.
@@ -134,6 +139,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// It was told to stop.
     pub deleting: bool,
+    /// The second, since 1970, at which its time to stop is over, if it was told to. Small, as there are many pods.
+    pub stop_by: Option<NonZeroU32>,
     /// It passes its readiness probes.
     pub ready: bool,
     /// When it last began, or ceased, to pass them.
@@ -437,6 +444,12 @@ impl Pod {
     /// Since when it passes its readiness probes.
     pub fn ready_since(&self) -> Option<Timestamp> {
         self.ready_changed.filter(|_| self.ready)
+    }
+
+    /// How much longer it may take to stop, if it was told to.
+    pub fn time_to_stop(&self, now: Timestamp) -> SignedDuration {
+        let end = self.stop_by.map_or(0, |second| i64::from(second.get()));
+        SignedDuration::from_secs(end.saturating_sub(now.as_second()).max(0))
     }
 
     /// Since when it does not pass its readiness probes; from its start, if it never has.

@@ -129,6 +129,7 @@ mod tests {
             running: false,
             restarts: 0,
             own_restarts: 0,
+            stop_by: None,
             trouble: None,
         }
     }

@@ -1,17 +1,21 @@
 //! The verdict on a rollout: where it stands, from rows alone. Pure; the time is an argument.
 
+mod counts;
 mod external;
+mod progress;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+
+use self::counts::Counts;
 
 use super::{
     change::Change,
     diagnosis::{self, Around},
     evidence::Evidence,
     name,
-    observed::{Deployment, Pod, ReplicaSet, Revision},
+    observed::{Deployment, Kind, Pod, ReplicaSet, Revision},
     plan::FIELD_MANAGER,
     problem::{Problem, Reason},
     revision::{Cause, End, Outcome},
@@ -19,13 +23,10 @@ use super::{
 };
 use crate::autoscale::Policy;
 
-pub use self::external::{Origin, is_gone, origin};
-
-/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a second and tells what it saw some
-/// seconds later if it is busy; times are rounded down to whole ones.
-const UNPROBED: SignedDuration = SignedDuration::from_secs(5);
-/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten seconds later.
-const UNPROBED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+pub use self::{
+    external::{Origin, is_gone, origin},
+    progress::{Moment, Tracker},
+};
 
 /// One attempt to bring an app to some content.
 #[derive(Clone, Debug, PartialEq)]
@@ -226,16 +227,31 @@ impl Rollout {
         Self::of(revision)
     }
 
-    /// How it stands, for the newest one of an app. `decided` is a verdict that was reached earlier: it stays.
+    /// How it stands, for the newest one of an app. `decided` is a verdict that was reached earlier: it stays. The tracker is this rollout's
+    /// own, and takes in what is seen now.
     #[must_use]
-    pub fn judged(mut self, facts: &Facts<'_>, decided: Option<&End>, now: Timestamp) -> Self {
-        if let Some(deployment) = facts.deployment.filter(|_| self.state != State::Pending) {
+    pub fn judged(
+        mut self,
+        facts: &Facts<'_>,
+        decided: Option<&End>,
+        tracker: &mut Tracker,
+        at: Moment,
+    ) -> Self {
+        if let Some(deployment) = facts.deployment {
             let counts = Counts::new(deployment, facts);
-            self.progress = counts.progress;
-            self.problems = counts.problems(deployment, facts, &self.content);
-            self.autoscaler.clone_from(&deployment.scaling.policy);
-            self.judge(deployment, &counts, now);
-            if self.cause == Cause::External && facts.managed {
+            tracker.look(&counts.look(&self, deployment, facts, at), at);
+            if self.state == State::Pending {
+                self.judge_pending(tracker, at.now);
+            } else {
+                self.progress = counts.progress;
+                self.problems = counts.problems(deployment, facts, &self.content);
+                let applied = tracker.since_applied(at.heard);
+                self.problems.extend(counts.refusal(&self, deployment, facts, applied));
+                diagnosis::most_urgent_first(&mut self.problems);
+                self.autoscaler.clone_from(&deployment.scaling.policy);
+                self.judge(deployment, &counts, tracker, at.now);
+            }
+            if self.cause == Cause::External && facts.managed && self.state != State::Pending {
                 let by = if self.actor.is_empty() { String::new() } else { format!(" by {}", self.actor) };
                 self.message = format!("Changed past this server{by}: {}", self.message);
             }
@@ -258,7 +274,24 @@ impl Rollout {
         Some(End { outcome, message, time, problem })
     }
 
-    fn judge(&mut self, deployment: &Deployment, counts: &Counts<'_>, now: Timestamp) {
+    /// Of one that is recorded and not applied: it is tried again and again, but not for ever.
+    fn judge_pending(&mut self, tracker: &Tracker, now: Timestamp) {
+        let timeout = self.content.spec.policy().progress_timeout;
+        if tracker.is_overdue(timeout) {
+            let said = "it is recorded and not applied";
+            let remedy = "See why the Deployment cannot be changed, and deploy again.";
+            self.fail(self.late(timeout, said, remedy), now);
+        }
+    }
+
+    fn fail(&mut self, problem: Problem, now: Timestamp) {
+        self.state = State::Failed;
+        self.message.clone_from(&problem.message);
+        self.error = Some(problem);
+        self.end = Some(now.max(self.start));
+    }
+
+    fn judge(&mut self, deployment: &Deployment, counts: &Counts<'_>, tracker: &Tracker, now: Timestamp) {
         let mut policy = self.content.spec.policy();
         let p = self.progress;
         let external = self.cause == Cause::External;
@@ -292,31 +325,34 @@ impl Rollout {
         let timeout = i64::try_from(policy.progress_timeout.as_secs()).unwrap_or(i64::MAX);
         let soonest = SignedDuration::from_secs(timeout.saturating_sub(1));
         // A standing condition is not renewed: once this rollout has had the time itself, an old one is about it too.
-        let late = now.duration_since(self.start) >= SignedDuration::from_secs(timeout);
+        let late = tracker.had(Duration::from_secs(policy.progress_timeout.as_secs()));
         let stalled = deployment
             .stalled
             .filter(|s| counts.observed && (late || s.duration_since(self.start) >= soonest));
+        // Kubernetes stops asking once a rollout was complete for an instant, and never asks of what it does not take up.
+        let own = if external {
+            deployment.deadline.map(Duration::from_secs)
+        } else {
+            Some(policy.progress_timeout)
+        };
+        let patience = counts.patience(deployment);
+        let overdue =
+            own.filter(|own| !deployment.paused && tracker.is_overdue(own.saturating_add(patience)));
         let doomed = self.problems.iter().find(|problem| match policy.verdict {
             Verdict::FailFast => problem.fatal || diagnosis::outlasted(problem, &policy, self.start, now),
             Verdict::Wait => false,
         });
-        let error = match (doomed, stalled) {
-            (Some(problem), _) => Some(problem.clone()),
-            (None, Some(_)) => Some(self.timeout(deployment, counts, policy.progress_timeout.as_secs())),
-            (None, None) => None,
-        };
+        let late = overdue.or_else(|| stalled.map(|_| policy.progress_timeout));
+        let error = doomed.cloned().or_else(|| late.map(|time| self.timeout(counts, tracker, time)));
         if let Some(problem) = error {
-            self.state = State::Failed;
-            self.message.clone_from(&problem.message);
-            self.error = Some(problem);
-            self.end = Some(now.max(self.start));
+            self.fail(problem, now);
             return;
         }
         self.state = if deployment.paused { State::Paused } else { State::Running };
-        self.message = if !counts.observed {
-            "Applied; Kubernetes has not taken it up yet.".to_owned()
-        } else if let Some(problem) = self.problems.first() {
+        self.message = if let Some(problem) = self.problems.first() {
             problem.message.clone()
+        } else if !counts.observed {
+            "Applied; Kubernetes has not taken it up yet.".to_owned()
         } else {
             let old = if p.old > 0 {
                 format!(", {} of older rollouts still serving", p.old)
@@ -338,33 +374,61 @@ impl Rollout {
             })
     }
 
-    fn timeout(&self, deployment: &Deployment, counts: &Counts<'_>, seconds: u64) -> Problem {
-        let cause = self.problems.first();
+    /// That it made no progress for this time, and what is known of the cause.
+    fn timeout(&self, counts: &Counts<'_>, tracker: &Tracker, time: Duration) -> Problem {
+        let p = self.progress;
         let unready = counts.updated.iter().any(|pod| pod.running && !pod.ready);
-        let probe = cause.map_or(unready, |c| c.reason == Reason::ProbeFailing);
-        let why = match cause {
-            Some(cause) => format!(" {}", cause.message),
-            None if unready => " The containers run and do not pass their readiness probe.".to_owned(),
-            None => String::new(),
+        let mut stands = format!("{} ready", replicas(p.ready, p.desired));
+        // Of those that are wanted: a count that went down took others away.
+        let lost = tracker.most_ready().min(p.desired) - p.ready;
+        if lost > 0 {
+            let were = if lost == 1 { "1 was and is not" } else { &format!("{lost} were and are not") };
+            stands = format!("{stands}, {were} any more");
+        }
+        if p.old > 0 {
+            stands = format!("{stands}, {} of older rollouts still serving", p.old);
+        }
+        let remedy = if !counts.observed {
+            "Kubernetes has not taken it up".clone_into(&mut stands);
+            "Look at the events of the Deployment, and whether the controllers of the cluster run."
+        } else if unready {
+            "Look at the readiness probe, and at the log of the replicas."
+        } else {
+            "Look at the replicas, and at the events of the Deployment."
         };
-        let remedy = match cause {
-            Some(cause) => cause.remedy.clone(),
-            None if unready => "Look at the readiness probe, and at the log of the replicas.".to_owned(),
-            None => "Look at the replicas, and at the events of the Deployment.".to_owned(),
-        };
+        let late = self.late(time, &stands, remedy);
+        match self.problems.first() {
+            Some(cause) => Problem {
+                reason: if cause.reason == Reason::ProbeFailing { cause.reason } else { late.reason },
+                message: format!("{} {}", late.message, cause.message),
+                remedy: cause.remedy.clone(),
+                object: cause.object.clone(),
+                container: cause.container.clone(),
+                events: cause.events.clone(),
+                ..late
+            },
+            None if unready => Problem {
+                reason: Reason::ProbeFailing,
+                message: format!(
+                    "{} The containers run and do not pass their readiness probe.",
+                    late.message
+                ),
+                ..late
+            },
+            None => late,
+        }
+    }
+
+    fn late(&self, time: Duration, stands: &str, remedy: &str) -> Problem {
         Problem {
-            reason: if probe { Reason::ProbeFailing } else { Reason::ProgressTimeout },
-            message: format!(
-                "No progress for {seconds} s: {} ready.{why}",
-                replicas(self.progress.ready, self.progress.desired)
-            ),
-            remedy,
-            object: cause
-                .map_or_else(|| format!("deployment.apps/{}", deployment.name.app), |c| c.object.clone()),
-            container: cause.map(|c| c.container.clone()).unwrap_or_default(),
+            reason: Reason::ProgressTimeout,
+            message: format!("No progress for {} s: {stands}.", time.as_secs()),
+            remedy: remedy.to_owned(),
+            object: format!("{}/{}", Kind::Deployment.prefix(), self.app.app),
+            container: String::new(),
             affected: (self.progress.desired - self.progress.ready).max(1),
             log_tail: Vec::new(),
-            events: cause.map(|c| c.events.clone()).unwrap_or_default(),
+            events: Vec::new(),
             start: Some(self.start),
             fatal: true,
         }
@@ -374,70 +438,6 @@ impl Rollout {
 fn replicas(n: i32, of: i32) -> String {
     let noun = if of == 1 { "replica is" } else { "replicas are" };
     format!("{n} of {of} {noun}")
-}
-
-/// The pods of an app, told apart by whether they run the current template.
-struct Counts<'a> {
-    progress: Progress,
-    /// Kubernetes has taken up the newest desired state.
-    observed: bool,
-    current: Option<&'a ReplicaSet>,
-    updated: Vec<&'a Pod>,
-}
-
-impl<'a> Counts<'a> {
-    fn new(deployment: &Deployment, facts: &Facts<'a>) -> Self {
-        let current = facts.current(deployment);
-        let (mut updated, mut old, mut draining) = (Vec::new(), 0, 0);
-        for pod in &facts.pods {
-            if pod.deleting {
-                draining += 1;
-            } else if current.is_some_and(|rs| rs.name == pod.replica_set) {
-                updated.push(*pod);
-            } else if pod.ready {
-                old += 1;
-            }
-        }
-        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let progress = Progress {
-            desired: deployment.desired,
-            updated: count(updated.len()),
-            ready: count(updated.iter().filter(|p| p.ready).count()),
-            old,
-            draining,
-        };
-        Self { progress, observed: observed(deployment), current, updated }
-    }
-
-    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches, either may be late.
-    fn complete(&self, deployment: &Deployment) -> bool {
-        let d = deployment;
-        self.observed
-            && d.updated == d.desired
-            && d.available == d.desired
-            && d.current == d.desired
-            && self.progress.ready == d.desired
-            && self.progress.updated == d.desired
-            && self.progress.old == 0
-    }
-
-    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that ends a moment later: then it
-    /// must have run for a moment.
-    fn proved(&self, content: &Content, now: Timestamp) -> bool {
-        let ran = |pod: &&Pod| {
-            let least = if pod.restarts == 0 { UNPROBED } else { UNPROBED_AGAIN };
-            pod.ready_since().is_none_or(|since| now.duration_since(since) >= least)
-        };
-        content.spec.is_probed() || self.updated.iter().all(ran)
-    }
-
-    fn problems(&self, deployment: &Deployment, facts: &Facts<'_>, content: &Content) -> Vec<Problem> {
-        if !self.observed {
-            return Vec::new();
-        }
-        let policy = content.spec.policy();
-        diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.around, &policy)
-    }
 }
 
 #[cfg(test)]

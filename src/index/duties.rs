@@ -86,7 +86,8 @@ impl Index {
         }
         let is_cut_off = |all: &BTreeMap<u64, Revision>| {
             let newest = all.values().next_back();
-            newest.is_some_and(|r| !r.applied && now.duration_since(r.created) > CUT_OFF)
+            // One that nobody could apply in time has failed, and is not to happen later.
+            newest.is_some_and(|r| !r.applied && r.end.is_none() && now.duration_since(r.created) > CUT_OFF)
         };
         let found = state.tables.revisions.iter().filter(|(_, all)| is_cut_off(all));
         found.map(|(app, _)| app.clone()).collect()

@@ -18,7 +18,7 @@ use crate::domain::{
     name::{self, Scope},
     observed::{ReplicaSet, Revision},
     revision::{Cause, End},
-    rollout::{self, Next, Rollout},
+    rollout::{self, Moment, Next, Rollout, Tracker},
 };
 
 /// Views of all apps, by name, and the verdicts that the cluster does not hold yet.
@@ -40,6 +40,15 @@ struct View {
     rollout: Option<Arc<Rollout>>,
     /// Whether this server manages it is still to be seen.
     unconfirmed: bool,
+    /// What is known of its progress until it ends.
+    tracked: Option<Box<Tracked>>,
+}
+
+/// The progress of a rollout.
+struct Tracked {
+    number: u64,
+    of: Subject,
+    tracker: Tracker,
 }
 
 struct Verdict {
@@ -80,8 +89,10 @@ enum Subject {
 
 impl Views {
     /// Makes the view of one app anew. True if readers see a difference.
-    pub(super) fn rebuild(&mut self, name: &name::App, tables: &Tables, now: Timestamp) -> bool {
-        let old = self.apps.remove(name).unwrap_or_default();
+    pub(super) fn rebuild(&mut self, name: &name::App, tables: &Tables, at: Moment) -> bool {
+        let now = at.now;
+        let mut old = self.apps.remove(name).unwrap_or_default();
+        let mut tracked = old.tracked.take();
         let revisions = tables.history(name);
         let newest = revisions.and_then(|all| all.values().next_back());
         let not_external = |r: &&Revision| r.cause != Cause::External;
@@ -94,7 +105,8 @@ impl Views {
             let end = end.and_then(|revision| revision.end.as_ref());
             let rollout = latest.map(|latest| {
                 let decided = end.or_else(|| self.verdict(&latest).map(|verdict| &verdict.end));
-                latest.judged(facts, decided, now)
+                let tracker = Tracked::of(&mut tracked, &latest);
+                latest.judged(facts, decided, tracker, at)
             });
             let mut app =
                 facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts, now));
@@ -118,11 +130,12 @@ impl Views {
         self.note_unwritten(name, tables, app.as_ref(), rollout.as_ref());
         let changed = app.as_ref() != old.app.as_deref() || rollout.as_ref() != old.rollout.as_deref();
         if app.is_some() || rollout.is_some() {
+            let tracked = tracked.filter(|_| rollout.as_ref().is_some_and(|r| !r.state.ended()));
             let unconfirmed = tables.manages(name) == Manages::Unconfirmed;
             let view = if changed {
-                View { app: app.map(Arc::new), rollout: rollout.map(Arc::new), unconfirmed }
+                View { app: app.map(Arc::new), rollout: rollout.map(Arc::new), unconfirmed, tracked }
             } else {
-                View { unconfirmed, ..old }
+                View { unconfirmed, tracked, ..old }
             };
             self.apps.insert(name.clone(), view);
         }
@@ -269,6 +282,18 @@ impl Views {
 
 fn is_unnoted(rollout: &Rollout, tables: &Tables) -> bool {
     rollout.cause == Cause::External && !tables.has_revision(&rollout.app, rollout.number)
+}
+
+impl Tracked {
+    /// The tracker of a rollout; a new one if the last was of another rollout.
+    fn of<'a>(slot: &'a mut Option<Box<Self>>, rollout: &Rollout) -> &'a mut Tracker {
+        let of = Subject::of(rollout);
+        if slot.as_ref().is_some_and(|known| known.number != rollout.number || known.of != of) {
+            *slot = None;
+        }
+        let new = || Box::new(Self { number: rollout.number, of, tracker: Tracker::default() });
+        &mut slot.get_or_insert_with(new).tracker
+    }
 }
 
 impl Subject {

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use gantry::pb;
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apps::v1::Deployment,
     core::v1::{Node, Pod, ResourceQuota},
 };
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, ResourceExt},
 };
 use serde_json::json;
 
-use crate::support::{Env, annotate, annotate_all, run, simulated, until, web};
+use crate::support::{Env, annotate, annotate_all, follow, run, simulated, until, web};
 
 /// Deploys something good, then something bad, and returns the bad one's end and the time that the verdict took.
 async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
@@ -142,6 +143,105 @@ async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
             problem.object.starts_with("replicaset.apps/web-") && !problem.remedy.is_empty(),
             "{problem:?}"
         );
+    })
+    .await;
+}
+
+/// Trap: the Deployment passes every dry run, and is never taken up.
+#[tokio::test]
+async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace() {
+    run(|env| async move {
+        let good = env.deploy_and_follow(env.deploy("web", web())).await;
+        assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
+        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
+        let quota = json!({"metadata": {"name": "sets"}, "spec": {"hard": {"count/replicasets.apps": "1"}}});
+        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+        until("the quota has counted", async || {
+            let status = quotas.get("sets").await.unwrap().status;
+            status
+                .and_then(|s| s.used)
+                .is_some_and(|used| used.get("count/replicasets.apps").is_some_and(|n| n.0 == "1"))
+        })
+        .await;
+        let bad = pb::AppSpec { image: "web:2".into(), rollout_policy: grace(2), ..pb::AppSpec::default() };
+        let plan = async |spec: &pb::AppSpec| {
+            let request = pb::DeployAppRequest { validate_only: true, ..env.deploy("web", spec.clone()) };
+            let plan = env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner().plan.unwrap();
+            plan.checks.into_iter().find(|check| check.kind == "QUOTA").unwrap()
+        };
+        let same = plan(&pb::AppSpec { replicas: Some(3), ..pb::AppSpec::default() }).await;
+        assert_eq!(same.result(), pb::CheckResult::Pass, "no new template, no new ReplicaSet: {same:?}");
+        let check = plan(&bad).await;
+        assert_eq!(check.result(), pb::CheckResult::Fail, "{check:?}");
+        assert!(check.message.contains("0 of 1 count/replicasets.apps"), "{check:?}");
+
+        // The second one is refused under the condition of the first, which Kubernetes does not renew.
+        for image in ["web:2", "web:3"] {
+            let started = Instant::now();
+            let bad = pb::AppSpec { image: image.into(), ..bad.clone() };
+            let rollout = env.deploy_and_follow(env.deploy("web", bad)).await;
+            assert_eq!(rollout.state(), pb::RolloutState::Failed, "{rollout:?}");
+            let error = rollout.error.unwrap();
+            assert_eq!(error.reason, "QUOTA_EXCEEDED");
+            assert!(error.message.contains("exceeded quota: sets"), "{}", error.message);
+            assert_eq!(error.problem.unwrap().object, "deployment.apps/web");
+            assert!(started.elapsed() >= Duration::from_secs(1), "not before its grace");
+            let status = env.get("web").await.unwrap().status.unwrap();
+            assert_eq!((status.ready_replicas, status.problems[0].reason.as_str()), (2, "QUOTA_EXCEEDED"));
+        }
+        // Back to the template that has a ReplicaSet needs no new one.
+        assert_eq!(plan(&web()).await.result(), pb::CheckResult::Pass);
+        let back = env.deploy_and_follow(env.deploy("web", web())).await;
+        assert_eq!(back.state(), pb::RolloutState::Succeeded, "{back:?}");
+        assert_eq!(env.get("web").await.unwrap().status.unwrap().problems, vec![]);
+    })
+    .await;
+}
+
+/// Trap: Kubernetes says once that a rollout is complete, and does not look at it any more.
+#[tokio::test]
+#[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
+async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_is_up() {
+    run(|env| async move {
+        // Without a probe they have to run for a moment before the rollout has succeeded.
+        let brief = pb::AppSpec {
+            image: web().image,
+            replicas: Some(2),
+            rollout_policy: Some(pb::RolloutPolicy {
+                progress_timeout: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+                verdict: pb::Verdict::Wait.into(),
+                ..pb::RolloutPolicy::default()
+            }),
+            ..pb::AppSpec::default()
+        };
+        let request = env.deploy("web", brief);
+        let rollout =
+            env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner().rollout.unwrap();
+        let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+        until("Kubernetes calls it complete", async || {
+            let status = deployments.get("web").await.unwrap().status.unwrap_or_default();
+            status.conditions.iter().flatten().any(|c| c.reason.as_deref() == Some("NewReplicaSetAvailable"))
+        })
+        .await;
+        let unready = Patch::Merge(json!({"metadata": {"annotations": {"sim/unready": "true"}}}));
+        let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
+        for pod in pods.list(&ListParams::default()).await.unwrap() {
+            pods.patch(&pod.name_any(), &PatchParams::default(), &unready).await.unwrap();
+        }
+        let started = Instant::now();
+        let end = follow(&env.daemon, &rollout.name).await;
+        assert_eq!(end.state(), pb::RolloutState::Failed, "{end:?}");
+        let error = end.error.unwrap();
+        assert_eq!(error.reason, "PROBE_FAILING");
+        assert!(
+            error
+                .message
+                .starts_with("No progress for 5 s: 0 of 2 replicas are ready, 2 were and are not any more"),
+            "{}",
+            error.message
+        );
+        // A quiet cluster is heard of every ten seconds.
+        assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
     })
     .await;
 }

@@ -18,7 +18,8 @@ async fn revisions(env: &Env, app: &str) -> BTreeMap<i64, String> {
         r.metadata.name.as_deref().is_some_and(|name| name.starts_with(&format!("gantry-{app}-")))
     });
     let image = |r: &ControllerRevision| {
-        let data = serde_json::to_value(r.data.as_ref().unwrap()).unwrap();
+        let data = &r.data.as_ref().unwrap().0;
+        let data: serde_json::Value = serde_json::from_str(data["record"].as_str().unwrap()).unwrap();
         data["content"]["spec"]["image"].as_str().unwrap_or_else(|| panic!("{data}")).to_owned()
     };
     ours.map(|r| (r.revision, image(&r))).collect()

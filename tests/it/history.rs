@@ -5,7 +5,7 @@ use gantry::{
     pb,
 };
 
-use crate::support::{Server, mk_deployment, mk_replica_set, mk_revision, now, reason};
+use crate::support::{Server, mk_deployment, mk_managed, mk_replica_set, mk_revision, now, reason};
 
 fn ask(app: &str) -> pb::ListRolloutsRequest {
     pb::ListRolloutsRequest { parent: format!("namespaces/shop/apps/{app}"), ..Default::default() }
@@ -18,7 +18,7 @@ async fn list(server: &Server, request: pb::ListRolloutsRequest) -> pb::ListRoll
 #[tokio::test]
 async fn pages_hold_every_rollout_once_the_newest_first() {
     let server = Server::start().await;
-    server.apply(Deployment { revision: Some(7), ..mk_deployment("web", 1, 1) });
+    server.apply(Deployment { revision: Some(7), ..mk_managed("web", 1, 1) });
     server.apply(mk_deployment("other", 1, 1));
     server.index.update((1..=7).map(|n| mk_revision("web", n)).collect(), vec![], now());
     let mut names = Vec::new();

@@ -11,7 +11,7 @@ use gantry::{
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now, reason};
+use crate::support::{Server, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
 const WEB: &str = "namespaces/shop/apps/web";
 
@@ -21,7 +21,7 @@ async fn start(replicas: &[&str]) -> Server {
     server.index.update(vec![mk_revision("web", 1)], vec![], now());
     server.index.update(vec![mk_replica_set("web")], vec![], now());
     server.index.update(replicas.iter().map(|id| mk_pod("web", id, true)).collect(), vec![], now());
-    server.apply(mk_deployment("web", 1, 1));
+    server.apply(mk_managed("web", 1, 1));
     server
 }
 

@@ -10,7 +10,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now, reason};
+use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
 #[tokio::test]
 async fn what_others_deployed_can_be_read() {
@@ -68,7 +68,7 @@ async fn pages_hold_every_app_once_in_order() {
 #[tokio::test]
 async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
     let server = Server::start().await;
-    let mut deployment = mk_deployment("web", 1, 0);
+    let mut deployment = mk_managed("web", 1, 0);
     deployment.revision = Some(1);
     server.index.update(vec![mk_revision("web", 1)], vec![], now());
     server.index.update(vec![mk_replica_set("web")], vec![], now());
@@ -124,10 +124,7 @@ async fn a_read_waits_for_the_write_that_it_names() {
     let write = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         server.index.update(vec![mk_revision("web", 1)], vec![], now());
-        server.apply(gantry::domain::observed::Deployment {
-            resource_version: 8,
-            ..mk_deployment("web", 5, 5)
-        });
+        server.apply(gantry::domain::observed::Deployment { resource_version: 8, ..mk_managed("web", 5, 5) });
     };
     let (answer, ()) = tokio::join!(read, write);
     assert_eq!(answer.unwrap().into_inner().app.unwrap().status.unwrap().desired_replicas, 5);

@@ -236,6 +236,13 @@ pub fn now() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
+/// The same that this server made, once there is a revision that confirms it.
+pub fn mk_managed(name: &str, desired: i32, ready: i32) -> observed::Deployment {
+    let labels = [("app", name), ("app.kubernetes.io/managed-by", "gantry"), ("gantry.dev/app", name)];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    observed::Deployment { labels, ..mk_deployment(name, desired, ready) }
+}
+
 /// A Deployment `shop/{name}` that others made, with so many of its replicas ready.
 pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployment {
     observed::Deployment {
@@ -255,6 +262,8 @@ pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployme
         available: ready,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: None,
         template_by: None,
         count_by: None,
@@ -305,6 +314,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }

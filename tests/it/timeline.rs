@@ -14,7 +14,7 @@ use gantry::{
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status, Streaming};
 
-use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now, reason};
+use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
 const WEB: &str = "namespaces/shop/apps/web";
 
@@ -72,7 +72,7 @@ async fn start_at(time: Timestamp) -> Server {
     server.index.update(vec![set], vec![], now());
     // The pod is gone; what was said about it is not.
     server.index.update(vec![mk_event("old", 10, 1)], vec![], now());
-    server.apply(observed::Deployment { revision: Some(2), ..mk_deployment("web", 2, 0) });
+    server.apply(observed::Deployment { revision: Some(2), ..mk_managed("web", 2, 0) });
     fill(&server, time);
     server
 }
@@ -168,7 +168,7 @@ async fn everything_that_happens_comes_once_it_is_known() {
     server.index.tick(now());
     assert_eq!(some(&mut stream, 1).await, ["1 endpoint takes traffic."]);
 
-    let paused = observed::Deployment { revision: Some(2), paused: true, ..mk_deployment("web", 2, 1) };
+    let paused = observed::Deployment { revision: Some(2), paused: true, ..mk_managed("web", 2, 1) };
     server.apply(paused);
     let said = some(&mut stream, 1).await;
     assert!(said[0].starts_with("Rollout 2 is held: "), "{said:?}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gantry::{domain::observed, pb};
 use tonic::{Request, Status};
 
-use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now, reason};
+use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
 const WEB: &str = "namespaces/shop/apps/web";
 
@@ -40,7 +40,7 @@ async fn wait_while(
 }
 
 fn mk_rolling(number: u64) -> observed::Deployment {
-    observed::Deployment { revision: Some(number), resource_version: 7, ..mk_deployment("web", 1, 0) }
+    observed::Deployment { revision: Some(number), resource_version: 7, ..mk_managed("web", 1, 0) }
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn waiting_after_a_deploy_ends_with_the_end_of_its_rollout() {
     let position = format!("v1:{WEB}@7.1");
     // What was written is not seen yet: neither is that the app is missing.
     assert_eq!(wait(&server, ask(&position, 50)).await.unwrap(), (false, None));
-    server.apply(mk_deployment("web", 1, 1));
+    server.apply(mk_managed("web", 1, 1));
     assert_eq!(
         wait(&server, ask(&position, 50)).await.unwrap(),
         (false, Some(pb::AppState::Active)),

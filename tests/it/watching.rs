@@ -12,7 +12,7 @@ use gantry::{
 use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 
-use crate::support::{Server, mk_deployment, mk_pod, mk_replica_set, mk_revision, now};
+use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now};
 
 async fn next(stream: &mut Streaming<pb::WatchAppsResponse>) -> (String, Event) {
     let message =
@@ -125,7 +125,7 @@ async fn a_slow_reader_gets_the_latest_state_and_not_the_past() {
 #[tokio::test]
 async fn a_rollout_is_followed_to_its_failure() {
     let server = Server::start().await;
-    let mut deployment = mk_deployment("web", 1, 0);
+    let mut deployment = mk_managed("web", 1, 0);
     deployment.revision = Some(1);
     server.index.update(vec![mk_revision("web", 1)], vec![], now());
     server.index.update(vec![mk_replica_set("web")], vec![], now());

@@ -27,7 +27,7 @@ use crate::{
         manifest::{Kind, REVISIONS_OF},
         name,
         plan::{self, Intent, Live, Past, Rendered},
-        prospect::disruption::Budget,
+        prospect::{disruption::Budget, quota},
         revision::{self, Record, form},
     },
 };
@@ -122,7 +122,10 @@ async fn run(
         }
         if asked.validate_only {
             done.checks.extend(review::of_apply(actor, name, &rendered, &found).await?);
-            let subject = subject(name, asked, &rendered, &found, outlook.deployment, &done.changes);
+            let mut subject = subject(name, asked, &rendered, &found, outlook.deployment, &done.changes);
+            if intent.is_new || subject.replaces {
+                subject.makes.push(quota::name("apps", "controllerrevisions"));
+            }
             Box::pin(prospect::look(actor, &subject, &mut done)).await;
             return Ok(done);
         }
@@ -198,11 +201,13 @@ fn subject<'a>(
 ) -> Subject<'a> {
     let manifest = || rendered.objects.first().map(|object| object.manifest.clone()).unwrap_or_default();
     let budget = rendered.objects.iter().find(|object| object.kind == Kind::Budget);
+    let new = rendered.objects.iter().map(|object| object.kind).filter(|kind| found.object(*kind).is_none());
     Subject {
         name,
         deployment: after.and_then(|object| serde_json::to_value(object).ok()).unwrap_or_else(manifest),
         before: found.deployment.as_ref(),
         replaces: found.deployment.is_none() || changes.iter().any(|change| change.restarts),
+        makes: new.map(Kind::resource).map(|(group, resource)| quota::name(group, resource)).collect(),
         budget: budget.map_or(Own::Goes, |object| {
             Own::Becomes(Budget {
                 name: name.app.clone(),

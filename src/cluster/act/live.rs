@@ -17,8 +17,8 @@ use crate::{
     domain::{
         Error,
         labels::{MANAGED_BY, MANAGER},
-        managed::{is_labelled, is_managed},
-        manifest::{Kind, RESTARTED},
+        managed::is_managed,
+        manifest::{APP_LABEL, Kind, RESTARTED},
         name, observed,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Managed, Past, Service},
         selector::Selector,
@@ -126,7 +126,8 @@ async fn revisions(actor: &Actor, name: &name::App) -> Result<Vec<Past>, Error> 
 /// Who made an object, as its labels say: nobody that is known, if it is a copy of an object that this server made for another app.
 pub(super) fn manager(object: &DynamicObject) -> String {
     let ObjectMeta { name, labels, .. } = &object.metadata;
-    let is_copy = name.as_ref().zip(labels.as_ref()).is_some_and(|(name, labels)| !is_labelled(name, labels));
+    let app = labels.as_ref().and_then(|labels| labels.get(APP_LABEL));
+    let is_copy = app.is_some() && app != name.as_ref();
     labelled_by(object).filter(|by| *by != MANAGER || !is_copy).cloned().unwrap_or_default()
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Subject<'a> {
     pub(super) before: Option<&'a DynamicObject>,
     /// The replicas are replaced.
     pub(super) replaces: bool,
+    /// Objects that the change itself creates, as a quota counts them; the ReplicaSet is Kubernetes' own.
+    pub(super) makes: Vec<String>,
     /// The budget of the app's name as it would be.
     pub(super) budget: Own,
     /// When it was asked for.
@@ -67,7 +69,8 @@ impl<'a> Subject<'a> {
     /// A change that leaves the Deployment's content as it is.
     pub(super) fn of_live(name: &'a name::App, object: &'a DynamicObject, time: jiff::Timestamp) -> Self {
         let deployment = serde_json::to_value(object).unwrap_or_default();
-        Self { name, deployment, before: Some(object), replaces: false, budget: Own::Stays, time }
+        let (before, makes, budget) = (Some(object), Vec::new(), Own::Stays);
+        Self { name, deployment, before, replaces: false, makes, budget, time }
     }
 }
 

@@ -140,8 +140,11 @@ impl Decode for Deployment {
     fn row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
         let Self { metadata, paused, deadline, spec, template, unmodelled, scaling, status } = self;
-        let stalled = condition(&status.conditions, "Progressing", "False")
-            .filter(|c| c.reason == "ProgressDeadlineExceeded");
+        let (stalled, refused) = condition(&status.conditions, "Progressing", "False")
+            .map(|c| if c.reason == "ProgressDeadlineExceeded" { (Some(c), None) } else { (None, Some(c)) })
+            .unwrap_or_default();
+        // `Unknown` is one that is held, or goes on after that.
+        let moves = status.conditions.iter().find(|c| c.r#type == "Progressing" && c.status != "False");
         let completed = condition(&status.conditions, "Progressing", "True")
             .filter(|c| c.reason == "NewReplicaSetAvailable");
         Some(observed::Deployment {
@@ -160,6 +163,11 @@ impl Decode for Deployment {
             available: status.available_replicas,
             stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
             completed: completed.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            progressed: moves.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
+            create_failure: refused.map(|c| observed::CreateFailure {
+                message: c.message.clone(),
+                since: c.last_update_time.as_ref().map(|t| t.0),
+            }),
             // The largest number is Kubernetes' word for never.
             deadline: deadline
                 .filter(|seconds| *seconds != i32::MAX)

@@ -1,6 +1,6 @@
 //! Pods as rows: whether they are ready, and if not, the one thing that keeps them from it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -163,6 +163,12 @@ impl Decode for Pod {
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
+            // Kubernetes writes down when the time ends, not when it began.
+            stop_by: metadata
+                .deletion_timestamp
+                .as_ref()
+                .and_then(|t| t.0.as_second().try_into().ok())
+                .and_then(NonZeroU32::new),
             ready,
             ready_changed,
             was_ready,

@@ -58,7 +58,7 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
 
 /// Tells a pod template from another. Kubernetes adds one label to the copy of a Deployment's template that it makes for a
 /// ReplicaSet, and compares without it.
-pub(super) fn hash(template: &Value) -> u64 {
+pub fn hash(template: &Value) -> u64 {
     let mut template = template.clone();
     if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
         labels.remove(TEMPLATE_HASH);

@@ -134,6 +134,8 @@ fn a_deployment_is_the_row_that_it_says() {
         available: 1,
         stalled: Some(time("2026-01-02T03:14:05Z")),
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: Some(600),
         template_by: None,
         count_by: None,
@@ -218,6 +220,38 @@ fn a_deployment_that_moves_is_not_stalled() {
     moving["spec"]["paused"] = json!(true);
     let found = row::<Deployment>(moving).unwrap();
     assert_eq!((found.stalled, found.paused), (None, true));
+}
+
+// As a real Deployment controller left them: it writes neither a new time nor new words while status and reason stay.
+#[test]
+fn a_deployment_says_why_it_has_no_replica_set_and_when_it_moved() {
+    let words = "Failed to create new replica set \"shop-59f7\": replicasets.apps \"shop-59f7\" is forbidden: exceeded quota: sets, requested: count/replicasets.apps=1, used: count/replicasets.apps=1, limited: count/replicasets.apps=1";
+    let progressing = |status: &str, reason: &str, message: &str| {
+        let mut deployment = mk_deployment();
+        deployment["status"]["observedGeneration"] = json!(1);
+        deployment["status"]["conditions"] = json!([
+            {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "message": "Deployment has minimum availability.",
+                "lastUpdateTime": CREATED, "lastTransitionTime": CREATED},
+            {"type": "Progressing", "status": status, "reason": reason, "message": message,
+                "lastUpdateTime": "2026-01-02T03:14:05Z", "lastTransitionTime": CREATED},
+        ]);
+        row::<Deployment>(deployment).unwrap()
+    };
+    let told = Some(time("2026-01-02T03:14:05Z"));
+    let refused = progressing("False", "ReplicaSetCreateError", words);
+    let failure = observed::CreateFailure { message: words.into(), since: told };
+    assert_eq!((refused.create_failure, refused.stalled, refused.progressed), (Some(failure), None, None));
+    let stalled = progressing("False", "ProgressDeadlineExceeded", "timed out");
+    assert_eq!((stalled.create_failure, stalled.stalled, stalled.progressed), (None, told, None));
+    for (status, reason) in [
+        ("True", "ReplicaSetUpdated"),
+        ("True", "NewReplicaSetAvailable"),
+        ("Unknown", "DeploymentPaused"),
+        ("Unknown", "DeploymentResumed"),
+    ] {
+        let moved = progressing(status, reason, "");
+        assert_eq!((moved.create_failure, moved.stalled, moved.progressed), (None, None, told), "{reason}");
+    }
 }
 
 #[test]

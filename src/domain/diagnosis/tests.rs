@@ -36,6 +36,8 @@ fn mk_deployment() -> Deployment {
         available: 0,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: None,
         template_by: None,
         count_by: None,
@@ -65,6 +67,7 @@ fn mk_pod(name: &str) -> Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }

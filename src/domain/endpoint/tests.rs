@@ -22,6 +22,7 @@ fn mk_pod(name: &str) -> Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }

@@ -9,6 +9,9 @@ use crate::domain::{
     quantity,
 };
 
+/// How a quota calls ReplicaSets. A new template makes a new one.
+pub const REPLICA_SETS: &str = "replicasets.apps";
+
 /// A `ResourceQuota`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
@@ -129,6 +132,50 @@ pub fn judge(quota: &Quota, needs: &Needs, old: &Needs, growth: &Growth) -> Opti
     }
     let pass = || says(Finding::Pass, format!("Quota {} leaves room.", quota.name));
     concerned.then(|| worst.unwrap_or_else(pass))
+}
+
+/// How a quota calls the objects of a resource, behind `count/`.
+pub fn name(group: &str, resource: &str) -> String {
+    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+}
+
+/// What one quota means for the objects that the change creates, one of each of these resources; `None` if it counts none of them.
+pub fn judge_objects(quota: &Quota, made: &[String]) -> Option<Check> {
+    let says = |result, message: String| {
+        Check::new(CheckKind::Quota, result, message).of(format!("resourcequota/{}", quota.name))
+    };
+    let mut concerned = false;
+    for (entry, hard) in &quota.hard {
+        // Services have a name from the time before all objects could be counted.
+        let Some(resource) = entry.strip_prefix("count/").or_else(|| (entry == "services").then_some(entry))
+        else {
+            continue;
+        };
+        if !made.iter().any(|made| made == resource) {
+            continue;
+        }
+        concerned = true;
+        let read = |text: Option<&String>| text.and_then(|t| quantity::ceil(t, 1)).unwrap_or_default();
+        let (hard, used) = (read(Some(hard)), read(quota.used.get(entry)));
+        if used < hard {
+            continue;
+        }
+        let (effect, remedy) = if resource == REPLICA_SETS {
+            (
+                "no new replica would be created",
+                "Raise the quota, or delete ReplicaSets that have no replicas",
+            )
+        } else {
+            ("the change would be refused", "Raise the quota, or delete what is not needed")
+        };
+        let message = format!(
+            "Quota {} leaves {} of {hard} {entry}, and the change makes one, so {effect}. {remedy}.",
+            quota.name,
+            hard.saturating_sub(used).max(0),
+        );
+        return Some(says(Finding::Fail, message));
+    }
+    concerned.then(|| says(Finding::Pass, format!("Quota {} leaves room.", quota.name)))
 }
 
 /// What of the replica breaks a limit.

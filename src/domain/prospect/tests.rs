@@ -350,3 +350,43 @@ fn what_is_well_is_told_in_one_line() {
     let found = or_pass(vec![check(Finding::Pass), check(Finding::Skipped)], pass);
     assert_eq!(found, [check(Finding::Skipped)]);
 }
+
+#[test]
+fn a_quota_counts_the_objects_that_the_change_creates_and_no_others() {
+    let judge = |entry: &str, used: &str, made: &[&str]| {
+        let quota = Quota {
+            name: "few".into(),
+            hard: mk_map(&[(entry, "2"), ("requests.cpu", "1")]),
+            used: mk_map(&[(entry, used)]),
+            ..Quota::default()
+        };
+        let made: Vec<_> = made.iter().map(|made| (*made).to_owned()).collect();
+        quota::judge_objects(&quota, &made)
+    };
+    let result = |entry: &str, used: &str, made: &[&str]| judge(entry, used, made).map(|check| check.result);
+    for (entry, resource) in [
+        ("count/replicasets.apps", "replicasets.apps"),
+        ("count/deployments.apps", "deployments.apps"),
+        ("count/controllerrevisions.apps", "controllerrevisions.apps"),
+        ("count/poddisruptionbudgets.policy", "poddisruptionbudgets.policy"),
+        ("count/services", "services"),
+        ("services", "services"),
+    ] {
+        assert_eq!(result(entry, "2", &["other", resource]), Some(Finding::Fail), "{entry}");
+        assert_eq!(result(entry, "3", &[resource]), Some(Finding::Fail), "{entry}");
+        assert_eq!(result(entry, "1", &[resource]), Some(Finding::Pass), "{entry}");
+        assert_eq!(result(entry, "2", &["other"]), None, "{entry}: none is made");
+    }
+    for entry in ["pods", "replicasets.apps", "services.nodeports", "count/replicationcontrollers"] {
+        assert_eq!(result(entry, "2", &["replicasets.apps", "services"]), None, "{entry}");
+    }
+    let check = judge("count/replicasets.apps", "2", &["replicasets.apps"]).unwrap();
+    assert_eq!(
+        check.message,
+        "Quota few leaves 0 of 2 count/replicasets.apps, and the change makes one, so no new replica would be created. Raise the quota, or delete ReplicaSets that have no replicas."
+    );
+    assert_eq!(
+        [quota::name("apps", "deployments"), quota::name("", "services")],
+        ["deployments.apps", "services"]
+    );
+}

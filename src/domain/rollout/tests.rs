@@ -1,12 +1,14 @@
 //! When a rollout stands where, and that a verdict needs every witness and then stays.
 
+mod late;
 mod others;
+mod refused;
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Facts, Next, Rollout, State};
+use super::{Facts, Next, Rollout, State, Tracker};
 use crate::domain::{
     app::App,
     diagnosis::Around,
@@ -59,6 +61,7 @@ fn mk_pod(set: &str, id: usize) -> Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }
@@ -96,7 +99,12 @@ impl World {
 
     fn at_time(&self, revision: &Revision, decided: Option<&End>, second: i64) -> Rollout {
         let (facts, decided) = (self.facts(), revision.end.as_ref().or(decided));
-        Rollout::latest(Some(revision), &facts).unwrap().judged(&facts, decided, at(second))
+        Rollout::latest(Some(revision), &facts).unwrap().judged(
+            &facts,
+            decided,
+            &mut Tracker::default(),
+            at(second).into(),
+        )
     }
 
     fn as_app(&self) -> App {
@@ -136,6 +144,8 @@ fn mk_done(n: usize) -> World {
         available: count,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: None,
         template_by: None,
         count_by: None,

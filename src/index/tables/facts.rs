@@ -66,10 +66,13 @@ impl Tables {
         if deployment.is_labelled() && !seen { Manages::Unconfirmed } else { Manages::No }
     }
 
-    /// The revisions of an app: none of a Deployment that this server does not manage, whatever lies about under its name.
+    /// The revisions of an app: none of a Deployment that this server does not manage, whatever is left under its name, but for one that
+    /// is still to be carried out, which adopts it.
     pub(in crate::index) fn history(&self, app: &name::App) -> Option<&BTreeMap<u64, Revision>> {
-        let known = !self.deployments.contains_key(app) || self.manages(app) != Manages::No;
-        self.revisions.get(app).filter(|_| known)
+        let all = self.revisions.get(app)?;
+        let adopts = || all.values().next_back().is_some_and(|newest| !newest.applied);
+        let counts = !self.deployments.contains_key(app) || self.manages(app) != Manages::No || adopts();
+        counts.then_some(all)
     }
 
     /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.

@@ -109,3 +109,54 @@ fn only_revisions_of_earlier_versions_must_be_taken_from_a_deployment_that_leave
     let position = Position { app: app(), seen: Seen::Deleting { uid: "u".into() } };
     assert!(index.has_seen(&position));
 }
+
+#[test]
+fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_verdict_along() {
+    let index = mk_index();
+    let managed = Deployment {
+        labels: ours("x"),
+        revision: Some(1),
+        template_revision: 2,
+        template_by: Some(Touch { manager: "kubectl".into(), time: at(5) }),
+        ..mk_deployment("x", 1)
+    };
+    tell(&index, managed.clone(), true);
+    tell(&index, mk_set("x", "first"), true);
+    tell(&index, mk_revision("x", 1, None), true);
+    let latest = || {
+        let newest = name::Rollout { app: name::App::new("a", "x"), revision: Which::Latest };
+        let rollout = index.rollout(&newest).unwrap();
+        (rollout.number, rollout.cause, rollout.state)
+    };
+    assert_eq!((latest(), index.unnoted()), ((1, Cause::Deploy, Stands::Running), vec![]));
+    tell(&index, ReplicaSet { template_revision: 2, created: at(5), ..mk_set("x", "second") }, true);
+    assert_eq!(latest(), (2, Cause::External, Stands::Running));
+    let (app, number, record) = index.unnoted().remove(0);
+    assert_eq!((app.app.as_str(), number, record.replica_set.as_deref()), ("x", 2, Some("second")));
+    assert_eq!((record.cause, record.time, record.template_revision), (Cause::External, at(5), Some(2)));
+
+    // Its verdict waits for its revision, and stays when that comes.
+    tell(&index, mk_pod("second", "p"), true);
+    assert_eq!((latest().2, index.unrecorded()), (Stands::Succeeded, vec![]));
+    tell(&index, Pod { ready: false, ..mk_pod("second", "p") }, true);
+    tell(&index, Revision { version: 9, ..Revision::new(app.clone(), 2, record) }, true);
+    assert_eq!((latest().2, index.unnoted(), index.unrecorded().len()), (Stands::Succeeded, vec![], 1));
+    let (all, more) = index.rollouts(&app, None, 9).unwrap();
+    let told: Vec<_> = all.iter().map(|r| (r.number, r.state)).collect();
+    assert_eq!((told, more), (vec![(2, Stands::Succeeded), (1, Stands::Superseded)], false));
+    assert!(all[1].message.contains("past this server"), "{}", all[1].message);
+    let last = |limit, before| {
+        let (found, more) = index.rollouts(&app, before, limit).unwrap();
+        (found.iter().map(|r| r.number).collect::<Vec<_>>(), more)
+    };
+    assert_eq!(
+        (last(1, None), last(1, Some(2)), last(1, Some(1))),
+        ((vec![2], true), (vec![1], false), (vec![], false))
+    );
+    assert!(index.rollouts(&name::App::new("a", "y"), None, 1).is_err());
+
+    // The next one changes the Deployment again.
+    tell(&index, Deployment { template_revision: 3, resource_version: 10, ..managed }, true);
+    tell(&index, ReplicaSet { template_revision: 3, created: at(7), ..mk_set("x", "third") }, true);
+    assert_eq!((latest(), index.unnoted().len()), ((3, Cause::External, Stands::Running), 1));
+}

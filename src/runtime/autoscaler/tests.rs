@@ -106,6 +106,8 @@ fn mk_deployment(desired: i32, policy: Policy, hold: Option<Hold>) -> observed::
         available: desired,
         stalled: None,
         completed: Some(now()),
+        progressed: None,
+        create_failure: None,
         deadline: None,
         template_by: None,
         count_by: None,
@@ -141,6 +143,7 @@ fn mk_pod(i: i32) -> observed::Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
+        stop_by: None,
         trouble: None,
     }
 }

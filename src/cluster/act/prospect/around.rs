@@ -1,10 +1,14 @@
 //! Reads what is around the replicas in their namespace: quotas and limits, budgets, autoscalers.
 
 use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
     core::v1::{LimitRange, ResourceQuota, ScopedResourceSelectorRequirement},
     policy::v1::PodDisruptionBudget,
 };
-use kube::api::{DynamicObject, ListParams, ResourceExt};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, ListParams, ResourceExt},
+};
 use serde_json::Value;
 
 use super::{Look, Own, in_time, list, skipped};
@@ -43,17 +47,49 @@ pub(super) async fn quotas(look: &Look<'_>) -> Vec<Check> {
     let old = old.unwrap_or_default();
     let quotas: Vec<_> = quotas.into_iter().flatten().collect();
     let limits: Vec<_> = limits.into_iter().flatten().collect();
-    let mut found: Vec<_> =
-        quotas.iter().filter_map(|quota| quota::judge(quota, &needs, &old, &look.growth)).collect();
+    let (mut made, mut unread) = (look.subject.makes.clone(), None);
+    let counts_sets = |quota: &Quota| quota.hard.keys().any(|entry| entry.ends_with(quota::REPLICA_SETS));
+    if look.subject.replaces && quotas.iter().any(counts_sets) {
+        match has_set(look).await {
+            Ok(true) => {}
+            Ok(false) => made.push(quota::REPLICA_SETS.to_owned()),
+            Err(why) => unread = Some(skipped(CheckKind::Quota, &why)),
+        }
+    }
+    let judge = |quota| [quota::judge(quota, &needs, &old, &look.growth), quota::judge_objects(quota, &made)];
+    let mut found: Vec<_> = quotas.iter().flat_map(judge).flatten().collect();
     let concerned = found.len();
+    found.extend(unread);
     found.extend(limits.iter().flat_map(|limit| quota::judge_limit(limit, &needs)));
     or_pass(found, || {
         let message = match (concerned, limits.len()) {
-            (0, 0) => "No quota and no limit of the namespace concerns the replicas.",
+            (0, 0) => "No quota and no limit of the namespace concerns the change.",
             _ => "Quotas and limits of the namespace leave room.",
         };
         Check::new(CheckKind::Quota, Finding::Pass, message)
     })
+}
+
+/// Whether the new template has a ReplicaSet already, which Kubernetes then uses again. That of the present template is none: the change
+/// leaves it.
+async fn has_set(look: &Look<'_>) -> Result<bool, String> {
+    let Some(before) = look.subject.before else { return Ok(false) };
+    let uid = before.metadata.uid.as_deref();
+    let of = |spec: &Value| decode::template_hash(&spec["template"]);
+    let (present, next) = (of(&before.data["spec"]), of(&look.subject.deployment["spec"]));
+    if present == next {
+        return Ok(false);
+    }
+    // As the API server gives them: what is compared has every field.
+    let kind = ApiResource::erase::<ReplicaSet>(&());
+    let api =
+        Api::<DynamicObject>::namespaced_with(look.actor.cluster.client.clone(), look.namespace(), &kind);
+    let is_next = |set: DynamicObject| {
+        let owned = set.metadata.owner_references.iter().flatten().any(|owner| Some(&*owner.uid) == uid);
+        owned && of(&set.data["spec"]) == next
+    };
+    let all = list(look.actor, &api, ListParams::default(), "replicasets", is_next).await?;
+    Ok(all.into_iter().any(|is_next| is_next))
 }
 
 /// `None` for one that counts pods of other priorities only.

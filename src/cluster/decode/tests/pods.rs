@@ -19,12 +19,21 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         running: true,
         restarts: 1,
         own_restarts: 1,
+        stop_by: None,
         trouble: None,
     };
     assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
     let mut leaving = mk_running();
     leaving["metadata"]["deletionTimestamp"] = json!(CREATED);
-    assert_eq!(row::<Pod>(leaving), Some(observed::Pod { deleting: true, ..expected }));
+    let leaving = row::<Pod>(leaving).unwrap();
+    assert_eq!(
+        leaving.time_to_stop(time("2026-01-02T03:04:01.5Z")).as_secs(),
+        4,
+        "it says when its time is over"
+    );
+    assert_eq!(leaving.time_to_stop(time("2026-01-02T03:05:00Z")).as_secs(), 0);
+    let stop_by = leaving.stop_by;
+    assert_eq!(leaving, observed::Pod { deleting: true, stop_by, ..expected });
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //! servers that see these writes by watches of their own: neither ever takes our own change for somebody else's, and in the end
 //! both know who was last. And what the rollout of such a change says.
 
+mod others;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Facts, Origin, Rollout, State, origin};
+use super::{super::Tracker, Facts, Origin, Rollout, State, origin};
 use crate::domain::{
     app::App,
     diagnosis::Around,
@@ -44,6 +46,8 @@ fn mk_deployment() -> Deployment {
         available: 1,
         stalled: None,
         completed: None,
+        progressed: None,
+        create_failure: None,
         deadline: Some(600),
         template_by: None,
         count_by: None,
@@ -55,33 +59,6 @@ fn mk_deployment() -> Deployment {
         spec: Spec { image: "shop:1".into(), ..Spec::default() },
         unmodelled: vec![],
     }
-}
-
-/// Whether the labels say that this server made it; in these tests a revision always confirms it.
-fn labelled(deployment: &Deployment) -> bool {
-    deployment.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER)
-}
-
-/// Writes compute the etag of such an app from its Deployment, reads from the view.
-#[test]
-fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
-    let labels = [("tier", "web"), (MANAGED_BY, "Helm")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    let deployment = Deployment { labels, template_revision: 1, ..mk_deployment() };
-    let set = mk_set("shop-1", 1, None);
-    let facts = Facts {
-        deployment: Some(&deployment),
-        managed: labelled(&deployment),
-        replica_sets: vec![&set],
-        pods: vec![],
-        around: Around::nothing(),
-        autoscaler: None,
-    };
-    let rollout = Rollout::latest(None, &facts).unwrap();
-    let etag = |rollout| App::new(&deployment, None, rollout, &facts, Timestamp::UNIX_EPOCH).etag;
-    let content = Content::of_others(&deployment.labels, &deployment.spec);
-    assert_eq!(etag(Some(&rollout)), content.etag());
-    assert_eq!(etag(None), content.etag());
-    assert_eq!(content.labels, [("tier".to_owned(), "web".to_owned())].into());
 }
 
 fn mk_set(name: &str, template_revision: u64, revision: Option<u64>) -> ReplicaSet {
@@ -313,7 +290,7 @@ impl Server {
             cluster.told_sets[..self.sets].iter().map(|rs| (rs.name.clone(), rs.clone())).collect();
         let facts = Facts {
             deployment: Some(&row),
-            managed: labelled(&row),
+            managed: true,
             replica_sets: sets.values().collect(),
             pods: vec![],
             around: Around::nothing(),
@@ -439,13 +416,14 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
     let (old, new) = (mk_set("a", 4, Some(2)), ReplicaSet { created: at(50), ..mk_set("b", 5, Some(2)) });
     let facts = Facts {
         deployment: Some(&deployment),
-        managed: labelled(&deployment),
+        managed: true,
         replica_sets: vec![&old, &new],
         pods: vec![],
         around: Around::nothing(),
         autoscaler: None,
     };
-    Rollout::latest(Some(&revision), &facts).unwrap().judged(&facts, None, at(60))
+    let tracker = &mut Tracker::default();
+    Rollout::latest(Some(&revision), &facts).unwrap().judged(&facts, None, tracker, at(60).into())
 }
 
 #[test]
@@ -481,23 +459,4 @@ fn a_change_past_this_server_says_who_what_and_when() {
     let patched = Spec { pod_template_patch: Some(serde_json::json!({})), ..asked };
     let rollout = mk_changed(patched.clone(), live);
     assert_eq!(rollout.content.spec, Spec { image: "shop:2".into(), ..patched });
-}
-
-#[test]
-fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
-    let labels = [(MANAGED_BY, "Helm"), ("app.kubernetes.io/name", "shop"), ("team", "web")];
-    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let deployment = Deployment { labels, template_revision: 5, ..mk_deployment() };
-    let set = mk_set("a", 5, None);
-    let facts = Facts {
-        deployment: Some(&deployment),
-        managed: labelled(&deployment),
-        replica_sets: vec![&set],
-        pods: vec![],
-        around: Around::nothing(),
-        autoscaler: None,
-    };
-    let rollout = Rollout::latest(None, &facts).unwrap();
-    // The etag that a deploy compares with is made of the same.
-    assert_eq!(rollout.content.labels, [("team".to_owned(), "web".to_owned())].into());
 }

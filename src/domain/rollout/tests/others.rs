@@ -7,7 +7,7 @@ use crate::domain::{
     observed::{ReplicaSet, Touch, TroubleKind},
     problem::Reason,
     revision::Cause,
-    rollout::{Rollout, State},
+    rollout::{Rollout, State, Tracker},
     spec::RolloutPolicy,
 };
 
@@ -67,7 +67,12 @@ fn mk_foreign(n: usize) -> World {
 fn what_others_deployed_is_judged_with_kubernetes_as_the_witness() {
     let judged = |world: &World, second| {
         let facts = world.facts();
-        Rollout::latest(None, &facts).unwrap().judged(&facts, None, at(second))
+        Rollout::latest(None, &facts).unwrap().judged(
+            &facts,
+            None,
+            &mut Tracker::default(),
+            at(second).into(),
+        )
     };
     let mut world = mk_foreign(2);
     let running = judged(&world, 60);
