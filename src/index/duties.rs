@@ -9,7 +9,7 @@ use super::{Index, tables::facts::Manages, views::Unrecorded};
 use crate::domain::{
     name,
     observed::{Deployment, Revision},
-    revision::{Cause, Record, form::Form},
+    revision::{Cause, Outcome, Record, form::Form},
     rollout::{Rollout, State},
     spec::OnFailure,
 };
@@ -84,10 +84,14 @@ impl Index {
         if !state.is_filled() {
             return Vec::new();
         }
+        // One that nobody could begin to apply in time has failed, and is not to happen later.
+        let has_failed = |r: &Revision| {
+            let begun = state.tables.deployments.get(&r.app).is_some_and(|d| d.revision == Some(r.number));
+            !begun && r.end.as_ref().is_some_and(|end| end.outcome == Outcome::Failed)
+        };
         let is_cut_off = |all: &BTreeMap<u64, Revision>| {
             let newest = all.values().next_back();
-            // One that nobody could apply in time has failed, and is not to happen later.
-            newest.is_some_and(|r| !r.applied && r.end.is_none() && now.duration_since(r.created) > CUT_OFF)
+            newest.is_some_and(|r| !r.applied && now.duration_since(r.created) > CUT_OFF && !has_failed(r))
         };
         let found = state.tables.revisions.iter().filter(|(_, all)| is_cut_off(all));
         found.map(|(app, _)| app.clone()).collect()

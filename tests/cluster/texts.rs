@@ -133,6 +133,13 @@ fn spec(n: &mut Numbers, long: bool) -> pb::AppSpec {
         check: Some(Check::HttpGet(pb::HttpGet { port: "http".into(), path })),
         ..pb::Probe::default()
     };
+    let service = pb::GrpcHealth { port: "http".into(), service: text(n) };
+    let grpc = pb::Probe { check: Some(Check::Grpc(service)), ..pb::Probe::default() };
+    let volume = pb::Volume {
+        mount_path: format!("/{}", text(n).replace([':', '\0'], "")),
+        source: Some(pb::volume::Source::EmptyDir(pb::EmptyDir::default())),
+        read_only: false,
+    };
     let mut env: std::collections::HashMap<_, _> = (0..3).map(|i| (variable(n, i), text(n))).collect();
     if long {
         env.insert("LONG".into(), text(n).repeat(100_000).chars().take(100_000).collect());
@@ -144,7 +151,8 @@ fn spec(n: &mut Numbers, long: bool) -> pb::AppSpec {
         command: texts(n, 3),
         args: texts(n, 4),
         env,
-        probes: Some(pb::Probes { readiness: Some(get), liveness: Some(exec), startup: None }),
+        probes: Some(pb::Probes { readiness: Some(get), liveness: Some(exec), startup: Some(grpc) }),
+        volumes: vec![volume],
         placement: Some(pb::Placement {
             node_selector: [("example.com/pool".to_owned(), word(n))].into(),
             tolerations: vec![pb::Toleration { key: word(n), value: word(n), ..pb::Toleration::default() }],

@@ -49,7 +49,11 @@ pub(super) struct Answered {
 pub(super) fn seen(object: &DynamicObject, asked: &Asked) -> Result<Option<Answered>, Error> {
     let Some(request) = &asked.request else { return Ok(None) };
     match read(object).into_iter().find(|answered| answered.request.id == request.id) {
-        Some(answered) if answered.request == *request => Ok(Some(answered)),
+        Some(answered) if answered.request == *request => {
+            // A backup may have brought it from another cluster, which counted further.
+            let version = answered.version.min(live::version(object));
+            Ok(Some(Answered { version, ..answered }))
+        }
         Some(_) => Err(Error::RequestIdReused { id: request.id.clone() }),
         None => Ok(None),
     }
@@ -145,8 +149,9 @@ mod tests {
     }
 
     fn mk_object(text: &str) -> DynamicObject {
-        serde_json::from_value(json!({"metadata": {"name": "shop", "annotations": {REQUESTS: text}}}))
-            .unwrap()
+        let metadata =
+            json!({"name": "shop", "resourceVersion": "20000000000", "annotations": {REQUESTS: text}});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
     }
 
     fn text_of(annotations: &Value) -> String {
@@ -187,6 +192,13 @@ mod tests {
         let mut other = mk_asked(1, 100);
         other.request.as_mut().unwrap().digest = "another".to_owned();
         assert!(matches!(seen(&object, &other), Err(Error::RequestIdReused { .. })));
+    }
+
+    #[test]
+    fn a_position_is_none_that_this_cluster_has_not_reached() {
+        let object =
+            mk_object(&text_of(&remember(&mk_object(""), &mk_asked(1, 100), 30_000_000_000, 3).unwrap()));
+        assert_eq!(seen(&object, &mk_asked(1, 100)).unwrap().unwrap().version, 20_000_000_000);
     }
 
     #[test]

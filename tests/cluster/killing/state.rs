@@ -74,10 +74,12 @@ pub async fn of(env: &Env, app: &str, id: &str) -> State {
         })),
         "budget": budget.map(|budget| json!({"owned": is_owned(&budget.metadata, uid)})),
         "revisions": revisions.iter().map(|revision| {
-            let (meta, data) = (&revision.metadata, &revision.data.as_ref().unwrap().0);
+            let (meta, record) = (&revision.metadata, revision.data.as_ref().unwrap().0["record"].as_str().unwrap());
+            let data: Value = serde_json::from_str(record).unwrap();
             let end = annotation(meta, "gantry.dev/end").map(|end| serde_json::from_str::<Value>(end).unwrap());
             json!({"number": revision.revision, "cause": data["cause"], "image": data["content"]["spec"]["image"],
                 "owned": is_owned(meta, uid), "marked": annotation(meta, "gantry.dev/version").is_some(),
+                "applied": annotation(meta, "gantry.dev/applied-to") == uid,
                 "end": end.map(|end| end["outcome"].clone())})
         }).collect::<Vec<_>>(),
     });
