@@ -59,24 +59,38 @@ impl Found {
 
 /// Reads everything that a plan looks at.
 pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error> {
-    let (deployment, service, (budget, other_budgets), revisions, foreign) = tokio::try_join!(
+    let (deployment, service, (budget, other_budgets), mut past, foreign) = tokio::try_join!(
         find(actor, Kind::Deployment, name),
         find(actor, Kind::Service, name),
         budgets(actor, name),
         revisions(actor, name),
         autoscaler::find(actor, name),
     )?;
+    let mut known = deployment.as_ref().map(|object| to_deployment(object, &past));
+    // A revision is written before its Deployment, and the two were read in any order: one that seems to be missing is looked for once more.
+    if let Some(object) =
+        deployment.as_ref().filter(|_| known.as_ref().is_some_and(|d| lacks_revision(d, &past)))
+    {
+        past = revisions(actor, name).await?;
+        known = Some(to_deployment(object, &past));
+    }
     let live = Live {
-        deployment: deployment.as_ref().map(|object| to_deployment(object, &revisions)),
+        deployment: known,
         service: service.as_ref().map(to_service),
         budget: budget
             .as_ref()
             .map(|o| Budget { managed_by: manager(o), selector: selector(o).unwrap_or_default() }),
         other_budgets,
-        revisions,
+        revisions: past,
         foreign,
     };
     Ok(Found { live, deployment, service, budget, same: Vec::new() })
+}
+
+/// Whether a Deployment tells of a revision that is not among these.
+fn lacks_revision(deployment: &Deployment, past: &[Past]) -> bool {
+    let newest = past.last().map_or(0, |past| past.number);
+    deployment.managed_by == MANAGER && (!deployment.is_ours() || deployment.revision > Some(newest))
 }
 
 /// One object, or nothing.

@@ -121,7 +121,7 @@ pub const RULES: &[Rule] = &[
 ];
 
 /// Options that text names and that are of others' programs: kubectl's.
-pub const FOREIGN: &[&str] = &["--previous", "--since", "--tail", "--timestamps"];
+pub const FOREIGN: &[&str] = &["--cascade", "--previous", "--since", "--tail", "--timestamps"];
 
 /// What is put in the place of what: placeholders, and what may be taken on this machine.
 #[derive(Clone, Copy)]
