@@ -196,14 +196,16 @@ impl Evaluation {
         idle > 0.0 && idle >= self.policy.idle.as_secs_f64()
     }
 
-    /// Replicas that were asked for and do not run, or are left out since they start, for a target on what replicas use: what they will
-    /// use cannot be measured, and is not nothing.
+    /// Replicas that were asked for and do not run, for a target on what replicas use: what they will use cannot be measured, and is not
+    /// nothing. Those that start run, and take no load yet.
     pub(super) fn absent(&self, signal: &Signal, reading: &Reading) -> u32 {
-        if signal.is_reported() { 0 } else { self.current.saturating_sub(reading.expected) }
+        let running = reading.expected.saturating_add(reading.starting);
+        if signal.is_reported() { 0 } else { self.current.saturating_sub(running) }
     }
 
-    /// Replicas that a target asks for, as a fraction. A replica that does not run, or starts, counts as one at its target: it is capacity
-    /// that is coming, and an outage of some does not shrink the app. It is never a reason to ask for more.
+    /// Replicas that a target asks for, as a fraction. A replica that does not run counts as one at its target, so that an outage of some
+    /// does not shrink the app, but never as a reason to ask for more. One that starts counts as none, up and down, as for a
+    /// HorizontalPodAutoscaler: else one that never gets ready would hold up the count for ever.
     fn share(&self, signal: &Signal, reading: &Reading) -> Option<f64> {
         let share = reading.value? / signal.per_replica();
         let current = f64::from(self.current);

@@ -98,11 +98,11 @@ impl Evaluation {
     }
 }
 
-/// Replicas that are not measured: `absent` of those that were asked for, while `starting` run and are left out. A rollout may have
-/// more that start than are absent.
+/// Replicas that are not measured: `absent` of those that were asked for do not run, and `starting` run and are left out.
 fn absent_in_words(absent: u32, starting: u32) -> String {
-    let away = match absent.saturating_sub(starting) {
+    let away = match absent {
         0 => String::new(),
+        1 => ", 1 that does not run counts as used to the target".to_owned(),
         n => format!(", {n} that do not run count as used to the target"),
     };
     let left_out = match starting {
@@ -110,12 +110,7 @@ fn absent_in_words(absent: u32, starting: u32) -> String {
         1 => ", 1 that still starts is left out".to_owned(),
         n => format!(", {n} that still start are left out"),
     };
-    let count = match starting {
-        1 if absent >= 1 => " and counts as used to the target",
-        n if n > 0 && absent >= n => " and count as used to the target",
-        _ => "",
-    };
-    format!("{away}{left_out}{count}")
+    away + &left_out
 }
 
 fn demand_in_words(signal: &Signal, reading: &Reading, absent: &str, verdict: &Verdict) -> String {

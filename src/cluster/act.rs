@@ -33,7 +33,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -129,6 +129,19 @@ impl Actor {
         let api = self.revisions(namespace);
         let answer = async { error::unless_missing(api.delete(object, params).await) };
         self.cluster.call(doing, answer).await.map(|_| ())
+    }
+
+    /// Deletes this Service or budget of an app, if it is still the one of its name.
+    async fn delete_part(&self, name: &name::App, kind: Kind, object: &DynamicObject) -> Result<(), Error> {
+        let api = self.objects(&name.namespace, kind);
+        let id = kind.object_of(name);
+        let preconditions = Some(Preconditions { uid: object.metadata.uid.clone(), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::background() };
+        let answer = async { error::unless_missing(api.delete(&name.app, &params).await) };
+        match self.cluster.call(Doing { verb: "delete", object: &id }, answer).await {
+            Ok(_) | Err(Error::EtagMismatch { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment. At which

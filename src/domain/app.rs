@@ -137,7 +137,7 @@ impl App {
             message,
             desired: d.desired,
             ready: d.ready,
-            current_content: d.updated,
+            current_content: current_content(d, facts),
             existing: d.current,
             problems,
             rollout: rollout.map(|r| r.number),
@@ -185,6 +185,13 @@ impl App {
         self.updated = earlier.updated;
         self.rollout = earlier.rollout;
     }
+}
+
+/// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is about the one before.
+fn current_content(d: &Deployment, facts: &Facts<'_>) -> i32 {
+    let is_there =
+        facts.replica_sets.is_empty() || facts.replica_sets.iter().any(|rs| rs.template == d.template);
+    if is_there { d.updated } else { 0 }
 }
 
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {

@@ -275,11 +275,9 @@ fn maker(by: &str) -> String {
     match by {
         "" => String::new(),
         // Its labels name this server, and nothing here confirms it.
-        MANAGER => {
-            " (it has Gantry's labels, but no revision in this namespace belongs to it: it is a copy, or its \
-                    history was deleted)"
-                .to_owned()
-        }
+        MANAGER => " (its labels name Gantry, but its label gantry.dev/app is not its own name, or no revision in this \
+                    namespace belongs to it: it is a copy, or its labels or its history were changed by hand)"
+            .to_owned(),
         other => format!(" but by {other}"),
     }
 }

@@ -60,12 +60,45 @@ fn confirms(subject: Subject<'_>, claim: Claim<'_>) -> bool {
     }
 }
 
+/// A Service or budget of an app's name, as far as the rule asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its labels say that this server made it for the app of its name. `kubectl expose` copies them from the Deployment.
+    pub labelled: bool,
+    /// The Deployment of its name owns it, by uid.
+    pub owned: bool,
+    /// The field manager of deploys has some of its fields.
+    pub applied: bool,
+}
+
+/// Whether a Service or budget was made for its app by this server: two of its three signs agree. After a backup was restored only the
+/// labels are left: `restored` says that the Deployment has none of its fields from this server either.
+pub const fn is_part(part: Part, restored: bool) -> bool {
+    let Part { labelled, owned, applied } = part;
+    applied && (owned || labelled) || labelled && (owned || restored)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn mk_labels(manager: &str, app: &str) -> BTreeMap<String, String> {
         [(MANAGED_BY.to_owned(), manager.to_owned()), (APP_LABEL.to_owned(), app.to_owned())].into()
+    }
+
+    #[test]
+    fn two_signs_of_a_service_must_agree() {
+        let is = |labelled, owned, applied, restored| is_part(Part { labelled, owned, applied }, restored);
+        assert!(is(true, true, true, false));
+        assert!(is(false, true, true, false), "its labels were taken away by hand");
+        assert!(is(true, false, true, false), "its Deployment was deleted with --cascade=orphan");
+        assert!(is(true, false, false, true), "a backup brought it back with its Deployment");
+        assert!(!is(true, false, false, false), "made by `kubectl expose`, which copies labels");
+        assert!(
+            !is(false, true, false, false),
+            "made by another tool, which gave it the Deployment as its owner"
+        );
+        assert!(!is(false, false, true, false) && !is(false, false, false, true));
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub enum Managed {
 pub struct Service {
     /// Who made it, as its label says.
     pub managed_by: String,
+    /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it, is nobody's to take away.
+    pub owned: bool,
     /// Names and numbers of ports that others put there.
     pub foreign_ports: Vec<(String, u16)>,
 }
@@ -165,7 +167,12 @@ impl Live {
     /// gone, whatever revisions are left of it, and the revisions of an earlier Deployment say nothing about the next one of its name.
     /// Then only one that is still to be carried out counts: it makes the Deployment, or adopts it.
     pub fn wanted(&self) -> Option<&Past> {
-        let asked = self.revisions.iter().rev().find(|past| past.record.cause != Cause::External);
+        let is_asked = |past: &&Past| past.record.cause != Cause::External;
+        // A Deployment that a backup brought back runs the revision that its annotation names, and later ones are of another time.
+        let restored = self.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
+        let runs = |past: &&Past| restored.is_some_and(|d| d.revision == Some(past.number));
+        let named = self.revisions.iter().filter(is_asked).find(runs);
+        let asked = named.or_else(|| self.revisions.iter().rev().find(is_asked));
         asked.filter(|past| match &self.deployment {
             Some(deployment) => deployment.is_ours() || !past.applied,
             None => !past.applied && past.creates(),
@@ -180,6 +187,15 @@ impl Live {
             d.revision.unwrap_or_default().max(others)
         });
         self.newest_number().max(of_deployment)
+    }
+
+    /// Who made the object of the app's name of a kind, if there is one.
+    pub fn made_by(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::Deployment => self.deployment.as_ref().map(|d| d.managed_by.as_str()),
+            Kind::Service => self.service.as_ref().map(|s| s.managed_by.as_str()),
+            Kind::Budget => self.budget.as_ref().map(|b| b.managed_by.as_str()),
+        }
     }
 
     /// Version of the Deployment at which a revision was applied, if it is the Deployment that is there.

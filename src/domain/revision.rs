@@ -168,11 +168,12 @@ pub fn is_to_be_applied(record: &Record, created: Timestamp) -> bool {
     record.cause != Cause::External && created.duration_since(record.time) < COPIED
 }
 
-/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree. Of a copy it is the
-/// writer's time: Kubernetes knows only when the copy was made.
-pub fn began(created: Timestamp, written: Timestamp) -> Timestamp {
+/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree. Of a copy, which
+/// is old or ended before it was made, it is the writer's time: Kubernetes knows only when the copy was made.
+pub fn began(created: Timestamp, written: Timestamp, end: Option<Timestamp>) -> Timestamp {
     let same = written.as_second() == created.as_second();
-    if same || created.duration_since(written) >= COPIED { written } else { created }
+    let is_copy = created.duration_since(written) >= COPIED || end.is_some_and(|end| end < created);
+    if same || is_copy { written } else { created }
 }
 
 /// Name of the object that holds a revision. Two deploys at once want the same one, and one of them loses: that is the lock.

@@ -24,7 +24,7 @@ use super::{
 use crate::autoscale::Policy;
 
 pub use self::{
-    external::{Origin, is_gone, origin},
+    external::{Origin, changed, is_gone, origin},
     progress::{Moment, Tracker},
 };
 
@@ -320,7 +320,8 @@ impl Rollout {
             self.end = Some(time.max(self.start));
             return;
         }
-        // A ReplicaSet that is used again does not clear the condition, so one may be about the rollout before: within
+        // Of a change of others it is Kubernetes' own word that counts; of ours it is not, since it counts the time in which the cluster was
+        // out of sight. A ReplicaSet that is used again does not clear the condition, so one may be about the rollout before: within
         // the timeout this one cannot have run into it. Kubernetes' times are whole seconds, rounded down.
         let timeout = i64::try_from(policy.progress_timeout.as_secs()).unwrap_or(i64::MAX);
         let soonest = SignedDuration::from_secs(timeout.saturating_sub(1));
@@ -328,7 +329,7 @@ impl Rollout {
         let late = tracker.had(Duration::from_secs(policy.progress_timeout.as_secs()));
         let stalled = deployment
             .stalled
-            .filter(|s| counts.observed && (late || s.duration_since(self.start) >= soonest));
+            .filter(|s| external && counts.observed && (late || s.duration_since(self.start) >= soonest));
         // Kubernetes stops asking once a rollout was complete for an instant, and never asks of what it does not take up.
         let own = if external {
             deployment.deadline.map(Duration::from_secs)

@@ -112,7 +112,7 @@ impl Call {
             }
             Some(failed) => {
                 let completed = status::complete(&failed, &self.name);
-                info!(millis, code = ?completed.code(), message = completed.message(), "refused");
+                info!(millis, code = ?completed.code(), message = ?completed.message(), "refused");
                 self.audit.end(Some(&completed));
                 let mut response = to_response(&completed);
                 self.note(response.headers_mut());

@@ -1,7 +1,10 @@
 //! Which Deployments the server manages: copies, Deployments whose history was deleted, and those whose bookkeeping was changed by hand.
 
 use gantry::pb;
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::Service,
+};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ResourceExt},
@@ -120,6 +123,58 @@ async fn a_deployment_without_its_history_is_adopted_and_its_numbers_go_on() {
             (app.spec.unwrap().ports[0].number, app.status.unwrap().managed_by.as_str()),
             (web().ports[0].number, "gantry")
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_runs_stays_when_the_newest_revision_is_deleted() {
+    run(|env| async move {
+        env.refuse_pods().await;
+        let mut apps = env.daemon.apps().await;
+        for n in 1..=2 {
+            let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
+            apps.deploy_app(env.deploy("web", spec)).await.unwrap();
+        }
+        revisions(&env).delete("gantry-web-2", &DeleteParams::default()).await.unwrap();
+        let restart = pb::RestartAppRequest { name: env.name("web"), ..pb::RestartAppRequest::default() };
+        let restarted = apps.restart_app(restart).await.unwrap().into_inner().rollout.unwrap();
+        assert_eq!(restarted.name, env.name("web") + "/rollouts/3");
+        let image = async || {
+            let live = deployments(&env).get("web").await.unwrap();
+            live.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap()
+        };
+        assert_eq!(image().await, "web:2");
+        revisions(&env).delete("gantry-web-3", &DeleteParams::default()).await.unwrap();
+        let change = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
+        let answer = apps.deploy_app(env.deploy("web", change)).await.unwrap().into_inner();
+        assert_eq!(answer.rollout.unwrap().name, env.name("web") + "/rollouts/4");
+        assert_eq!(image().await, "web:2");
+        assert_eq!(answer.app.unwrap().spec.unwrap().ports, web().ports, "what no template shows is kept");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_that_only_has_our_labels_is_left_alone() {
+    run(|env| async move {
+        env.refuse_pods().await;
+        let mut apps = env.daemon.apps().await;
+        let image = |image: &str| pb::AppSpec { image: image.into(), ..pb::AppSpec::default() };
+        apps.deploy_app(env.deploy("web", image("web:1"))).await.unwrap();
+        let labels = deployments(&env).get("web").await.unwrap().metadata.labels;
+        // As `kubectl expose` makes it: with the labels of the Deployment.
+        let exposed = json!({"metadata": {"name": "web", "labels": labels},
+            "spec": {"selector": {"gantry.dev/app": "web"}, "ports": [{"port": 80}]}});
+        let services = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
+        let by_kubectl = PostParams { field_manager: Some("kubectl-expose".into()), ..PostParams::default() };
+        services.create(&by_kubectl, &serde_json::from_value(exposed).unwrap()).await.unwrap();
+        apps.deploy_app(env.deploy("web", image("web:2"))).await.unwrap();
+        let restart = pb::RestartAppRequest { name: env.name("web"), ..pb::RestartAppRequest::default() };
+        apps.restart_app(restart).await.unwrap();
+        assert!(services.get_opt("web").await.unwrap().is_some(), "it is nobody's to take away");
+        let refused = apps.deploy_app(env.deploy("web", web())).await.unwrap_err();
+        assert_eq!(reason(&refused), "NAME_TAKEN");
     })
     .await;
 }

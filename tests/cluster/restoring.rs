@@ -105,6 +105,30 @@ async fn a_deployment_that_was_deleted_with_cascade_orphan_is_gone_and_can_come_
     .await;
 }
 
+/// What was left of an app that is gone is not deleted by the next app of its name, and goes with that one.
+#[tokio::test]
+async fn the_service_of_an_app_that_was_orphaned_stays_until_the_next_one_is_deleted() {
+    run(|env| async move {
+        env.refuse_pods().await;
+        deploy_twice(&env).await;
+        let orphan =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+        deployments(&env).delete("web", &orphan).await.unwrap();
+        until("the app is gone", async || env.get("web").await.is_err()).await;
+        let services = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
+        let mut apps = env.daemon.apps().await;
+        for image in ["web:3", "web:4"] {
+            let spec = pb::AppSpec { image: image.into(), ..pb::AppSpec::default() };
+            apps.deploy_app(env.deploy("web", spec)).await.unwrap();
+            assert!(services.get_opt("web").await.unwrap().is_some(), "{image}");
+        }
+        let delete = pb::DeleteAppRequest { name: env.name("web"), ..pb::DeleteAppRequest::default() };
+        apps.delete_app(delete).await.unwrap();
+        until("the Service is gone too", async || services.get_opt("web").await.unwrap().is_none()).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_backup_is_restored_revisions_first_and_nothing_is_carried_out() {
     run(|env| async move {

@@ -126,13 +126,13 @@ fn replicas_that_start_are_counted_by_the_sentence() {
     };
     assert_eq!(
         with(3, 2, 1),
-        "Stays at 3: CPU in use is 65 % of the request, 60 % is the target, 1 that still starts is left out and counts as used to \
-         the target: 3 replicas are required."
+        "Stays at 3: CPU in use is 65 % of the request, 60 % is the target, 1 that still starts is left out: 3 replicas are \
+         required."
     );
-    assert_eq!(told(4, 2, 2), ", 2 that still start are left out and count as used to the target");
+    assert_eq!(told(4, 2, 2), ", 2 that still start are left out");
     assert_eq!(
         told(6, 2, 3),
-        ", 1 that do not run count as used to the target, 3 that still start are left out and count as used to the target"
+        ", 1 that does not run counts as used to the target, 3 that still start are left out"
     );
     assert_eq!(told(2, 2, 1), ", 1 that still starts is left out", "one more than asked for, in a rollout");
     assert_eq!(told(4, 2, 0), ", 2 that do not run count as used to the target");
@@ -143,7 +143,7 @@ fn replicas_that_start_are_counted_by_the_sentence() {
     fresh.readings[0] = Reading { gap: Some(Gap::Fresh), ..reading };
     assert!(
         say(&fresh).ends_with(
-            "2 replicas are required; it falls by the law with Dt 120 s; cpu_percent is not known yet of replicas that have just become ready, so \
+            "1 replica is required; it falls by the law with Dt 120 s; cpu_percent is not known yet of replicas that have just become ready, so \
              nothing is taken away."
         ),
         "{}",

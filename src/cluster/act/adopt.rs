@@ -190,6 +190,13 @@ pub(super) fn is_lost(object: &DynamicObject) -> bool {
     fields_of(object).is_none()
 }
 
+/// Whether this server manages the field of an object at this path.
+pub(super) fn applies(object: &DynamicObject, path: &[&str]) -> bool {
+    let fields = fields_of(object);
+    let at = |fields: Option<Value>, part: &&str| fields?.get(format!("f:{part}")).cloned();
+    path.iter().fold(fields, at).is_some()
+}
+
 async fn rewrite(
     actor: &Actor,
     name: &name::App,

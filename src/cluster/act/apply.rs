@@ -4,29 +4,25 @@
 use futures::future::join_all;
 use kube::{
     ResourceExt,
-    api::{DeleteParams, DynamicObject, Patch, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch},
 };
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{
     Actor, CROWDED, META_MANAGER, adopt, annotation, apply_params, change,
-    live::{self, Found},
+    live::{self, Found, Owner},
     merge_params, owned_manifest, owner,
 };
 use crate::{
     autoscale::Policy,
-    cluster::{
-        decode,
-        error::{self, Doing},
-        yaml::apply_body,
-    },
+    cluster::{decode, error::Doing, yaml::apply_body},
     domain::{
         Error,
         error::Conflict,
         labels::MANAGER,
         manifest::{Kind, Object},
-        plan::{self, Intent, Rendered},
+        plan::{self, Intent, Managed, Rendered},
         revision,
         scaling::AUTOSCALER,
     },
@@ -118,6 +114,7 @@ impl Writer<'_> {
             }
             let rendered = plan::render(self.intent, &found.live)?;
             if rendered.adopt && !handed_over {
+                self.own_restored(&found).await?;
                 // Its controller may write a status in between; then it is looked at anew.
                 match adopt::take_over(self.actor, self.intent, &rendered, &found).await {
                     Err(Error::EtagMismatch { .. }) => {}
@@ -158,6 +155,30 @@ impl Writer<'_> {
             }
         }
         Err(CROWDED)
+    }
+
+    /// Gives a Service and a budget that a backup brought back to the Deployment that came with them. Before its fields change hands: after
+    /// that nothing tells them from those that others made.
+    async fn own_restored(&self, found: &Found) -> Result<(), Error> {
+        let name = &self.intent.name;
+        let restored = found.live.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
+        let Some(uid) = restored.map(|d| d.uid.clone()) else { return Ok(()) };
+        let owner = Owner { uid, restored: true };
+        for kind in [Kind::Service, Kind::Budget] {
+            let Some(part) = found.object(kind).filter(|_| found.live.made_by(kind) == Some(MANAGER)) else {
+                continue;
+            };
+            if live::is_owned(part, &owner) {
+                continue;
+            }
+            let metadata =
+                json!({"uid": part.metadata.uid, "ownerReferences": [super::owner(name, &owner.uid)]});
+            let api = self.actor.objects(&name.namespace, kind);
+            let doing = Doing { verb: "patch", object: &kind.object_of(name) };
+            let (params, patch) = (merge_params(META_MANAGER), Patch::Merge(json!({"metadata": metadata})));
+            self.actor.cluster.call(doing, api.patch(&name.app, &params, &patch)).await?;
+        }
+        Ok(())
     }
 
     /// What must follow the Deployment's apply: the end of a hold, and of others' claim to a count that was taken over.
@@ -228,10 +249,10 @@ impl Writer<'_> {
         let id = object.kind.object_of(&self.intent.name);
         let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
         let before = found.object(object.kind);
-        let foreign = before.is_some_and(|o| live::manager(o) != MANAGER);
+        let foreign = found.live.made_by(object.kind).is_some_and(|by| by != MANAGER);
         let lost = before.is_some_and(adopt::is_lost);
         if let Some(left) = before.filter(|o| !foreign && self.is_left(o)) {
-            self.delete(object.kind, left).await?;
+            self.actor.delete_part(&self.intent.name, object.kind, left).await?;
         }
         self.apply(&id, object.kind, &manifest, false, foreign || lost).await.map(|_| ())
     }
@@ -245,23 +266,10 @@ impl Writer<'_> {
     async fn prune(&self, kind: Kind) -> Result<(), Error> {
         // Only the one that is ours now: another may have taken its name since the plan was made.
         let found = live::find(self.actor, kind, &self.intent.name).await?;
-        match found.filter(|o| live::manager(o) == MANAGER) {
-            Some(ours) => self.delete(kind, &ours).await,
+        let owner = Owner { uid: self.uid.clone(), restored: false };
+        match found.filter(|object| live::manager(object, &owner) == MANAGER) {
+            Some(ours) => self.actor.delete_part(&self.intent.name, kind, &ours).await,
             None => Ok(()),
-        }
-    }
-
-    /// Deletes this object, if it is still the one of its name.
-    async fn delete(&self, kind: Kind, object: &DynamicObject) -> Result<(), Error> {
-        let name = &self.intent.name;
-        let api = self.actor.objects(&name.namespace, kind);
-        let id = kind.object_of(name);
-        let preconditions = Some(Preconditions { uid: object.metadata.uid.clone(), resource_version: None });
-        let params = DeleteParams { preconditions, ..DeleteParams::background() };
-        let answer = async { error::unless_missing(api.delete(&name.app, &params).await) };
-        match self.actor.cluster.call(Doing { verb: "delete", object: &id }, answer).await {
-            Ok(_) | Err(Error::EtagMismatch { .. }) => Ok(()),
-            Err(error) => Err(error),
         }
     }
 

@@ -165,7 +165,7 @@ async fn run(
         let version = carry_out(actor, &intent, found, intent.is_new).await?;
         forget(actor, name, &surplus).await;
         info!(app = %name, rollout = intent.number, cause = ?intent.record.cause, changes = done.changes.len(),
-            actor = %asked.actor, reason = %asked.reason, "changed");
+            actor = %asked.actor, reason = ?asked.reason, "changed");
         done.rollout = Some(intent.number);
         done.position = Some(at(name, version, intent.number));
         return Ok(done);

@@ -12,7 +12,8 @@ use tracing::info;
 use super::{
     Actor,
     deletions::{self, Deletion},
-    live, requests,
+    live::{self, Owner},
+    requests,
     review::{self, Write},
     revisions_of,
 };
@@ -65,11 +66,10 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
     plan::check_etag(asked.etag.as_deref(), wanted.as_ref())?;
     let goes = |kind: Kind| Change::whole(kind.object_of(name), Action::Delete);
     let mut done = Done { changes: vec![goes(Kind::Deployment)], content: wanted, ..Done::default() };
-    for kind in [Kind::Service, Kind::Budget] {
-        if found.object(kind).is_some_and(|o| live::manager(o) == MANAGER) {
-            done.changes.push(goes(kind));
-        }
-    }
+    let parts = [Kind::Service, Kind::Budget].map(|kind| Some((kind, found.object(kind)?)));
+    let ours = |(kind, _): &(Kind, _)| found.live.made_by(*kind) == Some(MANAGER);
+    let parts: Vec<_> = parts.into_iter().flatten().filter(ours).collect();
+    done.changes.extend(parts.iter().map(|(kind, _)| goes(*kind)));
     if asked.validate_only {
         let write = Write { kind: Kind::Deployment, verb: "delete", subresource: "" };
         done.checks = review::of(actor, name, &[write]).await?;
@@ -86,6 +86,11 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
             Err(error) => return Err(error),
         }
     }
+    // Those of an earlier Deployment of the name do not go with this one.
+    let owner = Owner { uid: uid.clone(), restored: false };
+    for (kind, part) in parts.iter().filter(|(_, part)| !live::is_owned(part, &owner)) {
+        actor.delete_part(name, *kind, part).await?;
+    }
     // Foreground: the Deployment stays, as being deleted, until its replicas are gone, so that "gone" means gone.
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
@@ -98,7 +103,7 @@ pub(super) async fn run(actor: &Actor, request: Delete) -> Result<Done, Error> {
         Err(Error::NotFound { .. } | Error::EtagMismatch { .. }) if id.is_some() => {}
         deleted => drop(deleted?),
     }
-    info!(app = %name, actor = %asked.actor, reason = %asked.reason, "deleted");
+    info!(app = %name, actor = %asked.actor, reason = ?asked.reason, "deleted");
     done.position = Some(gone(name, uid));
     Ok(done)
 }

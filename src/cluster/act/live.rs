@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{DynamicObject, ListParams, ObjectMeta},
 };
 use serde_json::Value;
@@ -17,10 +17,12 @@ use crate::{
     domain::{
         Error,
         labels::{MANAGED_BY, MANAGER},
-        managed::is_managed,
-        manifest::{APP_LABEL, Kind, RESTARTED},
+        managed::{Part, is_labelled, is_managed, is_part},
+        manifest::{Kind, RESTARTED, REVISION},
         name, observed,
         plan::{Budget, Deployment, FIELD_MANAGER, Live, Managed, Past, Service},
+        revision::{Cause, Outcome, Record, form::Form},
+        rollout,
         selector::Selector,
         spec::Content,
     },
@@ -74,12 +76,20 @@ pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error
         past = revisions(actor, name).await?;
         known = Some(to_deployment(object, &past));
     }
+    let lost =
+        deployment.as_ref().zip(known.as_ref()).and_then(|(object, d)| lost_revision(object, d, &past));
+    past.extend(lost);
+    let owner = known.as_ref().map_or_else(Owner::default, |d| Owner {
+        uid: d.uid.clone(),
+        restored: d.managed == Managed::WithoutFields,
+    });
     let live = Live {
         deployment: known,
-        service: service.as_ref().map(to_service),
-        budget: budget
-            .as_ref()
-            .map(|o| Budget { managed_by: manager(o), selector: selector(o).unwrap_or_default() }),
+        service: service.as_ref().map(|object| to_service(object, &owner)),
+        budget: budget.as_ref().map(|object| Budget {
+            managed_by: manager(object, &owner),
+            selector: selector(object).unwrap_or_default(),
+        }),
         other_budgets,
         revisions: past,
         foreign,
@@ -91,6 +101,32 @@ pub(super) async fn read(actor: &Actor, name: &name::App) -> Result<Found, Error
 fn lacks_revision(deployment: &Deployment, past: &[Past]) -> bool {
     let newest = past.last().map_or(0, |past| past.number);
     deployment.managed_by == MANAGER && (!deployment.is_ours() || deployment.revision > Some(newest))
+}
+
+/// The revision that was applied last, if it was deleted since: what the Deployment runs, as far as the API has words for it, over what the
+/// one before it says. Without it a change would bring back the version before. A number that was only written by hand is none.
+fn lost_revision(object: &DynamicObject, deployment: &Deployment, past: &[Past]) -> Option<Past> {
+    let (number, newest) = (deployment.revision?, past.last()?);
+    if !deployment.is_ours()
+        || number <= newest.number
+        || !adopt::applies(object, &["metadata", "annotations", REVISION])
+    {
+        return None;
+    }
+    let asked = past.iter().rev().find(|past| past.record.cause != Cause::External).unwrap_or(newest);
+    let asked = &asked.record.content;
+    let content = Content { spec: rollout::changed(&asked.spec, &deployment.content.spec), ..asked.clone() };
+    let record = Record::new(Cause::Deploy, content, String::new(), String::new(), newest.record.time);
+    Some(Past {
+        number,
+        record: Record { restarted: deployment.restarted, ..record },
+        // How it ended is not known: nothing goes back to it, and nothing waits for it.
+        outcome: Some(Outcome::Superseded),
+        applied: true,
+        owner: Some(deployment.uid.clone()),
+        version: None,
+        form: Form::Text,
+    })
 }
 
 /// One object, or nothing.
@@ -137,12 +173,31 @@ async fn revisions(actor: &Actor, name: &name::App) -> Result<Vec<Past>, Error> 
     Ok(past)
 }
 
-/// Who made an object, as its labels say: nobody that is known, if it is a copy of an object that this server made for another app.
-pub(super) fn manager(object: &DynamicObject) -> String {
+/// The Deployment of a Service or budget.
+#[derive(Default)]
+pub(super) struct Owner {
+    pub(super) uid: String,
+    /// A backup brought it back.
+    pub(super) restored: bool,
+}
+
+/// Who made a Service or budget: this server, or who its label says, or nobody that is known, if it only has our labels.
+pub(super) fn manager(object: &DynamicObject, owner: &Owner) -> String {
     let ObjectMeta { name, labels, .. } = &object.metadata;
-    let app = labels.as_ref().and_then(|labels| labels.get(APP_LABEL));
-    let is_copy = app.is_some() && app != name.as_ref();
-    labelled_by(object).filter(|by| *by != MANAGER || !is_copy).cloned().unwrap_or_default()
+    let part = Part {
+        labelled: name.as_ref().zip(labels.as_ref()).is_some_and(|(name, labels)| is_labelled(name, labels)),
+        owned: is_owned(object, owner),
+        applied: !adopt::is_lost(object),
+    };
+    if is_part(part, owner.restored) {
+        return MANAGER.to_owned();
+    }
+    labelled_by(object).filter(|by| *by != MANAGER).cloned().unwrap_or_default()
+}
+
+/// Whether an object goes with this Deployment.
+pub(super) fn is_owned(object: &DynamicObject, owner: &Owner) -> bool {
+    object.owner_references().iter().any(|reference| reference.uid == owner.uid)
 }
 
 fn labelled_by(object: &DynamicObject) -> Option<&String> {
@@ -195,7 +250,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[Past]) -> Deployment {
     }
 }
 
-fn to_service(object: &DynamicObject) -> Service {
+fn to_service(object: &DynamicObject, owner: &Owner) -> Service {
     let ours = owned_ports(object);
     let all = object.data["spec"]["ports"].as_array().into_iter().flatten();
     let foreign = all.filter_map(|port| {
@@ -204,7 +259,11 @@ fn to_service(object: &DynamicObject) -> Service {
         let name = port["name"].as_str().unwrap_or_default().to_owned();
         (!ours.contains(&(number, protocol.to_owned()))).then_some((name, number))
     });
-    Service { managed_by: manager(object), foreign_ports: foreign.collect() }
+    Service {
+        managed_by: manager(object, owner),
+        owned: is_owned(object, owner),
+        foreign_ports: foreign.collect(),
+    }
 }
 
 /// Ports of a Service that this server manages, by number and protocol.

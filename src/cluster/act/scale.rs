@@ -145,7 +145,7 @@ pub(super) async fn run(actor: &Actor, request: Scale) -> Result<Done, Error> {
         .and_then(|v| v.parse().ok())
         .unwrap_or_else(|| live::version(object));
     let until = hold.as_ref().map(|hold| hold.until.to_string());
-    info!(app = %name, replicas = request.replicas, hold = until, actor = %asked.actor, reason = %asked.reason, "scaled");
+    info!(app = %name, replicas = request.replicas, hold = until, actor = %asked.actor, reason = ?asked.reason, "scaled");
     done.position = Some(change::at(name, version, newest));
     // After the scaling: a crash between the two leaves a repeat that sets the same count again.
     requests::keep(actor, name, asked, version).await;

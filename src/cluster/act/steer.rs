@@ -114,7 +114,7 @@ async fn patch(
         let params = merge_params(META_MANAGER);
         match actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Merge(body))).await {
             Ok(written) => {
-                info!(app = %name, rollout = number, actor = %asked.actor, reason = %asked.reason, "{what}");
+                info!(app = %name, rollout = number, actor = %asked.actor, reason = ?asked.reason, "{what}");
                 return Ok(Done { position: at(live::version(&written)), ..done });
             }
             Err(Error::EtagMismatch { .. }) => {}

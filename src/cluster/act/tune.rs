@@ -87,7 +87,7 @@ pub(super) async fn run(actor: &Actor, request: Tune) -> Result<Done, Error> {
         match actor.patch_deployment(name, metadata).await {
             Ok(written) => {
                 info!(app = %name, mode = policy.mode.as_str(), min = policy.min, max = policy.max, actor = %asked.actor,
-                    reason = %asked.reason, "autoscaler set");
+                    reason = ?asked.reason, "autoscaler set");
                 return Ok(Done { position: at(live::version(&written)), ..done });
             }
             // Its controller writes the status with every replica that comes or goes.

@@ -104,7 +104,8 @@ impl Decode for Revision {
                 // It began before it was noticed, by Kubernetes' own clock.
                 Cause::External => record.time,
                 Cause::Deploy | Cause::Rollback | Cause::AutoRollback | Cause::Restart => {
-                    revision::began(created(&self.metadata), record.time)
+                    let end = end.as_ref().map(|end| end.time);
+                    revision::began(created(&self.metadata), record.time, end)
                 }
             },
             version: version(&self.metadata),

@@ -60,7 +60,9 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
     let taken = live.service.as_ref().map_or(&[][..], |s| s.foreign_ports.as_slice());
     match manifest::service(name, content, &selector, taken) {
         Some(service) => objects.push(service),
-        None if live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER) => prune.push(Kind::Service),
+        None if live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER && s.owned) => {
+            prune.push(Kind::Service);
+        }
         None => {}
     }
     let foreign = live.budget.iter().filter(|b| b.managed_by != MANAGER).map(|b| &b.selector);
@@ -89,9 +91,8 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
 /// Refuses to take over what others made, unless whoever asked for this said so: they may have made it since.
 fn check_makers(intent: &Intent, live: &Live, objects: &[Object]) -> Result<(), Error> {
     let others = |kind: Kind| match kind {
-        Kind::Deployment => live.deployment.as_ref().filter(|d| !d.is_ours()).map(|d| &d.managed_by),
-        Kind::Service => live.service.as_ref().map(|s| &s.managed_by).filter(|by| *by != MANAGER),
-        Kind::Budget => live.budget.as_ref().map(|b| &b.managed_by).filter(|by| *by != MANAGER),
+        Kind::Deployment => live.deployment.as_ref().filter(|d| !d.is_ours()).map(|d| d.managed_by.as_str()),
+        Kind::Service | Kind::Budget => live.made_by(kind).filter(|by| *by != MANAGER),
     };
     match objects.iter().find_map(|object| Some((object.kind, others(object.kind)?))) {
         Some((kind, by)) if !intent.record.adopt => Err(Error::taken(kind, &intent.name, by)),

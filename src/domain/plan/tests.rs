@@ -120,7 +120,7 @@ fn mk_live(content: Content) -> Live {
 }
 
 fn mk_service(by: &str) -> Service {
-    Service { managed_by: by.into(), ..Service::default() }
+    Service { managed_by: by.into(), owned: by == "gantry", ..Service::default() }
 }
 
 fn mk_budget(by: &str) -> Budget {
@@ -349,6 +349,9 @@ fn what_the_content_needs_no_more_is_pruned_if_it_is_ours() {
     let live = mk_live(mk_content("shop:1"));
     let plan = deploy(&request, &live).unwrap();
     assert_eq!((kinds(&plan), plan.prune), (vec![Kind::Deployment, Kind::Budget], vec![Kind::Service]));
+    let mut left = live.clone();
+    left.service.as_mut().unwrap().owned = false;
+    assert_eq!(deploy(&request, &left).unwrap().prune, [], "an earlier app of the name left it");
     let plan = deploy(&request, &Live { service: None, ..live }).unwrap();
     assert_eq!(plan.prune, []);
 }

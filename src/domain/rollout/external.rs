@@ -210,7 +210,7 @@ fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
 }
 
 /// What was asked for, with the fields that the pod template shows to be otherwise now.
-fn changed(asked: &Spec, live: &Spec) -> Spec {
+pub fn changed(asked: &Spec, live: &Spec) -> Spec {
     let mut spec = asked.clone();
     if live.container() != asked.container() {
         return spec;

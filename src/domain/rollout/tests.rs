@@ -319,7 +319,12 @@ fn crashes_are_tolerated_by_number_however_long_they_take() {
 fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     let mut world = mk_done(2);
     world.first().ready = false;
-    let waiting = mk_revision(1, wait());
+    world.deployment.deadline = Some(600);
+    // Of a change of others Kubernetes' word counts.
+    let of_others =
+        |revision: Revision| Revision { cause: Cause::External, template_revision: Some(2), ..revision };
+    let theirs = of_others(mk_revision(1, RolloutPolicy::default()));
+    let waiting = of_others(mk_revision(1, wait()));
     // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout before.
     for (stalled, expected) in [
         (-1, State::Running),
@@ -329,13 +334,15 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
         (700, State::Failed),
     ] {
         world.deployment.stalled = Some(at(stalled));
-        assert_eq!(world.judged().state, expected, "{stalled}");
+        assert_eq!(world.at_time(&theirs, None, 60).state, expected, "{stalled}");
+        assert_eq!(world.judged().state, State::Running, "{stalled}: ours has a deadline of its own");
         assert_eq!(world.at_time(&waiting, None, 60).state, expected, "{stalled}");
     }
     // The fraction of a second that Kubernetes drops is no reason to miss the end.
     let start = at(0) + Duration::from_millis(900);
     let short = RolloutPolicy { progress_timeout: Some(Duration::from_secs(3)), ..RolloutPolicy::default() };
-    let short = Revision { created: start, ..mk_revision(1, short) };
+    let short = of_others(Revision { created: start, ..mk_revision(1, short) });
+    world.deployment.deadline = Some(3);
     for (stalled, expected) in [(0, State::Running), (2, State::Running), (3, State::Failed)] {
         world.deployment.stalled = Some(at(stalled));
         assert_eq!(world.at_time(&short, None, 3).state, expected, "{stalled}");
@@ -343,12 +350,12 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     // It is not said again: after the rollout's own time an early word counts.
     world.deployment.stalled = Some(at(0));
     assert_eq!(world.at_time(&short, None, 4).state, State::Failed);
-    world.deployment.stalled = Some(at(700));
+    (world.deployment.stalled, world.deployment.deadline) = (Some(at(700)), Some(600));
     for (running, reason, words) in
         [(true, Reason::ProbeFailing, "readiness probe"), (false, Reason::ProgressTimeout, "Look at")]
     {
         world.first().running = running;
-        let error = world.judged().error.unwrap();
+        let error = world.at_time(&theirs, None, 60).error.unwrap();
         assert_eq!(
             (error.reason, error.affected, error.object.as_str()),
             (reason, 1, "deployment.apps/shop")

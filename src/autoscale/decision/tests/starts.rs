@@ -81,27 +81,35 @@ proptest! {
     }
 
     #[test]
-    fn starting_replicas_never_make_the_count_fall(
+    fn starting_replicas_are_no_demand(
         ready in proptest::collection::vec(mk_any_ready(), 0..6),
         starting in proptest::collection::vec(mk_any_starting(), 1..6),
     ) {
-        let n = u32::try_from(starting.len()).unwrap();
-        let all = u32::try_from(ready.len()).unwrap() + n;
+        let all = u32::try_from(ready.len() + starting.len()).unwrap();
         let alone = mk_any_of(&ready, 0, 0).decide();
         let verdict = mk_any_of(&[ready.clone(), starting.clone()].concat(), 0, 0).decide();
         match alone.required {
-            // They are at their target at least, and cover what the others lack at most.
-            Some(required) if !ready.is_empty() => {
-                let expected = if required >= all { required } else { (required + n).min(all) };
-                prop_assert_eq!(verdict.required, Some(expected));
-            }
-            Some(_) | None => prop_assert_eq!(verdict.to, all),
+            // As for a HorizontalPodAutoscaler: the others say what is required, up and down.
+            Some(_) if !ready.is_empty() => prop_assert_eq!(verdict.required, alone.required),
+            Some(_) | None => prop_assert_eq!(verdict.to, all, "nothing is known, and nothing is taken away"),
         }
         // Of those that take load already it is not known how much.
         if starting.iter().any(|any| any.start != Start::Open) {
             prop_assert!(verdict.to >= all, "{verdict:?}");
         }
     }
+}
+
+/// Upstream's case: five replicas of a core, two of them not ready; the other three at 30 % with a target of 50 %.
+#[test]
+fn replicas_that_never_get_ready_do_not_hold_up_the_count() {
+    let mk = |start, cpu| Any { start, cpu, measured: Some((NOW, 15)) };
+    let mut all = vec![mk(Start::Past, 0.3); 3];
+    all.extend(vec![mk(Start::Open, 0.4); 2]);
+    let seen = mk_any_of(&all, 0, 0);
+    let policy = Policy { targets: vec![Signal::CpuPercent(50)], ..(*seen.policy).clone() };
+    let verdict = Evaluation { policy: policy.into(), ..seen }.decide();
+    assert_eq!((verdict.required, verdict.to), (Some(2), 2));
 }
 
 /// A replica of the simulation: when it starts to run, and when it is ready.

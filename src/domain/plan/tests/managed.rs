@@ -24,7 +24,7 @@ fn a_deployment_with_our_labels_and_without_history_is_adopted_or_left_alone() {
         let live = mk_labelled(revisions);
         let request = mk_request(mk_content("shop:2"));
         let Err(error @ Error::NameTaken { .. }) = deploy(&request, &live) else { panic!() };
-        assert!(error.to_string().contains("has Gantry's labels, but no revision"), "{error}");
+        assert!(error.to_string().contains("labels name Gantry"), "{error}");
         let restart = Restart { name: request.name.clone(), asked: mk_asked() };
         assert!(matches!(super::super::restart(&restart, &live), Err(Error::NotManaged { .. })));
         assert_eq!(live.content(), None);
