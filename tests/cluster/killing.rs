@@ -2,7 +2,7 @@
 //! begun, and repeating the call gives the answer that it would have given.
 
 mod cases;
-mod state;
+pub mod state;
 
 use futures::{StreamExt, future::join_all, stream};
 use gantry::pb;
