@@ -261,7 +261,7 @@ impl Error {
 }
 
 impl Conflict {
-    /// Whether it is about what this server writes for itself and no caller can leave out: its labels and annotations. Whoever set one
+    /// Whether it is about what this server writes for itself and no caller can leave out: its labels and annotations. Who set one
     /// of them copied it, or changed it by hand.
     pub fn is_bookkeeping(&self) -> bool {
         let key = |parent: &str| self.field.rsplit_once(parent).map(|(_, key)| key);

@@ -140,7 +140,7 @@ async fn run(
         let applied = found.live.newest().is_some_and(|past| past.applied);
         if !intent.is_new && applied {
             if done.changes.is_empty() {
-                // Somebody else asked for the same a moment ago: whoever waits for it waits for that rollout.
+                // Another caller asked for the same a moment ago; both wait for that rollout.
                 let under_way = found.live.newest().is_some_and(|past| past.outcome.is_none());
                 let rollout = under_way.then_some(intent.number);
                 return Ok(Done { rollout, position: position(name, &found, intent.number), ..done });
