@@ -168,7 +168,7 @@ impl Actor {
         let Some(row) = found.row().filter(|row| row.end.is_none() && row.created <= end.time) else {
             return Ok(());
         };
-        if row.is_stuck() {
+        if row.form.is_stuck(row.applied) {
             // The finisher writes it again under the next number, and then it gets its verdict.
             return Err(Error::EtagMismatch { etag: String::new() });
         }

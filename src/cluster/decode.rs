@@ -24,7 +24,7 @@ mod template;
 
 pub use self::{
     autoscaler::{HorizontalPodAutoscaler, ScaledObject},
-    deployment::{Deployment, ORPHAN, ReplicaSet},
+    deployment::{Deployment, ReplicaSet},
     event::Event,
     node::Node,
     placing::{PlacingNode, PlacingPod, PlacingVolume},

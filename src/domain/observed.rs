@@ -373,12 +373,6 @@ impl Deployment {
 // === impl Revision ===
 
 impl Revision {
-    /// Whether its record must be written again before it can be carried out: in the form of earlier versions the API server may refuse
-    /// the word that it was.
-    pub fn is_stuck(&self) -> bool {
-        !self.applied && self.form == Form::Object
-    }
-
     /// What it says about the Deployment of its app's name.
     pub fn claim(&self) -> Claim<'_> {
         Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }

@@ -60,6 +60,8 @@ pub struct Deployment {
     pub managed: Managed,
     /// It is being deleted.
     pub deleting: bool,
+    /// It is being deleted, and what it owns is to stay.
+    pub orphans: bool,
     /// Its rollout is held.
     pub paused: bool,
     /// The replica count.
@@ -273,10 +275,9 @@ impl Past {
         Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }
     }
 
-    /// Whether its record must be written again before it can be carried out: in the form of earlier versions the API server may refuse
-    /// the word that it was.
+    /// Whether its record must be written again before it can be carried out.
     pub fn is_stuck(&self) -> bool {
-        !self.applied && self.form == Form::Object
+        self.form.is_stuck(self.applied)
     }
 
     /// Whether it was to make the Deployment, not to change one.

@@ -28,6 +28,14 @@ async fn delete_history(env: &Env) {
     until("the history is gone", async || revisions(env).list(&all).await.unwrap().items.is_empty()).await;
 }
 
+/// Two versions of an app.
+async fn deploy_twice(env: &Env) {
+    for n in 1..=2 {
+        let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
+        env.daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap();
+    }
+}
+
 fn delete(env: &Env, app: &str) -> pb::DeleteAppRequest {
     pb::DeleteAppRequest { name: env.name(app), ..pb::DeleteAppRequest::default() }
 }
@@ -94,11 +102,8 @@ async fn a_copy_is_read_and_scaled_and_changed_only_if_it_is_adopted() {
 async fn a_deployment_without_its_history_is_adopted_and_its_numbers_go_on() {
     run(|env| async move {
         env.refuse_pods().await;
+        deploy_twice(&env).await;
         let mut apps = env.daemon.apps().await;
-        for n in 1..=2 {
-            let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
-            apps.deploy_app(env.deploy("web", spec)).await.unwrap();
-        }
         delete_history(&env).await;
         let third = env.deploy("web", pb::AppSpec { image: "web:3".into(), ..pb::AppSpec::default() });
         assert_eq!(reason(&apps.deploy_app(third.clone()).await.unwrap_err()), "NAME_TAKEN");
@@ -131,11 +136,8 @@ async fn a_deployment_without_its_history_is_adopted_and_its_numbers_go_on() {
 async fn what_runs_stays_when_the_newest_revision_is_deleted() {
     run(|env| async move {
         env.refuse_pods().await;
+        deploy_twice(&env).await;
         let mut apps = env.daemon.apps().await;
-        for n in 1..=2 {
-            let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
-            apps.deploy_app(env.deploy("web", spec)).await.unwrap();
-        }
         revisions(&env).delete("gantry-web-2", &DeleteParams::default()).await.unwrap();
         let restart = pb::RestartAppRequest { name: env.name("web"), ..pb::RestartAppRequest::default() };
         let restarted = apps.restart_app(restart).await.unwrap().into_inner().rollout.unwrap();

@@ -235,6 +235,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[Past]) -> Deployment {
         },
         uid: object.metadata.uid.clone().unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        orphans: row.as_ref().is_some_and(|row| row.orphans),
         paused: spec["paused"] == Value::Bool(true),
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: replica_owners(object),

@@ -25,10 +25,8 @@ pub(super) async fn set_owners(actor: &Actor, name: name::App) -> Result<(), Err
     let Some(deployment) = &found.live.deployment else { return Ok(()) };
     let revisions = found.live.revisions.iter();
     if deployment.deleting {
-        let orphans =
-            found.deployment.as_ref().is_some_and(|o| o.finalizers().iter().any(|f| f == decode::ORPHAN));
         let owned = revisions.filter(|past| {
-            orphans && past.form == Form::Object && past.owner.as_deref() == Some(&deployment.uid)
+            deployment.orphans && past.form == Form::Object && past.owner.as_deref() == Some(&deployment.uid)
         });
         let let_go = owned.map(|past| async {
             let metadata = json!({"ownerReferences": null, "annotations": {decode::APPLIED: deployment.uid}});
@@ -83,10 +81,7 @@ fn renewed(found: &DynamicObject, metadata: &Value, data: &Value) -> Value {
         .collect();
     for (key, value) in metadata.as_object().into_iter().flatten() {
         match (kept.get_mut(key), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => {
-                old.extend(new.clone());
-                old.retain(|_, value| !value.is_null());
-            }
+            (Some(Value::Object(old)), Value::Object(new)) => old.extend(new.clone()),
             (_, Value::Null) => drop(kept.remove(key)),
             // The version was for the object that goes.
             _ if key == "resourceVersion" => {}

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The finalizer of a Deployment that is deleted without what it owns.
-pub const ORPHAN: &str = "orphan";
+const ORPHAN: &str = "orphan";
 
 /// Highest number of a revision that is believed: an annotation can be changed by hand, and the next number must still be one.
 const HIGHEST: u64 = 1 << 53;

@@ -40,6 +40,16 @@ pub enum Form {
     Object,
 }
 
+// === impl Form ===
+
+impl Form {
+    /// Whether a revision of this form must be written again before it can be carried out, if it was not `applied`: the API server may
+    /// refuse the word that it was.
+    pub fn is_stuck(self, applied: bool) -> bool {
+        !applied && self == Self::Object
+    }
+}
+
 /// The `data` of a revision.
 pub fn to_data(record: &Record) -> Result<Value, String> {
     let text = ascii(&serde_json::to_string(record).map_err(|error| error.to_string())?);

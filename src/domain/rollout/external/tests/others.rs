@@ -2,20 +2,25 @@
 
 use super::*;
 
+/// What is known of an app of others without pods.
+fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> Facts<'a> {
+    Facts {
+        deployment: Some(deployment),
+        managed: false,
+        replica_sets: vec![set],
+        pods: vec![],
+        around: Around::nothing(),
+        autoscaler: None,
+    }
+}
+
 /// Writes compute the etag of such an app from its Deployment, reads from the view.
 #[test]
 fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
     let labels = [("tier", "web"), (MANAGED_BY, "Helm")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let deployment = Deployment { labels, template_revision: 1, ..mk_deployment() };
     let set = mk_set("shop-1", 1, None);
-    let facts = Facts {
-        deployment: Some(&deployment),
-        managed: false,
-        replica_sets: vec![&set],
-        pods: vec![],
-        around: Around::nothing(),
-        autoscaler: None,
-    };
+    let facts = mk_facts(&deployment, &set);
     let rollout = Rollout::latest(None, &facts).unwrap();
     let etag = |rollout| App::new(&deployment, None, rollout, &facts, Timestamp::UNIX_EPOCH).etag;
     let content = Content::of_others(&deployment.labels, &deployment.spec);
@@ -30,14 +35,7 @@ fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let deployment = Deployment { labels, template_revision: 5, ..mk_deployment() };
     let set = mk_set("a", 5, None);
-    let facts = Facts {
-        deployment: Some(&deployment),
-        managed: false,
-        replica_sets: vec![&set],
-        pods: vec![],
-        around: Around::nothing(),
-        autoscaler: None,
-    };
+    let facts = mk_facts(&deployment, &set);
     let rollout = Rollout::latest(None, &facts).unwrap();
     // The etag that a deploy compares with is made of the same.
     assert_eq!(rollout.content.labels, [("team".to_owned(), "web".to_owned())].into());
