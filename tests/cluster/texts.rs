@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Env, Numbers, annotate_all, run, setting};
+use crate::support::{Env, Numbers, annotate_all, run, setting, until};
 
 /// What people put into such fields: connection strings, documents, code, secrets' looks, and what is easily taken for something else.
 const TEXTS: [&str; 60] = [
@@ -184,9 +184,16 @@ async fn change_revisions(env: &Env, app: &str) {
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch("2"))).await.unwrap();
         let applied = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"annotations": {"example.com/y": "1"}}});
         api.patch(&name, &PatchParams::apply("somebody"), &Patch::Apply(applied)).await.unwrap();
-        let mut whole = api.get(&name).await.unwrap();
-        whole.labels_mut().insert("example.com/z".into(), "3".into());
-        api.replace(&name, &PostParams::default(), &whole).await.unwrap();
+        // As every client does that writes a whole object: read again when the daemon wrote the verdict in between.
+        until(&format!("{name} is replaced"), async || {
+            let mut whole = api.get(&name).await.unwrap();
+            whole.labels_mut().insert("example.com/z".into(), "3".into());
+            match api.replace(&name, &PostParams::default(), &whole).await {
+                Err(kube::Error::Api(refused)) if refused.code == 409 => false,
+                answer => answer.map(|_| true).unwrap(),
+            }
+        })
+        .await;
     }
 }
 
