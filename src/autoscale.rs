@@ -9,18 +9,18 @@
 //! ```
 
 mod decision;
-mod figures;
+mod explain;
 mod hold;
-mod law;
+mod load_reports;
+mod measurement;
 mod policy;
-mod reading;
-mod words;
+mod rate_law;
 
 pub use self::{
     decision::{Evaluation, Memory, Outcome, Verdict},
-    figures::{Figure, Figures, Refused},
     hold::{Count, Hold},
-    law::{Law, Limit, Limited, Observation, State, Step},
-    policy::{Change, Field, Forecast, Mode, Policy, Signal, Wrong},
-    reading::{Gap, Reading, Replica, Source, Start, Usage, cpu_and_memory},
+    load_reports::{LoadReport, LoadReports, RefusedReport},
+    measurement::{Measurement, Missing, PodUsage, Replica, Source, Start, cpu_and_memory},
+    policy::{Field, Forecast, Mode, Policy, PolicyChange, RuleViolation, Signal},
+    rate_law::{AppliedLimit, Limit, Observation, RateLaw, State, Step},
 };

@@ -1,17 +1,17 @@
 //! All talk with Kubernetes: the client, the watches that feed the index, and the writes. Must not know gRPC.
 
-pub mod act;
-pub mod audit;
+pub mod api_health;
 pub mod client;
 pub mod decode;
 mod error;
-mod feeds;
+mod last_log_lines;
 pub mod lease;
-pub mod link;
 pub mod logs;
-mod tail;
-pub mod usage;
+pub mod metrics_api;
 pub mod watch;
+pub mod watch_audit;
+mod watch_status;
+pub mod writer;
 mod yaml;
 
-pub use self::{act::Actor, client::Cluster};
+pub use self::{client::Cluster, writer::Writer};

@@ -2,10 +2,11 @@
 //!
 //! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out as JSON values.
 
-pub mod act;
 pub mod app;
 pub mod change;
 pub mod check;
+pub mod checks;
+pub mod commands;
 pub mod diagnosis;
 pub mod diff;
 mod digest;
@@ -13,8 +14,8 @@ pub mod endpoint;
 pub mod error;
 pub mod evidence;
 pub mod image;
+pub mod keyed_lists;
 pub mod labels;
-pub mod lists;
 pub mod logs;
 pub mod managed;
 pub mod manifest;
@@ -22,17 +23,16 @@ pub mod mask;
 pub mod name;
 pub mod observed;
 pub mod ownership;
-pub mod patch;
-pub mod placement;
 pub mod plan;
+pub mod pod_template_patch;
 pub mod problem;
-pub mod prospect;
 pub mod quantity;
 pub mod replica;
-pub mod replicas;
+pub mod replica_ownership;
 pub mod revision;
 pub mod rollout;
 pub mod scaling;
+pub mod scheduling;
 pub mod selector;
 pub mod spec;
 pub mod timeline;

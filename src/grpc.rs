@@ -1,5 +1,5 @@
 //! The side that callers see: one file per service, parsing in, converting out, and the one translation of errors. Must not
-//! know Kubernetes: it reads the index and asks [`crate::domain::act::Act`] to change things.
+//! know Kubernetes: it reads the index and asks [`crate::domain::commands::Commands`] to change things.
 
 mod app;
 mod autoscaler;
@@ -9,14 +9,14 @@ mod codec;
 mod convert;
 mod discovery;
 mod guard;
+mod idempotency;
 mod info;
 mod json;
 mod limits;
 mod observe;
-mod once;
-mod page;
+mod pagination;
 mod parse;
-mod replica;
+mod replica_list;
 mod rollout;
 mod schema;
 mod serve;
@@ -38,17 +38,17 @@ use tracing::Instrument;
 
 pub(crate) use self::codec::Codec;
 pub use self::guard::{NoOrigin, Origin};
-pub use self::once::Once;
+pub use self::idempotency::IdempotencyCache;
 pub use self::serve::{Args, serve};
 pub use self::server::{Health, Unbuilt, router};
 use crate::{
     domain::{
         Error,
-        act::{Act, Position},
+        commands::{Commands, Position},
         logs::Logs,
         name::Scope,
     },
-    index::{Index, Scaling},
+    index::{AutoscalerState, Index},
 };
 
 /// What every service needs.
@@ -57,9 +57,9 @@ pub struct Context {
     /// Where reads come from.
     pub index: Index,
     /// What the autoscaling loop knows.
-    pub scaling: Scaling,
+    pub scaling: AutoscalerState,
     /// Who does the writes.
-    pub act: Arc<dyn Act>,
+    pub act: Arc<dyn Commands>,
     /// Who reads logs.
     pub logs: Arc<dyn Logs>,
     /// What this server says of itself, once it knows.
@@ -67,7 +67,7 @@ pub struct Context {
     /// Ends every stream when the server goes.
     pub drain: CancellationToken,
     /// Answers to requests that may be repeated.
-    pub once: Once,
+    pub once: IdempotencyCache,
     /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
     pub writes: TaskTracker,
     /// What reads logs ahead of callers that follow them; each ends with its call.

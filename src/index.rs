@@ -5,16 +5,16 @@
 //! rows (Deployment, ReplicaSet, Pod, Event, Revision) --apply/delete/reset--> tables --publish--> views --> change log, signals
 //! ```
 
+mod autoscaler_inputs;
+mod autoscaler_state;
 mod changes;
-mod duties;
 mod endpoints;
 mod history;
+mod interner;
 mod logs;
-mod scaled;
-mod scaling;
-mod signals;
+mod pending_work;
+mod subscriptions;
 mod tables;
-mod texts;
 mod timeline;
 mod views;
 
@@ -28,24 +28,24 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use self::{
-    changes::Changes, endpoints::Followers, signals::Signals, tables::Tables, timeline::Timelines,
-    views::Views,
-};
 pub use self::{
+    autoscaler_inputs::AutoscalerInput,
+    autoscaler_state::{AutoscalerState, Decision, Leader},
     changes::{Batch, Change, Cursor},
     endpoints::Endpoints,
-    logs::LogOf,
-    scaled::Scaled,
-    scaling::{Decision, Leader, Scaling},
+    logs::LogSource,
     tables::Row,
-    timeline::{Call, Entry, Happened, Past},
-    views::Unrecorded,
+    timeline::{AuditedCall, Entry, TimelineEvent, TimelineStart},
+    views::UnrecordedVerdict,
+};
+use self::{
+    changes::ChangeLog, endpoints::EndpointSubscriptions, subscriptions::Subscriptions, tables::Tables,
+    timeline::Timelines, views::Views,
 };
 use crate::domain::{
     Error,
-    act::{Position, Seen},
     app::{App, State},
+    commands::{ObservedVersion, Position},
     endpoint,
     name::{self, Scope},
     observed::Event,
@@ -88,9 +88,9 @@ pub struct Index {
 struct Inner {
     tables: Tables,
     views: Views,
-    changes: Changes,
-    signals: Signals,
-    followers: Followers,
+    changes: ChangeLog,
+    signals: Subscriptions,
+    followers: EndpointSubscriptions,
     timelines: Timelines,
     /// Kinds that this server may not read, and does without.
     refused: BTreeSet<Kind>,
@@ -185,9 +185,9 @@ impl Index {
         let state = Inner {
             tables: Tables::default(),
             views: Views::default(),
-            changes: Changes::default(),
-            signals: Signals::default(),
-            followers: Followers::default(),
+            changes: ChangeLog::default(),
+            signals: Subscriptions::default(),
+            followers: EndpointSubscriptions::default(),
             timelines: Timelines::default(),
             refused: BTreeSet::new(),
             deployments_at: 0,
@@ -414,7 +414,7 @@ impl Index {
         let state = self.state.read();
         let deployment = state.tables.deployments.get(&position.app);
         match &position.seen {
-            Seen::Version { deployment: version, revision } => match deployment {
+            ObservedVersion::Version { deployment: version, revision } => match deployment {
                 // Gone, or not come yet: the kind as a whole says which.
                 None => state.deployments_at >= *version,
                 Some(d) => {
@@ -425,7 +425,7 @@ impl Index {
                         && (*revision == 0 || known || d.revision.is_none_or(|n| n < *revision))
                 }
             },
-            Seen::Deleting { uid } => deployment.is_none_or(|d| d.uid != *uid || d.deleting),
+            ObservedVersion::Deleting { uid } => deployment.is_none_or(|d| d.uid != *uid || d.deleting),
         }
     }
 }
@@ -461,7 +461,7 @@ impl Inner {
                 self.compare(name, before, now);
                 let exists = self.views.app(name).is_some();
                 let version = self.changes.record(name, exists);
-                self.signals.wake(name, version);
+                self.signals.notify(name, version);
             }
         }
         self.take_news(moved.into_iter().chain(dirty), now);

@@ -2,10 +2,10 @@
 
 mod admin;
 mod autoscaler;
-mod finisher;
 mod late;
-mod levels;
+mod log_levels;
 mod recorder;
+mod resume_incomplete;
 mod shutdown;
 mod tasks;
 mod telemetry;
@@ -23,12 +23,12 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{admin::Admin, levels::Levels, tasks::Tasks};
+use self::{admin::Admin, log_levels::Levels, tasks::Tasks};
 use crate::{
-    cluster::{self, Actor, Cluster, audit, client::ConnectError, watch},
+    cluster::{self, Cluster, Writer, client::ConnectError, watch, watch_audit},
     domain::Error,
-    grpc::{self, Context, Health, Identity, Once},
-    index::{Index, Kind, Scaling},
+    grpc::{self, Context, Health, IdempotencyCache, Identity},
+    index::{AutoscalerState, Index, Kind},
 };
 
 /// Time that running calls get to end.
@@ -70,12 +70,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs the daemon until it is told to stop or a part of it ends.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run_daemon(args: &Args) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let telemetry = {
         let _inside = runtime.enter();
-        telemetry::start(&args.telemetry)?
+        telemetry::start_telemetry(&args.telemetry)?
     };
     let result = runtime.block_on(serve(args, telemetry.levels.clone()));
     telemetry.end();
@@ -94,12 +94,12 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     let admin = bind_admin(args.admin_listen).await?;
     let index = Index::new(u64::try_from(Timestamp::now().as_microsecond()).unwrap_or_default());
     tasks.run("log filter", levels.clone().run());
-    tasks.run("admin", admin::serve(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
+    tasks.run("admin", admin::serve_admin(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
 
     let (actor, logs) = (Arc::new(late::Actor::default()), Arc::new(late::Logs::default()));
     let identity = Arc::new(OnceLock::new());
     let (drain, writes) = (CancellationToken::new(), TaskTracker::new());
-    let scaling = Scaling::new(Timestamp::now());
+    let scaling = AutoscalerState::new(Timestamp::now());
     let context = Context {
         index: index.clone(),
         scaling: scaling.clone(),
@@ -107,7 +107,7 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
         logs: logs.clone(),
         identity: identity.clone(),
         drain: drain.clone(),
-        once: Once::default(),
+        once: IdempotencyCache::default(),
         writes: writes.clone(),
         readers: TaskTracker::new(),
     };
@@ -130,14 +130,14 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
         let known = Identity { kubernetes_version: cluster.version.clone(), user: cluster.user.clone() };
         let _ = identity.set(known);
         let lease_namespace = args.autoscaler.lease_namespace(&cluster);
-        actor.connect(Actor::new(cluster.clone(), args.history.into(), lease_namespace));
+        actor.connect(Writer::new(cluster.clone(), args.history.into(), lease_namespace));
         logs.connect(cluster::logs::Reader::new(cluster.clone()));
         for kind in Kind::ALL {
-            tasks.run(kind.as_str(), watch::run(cluster.clone(), index.clone(), kind));
+            tasks.run(kind.as_str(), watch::run_watch(cluster.clone(), index.clone(), kind));
         }
-        tasks.run("link", cluster.clone().watch_link());
+        tasks.run("link", cluster.clone().monitor_api_health());
         if !args.audit_period.is_zero() {
-            tasks.run("audit", audit::run(cluster.clone(), index.clone(), args.audit_period));
+            tasks.run("audit", watch_audit::audit_watches(cluster.clone(), index.clone(), args.audit_period));
         }
         election = autoscaler::start(
             &args.autoscaler,
@@ -148,11 +148,11 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
             actor.clone(),
             address,
         );
-        tasks.run("probe", watch::probe(cluster, index.clone()));
+        tasks.run("probe", watch::probe_watches(cluster, index.clone()));
         tasks.run("clock", tick(index.clone()));
-        tasks.run("finisher", finisher::run(index.clone(), actor.clone()));
-        tasks.run("tidier", finisher::tidy(actor.clone()));
-        tasks.run("recorder", recorder::run(index, actor));
+        tasks.run("finisher", resume_incomplete::resume_loop(index.clone(), actor.clone()));
+        tasks.run("tidier", resume_incomplete::collect_garbage(actor.clone()));
+        tasks.run("recorder", recorder::record_loop(index, actor));
     }
 
     let outcome = tokio::select! {

@@ -33,7 +33,7 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("gantryd") => {
             answer();
-            gantry::runtime::run(&gantry::runtime::Args::parse_from(&args)).unwrap();
+            gantry::runtime::run_daemon(&gantry::runtime::Args::parse_from(&args)).unwrap();
         }
         Some("reflector") => {
             tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(reflect());

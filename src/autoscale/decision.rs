@@ -12,9 +12,9 @@ use jiff::Timestamp;
 
 use super::{
     hold::Hold,
-    law::{self, Law, Limit, Limited, Observation},
+    measurement::{Measurement, Missing},
     policy::{Mode, Policy, Signal},
-    reading::{Gap, Reading},
+    rate_law::{self, AppliedLimit, Limit, Observation, RateLaw},
 };
 
 /// Everything that a decision is made of.
@@ -27,11 +27,11 @@ pub struct Evaluation {
     /// Replicas asked for now, those that still start included.
     pub current: u32,
     /// What was measured, one for each target of the policy, in their order.
-    pub readings: Vec<Reading>,
+    pub readings: Vec<Measurement>,
     /// A rollout runs.
     pub rollout: bool,
     /// An autoscaler that is not ours and decides the count.
-    pub foreign: Option<Arc<str>>,
+    pub other_autoscaler: Option<Arc<str>>,
     /// A caller's count over ours.
     pub hold: Option<Arc<Hold>>,
     /// Seconds since the last evaluation; 0 at the first.
@@ -45,7 +45,7 @@ pub struct Evaluation {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Of the law.
-    pub law: law::State,
+    pub law: rate_law::State,
     /// Seconds without demand.
     pub idle: f64,
 }
@@ -62,7 +62,7 @@ pub struct Verdict {
     /// The target that asked for most, by its place in the policy.
     pub decisive: Option<usize>,
     /// What was applied to `N_req`, in order.
-    pub limits: Vec<Limited>,
+    pub limits: Vec<AppliedLimit>,
     /// For the next evaluation.
     pub memory: Memory,
 }
@@ -124,9 +124,9 @@ impl Evaluation {
         // Also while the law only gathers fractions: what is gathered now must not be taken later.
         let falls = to < self.current || step.limits.iter().any(|l| l.limit == Limit::RateDown);
         let mut keep = |limit: Limit, to: &mut u32| {
-            step.limits.push(Limited { limit, before: *to, after: self.current });
+            step.limits.push(AppliedLimit { limit, before: *to, after: self.current });
             *to = self.current;
-            step.state = law::State::default();
+            step.state = rate_law::State::default();
         };
         if falls {
             if let Some(weak) = demand.weak {
@@ -139,8 +139,8 @@ impl Evaluation {
         // must say who decides the count.
         let due = wanted != self.current || step.limits.iter().any(|l| l.limit.is_rate());
         if self.gate(mode) && due {
-            step.limits.push(Limited { limit: Limit::Hold, before: to, after: self.current });
-            (to, step.state) = (self.current, law::State::default());
+            step.limits.push(AppliedLimit { limit: Limit::Hold, before: to, after: self.current });
+            (to, step.state) = (self.current, rate_law::State::default());
         }
         let outcome = match mode {
             Mode::Active | Mode::Frozen if to != self.current => Outcome::Scaled,
@@ -166,7 +166,7 @@ impl Evaluation {
         match mode {
             Mode::Off | Mode::Shadow => false,
             Mode::Frozen => true,
-            Mode::Active => self.foreign.is_some() || self.held().is_some(),
+            Mode::Active => self.other_autoscaler.is_some() || self.held().is_some(),
         }
     }
 
@@ -177,7 +177,7 @@ impl Evaluation {
 
     /// The law of the moment, and for how long the app has been idle: an app that may be stopped keeps one replica until it has
     /// been without demand for long enough.
-    fn law(&self, demand: &Demand) -> (Law, f64) {
+    fn law(&self, demand: &Demand) -> (RateLaw, f64) {
         let law = self.policy.law();
         if law.min > 0 {
             return (law, 0.0);
@@ -189,7 +189,7 @@ impl Evaluation {
         } else {
             self.is_idle_for(idle)
         };
-        (Law { min: if stops { 0 } else { 1.min(law.max) }, ..law }, idle)
+        (RateLaw { min: if stops { 0 } else { 1.min(law.max) }, ..law }, idle)
     }
 
     fn is_idle_for(&self, idle: f64) -> bool {
@@ -198,7 +198,7 @@ impl Evaluation {
 
     /// Replicas that were asked for and do not run, for a target on what replicas use: what they will use cannot be measured, and is not
     /// nothing. Those that start run, and take no load yet.
-    pub(super) fn absent(&self, signal: &Signal, reading: &Reading) -> u32 {
+    pub(super) fn unmeasured(&self, signal: &Signal, reading: &Measurement) -> u32 {
         let running = reading.expected.saturating_add(reading.starting);
         if signal.is_reported() { 0 } else { self.current.saturating_sub(running) }
     }
@@ -206,16 +206,16 @@ impl Evaluation {
     /// Replicas that a target asks for, as a fraction. A replica that does not run counts as one at its target, so that an outage of some
     /// does not shrink the app, but never as a reason to ask for more. One that starts counts as none, up and down, as for a
     /// HorizontalPodAutoscaler: else one that never gets ready would hold up the count for ever.
-    fn share(&self, signal: &Signal, reading: &Reading) -> Option<f64> {
+    fn share(&self, signal: &Signal, reading: &Measurement) -> Option<f64> {
         let share = reading.value? / signal.per_replica();
         let current = f64::from(self.current);
-        let absent = f64::from(self.absent(signal, reading));
+        let absent = f64::from(self.unmeasured(signal, reading));
         let share = if share < current { (share + absent).min(current) } else { share };
         (share.is_finite() && share >= 0.0).then_some(share)
     }
 
     fn demand(&self) -> Demand {
-        let pairs: Vec<(usize, &Signal, &Reading)> =
+        let pairs: Vec<(usize, &Signal, &Measurement)> =
             self.policy.targets.iter().zip(&self.readings).enumerate().map(|(i, (t, r))| (i, t, r)).collect();
         // A stopped app uses no CPU and no memory; only what is reported says whether it is wanted.
         let counts = |signal: &Signal| self.current > 0 || signal.is_reported();
@@ -229,7 +229,7 @@ impl Evaluation {
         let partial = pairs.iter().any(|(_, _, reading)| reading.gap.is_some());
         let weak = if unknown { Some(Limit::StaleSignal) } else { partial.then_some(Limit::PartialSignal) };
         let reported: Vec<_> = pairs.iter().filter(|(_, signal, _)| signal.is_reported()).collect();
-        let none = |reading: &Reading| reading.gap.is_none() && reading.value == Some(0.0);
+        let none = |reading: &Measurement| reading.gap.is_none() && reading.value == Some(0.0);
         Demand {
             required: most.map(|(_, share)| share),
             decisive: most.map(|(i, _)| i),
@@ -239,7 +239,7 @@ impl Evaluation {
     }
 
     /// The gaps in what was measured, with the target that each is about.
-    pub(super) fn gaps(&self) -> impl Iterator<Item = (&Signal, &Reading, &Gap)> {
+    pub(super) fn missing(&self) -> impl Iterator<Item = (&Signal, &Measurement, &Missing)> {
         let pairs = self.policy.targets.iter().zip(&self.readings);
         pairs.filter_map(|(signal, reading)| reading.gap.as_ref().map(|gap| (signal, reading, gap)))
     }

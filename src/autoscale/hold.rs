@@ -32,7 +32,7 @@ pub struct Count {
     /// subresource it is not.
     pub set: Option<Timestamp>,
     /// Whoever set it last did so past this server.
-    pub set_past: bool,
+    pub set_outside: bool,
     /// Generation of the Deployment: whoever sets a count makes a new one.
     pub generation: i64,
 }
@@ -49,7 +49,7 @@ impl Hold {
     pub fn is_unfinished(&self, count: Count, now: Timestamp) -> bool {
         let later = count.set.is_some_and(|at| at.as_second() >= self.since.as_second());
         // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says that nobody did.
-        let set_since = (later || count.set_past) && count.generation != self.generation;
+        let set_since = (later || count.set_outside) && count.generation != self.generation;
         self.holds(now) && count.replicas != self.replicas && !set_since
     }
 }
@@ -74,11 +74,11 @@ mod tests {
 
         #[test]
         fn it_is_finished_by_others_only_while_it_holds_and_nobody_set_a_count_since(
-            is in 0..5, wanted in 0..5, set in proptest::option::of(0i64..20), set_past in any::<bool>(), generation in 1i64..4, now in 0i64..20,
+            is in 0..5, wanted in 0..5, set in proptest::option::of(0i64..20), set_outside in any::<bool>(), generation in 1i64..4, now in 0i64..20,
         ) {
             let hold = Hold { replicas: wanted, since: at(5), until: at(15), actor: String::new(), reason: String::new(), generation: 2 };
-            let due = now < 15 && is != wanted && (generation == 2 || (!set_past && set.is_none_or(|set| set < 5)));
-            let count = Count { replicas: is, set: set.map(at), set_past, generation };
+            let due = now < 15 && is != wanted && (generation == 2 || (!set_outside && set.is_none_or(|set| set < 5)));
+            let count = Count { replicas: is, set: set.map(at), set_outside, generation };
             prop_assert_eq!(hold.is_unfinished(count, at(now)), due);
         }
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::law::Law;
+use super::rate_law::RateLaw;
 
 /// The autoscaler of one app, as it was set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ pub enum Field {
 /// A change of a policy: the fields that count, each with its new value or, if that is `None`, its default.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // see Policy
-pub struct Change {
+pub struct PolicyChange {
     pub fields: Vec<Field>,
     pub mode: Option<Mode>,
     pub min: Option<u32>,
@@ -133,7 +133,7 @@ pub struct Change {
 
 /// A field of a policy that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct RuleViolation {
     /// Path below the autoscaler, for example `max_replicas`.
     pub field: String,
     /// What is wrong and what would be right.
@@ -172,7 +172,7 @@ impl Policy {
 
     /// The same policy once what ends by itself has ended.
     #[must_use]
-    pub fn settled(&self, now: Timestamp) -> Self {
+    pub fn at_time(&self, now: Timestamp) -> Self {
         match self.mode_at(now) {
             mode if mode == self.mode => self.clone(),
             mode => Self { mode, freeze_end: None, ..self.clone() },
@@ -185,8 +185,13 @@ impl Policy {
     }
 
     /// The law that it sets.
-    pub fn law(&self) -> Law {
-        Law { dt_up: self.up.as_secs_f64(), dt_down: self.down.as_secs_f64(), min: self.min, max: self.max }
+    pub fn law(&self) -> RateLaw {
+        RateLaw {
+            dt_up: self.up.as_secs_f64(),
+            dt_down: self.down.as_secs_f64(),
+            min: self.min,
+            max: self.max,
+        }
     }
 
     /// Digest of what was set, which guards an update: the first 128 bits of the SHA-256 of the JSON form.
@@ -200,7 +205,7 @@ impl Policy {
 
     /// This policy with a change made to it by `actor`.
     #[must_use]
-    pub fn changed(&self, change: &Change, actor: &str) -> Self {
+    pub fn with_change(&self, change: &PolicyChange, actor: &str) -> Self {
         let (mut new, default) = (self.clone(), Self::default());
         for field in &change.fields {
             match field {
@@ -228,9 +233,9 @@ impl Policy {
     }
 
     /// Every rule that it breaks at this time.
-    pub fn wrongs(&self, now: Timestamp) -> Vec<Wrong> {
+    pub fn violations(&self, now: Timestamp) -> Vec<RuleViolation> {
         let mut found = Vec::new();
-        let mut add = |field: &str, why: String| found.push(Wrong { field: field.to_owned(), why });
+        let mut add = |field: &str, why: String| found.push(RuleViolation { field: field.to_owned(), why });
         let on = self.mode != Mode::Off;
         if on && self.max == 0 {
             add(

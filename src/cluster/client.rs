@@ -12,9 +12,9 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{
+    api_health::{self, ApiHealth, Loss},
     error::{self, Doing},
-    feeds::Feeds,
-    link::{self, Link, Loss},
+    watch_status::WatchStatus,
 };
 use crate::{domain::Error, metrics::METRICS};
 
@@ -41,9 +41,9 @@ pub struct Args {
 pub struct Cluster {
     pub(super) client: Client,
     /// Whether it answers now.
-    pub link: Link,
+    pub api_health: ApiHealth,
     /// How its watches fare.
-    pub(super) feeds: Feeds,
+    pub(super) watch_status: WatchStatus,
     /// The Kubernetes user that this server is.
     pub user: String,
     /// Version of Kubernetes, for example `v1.36.3`.
@@ -92,8 +92,8 @@ impl Cluster {
         let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
         let mut cluster = Self {
             client,
-            link: Link::default(),
-            feeds: Feeds::default(),
+            api_health: ApiHealth::default(),
+            watch_status: WatchStatus::default(),
             namespace,
             user: String::new(),
             version: String::new(),
@@ -114,16 +114,16 @@ impl Cluster {
     }
 
     /// Finds out whether the API server answers. Runs until dropped.
-    pub async fn watch_link(self) {
-        link::run(self.link, self.client).await;
+    pub async fn monitor_api_health(self) {
+        api_health::monitor(self.api_health, self.client).await;
     }
 
     /// What is wrong between this server and the cluster, in one sentence each.
-    pub(super) fn troubles(&self, now: Timestamp) -> Vec<String> {
-        let lost = self.link.loss().map(|loss| {
+    pub(super) fn health_warnings(&self, now: Timestamp) -> Vec<String> {
+        let lost = self.api_health.loss().map(|loss| {
             format!("The Kubernetes API server does not answer ({loss}): reads are as old as cache_ages says, writes fail.")
         });
-        lost.into_iter().chain(self.feeds.refusals(now)).collect()
+        lost.into_iter().chain(self.watch_status.refusals(now)).collect()
     }
 
     /// Waits for one answer of the API server, but not for ever, and not at all while it is lost.
@@ -146,7 +146,7 @@ impl Cluster {
     ) -> Result<T, Error> {
         let writes = doing.verb != "get" && doing.verb != "list";
         let Doing { verb, object } = doing;
-        if let Some(loss) = self.link.loss() {
+        if let Some(loss) = self.api_health.loss() {
             return Err(Error::Unreachable {
                 message: format!("{loss}; it was not asked to {verb} {object}"),
             });
@@ -156,21 +156,21 @@ impl Cluster {
             biased;
             answer = tokio::time::timeout(CALL_TIMEOUT, answer) => match answer {
                 Ok(Ok(answer)) => {
-                    self.link.heard(Timestamp::now());
+                    self.api_health.heard(Timestamp::now());
                     Ok(answer)
                 }
                 Ok(Err(error)) => {
                     if matches!(error, kube::Error::Api(_)) {
-                        self.link.heard(Timestamp::now());
+                        self.api_health.heard(Timestamp::now());
                     }
-                    Err(error::translate(doing, error))
+                    Err(error::to_domain_error(doing, error))
                 }
                 Err(_) => Err(Error::Deadline {
                     waiting_for: format!("the Kubernetes API server to {verb} {object}"),
                     may_have_happened: writes,
                 }),
             },
-            loss = self.link.until_lost() => Err(cut_off(doing, writes, &loss)),
+            loss = self.api_health.until_lost() => Err(cut_off(doing, writes, &loss)),
         }
     }
 }

@@ -13,25 +13,25 @@ use crate::{domain::scaling::Scaling, index};
 
 mod autoscaler;
 mod deployment;
+mod endpoint_slice;
 mod event;
-mod managers;
+mod field_managers;
 mod node;
-mod placing;
 mod pod;
 mod revision;
-mod slice;
+mod scheduling;
 mod template;
 
 pub use self::{
     autoscaler::{HorizontalPodAutoscaler, ScaledObject},
     deployment::{Deployment, ReplicaSet},
+    endpoint_slice::Slice,
     event::Event,
     node::Node,
-    placing::{PlacingNode, PlacingPod, PlacingVolume},
     pod::Pod,
     revision::{APPLIED, END, EVIDENCE, Revision, VERSION},
-    slice::Slice,
-    template::hash as template_hash,
+    scheduling::{PlacingNode, PlacingPod, PlacingVolume},
+    template::template_hash,
 };
 
 /// A slim object and the row that is made of it.
@@ -45,7 +45,7 @@ pub trait Decode: Resource<DynamicType = ()> {
     /// The row, or `None` for an object that is none of ours to show.
     fn row(self) -> Option<Self::Row>;
     /// Version of the object, whatever became of it.
-    fn version(&self) -> u64 {
+    fn resource_version(&self) -> u64 {
         version(self.meta())
     }
 }
@@ -74,7 +74,7 @@ fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
 }
 
 fn meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let mut meta: Meta<Option<Vec<managers::Entry>>> = or_default(deserializer)?;
+    let mut meta: Meta<Option<Vec<field_managers::Entry>>> = or_default(deserializer)?;
     let entries = meta.managed_fields.take().unwrap_or_default();
     Ok(meta.into_meta(Some(entries.into_iter().map(Into::into).collect())))
 }
@@ -154,13 +154,13 @@ pub(super) fn version(meta: &ObjectMeta) -> u64 {
 
 /// When anybody set the replica count of a Deployment last, as its managed fields say.
 pub(super) fn count_set(meta: &ObjectMeta) -> Option<Timestamp> {
-    managers::last_touch(meta, managers::COUNT, &[]).map(|touch| touch.time)
+    field_managers::last_touch(meta, field_managers::COUNT, &[]).map(|touch| touch.time)
 }
 
 /// What a Deployment says about its replica count.
-pub(super) fn scaling(meta: &ObjectMeta, template: &Value) -> Scaling {
-    let set_past = managers::set_past(meta, managers::COUNT);
-    Scaling { set_past, ..Scaling::read(meta.annotations.as_ref(), template) }
+pub(super) fn decode_scaling(meta: &ObjectMeta, template: &Value) -> Scaling {
+    let set_past = field_managers::set_past(meta, field_managers::COUNT);
+    Scaling { set_outside: set_past, ..Scaling::read(meta.annotations.as_ref(), template) }
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {

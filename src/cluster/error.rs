@@ -67,18 +67,18 @@ fn denied(message: &str) -> Option<Error> {
 
 /// Says what an error of the client means to the caller.
 #[allow(clippy::wildcard_enum_match_arm)] // the client's enum; what is not named here is all about reaching the server
-pub(super) fn translate(doing: Doing<'_>, error: kube::Error) -> Error {
+pub(super) fn to_domain_error(doing: Doing<'_>, error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => answer(doing, &status),
         kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => {
             Error::Bug(format!("{} {}: {error}", doing.verb, doing.object))
         }
-        other => Error::Unreachable { message: root(&other) },
+        other => Error::Unreachable { message: root_cause(&other) },
     }
 }
 
 /// The innermost cause: "client error (Connect)" helps nobody, "Connection refused" does.
-pub(super) fn root(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -183,7 +183,7 @@ pub(super) fn unless_missing<T>(answer: Result<T, kube::Error>) -> Result<Option
 }
 
 /// Whether the API server said that the name is taken.
-pub(super) fn is_taken(error: &kube::Error) -> bool {
+pub(super) fn is_already_exists(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }
 
@@ -205,7 +205,7 @@ mod tests {
         let details = StatusDetails { kind: kind.into(), name: "x".into(), causes, ..NO_DETAILS };
         let status = Status { code, message: message.into(), details: Some(details), ..Status::default() };
         let doing = Doing { verb: "patch", object: "deployment.apps/shop" };
-        translate(doing, kube::Error::Api(Box::new(status)))
+        to_domain_error(doing, kube::Error::Api(Box::new(status)))
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::Error,
-    index::{Leader, Scaling},
+    index::{AutoscalerState, Leader},
     metrics::METRICS,
 };
 
@@ -84,7 +84,7 @@ impl Election {
     }
 
     /// Holds the lease or waits for it, and says so to `scaling`. Runs until dropped.
-    pub async fn run(self, scaling: Scaling) {
+    pub async fn run(self, scaling: AutoscalerState) {
         let (mut observed, mut renewed) = (None, None::<Instant>);
         loop {
             let begun = Instant::now();
@@ -92,16 +92,16 @@ impl Election {
             let looked = tokio::time::timeout(left(renewed), self.look(&mut observed)).await;
             let leader = match looked.unwrap_or_else(|_| Err(slow())) {
                 Ok(leader) => {
-                    renewed = (leader == Leader::Here).then_some(begun);
+                    renewed = (leader == Leader::Local).then_some(begun);
                     leader
                 }
-                Err(_) if renewed.is_some_and(|at| at.elapsed() < STEP_DOWN) => Leader::Here,
+                Err(_) if renewed.is_some_and(|at| at.elapsed() < STEP_DOWN) => Leader::Local,
                 // Whoever does not stand does without a right to look, too.
                 Err(_) if !self.stands => Leader::Off,
                 Err(error) => Leader::Unknown(error.to_string()),
             };
             tell(&scaling.leader(), &leader);
-            METRICS.autoscaler_here.set((leader == Leader::Here).into());
+            METRICS.autoscaler_here.set((leader == Leader::Local).into());
             scaling.set_leader(leader, Timestamp::now());
             tokio::time::sleep(left(renewed)).await;
         }
@@ -138,7 +138,7 @@ impl Election {
             Some(other) if other != self.identity && !given_up && !predecessor(other) => {
                 let annotations = lease.metadata.annotations.as_ref();
                 let address = annotations.and_then(|a| a.get(ADDRESS)).cloned().unwrap_or_default();
-                Ok(Leader::Elsewhere { holder: other.to_owned(), address })
+                Ok(Leader::Remote { holder: other.to_owned(), address })
             }
             _ if !self.stands => Ok(Leader::Off),
             _ => {
@@ -147,7 +147,7 @@ impl Election {
                     Ok(written) => {
                         let version = written.metadata.resource_version.unwrap_or_default();
                         *observed = Some(Observed { version, since: Instant::now() });
-                        Ok(Leader::Here)
+                        Ok(Leader::Local)
                     }
                     // Another one was faster.
                     Err(Error::EtagMismatch { .. }) => Ok(Leader::Unknown(String::new())),
@@ -177,7 +177,7 @@ impl Election {
         let answer = async {
             match api.create(&params, &lease).await {
                 Ok(lease) => Ok(Some(lease)),
-                Err(error) if error::is_taken(&error) => Ok(None),
+                Err(error) if error::is_already_exists(&error) => Ok(None),
                 Err(error) => Err(error),
             }
         };
@@ -187,7 +187,7 @@ impl Election {
         };
         let version = made.metadata.resource_version.unwrap_or_default();
         *observed = Some(Observed { version, since: Instant::now() });
-        Ok(Leader::Here)
+        Ok(Leader::Local)
     }
 
     /// Takes the lease, or renews it.
@@ -231,8 +231,8 @@ fn holder(lease: &Lease) -> Option<&str> {
 fn tell(before: &Leader, now: &Leader) {
     match now {
         _ if before == now => {}
-        Leader::Here => info!("this server runs the autoscaler"),
-        Leader::Elsewhere { holder, .. } => info!(%holder, "another server runs the autoscaler"),
+        Leader::Local => info!("this server runs the autoscaler"),
+        Leader::Remote { holder, .. } => info!(%holder, "another server runs the autoscaler"),
         Leader::Unknown(why) if !why.is_empty() => {
             warn!(%why, "it is not known which server runs the autoscaler; this one does not");
         }

@@ -16,12 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     client::Cluster,
-    error::{Doing, root},
+    error::{Doing, root_cause},
 };
 use crate::{
     domain::{
         Error,
-        logs::{LONGEST_LINE, Line, Lines, Logs, Unreadable, Wanted},
+        logs::{LONGEST_LINE, Line, Lines, LogError, LogRequest, Logs},
     },
     metrics::METRICS,
 };
@@ -75,9 +75,9 @@ impl Reader {
         Self { cluster, open: Arc::new(Semaphore::new(MOST_OPEN)) }
     }
 
-    async fn begin(&self, wanted: Wanted) -> Result<Lines, Unreadable> {
+    async fn begin(&self, wanted: LogRequest) -> Result<Lines, LogError> {
         let Ok(permit) = self.open.clone().try_acquire_owned() else {
-            return Err(Unreadable::Full { open: MOST_OPEN });
+            return Err(LogError::Full { open: MOST_OPEN });
         };
         let what = format!("pods/log of {}/{}", wanted.namespace, wanted.pod);
         let api = Api::<Pod>::namespaced(self.cluster.client.clone(), &wanted.namespace);
@@ -93,13 +93,13 @@ impl Reader {
         let answer = async {
             match api.log_stream(&wanted.pod, &params).await {
                 Ok(bytes) => Ok(Ok(Box::pin(bytes))),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(Err(Unreadable::Gone)),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(Err(LogError::Gone)),
                 Err(kube::Error::Api(status)) if status.code == 400 => Ok(Err(said(&status.message))),
                 Err(error) => Err(error),
             }
         };
         let doing = Doing { verb: "get", object: &what };
-        let bytes = self.cluster.call(doing, answer).await.map_err(Unreadable::Failed)??;
+        let bytes = self.cluster.call(doing, answer).await.map_err(LogError::Failed)??;
         let (cluster, follow) = (self.cluster.clone(), wanted.follow);
         let lines = Assembler::default();
         let open = Open { bytes, lines, follow, cluster, what, ended: false, _counted: Counted::new(permit) };
@@ -109,17 +109,17 @@ impl Reader {
 }
 
 impl Logs for Reader {
-    fn open(&self, wanted: Wanted) -> BoxFuture<'_, Result<Lines, Unreadable>> {
+    fn open(&self, wanted: LogRequest) -> BoxFuture<'_, Result<Lines, LogError>> {
         self.begin(wanted).boxed()
     }
 }
 
 /// What it means that Kubernetes calls the request a bad one: there is no such container, or nothing to read yet.
-fn said(message: &str) -> Unreadable {
+fn said(message: &str) -> LogError {
     if message.contains("is not valid for pod") {
-        Unreadable::NoContainer(message.to_owned())
+        LogError::NoContainer(message.to_owned())
     } else {
-        Unreadable::NotNow(message.to_owned())
+        LogError::NotNow(message.to_owned())
     }
 }
 
@@ -160,9 +160,9 @@ impl Open {
                     self.ended = true;
                     return None;
                 }
-                Err(error) => root(&error),
+                Err(error) => root_cause(&error),
             },
-            loss = cluster.link.until_lost() => loss.to_string(),
+            loss = cluster.api_health.until_lost() => loss.to_string(),
             () = stall => format!("no byte came for {} s", STALL.as_secs()),
         };
         self.ended = true;
@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn a_container_that_is_not_there_is_told_from_one_that_does_not_run_yet() {
-        assert!(matches!(said("container x is not valid for pod y"), Unreadable::NoContainer(_)));
-        assert!(matches!(said("container \"x\" in pod \"y\" is waiting to start"), Unreadable::NotNow(_)));
+        assert!(matches!(said("container x is not valid for pod y"), LogError::NoContainer(_)));
+        assert!(matches!(said("container \"x\" in pod \"y\" is waiting to start"), LogError::NotNow(_)));
     }
 
     proptest! {

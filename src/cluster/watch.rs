@@ -90,38 +90,38 @@ macro_rules! each_kind {
 pub(super) use each_kind;
 
 /// The labels that objects of a kind must have to be watched.
-pub(super) fn selector(kind: Kind) -> Option<&'static str> {
+pub(super) fn label_selector(kind: Kind) -> Option<&'static str> {
     (kind == Kind::Revisions).then_some(REVISIONS_OF)
 }
 
 /// Watches one kind until dropped.
-pub async fn run(cluster: Cluster, index: Index, kind: Kind) {
+pub async fn run_watch(cluster: Cluster, index: Index, kind: Kind) {
     each_kind!(kind, K => watch::<K>(&cluster, &index).await);
 }
 
 /// How many rows of a kind the index holds.
-pub fn count(index: &Index, kind: Kind) -> usize {
+pub fn count_objects(index: &Index, kind: Kind) -> usize {
     each_kind!(kind, K => index.count::<<K as Decode>::Row>())
 }
 
 /// Asks for each kind in turn whether the API server answers for it, so that the age of a quiet kind is known. Runs until dropped.
-pub async fn probe(cluster: Cluster, index: Index) {
+pub async fn probe_watches(cluster: Cluster, index: Index) {
     loop {
         let without = index.refused();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
             // The link has its own probe; asking again would only fill the log.
-            if cluster.link.loss().is_some() {
+            if cluster.api_health.loss().is_some() {
                 break;
             }
             match each_kind!(kind, K => ask::<K>(&cluster).await) {
                 Ok(version) => {
                     index.heard(kind, Timestamp::now());
-                    if cluster.feeds.went_back(kind, &version) {
+                    if cluster.watch_status.went_back(kind, &version) {
                         warn!(
                             kind = kind.as_str(),
                             "the cluster's history went back, as after a restore of etcd; reading it anew"
                         );
-                        cluster.feeds.begin_again(kind);
+                        cluster.watch_status.begin_again(kind);
                     }
                 }
                 Err(Error::DaemonForbidden { message, .. }) => refused(&cluster, kind, &message),
@@ -142,7 +142,7 @@ async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) ->
 }
 
 fn refused(cluster: &Cluster, kind: Kind, words: &str) {
-    if cluster.feeds.refused(kind, words, Timestamp::now()) {
+    if cluster.watch_status.refused(kind, words, Timestamp::now()) {
         warn!(kind = kind.as_str(), "this server may not list or watch: {words}");
     }
 }
@@ -154,7 +154,7 @@ where
     let kind = K::KIND.as_str();
     loop {
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        if let Some(labels) = selector(K::KIND) {
+        if let Some(labels) = label_selector(K::KIND) {
             config = config.labels(labels);
         }
         // The list that follows is at least as new as this answer. The list itself does not tell how new it is.
@@ -174,7 +174,7 @@ where
         loop {
             let batch = tokio::select! {
                 batch = batches.next() => batch,
-                () = cluster.feeds.told_to_begin_again(K::KIND) => break,
+                () = cluster.watch_status.told_to_begin_again(K::KIND) => break,
             };
             let Some(batch) = batch else { break };
             for event in batch {
@@ -183,12 +183,12 @@ where
                         // An attempt to list says nothing yet.
                         if !matches!(event, Event::Init) {
                             failures = 0;
-                            cluster.feeds.allowed(K::KIND);
+                            cluster.watch_status.allowed(K::KIND);
                         }
                         feed.take(event);
                     }
                     // The link has said so, and a place in the history is not lost because nobody can be asked for it.
-                    Err(error) if cluster.link.loss().is_some() => debug!(%error, kind, "watch failed"),
+                    Err(error) if cluster.api_health.loss().is_some() => debug!(%error, kind, "watch failed"),
                     // Not installed, or not any more. It may come, so it is asked for again.
                     Err(error) if K::KIND.is_optional() && is_absent(&error) => {
                         debug!(%error, kind, "the cluster does not have this kind");
@@ -232,7 +232,7 @@ impl Iterator for Pauses {
             Some(_) | None => shortest,
         };
         self.last = Some((Instant::now(), pause));
-        Some(spread(pause, Timestamp::now()))
+        Some(spread_requests(pause, Timestamp::now()))
     }
 }
 
@@ -243,7 +243,7 @@ impl Backoff for Pauses {
 }
 
 /// A time a tenth longer or shorter, so that several servers do not ask at the same moment.
-pub(super) fn spread(time: Duration, now: Timestamp) -> Duration {
+pub(super) fn spread_requests(time: Duration, now: Timestamp) -> Duration {
     let part = f64::from(now.subsec_nanosecond().unsigned_abs()) / 1e9;
     time.mul_f64(0.9 + 0.2 * part)
 }
@@ -301,7 +301,7 @@ impl<'a, K: Decode> Feed<'a, K> {
                 self.note();
             }
             Event::Apply(object) => {
-                self.newest = self.newest.max(object.version());
+                self.newest = self.newest.max(object.resource_version());
                 let key = object.key();
                 match object.row() {
                     // The index applies before it deletes: of two events about one object the later one must win.
@@ -314,7 +314,7 @@ impl<'a, K: Decode> Feed<'a, K> {
                 }
             }
             Event::Delete(object) => {
-                self.newest = self.newest.max(object.version());
+                self.newest = self.newest.max(object.resource_version());
                 self.deleted.extend(object.key());
             }
         }
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn servers_do_not_ask_at_the_same_moment() {
         let minute = Duration::from_secs(60);
-        let at = |nano| spread(minute, Timestamp::new(1, nano).unwrap());
+        let at = |nano| spread_requests(minute, Timestamp::new(1, nano).unwrap());
         assert_eq!(at(0), Duration::from_secs(54));
         assert!(at(999_999_999) > Duration::from_secs(65) && at(999_999_999) <= Duration::from_secs(66));
     }

@@ -11,7 +11,7 @@ use super::{
     observed::{Deployment, Revision},
     problem::Problem,
     revision::Cause,
-    rollout::{Facts, Rollout, State as RolloutState},
+    rollout::{AppRows, Rollout, State as RolloutState},
     spec::{Content, Policy},
 };
 use crate::autoscale::{Hold, Mode};
@@ -99,10 +99,10 @@ impl App {
         d: &Deployment,
         asked: Option<&Revision>,
         rollout: Option<&Rollout>,
-        facts: &Facts<'_>,
+        facts: &AppRows<'_>,
         now: Timestamp,
     ) -> Self {
-        let shown = || Arc::new(Content::of_others(&d.labels, &d.spec));
+        let shown = || Arc::new(Content::of_unmanaged(&d.labels, &d.spec));
         let content = match (asked, rollout) {
             (Some(revision), _) => revision.content.clone(),
             (None, rollout) => rollout.map_or_else(shown, |rollout| rollout.content.clone()),
@@ -154,7 +154,7 @@ impl Owner {
         if let Some(autoscaler) = foreign {
             return Self::Foreign(autoscaler.to_owned());
         }
-        if let Some(hold) = d.scaling.held(now) {
+        if let Some(hold) = d.scaling.active_hold(now) {
             return Self::Hold(hold.clone());
         }
         match d.scaling.policy.as_ref().map(|policy| (policy.mode_at(now), policy.freeze_end)) {
@@ -188,13 +188,13 @@ impl App {
 }
 
 /// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is about the one before.
-fn current_content(d: &Deployment, facts: &Facts<'_>) -> i32 {
+fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
     let is_there =
         facts.replica_sets.is_empty() || facts.replica_sets.iter().any(|rs| rs.template == d.template);
     if is_there { d.updated } else { 0 }
 }
 
-fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy: &Policy) -> Vec<Problem> {
+fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, policy: &Policy) -> Vec<Problem> {
     let mut problems =
         diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
@@ -209,8 +209,8 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>, policy
 }
 
 /// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it knows whether that is about it.
-fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &Facts<'_>) -> Option<Problem> {
-    let refusal = diagnosis::refusal(d, &facts.replica_sets, facts.around)?;
+fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>) -> Option<Problem> {
+    let refusal = diagnosis::find_refusal(d, &facts.replica_sets, facts.around)?;
     let under_way = rollout.filter(|r| !r.state.ended() && r.set.is_none());
     let is_known = |r: &Rollout| r.problems.iter().any(|problem| problem.object == refusal.problem.object);
     under_way.is_none_or(is_known).then_some(refusal.problem)

@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use jiff::Timestamp;
 
-pub use self::creation::{Refusal, refusal};
+pub use self::creation::{Refusal, find_refusal};
 use super::{
     observed::{About, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
     problem::{Problem, Reason},
@@ -15,14 +15,14 @@ use super::{
 
 /// What is known around the pods.
 #[derive(Clone, Copy)]
-pub struct Around<'a> {
+pub struct Surroundings<'a> {
     /// Events about an object, oldest first.
     pub events: &'a dyn Fn(&About) -> Vec<&'a Event>,
     /// Whether the node of this name stopped answering.
     pub is_lost: &'a dyn Fn(&str) -> bool,
 }
 
-impl Around<'_> {
+impl Surroundings<'_> {
     /// No events, and every node answers.
     pub fn nothing() -> Self {
         Self { events: &|_| Vec::new(), is_lost: &|_| false }
@@ -35,7 +35,7 @@ pub fn diagnose<'a>(
     deployment: &Deployment,
     current: Option<&ReplicaSet>,
     pods: impl IntoIterator<Item = &'a Pod>,
-    around: Around<'_>,
+    around: Surroundings<'_>,
     policy: &Policy,
 ) -> Vec<Problem> {
     let mut found: BTreeMap<(Reason, String), Problem> = BTreeMap::new();
@@ -67,7 +67,7 @@ fn merge(known: &mut Problem, other: &Problem) {
 }
 
 /// What is wrong with one pod.
-pub fn of_pod(pod: &Pod, around: Around<'_>, policy: &Policy) -> Option<Problem> {
+pub fn of_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Option<Problem> {
     // Healthy pods are the many.
     if pod.trouble.is_none() && pod.ready {
         return None;
@@ -421,7 +421,7 @@ fn without_names(text: &str) -> String {
 /// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes are counted, not
 /// timed: the waits between them grow beyond any grace. A health check that does not pass yet is what a slow start looks like. And a
 /// replica of a lost node is replaced, later than most graces.
-pub fn outlasted(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
+pub fn is_past_grace(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
     if matches!(
         problem.reason,
         Reason::CrashLoop | Reason::OutOfMemory | Reason::ProbeFailing | Reason::NodeLost

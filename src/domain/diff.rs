@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{lists, patch};
+use super::{keyed_lists, pod_template_patch};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,14 +17,14 @@ pub struct FieldChange {
 
 /// What differs, but for what the API server alone writes. A list whose entries have keys is compared entry by entry, a map by its keys,
 /// every other list as one value. A null is a field that is not there, and the order of entries that have keys says nothing.
-pub fn diff(before: &Value, after: &Value) -> Vec<FieldChange> {
+pub fn diff_objects(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare("", Some(before), Some(after), &mut changes);
     changes
 }
 
 /// Whether a change at this path of a Deployment replaces its replicas.
-pub fn restarts(path: &str) -> bool {
+pub fn restarts_replicas(path: &str) -> bool {
     path.strip_prefix("spec.template").is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
@@ -67,9 +67,11 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut V
         }
         // A map of which noise is all has nothing to tell.
         (Some(Value::Object(only)), None)
-            if !only.is_empty() && only.keys().all(|key| is_noise(&patch::join(path, key))) => {}
+            if !only.is_empty()
+                && only.keys().all(|key| is_noise(&pod_template_patch::join_path(path, key))) => {}
         (None, Some(Value::Object(only)))
-            if !only.is_empty() && only.keys().all(|key| is_noise(&patch::join(path, key))) => {}
+            if !only.is_empty()
+                && only.keys().all(|key| is_noise(&pod_template_patch::join_path(path, key))) => {}
         (old, new) => {
             let (old, new) = (there(old), there(new));
             if old != new {
@@ -81,33 +83,34 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut V
 
 fn maps(path: &str, old: &Map<String, Value>, new: &Map<String, Value>, changes: &mut Vec<FieldChange>) {
     for (key, value) in old {
-        compare(&patch::join(path, key), Some(value), new.get(key), changes);
+        compare(&pod_template_patch::join_path(path, key), Some(value), new.get(key), changes);
     }
     for (key, value) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-        compare(&patch::join(path, key), None, Some(value), changes);
+        compare(&pod_template_patch::join_path(path, key), None, Some(value), changes);
     }
 }
 
 /// Whether every entry of both can be told from the others.
 fn are_keyed(path: &str, old: &[Value], new: &[Value]) -> bool {
-    let list = lists::name(path);
+    let list = keyed_lists::name(path);
     let distinct = |entries: &[Value]| {
-        let ids: Option<std::collections::BTreeSet<_>> = entries.iter().map(|e| lists::id(list, e)).collect();
+        let ids: Option<std::collections::BTreeSet<_>> =
+            entries.iter().map(|e| keyed_lists::id(list, e)).collect();
         ids.is_some_and(|ids| ids.len() == entries.len())
     };
     distinct(old) && distinct(new)
 }
 
 fn entries(path: &str, old: &[Value], new: &[Value], changes: &mut Vec<FieldChange>) {
-    let list = lists::name(path);
+    let list = keyed_lists::name(path);
     let find = |entries: &'_ [Value], id: &str| {
-        entries.iter().position(|e| lists::id(list, e).as_deref() == Some(id))
+        entries.iter().position(|e| keyed_lists::id(list, e).as_deref() == Some(id))
     };
-    let at = |id: &str| lists::join(path, id);
-    for (entry, id) in old.iter().filter_map(|e| Some((e, lists::id(list, e)?))) {
+    let at = |id: &str| keyed_lists::join(path, id);
+    for (entry, id) in old.iter().filter_map(|e| Some((e, keyed_lists::id(list, e)?))) {
         compare(&at(&id), Some(entry), find(new, &id).map(|i| &new[i]), changes);
     }
-    for (entry, id) in new.iter().filter_map(|e| Some((e, lists::id(list, e)?))) {
+    for (entry, id) in new.iter().filter_map(|e| Some((e, keyed_lists::id(list, e)?))) {
         if find(old, &id).is_none() {
             compare(&at(&id), None, Some(entry), changes);
         }

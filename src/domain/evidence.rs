@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::{redact::redact, secrets::Secrets};
+pub use self::{redact::redact_text, secrets::Secrets};
 use super::{problem::Problem, replica, revision::End};
 
 /// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which others want some too.
@@ -91,7 +91,7 @@ impl Evidence {
     /// A verdict without the values of these Secrets, with what is kept about the problem that decided it.
     #[must_use]
     pub fn complete(&self, mut end: End, secrets: &Secrets) -> End {
-        let clean = |text: &mut String| *text = short(&redact(&secrets.out_of(text)));
+        let clean = |text: &mut String| *text = short(&redact_text(&secrets.out_of(text)));
         clean(&mut end.message);
         end.problem.iter_mut().flat_map(Problem::texts).for_each(clean);
         if let Some(problem) = &mut end.problem
@@ -105,7 +105,7 @@ impl Evidence {
 
     /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no part of one is left.
     #[must_use]
-    pub fn without(mut self, secrets: &Secrets) -> Self {
+    pub fn without_secrets(mut self, secrets: &Secrets) -> Self {
         let clean = |text: &mut String| *text = secrets.out_of(text);
         self.events.iter_mut().for_each(clean);
         self.replicas.iter_mut().map(|replica| &mut replica.message).for_each(clean);
@@ -123,14 +123,14 @@ impl Evidence {
         self.events.drain(..oldest);
         self.replicas.truncate(MOST_REPLICAS);
         for event in &mut self.events {
-            *event = short(&redact(event));
+            *event = short(&redact_text(event));
         }
         for replica in &mut self.replicas {
-            replica.message = short(&redact(&replica.message));
+            replica.message = short(&redact_text(&replica.message));
         }
         for problem in &mut self.problems {
-            problem.message = short(&redact(&problem.message));
-            problem.events.iter_mut().for_each(|event| *event = short(&redact(event)));
+            problem.message = short(&redact_text(&problem.message));
+            problem.events.iter_mut().for_each(|event| *event = short(&redact_text(event)));
             problem.log_tail = tail(&problem.log_tail);
         }
         while self.size() > MOST_BYTES {
@@ -159,7 +159,7 @@ impl Evidence {
 fn tail(lines: &[String]) -> Vec<String> {
     let first = lines.len().saturating_sub(MOST_LINES);
     let plain = |line: &String| line.chars().filter(|c| *c == '\t' || !c.is_control()).collect::<String>();
-    lines[first..].iter().map(|line| short(&redact(&plain(line)))).collect()
+    lines[first..].iter().map(|line| short(&redact_text(&plain(line)))).collect()
 }
 
 fn short(text: &str) -> String {

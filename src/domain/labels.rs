@@ -9,7 +9,7 @@ pub const MANAGER: &str = "gantry";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The labels of an object that its callers set: without those that this server and Kubernetes keep for themselves.
-pub fn labels_of_callers(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub fn caller_labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     labels.iter().filter(|(key, _)| !is_reserved(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 

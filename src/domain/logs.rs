@@ -25,7 +25,7 @@ pub const LONGEST_LINE: usize = 16 * 1024;
 /// Reads logs of containers.
 pub trait Logs: Send + Sync + 'static {
     /// Opens one log. The lines end with the log; with `follow`, when its container ends, or when the connection does.
-    fn open(&self, wanted: Wanted) -> BoxFuture<'_, Result<Lines, Unreadable>>;
+    fn open(&self, wanted: LogRequest) -> BoxFuture<'_, Result<Lines, LogError>>;
 }
 
 /// Lines of one log, in the order in which they were written. An error is the last item.
@@ -33,7 +33,7 @@ pub type Lines = BoxStream<'static, Result<Line, Error>>;
 
 /// Which lines of which log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct LogRequest {
     /// Namespace of the pod.
     pub namespace: String,
     /// Its name.
@@ -61,7 +61,7 @@ pub struct Line {
 
 /// Why a log cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum LogError {
     /// There is nothing to read now, and there may be later: Kubernetes' words.
     NotNow(String),
     /// The pod has no such container: Kubernetes' words.
@@ -77,7 +77,7 @@ pub enum Unreadable {
     Failed(Error),
 }
 
-impl std::fmt::Display for Unreadable {
+impl std::fmt::Display for LogError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotNow(said) | Self::NoContainer(said) => f.write_str(said),

@@ -10,11 +10,11 @@ mod volume;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use self::template::template;
+use self::template::render_template;
 use super::{
     labels::{MANAGED_BY, MANAGER},
-    name, patch,
-    spec::{Content, Port, Protocol, Strategy, seconds},
+    name, pod_template_patch,
+    spec::{Content, Port, Protocol, Strategy, whole_seconds},
 };
 
 /// The label that selects an app's pods. Callers cannot set it, and revisions do not carry it (see [`REVISIONS_OF`]).
@@ -100,7 +100,11 @@ fn labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
 }
 
 /// The Deployment.
-pub fn deployment(name: &name::App, content: &Content, frame: &Frame) -> Result<Object, patch::Invalid> {
+pub fn render_deployment(
+    name: &name::App,
+    content: &Content,
+    frame: &Frame,
+) -> Result<Object, pod_template_patch::Invalid> {
     let policy = content.spec.policy();
     let mut annotations = content.annotations.clone();
     annotations.insert(REVISION.to_owned(), frame.revision.to_string());
@@ -112,8 +116,8 @@ pub fn deployment(name: &name::App, content: &Content, frame: &Frame) -> Result<
     let mut spec = json!({
         "selector": {"matchLabels": frame.selector},
         "strategy": strategy,
-        "progressDeadlineSeconds": seconds(policy.progress_timeout).max(1),
-        "template": template(name, content, frame)?,
+        "progressDeadlineSeconds": whole_seconds(policy.progress_timeout).max(1),
+        "template": render_template(name, content, frame)?,
     });
     if let Some(replicas) = frame.replicas {
         spec["replicas"] = json!(replicas);
@@ -128,7 +132,7 @@ pub fn deployment(name: &name::App, content: &Content, frame: &Frame) -> Result<
 }
 
 /// The Service, for an app with ports. `taken` are ports that others put into it: those stay theirs, and so do their names.
-pub fn service(
+pub fn render_service(
     name: &name::App,
     content: &Content,
     selector: &BTreeMap<String, String>,
@@ -163,7 +167,7 @@ pub fn service(
 }
 
 /// The budget: one replica at a time may be evicted, unhealthy ones always.
-pub fn budget(name: &name::App, content: &Content, selector: &BTreeMap<String, String>) -> Object {
+pub fn render_budget(name: &name::App, content: &Content, selector: &BTreeMap<String, String>) -> Object {
     let manifest = json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// The fields of `a` that are not in `b`. Of a thing in which `b` holds something `a` does not keep the bare existence: it would stay as
 /// an empty shell when what is in it goes, which of a choice (`valueFrom`, `rollingUpdate`) is not valid. And nothing at all of what is
 /// `whole`, the fields that are there with all that belongs to them or not at all.
-pub fn subtract(a: &Value, b: &Value, whole: &[&str]) -> Value {
+pub fn subtract_fields(a: &Value, b: &Value, whole: &[&str]) -> Value {
     let (Some(of), Some(without)) = (a.as_object(), b.as_object()) else { return a.clone() };
     let mut rest = Map::new();
     for (key, mine) in of.iter().filter(|(key, _)| *key != "." || without.is_empty()) {
@@ -16,7 +16,7 @@ pub fn subtract(a: &Value, b: &Value, whole: &[&str]) -> Value {
             }
             Some(_) if whole.contains(&key.as_str()) => {}
             Some(theirs) => {
-                let left = subtract(mine, theirs, whole);
+                let left = subtract_fields(mine, theirs, whole);
                 if left.as_object().is_some_and(|o| !o.is_empty()) {
                     rest.insert(key.clone(), left);
                 }
@@ -37,7 +37,7 @@ pub fn is_empty(fields: &Value) -> bool {
 /// As the API server does it: a field goes with all that is in it when nobody keeps anything in it; an entry of a list when nobody
 /// keeps the entry itself; what nobody ever held, the defaults, goes only with what it is in. See `prune` in
 /// <https://github.com/kubernetes-sigs/structured-merge-diff/blob/v6.4.0/merge/update.go>.
-pub fn prune(object: &mut Value, held: &Value, keep: &[&Value]) {
+pub fn prune_fields(object: &mut Value, held: &Value, keep: &[&Value]) {
     for (key, inner) in held.as_object().into_iter().flatten() {
         let kept: Vec<_> = keep.iter().filter_map(|fields| fields.get(key)).collect();
         let Some((sort, name)) = key.split_once(':') else { continue };
@@ -50,7 +50,7 @@ pub fn prune(object: &mut Value, held: &Value, keep: &[&Value]) {
             if goes {
                 fields.remove(name);
             } else if let Some(value) = fields.get_mut(name) {
-                prune(value, inner, &kept);
+                prune_fields(value, inner, &kept);
             }
             continue;
         }
@@ -63,7 +63,7 @@ pub fn prune(object: &mut Value, held: &Value, keep: &[&Value]) {
         if goes {
             entries.retain(|entry| !is_it(entry));
         } else if let Some(entry) = entries.iter_mut().find(|entry| is_it(entry)) {
-            prune(entry, inner, &kept);
+            prune_fields(entry, inner, &kept);
         }
     }
 }
@@ -106,7 +106,7 @@ mod tests {
             let mut all = Vec::new();
             leaves(&a, "", &mut all);
             let mut left = Vec::new();
-            leaves(&subtract(&a, &b, &[]), "", &mut left);
+            leaves(&subtract_fields(&a, &b, &[]), "", &mut left);
             all.retain(|leaf| !holds(&b, leaf));
             prop_assert_eq!(left, all);
         }
@@ -126,7 +126,7 @@ mod tests {
         #[test]
         fn a_field_goes_if_it_was_held_and_nobody_keeps_it(held in tree(), one in tree(), other in tree()) {
             let (mut object, whole) = (full(4), full(4));
-            prune(&mut object, &held, &[&one, &other]);
+            prune_fields(&mut object, &held, &[&one, &other]);
             let (mut of, mut kept) = (Vec::new(), Vec::new());
             leaves(&held, "", &mut of);
             for fields in [&one, &other] {
@@ -143,7 +143,7 @@ mod tests {
                 prop_assert_eq!(object.get(key), whole.get(key), "what was never held stays");
             }
             let pruned = object.clone();
-            prune(&mut object, &held, &[&one, &other]);
+            prune_fields(&mut object, &held, &[&one, &other]);
             prop_assert_eq!(object, pruned, "twice is once");
         }
     }
@@ -202,7 +202,7 @@ mod tests {
             (json!({"x": 1}), env(vec![item("A", whole())]), vec![json!({"f:env": {}})], json!({"x": 1})),
         ] {
             let mut pruned = object.clone();
-            prune(&mut pruned, &held, &keep.iter().collect::<Vec<_>>());
+            prune_fields(&mut pruned, &held, &keep.iter().collect::<Vec<_>>());
             assert_eq!(pruned, left, "{object} held {held} keep {keep:?}");
         }
     }
@@ -216,16 +216,16 @@ mod tests {
         });
         let ours = json!({"f:strategy": {"f:rollingUpdate": {"f:maxSurge": {}}}, "f:probe": {"f:tcp": {"f:port": {}}}});
         let shell = json!({"f:probe": {"f:failureThreshold": {}}, "f:lifecycle": {".": {}, "f:preStop": {}}});
-        assert_eq!(subtract(&theirs, &ours, &[]), shell);
+        assert_eq!(subtract_fields(&theirs, &ours, &[]), shell);
         let without_probe = json!({"f:lifecycle": {".": {}, "f:preStop": {}}});
-        assert_eq!(subtract(&theirs, &ours, &["f:probe"]), without_probe);
-        assert_eq!(subtract(&theirs, &json!({}), &["f:probe"]), theirs);
+        assert_eq!(subtract_fields(&theirs, &ours, &["f:probe"]), without_probe);
+        assert_eq!(subtract_fields(&theirs, &json!({}), &["f:probe"]), theirs);
     }
 
     #[test]
     fn nothing_is_left_of_oneself() {
         let fields =
             json!({"f:spec": {"f:replicas": {}, "f:ports": {"k:{\"port\":80}": {".": {}, "f:port": {}}}}});
-        assert!(is_empty(&subtract(&fields, &fields, &[])));
+        assert!(is_empty(&subtract_fields(&fields, &fields, &[])));
     }
 }

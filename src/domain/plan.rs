@@ -11,8 +11,11 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
-    decide::{again, check_etag, deploy, intent_of, is_overtaken, renew, request_seen, restart, rollback},
-    render::{Rendered, render},
+    decide::{
+        as_new_rollout, check_etag, decide_deploy, decide_restart, decide_rollback, find_request, intent_of,
+        is_superseded, rewrite_stuck,
+    },
+    render::{Rendered, render_objects},
 };
 use super::{
     Error,
@@ -36,7 +39,7 @@ const REPEATABLE: SignedDuration = SignedDuration::from_hours(1);
 
 /// What the cluster holds about an app before a change.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Live {
+pub struct AppState {
     /// The Deployment of this name.
     pub deployment: Option<Deployment>,
     /// The Service of this name.
@@ -46,9 +49,9 @@ pub struct Live {
     /// Selectors of the other budgets of the namespace.
     pub other_budgets: Vec<Selector>,
     /// Every revision, the newest last.
-    pub revisions: Vec<Past>,
+    pub revisions: Vec<StoredRevision>,
     /// An autoscaler that is not of this server and targets the app, for example `horizontalpodautoscaler.autoscaling/shop`.
-    pub foreign: Option<String>,
+    pub other_autoscaler: Option<String>,
 }
 
 /// What a change needs to know of the Deployment.
@@ -106,7 +109,7 @@ pub struct Service {
     /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it, is nobody's to take away.
     pub owned: bool,
     /// Names and numbers of ports that others put there.
-    pub foreign_ports: Vec<(String, u16)>,
+    pub other_ports: Vec<(String, u16)>,
 }
 
 /// What a change needs to know of the budget of the app's name.
@@ -120,7 +123,7 @@ pub struct Budget {
 
 /// A revision that was written before.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Past {
+pub struct StoredRevision {
     /// Its number.
     pub number: u64,
     /// What it says.
@@ -147,16 +150,16 @@ pub struct Intent {
     /// What the revision says.
     pub record: Record,
     /// What is to be said about it beside what the cluster says.
-    pub remarks: Vec<Check>,
+    pub notes: Vec<Check>,
     /// The revision is still to be written; else it is the newest there is, and nothing is expected to change.
     pub is_new: bool,
 }
 
 // === impl Live ===
 
-impl Live {
+impl AppState {
     /// The newest revision.
-    pub fn newest(&self) -> Option<&Past> {
+    pub fn newest(&self) -> Option<&StoredRevision> {
         self.revisions.last()
     }
 
@@ -168,11 +171,11 @@ impl Live {
     /// The newest revision that a caller asked for: what a deploy that names some fields starts from. Without its Deployment an app is
     /// gone, whatever revisions are left of it, and the revisions of an earlier Deployment say nothing about the next one of its name.
     /// Then only one that is still to be carried out counts: it makes the Deployment, or adopts it.
-    pub fn wanted(&self) -> Option<&Past> {
-        let is_asked = |past: &&Past| past.record.cause != Cause::External;
+    pub fn last_requested(&self) -> Option<&StoredRevision> {
+        let is_asked = |past: &&StoredRevision| past.record.cause != Cause::External;
         // A Deployment that a backup brought back runs the revision that its annotation names, and later ones are of another time.
         let restored = self.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
-        let runs = |past: &&Past| restored.is_some_and(|d| d.revision == Some(past.number));
+        let runs = |past: &&StoredRevision| restored.is_some_and(|d| d.revision == Some(past.number));
         let named = self.revisions.iter().filter(is_asked).find(runs);
         let asked = named.or_else(|| self.revisions.iter().rev().find(is_asked));
         asked.filter(|past| match &self.deployment {
@@ -201,14 +204,14 @@ impl Live {
     }
 
     /// Version of the Deployment at which a revision was applied, if it is the Deployment that is there.
-    pub fn position_of(&self, past: &Past) -> Option<u64> {
+    pub fn position_of(&self, past: &StoredRevision) -> Option<u64> {
         let (uid, version) = past.version.as_ref()?;
         self.deployment.as_ref().filter(|d| d.uid == *uid).map(|_| *version)
     }
 
     /// Refuses if an autoscaler of others decides the count, naming it.
-    pub fn check_no_foreign(&self, name: &name::App) -> Result<(), Error> {
-        match &self.foreign {
+    pub fn check_no_other_autoscaler(&self, name: &name::App) -> Result<(), Error> {
+        match &self.other_autoscaler {
             Some(object) => Err(Error::ForeignAutoscaler { app: name.to_string(), object: object.clone() }),
             None => Ok(()),
         }
@@ -229,7 +232,7 @@ impl Live {
 
     /// Revisions that are more than `keep`, oldest first. Never those that something still needs: the one that is applied, the newest
     /// that succeeded, what is not carried out yet, and, for an hour and up to ten times as many, those that answer a repeat.
-    pub fn surplus(&self, keep: usize, now: Timestamp) -> Vec<u64> {
+    pub fn expired_revisions(&self, keep: usize, now: Timestamp) -> Vec<u64> {
         let applied = self.deployment.as_ref().and_then(|d| d.revision);
         let good = self.revisions.iter().rev().find(|past| past.outcome == Some(Outcome::Succeeded));
         let all = self.revisions.iter().rev().enumerate();
@@ -248,7 +251,7 @@ impl Live {
 
     /// What callers asked for, of an app that this server made.
     pub fn content(&self) -> Option<Content> {
-        self.wanted().map(|past| past.record.content.clone())
+        self.last_requested().map(|past| past.record.content.clone())
     }
 
     /// The labels that select the app's pods.
@@ -269,7 +272,7 @@ impl Deployment {
 
 // === impl Past ===
 
-impl Past {
+impl StoredRevision {
     /// What it says about the Deployment of its app's name.
     pub fn claim(&self) -> Claim<'_> {
         Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }

@@ -3,7 +3,7 @@
 /// The value of a quantity in its base unit (cores, bytes), or `None` if the text is none.
 ///
 /// Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
-pub fn parse(text: &str) -> Option<f64> {
+pub fn parse_quantity(text: &str) -> Option<f64> {
     let (number, suffix) = split(text);
     let unsigned = number.strip_prefix(['+', '-']).unwrap_or(number);
     if !unsigned.bytes().any(|b| b.is_ascii_digit()) || unsigned.contains(['+', '-']) {
@@ -43,8 +43,8 @@ fn split(text: &str) -> (&str, &str) {
 
 /// The value in parts of its unit, `parts` to one, rounded up as Kubernetes rounds: `ceil("100m", 1000)` is 100 thousandths of a
 /// core. Exact as far as 128 bits go; what is larger than an `i64` holds is the largest one.
-pub fn ceil(text: &str, parts: i64) -> Option<i64> {
-    let value = parse(text)?;
+pub fn ceil_quantity(text: &str, parts: i64) -> Option<i64> {
+    let value = parse_quantity(text)?;
     let (number, suffix) = split(text);
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // saturates
     let nearest = || (value * parts as f64).ceil() as i64;
@@ -97,7 +97,7 @@ mod tests {
             ("1E", 1e18),
             (".5", 0.5),
         ] {
-            assert_eq!(parse(text), Some(value), "{text}");
+            assert_eq!(parse_quantity(text), Some(value), "{text}");
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
         for text in
             ["", "m", "abc", "1.2.3", "1MiB", "1 Gi", "--1", "1-", "e3", "1e", "1e1000", "NaN", "inf", "0x10"]
         {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_quantity(text), None, "{text}");
         }
     }
 
@@ -126,15 +126,15 @@ mod tests {
             ("+7", 1, 7),
             (".5", 1000, 500),
         ] {
-            assert_eq!(ceil(text, parts), Some(expected), "{text}");
+            assert_eq!(ceil_quantity(text, parts), Some(expected), "{text}");
         }
-        assert_eq!(ceil("1MiB", 1), None);
+        assert_eq!(ceil_quantity("1MiB", 1), None);
     }
 
     proptest! {
         #[test]
         fn any_text_is_finite_or_none(text in ".{0,12}") {
-            prop_assert!(parse(&text).is_none_or(f64::is_finite));
+            prop_assert!(parse_quantity(&text).is_none_or(f64::is_finite));
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    diagnosis::{self, Around},
+    diagnosis::{self, Surroundings},
     observed::{Pod, TroubleKind},
     spec::Policy,
 };
@@ -62,7 +62,7 @@ impl Replica {
         pod: &Pod,
         rollout: Option<u64>,
         zone: Option<Arc<str>>,
-        around: Around<'_>,
+        around: Surroundings<'_>,
         policy: &Policy,
     ) -> Self {
         let (state, message) = stands(pod, around, policy);
@@ -81,7 +81,7 @@ impl Replica {
     }
 }
 
-fn stands(pod: &Pod, around: Around<'_>, policy: &Policy) -> (State, String) {
+fn stands(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, String) {
     if pod.deleting {
         return (State::Draining, "Told to stop; finishes what it has.".to_owned());
     }
@@ -161,7 +161,8 @@ mod tests {
             (Pod { deleting: true, ready: true, ..mk_pod() }, State::Draining, "stop"),
             (Pod { deleting: true, ..troubled(TroubleKind::Crash) }, State::Draining, "stop"),
         ] {
-            let replica = Replica::new(&pod, Some(2), None, Around::nothing(), &Spec::default().policy());
+            let replica =
+                Replica::new(&pod, Some(2), None, Surroundings::nothing(), &Spec::default().policy());
             assert_eq!(replica.state, state, "{pod:?}");
             assert!(replica.message.contains(word), "{}", replica.message);
             assert_eq!(replica.ready.is_some(), pod.ready, "{pod:?}");

@@ -156,7 +156,7 @@ impl Record {
         let digest = if *then == Policy::default() {
             self.content.digest()
         } else {
-            digest::of(format!("{} {}", self.content.digest(), then.digest()))
+            digest::sha256_hex(format!("{} {}", self.content.digest(), then.digest()))
         };
         Self { digest, autoscaler: Some(policy), brings, ..self }
     }
@@ -170,7 +170,7 @@ pub fn is_to_be_applied(record: &Record, created: Timestamp) -> bool {
 
 /// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree. Of a copy, which
 /// is old or ended before it was made, it is the writer's time: Kubernetes knows only when the copy was made.
-pub fn began(created: Timestamp, written: Timestamp, end: Option<Timestamp>) -> Timestamp {
+pub fn began_at(created: Timestamp, written: Timestamp, end: Option<Timestamp>) -> Timestamp {
     let same = written.as_second() == created.as_second();
     let is_copy = created.duration_since(written) >= COPIED || end.is_some_and(|end| end < created);
     if same || is_copy { written } else { created }

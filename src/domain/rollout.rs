@@ -12,7 +12,7 @@ use self::counts::Counts;
 
 use super::{
     change::Change,
-    diagnosis::{self, Around},
+    diagnosis::{self, Surroundings},
     evidence::Evidence,
     name,
     observed::{Deployment, Kind, Pod, ReplicaSet, Revision},
@@ -24,7 +24,7 @@ use super::{
 use crate::autoscale::Policy;
 
 pub use self::{
-    external::{Origin, changed, is_gone, origin},
+    external::{Origin, find_origin, is_gone, with_template_changes},
     progress::{Moment, Tracker},
 };
 
@@ -117,7 +117,7 @@ pub struct Next<'a> {
 }
 
 /// What is known of one app.
-pub struct Facts<'a> {
+pub struct AppRows<'a> {
     /// Its Deployment, if there is one.
     pub deployment: Option<&'a Deployment>,
     /// This server manages it.
@@ -127,14 +127,14 @@ pub struct Facts<'a> {
     /// Their pods.
     pub pods: Vec<&'a Pod>,
     /// Events, and which nodes are lost.
-    pub around: Around<'a>,
+    pub around: Surroundings<'a>,
     /// The autoscaler, not of this server, that owns the replica count, for example `horizontalpodautoscaler.autoscaling/shop`.
     pub autoscaler: Option<String>,
 }
 
 // === impl Facts ===
 
-impl<'a> Facts<'a> {
+impl<'a> AppRows<'a> {
     /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up. One that is used again gets its
     /// new number before the Deployment does; until then that number is of the template before.
     pub fn current(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
@@ -232,7 +232,7 @@ impl Rollout {
     #[must_use]
     pub fn judged(
         mut self,
-        facts: &Facts<'_>,
+        facts: &AppRows<'_>,
         decided: Option<&End>,
         tracker: &mut Tracker,
         at: Moment,
@@ -340,7 +340,7 @@ impl Rollout {
         let overdue =
             own.filter(|own| !deployment.paused && tracker.is_overdue(own.saturating_add(patience)));
         let doomed = self.problems.iter().find(|problem| match policy.verdict {
-            Verdict::FailFast => problem.fatal || diagnosis::outlasted(problem, &policy, self.start, now),
+            Verdict::FailFast => problem.fatal || diagnosis::is_past_grace(problem, &policy, self.start, now),
             Verdict::Wait => false,
         });
         let late = overdue.or_else(|| stalled.map(|_| policy.progress_timeout));

@@ -24,7 +24,7 @@ pub struct Scaling {
     /// A caller's count over it, perhaps of a time that is past.
     pub hold: Option<Arc<Hold>>,
     /// Who set the count, if it was nobody that belongs to this server or to Kubernetes' own controllers.
-    pub set_past: Option<Arc<str>>,
+    pub set_outside: Option<Arc<str>>,
     /// Cores that all containers of a replica ask for; `None` if one asks for none.
     pub cpu_request: Option<f64>,
     /// Bytes, likewise.
@@ -40,7 +40,7 @@ impl Scaling {
         Self {
             policy: read(annotations, AUTOSCALER),
             hold: read(annotations, HOLD),
-            set_past: None,
+            set_outside: None,
             cpu_request: request(template, "cpu"),
             memory_request: request(template, "memory"),
         }
@@ -57,20 +57,20 @@ impl Scaling {
     }
 
     /// The caller's count that stands over the autoscaler at this time.
-    pub fn held(&self, now: Timestamp) -> Option<&Arc<Hold>> {
+    pub fn active_hold(&self, now: Timestamp) -> Option<&Arc<Hold>> {
         let owns = self.policy.as_ref().is_some_and(|policy| policy.owns_count(now));
         self.hold.as_ref().filter(|hold| owns && hold.holds(now))
     }
 
     /// The hold that a count set past this server stands for, if the autoscaler would take it back: whoever scales by hand means it.
     /// `length` says how long such a word counts. The hold in force is given once more while its count is still to be taken over.
-    pub fn taken_hold(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
-        let (policy, by) = (self.policy.as_ref()?, self.set_past.as_ref()?);
+    pub fn hold_for_outside_count(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
+        let (policy, by) = (self.policy.as_ref()?, self.set_outside.as_ref()?);
         if policy.mode_at(now) != Mode::Active {
             return None;
         }
         let same = |hold: &&Arc<Hold>| hold.actor == **by && hold.replicas == replicas;
-        if let Some(hold) = self.held(now).filter(same) {
+        if let Some(hold) = self.active_hold(now).filter(same) {
             return Some((**hold).clone());
         }
         // Kubernetes does not tell when a count was set through the scale subresource.
@@ -82,7 +82,7 @@ impl Scaling {
     /// When somebody else decides the count, with nothing written: the end of a hold or of a freeze.
     pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let freeze = self.policy.as_ref().filter(|p| p.mode == Mode::Frozen).and_then(|p| p.freeze_end);
-        let hold = self.held(now).map(|hold| hold.until);
+        let hold = self.active_hold(now).map(|hold| hold.until);
         [freeze.filter(|end| *end > now), hold].into_iter().flatten().min()
     }
 }
@@ -102,7 +102,7 @@ fn request(template: &Value, resource: &str) -> Option<f64> {
         let resources = &container["resources"];
         // Kubernetes takes the limit for the request where only that is set.
         let asked = [&resources["requests"][resource], &resources["limits"][resource]];
-        let asked = asked.into_iter().find_map(Value::as_str).and_then(quantity::parse)?;
+        let asked = asked.into_iter().find_map(Value::as_str).and_then(quantity::parse_quantity)?;
         sum = Some(sum.unwrap_or(0.0) + asked);
     }
     sum
@@ -143,8 +143,8 @@ mod tests {
     fn a_count_set_past_this_server_counts_as_a_hold_and_for_a_time() {
         let taken = |policy: &str, hold: &str, by: Option<&str>, length, now| {
             let read = Scaling::read(Some(&mk_annotations(policy, hold)), &Value::Null);
-            let scaling = Scaling { set_past: by.map(Into::into), ..read };
-            scaling.taken_hold(7, Duration::from_secs(length), at(now))
+            let scaling = Scaling { set_outside: by.map(Into::into), ..read };
+            scaling.hold_for_outside_count(7, Duration::from_secs(length), at(now))
         };
         let active = r#"{"mode": "ACTIVE", "max": 3}"#;
         let hold = taken(active, "", Some("kubectl"), 60, 20).unwrap();
@@ -186,12 +186,12 @@ mod tests {
         let hold = r#"{"replicas": 3, "until": "1970-01-01T00:01:00Z", "actor": "ann", "since": "1970-01-01T00:00:00Z"}"#;
         let read = |policy: &str| Scaling::read(Some(&mk_annotations(policy, hold)), &Value::Null);
         let active = read(r#"{"mode": "ACTIVE", "max": 3}"#);
-        assert_eq!(active.held(at(59)).map(|hold| hold.replicas), Some(3));
+        assert_eq!(active.active_hold(at(59)).map(|hold| hold.replicas), Some(3));
         assert_eq!(
-            (active.held(at(60)), active.changes_at(at(0)), active.changes_at(at(60))),
+            (active.active_hold(at(60)), active.changes_at(at(0)), active.changes_at(at(60))),
             (None, Some(at(60)), None)
         );
-        assert_eq!(read(r#"{"mode": "SHADOW", "max": 3}"#).held(at(0)), None);
+        assert_eq!(read(r#"{"mode": "SHADOW", "max": 3}"#).active_hold(at(0)), None);
         let frozen = read(r#"{"mode": "FROZEN", "max": 3, "freezeEnd": "1970-01-01T00:00:30Z"}"#);
         assert_eq!(
             (frozen.changes_at(at(0)), frozen.is_active(at(29)), frozen.is_active(at(30))),

@@ -19,7 +19,7 @@ pub use self::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::labels::labels_of_callers;
+use super::labels::caller_labels;
 
 /// Everything that a deploy sets and a rollback brings back, the replica count included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -217,8 +217,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl Content {
     /// What an app that others made says, from the labels and the spec of its Deployment. Reads and writes make it in this one
     /// place, since an etag is its digest.
-    pub fn of_others(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
-        Self { labels: labels_of_callers(labels), spec: spec.clone(), ..Self::default() }
+    pub fn of_unmanaged(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
+        Self { labels: caller_labels(labels), spec: spec.clone(), ..Self::default() }
     }
 
     /// Digest of the whole content: equal digests mean equal content.
@@ -236,7 +236,7 @@ impl Content {
 
 /// Of the JSON form; maps are sorted, so it is the same everywhere.
 fn digest(content: &Content) -> String {
-    super::digest::of(serde_json::to_vec(content).unwrap_or_default())
+    super::digest::sha256_hex(serde_json::to_vec(content).unwrap_or_default())
 }
 
 // === impl Spec ===
@@ -260,12 +260,12 @@ impl Spec {
 
     /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole seconds.
     pub fn grace_seconds(&self) -> u64 {
-        self.termination_grace.map_or(Self::GRACE_SECONDS, seconds)
+        self.termination_grace.map_or(Self::GRACE_SECONDS, whole_seconds)
     }
 
     /// Seconds between leaving the endpoints and the signal to stop.
     pub fn drain_seconds(&self) -> u64 {
-        self.drain_delay.map_or_else(|| self.default_drain_seconds(), seconds)
+        self.drain_delay.map_or_else(|| self.default_drain_seconds(), whole_seconds)
     }
 
     /// What [`Self::drain_seconds`] is unless it is asked for: the time that endpoints take to travel.
@@ -306,7 +306,7 @@ pub struct Policy {
 }
 
 /// Whole seconds, the next larger ones: less time than was asked for would be a broken promise.
-pub fn seconds(duration: Duration) -> u64 {
+pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 

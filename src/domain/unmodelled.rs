@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{lists, patch};
+use super::{keyed_lists, pod_template_patch};
 
 /// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole Deployments.
-pub fn unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
+pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
     let mut walk = Walk { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
     for (field, value) in live["spec"].as_object().into_iter().flatten() {
         // The count has rules of its own, pausing calls of its own, and the selector stays what it is.
@@ -34,7 +34,9 @@ impl Walk<'_> {
         }
         match (live, rendered) {
             (Value::Object(live), Some(Value::Object(rendered))) => self.map(path, live, rendered),
-            (Value::Array(live), Some(Value::Array(rendered))) if lists::key(lists::name(path)).is_some() => {
+            (Value::Array(live), Some(Value::Array(rendered)))
+                if keyed_lists::key(keyed_lists::name(path)).is_some() =>
+            {
                 self.entries(path, live, rendered);
             }
             (_, None) if self.is_default(path, live) => {}
@@ -46,13 +48,13 @@ impl Walk<'_> {
 
     fn map(&mut self, path: &str, live: &Map<String, Value>, rendered: &Map<String, Value>) {
         for (key, value) in live {
-            self.value(&patch::join(path, key), value, rendered.get(key));
+            self.value(&pod_template_patch::join_path(path, key), value, rendered.get(key));
         }
     }
 
     fn entries(&mut self, path: &str, live: &[Value], rendered: &[Value]) {
-        let list = lists::name(path);
-        let id_of = |entry: &Value| lists::id(list, entry);
+        let list = keyed_lists::name(path);
+        let id_of = |entry: &Value| keyed_lists::id(list, entry);
         for (i, entry) in live.iter().enumerate() {
             let id = id_of(entry).unwrap_or_else(|| i.to_string());
             let wanted = match list {
@@ -62,7 +64,7 @@ impl Walk<'_> {
             let same = rendered.iter().find(|r| id_of(r).as_ref() == Some(wanted));
             // Of two entries with one key, Kubernetes lets the last one win.
             let shadowed = live[i + 1..].iter().any(|later| id_of(later).as_ref() == Some(&id));
-            self.value(&lists::join(path, &id), entry, same.filter(|_| !shadowed));
+            self.value(&keyed_lists::join(path, &id), entry, same.filter(|_| !shadowed));
         }
     }
 
@@ -121,18 +123,18 @@ impl Walk<'_> {
     /// Labels that make the pods the app's stay with the selector.
     fn is_selected(&self, live: &Value, path: &str) -> bool {
         let selected = self.live["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
-        selected
-            .into_iter()
-            .any(|(key, value)| value == live && patch::join("spec.template.metadata.labels", key) == path)
+        selected.into_iter().any(|(key, value)| {
+            value == live && pod_template_patch::join_path("spec.template.metadata.labels", key) == path
+        })
     }
 
     fn is_all_default(&self, path: &str, live: &Map<String, Value>) -> bool {
         // What is in a source or a check is the choice of it, also where all of it is at its default.
         let choice = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
-        choice.contains(&lists::name(path))
-            && live
-                .iter()
-                .all(|(key, value)| is_empty(value) || self.is_default(&patch::join(path, key), value))
+        choice.contains(&keyed_lists::name(path))
+            && live.iter().all(|(key, value)| {
+                is_empty(value) || self.is_default(&pod_template_patch::join_path(path, key), value)
+            })
     }
 }
 
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn an_object_without_anything_has_nothing_to_tell() {
         for live in [json!({}), json!(null), json!({"spec": null}), json!({"spec": {"template": 3}})] {
-            assert!(unmodelled(&live, &json!({})).len() <= 1, "{live}");
+            assert!(find_unmodelled(&live, &json!({})).len() <= 1, "{live}");
         }
     }
 
@@ -271,7 +273,7 @@ mod tests {
             let mut container = json!({"name": "app", "image": image});
             let rendered = mk_deployment(&container);
             container["imagePullPolicy"] = json!(policy);
-            let found = unmodelled(&mk_deployment(&container), &rendered);
+            let found = find_unmodelled(&mk_deployment(&container), &rendered);
             assert_eq!(!found.is_empty(), told, "{image} {policy}");
         }
     }
@@ -288,7 +290,8 @@ mod tests {
             ("securityContext", json!({"allowPrivilegeEscalation": true}), json!({"runAsUser": 0})),
             ("lifecycle", json!({"preStop": null}), json!({"preStop": {"exec": {}, "x": 1}})),
         ] {
-            let live = |value| unmodelled(&mk_deployment(&json!({"name": "app", field: value})), &rendered);
+            let live =
+                |value| find_unmodelled(&mk_deployment(&json!({"name": "app", field: value})), &rendered);
             assert_eq!(live(quiet), Vec::<String>::new(), "{field}");
             assert_eq!(live(loud), [format!("spec.template.spec.containers[app].{field}")]);
         }
@@ -302,6 +305,6 @@ mod tests {
         live["spec"]["template"]["metadata"]["labels"]["tier"] = json!("web");
         live["spec"]["template"]["metadata"]["labels"]["team"] = json!("b");
         let expected = ["spec.template.metadata.labels.team", "spec.template.metadata.labels.tier"];
-        assert_eq!(unmodelled(&live, &rendered), expected);
+        assert_eq!(find_unmodelled(&live, &rendered), expected);
     }
 }

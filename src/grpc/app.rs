@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, change::Changed, convert, page, parse, replica, stream::Answers};
+use super::{Context, Deadline, change::Changed, convert, pagination, parse, replica_list, stream::Answers};
 use crate::{
     domain::{
         Error,
-        act::{Act, Position, Seen},
+        commands::{Commands, ObservedVersion, Position},
         name::{self, Scope},
     },
     index::Filter,
@@ -30,11 +30,11 @@ impl AppService for Apps {
     ) -> Result<Response<pb::DeployAppResponse>, Status> {
         let deadline = Deadline::of(&request);
         self.0.index.check_filled()?;
-        let deploy = parse::deploy(request.into_inner(), &self.0.identity().user)?;
-        let (name, asked) = (deploy.name.clone(), deploy.asked.clone());
-        let write = |act: Arc<dyn Act>| async move { act.deploy(deploy).await };
+        let deploy = parse::parse_deploy(request.into_inner(), &self.0.identity().user)?;
+        let (name, meta) = (deploy.name.clone(), deploy.meta.clone());
+        let write = |act: Arc<dyn Commands>| async move { act.deploy(deploy).await };
         let Changed { app, rollout, plan, position, .. } =
-            self.0.change(&name, &asked, deadline, write).await?;
+            self.0.change(&name, &meta, deadline, write).await?;
         Ok(Response::new(pb::DeployAppResponse { app, rollout, plan: Some(plan), position }))
     }
 
@@ -45,10 +45,10 @@ impl AppService for Apps {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
-        let name = parse::app_name("name", &request.name)?;
+        let name = parse::parse_app_name("name", &request.name)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(name.clone()), deadline).await?;
         let app = self.0.index.get(&name)?;
-        Ok(Response::new(pb::GetAppResponse { app: Some(convert::app(&app)) }))
+        Ok(Response::new(pb::GetAppResponse { app: Some(convert::to_app(&app)) }))
     }
 
     async fn list_apps(
@@ -58,19 +58,19 @@ impl AppService for Apps {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
-        let scope = parse::parent("parent", &request.parent)?;
-        let selector = parse::selector(&request.label_selector)?;
-        let states = parse::states(&request.states)?;
-        let size = page::size(page::MANY, request.page_size)?;
+        let scope = parse::parse_parent("parent", &request.parent)?;
+        let selector = parse::parse_selector(&request.label_selector)?;
+        let states = parse::parse_states(&request.states)?;
+        let size = pagination::parse_page_size(pagination::MANY, request.page_size)?;
         let query = format!("{}\n{}\n{:?}", request.parent, request.label_selector, request.states);
-        let after = page::parse(&query, &request.page_token)?
+        let after = pagination::parse_token(&query, &request.page_token)?
             .map(|last| name::App::parse(last).map_err(|_| Error::PageToken))
             .transpose()?;
         self.0.wait_until_seen(&request.read_after, &scope, deadline).await?;
 
         let (found, more) = self.0.index.list(&scope, &Filter { selector, states }, after.as_ref(), size);
-        let (apps, last) = page::fill(found, more, |app| convert::app(app));
-        let next_page_token = last.map_or_else(String::new, |app| page::token(&query, &app.name));
+        let (apps, last) = pagination::fill_page(found, more, |app| convert::to_app(app));
+        let next_page_token = last.map_or_else(String::new, |app| pagination::make_token(&query, &app.name));
         Ok(Response::new(pb::ListAppsResponse { apps, next_page_token }))
     }
 
@@ -80,7 +80,7 @@ impl AppService for Apps {
     ) -> Result<Response<Answers<pb::WatchAppsResponse>>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        watch::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+        watch::watch_apps(&self.0, &request.into_inner(), deadline).map(Response::new)
     }
 
     async fn wait_app(
@@ -89,7 +89,7 @@ impl AppService for Apps {
     ) -> Result<Response<pb::WaitAppResponse>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        wait::wait(&self.0, &request.into_inner(), deadline).await.map(Response::new)
+        wait::wait_for_state(&self.0, &request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn list_replicas(
@@ -98,7 +98,7 @@ impl AppService for Apps {
     ) -> Result<Response<pb::ListReplicasResponse>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        replica::list(&self.0, &request.into_inner(), deadline).await.map(Response::new)
+        replica_list::list_replicas(&self.0, &request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn scale_app(
@@ -107,10 +107,10 @@ impl AppService for Apps {
     ) -> Result<Response<pb::ScaleAppResponse>, Status> {
         let deadline = Deadline::of(&request);
         self.0.index.check_filled()?;
-        let scale = parse::scale(request.into_inner(), &self.0.identity().user)?;
-        let (name, asked) = (scale.name.clone(), scale.asked.clone());
-        let write = |act: Arc<dyn Act>| async move { act.scale(scale).await };
-        let Changed { app, plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
+        let scale = parse::parse_scale(request.into_inner(), &self.0.identity().user)?;
+        let (name, meta) = (scale.name.clone(), scale.meta.clone());
+        let write = |act: Arc<dyn Commands>| async move { act.scale(scale).await };
+        let Changed { app, plan, position, .. } = self.0.change(&name, &meta, deadline, write).await?;
         Ok(Response::new(pb::ScaleAppResponse { app, plan: Some(plan), position }))
     }
 
@@ -120,13 +120,13 @@ impl AppService for Apps {
     ) -> Result<Response<pb::RestartAppResponse>, Status> {
         let deadline = Deadline::of(&request);
         self.0.index.check_filled()?;
-        let restart = parse::restart(request.into_inner(), &self.0.identity().user)?;
-        let (name, asked) = (restart.name.clone(), restart.asked.clone());
+        let restart = parse::parse_restart(request.into_inner(), &self.0.identity().user)?;
+        let (name, meta) = (restart.name.clone(), restart.meta.clone());
         let latest = name::Rollout { app: name.clone(), revision: name::Which::Latest };
         let before = self.0.index.rollout(&latest).ok().map(|rollout| rollout.number);
-        let write = |act: Arc<dyn Act>| async move { act.restart(restart).await };
+        let write = |act: Arc<dyn Commands>| async move { act.restart(restart).await };
         let Changed { mut rollout, plan, position, .. } =
-            self.0.change(&name, &asked, deadline, write).await?;
+            self.0.change(&name, &meta, deadline, write).await?;
         // Kubernetes has yet to begin it: only its name is known.
         if rollout.as_ref().is_some_and(|rollout| rollout.start_time.is_none()) {
             rollout = self.0.begun_since(&name, before).await.or(rollout);
@@ -140,17 +140,17 @@ impl AppService for Apps {
     ) -> Result<Response<pb::DeleteAppResponse>, Status> {
         let deadline = Deadline::of(&request);
         self.0.index.check_filled()?;
-        let delete = parse::delete(request.into_inner(), &self.0.identity().user)?;
-        let (name, asked) = (delete.name.clone(), delete.asked.clone());
+        let delete = parse::parse_delete(request.into_inner(), &self.0.identity().user)?;
+        let (name, meta) = (delete.name.clone(), delete.meta.clone());
         let before = self.0.index.get(&name).ok();
-        let write = |act: Arc<dyn Act>| async move { act.delete(delete).await };
-        let Changed { app, plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
+        let write = |act: Arc<dyn Commands>| async move { act.delete(delete).await };
+        let Changed { app, plan, position, .. } = self.0.change(&name, &meta, deadline, write).await?;
         let existed = !plan.changes.is_empty();
-        let before = before.map(|app| convert::app(&app));
+        let before = before.map(|app| convert::to_app(&app));
         let app = if self.0.index.get(&name).is_ok() { app } else { before.or(app) };
         let uid = match Position::parse(&position).map(|position| position.seen) {
-            Some(Seen::Deleting { uid }) => uid,
-            Some(Seen::Version { .. }) | None => String::new(),
+            Some(ObservedVersion::Deleting { uid }) => uid,
+            Some(ObservedVersion::Version { .. }) | None => String::new(),
         };
         // A repeat may find another app of that name.
         let is_it = |app: &pb::App| uid.is_empty() || app.uid.is_empty() || app.uid == uid;

@@ -3,7 +3,7 @@
 //!
 //! One of several servers runs the loop. What only that one knows, the others ask it for.
 
-mod elsewhere;
+mod leader_proxy;
 mod watch;
 
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
-pub(super) use self::elsewhere::Elsewhere;
+pub(super) use self::leader_proxy::LeaderProxy;
 use super::{
-    Context, Deadline, change::Changed, convert::autoscaler as convert, page,
+    Context, Deadline, change::Changed, convert::autoscaler as convert, pagination,
     parse::autoscaler as parse_autoscaler, stream::Answers,
 };
 use crate::{
     autoscale::Outcome,
     domain::{
         Error,
-        act::Act,
+        commands::Commands,
         error::Violation,
         name::{self, Scope},
     },
@@ -32,19 +32,19 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Autoscalers {
     pub(super) context: Context,
-    pub(super) elsewhere: Elsewhere,
+    pub(super) elsewhere: LeaderProxy,
 }
 
 impl Autoscalers {
     fn show(&self, app: &name::App) -> Result<pb::Autoscaler, Error> {
         let now = Timestamp::now();
         let (index, scaling) = (&self.context.index, &self.context.scaling);
-        let scaled = index.scaled_app(app, now)?;
+        let scaled = index.autoscaler_input(app, now)?;
         Ok(convert::autoscaler(
             &scaled,
-            scaling.latest(app).as_deref(),
+            scaling.latest_decision(app).as_deref(),
             &scaling.leader(),
-            scaling.next(),
+            scaling.next_evaluation(),
             now,
         ))
     }
@@ -60,7 +60,8 @@ impl AutoscalerService for Autoscalers {
         let deadline = Deadline::of(&request);
         if let Ok(Some(mut there)) = self.elsewhere.client(&self.context.scaling, &request) {
             // What is stored is known here too; only the last decision would be missing.
-            let answer = there.client.get_autoscaler(elsewhere::request(request.get_ref(), deadline)).await;
+            let answer =
+                there.client.get_autoscaler(leader_proxy::forward_request(request.get_ref(), deadline)).await;
             match there.answered(answer) {
                 Some(Err(status)) if status.code() != Code::Unavailable => return Err(status),
                 Some(Ok(answer)) => return Ok(answer),
@@ -80,9 +81,9 @@ impl AutoscalerService for Autoscalers {
         let deadline = Deadline::of(&request);
         self.context.index.check_filled()?;
         let tune = parse_autoscaler::tune(request.into_inner(), &self.context.identity().user)?;
-        let (name, asked) = (tune.name.clone(), tune.asked.clone());
-        let write = |act: Arc<dyn Act>| async move { act.tune(tune).await };
-        let Changed { policy, position, .. } = self.context.change(&name, &asked, deadline, write).await?;
+        let (name, meta) = (tune.name.clone(), tune.meta.clone());
+        let write = |act: Arc<dyn Commands>| async move { act.update_autoscaler(tune).await };
+        let Changed { policy, position, .. } = self.context.change(&name, &meta, deadline, write).await?;
         let shown = self.show(&name);
         let shown = match policy {
             // The index may not have seen it, nor even the app, and a dry run is nowhere to be seen.
@@ -106,22 +107,25 @@ impl AutoscalerService for Autoscalers {
         let app = parse_autoscaler::name("parent", &request.get_ref().parent)?;
         let deadline = Deadline::of(&request);
         if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
-            let answer =
-                there.client.list_scaling_decisions(elsewhere::request(request.get_ref(), deadline)).await;
+            let answer = there
+                .client
+                .list_scaling_decisions(leader_proxy::forward_request(request.get_ref(), deadline))
+                .await;
             return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
         }
         let request = request.into_inner();
         let wanted = parse_autoscaler::outcomes(&request.outcomes)?;
-        let size = page::size(page::MANY, request.page_size)?;
+        let size = pagination::parse_page_size(pagination::MANY, request.page_size)?;
         let query = format!("decisions\n{app}\n{:?}", request.outcomes);
-        let before = page::parse(&query, &request.page_token)?
+        let before = pagination::parse_token(&query, &request.page_token)?
             .map(|id| id.parse().map_err(|_| Error::PageToken))
             .transpose()?;
         self.context.index.get(&app)?;
         let is_wanted = |outcome: &Outcome| wanted.is_empty() || wanted.contains(&convert::outcome(outcome));
-        let (found, more) = self.context.scaling.list(&app, before, size, is_wanted);
-        let (decisions, last) = page::fill(found, more, |decision| convert::decision(decision));
-        let next_page_token = last.map_or_else(String::new, |decision| page::token(&query, decision.id));
+        let (found, more) = self.context.scaling.list_decisions(&app, before, size, is_wanted);
+        let (decisions, last) = pagination::fill_page(found, more, |decision| convert::decision(decision));
+        let next_page_token =
+            last.map_or_else(String::new, |decision| pagination::make_token(&query, decision.id));
         Ok(Response::new(pb::ListScalingDecisionsResponse { decisions, next_page_token }))
     }
 
@@ -133,16 +137,18 @@ impl AutoscalerService for Autoscalers {
         let scope = parse_autoscaler::scope("parent", &request.get_ref().parent)?;
         let deadline = Deadline::of(&request);
         if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
-            let answer =
-                there.client.watch_scaling_decisions(elsewhere::request(request.get_ref(), deadline)).await;
+            let answer = there
+                .client
+                .watch_scaling_decisions(leader_proxy::forward_request(request.get_ref(), deadline))
+                .await;
             return match there.answered(answer) {
-                Some(answer) => {
-                    answer.map(|stream| Response::new(elsewhere::relay(&self.context, stream.into_inner())))
-                }
+                Some(answer) => answer.map(|stream| {
+                    Response::new(leader_proxy::relay_stream(&self.context, stream.into_inner()))
+                }),
                 None => Err(there.unreachable().into()),
             };
         }
-        watch::start(&self.context, scope, &request.into_inner(), deadline).map(Response::new)
+        watch::watch_decisions(&self.context, scope, &request.into_inner(), deadline).map(Response::new)
     }
 
     async fn report_load(
@@ -152,7 +158,8 @@ impl AutoscalerService for Autoscalers {
         self.context.index.check_filled()?;
         let deadline = Deadline::of(&request);
         if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
-            let answer = there.client.report_load(elsewhere::request(request.get_ref(), deadline)).await;
+            let answer =
+                there.client.report_load(leader_proxy::forward_request(request.get_ref(), deadline)).await;
             // Kept here it would count nowhere: whoever reports does so again in a moment, and hears meanwhile that it must.
             return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
         }
@@ -160,13 +167,13 @@ impl AutoscalerService for Autoscalers {
             return Err(Error::NoAutoscaler.into());
         }
         let figures = parse_autoscaler::figures(request.into_inner(), &self.context.identity().user)?;
-        let missing = |(i, figure): (usize, &crate::autoscale::Figure)| {
+        let missing = |(i, figure): (usize, &crate::autoscale::LoadReport)| {
             let app = name::App::parse(&figure.app).ok()?;
             let error = self.context.index.get(&app).err()?;
             Some(Violation { field: format!("figures[{i}].app"), description: error.to_string() })
         };
         let missing: Vec<_> = figures.iter().enumerate().filter_map(missing).collect();
-        let refused = |refused: Vec<crate::autoscale::Refused>| {
+        let refused = |refused: Vec<crate::autoscale::RefusedReport>| {
             refused
                 .into_iter()
                 .map(|r| Violation { field: format!("figures[{}].{}", r.index, r.field), description: r.why })
@@ -174,7 +181,7 @@ impl AutoscalerService for Autoscalers {
         if !missing.is_empty() {
             return Err(Error::NoSuchApps(missing).into());
         }
-        let accepted = self.context.scaling.report(&figures, Timestamp::now());
+        let accepted = self.context.scaling.report_load(&figures, Timestamp::now());
         let accepted = accepted.map_err(|all| Error::Invalid(refused(all).collect()))?;
         Ok(Response::new(pb::ReportLoadResponse { accepted: i32::try_from(accepted).unwrap_or(i32::MAX) }))
     }

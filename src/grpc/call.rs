@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 
 tokio::task_local! {
     static CALL: String;
-    static ASKED: Arc<Mutex<Asked>>;
+    static ASKED: Arc<Mutex<AuditSubject>>;
 }
 
 /// What a call asks for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct AuditSubject {
     /// Resource name that it is about; empty until the request was read.
     pub(super) subject: String,
     /// Why, as the caller says.
@@ -25,13 +25,13 @@ pub(super) struct Asked {
 }
 
 /// Notes what the call that is being answered asks for.
-pub(super) fn asks(asked: Asked) {
+pub(super) fn set_audit_subject(asked: AuditSubject) {
     // A message that is read outside of a call, by a client in this process, is nobody's business.
     let _ = ASKED.try_with(|known| *known.lock() = asked);
 }
 
 /// Id of the call that is being answered, as it stands in the log.
-pub(super) fn id() -> String {
+pub(super) fn current_id() -> String {
     CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".to_owned())
 }
 
@@ -43,11 +43,15 @@ pub(super) fn next_id() -> String {
 }
 
 /// Makes a part of an answer under its call's id.
-pub(super) fn under_id<T>(id: &str, part: impl FnOnce() -> T) -> T {
+pub(super) fn in_call<T>(id: &str, part: impl FnOnce() -> T) -> T {
     CALL.sync_scope(id.to_owned(), part)
 }
 
 /// Answers a call under its id; what it asks for is noted there.
-pub(super) async fn with_id<T>(id: String, asked: Arc<Mutex<Asked>>, answer: impl Future<Output = T>) -> T {
+pub(super) async fn scope_call<T>(
+    id: String,
+    asked: Arc<Mutex<AuditSubject>>,
+    answer: impl Future<Output = T>,
+) -> T {
     CALL.scope(id, ASKED.scope(asked, answer)).await
 }

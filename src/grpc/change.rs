@@ -11,7 +11,7 @@ use crate::{
     autoscale::Policy,
     domain::{
         Error,
-        act::{Act, Asked, Done},
+        commands::{CommandResult, Commands, RequestMeta},
         error::Missing,
         labels::MANAGER,
         name::{self, Scope, Which},
@@ -40,18 +40,18 @@ impl Context {
     pub(super) async fn change<F>(
         &self,
         name: &name::App,
-        asked: &Asked,
+        meta: &RequestMeta,
         deadline: Deadline,
-        write: impl FnOnce(Arc<dyn Act>) -> F + Send + 'static,
+        write: impl FnOnce(Arc<dyn Commands>) -> F + Send + 'static,
     ) -> Result<Changed, Status>
     where
-        F: Future<Output = Result<Done, Error>> + Send,
+        F: Future<Output = Result<CommandResult, Error>> + Send,
     {
         self.index.check_filled()?;
-        if !asked.validate_only {
+        if !meta.validate_only {
             self.wait_until_kept(name).await;
         }
-        let request = asked.request.as_ref().filter(|_| !asked.validate_only);
+        let request = meta.request.as_ref().filter(|_| !meta.validate_only);
         let act = self.act.clone();
         let done = self.once.run(request, || self.finish(async move { write(act).await })).await;
         let done = done.map_err(|error| self.with_a_hint(name, error))?;
@@ -65,9 +65,9 @@ impl Context {
     /// about.
     async fn wait_until_kept(&self, name: &name::App) {
         let mut news = self.index.subscribe(&Scope::App(name.clone()));
-        let kept = async { while self.index.is_unkept(name) && news.changed().await.is_ok() {} };
+        let kept = async { while self.index.has_unrecorded_verdict(name) && news.changed().await.is_ok() {} };
         // A cluster that does not answer takes nothing, and the change is to be told so at once.
-        let well = self.act.troubles(Timestamp::now()).is_empty();
+        let well = self.act.health_warnings(Timestamp::now()).is_empty();
         let _ = tokio::time::timeout(if well { OWN_WRITE } else { IN_TROUBLE }, kept).await;
     }
 
@@ -78,7 +78,9 @@ impl Context {
         let begun = async {
             loop {
                 match self.index.rollout(&which) {
-                    Ok(rollout) if Some(rollout.number) != before => return Some(convert::rollout(&rollout)),
+                    Ok(rollout) if Some(rollout.number) != before => {
+                        return Some(convert::to_rollout(&rollout));
+                    }
                     Ok(_) | Err(_) => news.changed().await.ok()?,
                 }
             }
@@ -94,10 +96,11 @@ impl Context {
         error
     }
 
-    fn changed(&self, name: &name::App, done: &Done) -> Changed {
+    fn changed(&self, name: &name::App, done: &CommandResult) -> Changed {
         let seen = done.position.as_ref().is_none_or(|position| self.index.has_seen(position));
         let app = self.index.get(name).ok().filter(|_| seen);
-        let as_written = || done.content.as_ref().map(|content| convert::content(name, content, MANAGER));
+        let as_written =
+            || done.content.as_ref().map(|content| convert::to_app_from_content(name, content, MANAGER));
         let rollout = done.rollout.map(|number| {
             let which = name::Rollout { app: name.clone(), revision: Which::Number(number) };
             let known = self.index.rollout(&which).ok();
@@ -108,13 +111,13 @@ impl Context {
                     state: pb::RolloutState::Pending.into(),
                     ..pb::Rollout::default()
                 },
-                |rollout| convert::rollout(&rollout),
+                |rollout| convert::to_rollout(&rollout),
             )
         });
         Changed {
-            app: app.map(|app| convert::app(&app)).or_else(as_written),
+            app: app.map(|app| convert::to_app(&app)).or_else(as_written),
             rollout,
-            plan: convert::plan(done),
+            plan: convert::to_plan(done),
             policy: done.policy.clone(),
             position: done.position.as_ref().map(ToString::to_string).unwrap_or_default(),
         }

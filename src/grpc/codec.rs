@@ -74,7 +74,7 @@ impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
         if let Some(name) = subject(&reflected).filter(|name| name.len() <= LONGEST_NAME) {
             tracing::Span::current().record("app", name.as_str());
             let field = |field: &str| reflected.get_field_by_name(field);
-            call::asks(call::Asked {
+            call::set_audit_subject(call::AuditSubject {
                 subject: name,
                 reason: field("reason").and_then(|value| value.as_str().map(cut)).unwrap_or_default(),
                 validate_only: field("validate_only").and_then(|value| value.as_bool()).unwrap_or_default(),
@@ -114,7 +114,7 @@ fn subject(message: &DynamicMessage) -> Option<String> {
 fn with_domain(broken: Vec<Violation>, message: &dyn Any) -> Vec<Violation> {
     let refused = message
         .downcast_ref::<pb::DeployAppRequest>()
-        .and_then(|request| parse::deploy(request.clone(), "").err());
+        .and_then(|request| parse::parse_deploy(request.clone(), "").err());
     let details = refused.map(|status| status.get_error_details());
     let mut all: Vec<_> = details
         .iter()

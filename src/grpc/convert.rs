@@ -8,38 +8,38 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use self::spec::spec;
+use self::spec::to_spec;
 
 use crate::{
     autoscale::Policy,
     domain::{
-        act::Done,
         app::{self, App, Owner},
         change::{Action, Change},
         check::{Check, Finding},
+        commands::CommandResult,
         endpoint::{self, Endpoint},
         evidence::{self, Evidence},
         name,
-        placement::{Forecast, Scored},
         problem::Problem,
         replica::{self, Replica},
         revision::Cause,
         rollout::{Rollout, State},
+        scheduling::{Forecast, Scored},
         spec::Content,
     },
     pb,
 };
 
-pub(super) fn app(app: &App) -> pb::App {
+pub(super) fn to_app(app: &App) -> pb::App {
     let status = pb::AppStatus {
-        state: state(app.state).into(),
+        state: to_state(app.state).into(),
         reconciling: app.reconciling,
         message: app.message.clone(),
         desired_replicas: app.desired,
         ready_replicas: app.ready,
         updated_replicas: app.current_content,
         current_replicas: app.existing,
-        problems: app.problems.iter().map(problem).collect(),
+        problems: app.problems.iter().map(to_problem).collect(),
         rollout: app.rollout.map(|number| app.name.rollout(number)).unwrap_or_default(),
         replica_owner: Some(replica_owner(&app.owner)),
         managed_by: app.managed_by.clone(),
@@ -49,10 +49,10 @@ pub(super) fn app(app: &App) -> pb::App {
     pb::App {
         etag: app.etag.clone(),
         uid: app.uid.clone(),
-        create_time: Some(time(app.created)),
-        update_time: Some(time(app.updated)),
+        create_time: Some(to_timestamp(app.created)),
+        update_time: Some(to_timestamp(app.updated)),
         status: Some(status),
-        ..content(&app.name, &app.content, &app.managed_by)
+        ..to_app_from_content(&app.name, &app.content, &app.managed_by)
     }
 }
 
@@ -69,7 +69,7 @@ fn replica_owner(owner: &Owner) -> pb::ReplicaOwner {
             pb::ReplicaOwner { reason: reason.clone(), ..of(pb::ReplicaOwnerKind::Autoscaler, "gantry") }
         }
         Owner::Hold(hold) => pb::ReplicaOwner {
-            hold_end_time: Some(time(hold.until)),
+            hold_end_time: Some(to_timestamp(hold.until)),
             reason: hold.reason.clone(),
             ..of(pb::ReplicaOwnerKind::Hold, &hold.actor)
         },
@@ -77,10 +77,10 @@ fn replica_owner(owner: &Owner) -> pb::ReplicaOwner {
 }
 
 /// An app of which only the content is known, and who made it.
-pub(super) fn content(name: &name::App, content: &Content, managed_by: &str) -> pb::App {
+pub(super) fn to_app_from_content(name: &name::App, content: &Content, managed_by: &str) -> pb::App {
     pb::App {
         name: name.to_string(),
-        spec: Some(spec(&content.spec)),
+        spec: Some(to_spec(&content.spec)),
         etag: content.etag(),
         labels: content.labels.clone().into_iter().collect(),
         annotations: content.annotations.clone().into_iter().collect(),
@@ -89,7 +89,7 @@ pub(super) fn content(name: &name::App, content: &Content, managed_by: &str) -> 
     }
 }
 
-pub(super) const fn state(state: app::State) -> pb::AppState {
+pub(super) const fn to_state(state: app::State) -> pb::AppState {
     match state {
         app::State::Active => pb::AppState::Active,
         app::State::Updating => pb::AppState::Updating,
@@ -100,7 +100,7 @@ pub(super) const fn state(state: app::State) -> pb::AppState {
     }
 }
 
-pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
+pub(super) fn to_rollout(rollout: &Rollout) -> pb::Rollout {
     let p = rollout.progress;
     let state = match rollout.state {
         State::Pending => pb::RolloutState::Pending,
@@ -120,7 +120,7 @@ pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
     pb::Rollout {
         name: rollout.app.rollout(rollout.number),
         state: state.into(),
-        spec: Some(spec(&rollout.content.spec)),
+        spec: Some(to_spec(&rollout.content.spec)),
         progress: Some(pb::RolloutProgress {
             desired: p.desired,
             updated: p.updated,
@@ -132,7 +132,7 @@ pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
         error: rollout.error.as_ref().map(|error| pb::RolloutError {
             reason: error.reason.as_str().to_owned(),
             message: error.message.clone(),
-            problem: Some(problem(error)),
+            problem: Some(to_problem(error)),
         }),
         cause: cause.into(),
         actor: rollout.actor.clone(),
@@ -140,8 +140,8 @@ pub(super) fn rollout(rollout: &Rollout) -> pb::Rollout {
         digest: rollout.digest.clone(),
         source_rollout: rollout.source.map(|number| rollout.app.rollout(number)).unwrap_or_default(),
         changes: changes(&rollout.changes),
-        start_time: Some(time(rollout.start)),
-        end_time: rollout.end.map(time),
+        start_time: Some(to_timestamp(rollout.start)),
+        end_time: rollout.end.map(to_timestamp),
         // The default one is as good as none.
         autoscaler: rollout
             .autoscaler
@@ -161,18 +161,18 @@ fn failure(app: &name::App, number: u64, evidence: &Evidence) -> pb::Failure {
         node: kept.node.clone(),
         zone: kept.zone.clone(),
         restarts: kept.restarts,
-        create_time: Some(time(kept.created)),
+        create_time: Some(to_timestamp(kept.created)),
         ..pb::Replica::default()
     };
     pb::Failure {
-        problems: evidence.problems.iter().map(problem).collect(),
+        problems: evidence.problems.iter().map(to_problem).collect(),
         replicas: evidence.replicas.iter().map(replica).collect(),
         events: evidence.events.clone(),
-        record_time: Some(time(evidence.time)),
+        record_time: Some(to_timestamp(evidence.time)),
     }
 }
 
-pub(super) fn problem(problem: &Problem) -> pb::Problem {
+pub(super) fn to_problem(problem: &Problem) -> pb::Problem {
     pb::Problem {
         reason: problem.reason.as_str().to_owned(),
         message: problem.message.clone(),
@@ -181,13 +181,13 @@ pub(super) fn problem(problem: &Problem) -> pb::Problem {
         affected_replicas: problem.affected,
         log_tail: problem.log_tail.clone(),
         events: problem.events.clone(),
-        start_time: problem.start.map(time),
+        start_time: problem.start.map(to_timestamp),
         fatal: problem.fatal,
     }
 }
 
 /// An endpoint at one of its ports.
-pub(super) fn endpoint(app: &name::App, endpoint: &Endpoint, port: u16) -> pb::Endpoint {
+pub(super) fn to_endpoint(app: &name::App, endpoint: &Endpoint, port: u16) -> pb::Endpoint {
     let state = match endpoint.state {
         endpoint::State::Ready => pb::EndpointState::Ready,
         endpoint::State::Draining => pb::EndpointState::Draining,
@@ -205,7 +205,7 @@ pub(super) fn endpoint(app: &name::App, endpoint: &Endpoint, port: u16) -> pb::E
     }
 }
 
-pub(super) fn replica(app: &name::App, replica: &Replica) -> pb::Replica {
+pub(super) fn to_replica(app: &name::App, replica: &Replica) -> pb::Replica {
     pb::Replica {
         pod: replica.pod.to_string(),
         state: replica_state(replica.state).into(),
@@ -215,8 +215,8 @@ pub(super) fn replica(app: &name::App, replica: &Replica) -> pb::Replica {
         zone: text(replica.zone.as_ref()),
         address: replica.address.map(|address| address.to_string()).unwrap_or_default(),
         restarts: replica.restarts,
-        create_time: Some(time(replica.created)),
-        ready_time: replica.ready.map(time),
+        create_time: Some(to_timestamp(replica.created)),
+        ready_time: replica.ready.map(to_timestamp),
         // Metrics are not read yet.
         cpu_cores: None,
         memory_bytes: None,
@@ -238,7 +238,7 @@ fn text(shared: Option<&Arc<str>>) -> String {
     shared.map(ToString::to_string).unwrap_or_default()
 }
 
-pub(super) fn plan(done: &Done) -> pb::Plan {
+pub(super) fn to_plan(done: &CommandResult) -> pb::Plan {
     pb::Plan {
         changes: changes(&done.changes),
         checks: done.checks.iter().map(check).collect(),
@@ -302,6 +302,6 @@ fn changes(changes: &[Change]) -> Vec<pb::Change> {
     changes.iter().map(change).collect()
 }
 
-pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }

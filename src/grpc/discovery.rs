@@ -4,7 +4,7 @@ mod watch;
 
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, convert, page, parse, stream::Answers};
+use super::{Context, Deadline, convert, pagination, parse, stream::Answers};
 use crate::{
     domain::name::Scope,
     pb::{self, discovery_service_server::DiscoveryService},
@@ -23,10 +23,10 @@ impl DiscoveryService for Discovery {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
-        let app = parse::app_name("parent", &request.parent)?;
-        let size = page::size(page::SMALL, request.page_size)?;
+        let app = parse::parse_app_name("parent", &request.parent)?;
+        let size = pagination::parse_page_size(pagination::SMALL, request.page_size)?;
         let query = format!("endpoints\n{app}\n{}\n{}", request.port, request.include_unready);
-        let after = page::parse(&query, &request.page_token)?;
+        let after = pagination::parse_token(&query, &request.page_token)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
 
         let set = self.0.index.endpoints(&app)?;
@@ -38,9 +38,9 @@ impl DiscoveryService for Discovery {
         let page: Vec<_> = found.by_ref().take(size).collect();
         let more = found.peek().is_some();
         let (endpoints, last) =
-            page::fill(page, more, |(endpoint, port)| convert::endpoint(&app, endpoint, *port));
+            pagination::fill_page(page, more, |(endpoint, port)| convert::to_endpoint(&app, endpoint, *port));
         let next_page_token =
-            last.map_or_else(String::new, |(endpoint, _)| page::token(&query, &endpoint.pod));
+            last.map_or_else(String::new, |(endpoint, _)| pagination::make_token(&query, &endpoint.pod));
         Ok(Response::new(pb::ListEndpointsResponse { endpoints, next_page_token }))
     }
 
@@ -50,6 +50,6 @@ impl DiscoveryService for Discovery {
     ) -> Result<Response<Answers<pb::WatchEndpointsResponse>>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        watch::start(&self.0, request.into_inner(), deadline).map(Response::new)
+        watch::watch_endpoints(&self.0, request.into_inner(), deadline).map(Response::new)
     }
 }

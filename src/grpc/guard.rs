@@ -55,7 +55,7 @@ pub(super) async fn layer(State(origins): State<Origins>, request: Request, next
         None => next.run(request).await,
         Some(why) => {
             info!(path = request.uri().path(), why, "refused");
-            json::refuse(request.headers(), StatusCode::FORBIDDEN, &status::not_allowed(&why))
+            json::refuse_request(request.headers(), StatusCode::FORBIDDEN, &status::not_allowed(&why))
         }
     }
 }

@@ -63,7 +63,7 @@ impl ServerService for Server {
         let index = &self.0.index;
         let now = Timestamp::now();
         let ages = index.ages(now);
-        let mut warnings = self.0.act.troubles(now);
+        let mut warnings = self.0.act.health_warnings(now);
         warnings.extend(freshness(&ages, &index.refused()));
         if let Leader::Unknown(why) = self.0.scaling.leader()
             && !why.is_empty()
@@ -87,8 +87,8 @@ impl ServerService for Server {
                 .collect(),
             apps: count(size.apps),
             pods: count(size.pods),
-            leader: self.0.scaling.leader() == Leader::Here,
-            load_sources: self.0.scaling.sources(),
+            leader: self.0.scaling.leader() == Leader::Local,
+            load_sources: self.0.scaling.list_sources(),
             warnings,
         }))
     }

@@ -42,14 +42,15 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
             let status = status::not_spoken(
                 "gRPC needs HTTP/2; over HTTP/1.1 this server speaks gRPC-Web, Connect and plain JSON",
             );
-            return error::response(&status, Some(StatusCode::UPGRADE_REQUIRED));
+            return error::error_response(&status, Some(StatusCode::UPGRADE_REQUIRED));
         }
         return next.run(request).await;
     }
     if request.method() != HttpMethod::POST {
         let text = "calls are made by POST, for example: curl -H 'content-type: application/json' -d '{}' \
                     http://localhost:7420/gantry.v1.ServerService/GetServerInfo";
-        let mut response = error::response(&status::not_spoken(text), Some(StatusCode::METHOD_NOT_ALLOWED));
+        let mut response =
+            error::error_response(&status::not_spoken(text), Some(StatusCode::METHOD_NOT_ALLOWED));
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
@@ -58,7 +59,7 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
             "the content type {kind:?} is not spoken here; application/json is, and application/proto, \
              application/connect+json, application/connect+proto, application/grpc and application/grpc-web"
         ));
-        return error::response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     };
     translate(form, request, next).await
 }
@@ -67,40 +68,40 @@ async fn translate(form: Form, request: Request, next: Next) -> Response {
     let method = schema::method(request.uri().path().trim_start_matches('/'));
     let Some(method) = method else {
         // Nothing to translate by; the router says that there is no such method.
-        let answer = next.run(request::empty(request)).await;
-        return response::unknown(answer);
+        let answer = next.run(request::empty_request(request)).await;
+        return response::unknown_method(answer);
     };
     if method.takes_stream {
         let status = status::not_spoken("this method takes a stream; call it by gRPC");
-        return error::response(&status, None);
+        return error::error_response(&status, None);
     }
     if let (Form::Framed(_), false) = (form, method.streams) {
         let status = status::not_spoken(
             "this method answers with one message; send application/json or application/proto",
         );
-        return error::response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let translated = match request::to_grpc(form, method, request) {
         Ok(translated) => translated,
-        Err(status) => return response::failed(form, &status),
+        Err(status) => return response::failed_response(form, &status),
     };
     let answer = next.run(translated).await;
     match (form, method.streams) {
-        (Form::Plain(encoding), false) => response::unary(encoding, method, answer).await,
-        (Form::Plain(Encoding::Json), true) => response::lines(method, answer),
+        (Form::Plain(encoding), false) => response::unary_response(encoding, method, answer).await,
+        (Form::Plain(Encoding::Json), true) => response::lines_response(method, answer),
         (Form::Plain(Encoding::Binary), true) => {
             let text = "this method answers with a stream; send application/connect+proto";
-            error::response(&status::not_spoken(text), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+            error::error_response(&status::not_spoken(text), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE))
         }
-        (Form::Framed(encoding), _) => response::frames(encoding, method, answer),
+        (Form::Framed(encoding), _) => response::framed_response(encoding, method, answer),
     }
 }
 
 /// Refuses a call in the form that the caller speaks.
-pub(super) fn refuse(headers: &HeaderMap, http: StatusCode, status: &Status) -> Response {
+pub(super) fn refuse_request(headers: &HeaderMap, http: StatusCode, status: &Status) -> Response {
     let kind = content_type(headers);
     if !is_grpc(&kind) && !is_grpc_web(&kind) {
-        return error::response(status, Some(http));
+        return error::error_response(status, Some(http));
     }
     let mut response = status.clone().into_http::<Body>();
     *response.status_mut() = http;

@@ -88,7 +88,7 @@ pub(super) async fn layer(State(limits): State<Limits>, mut request: Request, ne
     let asked = Arc::default();
     let audit = Audit::new(&limits.index, limits.identity, Arc::clone(&asked), (&id, &name), method);
     let call = Call { id, name, method, deadline, index: limits.index, span: span.clone(), audit };
-    call::with_id(call.id.clone(), asked, call.answer(request, next, drain).instrument(span)).await
+    call::scope_call(call.id.clone(), asked, call.answer(request, next, drain).instrument(span)).await
 }
 
 // === impl Call ===
@@ -111,7 +111,7 @@ impl Call {
                 response.map(|body| Body::new(Answer::new(body, self, drain)))
             }
             Some(failed) => {
-                let completed = status::complete(&failed, &self.name);
+                let completed = status::complete_status(&failed, &self.name);
                 info!(millis, code = ?completed.code(), message = ?completed.message(), "refused");
                 self.audit.end(Some(&completed));
                 let mut response = to_response(&completed);

@@ -13,9 +13,8 @@ use tonic::Status;
 
 use crate::{
     domain::{
-        Error,
-        act::{Asked, Delete, Deploy, Restart, Rollback, Scale},
-        app,
+        Error, app,
+        commands::{Delete, Deploy, RequestMeta, Restart, Rollback, Scale},
         error::Violation,
         labels,
         mask::Mask,
@@ -30,27 +29,27 @@ use crate::{
 /// Bytes of all annotations of an app.
 const ANNOTATIONS: usize = 16 * 1024;
 
-pub(super) fn app_name(field: &str, text: &str) -> Result<name::App, Error> {
+pub(super) fn parse_app_name(field: &str, text: &str) -> Result<name::App, Error> {
     name::App::parse(text).map_err(|e| Error::invalid(field, e))
 }
 
-pub(super) fn rollout_name(field: &str, text: &str) -> Result<name::Rollout, Error> {
+pub(super) fn parse_rollout_name(field: &str, text: &str) -> Result<name::Rollout, Error> {
     name::Rollout::parse(text).map_err(|e| Error::invalid(field, e))
 }
 
-pub(super) fn parent(field: &str, text: &str) -> Result<Scope, Error> {
+pub(super) fn parse_parent(field: &str, text: &str) -> Result<Scope, Error> {
     Scope::parse_parent(text).map_err(|e| Error::invalid(field, e))
 }
 
-pub(super) fn scope(field: &str, text: &str) -> Result<Scope, Error> {
+pub(super) fn parse_scope(field: &str, text: &str) -> Result<Scope, Error> {
     Scope::parse(text).map_err(|e| Error::invalid(field, e))
 }
 
-pub(super) fn selector(text: &str) -> Result<Selector, Error> {
+pub(super) fn parse_selector(text: &str) -> Result<Selector, Error> {
     Selector::parse(text).map_err(|e| Error::invalid("label_selector", e))
 }
 
-pub(super) fn states(numbers: &[i32]) -> Result<Vec<app::State>, Error> {
+pub(super) fn parse_states(numbers: &[i32]) -> Result<Vec<app::State>, Error> {
     let known = |(i, number): (usize, &i32)| match pb::AppState::try_from(*number) {
         Ok(pb::AppState::Active) => Ok(app::State::Active),
         Ok(pb::AppState::Updating) => Ok(app::State::Updating),
@@ -65,7 +64,7 @@ pub(super) fn states(numbers: &[i32]) -> Result<Vec<app::State>, Error> {
     numbers.iter().enumerate().map(known).collect()
 }
 
-pub(super) fn duration(
+pub(super) fn parse_duration(
     field: &str,
     value: Option<&prost_types::Duration>,
 ) -> Result<Option<Duration>, Error> {
@@ -75,7 +74,10 @@ pub(super) fn duration(
         .map_err(|_| Error::invalid(field, "must not be negative, and have at most 999,999,999 nanoseconds"))
 }
 
-pub(super) fn time(field: &str, value: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, Error> {
+pub(super) fn parse_time(
+    field: &str,
+    value: Option<&prost_types::Timestamp>,
+) -> Result<Option<Timestamp>, Error> {
     let Some(value) = value else { return Ok(None) };
     Timestamp::new(value.seconds, value.nanos)
         .map(Some)
@@ -83,9 +85,9 @@ pub(super) fn time(field: &str, value: Option<&prost_types::Timestamp>) -> Resul
 }
 
 /// A deploy, checked as far as it can be without looking at the cluster.
-pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deploy, Status> {
+pub(super) fn parse_deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deploy, Status> {
     let app = request.app.ok_or_else(|| Error::invalid("app", "is required"))?;
-    let mut wrong = Wrong::default();
+    let mut wrong = WrongField::default();
     let name = match name::App::parse_to_deploy(&app.name) {
         Ok(name) => Some(name),
         Err(error) => {
@@ -105,7 +107,7 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
             false
         }
     };
-    let spec = spec::parse(app.spec.unwrap_or_default(), &mut wrong);
+    let spec = spec::parse_spec(app.spec.unwrap_or_default(), &mut wrong);
     let (Some(name), Some(mask), true) = (name, mask, wrong.0.is_empty()) else {
         return Err(Error::Invalid(wrong.0).into());
     };
@@ -116,46 +118,53 @@ pub(super) fn deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deplo
     };
     let (force, adopt) = (request.force, request.adopt);
     let what = (name.to_string(), &content, &paths, force, adopt, reject_concurrent);
-    let asked = Asked {
+    let meta = RequestMeta {
         etag: given(&app.etag),
         validate_only: request.validate_only,
-        ..asked(actor, request.reason, to_request(&request.request_id, "DeployApp", &(what, &app.etag)))
+        ..request_meta(
+            actor,
+            request.reason,
+            to_request(&request.request_id, "DeployApp", &(what, &app.etag)),
+        )
     };
-    Ok(Deploy { name, content, mask, force, adopt, reject_concurrent, asked })
+    Ok(Deploy { name, content, mask, force, adopt, reject_concurrent, meta })
 }
 
-pub(super) fn delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delete, Status> {
-    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+pub(super) fn parse_delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delete, Status> {
+    let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let id =
         to_request(&request.request_id, "DeleteApp", &(&request.name, &request.etag, request.allow_missing));
-    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Delete { name, allow_missing: request.allow_missing, asked })
+    let meta =
+        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    Ok(Delete { name, allow_missing: request.allow_missing, meta })
 }
 
-pub(super) fn scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, Status> {
-    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+pub(super) fn parse_scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, Status> {
+    let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let replicas =
         request.replicas.ok_or_else(|| Error::invalid("replicas", "is required; 0 stops the app"))?;
-    let hold_for = duration("hold_for", request.hold_for.as_ref())?;
+    let hold_for = parse_duration("hold_for", request.hold_for.as_ref())?;
     let what = (&request.name, replicas, request.hold_for.map(|d| (d.seconds, d.nanos)), &request.etag);
     let id = to_request(&request.request_id, "ScaleApp", &what);
-    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Scale { name, replicas, hold_for, asked })
+    let meta =
+        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    Ok(Scale { name, replicas, hold_for, meta })
 }
 
-pub(super) fn restart(request: pb::RestartAppRequest, actor: &str) -> Result<Restart, Status> {
-    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+pub(super) fn parse_restart(request: pb::RestartAppRequest, actor: &str) -> Result<Restart, Status> {
+    let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let id = to_request(&request.request_id, "RestartApp", &(&request.name, &request.etag));
-    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
-    Ok(Restart { name, asked })
+    let meta =
+        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    Ok(Restart { name, meta })
 }
 
-pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<Rollback, Status> {
-    let (name, etag) = (app_name("name", &request.name)?, given(&request.etag));
+pub(super) fn parse_rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<Rollback, Status> {
+    let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let to = if request.rollout.is_empty() {
         None
     } else {
-        let rollout = rollout_name("rollout", &request.rollout)?;
+        let rollout = parse_rollout_name("rollout", &request.rollout)?;
         match rollout.revision {
             name::Which::Number(number) if rollout.app == name => Some(number),
             name::Which::Number(_) => {
@@ -169,19 +178,26 @@ pub(super) fn rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<R
     };
     let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
     let id = to_request(&request.request_id, "RollbackApp", &what);
-    let asked = Asked { etag, validate_only: request.validate_only, ..asked(actor, request.reason, id) };
+    let meta =
+        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
     let (force, keep_autoscaler) = (request.force, request.keep_autoscaler);
-    Ok(Rollback { name, to, force, keep_autoscaler, failed: None, asked })
+    Ok(Rollback { name, to, force, keep_autoscaler, failed: None, meta })
 }
 
 /// Who asks to hold a rollout or to let it go on.
-pub(super) fn steer(method: &str, name: &str, request_id: &str, reason: String, actor: &str) -> Asked {
-    asked(actor, reason, to_request(request_id, method, &name))
+pub(super) fn parse_change(
+    method: &str,
+    name: &str,
+    request_id: &str,
+    reason: String,
+    actor: &str,
+) -> RequestMeta {
+    request_meta(actor, reason, to_request(request_id, method, &name))
 }
 
-fn asked(actor: &str, reason: String, request: Option<revision::Request>) -> Asked {
+fn request_meta(actor: &str, reason: String, request: Option<revision::Request>) -> RequestMeta {
     let (actor, time) = (actor.to_owned(), Timestamp::now());
-    Asked { actor, reason, time, request, validate_only: false, etag: None }
+    RequestMeta { actor, reason, time, request, validate_only: false, etag: None }
 }
 
 fn given(text: &str) -> Option<String> {
@@ -195,7 +211,7 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
     (!id.is_empty()).then(|| revision::Request { id: id.to_ascii_lowercase(), digest })
 }
 
-fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut Wrong) {
+fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut WrongField) {
     for (key, value) in labels {
         let field = || format!("app.labels[{key}]");
         if labels::is_reserved(key) {
@@ -209,7 +225,7 @@ fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut 
     }
 }
 
-fn check_annotations(annotations: &std::collections::HashMap<String, String>, wrong: &mut Wrong) {
+fn check_annotations(annotations: &std::collections::HashMap<String, String>, wrong: &mut WrongField) {
     let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > ANNOTATIONS {
         wrong.add("app.annotations", format!("have {bytes} bytes; {ANNOTATIONS} are allowed"));
@@ -226,9 +242,9 @@ fn check_annotations(annotations: &std::collections::HashMap<String, String>, wr
 
 /// Violations found so far.
 #[derive(Debug, Default)]
-struct Wrong(Vec<Violation>);
+struct WrongField(Vec<Violation>);
 
-impl Wrong {
+impl WrongField {
     fn add(&mut self, field: impl Into<String>, description: impl std::fmt::Display) {
         self.0.push(Violation { field: field.into(), description: description.to_string() });
     }

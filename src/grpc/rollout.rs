@@ -12,7 +12,7 @@ use super::{Context, Deadline, change::Changed, convert, parse, stream::Answers}
 use crate::{
     domain::{
         Error,
-        act::{Act, Asked, Steer},
+        commands::{Commands, RequestMeta, SetPaused},
         name::{self, Scope, Which},
         rollout::Rollout,
     },
@@ -41,10 +41,10 @@ impl RolloutService for Rollouts {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
-        let name = parse::rollout_name("name", &request.name)?;
+        let name = parse::parse_rollout_name("name", &request.name)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), deadline).await?;
         let rollout = self.find(&name, deadline).await?;
-        Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
+        Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::to_rollout(&rollout)) }))
     }
 
     async fn list_rollouts(
@@ -53,7 +53,7 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::ListRolloutsResponse>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        list::list(&self.0, request.into_inner(), deadline).await.map(Response::new)
+        list::list_rollouts(&self.0, request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn watch_rollout(
@@ -63,9 +63,9 @@ impl RolloutService for Rollouts {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
-        let name = parse::rollout_name("name", &request.name)?;
+        let name = parse::parse_rollout_name("name", &request.name)?;
         let rollout = self.find(&name, deadline).await?;
-        Ok(Response::new(watch::start(&self.0, &rollout, &request.resume_token, deadline)))
+        Ok(Response::new(watch::watch_rollout(&self.0, &rollout, &request.resume_token, deadline)))
     }
 
     async fn wait_rollout(
@@ -75,11 +75,12 @@ impl RolloutService for Rollouts {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
         let request = request.into_inner();
-        let name = parse::rollout_name("name", &request.name)?;
-        let longest = parse::duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
+        let name = parse::parse_rollout_name("name", &request.name)?;
+        let longest =
+            parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
         self.find(&name, deadline).await?;
         let rollout = self.wait(&name, deadline.within(longest)).await?;
-        Ok(Response::new(pb::WaitRolloutResponse { rollout: Some(convert::rollout(&rollout)) }))
+        Ok(Response::new(pb::WaitRolloutResponse { rollout: Some(convert::to_rollout(&rollout)) }))
     }
 
     async fn pause_rollout(
@@ -88,8 +89,8 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::PauseRolloutResponse>, Status> {
         let deadline = Deadline::of(&request);
         let pb::PauseRolloutRequest { name, request_id, reason } = request.into_inner();
-        let asked = parse::steer("PauseRollout", &name, &request_id, reason, &self.0.identity().user);
-        let Changed { rollout, position, .. } = self.steer(&name, asked, true, deadline).await?;
+        let meta = parse::parse_change("PauseRollout", &name, &request_id, reason, &self.0.identity().user);
+        let Changed { rollout, position, .. } = self.steer(&name, meta, true, deadline).await?;
         Ok(Response::new(pb::PauseRolloutResponse { rollout, position }))
     }
 
@@ -99,8 +100,8 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::ResumeRolloutResponse>, Status> {
         let deadline = Deadline::of(&request);
         let pb::ResumeRolloutRequest { name, request_id, reason } = request.into_inner();
-        let asked = parse::steer("ResumeRollout", &name, &request_id, reason, &self.0.identity().user);
-        let Changed { rollout, position, .. } = self.steer(&name, asked, false, deadline).await?;
+        let meta = parse::parse_change("ResumeRollout", &name, &request_id, reason, &self.0.identity().user);
+        let Changed { rollout, position, .. } = self.steer(&name, meta, false, deadline).await?;
         Ok(Response::new(pb::ResumeRolloutResponse { rollout, position }))
     }
 
@@ -110,10 +111,10 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::RollbackAppResponse>, Status> {
         let deadline = Deadline::of(&request);
         self.0.index.check_filled()?;
-        let rollback = parse::rollback(request.into_inner(), &self.0.identity().user)?;
-        let (name, asked) = (rollback.name.clone(), rollback.asked.clone());
-        let write = |act: Arc<dyn Act>| async move { act.rollback(rollback).await };
-        let Changed { rollout, plan, position, .. } = self.0.change(&name, &asked, deadline, write).await?;
+        let rollback = parse::parse_rollback(request.into_inner(), &self.0.identity().user)?;
+        let (name, meta) = (rollback.name.clone(), rollback.meta.clone());
+        let write = |act: Arc<dyn Commands>| async move { act.rollback(rollback).await };
+        let Changed { rollout, plan, position, .. } = self.0.change(&name, &meta, deadline, write).await?;
         Ok(Response::new(pb::RollbackAppResponse { rollout, plan: Some(plan), position }))
     }
 }
@@ -142,27 +143,27 @@ impl Rollouts {
     async fn steer(
         &self,
         name: &str,
-        asked: Asked,
+        meta: RequestMeta,
         pause: bool,
         deadline: Deadline,
     ) -> Result<Changed, Status> {
         self.0.index.check_filled()?;
-        let name = parse::rollout_name("name", name)?;
+        let name = parse::parse_rollout_name("name", name)?;
         let rollout = self.0.index.rollout(&name)?;
         let app = rollout.app.clone();
         // A repeat of a call that was answered is answered again, whatever became of the rollout.
-        if rollout.state.ended() && asked.request.is_none() {
+        if rollout.state.ended() && meta.request.is_none() {
             return Err(Error::RolloutEnded { rollout: app.rollout(rollout.number) }.into());
         }
-        let steer = Steer {
+        let steer = SetPaused {
             name: app.clone(),
             number: rollout.number,
             pause,
             ended: rollout.state.ended(),
-            asked: asked.clone(),
+            meta: meta.clone(),
         };
-        let write = |act: Arc<dyn Act>| async move { act.steer(steer).await };
-        self.0.change(&app, &asked, deadline, write).await
+        let write = |act: Arc<dyn Commands>| async move { act.set_paused(steer).await };
+        self.0.change(&app, &meta, deadline, write).await
     }
 
     /// The rollout when it has ended, or as it is when the time is up.

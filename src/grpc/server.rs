@@ -11,7 +11,7 @@ use tonic_reflection::server::Error as ReflectionError;
 use super::{
     Context,
     app::Apps,
-    autoscaler::{Autoscalers, Elsewhere},
+    autoscaler::{Autoscalers, LeaderProxy},
     discovery::Discovery,
     guard::{self, Origin, Origins},
     info::Server,
@@ -99,7 +99,7 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         ServerServiceServer::new(Server(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
     )
     .add_service(
-        AutoscalerServiceServer::new(Autoscalers { context: context(), elsewhere: Elsewhere::default() })
+        AutoscalerServiceServer::new(Autoscalers { context: context(), elsewhere: LeaderProxy::default() })
             .max_decoding_message_size(schema::LARGEST_AUTOSCALER),
     )
     .add_service(

@@ -148,7 +148,7 @@ fn to_status(error: &Error) -> Status {
         Error::NotImplemented { .. } => (Code::Unimplemented, ErrorReason::NotImplemented),
         Error::Bug(message) => {
             // What went wrong inside is for the log; the id in the answer finds it there.
-            let id = super::call::id();
+            let id = super::call::current_id();
             tracing::error!(%message, call = %id, "a bug");
             details.set_request_info(&id, "");
             details.set_error_info(ErrorReason::Bug.as_str_name(), DOMAIN, metadata);
@@ -232,7 +232,7 @@ fn partial(
 }
 
 /// Gives an error that was made outside the services (limits, decoding, unknown methods) the details that all errors have.
-pub(super) fn complete(status: &Status, method: &str) -> Status {
+pub(super) fn complete_status(status: &Status, method: &str) -> Status {
     if !status.details().is_empty() {
         return status.clone();
     }
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn errors_made_elsewhere_get_a_reason() {
         for code in (1..=16).map(Code::from) {
-            let completed = complete(&Status::new(code, "x"), "gantry.v1.AppService/X");
+            let completed = complete_status(&Status::new(code, "x"), "gantry.v1.AppService/X");
             let details = completed.get_error_details();
             let info = details.error_info().unwrap();
             assert_eq!(info.domain, DOMAIN);

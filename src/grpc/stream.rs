@@ -46,7 +46,7 @@ pub(super) trait Source: Send + 'static {
 }
 
 /// The stream of a source.
-pub(super) fn answers<S: Source>(source: S) -> Answers<S::Message> {
+pub(super) fn to_stream<S: Source>(source: S) -> Answers<S::Message> {
     Box::pin(stream::unfold(Some(source), |source| async {
         let mut source = source?;
         match source.next().await {
@@ -58,7 +58,7 @@ pub(super) fn answers<S: Source>(source: S) -> Answers<S::Message> {
 }
 
 /// Sleeps until then, or for ever.
-pub(super) async fn until(time: Option<Instant>) {
+pub(super) async fn sleep_until_heartbeat(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

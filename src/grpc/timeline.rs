@@ -21,7 +21,7 @@ impl TimelineService for Timeline {
     ) -> Result<Response<Answers<pb::WatchTimelineResponse>>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        watch::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+        watch::watch_timeline(&self.0, &request.into_inner(), deadline).map(Response::new)
     }
 
     async fn stream_logs(
@@ -30,6 +30,6 @@ impl TimelineService for Timeline {
     ) -> Result<Response<Answers<pb::StreamLogsResponse>>, Status> {
         self.0.index.check_filled()?;
         let deadline = Deadline::of(&request);
-        logs::start(&self.0, &request.into_inner(), deadline).map(Response::new)
+        logs::stream_logs(&self.0, &request.into_inner(), deadline).map(Response::new)
     }
 }

@@ -17,7 +17,7 @@ const TOMBSTONES: usize = 10_000;
 
 /// Versions of apps and of deletions.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct ChangeLog {
     last: u64,
     /// Which app changed at a version; only its latest.
     by_version: BTreeMap<u64, name::App>,
@@ -63,7 +63,7 @@ pub struct Batch {
 
 // === impl Changes ===
 
-impl Changes {
+impl ChangeLog {
     pub(super) fn record(&mut self, name: &name::App, exists: bool) -> u64 {
         let known = self.version_of.get(name);
         if !exists && known.is_none_or(|version| self.tombstones.contains(version)) {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::tables::{Tables, facts::Manages};
+use super::tables::{Tables, app_rows::Manages};
 use crate::domain::{
     endpoint::{Placed, Set, State},
     name,
@@ -17,7 +17,7 @@ pub type Endpoints = Option<Arc<Set>>;
 
 /// Those who follow, by app.
 #[derive(Default)]
-pub(super) struct Followers {
+pub(super) struct EndpointSubscriptions {
     apps: HashMap<name::App, watch::Sender<Endpoints>>,
     /// Number of channels at which those without a listener are looked for.
     sweep_at: usize,
@@ -28,7 +28,7 @@ const SWEEP: usize = 1024;
 
 // === impl Followers ===
 
-impl Followers {
+impl EndpointSubscriptions {
     pub(super) fn subscribe(&mut self, name: &name::App, tables: &Tables) -> watch::Receiver<Endpoints> {
         if self.apps.len() >= self.sweep_at {
             self.apps.retain(|_, channel| channel.receiver_count() > 0);
@@ -108,7 +108,7 @@ impl Tables {
         rows.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let page = self.with_facts(name, |facts| {
+        let page = self.with_rows(name, |facts| {
             let replica = |(pod, rs): &(&_, &crate::domain::observed::ReplicaSet)| {
                 let zone = self
                     .zone_of(pod)

@@ -7,7 +7,7 @@ use crate::domain::name;
 
 /// The log of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogOf {
+pub struct LogSource {
     /// Name of the pod.
     pub pod: Arc<str>,
     /// The app's own container in it.
@@ -22,7 +22,7 @@ pub struct LogOf {
 
 impl Index {
     /// The logs of the replicas of an app, of one rollout if that is given, the youngest replica first; none if there is no such app.
-    pub fn logs(&self, app: &name::App, rollout: Option<u64>) -> Vec<LogOf> {
+    pub fn log_sources(&self, app: &name::App, rollout: Option<u64>) -> Vec<LogSource> {
         let state = self.state.read();
         let meant = rollout.map(|number| state.carries(app, number));
         let wanted = state.tables.deployments.get(app).map(|d| d.spec.container());
@@ -34,7 +34,7 @@ impl Index {
                 // A replica has the container of the content that it was made of, which may have been called otherwise.
                 let revision = rs.revision.and_then(|number| revisions?.get(&number));
                 let container = revision.map(|r| r.content.spec.container()).or(wanted).unwrap_or_default();
-                let log = LogOf {
+                let log = LogSource {
                     pod: pod.name.clone(),
                     container: container.into(),
                     restarts: pod.own_restarts,

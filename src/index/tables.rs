@@ -1,9 +1,9 @@
 //! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
 
+pub(super) mod app_rows;
+mod endpoint_rows;
 mod events;
-pub(super) mod facts;
-mod names;
-mod places;
+mod small_set;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -14,8 +14,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::names::Names;
-use super::{LogLine, texts::Texts};
+use self::small_set::SmallSet;
+use super::{LogLine, interner::Interner};
 use crate::domain::{
     name,
     observed::{
@@ -55,9 +55,9 @@ pub(super) struct Tables {
     fresh: Vec<Key>,
     slices: HashMap<Key, Slice>,
     /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a Deployment.
-    slices_of: HashMap<Key, Names>,
+    slices_of: HashMap<Key, SmallSet>,
     nodes: HashMap<Arc<str>, Node>,
-    texts: Texts,
+    texts: Interner,
     dirty: HashSet<name::App>,
     moved: HashSet<name::App>,
 }
@@ -275,7 +275,7 @@ impl Row for ReplicaSet {
         }
         let mut row = self;
         for text in [&mut row.namespace, &mut row.name, &mut row.deployment] {
-            t.texts.share(text);
+            t.texts.intern(text);
         }
         t.sets_of.entry(app_of(&row)).or_default().insert(row.name.clone());
         t.dirty.insert(app_of(&row));
@@ -320,7 +320,7 @@ impl Row for Pod {
             row.name = name.clone();
         }
         for text in [&mut row.namespace, &mut row.replica_set].into_iter().chain(&mut row.node) {
-            t.texts.share(text);
+            t.texts.intern(text);
         }
         let set = (row.namespace.clone(), row.replica_set.clone());
         t.pods_of.entry(set.clone()).or_default().insert(row.name.clone());

@@ -9,11 +9,11 @@ mod ways;
 
 use jiff::Timestamp;
 
-use super::{Filter, Index, Kind, LogLine, Row, Unrecorded, tables::Tables};
+use super::{Filter, Index, Kind, LogLine, Row, UnrecordedVerdict, tables::Tables};
 use crate::domain::{
     Error,
-    act::{Position, Seen},
     app::{Owner, State},
+    commands::{ObservedVersion, Position},
     labels::{MANAGED_BY, MANAGER},
     manifest::APP_LABEL,
     name::{self, Scope, Which},
@@ -235,21 +235,27 @@ fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_th
     tell(&index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 1) }, true);
     tell(&index, mk_set("x", "s"), true);
     tell(&index, mk_revision("x", 1, None), true);
-    assert_eq!(index.unrecorded(), []);
+    assert_eq!(index.unrecorded_verdicts(), []);
     tell(&index, mk_pod("s", "p"), true);
-    let Unrecorded { app, number, end, evidence } = index.unrecorded().remove(0);
+    let UnrecordedVerdict { app, number, end, evidence } = index.unrecorded_verdicts().remove(0);
     assert_eq!(evidence, None);
     assert_eq!((app.app.as_str(), number, end.outcome), ("x", 1, Outcome::Succeeded));
     tell(&index, Pod { ready: false, ..mk_pod("s", "p") }, true);
-    let kept = Unrecorded { app: app.clone(), number: 1, end: end.clone(), evidence: None };
-    assert_eq!(index.unrecorded(), [kept], "what was reached stays");
+    let kept = UnrecordedVerdict { app: app.clone(), number: 1, end: end.clone(), evidence: None };
+    assert_eq!(index.unrecorded_verdicts(), [kept], "what was reached stays");
     // The watch was down while the app was deleted and made anew.
     let later = Revision { created: at(8), ..mk_revision("x", 1, None) };
     index.reset(Kind::Revisions, vec![later], at(9));
     let newest = name::Rollout { app, revision: Which::Latest };
-    assert_eq!((index.rollout(&newest).unwrap().state, index.unrecorded()), (Stands::Running, vec![]));
+    assert_eq!(
+        (index.rollout(&newest).unwrap().state, index.unrecorded_verdicts()),
+        (Stands::Running, vec![])
+    );
     tell(&index, mk_revision("x", 1, Some(end)), true);
-    assert_eq!((index.rollout(&newest).unwrap().state, index.unrecorded()), (Stands::Succeeded, vec![]));
+    assert_eq!(
+        (index.rollout(&newest).unwrap().state, index.unrecorded_verdicts()),
+        (Stands::Succeeded, vec![])
+    );
 }
 
 #[test]
@@ -260,9 +266,9 @@ fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
     tell(&index, mk_revision("x", 1, None), true);
     tell(&index, mk_pod("s", "p"), true);
     tell(&index, mk_revision("x", 2, None), true);
-    let first = name::Rollout { app: index.unrecorded().remove(0).app, revision: Which::Number(1) };
+    let first = name::Rollout { app: index.unrecorded_verdicts().remove(0).app, revision: Which::Number(1) };
     assert_eq!(index.rollout(&first).unwrap().state, Stands::Succeeded);
-    assert_eq!(index.unrecorded().len(), 1, "it is still to be written");
+    assert_eq!(index.unrecorded_verdicts().len(), 1, "it is still to be written");
 }
 
 #[test]
@@ -295,7 +301,7 @@ fn what_others_deployed_has_a_history_and_leaves_none() {
     tell(&index, ReplicaSet { revision: None, template_revision: 4, ..mk_set("x", "s4") }, true);
     tell(&index, Deployment { template_revision: 4, ..row(None) }, true);
     assert_eq!(told(), [(4, Stands::Running), (3, Stands::Succeeded), (2, past), (1, past)]);
-    assert_eq!((index.unrecorded(), index.unnoted()), (vec![], vec![]));
+    assert_eq!((index.unrecorded_verdicts(), index.unrecorded_external_changes()), (vec![], vec![]));
     let number = |n| name::Rollout { app: app.clone(), revision: Which::Number(n) };
     assert_eq!(index.rollout(&number(2)).unwrap().message, "Rollout 3 took its place.");
     assert!(index.rollout(&number(9)).is_err());
@@ -333,10 +339,10 @@ fn time_alone_can_bring_a_verdict() {
     };
     heard(119);
     index.tick(at(500));
-    assert_eq!(index.unrecorded(), [], "what was not heard of cannot be held against it");
+    assert_eq!(index.unrecorded_verdicts(), [], "what was not heard of cannot be held against it");
     heard(120);
     index.tick(at(120));
-    assert_eq!(index.unrecorded().len(), 1);
+    assert_eq!(index.unrecorded_verdicts().len(), 1);
 }
 
 #[test]
@@ -344,8 +350,8 @@ fn a_reader_sees_a_write_when_its_rows_are_there() {
     let index = mk_index();
     let app = name::App::new("a", "x");
     let seen = |seen| index.has_seen(&Position { app: app.clone(), seen });
-    let wrote = || Seen::Version { deployment: 5, revision: 2 };
-    let deleting = |uid: &str| Seen::Deleting { uid: uid.into() };
+    let wrote = || ObservedVersion::Version { deployment: 5, revision: 2 };
+    let deleting = |uid: &str| ObservedVersion::Deleting { uid: uid.into() };
     assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
     let version = |n| Deployment { resource_version: n, revision: Some(2), ..mk_deployment("x", 1) };
     tell(&index, version(5), true);

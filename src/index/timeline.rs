@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Decision, Index, Inner, signals::Signals};
+use super::{Decision, Index, Inner, subscriptions::Subscriptions};
 use crate::domain::{
     Error,
     app::App,
@@ -28,7 +28,7 @@ const OF_ALL: usize = 20_000;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
-pub enum Happened {
+pub enum TimelineEvent {
     /// A rollout began, moved on or ended.
     Rollout(Arc<Rollout>),
     /// A problem appeared.
@@ -38,7 +38,7 @@ pub enum Happened {
     /// A Kubernetes event.
     Event(Arc<Event>),
     /// Somebody called.
-    Call(Arc<Call>),
+    Call(Arc<AuditedCall>),
     /// Endpoints came or went.
     Endpoints {
         /// Those that take traffic now.
@@ -50,7 +50,7 @@ pub enum Happened {
 
 /// A call that changed something, or was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct AuditedCall {
     /// Full name of the method.
     pub method: String,
     /// Number of the gRPC status code.
@@ -73,12 +73,12 @@ pub struct Entry {
     /// When it became known, as a number that grows; 0 for what is from before this process.
     pub sequence: u64,
     /// What happened.
-    pub what: Happened,
+    pub what: TimelineEvent,
 }
 
 /// What there is at a moment.
 #[derive(Debug)]
-pub struct Past {
+pub struct TimelineStart {
     /// The entries, in the order of their marks.
     pub entries: Vec<Entry>,
     /// What becomes known later has a greater number.
@@ -98,7 +98,7 @@ pub(super) struct Timelines {
     order: BTreeMap<u64, name::App>,
     /// The last entry that went, of all.
     gone: Option<(u64, Timestamp)>,
-    signals: Signals,
+    signals: Subscriptions,
     /// Apps whose endpoints are to be counted.
     moved: BTreeSet<name::App>,
     /// Endpoints when they were counted last.
@@ -115,7 +115,7 @@ struct List {
 
 // === impl Happened ===
 
-impl Happened {
+impl TimelineEvent {
     /// Whether the cluster keeps it, so that any server can tell it again.
     pub fn is_kept(&self) -> bool {
         match self {
@@ -126,7 +126,7 @@ impl Happened {
     }
 }
 
-fn begin_of(rollout: &Rollout) -> (Mark, Happened) {
+fn begin_of(rollout: &Rollout) -> (Mark, TimelineEvent) {
     let key = format!("rollout {} {} begin", rollout.number, rollout.digest);
     let begun = Rollout {
         state: State::Pending,
@@ -137,13 +137,13 @@ fn begin_of(rollout: &Rollout) -> (Mark, Happened) {
         message: String::new(),
         ..rollout.clone()
     };
-    (Mark::new(rollout.start, &key), Happened::Rollout(Arc::new(begun)))
+    (Mark::new(rollout.start, &key), TimelineEvent::Rollout(Arc::new(begun)))
 }
 
-fn end_of(rollout: &Arc<Rollout>) -> Option<(Mark, Happened)> {
+fn end_of(rollout: &Arc<Rollout>) -> Option<(Mark, TimelineEvent)> {
     let end = rollout.end.filter(|_| rollout.state.ended())?;
     let key = format!("rollout {} {} end", rollout.number, rollout.digest);
-    Some((Mark::new(end, &key), Happened::Rollout(rollout.clone())))
+    Some((Mark::new(end, &key), TimelineEvent::Rollout(rollout.clone())))
 }
 
 fn mark_of(event: &Event) -> Mark {
@@ -155,7 +155,7 @@ fn mark_of(event: &Event) -> Mark {
 
 impl Index {
     /// Notes that something happened to an app, if there is one.
-    pub fn happened(&self, app: &name::App, time: Timestamp, what: Happened) {
+    pub fn record_event(&self, app: &name::App, time: Timestamp, what: TimelineEvent) {
         let mut state = self.state.write();
         let known = state.views.app(app).is_some() || state.timelines.apps.contains_key(app);
         if known {
@@ -164,7 +164,7 @@ impl Index {
     }
 
     /// What is known of an app so far.
-    pub fn timeline(&self, app: &name::App) -> Result<Past, Error> {
+    pub fn timeline(&self, app: &name::App) -> Result<TimelineStart, Error> {
         let state = self.state.read();
         let list = state.timelines.apps.get(app);
         if list.is_none() && state.views.app(app).is_none() && state.views.newest_rollout(app).is_none() {
@@ -177,7 +177,7 @@ impl Index {
         entries.sort_by_key(|entry| entry.mark);
         let since = state.timelines.since.unwrap_or_default();
         let gone = state.timelines.gone_of(app).map(|(_, time)| time);
-        Ok(Past {
+        Ok(TimelineStart {
             entries,
             sequence: state.timelines.last,
             known_since: gone.map_or(since, |gone| gone.max(since)),
@@ -207,11 +207,11 @@ impl Index {
 
 impl Inner {
     /// What the rows tell.
-    fn kept<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = (Mark, Happened)> + 'a {
+    fn kept<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = (Mark, TimelineEvent)> + 'a {
         let rollouts = self.rollouts(app, None, OF_ONE).into_iter();
         let rollouts = rollouts.flat_map(|rollout| [Some(begin_of(&rollout)), end_of(&rollout)]).flatten();
         let events = self.tables.events_of(app);
-        rollouts.chain(events.map(|event| (mark_of(event), Happened::Event(event.clone()))))
+        rollouts.chain(events.map(|event| (mark_of(event), TimelineEvent::Event(event.clone()))))
     }
 
     /// Notes what a change of the rows shows: the view of this app was another one before.
@@ -231,7 +231,7 @@ impl Inner {
             match (same, &rollout_before) {
                 (Some(before), _) if before.state == rollout.state => {}
                 (Some(_), _) => {
-                    let what = Happened::Rollout(rollout.clone());
+                    let what = TimelineEvent::Rollout(rollout.clone());
                     if let Some((mark, end)) = end_of(rollout) {
                         self.timelines.note(name, mark, end);
                     } else if !what.is_kept() {
@@ -253,7 +253,7 @@ impl Inner {
         let had =
             |reason| app_before.as_ref().is_some_and(|app| app.problems.iter().any(|p| p.reason == reason));
         for problem in app.iter().flat_map(|app| &app.problems).filter(|problem| !had(problem.reason)) {
-            self.timelines.note_new(name, now, Happened::Problem(Arc::new(problem.clone())));
+            self.timelines.note_new(name, now, TimelineEvent::Problem(Arc::new(problem.clone())));
         }
     }
 
@@ -268,14 +268,14 @@ impl Inner {
             return;
         }
         for (app, event) in fresh {
-            self.timelines.note(&app, mark_of(&event), Happened::Event(event));
+            self.timelines.note(&app, mark_of(&event), TimelineEvent::Event(event));
         }
     }
 
     /// Counts the endpoints of apps that may have others than before: once for all that happened since the last time.
     pub(super) fn count_endpoints(&mut self, now: Timestamp) {
         self.recount(|timelines, app, (ready, draining)| {
-            timelines.note_new(app, now, Happened::Endpoints { ready, draining });
+            timelines.note_new(app, now, TimelineEvent::Endpoints { ready, draining });
         });
     }
 
@@ -302,12 +302,12 @@ impl Inner {
 
 impl Timelines {
     /// Keeps what happens only once.
-    fn note_new(&mut self, app: &name::App, time: Timestamp, what: Happened) {
+    fn note_new(&mut self, app: &name::App, time: Timestamp, what: TimelineEvent) {
         let mark = Mark::new(time, &format!("{time} {}", self.last));
         self.note(app, mark, what);
     }
 
-    fn note(&mut self, app: &name::App, mark: Mark, what: Happened) {
+    fn note(&mut self, app: &name::App, mark: Mark, what: TimelineEvent) {
         let list = self.apps.entry(app.clone()).or_default();
         if !list.known.insert(mark.id) {
             return;
@@ -330,7 +330,7 @@ impl Timelines {
                 self.apps.remove(&app);
             }
         }
-        self.signals.wake(app, self.last);
+        self.signals.notify(app, self.last);
     }
 
     /// The last entry of an app that went, or may have: of an app without any, nobody remembers.

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::tables::{Tables, facts::Manages};
+use super::tables::{Tables, app_rows::Manages};
 use crate::domain::{
     Error,
     app::{App, State},
@@ -60,7 +60,7 @@ struct Verdict {
 
 /// A verdict that the cluster does not hold yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Unrecorded {
+pub struct UnrecordedVerdict {
     /// The app.
     pub app: name::App,
     /// Number of the rollout.
@@ -97,7 +97,7 @@ impl Views {
         let newest = revisions.and_then(|all| all.values().next_back());
         let not_external = |r: &&Revision| r.cause != Cause::External;
         let asked = revisions.and_then(|all| all.values().rev().find(not_external));
-        let (app, mut rollout, recorded) = tables.with_facts(name, |facts| {
+        let (app, mut rollout, recorded) = tables.with_rows(name, |facts| {
             let newest = newest.filter(|revision| !rollout::is_gone(revision, facts, now));
             let latest = Rollout::latest(newest, facts);
             self.forget(name, tables, latest.as_ref());
@@ -127,7 +127,7 @@ impl Views {
             let verdict = Verdict { of: Subject::of(rollout), end, evidence };
             self.verdicts.entry(name.clone()).or_default().insert(rollout.number, verdict);
         }
-        self.note_unwritten(name, tables, app.as_ref(), rollout.as_ref());
+        self.track_unwritten(name, tables, app.as_ref(), rollout.as_ref());
         let changed = app.as_ref() != old.app.as_deref() || rollout.as_ref() != old.rollout.as_deref();
         if app.is_some() || rollout.is_some() {
             let tracked = tracked.filter(|_| rollout.as_ref().is_some_and(|r| !r.state.ended()));
@@ -174,7 +174,7 @@ impl Views {
         }
     }
 
-    fn note_unwritten(
+    fn track_unwritten(
         &mut self,
         name: &name::App,
         tables: &Tables,
@@ -184,7 +184,7 @@ impl Views {
         let verdicts = self.verdicts.get(name).into_iter().flat_map(BTreeMap::keys);
         let unrecorded = verdicts.copied().any(|number| tables.has_revision(name, number));
         let ours = app.is_some_and(|app| app.managed_by == MANAGER);
-        if unrecorded || ours && rollout.is_some_and(|r| is_unnoted(r, tables)) {
+        if unrecorded || ours && rollout.is_some_and(|r| is_unrecorded_external_change(r, tables)) {
             self.unwritten.insert(name.clone());
         } else {
             self.unwritten.remove(name);
@@ -192,10 +192,11 @@ impl Views {
     }
 
     /// Rollouts that were begun past this server and have no revision yet.
-    pub(super) fn unnoted(&self, tables: &Tables) -> impl Iterator<Item = &Rollout> {
+    pub(super) fn unrecorded_external_changes(&self, tables: &Tables) -> impl Iterator<Item = &Rollout> {
         let views = self.unwritten.iter().filter_map(|name| self.apps.get(name));
         let ours = views.filter(|view| view.app.as_ref().is_some_and(|app| app.managed_by == MANAGER));
-        ours.filter_map(|view| view.rollout.as_deref()).filter(|rollout| is_unnoted(rollout, tables))
+        ours.filter_map(|view| view.rollout.as_deref())
+            .filter(|rollout| is_unrecorded_external_change(rollout, tables))
     }
 
     pub(super) fn app(&self, name: &name::App) -> Option<Arc<App>> {
@@ -242,11 +243,11 @@ impl Views {
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
     }
 
-    pub(super) fn unrecorded(&self, tables: &Tables) -> Vec<Unrecorded> {
+    pub(super) fn unrecorded_verdicts(&self, tables: &Tables) -> Vec<UnrecordedVerdict> {
         let of_app = |(name, verdicts): (&name::App, &BTreeMap<u64, Verdict>)| {
             let has_revision = |(number, _): &(&u64, &Verdict)| tables.has_revision(name, **number);
             let recordable = verdicts.iter().filter(has_revision);
-            let unrecorded = |(number, v): (&u64, &Verdict)| Unrecorded {
+            let unrecorded = |(number, v): (&u64, &Verdict)| UnrecordedVerdict {
                 app: name.clone(),
                 number: *number,
                 end: v.end.clone(),
@@ -259,7 +260,7 @@ impl Views {
     }
 
     /// Whether a verdict on a rollout of an app is still to be kept with its revision.
-    pub(super) fn is_unkept(&self, name: &name::App, tables: &Tables) -> bool {
+    pub(super) fn has_unrecorded_verdict(&self, name: &name::App, tables: &Tables) -> bool {
         let mut numbers = self.verdicts.get(name).into_iter().flat_map(BTreeMap::keys);
         numbers.any(|number| tables.has_revision(name, *number))
     }
@@ -280,7 +281,7 @@ impl Views {
     }
 }
 
-fn is_unnoted(rollout: &Rollout, tables: &Tables) -> bool {
+fn is_unrecorded_external_change(rollout: &Rollout, tables: &Tables) -> bool {
     rollout.cause == Cause::External && !tables.has_revision(&rollout.app, rollout.number)
 }
 

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::levels::Levels;
+use super::log_levels::Levels;
 use crate::{
     cluster::watch,
     index::{Index, Kind},
@@ -35,7 +35,7 @@ pub(super) struct Admin {
 }
 
 /// Serves `/livez`, `/readyz`, `/metrics` and `/log` until the process ends.
-pub(super) async fn serve(listener: TcpListener, admin: Admin) {
+pub(super) async fn serve_admin(listener: TcpListener, admin: Admin) {
     let stop = admin.stop.clone();
     let served = axum::serve(listener, router(admin)).with_graceful_shutdown(async move {
         // The probes go on answering while calls drain; the process ends them by ending.
@@ -97,7 +97,7 @@ async fn metrics(State(Admin { index, .. }): State<Admin>) -> Response {
         METRICS.cache_age(kind.as_str(), age);
     }
     for kind in Kind::ALL {
-        METRICS.index_rows(kind.as_str(), watch::count(&index, kind));
+        METRICS.index_rows(kind.as_str(), watch::count_objects(&index, kind));
     }
     METRICS.apps.set(i64::try_from(index.size().apps).unwrap_or(i64::MAX));
     match METRICS.to_text() {

@@ -22,16 +22,16 @@ use tracing::{debug, info, warn};
 use super::tasks::Tasks;
 use crate::{
     autoscale::{
-        Count, Evaluation, Gap, Memory, Mode, Outcome, Policy, Reading, Signal, Source, Usage, Verdict,
-        cpu_and_memory,
+        Count, Evaluation, Measurement, Memory, Missing, Mode, Outcome, PodUsage, Policy, Signal, Source,
+        Verdict, cpu_and_memory,
     },
     cluster::{Cluster, lease::Election},
     domain::{
         Error,
-        act::{Act, Meter, Resize, Resized},
+        commands::{Commands, ScaleOutcome, SetReplicas, UsageSource},
         name,
     },
-    index::{Happened, Index, Leader, Scaled, Scaling},
+    index::{AutoscalerInput, AutoscalerState, Index, Leader, TimelineEvent},
     metrics::METRICS,
 };
 
@@ -89,8 +89,8 @@ pub(super) fn start(
     tasks: &mut Tasks,
     cluster: &Cluster,
     index: &Index,
-    scaling: &Scaling,
-    act: Arc<dyn Act>,
+    scaling: &AutoscalerState,
+    act: Arc<dyn Commands>,
     address: SocketAddr,
 ) -> Option<Election> {
     let (now, stands) = (Timestamp::now(), args.autoscaler == Switch::On);
@@ -124,14 +124,14 @@ fn host() -> String {
 }
 
 /// What the metrics API said of a namespace.
-type Measured = Result<HashMap<Arc<str>, Usage>, Arc<str>>;
+type Measured = Result<HashMap<Arc<str>, PodUsage>, Arc<str>>;
 
 /// The loop and what it remembers between two looks.
 pub(super) struct Autoscaler {
     index: Index,
-    scaling: Scaling,
-    act: Arc<dyn Act>,
-    meter: Arc<dyn Meter>,
+    scaling: AutoscalerState,
+    act: Arc<dyn Commands>,
+    meter: Arc<dyn UsageSource>,
     /// How long a count that is set past this server stands.
     foreign_hold: Duration,
     memories: HashMap<name::App, Remembered>,
@@ -160,9 +160,9 @@ enum Look {
 impl Autoscaler {
     pub(super) fn new(
         index: Index,
-        scaling: Scaling,
-        act: Arc<dyn Act>,
-        meter: Arc<dyn Meter>,
+        scaling: AutoscalerState,
+        act: Arc<dyn Commands>,
+        meter: Arc<dyn UsageSource>,
         foreign_hold: Duration,
     ) -> Self {
         Self { index, scaling, act, meter, foreign_hold, memories: HashMap::new(), looks: 0 }
@@ -170,7 +170,7 @@ impl Autoscaler {
 
     /// Looks again and again while this server is the one that does, until dropped.
     pub(super) async fn run(mut self) {
-        let mut reports = self.scaling.reports();
+        let mut reports = self.scaling.watch_reports();
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut soonest = Instant::now();
@@ -188,7 +188,7 @@ impl Autoscaler {
                 }
             };
             soonest = Instant::now() + SOON;
-            if self.scaling.leader() != Leader::Here || !self.index.is_filled() {
+            if self.scaling.leader() != Leader::Local || !self.index.is_filled() {
                 self.memories.clear();
                 continue;
             }
@@ -197,11 +197,11 @@ impl Autoscaler {
     }
 
     async fn look(&mut self, look: Look, now: Timestamp) {
-        let mut apps = self.index.scaled(now);
+        let mut apps = self.index.autoscaler_inputs(now);
         let measured = if look == Look::Whole { self.measure(&apps).await } else { HashMap::new() };
         if look == Look::Whole {
             // Measuring takes a while, in which a rollout may have begun.
-            apps = self.index.scaled(now);
+            apps = self.index.autoscaler_inputs(now);
         }
         if !measured.is_empty() {
             self.scaling.set_metered(measured.values().all(Result::is_ok));
@@ -237,28 +237,31 @@ impl Autoscaler {
             }
             METRICS.autoscaler_decided(word(&verdict.outcome));
             let told = !matches!(verdict.outcome, Outcome::Unchanged);
-            let decision = self.scaling.record(&app.app, seen, verdict);
+            let decision = self.scaling.record_decision(&app.app, seen, verdict);
             if told {
-                self.index.happened(&app.app, decision.seen.now, Happened::Scaling(decision));
+                self.index.record_event(&app.app, decision.seen.now, TimelineEvent::Scaling(decision));
             }
         }
         if look == Look::Whole {
             self.clean(&apps, now);
-            self.scaling.set_next(Some(now + PERIOD));
+            self.scaling.set_next_evaluation(Some(now + PERIOD));
         }
     }
 
     /// Makes a hold of each count that somebody set past this server; these apps are decided on at the next look, when it is seen.
-    async fn take_holds(&self, apps: &mut Vec<Scaled>, now: Timestamp) {
+    async fn take_holds(&self, apps: &mut Vec<AutoscalerInput>, now: Timestamp) {
         let length = self.foreign_hold;
-        let is_set_past = |app: &mut Scaled| {
-            app.foreign.is_none() && app.scaling.taken_hold(app.desired, length, now).is_some()
+        let is_set_past = |app: &mut AutoscalerInput| {
+            app.other_autoscaler.is_none()
+                && app.scaling.hold_for_outside_count(app.desired, length, now).is_some()
         };
         let set_past: Vec<_> = apps.extract_if(.., is_set_past).map(|app| app.app).collect();
         let take = |app: name::App| async move {
-            match self.act.take_hold(app.clone(), length).await {
-                Ok(Resized::Done) => info!(%app, "a count that was set past this server counts as a hold"),
-                Ok(Resized::Overtaken) => {}
+            match self.act.create_hold(app.clone(), length).await {
+                Ok(ScaleOutcome::Done) => {
+                    info!(%app, "a count that was set past this server counts as a hold");
+                }
+                Ok(ScaleOutcome::Outdated) => {}
                 Err(error) => {
                     warn!(%app, %error, "cannot keep a hold for a count that was set past this server");
                 }
@@ -267,15 +270,16 @@ impl Autoscaler {
         stream::iter(set_past).map(take).buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
-    fn remember(&mut self, seen: &Evaluation, app: &Scaled, memory: Memory) {
+    fn remember(&mut self, seen: &Evaluation, app: &AutoscalerInput, memory: Memory) {
         let remembered = Remembered { memory, at: Instant::now(), policy: seen.policy.clone() };
         self.memories.insert(app.app.clone(), remembered);
     }
 
     /// What the metrics API says about the namespaces in which an app has a target on it.
-    async fn measure(&self, apps: &[Scaled]) -> HashMap<String, Measured> {
-        let on_use =
-            |app: &&Scaled| !app.pods.is_empty() && app.policy.targets.iter().any(|t| !t.is_reported());
+    async fn measure(&self, apps: &[AutoscalerInput]) -> HashMap<String, Measured> {
+        let on_use = |app: &&AutoscalerInput| {
+            !app.pods.is_empty() && app.policy.targets.iter().any(|t| !t.is_reported())
+        };
         let namespaces: BTreeSet<_> =
             apps.iter().filter(on_use).map(|app| app.app.namespace.clone()).collect();
         let ask = |namespace: String| async move {
@@ -290,7 +294,7 @@ impl Autoscaler {
         stream::iter(namespaces).map(ask).buffer_unordered(AT_ONCE).collect().await
     }
 
-    fn see(&self, app: &Scaled, measured: &HashMap<String, Measured>, now: Timestamp) -> Evaluation {
+    fn see(&self, app: &AutoscalerInput, measured: &HashMap<String, Measured>, now: Timestamp) -> Evaluation {
         let known = self.memories.get(&app.app);
         let (memory, elapsed) = known.map_or_else(
             || (Memory::default(), 0.0),
@@ -307,7 +311,7 @@ impl Autoscaler {
             current: u32::try_from(app.desired).unwrap_or_default(),
             readings: readings.collect(),
             rollout: app.rollout,
-            foreign: app.foreign.clone(),
+            other_autoscaler: app.other_autoscaler.clone(),
             hold: app.hold.clone(),
             elapsed,
             memory,
@@ -316,13 +320,13 @@ impl Autoscaler {
 
     fn read(
         &self,
-        app: &Scaled,
+        app: &AutoscalerInput,
         target: &Signal,
         measured: &HashMap<String, Measured>,
         now: Timestamp,
-    ) -> Reading {
+    ) -> Measurement {
         if target.is_reported() {
-            return self.scaling.reading(&app.app, target.name(), now);
+            return self.scaling.load_measurement(&app.app, target.name(), now);
         }
         let request = match target {
             Signal::MemoryPercent(_) => app.memory_request,
@@ -334,37 +338,44 @@ impl Autoscaler {
         let expected = u32::try_from(app.pods.len()).unwrap_or(u32::MAX);
         match measured.get(&app.app.namespace) {
             Some(Ok(used)) => cpu_and_memory(target, &app.pods, used, request, now),
-            Some(Err(why)) => Reading::missing(Source::MetricsApi, Gap::Silent(why.clone()), expected),
-            None => Reading::missing(Source::MetricsApi, Gap::Nothing, expected),
+            Some(Err(why)) => {
+                Measurement::missing(Source::MetricsApi, Missing::Silent(why.clone()), expected)
+            }
+            None => Measurement::missing(Source::MetricsApi, Missing::Nothing, expected),
         }
     }
 
-    fn clean(&mut self, apps: &[Scaled], now: Timestamp) {
+    fn clean(&mut self, apps: &[AutoscalerInput], now: Timestamp) {
         let on: BTreeSet<_> = apps.iter().map(|app| &app.app).collect();
         // One that is set to off for a while begins anew when it comes back.
         self.memories.retain(|app, _| on.contains(app));
         self.looks += 1;
         if self.looks.is_multiple_of(CLEAN_EVERY) {
-            self.scaling.keep_only(|app| self.index.get(app).is_ok());
-            self.scaling.forget_figures(now);
+            self.scaling.retain_apps(|app| self.index.get(app).is_ok());
+            self.scaling.drop_old_reports(now);
         }
     }
 }
 
 /// Sets the count of a hold that was cut off before it was set.
-async fn settle(act: &dyn Act, app: &Scaled, now: Timestamp) {
+async fn settle(act: &dyn Commands, app: &AutoscalerInput, now: Timestamp) {
     let Some(hold) = &app.hold else { return };
     let young = now.duration_since(hold.since) < OWN_COUNT;
-    let set_past = app.scaling.set_past.is_some();
-    let count = Count { replicas: app.desired, set: app.count_set, set_past, generation: app.generation };
+    let set_past = app.scaling.set_outside.is_some();
+    let count = Count {
+        replicas: app.desired,
+        set: app.count_set,
+        set_outside: set_past,
+        generation: app.generation,
+    };
     if young || !hold.is_unfinished(count, now) {
         return;
     }
-    match act.settle_hold(app.app.clone()).await {
-        Ok(Resized::Done) => {
+    match act.complete_hold(app.app.clone()).await {
+        Ok(ScaleOutcome::Done) => {
             info!(app = %app.app, replicas = hold.replicas, actor = %hold.actor, "set the count of a hold that was cut off");
         }
-        Ok(Resized::Overtaken) => {}
+        Ok(ScaleOutcome::Outdated) => {}
         Err(error) => {
             warn!(app = %app.app, %error, "cannot set the count of a hold that was cut off; trying again");
         }
@@ -372,21 +383,26 @@ async fn settle(act: &dyn Act, app: &Scaled, now: Timestamp) {
 }
 
 /// Does what a decision says, if it says anything.
-async fn carry_out(act: &dyn Act, app: &Scaled, seen: &Evaluation, verdict: Verdict) -> Verdict {
+async fn carry_out(
+    act: &dyn Commands,
+    app: &AutoscalerInput,
+    seen: &Evaluation,
+    verdict: Verdict,
+) -> Verdict {
     let acts = seen.policy.mode_at(seen.now) == Mode::Active && verdict.outcome == Outcome::Scaled;
     if !acts {
         return verdict;
     }
     // No larger count passes the contract; whoever wrote one past it asks for more than Kubernetes can count.
     let to = i32::try_from(verdict.to).unwrap_or(i32::MAX);
-    let resize = Resize { name: app.app.clone(), policy: seen.policy.digest(), from: app.desired, to };
+    let resize = SetReplicas { name: app.app.clone(), policy: seen.policy.digest(), from: app.desired, to };
     let failed = |why: String| Verdict { outcome: Outcome::Failed(why), to: seen.current, ..verdict.clone() };
-    match act.resize(resize).await {
-        Ok(Resized::Done) => {
+    match act.set_replicas(resize).await {
+        Ok(ScaleOutcome::Done) => {
             info!(app = %app.app, "{}", seen.explain(&verdict));
             verdict
         }
-        Ok(Resized::Overtaken) => {
+        Ok(ScaleOutcome::Outdated) => {
             debug!(app = %app.app, "changed while it was decided on");
             failed(
                 "the policy, a hold or the count was changed at that moment, and it is decided anew"

@@ -10,13 +10,13 @@ use tracing::{debug, warn};
 use crate::{
     domain::{
         Error,
-        act::Act,
+        commands::Commands,
         evidence::Evidence,
         name::{self, Scope},
         problem::Problem,
         revision::Outcome,
     },
-    index::{Index, Unrecorded},
+    index::{Index, UnrecordedVerdict},
     metrics::METRICS,
 };
 
@@ -30,22 +30,22 @@ const LOGS_WITHIN: Duration = Duration::from_millis(700);
 const AT_ONCE: usize = 16;
 
 /// Writes each new finding, until dropped. What cannot be written now is tried again.
-pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
+pub(super) async fn record_loop(index: Index, act: Arc<dyn Commands>) {
     let mut news = index.subscribe(&Scope::All);
     let (mut noted, mut recorded) = (Written::default(), Written::default());
     loop {
         let _ = tokio::time::timeout(Duration::from_secs(1), news.changed()).await;
-        for (app, number, record) in index.unnoted() {
+        for (app, number, record) in index.unrecorded_external_changes() {
             // A second change may come before the first one is kept; the ReplicaSet tells them apart.
             let key = (app.clone(), number, record.replica_set.clone());
             if noted.is_new(&key) {
-                let outcome = act.note(app.clone(), number, record).await;
+                let outcome = act.record_external_change(app.clone(), number, record).await;
                 noted.settle(&key, &outcome);
                 tell(&app, number, "change made past this server", outcome);
             }
         }
         let due: Vec<_> = index
-            .unrecorded()
+            .unrecorded_verdicts()
             .into_iter()
             .filter(|due| recorded.is_new(&(due.app.clone(), due.number)))
             .collect();
@@ -64,8 +64,8 @@ pub(super) async fn run(index: Index, act: Arc<dyn Act>) {
 }
 
 /// Keeps one verdict, and what was seen if it is a failure.
-async fn keep(act: &dyn Act, due: Unrecorded) -> Result<(), Error> {
-    let Unrecorded { app, number, end, evidence } = due;
+async fn keep(act: &dyn Commands, due: UnrecordedVerdict) -> Result<(), Error> {
+    let UnrecordedVerdict { app, number, end, evidence } = due;
     let ended = match end.outcome {
         Outcome::Succeeded => "succeeded",
         Outcome::Failed => "failed",
@@ -75,16 +75,16 @@ async fn keep(act: &dyn Act, due: Unrecorded) -> Result<(), Error> {
         Some(seen) => Some(with_logs(act, &app, (*seen).clone()).await),
         None => None,
     };
-    act.record(app, number, end, evidence).await?;
+    act.record_verdict(app, number, end, evidence).await?;
     METRICS.rollout_ended(ended);
     Ok(())
 }
 
 /// Adds the last lines of the containers that the problems are about, as far as they can be read in time.
-async fn with_logs(act: &dyn Act, app: &name::App, mut evidence: Evidence) -> Evidence {
+async fn with_logs(act: &dyn Commands, app: &name::App, mut evidence: Evidence) -> Evidence {
     let read = async |problem: &mut Problem| {
         let Some(pod) = problem.logging_pod().map(str::to_owned) else { return };
-        let words = act.last_words(app.namespace.clone(), pod, problem.container.clone());
+        let words = act.last_log_lines(app.namespace.clone(), pod, problem.container.clone());
         match tokio::time::timeout(LOGS_WITHIN, words).await {
             Ok(Ok(lines)) => problem.log_tail = lines,
             Ok(Err(error)) => debug!(%app, %error, "cannot read the last lines of a replica that failed"),

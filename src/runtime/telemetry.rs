@@ -14,7 +14,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::{levels::Levels, traces};
+use super::{log_levels::Levels, traces};
 
 /// Longest wait for the collector at the end.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ pub(super) struct Telemetry {
 }
 
 /// Starts logging, once per process. Must be called inside the runtime: the exporter's connection lives in it.
-pub(super) fn start(args: &Args) -> anyhow::Result<Telemetry> {
+pub(super) fn start_telemetry(args: &Args) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| {
         anyhow::anyhow!(
             "--log {:?} is no filter: {error}; write it like debug, or info,gantry::cluster=trace",
@@ -69,7 +69,7 @@ pub(super) fn start(args: &Args) -> anyhow::Result<Telemetry> {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().boxed(),
     };
-    let (traces, unused) = traces::start(args.otlp_endpoint.as_deref())?;
+    let (traces, unused) = traces::start_tracing(args.otlp_endpoint.as_deref())?;
     // Our own spans only: the exporter's connection has some too, and would never come to an end.
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()

@@ -23,7 +23,9 @@ use crate::metrics::METRICS;
 const METHOD: &str = "method";
 
 /// A provider, if traces are wanted; or why they cannot be sent although they are.
-pub(super) fn start(endpoint: Option<&str>) -> anyhow::Result<(Option<SdkTracerProvider>, Option<String>)> {
+pub(super) fn start_tracing(
+    endpoint: Option<&str>,
+) -> anyhow::Result<(Option<SdkTracerProvider>, Option<String>)> {
     let of_traces = env::var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").ok();
     let wanted = endpoint.or(of_traces.as_deref()).filter(|endpoint| !endpoint.is_empty());
     let Some(endpoint) = wanted else { return Ok((None, None)) };

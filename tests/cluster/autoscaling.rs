@@ -195,7 +195,7 @@ async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
         until("the start of the third one is measured", async || {
             let Ok(Some(figure)) = metrics.get_opt(&third[0]).await else { return false };
             let cpu = figure.data["containers"][0]["usage"]["cpu"].as_str().unwrap_or_default().to_owned();
-            gantry::domain::quantity::parse(&cpu).is_some_and(|cores| cores > 0.05)
+            gantry::domain::quantity::parse_quantity(&cpu).is_some_and(|cores| cores > 0.05)
         })
         .await;
         let before = decisions(&env, &daemon, &[]).await.len();

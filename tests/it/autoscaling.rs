@@ -44,7 +44,7 @@ fn mk_seen(current: u32, at: Timestamp) -> Evaluation {
         current,
         readings: vec![],
         rollout: false,
-        foreign: None,
+        other_autoscaler: None,
         hold: None,
         elapsed: 5.0,
         memory: Memory::default(),
@@ -54,7 +54,7 @@ fn mk_seen(current: u32, at: Timestamp) -> Evaluation {
 fn record(server: &Server, app: &str, outcome: Outcome) {
     let seen = mk_seen(2, Timestamp::now());
     let verdict = gantry::autoscale::Verdict { outcome, ..seen.decide() };
-    server.scaling.record(&name::App::new("shop", app), seen, verdict);
+    server.scaling.record_decision(&name::App::new("shop", app), seen, verdict);
 }
 
 async fn get(server: &Server) -> pb::Autoscaler {
@@ -194,7 +194,7 @@ async fn figures_add_up_and_each_wrong_one_is_named_and_nothing_of_its_report_ta
     let both = vec![figure("requests_per_second", "a", 7.0), figure("requests_per_second", "b", 5.0)];
     assert_eq!(report(&server, both).await.unwrap(), 2);
     let app = name::App::new("shop", "web");
-    let sum = || server.scaling.reading(&app, "requests_per_second", Timestamp::now()).value;
+    let sum = || server.scaling.load_measurement(&app, "requests_per_second", Timestamp::now()).value;
     assert_eq!(sum(), Some(12.0));
 
     let now = Timestamp::now().as_second();
@@ -211,7 +211,7 @@ async fn figures_add_up_and_each_wrong_one_is_named_and_nothing_of_its_report_ta
     assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "APP_NOT_FOUND"));
     assert_eq!(fields(&status), ["figures[1].app"]);
     assert!(status.message().contains("did you mean namespaces/shop/apps/web"), "{}", status.message());
-    assert_eq!(server.scaling.reading(&app, "x", Timestamp::now()).value, None);
+    assert_eq!(server.scaling.load_measurement(&app, "x", Timestamp::now()).value, None);
     let old = pb::LoadFigure { time: at(now - 100), ..figure("requests_per_second", "a", 1.0) };
     assert_eq!(
         (report(&server, vec![old]).await.unwrap(), sum()),
@@ -311,20 +311,23 @@ async fn a_server_that_does_not_run_the_loop_asks_the_one_that_does() {
         server.apply(with(mk_policy(Mode::Active), None));
     }
     let address = there.address.trim_start_matches("http://").to_owned();
-    here.scaling.set_leader(Leader::Elsewhere { holder: "other".into(), address }, Timestamp::now());
+    here.scaling.set_leader(Leader::Remote { holder: "other".into(), address }, Timestamp::now());
     record(&there, "web", Outcome::Scaled);
     assert_eq!(list(&here, 0, "", &[]).await.decisions.len(), 1);
     assert!(get(&here).await.status.unwrap().last_decision.is_some());
     assert_eq!(report(&here, vec![figure("requests_per_second", "a", 3.0)]).await.unwrap(), 1);
     let app = name::App::new("shop", "web");
-    assert_eq!(there.scaling.reading(&app, "requests_per_second", Timestamp::now()).value, Some(3.0));
+    assert_eq!(
+        there.scaling.load_measurement(&app, "requests_per_second", Timestamp::now()).value,
+        Some(3.0)
+    );
     let status = report(&here, vec![figure("requests_per_second", "a", f64::INFINITY)]).await.unwrap_err();
     assert_eq!(fields(&status), ["figures[0].value"]);
     let mut stream = watch(&here, WEB, "").await;
     record(&there, "web", Outcome::Scaled);
     assert_eq!(next(&mut stream).await.0, "namespaces/shop/apps/web");
 
-    let gone = Leader::Elsewhere { holder: "gone".into(), address: "127.0.0.1:1".into() };
+    let gone = Leader::Remote { holder: "gone".into(), address: "127.0.0.1:1".into() };
     here.scaling.set_leader(gone, Timestamp::now());
     let request = pb::ListScalingDecisionsRequest { parent: WEB.into(), ..Default::default() };
     let status = here.autoscalers().list_scaling_decisions(request).await.unwrap_err();

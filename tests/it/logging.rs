@@ -5,7 +5,7 @@ mod load;
 use std::time::Duration;
 
 use gantry::{
-    domain::{Error, logs::Unreadable, observed},
+    domain::{Error, logs::LogError, observed},
     pb::{self, stream_logs_response::Event},
 };
 use tonic::{Code, Status, Streaming};
@@ -116,15 +116,15 @@ async fn what_cannot_be_read_is_named() {
     assert_eq!(fields(pb::StreamLogsRequest { tail_lines: Some(-1), ..ask() }).await, "tail_lines");
 
     let refuse = |why| *server.logs.refuse.lock().unwrap() = Some(why);
-    refuse(Unreadable::NoContainer("container proxy is not valid for pod web-1-a".into()));
+    refuse(LogError::NoContainer("container proxy is not valid for pod web-1-a".into()));
     assert_eq!(fields(pb::StreamLogsRequest { container: "proxy".into(), ..ask() }).await, "container");
     let (object, message) = ("pods/log of shop/web-1-a".into(), "forbidden".into());
-    refuse(Unreadable::Failed(Error::DaemonForbidden { verb: "get", object, message }));
+    refuse(LogError::Failed(Error::DaemonForbidden { verb: "get", object, message }));
     assert_eq!(refused(ask()).await, "DAEMON_RBAC_MISSING");
-    refuse(Unreadable::Failed(Error::Unreachable { message: "gone".into() }));
+    refuse(LogError::Failed(Error::Unreachable { message: "gone".into() }));
     assert_eq!(refused(ask()).await, "CLUSTER_UNREACHABLE");
     // A replica that has nothing to read yet is no error: others may have.
-    refuse(Unreadable::NotNow("container \"app\" in pod \"web-1-a\" is waiting to start".into()));
+    refuse(LogError::NotNow("container \"app\" in pod \"web-1-a\" is waiting to start".into()));
     let got = all(&server, ask()).await.unwrap();
     assert!(got.len() == 1 && got[0].starts_with("[a] its log cannot be read: container"), "{got:?}");
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Mutex};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use gantry::domain::{
     Error,
-    logs::{Line, Lines, Logs, Unreadable, Wanted},
+    logs::{Line, Lines, LogError, LogRequest, Logs},
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -15,8 +15,8 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub struct Printed {
     files: Mutex<HashMap<String, watch::Sender<File>>>,
-    pub opened: Mutex<Vec<Wanted>>,
-    pub refuse: Mutex<Option<Unreadable>>,
+    pub opened: Mutex<Vec<LogRequest>>,
+    pub refuse: Mutex<Option<LogError>>,
 }
 
 #[derive(Default)]
@@ -56,14 +56,14 @@ impl Printed {
         self.files.lock().unwrap().entry(pod.to_owned()).or_default().send_modify(change);
     }
 
-    fn begin(&self, wanted: &Wanted) -> Result<Lines, Unreadable> {
+    fn begin(&self, wanted: &LogRequest) -> Result<Lines, LogError> {
         self.opened.lock().unwrap().push(wanted.clone());
         if let Some(why) = self.refuse.lock().unwrap().clone() {
             return Err(why);
         }
         let files = self.files.lock().unwrap();
         let waits =
-            || Unreadable::NotNow(format!("container \"app\" in pod \"{}\" is waiting to start", wanted.pod));
+            || LogError::NotNow(format!("container \"app\" in pod \"{}\" is waiting to start", wanted.pod));
         let mut file = files.get(&*wanted.pod).ok_or_else(waits)?.subscribe();
         let (start, breaks) = {
             let now = file.borrow_and_update();
@@ -101,7 +101,7 @@ impl Printed {
 }
 
 impl Logs for Printed {
-    fn open(&self, wanted: Wanted) -> BoxFuture<'_, Result<Lines, Unreadable>> {
+    fn open(&self, wanted: LogRequest) -> BoxFuture<'_, Result<Lines, LogError>> {
         async move { self.begin(&wanted) }.boxed()
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use gantry::{
     cluster::decode::{Decode, Event, Pod},
     domain::{
-        diagnosis::{self, Around},
+        diagnosis::{self, Surroundings},
         observed::{self, About},
         spec::Spec,
     },
@@ -41,7 +41,7 @@ fn diagnosed(recorded: &Value, events: &[Value]) -> String {
     let mut events: Vec<_> = events.iter().enumerate().map(|(n, event)| mk_event(event, &pod, n)).collect();
     events.sort_by_key(|event| event.time);
     let about = |about: &About| events.iter().filter(|event| event.about == *about).collect();
-    let around = Around { events: &about, ..Around::nothing() };
+    let around = Surroundings { events: &about, ..Surroundings::nothing() };
     match diagnosis::of_pod(&pod, around, &Spec::default().policy()) {
         None if pod.ready => "ready".to_owned(),
         None => "nothing wrong".to_owned(),

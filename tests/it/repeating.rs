@@ -23,7 +23,7 @@ async fn a_plan_does_not_use_up_its_request_id() {
     let first = apps.deploy_app(deploy("web:2")).await.unwrap().into_inner();
     let again = apps.deploy_app(deploy("web:2")).await.unwrap().into_inner();
     assert_eq!((&again.rollout, &again.position), (&first.rollout, &first.position));
-    let done: Vec<_> = server.act.deploys.lock().unwrap().iter().map(|d| d.asked.validate_only).collect();
+    let done: Vec<_> = server.act.deploys.lock().unwrap().iter().map(|d| d.meta.validate_only).collect();
     assert_eq!(done, [true, true, false], "two plans, and one deploy that is not done twice");
 }
 

@@ -11,8 +11,9 @@ use gantry::{
     autoscale::Policy,
     domain::{
         Error,
-        act::{
-            Act, Delete, Deploy, Done, Position, Resize, Resized, Restart, Rollback, Scale, Seen, Steer, Tune,
+        commands::{
+            CommandResult, Commands, Delete, Deploy, ObservedVersion, Position, Restart, Rollback, Scale,
+            ScaleOutcome, SetPaused, SetReplicas, UpdateAutoscaler,
         },
         evidence::Evidence,
         logs::Logs,
@@ -21,8 +22,8 @@ use gantry::{
         scaling,
         spec::{Content, Spec},
     },
-    grpc::{self, Context, Health, Identity, Once},
-    index::{Index, Kind, Leader, Scaling},
+    grpc::{self, Context, Health, IdempotencyCache, Identity},
+    index::{AutoscalerState, Index, Kind, Leader},
     pb::{
         app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
         discovery_service_client::DiscoveryServiceClient, rollout_service_client::RolloutServiceClient,
@@ -43,7 +44,7 @@ pub const ORIGIN: &str = "https://console.example";
 /// A running server.
 pub struct Server {
     pub index: Index,
-    pub scaling: Scaling,
+    pub scaling: AutoscalerState,
     pub act: Arc<Recorded>,
     pub logs: Arc<Printed>,
     pub channel: Channel,
@@ -58,88 +59,95 @@ pub struct Server {
 pub struct Recorded {
     pub deploys: Mutex<Vec<Deploy>>,
     pub answer: Mutex<Option<Error>>,
-    pub tunes: Mutex<Vec<Tune>>,
+    pub tunes: Mutex<Vec<UpdateAutoscaler>>,
     /// Time that a write takes.
     pub delay: Mutex<Duration>,
 }
 
-impl Act for Recorded {
-    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<Done, Error>> {
+impl Commands for Recorded {
+    fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<CommandResult, Error>> {
         let delay = *self.delay.lock().unwrap();
         async move {
             tokio::time::sleep(delay).await;
-            assert_ne!(request.asked.reason, "panic", "as asked");
+            assert_ne!(request.meta.reason, "panic", "as asked");
             self.deploys.lock().unwrap().push(request.clone());
             if let Some(error) = self.answer.lock().unwrap().clone() {
                 return Err(error);
             }
-            let seen = Seen::Version { deployment: 0, revision: 1 };
+            let seen = ObservedVersion::Version { deployment: 0, revision: 1 };
             let position = Position { app: request.name, seen };
-            Ok(Done {
+            Ok(CommandResult {
                 rollout: Some(1),
                 content: Some(request.content),
                 position: Some(position),
-                ..Done::default()
+                ..CommandResult::default()
             })
         }
         .boxed()
     }
 
-    fn restart(&self, request: Restart) -> BoxFuture<'_, Result<Done, Error>> {
+    fn restart(&self, request: Restart) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
-    fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<Done, Error>> {
+    fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
-    fn scale(&self, request: Scale) -> BoxFuture<'_, Result<Done, Error>> {
+    fn scale(&self, request: Scale) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
-    fn steer(&self, request: Steer) -> BoxFuture<'_, Result<Done, Error>> {
+    fn set_paused(&self, request: SetPaused) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
-    fn tune(&self, request: Tune) -> BoxFuture<'_, Result<Done, Error>> {
+    fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>> {
         self.tunes.lock().unwrap().push(request.clone());
-        let policy = Policy::default().changed(&request.change, &request.asked.actor);
-        async move { Ok(Done { policy: Some(Arc::new(policy)), ..Done::default() }) }.boxed()
+        let policy = Policy::default().with_change(&request.change, &request.meta.actor);
+        async move { Ok(CommandResult { policy: Some(Arc::new(policy)), ..CommandResult::default() }) }
+            .boxed()
     }
 
-    fn resize(&self, _: Resize) -> BoxFuture<'_, Result<Resized, Error>> {
-        async { Ok(Resized::Done) }.boxed()
+    fn set_replicas(&self, _: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
+        async { Ok(ScaleOutcome::Done) }.boxed()
     }
 
-    fn take_hold(&self, _: name::App, _: Duration) -> BoxFuture<'_, Result<Resized, Error>> {
-        async { Ok(Resized::Overtaken) }.boxed()
+    fn create_hold(&self, _: name::App, _: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
+        async { Ok(ScaleOutcome::Outdated) }.boxed()
     }
 
-    fn settle_hold(&self, _: name::App) -> BoxFuture<'_, Result<Resized, Error>> {
-        async { Ok(Resized::Overtaken) }.boxed()
+    fn complete_hold(&self, _: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
+        async { Ok(ScaleOutcome::Outdated) }.boxed()
     }
 
-    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<Done, Error>> {
+    fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
 
-    fn set_owners(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
+    fn repair_revision_owners(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
 
-    fn finish(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
+    fn resume_incomplete(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
 
-    fn record(&self, _: name::App, _: u64, _: End, _: Option<Evidence>) -> BoxFuture<'_, Result<(), Error>> {
+    fn record_verdict(
+        &self,
+        _: name::App,
+        _: u64,
+        _: End,
+        _: Option<Evidence>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
 
-    fn last_words(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+    fn last_log_lines(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn note(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
+    fn record_external_change(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
 }
@@ -160,8 +168,8 @@ impl Server {
     /// Whose logs are read from somewhere else than what is printed.
     pub async fn start_with(logs: Arc<dyn Logs>, printed: Arc<Printed>) -> Self {
         let index = Index::new(1);
-        let scaling = Scaling::new(now());
-        scaling.set_leader(Leader::Here, now());
+        let scaling = AutoscalerState::new(now());
+        scaling.set_leader(Leader::Local, now());
         let act = Arc::new(Recorded::default());
         let (drain, accept) = (CancellationToken::new(), CancellationToken::new());
         let identity = Identity { kubernetes_version: "v1.36.3".into(), user: "ann".into() };
@@ -172,7 +180,7 @@ impl Server {
             logs,
             identity: Arc::new(OnceLock::from(identity)),
             drain: drain.clone(),
-            once: Once::default(),
+            once: IdempotencyCache::default(),
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };

@@ -8,7 +8,7 @@ use gantry::{
         name, observed,
         revision::{End, Outcome},
     },
-    index::{Decision, Happened},
+    index::{Decision, TimelineEvent},
     pb::{self, timeline_entry::Detail, watch_timeline_response::Event},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -176,7 +176,7 @@ async fn everything_that_happens_comes_once_it_is_known() {
     let seen = mk_evaluation();
     let verdict = seen.decide();
     let decision = Decision { id: 7, app: web(), seen, verdict };
-    server.index.happened(&web(), now(), Happened::Scaling(Arc::new(decision)));
+    server.index.record_event(&web(), now(), TimelineEvent::Scaling(Arc::new(decision)));
     let (_, said) = next(&mut stream).await.unwrap().unwrap();
     assert!(!said.is_empty());
 
@@ -229,7 +229,7 @@ fn mk_evaluation() -> Evaluation {
         current: 1,
         readings: vec![],
         rollout: false,
-        foreign: None,
+        other_autoscaler: None,
         hold: None,
         elapsed: 5.0,
         memory: Memory::default(),
@@ -296,7 +296,7 @@ async fn a_timeline_is_bounded_and_says_what_it_forgot() {
     for n in 0..1100 {
         let (ready, draining) = (n, 0);
         let time = after + SignedDuration::from_secs(n.into());
-        server.index.happened(&web(), time, Happened::Endpoints { ready, draining });
+        server.index.record_event(&web(), time, TimelineEvent::Endpoints { ready, draining });
     }
     let request = pb::WatchTimelineRequest {
         after: Some(prost_types::Timestamp { seconds: after.as_second(), nanos: 0 }),
@@ -308,10 +308,10 @@ async fn a_timeline_is_bounded_and_says_what_it_forgot() {
     assert_eq!((said[0].as_str(), said[1].as_str()), ("[gap]", "100 endpoints take traffic."));
     assert!(next(&mut stream).await.is_none());
     // Nobody can fill the memory with names that there are not.
-    server.index.happened(
+    server.index.record_event(
         &name::App::new("shop", "none"),
         now(),
-        Happened::Endpoints { ready: 1, draining: 0 },
+        TimelineEvent::Endpoints { ready: 1, draining: 0 },
     );
     let none = pb::WatchTimelineRequest { parent: "namespaces/shop/apps/none".into(), ..ask("") };
     assert_eq!(reason(&server.timelines().watch_timeline(none).await.unwrap_err()), "APP_NOT_FOUND");

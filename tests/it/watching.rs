@@ -165,7 +165,7 @@ async fn a_rollout_is_followed_to_its_failure() {
     assert_eq!(end.error.as_ref().unwrap().reason, "IMAGE_PULL_FAILED");
 
     // With what was seen, kept with its end by whichever server was first.
-    let due = server.index.unrecorded().remove(0);
+    let due = server.index.unrecorded_verdicts().remove(0);
     let (mut evidence, mut kept) = ((*due.evidence.unwrap()).clone(), mk_revision("web", 1));
     evidence.problems[0].log_tail = vec!["last words".to_owned()];
     kept.end = Some(evidence.complete(due.end, &Secrets::default()));

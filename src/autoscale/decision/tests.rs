@@ -25,8 +25,8 @@ fn mk_policy(min: u32, max: u32, up: u64, down: u64) -> Policy {
     }
 }
 
-fn mk_reading(value: f64) -> Reading {
-    Reading {
+fn mk_reading(value: f64) -> Measurement {
+    Measurement {
         value: Some(value),
         age: 0.0,
         source: Source::Reported,
@@ -44,7 +44,7 @@ fn mk_seen(policy: Policy, current: u32, load: f64) -> Evaluation {
         current,
         readings: vec![mk_reading(load)],
         rollout: false,
-        foreign: None,
+        other_autoscaler: None,
         hold: None,
         elapsed: 5.0,
         memory: Memory::default(),
@@ -94,15 +94,15 @@ fn the_target_that_asks_for_most_decides() {
 fn what_is_missing_lets_the_count_rise_and_not_fall() {
     let mut policy = mk_policy(1, 50, 0, 0);
     policy.targets.push(Signal::CpuPercent(50));
-    let gap = |load: f64, reading: Reading| {
+    let gap = |load: f64, reading: Measurement| {
         let mut seen = mk_seen(policy.clone(), 4, load);
         seen.readings.push(reading);
         let verdict = seen.decide();
         (verdict.to, names(&verdict).last().copied().unwrap_or_default())
     };
-    let silent = || Reading::missing(Source::MetricsApi, Gap::Silent("no".into()), 4);
-    let of_four = |covered| Reading { covered, expected: 4, ..mk_reading(50.0) };
-    let partial = || Reading { gap: Some(Gap::Partial), ..of_four(3) };
+    let silent = || Measurement::missing(Source::MetricsApi, Missing::Silent("no".into()), 4);
+    let of_four = |covered| Measurement { covered, expected: 4, ..mk_reading(50.0) };
+    let partial = || Measurement { gap: Some(Missing::Partial), ..of_four(3) };
     assert_eq!(gap(10.0, silent()), (4, "STALE_SIGNAL"));
     assert_eq!(gap(90.0, silent()), (9, ""));
     assert_eq!(gap(10.0, partial()), (4, "PARTIAL_SIGNAL"));
@@ -143,7 +143,7 @@ fn an_app_that_may_be_stopped_is_after_its_time_without_demand_and_starts_with_t
     assert_eq!(names(&first), ["IDLE"]);
     // What is only half known is no absence of demand.
     let mut young = mk_seen(policy, 1, 0.0);
-    young.readings[0].gap = Some(Gap::Young);
+    young.readings[0].gap = Some(Missing::Young);
     young.memory.idle = 1000.0;
     assert_eq!((young.decide().to, young.decide().memory.idle), (1, 0.0));
 }
@@ -153,7 +153,7 @@ fn a_stopped_app_is_not_held_by_what_only_replicas_can_show() {
     let mut policy = mk_policy(0, 50, 0, 0);
     policy.targets.push(Signal::CpuPercent(50));
     let mut seen = mk_seen(policy, 0, 25.0);
-    seen.readings.push(Reading::missing(Source::MetricsApi, Gap::Nothing, 0));
+    seen.readings.push(Measurement::missing(Source::MetricsApi, Missing::Nothing, 0));
     assert_eq!(seen.decide().to, 3);
 }
 
@@ -177,13 +177,13 @@ fn a_stopped_app_starts_at_once_whatever_the_law_says() {
 fn what_an_idle_process_uses_is_no_demand() {
     let mut policy = Policy { idle: Duration::from_secs(60), ..mk_policy(0, 50, 0, 0) };
     policy.targets.push(Signal::CpuPercent(50));
-    let idle = |reading: Reading, idle| {
+    let idle = |reading: Measurement, idle| {
         let mut seen = mk_seen(policy.clone(), 1, 0.0);
         seen.readings.push(reading);
         seen.memory.idle = idle;
         seen.decide().to
     };
-    let silent = || Reading::missing(Source::MetricsApi, Gap::Silent("no".into()), 1);
+    let silent = || Measurement::missing(Source::MetricsApi, Missing::Silent("no".into()), 1);
     assert_eq!([idle(mk_reading(0.5), 30.0), idle(mk_reading(0.5), 55.0)], [1, 0]);
     assert_eq!([idle(silent(), 30.0), idle(silent(), 55.0)], [1, 0]);
 }
@@ -193,7 +193,7 @@ fn replicas_that_do_not_run_are_no_reason_to_shrink_nor_to_grow() {
     let policy = Policy { targets: vec![Signal::CpuPercent(60)], ..mk_policy(1, 50, 0, 0) };
     let with = |running: u32, used: f64| {
         let mut seen = mk_seen(policy.clone(), 10, 0.0);
-        seen.readings[0] = Reading { covered: running, expected: running, ..mk_reading(used) };
+        seen.readings[0] = Measurement { covered: running, expected: running, ..mk_reading(used) };
         let verdict = seen.decide();
         let told = seen.explain(&verdict);
         let counted =
@@ -211,7 +211,10 @@ fn replicas_that_do_not_run_are_no_reason_to_shrink_nor_to_grow() {
 fn whoever_keeps_the_count_is_named_while_only_fractions_are_due() {
     let held = Evaluation { hold: Some(mk_hold(100)), ..mk_seen(mk_policy(1, 50, 0, 120), 5, 10.0) };
     let verdict = held.decide();
-    assert_eq!((names(&verdict), verdict.memory.law), (vec!["RATE_DOWN", "HOLD"], law::State::default()));
+    assert_eq!(
+        (names(&verdict), verdict.memory.law),
+        (vec!["RATE_DOWN", "HOLD"], rate_law::State::default())
+    );
 }
 
 fn mk_any_policy() -> impl Strategy<Value = Policy> {
@@ -222,26 +225,27 @@ fn mk_any_policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-fn mk_any_reading() -> impl Strategy<Value = Reading> {
+fn mk_any_reading() -> impl Strategy<Value = Measurement> {
     let gap = prop_oneof![
         4 => Just(None),
-        1 => Just(Some(Gap::Partial)),
-        1 => Just(Some(Gap::Young)),
-        1 => Just(Some(Gap::Old)),
-        1 => Just(Some(Gap::Silent("x".into()))),
+        1 => Just(Some(Missing::Partial)),
+        1 => Just(Some(Missing::Young)),
+        1 => Just(Some(Missing::Old)),
+        1 => Just(Some(Missing::Silent("x".into()))),
     ];
     let absurd = prop_oneof![8 => 0.0..1000.0, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(-5.0), 1 => Just(0.0)];
     (absurd, gap).prop_map(|(value, gap)| {
-        let known = !matches!(gap, Some(Gap::Old | Gap::Silent(_)));
-        Reading { value: known.then_some(value), gap, ..mk_reading(0.0) }
+        let known = !matches!(gap, Some(Missing::Old | Missing::Silent(_)));
+        Measurement { value: known.then_some(value), gap, ..mk_reading(0.0) }
     })
 }
 
 fn mk_any_seen() -> impl Strategy<Value = Evaluation> {
     let hold = proptest::option::of((0i64..3).prop_map(mk_hold));
     let mode = prop_oneof![4 => Just(Mode::Active), 1 => Just(Mode::Shadow), 1 => Just(Mode::Frozen)];
-    let memory = (-0.99..0.99, proptest::option::of(0u32..60), 0.0..1000.0, 0.0..200.0)
-        .prop_map(|(carry, goal, pursued, idle)| Memory { law: law::State { carry, goal, pursued }, idle });
+    let memory = (-0.99..0.99, proptest::option::of(0u32..60), 0.0..1000.0, 0.0..200.0).prop_map(
+        |(carry, goal, pursued, idle)| Memory { law: rate_law::State { carry, goal, pursued }, idle },
+    );
     (mk_any_policy(), mode, mk_any_reading(), 0u32..80, any::<bool>(), hold, 0.0..60.0, memory).prop_map(
         |(policy, mode, reading, current, rollout, hold, elapsed, memory)| Evaluation {
             readings: vec![reading],
@@ -293,7 +297,7 @@ proptest! {
         let policy = Policy { targets: vec![Signal::CpuPercent(50)], min: policy.min.max(1), ..policy };
         let current = current.max(policy.min);
         let mut seen = mk_seen(policy, current, 0.0);
-        seen.readings = vec![Reading::missing(Source::MetricsApi, Gap::Silent("x".into()), current)];
+        seen.readings = vec![Measurement::missing(Source::MetricsApi, Missing::Silent("x".into()), current)];
         for _ in 0..times {
             let verdict = seen.decide();
             prop_assert_eq!((verdict.to, &verdict.outcome, names(&verdict)), (current, &Outcome::Held, vec!["STALE_SIGNAL"]));

@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn fields(policy: &Policy) -> Vec<String> {
-    policy.wrongs(at(100)).into_iter().map(|wrong| wrong.field).collect()
+    policy.violations(at(100)).into_iter().map(|wrong| wrong.field).collect()
 }
 
 fn mk_policy() -> Policy {
@@ -49,20 +49,21 @@ fn a_freeze_ends_by_itself() {
 #[test]
 fn after_a_freeze_has_ended_other_fields_can_be_set() {
     let frozen = Policy { mode: Mode::Frozen, freeze_end: Some(at(10)), ..mk_policy() };
-    let change = Change { fields: vec![Field::MaxReplicas], max: Some(7), ..Change::default() };
-    let changed = frozen.settled(at(20)).changed(&change, "bob");
-    assert_eq!((changed.mode, changed.freeze_end, changed.wrongs(at(20))), (Mode::Active, None, vec![]));
-    assert_eq!(frozen.settled(at(9)), frozen);
+    let change = PolicyChange { fields: vec![Field::MaxReplicas], max: Some(7), ..PolicyChange::default() };
+    let changed = frozen.at_time(at(20)).with_change(&change, "bob");
+    assert_eq!((changed.mode, changed.freeze_end, changed.violations(at(20))), (Mode::Active, None, vec![]));
+    assert_eq!(frozen.at_time(at(9)), frozen);
 }
 
 #[test]
 fn a_mode_ends_what_an_earlier_one_left() {
     let frozen = Policy { mode: Mode::Frozen, freeze_end: Some(at(10)), ..mk_policy() };
-    let change = Change { fields: vec![Field::Mode], mode: Some(Mode::Shadow), ..Change::default() };
-    let changed = frozen.changed(&change, "bob");
+    let change =
+        PolicyChange { fields: vec![Field::Mode], mode: Some(Mode::Shadow), ..PolicyChange::default() };
+    let changed = frozen.with_change(&change, "bob");
     assert_eq!((changed.mode, changed.freeze_end, changed.acts_for.as_str()), (Mode::Shadow, None, "bob"));
-    let other = Change { fields: vec![Field::MaxReplicas], max: Some(7), ..Change::default() };
-    let changed = frozen.changed(&other, "bob");
+    let other = PolicyChange { fields: vec![Field::MaxReplicas], max: Some(7), ..PolicyChange::default() };
+    let changed = frozen.with_change(&other, "bob");
     assert_eq!((changed.max, changed.freeze_end, changed.acts_for.as_str()), (7, Some(at(10)), ""));
 }
 
@@ -113,12 +114,12 @@ proptest! {
     #[test]
     fn a_change_touches_the_fields_that_it_names_and_no_others(from in mk_any(), to in mk_any(), which in 0usize..11) {
         let field = Field::ALL[which];
-        let change = Change {
+        let change = PolicyChange {
             fields: vec![field],
             mode: Some(to.mode), min: Some(to.min), max: Some(to.max), targets: to.targets.clone(), up: Some(to.up), down: Some(to.down),
             violation: Some(to.violation), forecast: Some(Forecast::Auto), idle: Some(to.idle), startup: to.startup, freeze_end: to.freeze_end,
         };
-        let changed = from.changed(&change, "ann");
+        let changed = from.with_change(&change, "ann");
         let mut back = changed.clone();
         match field {
             Field::Mode => (back.mode, back.freeze_end, back.acts_for) = (from.mode, from.freeze_end, from.acts_for.clone()),
@@ -138,7 +139,7 @@ proptest! {
 
     #[test]
     fn a_change_of_everything_to_nothing_is_the_default(from in mk_any()) {
-        let all = Change { fields: Field::ALL.to_vec(), ..Change::default() };
-        prop_assert_eq!(from.changed(&all, ""), Policy::default());
+        let all = PolicyChange { fields: Field::ALL.to_vec(), ..PolicyChange::default() };
+        prop_assert_eq!(from.with_change(&all, ""), Policy::default());
     }
 }

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Decode, controller, created,
-    managers::{COUNT, TEMPLATE, last_touch},
-    meta, meta_with_managers, number, or_default, resource, scaling, shared_key, template, version,
+    Decode, controller, created, decode_scaling,
+    field_managers::{COUNT, TEMPLATE, last_touch},
+    meta, meta_with_managers, number, or_default, resource, shared_key, template, version,
 };
 use crate::{
     domain::{
@@ -61,9 +61,9 @@ struct Full {
 impl From<Full> for Deployment {
     fn from(full: Full) -> Self {
         let Full { metadata, spec, status } = full;
-        let scaling = scaling(&metadata, &spec["template"]);
+        let scaling = decode_scaling(&metadata, &spec["template"]);
         let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
-        let template = template::hash(&spec["template"]);
+        let template = template::template_hash(&spec["template"]);
         let deadline = spec["progressDeadlineSeconds"].as_i64();
         // Ours says all that its revision says, and a patch of it says the rest.
         let ours =
@@ -85,10 +85,11 @@ fn rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     let selector = serde_json::from_value(spec["selector"]["matchLabels"].clone()).unwrap_or_default();
     let frame = Frame { revision: 0, replicas: None, selector, restarted: None };
     // Without a patch there is nothing to refuse.
-    let rendered =
-        manifest::deployment(&name, &content, &frame).map(|object| object.manifest).unwrap_or_default();
+    let rendered = manifest::render_deployment(&name, &content, &frame)
+        .map(|object| object.manifest)
+        .unwrap_or_default();
     let live = Value::Object([("spec".to_owned(), spec)].into_iter().collect());
-    unmodelled::unmodelled(&live, &rendered)
+    unmodelled::find_unmodelled(&live, &rendered)
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -211,8 +212,8 @@ impl From<Value> for ReplicaSetSpec {
     fn from(spec: Value) -> Self {
         let template = &spec["template"];
         Self {
-            template: template::hash(template),
-            ports: template::ports(&template["spec"]["containers"][0]),
+            template: template::template_hash(template),
+            ports: template::decode_ports(&template["spec"]["containers"][0]),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         manifest::REVISIONS_OF,
         name, observed,
-        plan::Past,
+        plan::StoredRevision,
         revision::{self, Cause, End, Record, form},
     },
     index,
@@ -44,7 +44,7 @@ resource!(Revision, "ControllerRevision", "apps", "controllerrevisions");
 
 impl Revision {
     /// The revision as a change looks at it.
-    pub fn past(self) -> Option<Past> {
+    pub fn past(self) -> Option<StoredRevision> {
         let (_, number) = self.key()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         let owner = owner(&self.metadata);
@@ -53,7 +53,7 @@ impl Revision {
         let version = version.zip(annotation(&self.metadata, APPLIED).or(owner.as_deref()));
         let version = version.map(|(version, uid)| (uid.to_owned(), version));
         let (record, form) = form::from_data(self.data)?;
-        Some(Past {
+        Some(StoredRevision {
             number,
             outcome: end.map(|end| end.outcome),
             applied: is_applied(&self.metadata, &record),
@@ -105,7 +105,7 @@ impl Decode for Revision {
                 Cause::External => record.time,
                 Cause::Deploy | Cause::Rollback | Cause::AutoRollback | Cause::Restart => {
                     let end = end.as_ref().map(|end| end.time);
-                    revision::began(created(&self.metadata), record.time, end)
+                    revision::began_at(created(&self.metadata), record.time, end)
                 }
             },
             version: version(&self.metadata),

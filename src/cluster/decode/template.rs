@@ -16,7 +16,7 @@ use std::{
 use serde_json::Value;
 
 use crate::domain::{
-    placement::TEMPLATE_HASH,
+    scheduling::TEMPLATE_HASH,
     spec::{
         KeyRef, Placement, Port, Protocol, Resources, RolloutPolicy, SecurityProfile, Spec, Spread, Strategy,
         Toleration,
@@ -35,12 +35,12 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
     let mut spec = Spec {
         image: text(&container["image"]),
         replicas,
-        ports: ports(container),
+        ports: decode_ports(container),
         command: texts(&container["command"]),
         args: texts(&container["args"]),
         resources: resources(container),
         rollout_policy,
-        volumes: volume::volumes(pod),
+        volumes: volume::decode_volumes(pod),
         placement: placement(deployment).map(Box::new),
         service_account: service_account(pod),
         security_profile: security_profile(pod),
@@ -50,7 +50,7 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
         ..Spec::default()
     };
     env(container, &mut spec);
-    spec.probes = probe::probes(container, &spec.ports).map(Box::new);
+    spec.probes = probe::decode_probes(container, &spec.ports).map(Box::new);
     let drain = seconds(&container["lifecycle"]["preStop"]["sleep"]["seconds"]).unwrap_or_default();
     spec.drain_delay = unless(Some(drain), spec.default_drain_seconds());
     spec
@@ -58,7 +58,7 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
 
 /// Tells a pod template from another. Kubernetes adds one label to the copy of a Deployment's template that it makes for a
 /// ReplicaSet, and compares without it.
-pub fn hash(template: &Value) -> u64 {
+pub fn template_hash(template: &Value) -> u64 {
     let mut template = template.clone();
     if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
         labels.remove(TEMPLATE_HASH);
@@ -69,7 +69,7 @@ pub fn hash(template: &Value) -> u64 {
 }
 
 /// The TCP ports of a container.
-pub(super) fn ports(container: &Value) -> Vec<Port> {
+pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
     for port in list(&container["ports"]) {
         let number = port["containerPort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);

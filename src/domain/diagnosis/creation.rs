@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Around, short, telling};
+use super::{Surroundings, short, telling};
 use crate::domain::{
     observed::{About, Deployment, Event, Kind, ReplicaSet},
     problem::{Problem, Reason},
@@ -51,7 +51,11 @@ pub(super) fn of_pods(deployment: &Deployment, current: &ReplicaSet) -> Option<P
 ///
 /// The condition is said once and not renewed, nor are its words, while event after event tells each attempt. But of many events in a row
 /// Kubernetes drops some, and after an hour all. So both are read, and the later one counts.
-pub fn refusal(deployment: &Deployment, replica_sets: &[&ReplicaSet], around: Around<'_>) -> Option<Refusal> {
+pub fn find_refusal(
+    deployment: &Deployment,
+    replica_sets: &[&ReplicaSet],
+    around: Surroundings<'_>,
+) -> Option<Refusal> {
     if replica_sets.iter().any(|rs| rs.template == deployment.template) {
         return None;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Around, diagnose, outlasted};
+use super::{Surroundings, diagnose, is_past_grace};
 use crate::domain::{
     name,
     observed::{About, CreateFailure, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
@@ -121,7 +121,7 @@ fn mk_event(id: i64, reason: &str, note: &str) -> Event {
 fn diagnosed(deployment: &Deployment, pods: &[Pod], events: &[Event]) -> Vec<Problem> {
     let of = |about: &About| -> Vec<&Event> { events.iter().filter(|e| e.about == *about).collect() };
     let is_lost = |node: &str| node == "lost";
-    let around = Around { events: &of, is_lost: &is_lost };
+    let around = Surroundings { events: &of, is_lost: &is_lost };
     diagnose(deployment, None, pods, around, &Spec::default().policy())
 }
 
@@ -240,7 +240,10 @@ fn a_health_check_that_does_not_pass_is_named_with_its_answer() {
             (Reason::ProbeFailing, false, Some(at(3)))
         );
         assert!(problem.message.contains(words), "{}", problem.message);
-        assert!(!outlasted(&problem, &Spec::default().policy(), at(0), at(99_999)), "a start may be slow");
+        assert!(
+            !is_past_grace(&problem, &Spec::default().policy(), at(0), at(99_999)),
+            "a start may be slow"
+        );
     }
     let event = [unhealthy(5, "Readiness probe failed: no")];
     for pod in [
@@ -320,7 +323,7 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
         };
         let deployment = Deployment { updated: 1, ..mk_deployment() };
         let policy = Spec::default().policy();
-        let problems = diagnose(&deployment, Some(&current), [], Around::nothing(), &policy);
+        let problems = diagnose(&deployment, Some(&current), [], Surroundings::nothing(), &policy);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!((problem.reason, problem.fatal), (reason, fatal), "{message}");
         assert!(problem.message.contains(message), "{}", problem.message);
@@ -380,10 +383,10 @@ fn a_grace_runs_from_the_later_of_trouble_and_rollout() {
         (Some(10), 0, -5, false),
     ] {
         let problem = problem(start.map(at));
-        assert_eq!(outlasted(&problem, &policy, at(begin), at(now)), expected, "{start:?} {now}");
+        assert_eq!(is_past_grace(&problem, &policy, at(begin), at(now)), expected, "{start:?} {now}");
     }
     let crash = the_one(mk_crash(1, 1, 0, "Error"), &[]);
-    assert!(!outlasted(&crash, &policy, at(0), at(9999)), "crashes are counted, not timed");
+    assert!(!is_past_grace(&crash, &policy, at(0), at(9999)), "crashes are counted, not timed");
 }
 
 fn mk_any_pod() -> impl Strategy<Value = Pod> {

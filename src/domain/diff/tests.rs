@@ -3,15 +3,15 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{FieldChange, diff, merge_patch, restarts};
-use crate::domain::{lists, manifest, name, spec::arbitrary::mk_any_content};
+use super::{FieldChange, diff_objects, merge_patch, restarts_replicas};
+use crate::domain::{keyed_lists, manifest, name, spec::arbitrary::mk_any_content};
 
 fn mk_deployment() -> impl Strategy<Value = Value> {
     (mk_any_content(), 1u64..9, proptest::option::of(0..9)).prop_map(|(content, revision, replicas)| {
         let name = name::App::new("prod", "shop");
         let selector = [(manifest::APP_LABEL.to_owned(), name.app.clone())].into();
         let frame = manifest::Frame { revision, replicas, selector, restarted: None };
-        manifest::deployment(&name, &content, &frame).unwrap().manifest
+        manifest::render_deployment(&name, &content, &frame).unwrap().manifest
     })
 }
 
@@ -55,7 +55,7 @@ fn sorted(value: &mut Value, path: &str) {
             for entry in entries.iter_mut() {
                 sorted(entry, "");
             }
-            entries.sort_by_key(|entry| lists::id(path, entry));
+            entries.sort_by_key(|entry| keyed_lists::id(path, entry));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
@@ -64,18 +64,18 @@ fn sorted(value: &mut Value, path: &str) {
 proptest! {
     #[test]
     fn nothing_differs_from_itself(object in mk_deployment(), numbers in any::<(u32, u32)>()) {
-        prop_assert_eq!(diff(&with_noise(object.clone(), numbers.0), &with_noise(object.clone(), numbers.1)), []);
-        prop_assert_eq!(diff(&object, &with_noise(object.clone(), 1)), []);
+        prop_assert_eq!(diff_objects(&with_noise(object.clone(), numbers.0), &with_noise(object.clone(), numbers.1)), []);
+        prop_assert_eq!(diff_objects(&object, &with_noise(object.clone(), 1)), []);
     }
 
     #[test]
     fn before_with_the_changes_is_after(before in mk_deployment(), after in mk_deployment()) {
         let (mut object, mut wanted) = (before.clone(), after.clone());
-        for FieldChange { path, old, new } in diff(&before, &after) {
+        for FieldChange { path, old, new } in diff_objects(&before, &after) {
             prop_assert_ne!(&old, &new);
-            prop_assert_eq!(lists::path::get(&before, &path), old.as_ref(), "{}", path);
-            prop_assert_eq!(lists::path::get(&after, &path), new.as_ref(), "{}", path);
-            lists::path::set(&mut object, &path, new);
+            prop_assert_eq!(keyed_lists::path::get(&before, &path), old.as_ref(), "{}", path);
+            prop_assert_eq!(keyed_lists::path::get(&after, &path), new.as_ref(), "{}", path);
+            keyed_lists::path::set(&mut object, &path, new);
         }
         sorted(&mut object, "");
         sorted(&mut wanted, "");
@@ -84,11 +84,11 @@ proptest! {
 
     #[test]
     fn the_way_back_is_the_same_way(before in mk_deployment(), after in mk_deployment()) {
-        let mut back: Vec<_> = diff(&after, &before)
+        let mut back: Vec<_> = diff_objects(&after, &before)
             .into_iter()
             .map(|c| FieldChange { path: c.path, old: c.new, new: c.old })
             .collect();
-        let mut there = diff(&before, &after);
+        let mut there = diff_objects(&before, &after);
         back.sort_by(|a, b| a.path.cmp(&b.path));
         there.sort_by(|a, b| a.path.cmp(&b.path));
         prop_assert_eq!(there, back);
@@ -96,7 +96,7 @@ proptest! {
 
     #[test]
     fn replicas_restart_exactly_when_the_template_changes(before in mk_deployment(), after in mk_deployment()) {
-        let told = diff(&before, &after).iter().any(|change| restarts(&change.path));
+        let told = diff_objects(&before, &after).iter().any(|change| restarts_replicas(&change.path));
         let (mut one, mut other) = (before["spec"]["template"].clone(), after["spec"]["template"].clone());
         sorted(&mut one, "");
         sorted(&mut other, "");
@@ -112,7 +112,8 @@ fn a_change_is_told_by_the_smallest_path() {
         "hostNetwork": true,
         "containers": [{"name": "app", "image": "shop:2", "args": ["a", "b"],
             "env": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]}]}}}});
-    let mut told: Vec<_> = diff(&before, &after).into_iter().map(|c| (c.path, c.old, c.new)).collect();
+    let mut told: Vec<_> =
+        diff_objects(&before, &after).into_iter().map(|c| (c.path, c.old, c.new)).collect();
     told.sort_by(|a, b| a.0.cmp(&b.0));
     let expected = [
         (r#"metadata.labels["a.b/c"]"#, Some(json!("1")), Some(json!("2"))),
@@ -132,7 +133,7 @@ fn ports_of_a_service_are_told_apart_by_number_and_protocol() {
         |number: u16, protocol: &str, name: &str| json!({"port": number, "protocol": protocol, "name": name});
     let before = json!({"spec": {"ports": [port(53, "TCP", "dns"), port(53, "UDP", "dns-udp")]}});
     let after = json!({"spec": {"ports": [port(53, "UDP", "udp"), port(53, "TCP", "dns")]}});
-    let told = diff(&before, &after);
+    let told = diff_objects(&before, &after);
     let paths: Vec<_> = told.iter().map(|c| c.path.as_str()).collect();
     assert_eq!(paths, ["spec.ports[53,UDP].name"]);
 }
@@ -141,7 +142,7 @@ fn ports_of_a_service_are_told_apart_by_number_and_protocol() {
 fn a_list_whose_entries_cannot_be_told_apart_is_one_value() {
     let twice = json!({"spec": {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}});
     let once = json!({"spec": {"env": [{"name": "A", "value": "1"}]}});
-    let told = diff(&twice, &once);
+    let told = diff_objects(&twice, &once);
     assert_eq!(told.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), ["spec.env"]);
 }
 
@@ -152,9 +153,9 @@ fn only_the_template_restarts_replicas() {
         "spec.template.spec.containers[app].image",
         "spec.template.metadata.labels[\"a.b\"]",
     ] {
-        assert!(restarts(path), "{path}");
+        assert!(restarts_replicas(path), "{path}");
     }
     for path in ["spec.replicas", "spec.templateX", "metadata.labels.x", "spec", ""] {
-        assert!(!restarts(path), "{path}");
+        assert!(!restarts_replicas(path), "{path}");
     }
 }

@@ -41,7 +41,7 @@ static COMPILED: LazyLock<Vec<Regex>> =
     LazyLock::new(|| PATTERNS.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect());
 
 /// The text with what looks like a credential taken out.
-pub fn redact(text: &str) -> String {
+pub fn redact_text(text: &str) -> String {
     COMPILED.iter().fold(text.to_owned(), |text, pattern| {
         let replaced = pattern.replace_all(&text, |found: &Captures<'_>| {
             let (whole, secret) = (&found[0], &found["secret"]);
@@ -80,8 +80,8 @@ mod tests {
             ("token expired at 12:30", "token expired at 12:30"),
             ("password=password", "password=[redacted]"),
         ] {
-            assert_eq!(redact(text), expected);
-            assert_eq!(redact(expected), expected, "once is enough");
+            assert_eq!(redact_text(text), expected);
+            assert_eq!(redact_text(expected), expected, "once is enough");
         }
     }
 }

@@ -5,23 +5,26 @@ use serde_json::json;
 
 use super::{APP_LABEL, volume};
 use crate::domain::{
+    keyed_lists,
     labels::MANAGED_BY,
-    lists,
-    patch::{self, Owned},
+    pod_template_patch::{self, OwnedField},
     spec::{Check, Content, SecurityProfile, Spec, Spread},
 };
 
 /// The places that set fields rendered.
-pub(super) fn owned(content: &Content) -> Vec<Owned> {
+pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
     let spec = &content.spec;
     let mut owned = vec![
-        Owned { path: patch::join("metadata.labels", APP_LABEL), field: "name" },
-        Owned { path: patch::join("metadata.labels", "app.kubernetes.io/name"), field: "name" },
-        Owned { path: patch::join("metadata.labels", MANAGED_BY), field: "name" },
+        OwnedField { path: pod_template_patch::join_path("metadata.labels", APP_LABEL), field: "name" },
+        OwnedField {
+            path: pod_template_patch::join_path("metadata.labels", "app.kubernetes.io/name"),
+            field: "name",
+        },
+        OwnedField { path: pod_template_patch::join_path("metadata.labels", MANAGED_BY), field: "name" },
     ];
-    let mut own = |path: String, field| owned.push(Owned { path, field });
+    let mut own = |path: String, field| owned.push(OwnedField { path, field });
     for key in content.labels.keys() {
-        own(patch::join("metadata.labels", key), "labels");
+        own(pod_template_patch::join_path("metadata.labels", key), "labels");
     }
     container(spec, &mut own);
     if spec.termination_grace.is_some() {
@@ -37,14 +40,14 @@ pub(super) fn owned(content: &Content) -> Vec<Owned> {
         }
     }
     for volume in &spec.volumes {
-        own(lists::join("spec.volumes", &volume::name(volume)), "spec.volumes");
+        own(keyed_lists::join("spec.volumes", &volume::volume_name(volume)), "spec.volumes");
     }
     for secret in &spec.image_pull_secrets {
-        own(lists::join("spec.imagePullSecrets", secret), "spec.image_pull_secrets");
+        own(keyed_lists::join("spec.imagePullSecrets", secret), "spec.image_pull_secrets");
     }
     if let Some(placement) = &spec.placement {
         for key in placement.node_selector.keys() {
-            own(patch::join("spec.nodeSelector", key), "spec.placement");
+            own(pod_template_patch::join_path("spec.nodeSelector", key), "spec.placement");
         }
         if !placement.tolerations.is_empty() {
             own("spec.tolerations".to_owned(), "spec.placement");
@@ -52,8 +55,8 @@ pub(super) fn owned(content: &Content) -> Vec<Owned> {
         for spread in &placement.spread {
             let entry =
                 json!({"topologyKey": spread.topology_key, "whenUnsatisfiable": when_unsatisfiable(spread)});
-            if let Some(id) = lists::id("topologySpreadConstraints", &entry) {
-                own(lists::join("spec.topologySpreadConstraints", &id), "spec.placement");
+            if let Some(id) = keyed_lists::id("topologySpreadConstraints", &entry) {
+                own(keyed_lists::join("spec.topologySpreadConstraints", &id), "spec.placement");
             }
         }
         if !placement.priority_class.is_empty() {
@@ -64,7 +67,7 @@ pub(super) fn owned(content: &Content) -> Vec<Owned> {
 }
 
 fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
-    let container = lists::join("spec.containers", spec.container());
+    let container = keyed_lists::join("spec.containers", spec.container());
     own(format!("{container}.name"), "spec.container");
     own(format!("{container}.image"), "spec.image");
     if !spec.command.is_empty() {
@@ -80,15 +83,18 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
         .chain(spec.secret_env.keys().map(|key| (key, "spec.secret_env")))
         .chain(spec.config_map_env.keys().map(|key| (key, "spec.config_map_env")))
     {
-        own(lists::join(&format!("{container}.env"), key), field);
+        own(keyed_lists::join(&format!("{container}.env"), key), field);
     }
     for port in &spec.ports {
-        own(lists::join(&format!("{container}.ports"), &port.number.to_string()), "spec.ports");
+        own(keyed_lists::join(&format!("{container}.ports"), &port.number.to_string()), "spec.ports");
     }
     for (part, map) in spec.resources.iter().flat_map(|r| [("requests", &r.requests), ("limits", &r.limits)])
     {
         for key in map.keys() {
-            own(patch::join(&format!("{container}.resources.{part}"), key), "spec.resources");
+            own(
+                pod_template_patch::join_path(&format!("{container}.resources.{part}"), key),
+                "spec.resources",
+            );
         }
     }
     for (name, probe) in spec.probes.iter().flat_map(|probes| probes.set()) {
@@ -97,7 +103,7 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
         }
     }
     for volume in &spec.volumes {
-        own(lists::join(&format!("{container}.volumeMounts"), &volume.mount_path), "spec.volumes");
+        own(keyed_lists::join(&format!("{container}.volumeMounts"), &volume.mount_path), "spec.volumes");
     }
     if let Some(profile) = spec.security_profile {
         own(format!("{container}.securityContext.allowPrivilegeEscalation"), "spec.security_profile");

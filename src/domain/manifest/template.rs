@@ -4,15 +4,19 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Frame, RESTARTED, labels,
-    owned::{owned, when_unsatisfiable},
+    owned::{owned_fields, when_unsatisfiable},
     volume,
 };
 use crate::domain::{
-    name, patch,
-    spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, seconds},
+    name, pod_template_patch,
+    spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, whole_seconds},
 };
 
-pub(super) fn template(name: &name::App, content: &Content, frame: &Frame) -> Result<Value, patch::Invalid> {
+pub(super) fn render_template(
+    name: &name::App,
+    content: &Content,
+    frame: &Frame,
+) -> Result<Value, pod_template_patch::Invalid> {
     let spec = &content.spec;
     let placement = spec.placement.as_deref().cloned().unwrap_or_default();
     let spreads = if placement.spread.is_empty() { Spread::default_spread() } else { placement.spread };
@@ -33,7 +37,7 @@ pub(super) fn template(name: &name::App, content: &Content, frame: &Frame) -> Re
         pod["securityContext"]["runAsNonRoot"] = json!(true);
     }
     if !spec.volumes.is_empty() {
-        pod["volumes"] = spec.volumes.iter().map(volume::volume).collect();
+        pod["volumes"] = spec.volumes.iter().map(volume::render_volume).collect();
     }
     if !placement.node_selector.is_empty() {
         pod["nodeSelector"] = json!(placement.node_selector);
@@ -55,7 +59,7 @@ pub(super) fn template(name: &name::App, content: &Content, frame: &Frame) -> Re
         template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
     }
     match &spec.pod_template_patch {
-        Some(patch) => patch::apply(&template, patch, &owned(content)),
+        Some(patch) => pod_template_patch::apply_patch(&template, patch, &owned_fields(content)),
         None => Ok(template),
     }
 }
@@ -127,7 +131,7 @@ fn container(spec: &Spec) -> Value {
         }
     }
     if !spec.volumes.is_empty() {
-        set("volumeMounts", spec.volumes.iter().map(volume::mount).collect());
+        set("volumeMounts", spec.volumes.iter().map(volume::render_mount).collect());
     }
     let drain = spec.drain_seconds();
     if drain > 0 {
@@ -175,11 +179,11 @@ fn probe(probe: &Probe, ports: &[Port]) -> Option<Value> {
     // Kubernetes takes 0 for its own default in the first two, and a probe that never waits is none.
     for (key, time) in [("periodSeconds", probe.period), ("timeoutSeconds", probe.timeout)] {
         if let Some(time) = time {
-            rendered[key] = json!(seconds(time).max(1));
+            rendered[key] = json!(whole_seconds(time).max(1));
         }
     }
     if let Some(delay) = probe.initial_delay.filter(|delay| !delay.is_zero()) {
-        rendered["initialDelaySeconds"] = json!(seconds(delay));
+        rendered["initialDelaySeconds"] = json!(whole_seconds(delay));
     }
     if probe.failure_threshold > 0 {
         rendered["failureThreshold"] = json!(probe.failure_threshold);

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 mod fields;
 
-use super::{APP_LABEL, Frame, Kind, Object, owned::owned};
+use super::{APP_LABEL, Frame, Kind, Object, owned::owned_fields};
 use crate::domain::{
-    lists, name,
-    patch::{self, Invalid},
+    keyed_lists, name,
+    pod_template_patch::{self, Invalid},
     spec::{
         Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order,
-        arbitrary::mk_any_content as mk_content, seconds,
+        arbitrary::mk_any_content as mk_content, whole_seconds,
     },
 };
 
@@ -27,15 +27,19 @@ fn deployment(
     revision: u64,
     replicas: Option<i32>,
 ) -> Result<Object, Invalid> {
-    super::deployment(name, content, &Frame { revision, replicas, selector: own(name), restarted: None })
+    super::render_deployment(
+        name,
+        content,
+        &Frame { revision, replicas, selector: own(name), restarted: None },
+    )
 }
 
 fn service(name: &name::App, content: &Content) -> Option<Object> {
-    super::service(name, content, &own(name), &[])
+    super::render_service(name, content, &own(name), &[])
 }
 
 fn budget(name: &name::App, content: &Content) -> Object {
-    super::budget(name, content, &own(name))
+    super::render_budget(name, content, &own(name))
 }
 
 fn shop() -> name::App {
@@ -155,7 +159,7 @@ proptest! {
         let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
         let wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or(0);
         let unset = if content.spec.ports.is_empty() { 0 } else { (grace / 2).min(5) };
-        prop_assert_eq!(wait, content.spec.drain_delay.map_or(unset, seconds));
+        prop_assert_eq!(wait, content.spec.drain_delay.map_or(unset, whole_seconds));
         prop_assert!(wait <= grace);
     }
 
@@ -169,26 +173,26 @@ proptest! {
     fn a_patch_leaves_what_fields_set_and_is_the_same_twice(one in mk_content(), other in mk_content(), choices in vec(0u8..6, 300)) {
         let mut patch = template(&other);
         cut(&mut patch, &mut choices.into_iter());
-        let (before, owned) = (template(&one), owned(&one));
-        if let Ok(after) = patch::apply(&before, &patch, &owned) {
+        let (before, owned) = (template(&one), owned_fields(&one));
+        if let Ok(after) = pod_template_patch::apply_patch(&before, &patch, &owned) {
             for place in &owned {
-                prop_assert_eq!(lists::path::get(&before, &place.path), lists::path::get(&after, &place.path), "{:?}", place);
+                prop_assert_eq!(keyed_lists::path::get(&before, &place.path), keyed_lists::path::get(&after, &place.path), "{:?}", place);
             }
-            prop_assert_eq!(patch::apply(&after, &patch, &owned), Ok(after));
+            prop_assert_eq!(pod_template_patch::apply_patch(&after, &patch, &owned), Ok(after));
         }
     }
 
     #[test]
     fn every_place_that_a_field_set_is_there_and_refused(content in mk_content()) {
         let before = template(&content);
-        for place in owned(&content) {
-            prop_assert!(lists::path::get(&before, &place.path).is_some(), "{:?} owns nothing", place);
+        for place in owned_fields(&content) {
+            prop_assert!(keyed_lists::path::get(&before, &place.path).is_some(), "{:?} owns nothing", place);
             // The key of an entry cannot be changed: another key is another entry.
             if place.path.rsplit('.').next() == Some("name") {
                 continue;
             }
             let leaf = if place.path.ends_with(']') && !place.path.ends_with("\"]") { json!({"x": "y"}) } else { json!("x-y") };
-            let patch = lists::path::mk_patch(&place.path, leaf);
+            let patch = keyed_lists::path::mk_patch(&place.path, leaf);
             let refused = patched(&content, patch.clone());
             prop_assert!(
                 matches!(&refused, Err(Invalid::Touches { field, .. }) if *field == place.field || place.field == "labels"),

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::spec::{Files, Source, Volume};
 
 /// Name of the volume: its kind, and a digest of where it comes from and goes to. One path has one volume.
-pub(super) fn name(volume: &Volume) -> String {
+pub(super) fn volume_name(volume: &Volume) -> String {
     use std::fmt::Write as _;
     let kind = match &volume.source {
         Source::ConfigMap(_) => "config-map",
@@ -21,7 +21,7 @@ pub(super) fn name(volume: &Volume) -> String {
     })
 }
 
-pub(super) fn volume(volume: &Volume) -> Value {
+pub(super) fn render_volume(volume: &Volume) -> Value {
     let mut rendered = match &volume.source {
         Source::ConfigMap(from) => json!({"configMap": files("name", from)}),
         Source::Secret(from) => json!({"secret": files("secretName", from)}),
@@ -37,7 +37,7 @@ pub(super) fn volume(volume: &Volume) -> Value {
             json!({"emptyDir": source})
         }
     };
-    rendered["name"] = json!(name(volume));
+    rendered["name"] = json!(volume_name(volume));
     rendered
 }
 
@@ -52,8 +52,8 @@ fn files(name_key: &str, files: &Files) -> Value {
     source
 }
 
-pub(super) fn mount(volume: &Volume) -> Value {
-    let mut mount = json!({"name": name(volume), "mountPath": volume.mount_path});
+pub(super) fn render_mount(volume: &Volume) -> Value {
+    let mut mount = json!({"name": volume_name(volume), "mountPath": volume.mount_path});
     if volume.read_only || matches!(volume.source, Source::ConfigMap(_) | Source::Secret(_)) {
         mount["readOnly"] = json!(true);
     }

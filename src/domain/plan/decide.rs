@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Intent, Live, Past};
+use super::{AppState, Intent, StoredRevision};
 use crate::{
     autoscale::Policy,
     domain::{
         Error,
-        act::{Asked, Deploy, Restart, Rollback},
         check::{Check, Finding, Kind as CheckKind},
+        commands::{Deploy, RequestMeta, Restart, Rollback},
         manifest::{APP_LABEL, Kind},
         mask::Mask,
         name,
@@ -18,22 +18,22 @@ use crate::{
 };
 
 /// Decides on a deploy.
-pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
+pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error> {
     let name = &request.name;
     check_ownership(request, live)?;
     let newest = live.newest();
-    let wanted = live.wanted();
+    let wanted = live.last_requested();
     let merge = |base: Option<&Content>| {
         let merged = request.mask.merge(&base.cloned().unwrap_or_default(), &request.content);
         merged.map_err(|error| Error::Bug(format!("merging content: {error}")))
     };
     let adopted = live.deployment.as_ref().filter(|d| !d.is_ours());
     let mut base = adopted.map(|d| &d.content).or_else(|| wanted.map(|past| &past.record.content));
-    if let Err(mismatch) = check_etag(request.asked.etag.as_deref(), base) {
+    if let Err(mismatch) = check_etag(request.meta.etag.as_deref(), base) {
         // A deploy that was cut off is repeated with the etag that it had: what it wanted is the newest intent already.
         let before = wanted.filter(|past| !past.applied).and_then(|past| earlier(live, past.number));
         let content = before.map(|past| &past.record.content);
-        check_etag(request.asked.etag.as_deref(), content).map_err(|_| mismatch.clone())?;
+        check_etag(request.meta.etag.as_deref(), content).map_err(|_| mismatch.clone())?;
         if wanted.map(|past| &past.record.content) != Some(&merge(content)?) {
             return Err(mismatch);
         }
@@ -78,7 +78,7 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
             name: name.clone(),
             number: past.number,
             record,
-            remarks: Vec::new(),
+            notes: Vec::new(),
             is_new: false,
         });
     }
@@ -97,16 +97,16 @@ pub fn deploy(request: &Deploy, live: &Live) -> Result<Intent, Error> {
         force: request.force,
         adopt: request.adopt,
         takes_count,
-        ..record(Cause::Deploy, content, &request.asked)
+        ..record(Cause::Deploy, content, &request.meta)
     };
-    Ok(Intent { remarks, ..new_intent(name, live, record, None) })
+    Ok(Intent { notes: remarks, ..new_intent(name, live, record, None) })
 }
 
 /// That an earlier rollout, not the one that is wanted now, had the same content.
-fn had_before(name: &name::App, live: &Live, content: &Content) -> Option<Check> {
-    let wanted = live.wanted()?;
+fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Check> {
+    let wanted = live.last_requested()?;
     let etag = content.etag();
-    let same = |past: &&Past| past.number != wanted.number && past.record.content.etag() == etag;
+    let same = |past: &&StoredRevision| past.number != wanted.number && past.record.content.etag() == etag;
     let past = live.revisions.iter().rev().filter(|past| past.record.cause != Cause::External).find(same)?;
     let (finding, ended) = match past.outcome {
         Some(Outcome::Failed) => (Finding::Warn, ", which failed"),
@@ -118,40 +118,40 @@ fn had_before(name: &name::App, live: &Live, content: &Content) -> Option<Check>
 }
 
 /// The content of a deploy that was wanted before, as a rollout of its own.
-pub fn again(intent: &Intent, live: &Live, asked: &Asked) -> Intent {
+pub fn as_new_rollout(intent: &Intent, live: &AppState, meta: &RequestMeta) -> Intent {
     let Record { restarted, force, adopt, takes_count, ref content, .. } = intent.record;
     let record =
-        Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), asked) };
+        Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), meta) };
     Intent {
         name: intent.name.clone(),
         number: live.highest_number() + 1,
         record: record.under(live.policy(), None),
-        remarks: intent.remarks.clone(),
+        notes: intent.notes.clone(),
         is_new: true,
     }
 }
 
 /// Decides on a restart of an app that this server made.
-pub fn restart(request: &Restart, live: &Live) -> Result<Intent, Error> {
+pub fn decide_restart(request: &Restart, live: &AppState) -> Result<Intent, Error> {
     let deployment = check_managed(&request.name, live)?;
-    let wanted = live.wanted().ok_or_else(|| Error::no_app(&request.name))?;
-    check_etag(request.asked.etag.as_deref(), Some(&wanted.record.content))?;
+    let wanted = live.last_requested().ok_or_else(|| Error::no_app(&request.name))?;
+    check_etag(request.meta.etag.as_deref(), Some(&wanted.record.content))?;
     if deployment.paused {
         return Err(Error::RolloutPaused { app: request.name.to_string() });
     }
     let record = Record {
-        restarted: Some(request.asked.time),
-        ..record(Cause::Restart, wanted.record.content.clone(), &request.asked)
+        restarted: Some(request.meta.time),
+        ..record(Cause::Restart, wanted.record.content.clone(), &request.meta)
     };
     Ok(new_intent(&request.name, live, record, None))
 }
 
 /// Decides on a rollback. `None` if what it would bring back is what is wanted already.
-pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error> {
+pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Intent>, Error> {
     let name = &request.name;
     check_managed(name, live)?;
-    let wanted = live.wanted().ok_or_else(|| Error::no_app(name))?;
-    check_etag(request.asked.etag.as_deref(), Some(&wanted.record.content))?;
+    let wanted = live.last_requested().ok_or_else(|| Error::no_app(name))?;
+    check_etag(request.meta.etag.as_deref(), Some(&wanted.record.content))?;
     let newest = live.newest().map_or(wanted.number, |past| past.number);
     let runs = live.newest().unwrap_or(wanted);
     if request.failed.is_some_and(|failed| failed != newest) {
@@ -176,7 +176,7 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
     };
     let mut remarks = Vec::new();
     let brings = policy_to_bring(request, source.number, live).filter(|policy| {
-        let against = live.foreign.as_ref().filter(|_| policy.owns_count(request.asked.time));
+        let against = live.other_autoscaler.as_ref().filter(|_| policy.owns_count(request.meta.time));
         // What others made to decide the count since then goes on doing so.
         if let Some(foreign) = against {
             let message =
@@ -204,35 +204,35 @@ pub fn rollback(request: &Rollback, live: &Live) -> Result<Option<Intent>, Error
         restarted: source.record.restarted,
         source: Some(source.number),
         force: request.force,
-        ..record(cause, content, &request.asked)
+        ..record(cause, content, &request.meta)
     };
-    Ok(Some(Intent { remarks, ..new_intent(name, live, record, brings) }))
+    Ok(Some(Intent { notes: remarks, ..new_intent(name, live, record, brings) }))
 }
 
 /// The policy that a rollback sets, if it differs from the one in force. It acts for whoever asks for the rollback from then on, as with
 /// any other change of the mode.
-fn policy_to_bring(request: &Rollback, source: u64, live: &Live) -> Option<Policy> {
+fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<Policy> {
     let (then, now) = (live.policy_of(source).filter(|_| !request.keep_autoscaler)?, live.policy());
     let acts_for =
-        if then.mode_at(request.asked.time) == now.mode { &now.acts_for } else { &request.asked.actor };
-    let then = Policy { acts_for: acts_for.clone(), ..then.settled(request.asked.time) };
+        if then.mode_at(request.meta.time) == now.mode { &now.acts_for } else { &request.meta.actor };
+    let then = Policy { acts_for: acts_for.clone(), ..then.at_time(request.meta.time) };
     (then != now).then_some(then)
 }
 
 /// The intent of the newest revision, for whoever carries it on.
-pub fn intent_of(name: &name::App, past: &Past) -> Intent {
+pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
     Intent {
         name: name.clone(),
         number: past.number,
         record: past.record.clone(),
-        remarks: Vec::new(),
+        notes: Vec::new(),
         is_new: false,
     }
 }
 
 /// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it `existed` when this was
 /// decided: whoever deleted the app would find it made anew.
-pub fn is_overtaken(intent: &Intent, existed: bool, live: &Live) -> Result<bool, Error> {
+pub fn is_superseded(intent: &Intent, existed: bool, live: &AppState) -> Result<bool, Error> {
     match &live.deployment {
         Some(deployment) if !deployment.deleting => {
             Ok(deployment.is_ours() && deployment.revision.is_some_and(|applied| applied > intent.number))
@@ -243,9 +243,12 @@ pub fn is_overtaken(intent: &Intent, existed: bool, live: &Live) -> Result<bool,
 }
 
 /// The revision that an equal request wrote before. The same id for something else is an error.
-pub fn request_seen<'a>(request: Option<&Request>, live: &'a Live) -> Result<Option<&'a Past>, Error> {
+pub fn find_request<'a>(
+    request: Option<&Request>,
+    live: &'a AppState,
+) -> Result<Option<&'a StoredRevision>, Error> {
     let Some(request) = request else { return Ok(None) };
-    let same_id = |past: &&Past| past.record.request.as_ref().is_some_and(|r| r.id == request.id);
+    let same_id = |past: &&StoredRevision| past.record.request.as_ref().is_some_and(|r| r.id == request.id);
     match live.revisions.iter().rev().find(same_id) {
         Some(past) if past.record.request.as_ref() != Some(request) => {
             Err(Error::RequestIdReused { id: request.id.clone() })
@@ -261,42 +264,36 @@ pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(
     if expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
 }
 
-fn is_same(a: &Past, b: &Past) -> bool {
+fn is_same(a: &StoredRevision, b: &StoredRevision) -> bool {
     a.record.content.etag() == b.record.content.etag() && b.record.cause != Cause::External
         || a.number == b.number
 }
 
-fn earlier(live: &Live, than: u64) -> Option<&Past> {
+fn earlier(live: &AppState, than: u64) -> Option<&StoredRevision> {
     live.revisions.iter().rev().find(|past| past.number < than && past.record.cause != Cause::External)
 }
 
-fn record(cause: Cause, content: Content, asked: &Asked) -> Record {
+fn record(cause: Cause, content: Content, meta: &RequestMeta) -> Record {
     Record {
-        request: asked.request.clone(),
-        ..Record::new(cause, content, asked.actor.clone(), asked.reason.clone(), asked.time)
+        request: meta.request.clone(),
+        ..Record::new(cause, content, meta.actor.clone(), meta.reason.clone(), meta.time)
     }
 }
 
-fn new_intent(name: &name::App, live: &Live, record: Record, brings: Option<Policy>) -> Intent {
+fn new_intent(name: &name::App, live: &AppState, record: Record, brings: Option<Policy>) -> Intent {
     let record = record.under(live.policy(), brings);
-    Intent {
-        name: name.clone(),
-        number: live.highest_number() + 1,
-        record,
-        remarks: Vec::new(),
-        is_new: true,
-    }
+    Intent { name: name.clone(), number: live.highest_number() + 1, record, notes: Vec::new(), is_new: true }
 }
 
 /// The intent of a revision that is stuck, under the next number: what it says is written again, at this time.
-pub fn renew(name: &name::App, past: &Past, live: &Live, now: Timestamp) -> Intent {
+pub fn rewrite_stuck(name: &name::App, past: &StoredRevision, live: &AppState, now: Timestamp) -> Intent {
     let record = Record { time: now, ..past.record.clone() };
     Intent { number: live.highest_number() + 1, record, is_new: true, ..intent_of(name, past) }
 }
 
 /// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for hangs on it. Only
 /// what others made lacks our label in its selector, which never changes.
-fn keep_container(content: &mut Content, base: Option<&Content>, live: &Live) {
+fn keep_container(content: &mut Content, base: Option<&Content>, live: &AppState) {
     let adopted = live.deployment.as_ref().is_some_and(|d| !d.selector.contains_key(APP_LABEL));
     if let Some(base) = base.filter(|_| adopted && content.spec.container.is_empty()) {
         content.spec.container.clone_from(&base.spec.container);
@@ -321,7 +318,7 @@ fn check_content(content: &Content, exists: bool) -> Result<(), Error> {
 }
 
 /// The Deployment, if this server may restart or roll it back.
-fn check_managed<'a>(name: &name::App, live: &'a Live) -> Result<&'a super::Deployment, Error> {
+fn check_managed<'a>(name: &name::App, live: &'a AppState) -> Result<&'a super::Deployment, Error> {
     let deployment = live.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
     if deployment.deleting {
         return Err(Error::BeingDeleted { what: name.to_string() });
@@ -334,7 +331,7 @@ fn check_managed<'a>(name: &name::App, live: &'a Live) -> Result<&'a super::Depl
 
 /// Refuses a Deployment that is being deleted, and one that others made unless it may be taken over. What else the app needs,
 /// and whether others made that, is known when it is rendered.
-fn check_ownership(request: &Deploy, live: &Live) -> Result<(), Error> {
+fn check_ownership(request: &Deploy, live: &AppState) -> Result<(), Error> {
     let Some(deployment) = &live.deployment else { return Ok(()) };
     if !deployment.is_ours() && !request.adopt {
         return Err(Error::taken(Kind::Deployment, &request.name, &deployment.managed_by));

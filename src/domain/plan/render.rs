@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{FIELD_MANAGER, Intent, Live, Managed};
+use super::{AppState, FIELD_MANAGER, Intent, Managed};
 use crate::domain::{
     Error,
     change::{Action, Change},
     check::{Check, Finding, Kind as CheckKind},
     labels::MANAGER,
     manifest::{self, Frame, Kind, Object},
-    patch,
-    replicas::{self, Count, Decision},
+    pod_template_patch,
+    replica_ownership::{self, Count, Decision},
     revision::Cause,
 };
 
@@ -32,14 +32,14 @@ pub struct Rendered {
 }
 
 /// Renders an intent.
-pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
+pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Error> {
     let (name, content) = (&intent.name, &intent.record.content);
     let autoscaler = decides_count(live, intent.record.time);
     match autoscaler {
         Some(Autoscaler::Ours) if intent.record.takes_count => {
             return Err(Error::AutoscalerActive { app: name.to_string() });
         }
-        Some(Autoscaler::Foreign(_)) if intent.record.takes_count => live.check_no_foreign(name)?,
+        Some(Autoscaler::Foreign(_)) if intent.record.takes_count => live.check_no_other_autoscaler(name)?,
         Some(_) | None => {}
     }
     let (count, check) = decide_count(intent, live, autoscaler.as_ref());
@@ -53,12 +53,12 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
         selector: selector.clone(),
         restarted: intent.record.restarted,
     };
-    let deployment = manifest::deployment(name, content, &frame).map_err(|e| refuse_patch(&e))?;
+    let deployment = manifest::render_deployment(name, content, &frame).map_err(|e| refuse_patch(&e))?;
     let labels = pod_labels(&deployment);
     let mut objects = vec![deployment];
     let mut prune = Vec::new();
-    let taken = live.service.as_ref().map_or(&[][..], |s| s.foreign_ports.as_slice());
-    match manifest::service(name, content, &selector, taken) {
+    let taken = live.service.as_ref().map_or(&[][..], |s| s.other_ports.as_slice());
+    match manifest::render_service(name, content, &selector, taken) {
         Some(service) => objects.push(service),
         None if live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER && s.owned) => {
             prune.push(Kind::Service);
@@ -68,7 +68,7 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
     let foreign = live.budget.iter().filter(|b| b.managed_by != MANAGER).map(|b| &b.selector);
     let covered = live.other_budgets.iter().chain(foreign).any(|selector| selector.matches(&labels));
     match (covered, live.budget.as_ref().is_some_and(|b| b.managed_by == MANAGER)) {
-        (false, _) => objects.push(manifest::budget(name, content, &selector)),
+        (false, _) => objects.push(manifest::render_budget(name, content, &selector)),
         // Two budgets over the same pods make every eviction fail.
         (true, true) => prune.push(Kind::Budget),
         (true, false) => {}
@@ -89,7 +89,7 @@ pub fn render(intent: &Intent, live: &Live) -> Result<Rendered, Error> {
 }
 
 /// Refuses to take over what others made, unless whoever asked for this said so: they may have made it since.
-fn check_makers(intent: &Intent, live: &Live, objects: &[Object]) -> Result<(), Error> {
+fn check_makers(intent: &Intent, live: &AppState, objects: &[Object]) -> Result<(), Error> {
     let others = |kind: Kind| match kind {
         Kind::Deployment => live.deployment.as_ref().filter(|d| !d.is_ours()).map(|d| d.managed_by.as_str()),
         Kind::Service | Kind::Budget => live.made_by(kind).filter(|by| *by != MANAGER),
@@ -116,15 +116,15 @@ impl std::fmt::Display for Autoscaler<'_> {
 }
 
 /// Of an app that is there: the count of a new one is what is asked for, whatever waits for it.
-fn decides_count(live: &Live, now: jiff::Timestamp) -> Option<Autoscaler<'_>> {
+fn decides_count(live: &AppState, now: jiff::Timestamp) -> Option<Autoscaler<'_>> {
     let deployment = live.deployment.as_ref()?;
-    match &live.foreign {
+    match &live.other_autoscaler {
         Some(object) => Some(Autoscaler::Foreign(object)),
         None => deployment.scaling.is_active(now).then_some(Autoscaler::Ours),
     }
 }
 
-fn decide_count(intent: &Intent, live: &Live, autoscaler: Option<&Autoscaler<'_>>) -> (Decision, Check) {
+fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler<'_>>) -> (Decision, Check) {
     let deployment = live.deployment.as_ref();
     let count = Count {
         live: deployment.map(|d| d.replicas),
@@ -132,7 +132,8 @@ fn decide_count(intent: &Intent, live: &Live, autoscaler: Option<&Autoscaler<'_>
     };
     let wanted = intent.record.content.spec.replicas;
     let asked = wanted.filter(|_| autoscaler.is_none());
-    let decision = replicas::decide(&count, asked, intent.record.takes_count, FIELD_MANAGER);
+    let decision =
+        replica_ownership::decide_replicas(&count, asked, intent.record.takes_count, FIELD_MANAGER);
     let says = |result, message: String| Check::new(CheckKind::Replicas, result, message);
     if let Some(autoscaler) = autoscaler {
         let ignored = wanted.filter(|n| count.live != Some(*n) && intent.record.cause == Cause::Deploy);
@@ -176,7 +177,7 @@ fn others(count: &Count<'_>) -> String {
     owners.join(", ")
 }
 
-fn refuse_patch(error: &patch::Invalid) -> Error {
+fn refuse_patch(error: &pod_template_patch::Invalid) -> Error {
     Error::invalid("app.spec.pod_template_patch", error)
 }
 

@@ -7,15 +7,15 @@ mod since;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Budget, Deployment, Live, Managed, Past, Service};
+use super::{AppState, Budget, Deployment, Managed, Service, StoredRevision};
 use crate::domain::{
     Error,
-    act::{Asked, Deploy, Rollback},
     check::Finding,
+    commands::{Deploy, RequestMeta, Rollback},
     manifest::{Kind, Object},
     mask::Mask,
     name,
-    replicas::Decision,
+    replica_ownership::Decision,
     revision::{Cause, Outcome, Record, form::Form},
     selector::Selector,
     spec::{Check, Content, Port, Probe, Probes, Protocol, Resources, Spec},
@@ -39,12 +39,12 @@ fn mk_request(content: Content) -> Deploy {
         force: false,
         adopt: false,
         reject_concurrent: false,
-        asked: mk_asked(),
+        meta: mk_asked(),
     }
 }
 
-fn mk_asked() -> Asked {
-    Asked {
+fn mk_asked() -> RequestMeta {
+    RequestMeta {
         actor: "ann".into(),
         reason: "because".into(),
         time: jiff::Timestamp::UNIX_EPOCH,
@@ -66,9 +66,9 @@ struct Plan {
     warnings: Vec<String>,
 }
 
-fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
-    let intent = super::deploy(request, live)?;
-    let rendered = super::render(&intent, live)?;
+fn deploy(request: &Deploy, live: &AppState) -> Result<Plan, Error> {
+    let intent = super::decide_deploy(request, live)?;
+    let rendered = super::render_objects(&intent, live)?;
     Ok(Plan {
         number: intent.number,
         content: intent.record.content.clone(),
@@ -84,14 +84,22 @@ fn deploy(request: &Deploy, live: &Live) -> Result<Plan, Error> {
     })
 }
 
-fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> Past {
+fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> StoredRevision {
     let record =
         Record::new(Cause::Deploy, content, "ann".into(), String::new(), jiff::Timestamp::UNIX_EPOCH);
     let owner = Some("u".to_owned());
-    Past { number, record, outcome, applied: true, owner, version: Some(("u".into(), 7)), form: Form::Text }
+    StoredRevision {
+        number,
+        record,
+        outcome,
+        applied: true,
+        owner,
+        version: Some(("u".into(), 7)),
+        form: Form::Text,
+    }
 }
 
-fn newest(live: &mut Live) -> &mut Past {
+fn newest(live: &mut AppState) -> &mut StoredRevision {
     live.revisions.last_mut().unwrap()
 }
 
@@ -100,8 +108,8 @@ fn mk_masked(content: Content, paths: &[&str]) -> Deploy {
 }
 
 /// The app as Gantry left it after revision 4 of this content.
-fn mk_live(content: Content) -> Live {
-    Live {
+fn mk_live(content: Content) -> AppState {
+    AppState {
         deployment: Some(Deployment {
             managed_by: "gantry".into(),
             managed: Managed::Yes,
@@ -115,7 +123,7 @@ fn mk_live(content: Content) -> Live {
         budget: Some(mk_budget("gantry")),
         other_budgets: Vec::new(),
         revisions: vec![mk_past(4, content, Some(Outcome::Succeeded))],
-        foreign: None,
+        other_autoscaler: None,
     }
 }
 
@@ -128,7 +136,7 @@ fn mk_budget(by: &str) -> Budget {
     Budget { managed_by: by.into(), selector }
 }
 
-fn mk_scaled(content: Content, replicas: i32, owners: &[&str]) -> Live {
+fn mk_scaled(content: Content, replicas: i32, owners: &[&str]) -> AppState {
     let mut live = mk_live(content);
     let deployment = live.deployment.as_mut().unwrap();
     deployment.replicas = replicas;
@@ -148,7 +156,7 @@ fn count(plan: &Plan) -> Option<&Value> {
     plan.objects[0].manifest["spec"].get("replicas")
 }
 
-fn violated(request: &Deploy, live: &Live) -> String {
+fn violated(request: &Deploy, live: &AppState) -> String {
     match deploy(request, live) {
         Err(Error::Invalid(violations)) => violations[0].field.clone(),
         other => panic!("{other:?}"),
@@ -158,7 +166,7 @@ fn violated(request: &Deploy, live: &Live) -> String {
 #[test]
 fn a_new_app_gets_its_first_revision_and_all_its_objects() {
     let content = mk_content("shop:1");
-    let plan = deploy(&mk_request(content.clone()), &Live::default()).unwrap();
+    let plan = deploy(&mk_request(content.clone()), &AppState::default()).unwrap();
     assert_eq!((plan.number, &plan.content), (1, &content));
     assert_eq!(kinds(&plan), [Kind::Deployment, Kind::Service, Kind::Budget], "what owns comes first");
     assert_eq!((plan.prune.len(), plan.take_count, plan.warnings.len()), (0, false, 0));
@@ -171,7 +179,7 @@ fn a_new_app_gets_its_first_revision_and_all_its_objects() {
 
 #[test]
 fn an_app_needs_an_image_and_keeps_it() {
-    assert_eq!(violated(&mk_request(unset()), &Live::default()), "app.spec.image");
+    assert_eq!(violated(&mk_request(unset()), &AppState::default()), "app.spec.image");
     let live = mk_live(mk_content("shop:1"));
     assert_eq!(violated(&mk_masked(unset(), &["*"]), &live), "app.spec.image");
     assert_eq!(violated(&mk_masked(unset(), &["spec.image"]), &live), "app.spec.image");
@@ -182,10 +190,10 @@ fn an_app_needs_an_image_and_keeps_it() {
 fn resources_that_say_nothing_and_patches_that_cannot_be_applied_are_refused() {
     let mut empty = mk_content("shop:1");
     empty.spec.resources = Some(Resources::default());
-    assert_eq!(violated(&mk_request(empty), &Live::default()), "app.spec.resources");
+    assert_eq!(violated(&mk_request(empty), &AppState::default()), "app.spec.resources");
     let mut patched = mk_content("shop:1");
     patched.spec.pod_template_patch = Some(json!({"spec": null}));
-    assert_eq!(violated(&mk_request(patched), &Live::default()), "app.spec.pod_template_patch");
+    assert_eq!(violated(&mk_request(patched), &AppState::default()), "app.spec.pod_template_patch");
 }
 
 #[test]
@@ -242,7 +250,7 @@ fn a_repeat_writes_no_record_and_completes_what_was_begun() {
 #[test]
 fn numbers_go_on_after_revisions_whose_deployment_is_gone() {
     let content = mk_content("shop:1");
-    let live = Live { revisions: mk_live(content.clone()).revisions, ..Live::default() };
+    let live = AppState { revisions: mk_live(content.clone()).revisions, ..AppState::default() };
     let plan = deploy(&mk_request(content), &live).unwrap();
     assert_eq!(plan.number, 5);
     assert!(plan.record.is_some(), "the app is new, though a revision says the same");
@@ -251,7 +259,7 @@ fn numbers_go_on_after_revisions_whose_deployment_is_gone() {
 
 #[test]
 fn a_name_that_others_took_is_refused_with_their_name() {
-    let taken = |change: &dyn Fn(&mut Live)| {
+    let taken = |change: &dyn Fn(&mut AppState)| {
         let mut live = mk_live(mk_content("shop:1"));
         change(&mut live);
         match deploy(&mk_request(mk_content("shop:2")), &live) {
@@ -288,10 +296,10 @@ fn an_app_that_is_being_deleted_is_not_deployed() {
 #[test]
 fn an_etag_guards_the_content_and_not_the_count() {
     let content = mk_content("shop:1");
-    let with = |etag: &str, live: &Live| {
+    let with = |etag: &str, live: &AppState| {
         deploy(
             &Deploy {
-                asked: Asked { etag: Some(etag.into()), ..mk_asked() },
+                meta: RequestMeta { etag: Some(etag.into()), ..mk_asked() },
                 ..mk_request(mk_content("shop:2"))
             },
             live,
@@ -304,8 +312,8 @@ fn an_etag_guards_the_content_and_not_the_count() {
     assert_eq!(with(&content.etag(), &mk_live(scaled)), Ok(5));
     let mismatch = |etag: String| Err(Error::EtagMismatch { etag });
     assert_eq!(with("other", &mk_live(content.clone())), mismatch(content.etag()));
-    assert_eq!(with(&content.etag(), &Live::default()), mismatch(String::new()));
-    let gone = Live { deployment: None, ..mk_live(content.clone()) };
+    assert_eq!(with(&content.etag(), &AppState::default()), mismatch(String::new()));
+    let gone = AppState { deployment: None, ..mk_live(content.clone()) };
     assert_eq!(with(&content.etag(), &gone), mismatch(String::new()));
 }
 
@@ -352,7 +360,7 @@ fn what_the_content_needs_no_more_is_pruned_if_it_is_ours() {
     let mut left = live.clone();
     left.service.as_mut().unwrap().owned = false;
     assert_eq!(deploy(&request, &left).unwrap().prune, [], "an earlier app of the name left it");
-    let plan = deploy(&request, &Live { service: None, ..live }).unwrap();
+    let plan = deploy(&request, &AppState { service: None, ..live }).unwrap();
     assert_eq!(plan.prune, []);
 }
 
@@ -365,7 +373,7 @@ fn a_budget_is_left_to_another_that_covers_the_pods() {
     {
         let other_budgets = vec![Selector::parse("x=y").unwrap(), Selector::parse(selector).unwrap()];
         for budget in [None, Some(mk_budget("gantry"))] {
-            let live = Live {
+            let live = AppState {
                 other_budgets: other_budgets.clone(),
                 budget: budget.clone(),
                 ..mk_live(mk_content("shop:1"))
@@ -406,7 +414,7 @@ proptest! {
         if !ports {
             content.spec.ports.clear();
         }
-        let live = seen.map_or_else(Live::default, |image| mk_live(mk_content(&image)));
+        let live = seen.map_or_else(AppState::default, |image| mk_live(mk_content(&image)));
         let request = mk_masked(content, &["*"]);
         let first = deploy(&request, &live).unwrap();
         let mut after = mk_live(first.content.clone());
@@ -431,9 +439,9 @@ proptest! {
     // A plan and its deploy are one: what decides and what renders cannot tell them apart.
     #[test]
     fn whether_it_is_only_a_plan_decides_nothing(new in crate::domain::spec::arbitrary::mk_any_content(), old in crate::domain::spec::arbitrary::mk_any_content(), exists: bool, all: bool) {
-        let live = if exists { mk_live(old) } else { Live::default() };
+        let live = if exists { mk_live(old) } else { AppState::default() };
         let request = if all { mk_masked(new, &["*"]) } else { mk_request(new) };
-        let only = Deploy { asked: Asked { validate_only: true, ..mk_asked() }, ..request.clone() };
+        let only = Deploy { meta: RequestMeta { validate_only: true, ..mk_asked() }, ..request.clone() };
         prop_assert_eq!(deploy(&only, &live), deploy(&request, &live));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Facts, Progress, Rollout, State, observed,
+    AppRows, Progress, Rollout, State, observed,
     progress::{Look, Moment},
 };
 use crate::domain::{
@@ -37,7 +37,7 @@ pub(super) struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    pub(super) fn new(deployment: &Deployment, facts: &Facts<'a>) -> Self {
+    pub(super) fn new(deployment: &Deployment, facts: &AppRows<'a>) -> Self {
         let current = facts.current(deployment);
         let (mut updated, mut old, mut draining) = (Vec::new(), 0, 0);
         for pod in &facts.pods {
@@ -94,7 +94,7 @@ impl<'a> Counts<'a> {
         &self,
         rollout: &Rollout,
         deployment: &Deployment,
-        facts: &Facts<'_>,
+        facts: &AppRows<'_>,
         at: Moment,
     ) -> Look {
         let p = self.progress;
@@ -127,7 +127,7 @@ impl<'a> Counts<'a> {
     pub(super) fn problems(
         &self,
         deployment: &Deployment,
-        facts: &Facts<'_>,
+        facts: &AppRows<'_>,
         content: &Content,
     ) -> Vec<Problem> {
         if !self.observed {
@@ -142,14 +142,14 @@ impl<'a> Counts<'a> {
         &self,
         rollout: &Rollout,
         deployment: &Deployment,
-        facts: &Facts<'_>,
+        facts: &AppRows<'_>,
         applied: SignedDuration,
     ) -> Option<Problem> {
         // A change of others that has a ReplicaSet was not refused one.
         if self.current.is_some() || rollout.set.is_some() {
             return None;
         }
-        let refusal = diagnosis::refusal(deployment, &facts.replica_sets, facts.around)?;
+        let refusal = diagnosis::find_refusal(deployment, &facts.replica_sets, facts.around)?;
         // Kubernetes counts whole seconds, so what it said in the second of the start may be older.
         let later = refusal.time.is_some_and(|time| time.as_second() > rollout.start.as_second());
         (later || applied >= STANDING).then_some(refusal.problem)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Facts, Progress, Rollout, State, observed};
+use super::{AppRows, Progress, Rollout, State, observed};
 use crate::domain::{
     name,
     observed::{Deployment, ReplicaSet, Revision},
@@ -26,7 +26,7 @@ const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Whether the app of this revision is gone, and only its history is left: nothing of it is rolled out. Its Deployment may be unseen for a
 /// moment after the revision was carried out.
-pub fn is_gone(newest: &Revision, facts: &Facts<'_>, now: Timestamp) -> bool {
+pub fn is_gone(newest: &Revision, facts: &AppRows<'_>, now: Timestamp) -> bool {
     facts.deployment.is_none() && newest.applied && now.duration_since(newest.created) > UNSEEN
 }
 
@@ -46,7 +46,7 @@ pub enum Origin<'a> {
 /// Kubernetes numbers templates in the order in which they become current, and copies the Deployment's annotation, with our
 /// number in it, to the current ReplicaSet in the same write. So the lowest number of a template that carries the newest
 /// revision is its own, and a higher one came after it.
-pub fn origin<'a>(newest: &Revision, facts: &Facts<'a>) -> Origin<'a> {
+pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
     let Some(deployment) = facts.deployment else { return Origin::Pending };
     let current = facts.numbered(deployment);
     let first = facts
@@ -90,7 +90,7 @@ fn came_after(
     deployment: &Deployment,
     current: &ReplicaSet,
     first: Option<u64>,
-    facts: &Facts<'_>,
+    facts: &AppRows<'_>,
 ) -> bool {
     // A later revision of ours was applied and has not been seen: the change may be that one's.
     let is_later = |revision: Option<u64>| revision.is_some_and(|number| number > newest.number);
@@ -118,9 +118,9 @@ fn came_after(
 impl Rollout {
     /// The newest rollout of an app, before it is judged: of the newest revision, of a change made past this server after it,
     /// or, for an app that others made, of its ReplicaSet.
-    pub fn latest(newest: Option<&Revision>, facts: &Facts<'_>) -> Option<Self> {
+    pub fn latest(newest: Option<&Revision>, facts: &AppRows<'_>) -> Option<Self> {
         let Some(newest) = newest else { return Self::foreign(facts) };
-        let state = match origin(newest, facts) {
+        let state = match find_origin(newest, facts) {
             Origin::Current => State::Running,
             Origin::Pending => State::Pending,
             Origin::External(rs) => return Some(Self::external(newest, facts.deployment?, rs)),
@@ -130,8 +130,10 @@ impl Rollout {
 
     /// The rollout of a change made past this server after this revision.
     fn external(after: &Revision, deployment: &Deployment, rs: &ReplicaSet) -> Self {
-        let content =
-            Content { spec: changed(&after.content.spec, &deployment.spec), ..(*after.content).clone() };
+        let content = Content {
+            spec: with_template_changes(&after.content.spec, &deployment.spec),
+            ..(*after.content).clone()
+        };
         Self {
             number: after.number + 1,
             digest: content.digest(),
@@ -143,11 +145,11 @@ impl Rollout {
     }
 
     /// The newest rollout of an app that others made.
-    fn foreign(facts: &Facts<'_>) -> Option<Self> {
+    fn foreign(facts: &AppRows<'_>) -> Option<Self> {
         let deployment = facts.deployment.filter(|_| !facts.managed)?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
-        let content = Content::of_others(&deployment.labels, &deployment.spec);
+        let content = Content::of_unmanaged(&deployment.labels, &deployment.spec);
         Some(Self {
             digest: content.digest(),
             content: Arc::new(content),
@@ -188,7 +190,7 @@ impl Rollout {
     }
 }
 
-impl<'a> Facts<'a> {
+impl<'a> AppRows<'a> {
     /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that up.
     pub(super) fn numbered(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
         let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
@@ -210,7 +212,7 @@ fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
 }
 
 /// What was asked for, with the fields that the pod template shows to be otherwise now.
-pub fn changed(asked: &Spec, live: &Spec) -> Spec {
+pub fn with_template_changes(asked: &Spec, live: &Spec) -> Spec {
     let mut spec = asked.clone();
     if live.container() != asked.container() {
         return spec;
@@ -246,7 +248,7 @@ fn same_ports(asked: &[Port], live: &[Port]) -> bool {
 fn same_resources(asked: Option<&Resources>, live: Option<&Resources>) -> bool {
     let empty = Resources::default();
     let (asked, live) = (asked.unwrap_or(&empty), live.unwrap_or(&empty));
-    let same = |a: &str, b: &str| match (quantity::parse(a), quantity::parse(b)) {
+    let same = |a: &str, b: &str| match (quantity::parse_quantity(a), quantity::parse_quantity(b)) {
         (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-9,
         _ => a == b,
     };

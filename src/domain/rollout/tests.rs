@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Facts, Next, Rollout, State, Tracker};
+use super::{AppRows, Next, Rollout, State, Tracker};
 use crate::domain::{
     app::App,
-    diagnosis::Around,
+    diagnosis::Surroundings,
     labels::{MANAGED_BY, MANAGER},
     name,
     observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
@@ -86,13 +86,13 @@ struct World {
 }
 
 impl World {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
+    fn facts(&self) -> AppRows<'_> {
+        AppRows {
             deployment: Some(&self.deployment),
             managed: self.deployment.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER),
             replica_sets: self.sets.iter().collect(),
             pods: self.pods.iter().collect(),
-            around: Around::nothing(),
+            around: Surroundings::nothing(),
             autoscaler: None,
         }
     }

@@ -12,7 +12,7 @@ use proptest::{
 use super::{
     Check, Content, EmptyDir, Files, KeyRef, OnFailure, Placement, Port, Probe, Probes, Protocol, Resources,
     RolloutPolicy, SecurityProfile, Source, Spec, Spread, Strategy as Order, Toleration, Traffic, Verdict,
-    Volume, seconds,
+    Volume, whole_seconds,
 };
 
 /// Any content that a caller may deploy.
@@ -233,7 +233,7 @@ fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
 pub(crate) fn normal(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
     let whole = |time: Option<Duration>, least: u64, default: u64| {
-        time.map(|t| seconds(t).max(least)).filter(|s| *s != default).map(Duration::from_secs)
+        time.map(|t| whole_seconds(t).max(least)).filter(|s| *s != default).map(Duration::from_secs)
     };
     let (drain, default_drain) = (spec.drain_seconds(), spec.default_drain_seconds());
     spec.drain_delay = (drain != default_drain).then_some(Duration::from_secs(drain));

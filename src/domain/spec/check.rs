@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Spec, seconds};
+use super::{Spec, whole_seconds};
 use crate::domain::{Error, error::Violation};
 
 impl Spec {
@@ -32,7 +32,7 @@ impl Spec {
         }
         let grace = self.termination_grace.unwrap_or(Duration::from_secs(Self::GRACE_SECONDS));
         if self.drain_delay.is_some_and(|delay| delay > grace) {
-            let said = format!("is longer than termination_grace, which is {} s", seconds(grace));
+            let said = format!("is longer than termination_grace, which is {} s", whole_seconds(grace));
             add("drain_delay".to_owned(), said);
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::Invalid(wrong)) }

@@ -55,7 +55,7 @@ fn a_field_at_its_default_is_left_out() {
 #[test]
 fn times_are_rounded_up_to_whole_seconds() {
     for (millis, expected) in [(0, 0), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
-        assert_eq!(seconds(Duration::from_millis(millis)), expected);
+        assert_eq!(whole_seconds(Duration::from_millis(millis)), expected);
     }
-    assert_eq!(seconds(Duration::MAX), u64::MAX);
+    assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
 }

@@ -8,8 +8,8 @@ use super::super::{Context, Deadline, LOOK_AGAIN, convert, parse, position};
 use crate::{
     domain::{
         Error,
-        act::{Position, Seen},
         app::App,
+        commands::{ObservedVersion, Position},
         name::{self, Scope},
     },
     pb,
@@ -20,15 +20,16 @@ const WAIT: Duration = Duration::from_secs(30);
 /// Longest wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-pub(super) async fn wait(
+pub(super) async fn wait_for_state(
     context: &Context,
     request: &pb::WaitAppRequest,
     deadline: Deadline,
 ) -> Result<pb::WaitAppResponse, Status> {
-    let name = parse::app_name("name", &request.name)?;
+    let name = parse::parse_app_name("name", &request.name)?;
     let scope = Scope::App(name.clone());
     let after = position(&request.read_after, &scope)?;
-    let longest = parse::duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
+    let longest =
+        parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
     let mut waited = Waited { context, name, after, last: None, settled: false };
     if waited.after.is_none() {
         // Looked up before it is listened to: names of nothing must leave nothing behind.
@@ -39,7 +40,7 @@ pub(super) async fn wait(
         _ = tokio::time::timeout(deadline.within(longest), waited.until_settled(&scope)) => {}
         () = context.drain.cancelled() => return Err(Error::ShuttingDown.into()),
     }
-    Ok(pb::WaitAppResponse { app: waited.last.as_deref().map(convert::app), settled: waited.settled })
+    Ok(pb::WaitAppResponse { app: waited.last.as_deref().map(convert::to_app), settled: waited.settled })
 }
 
 struct Waited<'a> {
@@ -85,6 +86,6 @@ impl Waited<'_> {
 
     fn is_deleted(&self, app: &App) -> bool {
         let deletes = self.after.as_ref().map(|position| &position.seen);
-        matches!(deletes, Some(Seen::Deleting { uid }) if *uid != app.uid)
+        matches!(deletes, Some(ObservedVersion::Deleting { uid }) if *uid != app.uid)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline, convert, page, parse,
+    Context, Deadline, convert, pagination, parse,
     stream::{self, Answers, News, Source, Woken},
 };
 use crate::{
@@ -23,16 +23,16 @@ use crate::{
 /// Apps taken from the change log at a time: what a slow reader may hold.
 const BATCH: usize = 64;
 
-pub(super) fn start(
+pub(super) fn watch_apps(
     context: &Context,
     request: &pb::WatchAppsRequest,
     deadline: Deadline,
 ) -> Result<Answers<pb::WatchAppsResponse>, Status> {
-    let scope = parse::scope("parent", &request.parent)?;
-    let selector = parse::selector(&request.label_selector)?;
+    let scope = parse::parse_scope("parent", &request.parent)?;
+    let selector = parse::parse_selector(&request.label_selector)?;
     let subject = format!("changes of {}", request.parent);
-    let watched = page::fingerprint(&format!("{}\n{}", request.parent, request.label_selector));
-    Ok(stream::answers(Watch {
+    let watched = pagination::query_digest(&format!("{}\n{}", request.parent, request.label_selector));
+    Ok(stream::to_stream(Watch {
         news: News::new(context, &scope, deadline, subject),
         context: context.clone(),
         scope,
@@ -80,7 +80,7 @@ impl Source for Watch {
         loop {
             if let Some((cursor, item)) = self.pending.pop_front() {
                 let event = match item {
-                    Item::Updated(app) => Event::Updated(convert::app(&app)),
+                    Item::Updated(app) => Event::Updated(convert::to_app(&app)),
                     Item::Deleted(name) => Event::Deleted(name.to_string()),
                     Item::Synced(synced) => Event::Synced(synced),
                     Item::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),

@@ -19,7 +19,7 @@ use crate::{
 /// Decisions taken at a time: what a slow reader may hold.
 const BATCH: usize = 64;
 
-pub(super) fn start(
+pub(super) fn watch_decisions(
     context: &Context,
     scope: Scope,
     request: &pb::WatchScalingDecisionsRequest,
@@ -29,12 +29,16 @@ pub(super) fn start(
     if let Scope::App(app) = &scope {
         context.index.get(app)?;
     }
-    let mut news =
-        News::on(context.scaling.decisions(), context, deadline, format!("decisions of {}", request.parent));
+    let mut news = News::on(
+        context.scaling.watch_decisions(),
+        context,
+        deadline,
+        format!("decisions of {}", request.parent),
+    );
     let latest = news.latest();
     // A token of another process is a time as well as an id, so it is good here too; one that is no token begins now.
     let after = request.resume_token.strip_prefix("d1.").and_then(|id| id.parse().ok()).unwrap_or(latest);
-    Ok(stream::answers(Watch {
+    Ok(stream::to_stream(Watch {
         context: context.clone(),
         news,
         scope,
@@ -69,13 +73,13 @@ impl Source for Watch {
             }
             // Before looking, so that what comes while looking wakes again.
             let seen = self.news.latest();
-            self.pending = self.context.scaling.after(&self.scope, self.after, BATCH).into();
+            self.pending = self.context.scaling.decisions_after(&self.scope, self.after, BATCH).into();
             if !self.pending.is_empty() {
                 continue;
             }
             // Nothing up to there was about these apps.
             self.after = self.after.max(seen);
-            if let Leader::Elsewhere { holder, .. } = self.context.scaling.leader() {
+            if let Leader::Remote { holder, .. } = self.context.scaling.leader() {
                 let why = "it took the loop over from this one".to_owned();
                 return Err(Error::AutoscalerElsewhere { holder, why }.into());
             }

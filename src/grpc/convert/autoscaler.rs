@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::time;
+use super::to_timestamp;
 use crate::{
     autoscale::{Forecast, Mode, Outcome, Policy, Signal},
     domain::name,
-    index::{Decision, Leader, Scaled},
+    index::{AutoscalerInput, Decision, Leader},
     pb::{self, scaling_target::Signal as Target},
 };
 
 /// The autoscaler of an app, with what it sees and does.
 pub(in crate::grpc) fn autoscaler(
-    scaled: &Scaled,
+    scaled: &AutoscalerInput,
     last: Option<&Decision>,
     leader: &Leader,
     next: Option<Timestamp>,
@@ -24,7 +24,7 @@ pub(in crate::grpc) fn autoscaler(
     let status = pb::AutoscalerStatus {
         message: message(scaled, last, leader, now),
         last_decision: last.map(decision),
-        next_decide_time: next.filter(|_| on).map(time),
+        next_decide_time: next.filter(|_| on).map(to_timestamp),
         measured_startup_duration: scaled.startup.and_then(duration),
         acts_for: scaled.policy.acts_for.clone(),
     };
@@ -40,7 +40,7 @@ pub(in crate::grpc) fn status_of(policy: &Policy, now: Timestamp) -> pb::Autosca
     }
 }
 
-fn message(scaled: &Scaled, last: Option<&Decision>, leader: &Leader, now: Timestamp) -> String {
+fn message(scaled: &AutoscalerInput, last: Option<&Decision>, leader: &Leader, now: Timestamp) -> String {
     if scaled.policy.mode_at(now) == Mode::Off {
         return intent(&scaled.policy, now);
     }
@@ -51,10 +51,10 @@ fn message(scaled: &Scaled, last: Option<&Decision>, leader: &Leader, now: Times
         Leader::Unknown(why) if !why.is_empty() => {
             format!("Nothing is decided: it is not known which server runs the autoscaler ({why}).")
         }
-        Leader::Elsewhere { holder, .. } => {
+        Leader::Remote { holder, .. } => {
             format!("The autoscaler runs in another server, {holder}, which does not answer this one.")
         }
-        Leader::Unknown(_) | Leader::Here => match last.filter(|last| *last.seen.policy == *scaled.policy) {
+        Leader::Unknown(_) | Leader::Local => match last.filter(|last| *last.seen.policy == *scaled.policy) {
             Some(last) => last.seen.explain(&last.verdict),
             None => intent(&scaled.policy, now),
         },
@@ -101,7 +101,7 @@ pub(in crate::grpc) fn policy(app: &name::App, policy: &Policy, now: Timestamp) 
         startup_duration: policy.startup.and_then(duration),
         etag: policy.digest(),
         status: None,
-        freeze_end_time: policy.freeze_end.filter(|_| mode == Mode::Frozen).map(time),
+        freeze_end_time: policy.freeze_end.filter(|_| mode == Mode::Frozen).map(to_timestamp),
     }
 }
 
@@ -145,7 +145,7 @@ pub(in crate::grpc) fn decision(decision: &Decision) -> pb::ScalingDecision {
     });
     pb::ScalingDecision {
         name: format!("{}/autoscaler/decisions/{}", decision.app, decision.id),
-        decide_time: Some(time(seen.now)),
+        decide_time: Some(to_timestamp(seen.now)),
         outcome: outcome(&verdict.outcome).into(),
         from_replicas: count(seen.current),
         to_replicas: count(verdict.to),

@@ -10,7 +10,7 @@ use crate::{
     pb,
 };
 
-pub(super) fn spec(spec: &Spec) -> pb::AppSpec {
+pub(super) fn to_spec(spec: &Spec) -> pb::AppSpec {
     let security_profile = match spec.security_profile {
         None => pb::SecurityProfile::Unspecified,
         Some(SecurityProfile::Baseline) => pb::SecurityProfile::Baseline,

@@ -2,32 +2,32 @@
 
 use tonic::Code;
 
-use super::{autoscaler, problem, rollout as to_rollout, time};
+use super::{autoscaler, to_problem, to_rollout, to_timestamp};
 use crate::{
     domain::{
         revision::Cause,
         rollout::{Rollout, State},
     },
-    index::{Call, Entry, Happened},
+    index::{AuditedCall, Entry, TimelineEvent},
     pb::{self, timeline_entry::Detail},
 };
 
 pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
     let deployment = || format!("deployment.apps/{app}");
     let (actor, object, message, detail) = match &entry.what {
-        Happened::Rollout(rollout) => {
+        TimelineEvent::Rollout(rollout) => {
             let actor = if rollout.state == State::Pending { rollout.actor.clone() } else { "gantry".into() };
             (actor, deployment(), said(rollout), Detail::Rollout(to_rollout(rollout)))
         }
-        Happened::Problem(found) => {
+        TimelineEvent::Problem(found) => {
             let message = format!("{}: {}", found.reason.as_str(), found.message);
-            ("kubernetes".into(), found.object.clone(), message, Detail::Problem(problem(found)))
+            ("kubernetes".into(), found.object.clone(), message, Detail::Problem(to_problem(found)))
         }
-        Happened::Scaling(decision) => {
+        TimelineEvent::Scaling(decision) => {
             let decision = autoscaler::decision(decision);
             ("autoscaler".into(), deployment(), decision.message.clone(), Detail::Scaling(decision))
         }
-        Happened::Event(event) => {
+        TimelineEvent::Event(event) => {
             let detail = pb::KubernetesEvent {
                 r#type: if event.warning { "Warning" } else { "Normal" }.to_owned(),
                 reason: event.reason.to_string(),
@@ -37,7 +37,7 @@ pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
             let message = format!("{}: {}", event.reason, event.note);
             ("kubernetes".into(), event.about.to_string(), message, Detail::KubernetesEvent(detail))
         }
-        Happened::Call(call) => {
+        TimelineEvent::Call(call) => {
             let detail = pb::AuditedCall {
                 method: call.method.clone(),
                 code: call.code,
@@ -46,7 +46,7 @@ pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
             };
             (call.actor.clone(), deployment(), called(call), Detail::Call(detail))
         }
-        Happened::Endpoints { ready, draining } => {
+        TimelineEvent::Endpoints { ready, draining } => {
             let takes = if *ready == 1 { "endpoint takes" } else { "endpoints take" };
             let message = match draining {
                 0 => format!("{ready} {takes} traffic."),
@@ -56,7 +56,13 @@ pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
             ("kubernetes".into(), deployment(), message, Detail::Endpoints(detail))
         }
     };
-    pb::TimelineEntry { time: Some(time(entry.mark.time)), actor, object, message, detail: Some(detail) }
+    pb::TimelineEntry {
+        time: Some(to_timestamp(entry.mark.time)),
+        actor,
+        object,
+        message,
+        detail: Some(detail),
+    }
 }
 
 fn said(rollout: &Rollout) -> String {
@@ -82,7 +88,7 @@ fn said(rollout: &Rollout) -> String {
     format!("Rollout {number} {how}: {}", rollout.message)
 }
 
-fn called(call: &Call) -> String {
+fn called(call: &AuditedCall) -> String {
     let method = call.method.rsplit('/').next().unwrap_or_default();
     let why = if call.reason.is_empty() { String::new() } else { format!(" ({})", call.reason) };
     let code = Code::from(call.code);

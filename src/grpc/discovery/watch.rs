@@ -19,18 +19,18 @@ use crate::{
 /// time is told at once.
 const SPACING: Duration = Duration::from_millis(50);
 
-pub(super) fn start(
+pub(super) fn watch_endpoints(
     context: &Context,
     request: pb::WatchEndpointsRequest,
     deadline: Deadline,
 ) -> Result<Answers<pb::WatchEndpointsResponse>, Status> {
-    let app = parse::app_name("parent", &request.parent)?;
+    let app = parse::parse_app_name("parent", &request.parent)?;
     let subject = format!("endpoints of {app}");
     let mut news = News::on(context.index.watch_endpoints(&app), context, deadline, subject);
     if let Some(set) = news.latest() {
         set.check(&request.port)?;
     }
-    Ok(stream::answers(Watch {
+    Ok(stream::to_stream(Watch {
         context: context.clone(),
         news,
         port: request.port,
@@ -50,14 +50,14 @@ struct Watch {
     meant: Option<String>,
     unready: bool,
     /// What the reader knows.
-    told: Option<Told>,
+    told: Option<LastSent>,
     /// When the next snapshot may be sent.
     next_at: Instant,
 }
 
 /// What was told, small enough to be kept for readers that do not read.
 #[derive(PartialEq)]
-enum Told {
+enum LastSent {
     Missing,
     /// Fingerprint of the endpoints that were sent.
     Snapshot(u64),
@@ -85,18 +85,18 @@ impl Watch {
     /// What there is to tell, if the reader does not know it already.
     fn look(&mut self) -> Result<Option<Event>, Status> {
         let Some(set) = self.news.latest() else {
-            let news = self.told.replace(Told::Missing) != Some(Told::Missing);
+            let news = self.told.replace(LastSent::Missing) != Some(LastSent::Missing);
             return Ok(news.then_some(Event::Missing(pb::AppMissing {})));
         };
         let port = self.port_of(&set)?;
-        let now = Told::Snapshot(set.fingerprint(&port, self.unready));
+        let now = LastSent::Snapshot(set.fingerprint(&port, self.unready));
         if self.told.as_ref() == Some(&now) {
             return Ok(None);
         }
         self.told = Some(now);
         let endpoints = set.at(&port, self.unready);
         let endpoints =
-            endpoints.map(|(endpoint, port)| convert::endpoint(&set.app, endpoint, port)).collect();
+            endpoints.map(|(endpoint, port)| convert::to_endpoint(&set.app, endpoint, port)).collect();
         Ok(Some(Event::Snapshot(pb::EndpointSet { endpoints })))
     }
 

@@ -35,7 +35,7 @@ fn readable(name: &str, value: &[u8]) -> Option<Value> {
 }
 
 /// An answer that is an error. Connect has one HTTP status for each code; some refusals come before there is a call.
-pub(super) fn response(status: &Status, http: Option<StatusCode>) -> Response {
+pub(super) fn error_response(status: &Status, http: Option<StatusCode>) -> Response {
     let mut response = Response::new(Body::from(to_json(status).to_string()));
     *response.status_mut() = http.unwrap_or_else(|| to_http(status.code()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -8,7 +8,7 @@ use tonic::Status;
 use crate::domain::{Error, error::Violation};
 
 /// The message that a JSON text stands for.
-pub(super) fn message(descriptor: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
+pub(super) fn parse_message(descriptor: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
     let mut json = Deserializer::from_slice(text);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     let mut path = serde_path_to_error::Track::new();
@@ -77,7 +77,7 @@ mod tests {
 
     fn fields(text: &str) -> Vec<(String, String)> {
         let deploy = method("gantry.v1.AppService/DeployApp").unwrap();
-        let status = message(&deploy.input, text.as_bytes()).unwrap_err();
+        let status = parse_message(&deploy.input, text.as_bytes()).unwrap_err();
         let details = status.get_error_details();
         let bad = details.bad_request().unwrap();
         bad.field_violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect()
@@ -110,7 +110,7 @@ mod tests {
     fn both_spellings_of_a_field_are_taken() {
         let deploy = method("gantry.v1.AppService/DeployApp").unwrap();
         for text in [r#"{"validateOnly": true}"#, r#"{"validate_only": true}"#] {
-            let message = message(&deploy.input, text.as_bytes()).unwrap();
+            let message = parse_message(&deploy.input, text.as_bytes()).unwrap();
             assert_eq!(message.get_field_by_name("validate_only").unwrap().as_bool(), Some(true));
         }
     }

@@ -37,7 +37,7 @@ const OF_THE_WAY: [HeaderName; 9] = [
 ];
 
 /// The request for a method that nobody knows.
-pub(super) fn empty(request: Request) -> Request {
+pub(super) fn empty_request(request: Request) -> Request {
     let (mut parts, _) = request.into_parts();
     parts.headers = headers(&parts.headers);
     parts.version = Version::HTTP_2;
@@ -107,7 +107,7 @@ async fn translate(form: Form, method: &'static Method, body: Body, largest: usi
     };
     let message = match form.encoding() {
         Encoding::Binary => message,
-        Encoding::Json => parse::message(&method.input, &message)?.encode_to_vec().into(),
+        Encoding::Json => parse::parse_message(&method.input, &message)?.encode_to_vec().into(),
     };
     let length = u32::try_from(message.len()).map_err(|_| status::too_large("the request is too large"))?;
     let mut framed = Vec::with_capacity(PREFIX + message.len());

@@ -33,9 +33,9 @@ use crate::{
 const END: u8 = 2;
 
 /// An error of a call that was not begun.
-pub(super) fn failed(form: Form, status: &Status) -> Response {
+pub(super) fn failed_response(form: Form, status: &Status) -> Response {
     match form {
-        Form::Plain(_) => error::response(status, None),
+        Form::Plain(_) => error::error_response(status, None),
         Form::Framed(encoding) => {
             let end = frame(END, end_of_stream(&HeaderMap::new(), Some(status)).to_string().as_bytes());
             respond(kind(Form::Framed(encoding)), Body::from(end))
@@ -44,35 +44,35 @@ pub(super) fn failed(form: Form, status: &Status) -> Response {
 }
 
 /// The answer of a path that no method has.
-pub(super) fn unknown(answer: Response) -> Response {
+pub(super) fn unknown_method(answer: Response) -> Response {
     let (head, _) = answer.into_parts();
     let status = status(&head.headers).unwrap_or_else(no_end);
-    let mut response = error::response(&status, Some(StatusCode::NOT_FOUND));
+    let mut response = error::error_response(&status, Some(StatusCode::NOT_FOUND));
     copy_head(&head.headers, &mut response);
     response
 }
 
 /// One message.
-pub(super) async fn unary(encoding: Encoding, method: &Method, answer: Response) -> Response {
+pub(super) async fn unary_response(encoding: Encoding, method: &Method, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     if let Some(failed) = status(&head.headers).filter(|status| status.code() != Code::Ok) {
-        let mut response = error::response(&failed, None);
+        let mut response = error::error_response(&failed, None);
         copy_head(&head.headers, &mut response);
         return response;
     }
     let (trailers, message) = match body.collect().await {
         Ok(collected) => (collected.trailers().cloned().unwrap_or_default(), collected.to_bytes()),
-        Err(error) => return error::response(&broken(&error), None),
+        Err(error) => return error::error_response(&broken(&error), None),
     };
     let ended = status(&trailers).unwrap_or_else(no_end);
     let message = (message.len() >= PREFIX).then(|| message.slice(PREFIX..));
     let mut response = match (ended.code(), message) {
         (Code::Ok, Some(message)) => match render(encoding, &method.output, message) {
             Ok(bytes) => respond(kind(Form::Plain(encoding)), Body::from(bytes)),
-            Err(status) => error::response(&status, None),
+            Err(status) => error::error_response(&status, None),
         },
-        (Code::Ok, None) => error::response(&no_end(), None),
-        _ => error::response(&ended, None),
+        (Code::Ok, None) => error::error_response(&no_end(), None),
+        _ => error::error_response(&ended, None),
     };
     copy_head(&head.headers, &mut response);
     copy_trailers(&trailers, &mut response);
@@ -80,11 +80,11 @@ pub(super) async fn unary(encoding: Encoding, method: &Method, answer: Response)
 }
 
 /// A stream as lines of JSON.
-pub(super) fn lines(method: &'static Method, answer: Response) -> Response {
+pub(super) fn lines_response(method: &'static Method, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let failed = status(&head.headers).filter(|status| status.code() != Code::Ok);
     let mut response = if let Some(failed) = failed {
-        error::response(&failed, None)
+        error::error_response(&failed, None)
     } else {
         respond("application/x-ndjson", Body::new(Translated::new(Shape::Lines, method, body)))
     };
@@ -94,10 +94,10 @@ pub(super) fn lines(method: &'static Method, answer: Response) -> Response {
 }
 
 /// A stream as Connect's frames.
-pub(super) fn frames(encoding: Encoding, method: &'static Method, answer: Response) -> Response {
+pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let mut response = if let Some(status) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
-        failed(Form::Framed(encoding), &status)
+        failed_response(Form::Framed(encoding), &status)
     } else {
         let body = Translated::new(Shape::Frames(encoding), method, body);
         respond(kind(Form::Framed(encoding)), Body::new(body))

@@ -84,7 +84,7 @@ impl Answer {
                 self.call.audit.end(None);
             }
             Some(failed) => {
-                let completed = status::complete(&failed, &self.call.name);
+                let completed = status::complete_status(&failed, &self.call.name);
                 info!(code = ?completed.code(), message = completed.message(), "ended");
                 self.call.audit.end(Some(&completed));
                 let _ = completed.add_header(&mut trailers);
@@ -109,7 +109,7 @@ impl HttpBody for Answer {
             return Poll::Ready(None);
         }
         let (id, span) = (self.call.id.clone(), self.call.span.clone());
-        span.in_scope(|| call::under_id(&id, || self.poll_next(cx)))
+        span.in_scope(|| call::in_call(&id, || self.poll_next(cx)))
     }
 
     fn is_end_stream(&self) -> bool {

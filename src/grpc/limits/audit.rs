@@ -9,12 +9,12 @@ use tonic::{Code, Status};
 
 use super::{
     Identity,
-    call::Asked,
+    call::AuditSubject,
     schema::{Does, Method},
 };
 use crate::{
     domain::name,
-    index::{Call, Happened, Index},
+    index::{AuditedCall, Index, TimelineEvent},
 };
 
 /// Bytes of an error's message that are kept.
@@ -25,7 +25,7 @@ const LONGEST_ERROR: usize = 512;
 pub(super) struct Audit {
     index: Option<Index>,
     identity: Arc<OnceLock<Identity>>,
-    asked: Arc<Mutex<Asked>>,
+    asked: Arc<Mutex<AuditSubject>>,
     id: String,
     method: String,
     writes: bool,
@@ -37,7 +37,7 @@ impl Audit {
     pub(super) fn new(
         index: &Index,
         identity: Arc<OnceLock<Identity>>,
-        asked: Arc<Mutex<Asked>>,
+        asked: Arc<Mutex<AuditSubject>>,
         (id, method): (&str, &str),
         known: Option<&Method>,
     ) -> Self {
@@ -60,7 +60,7 @@ impl Audit {
         let changes = self.writes && !(asked.validate_only && code == Code::Ok);
         let Some(app) = app_of(&asked.subject).filter(|_| changes || denied) else { return };
         let error = failed.map_or("", Status::message);
-        let call = Call {
+        let call = AuditedCall {
             method: std::mem::take(&mut self.method),
             code: code.into(),
             error: error[..error.floor_char_boundary(LONGEST_ERROR)].to_owned(),
@@ -68,7 +68,7 @@ impl Audit {
             reason: asked.reason,
             id: std::mem::take(&mut self.id),
         };
-        index.happened(&app, Timestamp::now(), Happened::Call(Arc::new(call)));
+        index.record_event(&app, Timestamp::now(), TimelineEvent::Call(Arc::new(call)));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{asked, given, to_request};
+use super::{given, request_meta, to_request};
 use crate::{
-    autoscale::{Change, Field, Figure, Forecast, Mode, Signal},
+    autoscale::{Field, Forecast, LoadReport, Mode, PolicyChange, Signal},
     domain::{
         Error,
-        act::{Asked, Tune},
+        commands::{RequestMeta, UpdateAutoscaler},
         error::Violation,
         name::{self, Scope},
     },
@@ -28,13 +28,13 @@ pub(in crate::grpc) fn name(field: &str, text: &str) -> Result<name::App, Error>
         );
         Error::invalid(field, why)
     })?;
-    super::app_name(field, app)
+    super::parse_app_name(field, app)
 }
 
 /// The apps of the autoscalers that a stream is about.
 pub(in crate::grpc) fn scope(field: &str, text: &str) -> Result<Scope, Error> {
     match text.strip_suffix("/apps/-/autoscaler") {
-        Some(namespace) => super::parent(field, namespace),
+        Some(namespace) => super::parse_parent(field, namespace),
         None => name(field, text).map(Scope::App),
     }
 }
@@ -50,7 +50,10 @@ pub(in crate::grpc) fn outcomes(numbers: &[i32]) -> Result<Vec<pb::ScalingOutcom
 }
 
 /// A change of an autoscaler.
-pub(in crate::grpc) fn tune(request: pb::UpdateAutoscalerRequest, actor: &str) -> Result<Tune, Error> {
+pub(in crate::grpc) fn tune(
+    request: pb::UpdateAutoscalerRequest,
+    actor: &str,
+) -> Result<UpdateAutoscaler, Error> {
     let autoscaler = request.autoscaler.ok_or_else(|| Error::invalid("autoscaler", "is required"))?;
     let app = name("autoscaler.name", &autoscaler.name)?;
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
@@ -58,12 +61,12 @@ pub(in crate::grpc) fn tune(request: pb::UpdateAutoscalerRequest, actor: &str) -
     let change = change(fields, &autoscaler)?;
     let etag = given(&autoscaler.etag);
     let what = format!("{app} {change:?} {etag:?}");
-    let asked = Asked {
+    let meta = RequestMeta {
         etag,
         validate_only: request.validate_only,
-        ..asked(actor, request.reason, to_request(&request.request_id, "UpdateAutoscaler", &what))
+        ..request_meta(actor, request.reason, to_request(&request.request_id, "UpdateAutoscaler", &what))
     };
-    Ok(Tune { name: app, change, asked })
+    Ok(UpdateAutoscaler { name: app, change, meta })
 }
 
 /// The fields that an update is about: those of the mask, or those that are set.
@@ -102,10 +105,10 @@ fn is_set(field: Field, autoscaler: &pb::Autoscaler) -> bool {
     }
 }
 
-fn change(fields: Vec<Field>, from: &pb::Autoscaler) -> Result<Change, Error> {
+fn change(fields: Vec<Field>, from: &pb::Autoscaler) -> Result<PolicyChange, Error> {
     let count = |n: i32| u32::try_from(n).unwrap_or_default();
     let time = |name: &str, value: Option<&prost_types::Duration>| -> Result<Option<Duration>, Error> {
-        super::duration(&format!("autoscaler.{name}"), value)
+        super::parse_duration(&format!("autoscaler.{name}"), value)
     };
     let mode = match pb::AutoscalerMode::try_from(from.mode) {
         Ok(pb::AutoscalerMode::Unspecified | pb::AutoscalerMode::Off) => Mode::Off,
@@ -130,7 +133,7 @@ fn change(fields: Vec<Field>, from: &pb::Autoscaler) -> Result<Change, Error> {
         }
     };
     let targets = if fields.contains(&Field::Targets) { targets(&from.targets)? } else { Vec::new() };
-    Ok(Change {
+    Ok(PolicyChange {
         mode: Some(mode),
         min: from.min_replicas.map(count),
         max: Some(count(from.max_replicas)),
@@ -141,7 +144,7 @@ fn change(fields: Vec<Field>, from: &pb::Autoscaler) -> Result<Change, Error> {
         forecast: Some(forecast),
         idle: time("idle_timeout", from.idle_timeout.as_ref())?,
         startup: time("startup_duration", from.startup_duration.as_ref())?,
-        freeze_end: super::time("autoscaler.freeze_end_time", from.freeze_end_time.as_ref())?,
+        freeze_end: super::parse_time("autoscaler.freeze_end_time", from.freeze_end_time.as_ref())?,
         fields,
     })
 }
@@ -176,7 +179,10 @@ fn check_metric(field: &str, metric: &str) -> Result<(), Error> {
 }
 
 /// Reported figures, checked as far as that goes without the cluster; all that is wrong is told at once.
-pub(in crate::grpc) fn figures(request: pb::ReportLoadRequest, caller: &str) -> Result<Vec<Figure>, Error> {
+pub(in crate::grpc) fn figures(
+    request: pb::ReportLoadRequest,
+    caller: &str,
+) -> Result<Vec<LoadReport>, Error> {
     let mut wrong = Vec::new();
     let mut figures = Vec::with_capacity(request.figures.len());
     for (i, figure) in request.figures.into_iter().enumerate() {
@@ -186,9 +192,9 @@ pub(in crate::grpc) fn figures(request: pb::ReportLoadRequest, caller: &str) -> 
                 wrong.extend(violations);
             }
         };
-        check(super::app_name(&at("app"), &figure.app).err());
+        check(super::parse_app_name(&at("app"), &figure.app).err());
         check(check_metric(&at("metric"), &figure.metric).err());
-        let time = super::time(&at("time"), figure.time.as_ref());
+        let time = super::parse_time(&at("time"), figure.time.as_ref());
         check(time.clone().err());
         if figure.source.len() > SOURCE {
             let description = format!("has {} bytes; {SOURCE} are allowed", figure.source.len());
@@ -196,7 +202,7 @@ pub(in crate::grpc) fn figures(request: pb::ReportLoadRequest, caller: &str) -> 
         }
         let source = if figure.source.is_empty() { caller.to_owned() } else { figure.source };
         let (app, metric, value) = (figure.app, figure.metric, figure.value);
-        figures.push(Figure { app, metric, value, source, time: time.unwrap_or_default() });
+        figures.push(LoadReport { app, metric, value, source, time: time.unwrap_or_default() });
     }
     if wrong.is_empty() { Ok(figures) } else { Err(Error::Invalid(wrong)) }
 }

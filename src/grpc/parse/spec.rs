@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Map, Number, Value};
 
-use super::Wrong;
+use super::WrongField;
 use crate::{
     domain::{
         name, quantity,
@@ -25,7 +25,7 @@ use crate::{
 
 const AT: &str = "app.spec";
 
-pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Spec {
+pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut WrongField) -> Spec {
     known_values(&spec, wrong);
     if spec.image.chars().any(|c| c.is_whitespace() || c.is_control()) || spec.image.len() > 1024 {
         wrong.add(format!("{AT}.image"), "is no image; an image looks like registry/name:tag");
@@ -55,10 +55,10 @@ pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Spec {
         secret_env: references("secret_env", spec.secret_env, wrong),
         config_map_env: references("config_map_env", spec.config_map_env, wrong),
         resources: spec.resources.map(|r| resources(r, wrong)),
-        probes: spec.probes.map(|p| Box::new(probe::probes(p, wrong))),
+        probes: spec.probes.map(|p| Box::new(probe::parse_probes(p, wrong))),
         rollout_policy: spec.rollout_policy.map(|p| rollout_policy(p, wrong)),
-        volumes: volume::volumes(spec.volumes, wrong),
-        placement: spec.placement.map(|p| Box::new(placement::placement(p, wrong))),
+        volumes: volume::parse_volumes(spec.volumes, wrong),
+        placement: spec.placement.map(|p| Box::new(placement::parse_placement(p, wrong))),
         service_account: spec.service_account,
         security_profile: match pb::SecurityProfile::try_from(spec.security_profile) {
             Ok(pb::SecurityProfile::Restricted) => Some(SecurityProfile::Restricted),
@@ -75,7 +75,7 @@ pub(super) fn parse(spec: pb::AppSpec, wrong: &mut Wrong) -> Spec {
 }
 
 /// Numbers that no value of an enum has. The others are looked at where they are translated.
-fn known_values(spec: &pb::AppSpec, wrong: &mut Wrong) {
+fn known_values(spec: &pb::AppSpec, wrong: &mut WrongField) {
     if pb::SecurityProfile::try_from(spec.security_profile).is_err() {
         wrong.add(
             format!("{AT}.security_profile"),
@@ -100,7 +100,7 @@ fn is_json(value: &prost_types::Value) -> bool {
     }
 }
 
-fn ports(ports: Vec<pb::Port>, wrong: &mut Wrong) -> Vec<Port> {
+fn ports(ports: Vec<pb::Port>, wrong: &mut WrongField) -> Vec<Port> {
     if ports.len() > 32 {
         wrong.add(format!("{AT}.ports"), format!("are {}; 32 are allowed", ports.len()));
     }
@@ -139,14 +139,18 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut Wrong) -> Vec<Port> {
     parsed
 }
 
-fn env_name(field: &str, name: &str, wrong: &mut Wrong) {
+fn env_name(field: &str, name: &str, wrong: &mut WrongField) {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii() && !c.is_ascii_control() && c != '=') {
         let said = "is no name of a variable: printable ASCII, not empty, without '='";
         wrong.add(format!("{AT}.{field}[{name}]"), said);
     }
 }
 
-fn references(field: &str, map: HashMap<String, pb::KeyRef>, wrong: &mut Wrong) -> BTreeMap<String, KeyRef> {
+fn references(
+    field: &str,
+    map: HashMap<String, pb::KeyRef>,
+    wrong: &mut WrongField,
+) -> BTreeMap<String, KeyRef> {
     let kind = if field == "secret_env" { "a Secret" } else { "a ConfigMap" };
     let mut parsed = BTreeMap::new();
     for (name, reference) in map {
@@ -161,7 +165,7 @@ fn references(field: &str, map: HashMap<String, pb::KeyRef>, wrong: &mut Wrong) 
 }
 
 /// A name as Kubernetes' objects have it.
-fn object_name(field: &str, text: &str, kind: &str, wrong: &mut Wrong) {
+fn object_name(field: &str, text: &str, kind: &str, wrong: &mut WrongField) {
     if !name::is_subdomain(text) {
         let said =
             format!("\"{text}\" is no name of {kind}: 1 to 253 lower-case letters, digits, '-' and '.'");
@@ -170,14 +174,14 @@ fn object_name(field: &str, text: &str, kind: &str, wrong: &mut Wrong) {
 }
 
 /// A key within a ConfigMap or Secret.
-fn data_key(field: &str, text: &str, wrong: &mut Wrong) {
+fn data_key(field: &str, text: &str, wrong: &mut WrongField) {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !(1..=253).contains(&text.len()) || !text.chars().all(fits) || text == "." || text.starts_with("..") {
         wrong.add(field, format!("\"{text}\" is no key: 1 to 253 letters, digits, '-', '_' and '.'"));
     }
 }
 
-fn pull_secrets(secrets: Vec<String>, wrong: &mut Wrong) -> Vec<String> {
+fn pull_secrets(secrets: Vec<String>, wrong: &mut WrongField) -> Vec<String> {
     let mut seen = HashSet::new();
     for (i, secret) in secrets.iter().enumerate() {
         let at = format!("{AT}.image_pull_secrets[{i}]");
@@ -189,7 +193,7 @@ fn pull_secrets(secrets: Vec<String>, wrong: &mut Wrong) -> Vec<String> {
     secrets
 }
 
-fn traffic(traffic: &pb::Traffic, wrong: &mut Wrong) -> Traffic {
+fn traffic(traffic: &pb::Traffic, wrong: &mut WrongField) -> Traffic {
     if !(0..=5).contains(&traffic.max_attempts) {
         let said = format!("is {}; it must be from 0 to 5", traffic.max_attempts);
         wrong.add(format!("{AT}.traffic.max_attempts"), said);
@@ -198,10 +202,10 @@ fn traffic(traffic: &pb::Traffic, wrong: &mut Wrong) -> Traffic {
     Traffic { timeout, max_attempts: traffic.max_attempts }
 }
 
-fn resources(resources: pb::Resources, wrong: &mut Wrong) -> Resources {
+fn resources(resources: pb::Resources, wrong: &mut WrongField) -> Resources {
     let mut check = |part: &str, map: HashMap<String, String>| {
         for (key, text) in &map {
-            if quantity::parse(text).is_none_or(|value| value < 0.0) {
+            if quantity::parse_quantity(text).is_none_or(|value| value < 0.0) {
                 let at = format!("{AT}.resources.{part}[{key}]");
                 wrong.add(at, format!("\"{text}\" is no quantity; examples: 250m, 2, 256Mi, 1Gi"));
             }
@@ -211,7 +215,11 @@ fn resources(resources: pb::Resources, wrong: &mut Wrong) -> Resources {
     let (requests, limits) = (check("requests", resources.requests), check("limits", resources.limits));
     let parsed = Resources { requests, limits };
     for (key, limit) in &parsed.limits {
-        let values = parsed.requests.get(key).and_then(|r| quantity::parse(r)).zip(quantity::parse(limit));
+        let values = parsed
+            .requests
+            .get(key)
+            .and_then(|r| quantity::parse_quantity(r))
+            .zip(quantity::parse_quantity(limit));
         if let Some((request, limit)) = values
             && request > limit
         {
@@ -221,7 +229,7 @@ fn resources(resources: pb::Resources, wrong: &mut Wrong) -> Resources {
     parsed
 }
 
-fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Wrong) -> RolloutPolicy {
+fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut WrongField) -> RolloutPolicy {
     let at = |field: &str| format!("{AT}.rollout_policy.{field}");
     for (field, text) in [("max_surge", &policy.max_surge), ("max_unavailable", &policy.max_unavailable)] {
         let digits = text.strip_suffix('%').unwrap_or(text);
@@ -279,7 +287,7 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Wrong) -> RolloutPolicy
     }
 }
 
-fn duration(field: &str, value: Option<prost_types::Duration>, wrong: &mut Wrong) -> Option<Duration> {
+fn duration(field: &str, value: Option<prost_types::Duration>, wrong: &mut WrongField) -> Option<Duration> {
     let parsed = Duration::try_from(value?);
     if parsed.is_err() {
         wrong.add(format!("{AT}.{field}"), "must not be negative");

@@ -11,7 +11,9 @@ use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{delete, deploy, duration, parent, scope, selector, states};
+use super::{
+    parse_delete, parse_deploy, parse_duration, parse_parent, parse_scope, parse_selector, parse_states,
+};
 use crate::{
     domain::{
         Error, app,
@@ -73,7 +75,7 @@ fn wrong(status: &Status) -> Vec<String> {
 }
 
 fn parsed(change: Change) -> Spec {
-    deploy(mk_request(change), "ann").unwrap().content.spec
+    parse_deploy(mk_request(change), "ann").unwrap().content.spec
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn every_rule_names_the_field_that_breaks_it() {
         (|_, s| s.termination_grace = Some(mk_duration(1 << 32)), "app.spec.termination_grace"),
     ];
     for (change, field) in rules {
-        assert_eq!(wrong(&deploy(mk_request(*change), "ann").unwrap_err()), [*field]);
+        assert_eq!(wrong(&parse_deploy(mk_request(*change), "ann").unwrap_err()), [*field]);
     }
 }
 
@@ -153,7 +155,7 @@ fn what_is_just_within_the_rules_is_taken() {
         |_, s| policy(s).transient_grace = Some(mk_duration(0)),
     ];
     for (i, change) in changes.iter().enumerate() {
-        assert!(deploy(mk_request(*change), "ann").is_ok(), "change {i}");
+        assert!(parse_deploy(mk_request(*change), "ann").is_ok(), "change {i}");
     }
 }
 
@@ -177,7 +179,7 @@ fn all_that_is_wrong_is_told_at_once() {
         "app.spec.ports[1].name",
         "app.spec.rollout_policy.progress_timeout",
     ];
-    assert_eq!(wrong(&deploy(request, "ann").unwrap_err()), expected);
+    assert_eq!(wrong(&parse_deploy(request, "ann").unwrap_err()), expected);
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn whole_numbers_of_a_patch_become_integers() {
     let mut request = mk_request(|_, _| {});
     let patch = Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() };
     app(&mut request).spec.as_mut().unwrap().pod_template_patch = Some(patch);
-    let parsed = deploy(request, "ann").unwrap().content.spec.pod_template_patch.unwrap();
+    let parsed = parse_deploy(request, "ann").unwrap().content.spec.pod_template_patch.unwrap();
     let expected = json!({"list": [8080, -3, 0.5, 1e300, 9_007_199_254_740_992_i64], "null": null, "none": null,
         "map": {"yes": true}, "text": "8080"});
     assert_eq!(parsed, expected);
@@ -232,17 +234,17 @@ fn a_request_is_taken_over_as_a_whole() {
         request.concurrency = pb::Concurrency::Reject.into();
         request.update_mask = Some(FieldMask { paths: vec!["spec.image".into()] });
     });
-    let taken = deploy(request.clone(), "ann").unwrap();
-    assert_eq!((taken.name, taken.asked.etag.as_deref()), (name::App::new("prod", "shop"), Some("e")));
+    let taken = parse_deploy(request.clone(), "ann").unwrap();
+    assert_eq!((taken.name, taken.meta.etag.as_deref()), (name::App::new("prod", "shop"), Some("e")));
     assert_eq!(
-        (taken.asked.actor.as_str(), taken.asked.reason.as_str(), taken.reject_concurrent),
+        (taken.meta.actor.as_str(), taken.meta.reason.as_str(), taken.reject_concurrent),
         ("ann", "because", true)
     );
     assert_eq!(taken.mask, Mask::new(&["spec.image"]).unwrap());
     request.concurrency = pb::Concurrency::Supersede.into();
     app(&mut request).etag.clear();
-    let taken = deploy(request, "ann").unwrap();
-    assert_eq!((taken.asked.etag, taken.reject_concurrent), (None, false));
+    let taken = parse_deploy(request, "ann").unwrap();
+    assert_eq!((taken.meta.etag, taken.reject_concurrent), (None, false));
 
     // What others named can be deleted only by whoever made it, which is found out later.
     let request = |name: &str, reason: &str| pb::DeleteAppRequest {
@@ -250,27 +252,27 @@ fn a_request_is_taken_over_as_a_whole() {
         reason: reason.into(),
         ..pb::DeleteAppRequest::default()
     };
-    let taken = delete(request("namespaces/prod/apps/3scale", "old"), "ann").unwrap();
+    let taken = parse_delete(request("namespaces/prod/apps/3scale", "old"), "ann").unwrap();
     assert_eq!(
-        (taken.name.app.as_str(), taken.asked.etag, taken.asked.reason.as_str()),
+        (taken.name.app.as_str(), taken.meta.etag, taken.meta.reason.as_str()),
         ("3scale", None, "old")
     );
-    assert_eq!(wrong(&delete(request("shop", ""), "ann").unwrap_err()), ["name"]);
+    assert_eq!(wrong(&parse_delete(request("shop", ""), "ann").unwrap_err()), ["name"]);
 }
 
 #[test]
 fn what_reads_ask_for_is_checked_by_the_field_that_it_came_in() {
     let field = |error: Error| wrong(&error.into()).remove(0);
-    assert_eq!(field(parent("parent", "namespaces/a/apps/b").unwrap_err()), "parent");
-    assert_eq!(scope("parent", "namespaces/a/apps/b").unwrap(), Scope::App(name::App::new("a", "b")));
-    assert_eq!(field(scope("parent", "namespaces").unwrap_err()), "parent");
-    assert_eq!(field(selector("a in b").unwrap_err()), "label_selector");
-    assert_eq!(states(&[1, 5]).unwrap(), [app::State::Active, app::State::Stopped]);
-    assert_eq!(field(states(&[1, 0]).unwrap_err()), "states[1]");
-    assert_eq!(field(states(&[99]).unwrap_err()), "states[0]");
-    assert_eq!(duration("timeout", None).unwrap(), None);
-    assert_eq!(duration("timeout", Some(&mk_duration(3))).unwrap(), Some(Duration::from_secs(3)));
-    assert_eq!(field(duration("timeout", Some(&mk_duration(-3))).unwrap_err()), "timeout");
+    assert_eq!(field(parse_parent("parent", "namespaces/a/apps/b").unwrap_err()), "parent");
+    assert_eq!(parse_scope("parent", "namespaces/a/apps/b").unwrap(), Scope::App(name::App::new("a", "b")));
+    assert_eq!(field(parse_scope("parent", "namespaces").unwrap_err()), "parent");
+    assert_eq!(field(parse_selector("a in b").unwrap_err()), "label_selector");
+    assert_eq!(parse_states(&[1, 5]).unwrap(), [app::State::Active, app::State::Stopped]);
+    assert_eq!(field(parse_states(&[1, 0]).unwrap_err()), "states[1]");
+    assert_eq!(field(parse_states(&[99]).unwrap_err()), "states[0]");
+    assert_eq!(parse_duration("timeout", None).unwrap(), None);
+    assert_eq!(parse_duration("timeout", Some(&mk_duration(3))).unwrap(), Some(Duration::from_secs(3)));
+    assert_eq!(field(parse_duration("timeout", Some(&mk_duration(-3))).unwrap_err()), "timeout");
 }
 
 fn mk_patch() -> impl Strategy<Value = serde_json::Value> {
@@ -294,9 +296,9 @@ proptest! {
     fn an_app_that_was_read_can_be_sent_back_and_means_the_same(mut content in mk_any_content(), patch in option::of(mk_patch())) {
         content.spec.pod_template_patch = patch;
         let name = name::App::new("prod", "shop");
-        let app = Some(convert::content(&name, &content, "gantry"));
-        let taken = deploy(pb::DeployAppRequest { app, ..pb::DeployAppRequest::default() }, "ann").unwrap();
-        prop_assert_eq!(taken.asked.etag, Some(content.etag()));
+        let app = Some(convert::to_app_from_content(&name, &content, "gantry"));
+        let taken = parse_deploy(pb::DeployAppRequest { app, ..pb::DeployAppRequest::default() }, "ann").unwrap();
+        prop_assert_eq!(taken.meta.etag, Some(content.etag()));
         prop_assert_eq!((taken.name, taken.content), (name, content));
     }
 }

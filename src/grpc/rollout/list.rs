@@ -2,18 +2,18 @@
 
 use tonic::Status;
 
-use super::super::{Context, Deadline, convert, page, parse};
+use super::super::{Context, Deadline, convert, pagination, parse};
 use crate::{
     domain::{Error, name::Scope},
     pb,
 };
 
-pub(super) async fn list(
+pub(super) async fn list_rollouts(
     context: &Context,
     request: pb::ListRolloutsRequest,
     deadline: Deadline,
 ) -> Result<pb::ListRolloutsResponse, Status> {
-    let app = parse::app_name("parent", &request.parent)?;
+    let app = parse::parse_app_name("parent", &request.parent)?;
     let full = match pb::RolloutView::try_from(request.view) {
         Ok(pb::RolloutView::Full) => true,
         Ok(pb::RolloutView::Unspecified | pb::RolloutView::Basic) => false,
@@ -21,19 +21,19 @@ pub(super) async fn list(
             return Err(Error::invalid("view", format!("{} is no value of RolloutView", request.view)).into());
         }
     };
-    let size = page::size(page::MANY, request.page_size)?;
+    let size = pagination::parse_page_size(pagination::MANY, request.page_size)?;
     let query = format!("rollouts\n{app}\n{full}");
-    let before = page::parse(&query, &request.page_token)?;
+    let before = pagination::parse_token(&query, &request.page_token)?;
     let before = before.map(|last| last.parse().map_err(|_| Error::PageToken)).transpose()?;
     context.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
     let (found, more) = context.index.rollouts(&app, before, size)?;
-    let (rollouts, last) = page::fill(found, more, |rollout| {
-        let mut converted = convert::rollout(rollout);
+    let (rollouts, last) = pagination::fill_page(found, more, |rollout| {
+        let mut converted = convert::to_rollout(rollout);
         if !full {
             (converted.spec, converted.autoscaler, converted.failure) = (None, None, None);
         }
         converted
     });
-    let next_page_token = last.map_or_else(String::new, |last| page::token(&query, last.number));
+    let next_page_token = last.map_or_else(String::new, |last| pagination::make_token(&query, last.number));
     Ok(pb::ListRolloutsResponse { rollouts, next_page_token })
 }

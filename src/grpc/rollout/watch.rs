@@ -26,7 +26,7 @@ use crate::{
 /// Longest wait, after a failure was told, for the last lines of the failing container.
 const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
-pub(super) fn start(
+pub(super) fn watch_rollout(
     context: &Context,
     rollout: &Rollout,
     resume_token: &str,
@@ -35,7 +35,7 @@ pub(super) fn start(
     let name = name::Rollout { app: rollout.app.clone(), revision: Which::Number(rollout.number) };
     let scope = Scope::App(rollout.app.clone());
     let logged = parse_token(context, resume_token);
-    stream::answers(Watch {
+    stream::to_stream(Watch {
         news: News::new(context, &scope, deadline, format!("the end of {name}")),
         context: context.clone(),
         name,
@@ -86,7 +86,7 @@ impl Source for Watch {
             let words = self.failed.map(|failed| failed + WORDS_WITHIN);
             let woken = tokio::select! {
                 woken = self.news.wait() => woken?,
-                () = stream::until(words) => Woken::News,
+                () = stream::sleep_until_heartbeat(words) => Woken::News,
             };
             if let Woken::Silence = woken {
                 self.push(Timestamp::now(), Event::Heartbeat(stream::heartbeat(&self.context)));
@@ -102,17 +102,17 @@ impl Watch {
         let changed = self.last.as_ref().is_none_or(|last| *last != rollout);
         // The first message is the state; after that what happened comes before what came of it.
         if self.last.is_none() {
-            self.push(now, Event::Rollout(convert::rollout(&rollout)));
+            self.push(now, Event::Rollout(convert::to_rollout(&rollout)));
         }
         self.push_log();
         if changed {
             for problem in &rollout.problems {
                 if self.told.insert((problem.reason, problem.fatal)) {
-                    self.push(now, Event::Problem(convert::problem(problem)));
+                    self.push(now, Event::Problem(convert::to_problem(problem)));
                 }
             }
             if self.last.is_some() && !rollout.state.ended() {
-                self.push(now, Event::Rollout(convert::rollout(&rollout)));
+                self.push(now, Event::Rollout(convert::to_rollout(&rollout)));
             }
         }
         if rollout.state.ended() {
@@ -129,16 +129,16 @@ impl Watch {
             self.failed = Some(Instant::now());
             // The first message has told it already.
             if self.last.is_some() {
-                self.push(end, Event::Rollout(convert::rollout(rollout)));
+                self.push(end, Event::Rollout(convert::to_rollout(rollout)));
             }
         }
         if rollout.unkept && self.failed.is_some_and(|failed| failed.elapsed() < WORDS_WITHIN) {
             return;
         }
         if let Some(error) = rollout.error.as_ref().filter(|error| !error.log_tail.is_empty()) {
-            self.push(end, Event::Problem(convert::problem(error)));
+            self.push(end, Event::Problem(convert::to_problem(error)));
         }
-        self.push(end, Event::Completed(convert::rollout(rollout)));
+        self.push(end, Event::Completed(convert::to_rollout(rollout)));
         self.over = true;
     }
 
@@ -160,7 +160,7 @@ impl Watch {
 
     fn push(&mut self, time: Timestamp, event: Event) {
         let resume_token = format!("r1.{}.{}", self.context.index.epoch(), self.logged);
-        let event_time = Some(convert::time(time));
+        let event_time = Some(convert::to_timestamp(time));
         self.pending.push_back(pb::WatchRolloutResponse { resume_token, event_time, event: Some(event) });
     }
 }

@@ -26,17 +26,17 @@ use tonic::Status;
 use super::{
     super::{
         Context,
-        stream::{News, Woken, until},
+        stream::{News, Woken, sleep_until_heartbeat},
     },
-    logs::{MOST, Said, Selection, too_many},
+    logs::{LogMessage, MOST, Selection, too_many},
 };
 use crate::{
     domain::{
         Error,
-        logs::{Bounds, Lines, Live, Logs, Position, Unreadable, Wanted},
+        logs::{Bounds, Lines, Live, LogError, LogRequest, Logs, Position},
         name::Scope,
     },
-    index::{Index, LogOf},
+    index::{Index, LogSource},
     metrics::METRICS,
 };
 
@@ -59,12 +59,12 @@ pub(super) struct Following {
     task: AbortOnDropHandle<()>,
     began: Instant,
     /// A line whose turn it is, after the word about those that were dropped before it.
-    next: Option<Said>,
+    next: Option<LogMessage>,
 }
 
 /// Where the past of a log was left.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Left {
+pub(super) struct FollowEnd {
     pub(super) position: Position,
     /// How many of the past lines the caller wanted.
     pub(super) tail: Option<u32>,
@@ -73,13 +73,13 @@ pub(super) struct Left {
 }
 
 struct Shared {
-    live: Mutex<Live<Said>>,
+    live: Mutex<Live<LogMessage>>,
     changed: watch::Sender<u64>,
     began: Instant,
 }
 
 /// What a reader is to know of its replica.
-struct Standing {
+struct ReaderState {
     exists: AtomicBool,
     /// The replica is gone, or its container began anew.
     changed: Notify,
@@ -89,7 +89,7 @@ struct Standing {
 
 impl Following {
     /// Begins, where the past lines ended.
-    pub(super) fn start(context: &Context, selection: Selection, read: HashMap<Arc<str>, Left>) -> Self {
+    pub(super) fn start(context: &Context, selection: Selection, read: HashMap<Arc<str>, FollowEnd>) -> Self {
         let began = Instant::now();
         let live = Mutex::new(Live::new(BOUNDS));
         let shared = Arc::new(Shared { live, changed: watch::Sender::new(0), began });
@@ -114,7 +114,7 @@ impl Following {
     }
 
     /// What comes next, or nothing if it was quiet for a while.
-    pub(super) async fn next(&mut self, news: &mut News) -> Result<Option<Said>, Status> {
+    pub(super) async fn next(&mut self, news: &mut News) -> Result<Option<LogMessage>, Status> {
         if let Some(said) = self.next.take() {
             return Ok(Some(said));
         }
@@ -130,11 +130,11 @@ impl Following {
                 METRICS.log_lines_dropped.inc_by(popped.dropped);
                 let word = dropped(popped.dropped);
                 let pod = match &popped.item {
-                    Said::Line(log, _) => log.pod.clone(),
-                    Said::Word(pod, _) => pod.clone(),
+                    LogMessage::Line(log, _) => log.pod.clone(),
+                    LogMessage::Word(pod, _) => pod.clone(),
                 };
                 self.next = Some(popped.item);
-                return Ok(Some(Said::Word(pod, word)));
+                return Ok(Some(LogMessage::Word(pod, word)));
             }
             if self.task.is_finished() {
                 return Err(Error::Bug("the task that reads logs ended".to_owned()).into());
@@ -143,7 +143,7 @@ impl Following {
                 woken = news.wait() => if let Woken::Silence = woken? {
                     return Ok(None);
                 },
-                () = until(due.map(|due| self.began + due)) => {}
+                () = sleep_until_heartbeat(due.map(|due| self.began + due)) => {}
             }
         }
     }
@@ -160,7 +160,7 @@ struct Follower {
     logs: Arc<dyn Logs>,
     selection: Selection,
     shared: Arc<Shared>,
-    readers: SelectAll<BoxStream<'static, (u64, Said)>>,
+    readers: SelectAll<BoxStream<'static, (u64, LogMessage)>>,
     known: HashMap<Arc<str>, Known>,
     next_id: u64,
     /// Replicas beyond the bound.
@@ -170,7 +170,7 @@ struct Follower {
 }
 
 struct Known {
-    standing: Arc<Standing>,
+    standing: Arc<ReaderState>,
     restarts: i32,
     running: bool,
 }
@@ -178,7 +178,7 @@ struct Known {
 // === impl Follower ===
 
 impl Follower {
-    async fn run(mut self, mut read: HashMap<Arc<str>, Left>) {
+    async fn run(mut self, mut read: HashMap<Arc<str>, FollowEnd>) {
         let mut news = self.index.subscribe(&Scope::App(self.selection.app.clone()));
         loop {
             self.look(&mut read);
@@ -198,7 +198,7 @@ impl Follower {
     }
 
     /// Begins to read what is new, and tells the readers of the rest how their replicas stand.
-    fn look(&mut self, read: &mut HashMap<Arc<str>, Left>) {
+    fn look(&mut self, read: &mut HashMap<Arc<str>, FollowEnd>) {
         let found = self.selection.logs(&self.index);
         let there: HashSet<_> = found.iter().map(|log| log.pod.clone()).collect();
         self.known.retain(|pod, known| {
@@ -224,26 +224,26 @@ impl Follower {
             }
         }
         if left_out > self.left_out && !self.first {
-            self.shared.push(self.next_id, Said::Word(Arc::from(""), too_many(left_out)));
+            self.shared.push(self.next_id, LogMessage::Word(Arc::from(""), too_many(left_out)));
         }
         (self.left_out, self.first) = (left_out, false);
         // Replicas that were gone before the past was read to its end.
         for (pod, _) in read.drain() {
-            self.shared.push(self.next_id, Said::Word(pod, ENDED.to_owned()));
+            self.shared.push(self.next_id, LogMessage::Word(pod, ENDED.to_owned()));
         }
     }
 
-    fn read(&mut self, log: LogOf, from: Option<Left>) {
-        let standing = Arc::new(Standing { exists: AtomicBool::new(true), changed: Notify::new() });
+    fn read(&mut self, log: LogSource, from: Option<FollowEnd>) {
+        let standing = Arc::new(ReaderState { exists: AtomicBool::new(true), changed: Notify::new() });
         let known = Known { standing: standing.clone(), restarts: log.restarts, running: log.running };
         self.known.insert(log.pod.clone(), known);
         self.next_id += 1;
         let id = self.next_id;
-        let from = from.unwrap_or_else(|| Left { unread: true, ..Left::default() });
+        let from = from.unwrap_or_else(|| FollowEnd { unread: true, ..FollowEnd::default() });
         let begins = from.unread.then(|| "its log begins".to_owned());
         let reader = Reader {
             logs: self.logs.clone(),
-            wanted: Wanted { follow: true, ..self.selection.wanted(&log) },
+            wanted: LogRequest { follow: true, ..self.selection.wanted(&log) },
             log: Arc::new(log),
             // Of what was there when the call began, the caller may have wanted nothing.
             tail: from.tail.filter(|tail| *tail == 0),
@@ -267,15 +267,15 @@ impl Follower {
 const ENDED: &str = "its log has ended: the replica is gone";
 
 impl Shared {
-    fn push(&self, id: u64, said: Said) {
+    fn push(&self, id: u64, said: LogMessage) {
         let arrived = self.began.elapsed();
         let mut live = self.live.lock();
         let was_empty = match &said {
-            Said::Line(_, line) => {
+            LogMessage::Line(_, line) => {
                 let (time, bytes) = (line.time, line.text.len());
                 live.line(id, time, said, bytes, arrived)
             }
-            Said::Word(..) => live.word(id, Timestamp::now(), said, arrived),
+            LogMessage::Word(..) => live.word(id, Timestamp::now(), said, arrived),
         };
         drop(live);
         if was_empty {
@@ -287,12 +287,12 @@ impl Shared {
 /// Reads one log as long as its replica is there, however often it has to be opened.
 struct Reader {
     logs: Arc<dyn Logs>,
-    log: Arc<LogOf>,
-    wanted: Wanted,
+    log: Arc<LogSource>,
+    wanted: LogRequest,
     position: Position,
     /// For the first opening.
     tail: Option<u32>,
-    standing: Arc<Standing>,
+    standing: Arc<ReaderState>,
     lines: Option<Lines>,
     /// Wait so long before it is opened again.
     pause: Option<Duration>,
@@ -308,7 +308,7 @@ struct Reader {
 // === impl Reader ===
 
 impl Reader {
-    async fn next(&mut self) -> Option<Said> {
+    async fn next(&mut self) -> Option<LogMessage> {
         loop {
             if self.ended {
                 return None;
@@ -324,7 +324,7 @@ impl Reader {
                         Some(Ok(line)) => {
                             (self.gave, self.next_pause, self.told) = (true, FIRST_PAUSE, None);
                             if self.position.admits(&line) {
-                                return Some(Said::Line(self.log.clone(), line));
+                                return Some(LogMessage::Line(self.log.clone(), line));
                             }
                             continue;
                         }
@@ -335,7 +335,7 @@ impl Reader {
                 None => self.open().await,
             };
             if let Some(word) = word {
-                return Some(Said::Word(self.log.pod.clone(), word));
+                return Some(LogMessage::Word(self.log.pod.clone(), word));
             }
         }
     }
@@ -348,7 +348,7 @@ impl Reader {
             }
         }
         let since = self.position.reopen();
-        let wanted = Wanted { since, tail: self.tail.take(), ..self.wanted.clone() };
+        let wanted = LogRequest { since, tail: self.tail.take(), ..self.wanted.clone() };
         let skips = wanted.tail.is_some();
         match self.logs.open(wanted).await {
             Ok(lines) => {
@@ -359,10 +359,10 @@ impl Reader {
                 (self.lines, self.gave) = (Some(lines), false);
                 self.begins.take()
             }
-            Err(Unreadable::Gone) => Some(self.end()),
+            Err(LogError::Gone) => Some(self.end()),
             Err(why) => {
                 // Where there was nothing yet, all that comes is new.
-                if skips && !matches!(why, Unreadable::NotNow(_)) {
+                if skips && !matches!(why, LogError::NotNow(_)) {
                     self.tail = Some(0);
                 }
                 if !self.standing.exists.load(Ordering::Relaxed) {
@@ -413,7 +413,7 @@ impl Reader {
 
 // === impl Standing ===
 
-impl Standing {
+impl ReaderState {
     /// Returns some time after the replica has gone.
     async fn gone(&self) {
         while self.exists.load(Ordering::Relaxed) {

@@ -16,15 +16,15 @@ use super::{
         Context, Deadline, convert, parse,
         stream::{self, Answers, News, Source, Woken},
     },
-    follow::{Following, Left},
+    follow::{FollowEnd, Following},
 };
 use crate::{
     domain::{
         Error,
-        logs::{Line, Lines, Logs, Past, Position, Unreadable, Wanted},
+        logs::{Line, Lines, LogError, LogRequest, Logs, Past, Position},
         name,
     },
-    index::{Index, LogOf},
+    index::{Index, LogSource},
     pb::{self, stream_logs_response::Event},
 };
 
@@ -45,19 +45,19 @@ pub(super) struct Selection {
 }
 
 /// What a log gives.
-pub(super) enum Said {
-    Line(Arc<LogOf>, Line),
+pub(super) enum LogMessage {
+    Line(Arc<LogSource>, Line),
     /// Something about it.
     Word(Arc<str>, String),
 }
 
-pub(super) fn start(
+pub(super) fn stream_logs(
     context: &Context,
     request: &pb::StreamLogsRequest,
     deadline: Deadline,
 ) -> Result<Answers<pb::StreamLogsResponse>, Status> {
-    let app = parse::app_name("parent", &request.parent)?;
-    let after = parse::time("after", request.after.as_ref())?;
+    let app = parse::parse_app_name("parent", &request.parent)?;
+    let after = parse::parse_time("after", request.after.as_ref())?;
     if request.follow && request.previous {
         let why = "is set beside previous, which is a log that has ended; leave one of them out";
         return Err(Error::invalid("follow", why).into());
@@ -86,7 +86,7 @@ pub(super) fn start(
     // News come from the logs; before they are followed nothing but the caller is waited for.
     let quiet = watch::Sender::new(0);
     let news = News::on(quiet.subscribe(), context, deadline, format!("the logs of {app}"));
-    Ok(stream::answers(Logging {
+    Ok(stream::to_stream(Logging {
         context: context.clone(),
         deadline,
         news,
@@ -108,7 +108,7 @@ fn rollout_of(index: &Index, app: &name::App, text: &str) -> Result<Option<u64>,
     if text.is_empty() {
         return Ok(None);
     }
-    let rollout = parse::rollout_name("rollout", text)?;
+    let rollout = parse::parse_rollout_name("rollout", text)?;
     if rollout.app != *app {
         return Err(Error::invalid("rollout", format!("{text} is no rollout of {app}")));
     }
@@ -135,8 +135,8 @@ enum Phase {
 
 impl Selection {
     /// The logs as they are now, the youngest replica first.
-    pub(super) fn logs(&self, index: &Index) -> Vec<LogOf> {
-        let mut found = index.logs(&self.app, self.rollout);
+    pub(super) fn logs(&self, index: &Index) -> Vec<LogSource> {
+        let mut found = index.log_sources(&self.app, self.rollout);
         found.retain(|log| self.pod.is_empty() || *log.pod == *self.pod);
         if let Some(container) = &self.container {
             for log in &mut found {
@@ -146,12 +146,12 @@ impl Selection {
         found
     }
 
-    pub(super) fn wanted(&self, log: &LogOf) -> Wanted {
-        Wanted {
+    pub(super) fn wanted(&self, log: &LogSource) -> LogRequest {
+        LogRequest {
             namespace: self.app.namespace.clone(),
             pod: log.pod.clone(),
             container: log.container.clone(),
-            ..Wanted::default()
+            ..LogRequest::default()
         }
     }
 }
@@ -182,13 +182,13 @@ impl Source for Logging {
                 Phase::Live(live) => live.next(&mut self.news).await?,
             };
             let event = match said {
-                Some(Said::Line(log, line)) => Event::Line(pb::LogLine {
-                    time: Some(convert::time(line.time)),
+                Some(LogMessage::Line(log, line)) => Event::Line(pb::LogLine {
+                    time: Some(convert::to_timestamp(line.time)),
                     pod: log.pod.to_string(),
                     container: log.container.to_string(),
                     text: line.text,
                 }),
-                Some(Said::Word(pod, message)) => {
+                Some(LogMessage::Word(pod, message)) => {
                     Event::Notice(pb::LogNotice { pod: pod.to_string(), message })
                 }
                 None => Event::Heartbeat(stream::heartbeat(&self.context)),
@@ -219,17 +219,17 @@ struct Reading {
     logs: Vec<OneLog>,
     merge: Past,
     queued: VecDeque<usize>,
-    opening: FuturesUnordered<BoxFuture<'static, (usize, Result<Lines, Unreadable>)>>,
+    opening: FuturesUnordered<BoxFuture<'static, (usize, Result<Lines, LogError>)>>,
     words: VecDeque<(Arc<str>, String)>,
     /// Logs that could be opened.
     opened: usize,
     /// Why the first one could not.
-    refused: Option<Unreadable>,
+    refused: Option<LogError>,
 }
 
 struct OneLog {
-    of: Arc<LogOf>,
-    left: Left,
+    of: Arc<LogSource>,
+    left: FollowEnd,
     lines: Option<Lines>,
     /// It broke off and was opened again; a second time is told.
     again: bool,
@@ -241,12 +241,12 @@ impl Reading {
     fn new(
         reader: Arc<dyn Logs>,
         selection: &Selection,
-        found: Vec<LogOf>,
+        found: Vec<LogSource>,
         after: Option<Timestamp>,
         tail: Option<u32>,
         previous: bool,
     ) -> Self {
-        let left = Left { position: Position::new(after), tail, unread: false };
+        let left = FollowEnd { position: Position::new(after), tail, unread: false };
         let log = |of| OneLog { of: Arc::new(of), left, lines: None, again: false };
         let logs: Vec<_> = found.into_iter().map(log).collect();
         let mut merge = Past::new(logs.len());
@@ -273,10 +273,10 @@ impl Reading {
     }
 
     /// What comes next; `None` at the end. Nothing is lost if it is not waited for.
-    async fn next(&mut self) -> Result<Option<Said>, Error> {
+    async fn next(&mut self) -> Result<Option<LogMessage>, Error> {
         loop {
             if let Some((pod, word)) = self.words.pop_front() {
-                return Ok(Some(Said::Word(pod, word)));
+                return Ok(Some(LogMessage::Word(pod, word)));
             }
             while self.opening.len() < AT_ONCE
                 && let Some(i) = self.queued.pop_front()
@@ -296,14 +296,14 @@ impl Reading {
                 self.take(i, lines);
                 continue;
             }
-            return Ok(self.merge.pop().map(|(i, line)| Said::Line(self.logs[i].of.clone(), line)));
+            return Ok(self.merge.pop().map(|(i, line)| LogMessage::Line(self.logs[i].of.clone(), line)));
         }
     }
 
-    fn open(&mut self, i: usize) -> BoxFuture<'static, (usize, Result<Lines, Unreadable>)> {
+    fn open(&mut self, i: usize) -> BoxFuture<'static, (usize, Result<Lines, LogError>)> {
         let log = &mut self.logs[i];
         let since = log.left.position.reopen();
-        let wanted = Wanted {
+        let wanted = LogRequest {
             previous: self.previous,
             since,
             tail: log.left.tail.filter(|_| !log.left.position.has_begun()),
@@ -313,14 +313,14 @@ impl Reading {
         Box::pin(async move { (i, reader.open(wanted).await) })
     }
 
-    fn opened(&mut self, i: usize, lines: Result<Lines, Unreadable>) -> Result<(), Error> {
+    fn opened(&mut self, i: usize, lines: Result<Lines, LogError>) -> Result<(), Error> {
         match lines {
             Ok(lines) => {
                 self.logs[i].lines = Some(lines);
                 self.opened += 1;
             }
             // No other log could be read either.
-            Err(Unreadable::Failed(error @ Error::DaemonForbidden { .. })) => return Err(error),
+            Err(LogError::Failed(error @ Error::DaemonForbidden { .. })) => return Err(error),
             Err(why) => {
                 self.logs[i].left.unread = true;
                 self.merge.end(i);
@@ -330,15 +330,12 @@ impl Reading {
         }
         if self.opened == 0 && self.opening.is_empty() && self.queued.is_empty() {
             match self.refused.take() {
-                Some(Unreadable::Failed(error)) => return Err(error),
-                Some(Unreadable::NoContainer(said)) if self.selection.container.is_some() => {
+                Some(LogError::Failed(error)) => return Err(error),
+                Some(LogError::NoContainer(said)) if self.selection.container.is_some() => {
                     return Err(Error::invalid("container", said));
                 }
                 Some(
-                    Unreadable::NoContainer(_)
-                    | Unreadable::NotNow(_)
-                    | Unreadable::Gone
-                    | Unreadable::Full { .. },
+                    LogError::NoContainer(_) | LogError::NotNow(_) | LogError::Gone | LogError::Full { .. },
                 )
                 | None => {}
             }

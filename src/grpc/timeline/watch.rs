@@ -13,7 +13,7 @@ use super::super::{
 };
 use crate::{
     domain::{name, timeline::Position},
-    index::{Entry, Past},
+    index::{Entry, TimelineStart},
     pb::{self, watch_timeline_response::Event},
 };
 
@@ -23,14 +23,14 @@ const PAST: SignedDuration = SignedDuration::from_hours(1);
 /// Entries taken at a time: what a slow reader may hold.
 const BATCH: usize = 64;
 
-pub(super) fn start(
+pub(super) fn watch_timeline(
     context: &Context,
     request: &pb::WatchTimelineRequest,
     deadline: Deadline,
 ) -> Result<Answers<pb::WatchTimelineResponse>, Status> {
-    let app = parse::app_name("parent", &request.parent)?;
+    let app = parse::parse_app_name("parent", &request.parent)?;
     let now = Timestamp::now();
-    let after = match parse::time("after", request.after.as_ref())? {
+    let after = match parse::parse_time("after", request.after.as_ref())? {
         Some(after) => after,
         None => now.checked_sub(PAST).unwrap_or(Timestamp::MIN),
     };
@@ -56,7 +56,7 @@ pub(super) fn start(
         watch.position = position;
     }
     watch.read(fresh)?;
-    Ok(stream::answers(watch))
+    Ok(stream::to_stream(watch))
 }
 
 struct Watch {
@@ -139,10 +139,10 @@ impl Watch {
 }
 
 /// What is not known from this time on, if anything.
-fn gap(from: Timestamp, past: &Past) -> Option<pb::Gap> {
+fn gap(from: Timestamp, past: &TimelineStart) -> Option<pb::Gap> {
     (from < past.known_since).then(|| pb::Gap {
-        start_time: Some(convert::time(from)),
-        end_time: Some(convert::time(past.known_since)),
+        start_time: Some(convert::to_timestamp(from)),
+        end_time: Some(convert::to_timestamp(past.known_since)),
         message: "This server does not have the calls, the decisions of the autoscaler, the changes of endpoints, the problems and \
                   the holds of rollouts of this time: it keeps the latest ones in memory, and began later or had too many of them. \
                   Rollouts are told from their records, and Kubernetes events if Kubernetes still keeps them, which it does for \

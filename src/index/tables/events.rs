@@ -78,8 +78,8 @@ impl Row for Event {
         if let Some(((_, name), _)) = t.pods.get_key_value(&about) {
             row.about.name = name.clone();
         }
-        t.texts.share(&mut row.about.namespace);
-        t.texts.share(&mut row.reason);
+        t.texts.intern(&mut row.about.namespace);
+        t.texts.intern(&mut row.reason);
         let lines = t.events.entry(row.about.clone()).or_default();
         if let Some(i) = lines.iter().position(|line| line.event.id == row.id) {
             if *lines[i].event == row {

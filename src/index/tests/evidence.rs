@@ -19,7 +19,7 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
     tell(&index, revision.clone(), true);
     let name = revision.app.clone();
     let newest = name::Rollout { app: name.clone(), revision: Which::Latest };
-    assert!(!index.is_unkept(&name));
+    assert!(!index.has_unrecorded_verdict(&name));
     let trouble = Trouble {
         container: "app".into(),
         kind: TroubleKind::Config,
@@ -31,18 +31,21 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
     let doomed = Pod { ready: false, running: false, trouble: Some(Box::new(trouble)), ..mk_pod("s", "p") };
     tell(&index, doomed, true);
 
-    let due = index.unrecorded().remove(0);
+    let due = index.unrecorded_verdicts().remove(0);
     let evidence = due.evidence.clone().unwrap();
     assert_eq!((evidence.problems[0].reason, &*evidence.replicas[0].pod), (Reason::ConfigMissing, "p"));
-    assert!(index.is_unkept(&name) && index.to_roll_back(at(1)).is_empty(), "not before it is kept");
+    assert!(
+        index.has_unrecorded_verdict(&name) && index.due_rollbacks(at(1)).is_empty(),
+        "not before it is kept"
+    );
     index.update::<Pod>(vec![], vec![("a".into(), "p".into())], at(1));
-    assert_eq!(index.unrecorded(), std::slice::from_ref(&due), "what it is about may go");
+    assert_eq!(index.unrecorded_verdicts(), std::slice::from_ref(&due), "what it is about may go");
     assert_eq!(index.rollout(&newest).unwrap().evidence, Some(evidence.clone()));
 
     let kept = Revision { end: Some(due.end), evidence: Some(evidence.clone()), ..revision };
     tell(&index, kept, true);
-    assert!(!index.is_unkept(&name) && index.unrecorded().is_empty());
-    assert_eq!(index.to_roll_back(at(1)), [(name.clone(), 1)]);
+    assert!(!index.has_unrecorded_verdict(&name) && index.unrecorded_verdicts().is_empty());
+    assert_eq!(index.due_rollbacks(at(1)), [(name.clone(), 1)]);
     tell(&index, mk_revision("x", 2, None), true);
     let first = name::Rollout { app: name, revision: Which::Number(1) };
     assert_eq!(index.rollout(&first).unwrap().evidence, Some(evidence), "later rollouts take nothing of it");

@@ -1,7 +1,7 @@
 //! Which apps this server manages, and what is left to do about the owners of their revisions.
 
 use super::*;
-use crate::domain::{act::Position, revision::form::Form};
+use crate::domain::{commands::Position, revision::form::Form};
 
 fn app() -> name::App {
     name::App::new("a", "x")
@@ -34,12 +34,12 @@ fn a_history_whose_deployment_is_gone_is_carried_out_by_nobody_and_shown_to_nobo
         index.heard(kind, at(60));
     }
     index.tick(at(60));
-    assert_eq!((index.cut_off(at(60)), index.disowned(at(60))), (vec![], vec![]));
+    assert_eq!((index.incomplete_changes(at(60)), index.ownerless_apps(at(60))), (vec![], vec![]));
     assert!(index.get(&app()).is_err());
     assert!(index.rollouts(&app(), None, 9).is_err());
     // One that was never carried out still is.
     tell(&index, Revision { applied: false, ..mk_owned(4, None) }, true);
-    assert_eq!(index.cut_off(at(60)), [app()]);
+    assert_eq!(index.incomplete_changes(at(60)), [app()]);
 }
 
 #[test]
@@ -49,10 +49,10 @@ fn a_deployment_that_is_back_goes_on_with_its_history_and_gives_it_its_owner() {
     tell(&index, mk_managed(), true);
     tell(&index, mk_set("x", "first"), true);
     assert_eq!((managed_by(&index).as_str(), rollouts(&index)), ("gantry", vec![(1, Cause::Deploy)]));
-    assert_eq!(index.disowned(at(1)), [], "its writer may be about to do it");
-    assert_eq!(index.disowned(at(60)), [app()]);
+    assert_eq!(index.ownerless_apps(at(1)), [], "its writer may be about to do it");
+    assert_eq!(index.ownerless_apps(at(60)), [app()]);
     tell(&index, mk_owned(1, Some("u")), true);
-    assert_eq!(index.disowned(at(60)), []);
+    assert_eq!(index.ownerless_apps(at(60)), []);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_history_of_another_deployment_says_nothing_about_this_one() {
     index.heard(Kind::Revisions, at(60));
     tell(&index, Deployment { resource_version: 2, ..mk_managed() }, true);
     assert_eq!((managed_by(&index).as_str(), rollouts(&index)), ("", vec![(1, Cause::External)]));
-    assert_eq!((index.disowned(at(60)), index.unnoted()), (vec![], vec![]));
+    assert_eq!((index.ownerless_apps(at(60)), index.unrecorded_external_changes()), (vec![], vec![]));
     let view = index.get(&app()).unwrap();
     assert_eq!((view.etag.clone(), view.rollout), (view.content.etag(), Some(1)));
 }
@@ -101,12 +101,12 @@ fn only_revisions_of_earlier_versions_must_be_taken_from_a_deployment_that_leave
     tell(&index, mk_owned(1, Some("u")), true);
     let leaving = Deployment { deleting: true, orphans: true, ..mk_managed() };
     tell(&index, leaving.clone(), true);
-    assert_eq!(index.disowned(at(60)), [], "Kubernetes does it");
+    assert_eq!(index.ownerless_apps(at(60)), [], "Kubernetes does it");
     tell(&index, Revision { form: Form::Object, ..mk_owned(1, Some("u")) }, true);
-    assert_eq!(index.disowned(at(60)), [app()]);
+    assert_eq!(index.ownerless_apps(at(60)), [app()]);
     tell(&index, Deployment { orphans: false, ..leaving }, true);
-    assert_eq!(index.disowned(at(60)), [], "it goes with the Deployment");
-    let position = Position { app: app(), seen: Seen::Deleting { uid: "u".into() } };
+    assert_eq!(index.ownerless_apps(at(60)), [], "it goes with the Deployment");
+    let position = Position { app: app(), seen: ObservedVersion::Deleting { uid: "u".into() } };
     assert!(index.has_seen(&position));
 }
 
@@ -128,19 +128,25 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
         let rollout = index.rollout(&newest).unwrap();
         (rollout.number, rollout.cause, rollout.state)
     };
-    assert_eq!((latest(), index.unnoted()), ((1, Cause::Deploy, Stands::Running), vec![]));
+    assert_eq!(
+        (latest(), index.unrecorded_external_changes()),
+        ((1, Cause::Deploy, Stands::Running), vec![])
+    );
     tell(&index, ReplicaSet { template_revision: 2, created: at(5), ..mk_set("x", "second") }, true);
     assert_eq!(latest(), (2, Cause::External, Stands::Running));
-    let (app, number, record) = index.unnoted().remove(0);
+    let (app, number, record) = index.unrecorded_external_changes().remove(0);
     assert_eq!((app.app.as_str(), number, record.replica_set.as_deref()), ("x", 2, Some("second")));
     assert_eq!((record.cause, record.time, record.template_revision), (Cause::External, at(5), Some(2)));
 
     // Its verdict waits for its revision, and stays when that comes.
     tell(&index, mk_pod("second", "p"), true);
-    assert_eq!((latest().2, index.unrecorded()), (Stands::Succeeded, vec![]));
+    assert_eq!((latest().2, index.unrecorded_verdicts()), (Stands::Succeeded, vec![]));
     tell(&index, Pod { ready: false, ..mk_pod("second", "p") }, true);
     tell(&index, Revision { version: 9, ..Revision::new(app.clone(), 2, record) }, true);
-    assert_eq!((latest().2, index.unnoted(), index.unrecorded().len()), (Stands::Succeeded, vec![], 1));
+    assert_eq!(
+        (latest().2, index.unrecorded_external_changes(), index.unrecorded_verdicts().len()),
+        (Stands::Succeeded, vec![], 1)
+    );
     let (all, more) = index.rollouts(&app, None, 9).unwrap();
     let told: Vec<_> = all.iter().map(|r| (r.number, r.state)).collect();
     assert_eq!((told, more), (vec![(2, Stands::Succeeded), (1, Stands::Superseded)], false));
@@ -158,5 +164,8 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
     // The next one changes the Deployment again.
     tell(&index, Deployment { template_revision: 3, resource_version: 10, ..managed }, true);
     tell(&index, ReplicaSet { template_revision: 3, created: at(7), ..mk_set("x", "third") }, true);
-    assert_eq!((latest(), index.unnoted().len()), ((3, Cause::External, Stands::Running), 1));
+    assert_eq!(
+        (latest(), index.unrecorded_external_changes().len()),
+        ((3, Cause::External, Stands::Running), 1)
+    );
 }

@@ -99,17 +99,21 @@ fn a_change_that_nobody_could_apply_in_time_is_not_applied_later() {
     let unapplied = Revision { applied: false, ..followed.revision.clone() };
     tell(&followed.index, mk_deployment("x", 1), true);
     tell(&followed.index, unapplied.clone(), true);
-    assert_eq!(followed.index.cut_off(at(50)), std::slice::from_ref(&unapplied.app));
+    assert_eq!(followed.index.incomplete_changes(at(50)), std::slice::from_ref(&unapplied.app));
     assert_eq!(followed.fails_in(10..200), Some(69), "it was first seen at 9");
-    let end = followed.index.unrecorded().remove(0).end;
+    let end = followed.index.unrecorded_verdicts().remove(0).end;
     let failed = Revision { end: Some(end), ..unapplied };
     tell(&followed.index, failed.clone(), true);
-    assert_eq!(followed.index.cut_off(at(90)), []);
+    assert_eq!(followed.index.incomplete_changes(at(90)), []);
     // One that is applied in part is completed, whatever became of its replicas meanwhile.
     tell(&followed.index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 1) }, true);
     for outcome in [Outcome::Failed, Outcome::Succeeded, Outcome::Superseded] {
         let end = End { outcome, ..failed.end.clone().unwrap() };
         tell(&followed.index, Revision { end: Some(end), ..failed.clone() }, true);
-        assert_eq!(followed.index.cut_off(at(90)), std::slice::from_ref(&failed.app), "{outcome:?}");
+        assert_eq!(
+            followed.index.incomplete_changes(at(90)),
+            std::slice::from_ref(&failed.app),
+            "{outcome:?}"
+        );
     }
 }

@@ -10,7 +10,7 @@ fn starts(pods: &[Pod]) -> Vec<(String, Start)> {
     for pod in pods {
         tell(&index, pod.clone(), true);
     }
-    let scaled = index.scaled_app(&name::App::new("a", "x"), at(2000)).unwrap();
+    let scaled = index.autoscaler_input(&name::App::new("a", "x"), at(2000)).unwrap();
     scaled.pods.into_iter().map(|Replica { pod, start }| (pod.to_string(), start)).collect()
 }
 

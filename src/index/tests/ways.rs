@@ -208,7 +208,14 @@ fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
             index.replicas(&app, None, 9),
         )
     };
-    (of("x"), of("y"), names(index, 9), index.size(), index.unrecorded().len(), index.unnoted())
+    (
+        of("x"),
+        of("y"),
+        names(index, 9),
+        index.size(),
+        index.unrecorded_verdicts().len(),
+        index.unrecorded_external_changes(),
+    )
 }
 
 fn change_of(change: &Change) -> &name::App {

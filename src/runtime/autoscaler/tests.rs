@@ -6,9 +6,9 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::*;
 use crate::{
-    autoscale::{Figure, Hold, Policy},
+    autoscale::{Hold, LoadReport, Policy},
     domain::{
-        act::{Delete, Deploy, Done, Restart, Rollback, Scale, Steer, Tune},
+        commands::{CommandResult, Delete, Deploy, Restart, Rollback, Scale, SetPaused, UpdateAutoscaler},
         evidence::Evidence,
         observed,
         revision::{End, Record},
@@ -24,8 +24,8 @@ struct Fake {
     resized: Mutex<Vec<(i32, i32)>>,
     settled: Mutex<usize>,
     taken: Mutex<usize>,
-    answer: Mutex<Option<Result<Resized, Error>>>,
-    usage: Mutex<Option<Result<Vec<Usage>, Error>>>,
+    answer: Mutex<Option<Result<ScaleOutcome, Error>>>,
+    usage: Mutex<Option<Result<Vec<PodUsage>, Error>>>,
 }
 
 macro_rules! not_asked_for {
@@ -36,41 +36,47 @@ macro_rules! not_asked_for {
     )*};
 }
 
-impl Act for Fake {
-    not_asked_for!(deploy(Deploy) -> Done, restart(Restart) -> Done, rollback(Rollback) -> Done, scale(Scale) -> Done,
-        steer(Steer) -> Done, delete(Delete) -> Done, tune(Tune) -> Done, finish(name::App) -> (), set_owners(name::App) -> ());
+impl Commands for Fake {
+    not_asked_for!(deploy(Deploy) -> CommandResult, restart(Restart) -> CommandResult, rollback(Rollback) -> CommandResult, scale(Scale) -> CommandResult,
+        set_paused(SetPaused) -> CommandResult, delete(Delete) -> CommandResult, update_autoscaler(UpdateAutoscaler) -> CommandResult, resume_incomplete(name::App) -> (), repair_revision_owners(name::App) -> ());
 
-    fn record(&self, _: name::App, _: u64, _: End, _: Option<Evidence>) -> BoxFuture<'_, Result<(), Error>> {
+    fn record_verdict(
+        &self,
+        _: name::App,
+        _: u64,
+        _: End,
+        _: Option<Evidence>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
 
-    fn last_words(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+    fn last_log_lines(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn note(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
+    fn record_external_change(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
         async { Ok(()) }.boxed()
     }
 
-    fn resize(&self, request: Resize) -> BoxFuture<'_, Result<Resized, Error>> {
+    fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
         self.resized.lock().unwrap().push((request.from, request.to));
-        let answer = self.answer.lock().unwrap().clone().unwrap_or(Ok(Resized::Done));
+        let answer = self.answer.lock().unwrap().clone().unwrap_or(Ok(ScaleOutcome::Done));
         async { answer }.boxed()
     }
 
-    fn take_hold(&self, _: name::App, _: Duration) -> BoxFuture<'_, Result<Resized, Error>> {
+    fn create_hold(&self, _: name::App, _: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
         *self.taken.lock().unwrap() += 1;
-        async { Ok(Resized::Done) }.boxed()
+        async { Ok(ScaleOutcome::Done) }.boxed()
     }
 
-    fn settle_hold(&self, _: name::App) -> BoxFuture<'_, Result<Resized, Error>> {
+    fn complete_hold(&self, _: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
         *self.settled.lock().unwrap() += 1;
-        async { Ok(Resized::Done) }.boxed()
+        async { Ok(ScaleOutcome::Done) }.boxed()
     }
 }
 
-impl Meter for Fake {
-    fn usage(&self, _: String) -> BoxFuture<'_, Result<Vec<Usage>, Error>> {
+impl UsageSource for Fake {
+    fn usage(&self, _: String) -> BoxFuture<'_, Result<Vec<PodUsage>, Error>> {
         let answer = self.usage.lock().unwrap().clone();
         async { answer.unwrap_or_else(|| Ok(Vec::new())) }.boxed()
     }
@@ -112,7 +118,7 @@ fn mk_deployment(desired: i32, policy: Policy, hold: Option<Hold>) -> observed::
         template_by: None,
         count_by: None,
         scaling: scaling::Scaling {
-            set_past: None,
+            set_outside: None,
             policy: Some(Arc::new(policy)),
             hold: hold.map(Arc::new),
             cpu_request: Some(0.5),
@@ -150,7 +156,7 @@ fn mk_pod(i: i32) -> observed::Pod {
 
 struct Bed {
     index: Index,
-    scaling: Scaling,
+    scaling: AutoscalerState,
     fake: Arc<Fake>,
     looker: Autoscaler,
 }
@@ -166,8 +172,8 @@ impl Bed {
         for kind in [Kind::EndpointSlices, Kind::Nodes, Kind::HorizontalPodAutoscalers, Kind::ScaledObjects] {
             index.refuse(kind, now());
         }
-        let scaling = Scaling::new(now() - SignedDuration::from_hours(1));
-        scaling.set_leader(Leader::Here, now() - SignedDuration::from_hours(1));
+        let scaling = AutoscalerState::new(now() - SignedDuration::from_hours(1));
+        scaling.set_leader(Leader::Local, now() - SignedDuration::from_hours(1));
         let fake = Arc::new(Fake::default());
         let looker = Autoscaler::new(
             index.clone(),
@@ -197,7 +203,7 @@ impl Bed {
     }
 
     fn measures(&self, cores: &[f64]) {
-        let usage = |(i, cpu): (usize, &f64)| Usage {
+        let usage = |(i, cpu): (usize, &f64)| PodUsage {
             pod: format!("shop-1-{i}").into(),
             cpu: *cpu,
             memory: 1.0,
@@ -208,18 +214,18 @@ impl Bed {
     }
 
     fn report(&self, value: f64) {
-        let figure = Figure {
+        let figure = LoadReport {
             app: app().to_string(),
             metric: "requests_per_second".into(),
             value,
             source: "gateway".into(),
             time: None,
         };
-        self.scaling.report(&[figure], now()).unwrap();
+        self.scaling.report_load(&[figure], now()).unwrap();
     }
 
     fn last(&self) -> (Outcome, u32, u32) {
-        let last = self.scaling.latest(&app()).unwrap();
+        let last = self.scaling.latest_decision(&app()).unwrap();
         (last.verdict.outcome.clone(), last.seen.current, last.verdict.to)
     }
 
@@ -236,8 +242,8 @@ async fn use_of_cpu_becomes_a_count_that_is_set_and_recorded() {
     bed.looker.look(Look::Whole, now()).await;
     assert_eq!(bed.resized(), [(2, 3)]);
     assert_eq!(bed.last(), (Outcome::Scaled, 2, 3));
-    assert_eq!(bed.scaling.next(), Some(now() + PERIOD));
-    assert_eq!(bed.scaling.sources(), ["metrics-api"]);
+    assert_eq!(bed.scaling.next_evaluation(), Some(now() + PERIOD));
+    assert_eq!(bed.scaling.list_sources(), ["metrics-api"]);
 }
 
 #[tokio::test]
@@ -254,7 +260,7 @@ async fn cpu_of_a_start_becomes_no_count() {
     third(now() - SignedDuration::from_mins(1), false);
     bed.looker.look(Look::Whole, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![], (Outcome::Unchanged, 3, 3)));
-    assert_eq!(bed.scaling.latest(&app()).unwrap().seen.readings[0].starting, 1);
+    assert_eq!(bed.scaling.latest_decision(&app()).unwrap().seen.readings[0].starting, 1);
     third(now() - SignedDuration::from_secs(10), true);
     bed.looker.look(Look::Whole, now()).await;
     assert_eq!(bed.resized(), []);
@@ -270,13 +276,13 @@ async fn a_metrics_api_that_is_silent_changes_nothing_and_is_named() {
     *bed.fake.usage.lock().unwrap() = Some(Err(Error::Unreachable { message: "refused".into() }));
     bed.looker.look(Look::Whole, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![], (Outcome::Held, 5, 5)));
-    let last = bed.scaling.latest(&app()).unwrap();
+    let last = bed.scaling.latest_decision(&app()).unwrap();
     assert!(
         last.seen
             .explain(&last.verdict)
             .contains("the metrics API does not answer (the Kubernetes API server")
     );
-    assert!(bed.scaling.sources().is_empty());
+    assert!(bed.scaling.list_sources().is_empty());
 }
 
 #[tokio::test]
@@ -289,7 +295,7 @@ async fn what_could_not_be_carried_out_is_a_failure_with_its_reason() {
     let (outcome, from, to) = bed.last();
     assert!(matches!(outcome, Outcome::Failed(why) if why.contains("overloaded")));
     assert_eq!((from, to), (2, 2));
-    *bed.fake.answer.lock().unwrap() = Some(Ok(Resized::Overtaken));
+    *bed.fake.answer.lock().unwrap() = Some(Ok(ScaleOutcome::Outdated));
     bed.looker.look(Look::Whole, now()).await;
     assert!(matches!(bed.last().0, Outcome::Failed(why) if why.contains("decided anew")));
 }
@@ -352,7 +358,7 @@ async fn a_count_that_others_set_is_taken_as_a_hold_and_not_back() {
     let mut bed = Bed::new();
     let set_by = |manager: Option<&str>| {
         let mut deployment = mk_deployment(2, mk_policy(vec![Signal::RequestsPerSecond(10.0)]), None);
-        deployment.scaling.set_past = manager.map(Into::into);
+        deployment.scaling.set_outside = manager.map(Into::into);
         deployment
     };
     bed.report(95.0);
@@ -372,7 +378,7 @@ async fn a_report_raises_the_count_at_once_and_never_lowers_it() {
     bed.report(10.0);
     bed.looker.look(Look::Reports, now()).await;
     assert_eq!(bed.resized(), []);
-    assert!(bed.scaling.latest(&app()).is_none());
+    assert!(bed.scaling.latest_decision(&app()).is_none());
     bed.report(95.0);
     bed.looker.look(Look::Reports, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![(4, 10)], (Outcome::Scaled, 4, 10)));
@@ -386,16 +392,16 @@ async fn it_looks_every_five_seconds_and_only_while_it_is_the_one_that_does() {
     let bed = Bed::new();
     bed.apply(mk_deployment(2, mk_policy(vec![Signal::RequestsPerSecond(10.0)]), None));
     let scaling = bed.scaling.clone();
-    let looks = || scaling.list(&app(), None, 1000, |_| true).0.len();
+    let looks = || scaling.list_decisions(&app(), None, 1000, |_| true).0.len();
     let running = bed.looker.run();
     let watching = async {
         tokio::time::sleep(Duration::from_secs(21)).await;
         assert_eq!(looks(), 5, "at 0, 5, 10, 15 and 20 s");
-        scaling.set_leader(Leader::Elsewhere { holder: "b".into(), address: String::new() }, now());
+        scaling.set_leader(Leader::Remote { holder: "b".into(), address: String::new() }, now());
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(looks(), 5);
-        assert_eq!(scaling.next(), None);
-        scaling.set_leader(Leader::Here, now());
+        assert_eq!(scaling.next_evaluation(), None);
+        scaling.set_leader(Leader::Local, now());
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(looks(), 6);
     };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gantry::domain::patch;
+use gantry::domain::pod_template_patch;
 use serde_json::Value;
 
 /// Values by their paths.
@@ -38,7 +38,7 @@ impl Leaves {
             Value::Null => {}
             Value::Object(map) if !map.is_empty() => {
                 for (key, value) in map {
-                    self.add(&patch::join(path, key), value);
+                    self.add(&pod_template_patch::join_path(path, key), value);
                 }
             }
             Value::Array(list) if !list.is_empty() && list.iter().all(|e| entry(path, e).is_some()) => {
@@ -110,7 +110,7 @@ pub fn differences(at: &str, one: &Value, other: &Value, found: &mut Vec<String>
             let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
             for key in keys {
                 let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-                differences(&patch::join(at, key), &of(a), &of(b), found);
+                differences(&pod_template_patch::join_path(at, key), &of(a), &of(b), found);
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use gantry::{
-    domain::logs::{Line, Lines, Logs, Unreadable, Wanted},
+    domain::logs::{Line, Lines, LogError, LogRequest, Logs},
     pb::{self, stream_logs_response::Event},
 };
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ const TIME: Duration = Duration::from_secs(10);
 struct Chatty;
 
 impl Logs for Chatty {
-    fn open(&self, wanted: Wanted) -> BoxFuture<'_, Result<Lines, Unreadable>> {
+    fn open(&self, wanted: LogRequest) -> BoxFuture<'_, Result<Lines, LogError>> {
         let clock = interval(Duration::from_millis(50));
         let bursts = stream::unfold(clock, |mut clock| async {
             clock.tick().await;

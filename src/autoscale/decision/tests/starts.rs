@@ -5,19 +5,19 @@ use std::collections::HashMap;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::autoscale::{Replica, Start, Usage, cpu_and_memory};
+use crate::autoscale::{PodUsage, Replica, Start, cpu_and_memory};
 
 const NOW: i64 = 1000;
 
-fn mk_usage(pod: &Arc<str>, cpu: f64, time: i64, window: i64) -> Usage {
-    Usage { pod: pod.clone(), cpu, memory: 0.0, time: at(time), window: SignedDuration::from_secs(window) }
+fn mk_usage(pod: &Arc<str>, cpu: f64, time: i64, window: i64) -> PodUsage {
+    PodUsage { pod: pod.clone(), cpu, memory: 0.0, time: at(time), window: SignedDuration::from_secs(window) }
 }
 
 /// An evaluation on CPU, which is to be 60 % of a request of one core.
 fn mk_on_cpu(
     current: u32,
     replicas: &[Replica],
-    used: &HashMap<Arc<str>, Usage>,
+    used: &HashMap<Arc<str>, PodUsage>,
     now: i64,
     down: u64,
 ) -> Evaluation {
@@ -135,7 +135,7 @@ impl Course {
     /// The counts of ten minutes, looked at every 5 s.
     fn counts(&self) -> Vec<u32> {
         let mut replicas = vec![Simulated { runs: -1000, ready: -900 }; 2];
-        let mut used: HashMap<Arc<str>, Usage> = HashMap::new();
+        let mut used: HashMap<Arc<str>, PodUsage> = HashMap::new();
         let (mut counts, mut memory) = (vec![2], Memory::default());
         let name = |i: usize| -> Arc<str> { i.to_string().into() };
         // What each has used since it was there.

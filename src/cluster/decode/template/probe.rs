@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{text, texts, unless};
 use crate::domain::spec::{Check, Port, Probe, Probes};
 
-pub(super) fn probes(container: &Value, ports: &[Port]) -> Option<Probes> {
+pub(super) fn decode_probes(container: &Value, ports: &[Port]) -> Option<Probes> {
     let read = |field: &str| probe(&container[field], container, ports);
     // Without a word the first port would be probed.
     let readiness = match (ports.first(), read("readinessProbe")) {

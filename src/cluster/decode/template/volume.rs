@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{list, text};
 use crate::domain::spec::{EmptyDir, Files, Source, Volume};
 
-pub(super) fn volumes(pod: &Value) -> Vec<Volume> {
+pub(super) fn decode_volumes(pod: &Value) -> Vec<Volume> {
     let mounts: Vec<&Value> = list(&pod["containers"][0]["volumeMounts"]).collect();
     mounts.iter().filter_map(|mount| volume(mount, pod)).collect()
 }

@@ -7,9 +7,9 @@ use super::{mk_deployment, row};
 use crate::{
     cluster::decode::Deployment,
     domain::{
-        diff,
+        diff, keyed_lists,
         labels::MANAGED_BY,
-        lists, manifest, name, observed,
+        manifest, name, observed,
         spec::{
             Check, Content, EmptyDir, Placement, Probe, Probes, RolloutPolicy, SecurityProfile, Source, Spec,
             Toleration, Volume,
@@ -73,7 +73,7 @@ fn mk_live(content: &Content, replicas: Option<i32>, by: &str) -> Value {
     let name = name::App::new("prod", "shop");
     let selector = [(manifest::APP_LABEL.to_owned(), name.app.clone())].into();
     let frame = manifest::Frame { revision: 1, replicas, selector, restarted: None };
-    let mut live = manifest::deployment(&name, content, &frame).unwrap().manifest;
+    let mut live = manifest::render_deployment(&name, content, &frame).unwrap().manifest;
     with_defaults(&mut live);
     live["metadata"]["labels"][MANAGED_BY] = json!(by);
     live
@@ -93,7 +93,7 @@ proptest! {
         prop_assert_eq!(&found.spec, &expected);
         let again = Content { spec: found.spec, ..content.clone() };
         let (before, after) = (mk_live(&content, Some(replicas), "helm"), mk_live(&again, Some(replicas), "helm"));
-        prop_assert_eq!(diff::diff(&before, &after), []);
+        prop_assert_eq!(diff::diff_objects(&before, &after), []);
     }
 
     #[test]
@@ -143,7 +143,7 @@ fn put(live: &mut Value, path: &str, value: Value) {
     if path.ends_with("volumes[sock]") && live["spec"]["template"]["spec"].get("volumes").is_none() {
         live["spec"]["template"]["spec"]["volumes"] = json!([]);
     }
-    lists::path::set(live, path, Some(value));
+    keyed_lists::path::set(live, path, Some(value));
 }
 
 fn changed(change: impl FnOnce(&mut Value)) -> (Spec, Vec<String>) {

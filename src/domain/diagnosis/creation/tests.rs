@@ -1,6 +1,6 @@
 //! What Kubernetes says when it refuses, told apart, and which word of it counts.
 
-use super::{super::Around, Refusal, What, cause, refusal, unwrapped};
+use super::{super::Surroundings, Refusal, What, cause, find_refusal, unwrapped};
 use crate::domain::{
     name,
     observed::{About, CreateFailure, Deployment, Event, Kind, ReplicaSet},
@@ -149,8 +149,8 @@ fn the_later_word_counts_and_none_once_there_is_a_replica_set() {
     let told = |deployment: &Deployment, events: &[Event], templates: &[u64]| {
         let sets: Vec<_> = templates.iter().map(|template| mk_set(*template)).collect();
         let all = |about: &About| events.iter().filter(|e| e.about == *about).collect();
-        let around = Around { events: &all, is_lost: &|_| false };
-        refusal(deployment, &sets.iter().collect::<Vec<_>>(), around)
+        let around = Surroundings { events: &all, is_lost: &|_| false };
+        find_refusal(deployment, &sets.iter().collect::<Vec<_>>(), around)
     };
     let said = mk_deployment(Some((5, EARLY)), Some(600));
     let event = |second, words| [mk_event(second, "ReplicaSetCreateError", words)];

@@ -80,7 +80,7 @@ fn of_a_replica_on_a_lost_node_only_that_is_known() {
         let problem = the_one(lost, &[mk_event(1, "Unhealthy", "Readiness probe failed: no")]);
         assert_eq!((problem.reason, problem.fatal), (Reason::NodeLost, false));
         assert!(problem.message.contains("Node lost does not answer"), "{}", problem.message);
-        assert!(!outlasted(&problem, &Spec::default().policy(), at(0), at(99_999)), "it is replaced");
+        assert!(!is_past_grace(&problem, &Spec::default().policy(), at(0), at(99_999)), "it is replaced");
         let here = Pod { node: Some("node-1".into()), ..pod };
         assert!(diagnosed(&mk_deployment(), &[here], &[]).iter().all(|p| p.reason != Reason::NodeLost));
     }

@@ -15,7 +15,7 @@ fn mk_policy(mode: Mode, max: u32) -> Policy {
 }
 
 /// Revision 4 ran under the first policy until revision 5 was deployed; the second policy was set since.
-fn mk_tuned(first: &Policy, second: &Policy) -> Live {
+fn mk_tuned(first: &Policy, second: &Policy) -> AppState {
     let mut live = mk_live(mk_content("shop:1"));
     let mut past = mk_past(5, mk_content("shop:2"), Some(Outcome::Succeeded));
     past.record = past.record.under(first.clone(), None);
@@ -25,14 +25,14 @@ fn mk_tuned(first: &Policy, second: &Policy) -> Live {
 }
 
 fn mk_rollback(to: Option<u64>) -> Rollback {
-    let asked = Asked { actor: "bob".into(), ..mk_asked() };
+    let meta = RequestMeta { actor: "bob".into(), ..mk_asked() };
     Rollback {
         name: name::App::new("prod", "shop"),
         to,
         force: false,
         keep_autoscaler: false,
         failed: None,
-        asked,
+        meta,
     }
 }
 
@@ -40,7 +40,7 @@ fn mk_rollback(to: Option<u64>) -> Rollback {
 fn a_rollback_brings_back_the_last_policy_of_that_time_for_whoever_asks() {
     let (first, second) = (mk_policy(Mode::Active, 3), mk_policy(Mode::Off, 9));
     let live = mk_tuned(&first, &second);
-    let back = plan::rollback(&mk_rollback(None), &live).unwrap().unwrap();
+    let back = plan::decide_rollback(&mk_rollback(None), &live).unwrap().unwrap();
     let brings = back.record.brings.clone().unwrap();
     assert_eq!((brings.mode, brings.max, brings.acts_for.as_str()), (Mode::Active, 3, "bob"));
     assert_eq!(
@@ -51,20 +51,20 @@ fn a_rollback_brings_back_the_last_policy_of_that_time_for_whoever_asks() {
     assert_ne!(back.record.digest, back.record.content.digest(), "the policy is a part of the content");
 
     let kept = Rollback { keep_autoscaler: true, ..mk_rollback(None) };
-    assert_eq!(plan::rollback(&kept, &live).unwrap().unwrap().record.brings, None);
+    assert_eq!(plan::decide_rollback(&kept, &live).unwrap().unwrap().record.brings, None);
     let mut unkept = live.clone();
     unkept.revisions[1].record.autoscaler = None;
-    let back = plan::rollback(&mk_rollback(None), &unkept).unwrap().unwrap();
+    let back = plan::decide_rollback(&mk_rollback(None), &unkept).unwrap().unwrap();
     assert_eq!(back.record.brings, None, "what nobody kept is not made up");
     let same = mk_tuned(&second, &second);
-    assert_eq!(plan::rollback(&mk_rollback(None), &same).unwrap().unwrap().record.brings, None);
+    assert_eq!(plan::decide_rollback(&mk_rollback(None), &same).unwrap().unwrap().record.brings, None);
 }
 
 #[test]
 fn a_frozen_policy_whose_time_is_over_comes_back_as_what_it_became() {
     let frozen = Policy { freeze_end: Some(Timestamp::UNIX_EPOCH), ..mk_policy(Mode::Frozen, 3) };
     let live = mk_tuned(&frozen, &mk_policy(Mode::Off, 3));
-    let brings = plan::rollback(&mk_rollback(Some(4)), &live).unwrap().unwrap().record.brings.unwrap();
+    let brings = plan::decide_rollback(&mk_rollback(Some(4)), &live).unwrap().unwrap().record.brings.unwrap();
     assert_eq!((brings.mode, brings.freeze_end), (Mode::Active, None));
 }
 
@@ -73,7 +73,7 @@ fn what_became_of_the_same_content_before_is_said() {
     let mut live = mk_live(mk_content("shop:1"));
     live.revisions.push(mk_past(5, mk_content("shop:2"), Some(Outcome::Failed)));
     live.revisions.push(mk_past(6, mk_content("shop:3"), Some(Outcome::Succeeded)));
-    let remarks = |image: &str| plan::deploy(&mk_request(mk_content(image)), &live).unwrap().remarks;
+    let remarks = |image: &str| plan::decide_deploy(&mk_request(mk_content(image)), &live).unwrap().notes;
     let said = |image: &str| remarks(image).pop().map(|check| (check.result, check.message));
     let of = |n: u8, ended: &str| {
         format!("This is the content of namespaces/prod/apps/shop/rollouts/{n}, which {ended}.")
@@ -81,10 +81,10 @@ fn what_became_of_the_same_content_before_is_said() {
     assert_eq!(said("shop:1"), Some((Finding::Pass, of(4, "succeeded"))));
     assert_eq!(said("shop:2"), Some((Finding::Warn, of(5, "failed"))));
     assert_eq!((said("shop:3"), said("shop:4")), (None, None));
-    let back = plan::rollback(&mk_rollback(Some(5)), &live).unwrap().unwrap();
-    assert_eq!(back.remarks[0].result, Finding::Warn);
-    assert!(back.remarks[0].message.contains("rollouts/5 failed"), "{}", back.remarks[0].message);
-    assert_eq!(plan::rollback(&mk_rollback(Some(4)), &live).unwrap().unwrap().remarks, []);
+    let back = plan::decide_rollback(&mk_rollback(Some(5)), &live).unwrap().unwrap();
+    assert_eq!(back.notes[0].result, Finding::Warn);
+    assert!(back.notes[0].message.contains("rollouts/5 failed"), "{}", back.notes[0].message);
+    assert_eq!(plan::decide_rollback(&mk_rollback(Some(4)), &live).unwrap().unwrap().notes, []);
 }
 
 proptest! {
@@ -102,7 +102,7 @@ proptest! {
             past
         }).collect();
         live.deployment.as_mut().unwrap().revision = live.revisions.get(applied).map(|past| past.number);
-        let gone = live.surplus(keep, now);
+        let gone = live.expired_revisions(keep, now);
         prop_assert!(gone.is_sorted());
         let newest: Vec<_> = live.revisions.iter().rev().take(keep).map(|past| past.number).collect();
         let good = live.revisions.iter().rev().find(|p| p.outcome == Some(Outcome::Succeeded)).map(|p| p.number);
@@ -120,20 +120,16 @@ proptest! {
 #[test]
 fn beside_an_autoscaler_of_others_no_policy_that_decides_the_count_comes_back() {
     let mut live = mk_tuned(&mk_policy(Mode::Active, 3), &mk_policy(Mode::Off, 9));
-    live.foreign = Some("horizontalpodautoscaler.autoscaling/shop".into());
-    let back = plan::rollback(&mk_rollback(None), &live).unwrap().unwrap();
+    live.other_autoscaler = Some("horizontalpodautoscaler.autoscaling/shop".into());
+    let back = plan::decide_rollback(&mk_rollback(None), &live).unwrap().unwrap();
     assert_eq!(back.record.brings, None);
-    assert!(
-        back.remarks[0].message.contains("horizontalpodautoscaler.autoscaling/shop"),
-        "{:?}",
-        back.remarks
-    );
+    assert!(back.notes[0].message.contains("horizontalpodautoscaler.autoscaling/shop"), "{:?}", back.notes);
 }
 
 #[test]
 fn a_deploy_leaves_the_count_to_an_autoscaler_of_others_though_nobody_else_ever_set_it() {
     let mut live = mk_live(mk_content("shop:1"));
-    live.foreign = Some("scaledobject.keda.sh/shop".into());
+    live.other_autoscaler = Some("scaledobject.keda.sh/shop".into());
     let mut content = mk_content("shop:2");
     content.spec.replicas = Some(7);
     let plan = deploy(&mk_request(content.clone()), &live).unwrap();

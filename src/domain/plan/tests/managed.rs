@@ -2,20 +2,20 @@
 
 use super::*;
 use crate::domain::{
-    act::Restart,
-    plan::{Intent, renew},
+    commands::Restart,
+    plan::{Intent, rewrite_stuck},
 };
 
 /// The same deploy as the newest revision's.
-fn again(live: &Live) -> Intent {
+fn again(live: &AppState) -> Intent {
     let content = live.newest().unwrap().record.content.clone();
-    super::super::deploy(&mk_request(content), live).unwrap()
+    super::super::decide_deploy(&mk_request(content), live).unwrap()
 }
 
-fn mk_labelled(revisions: Vec<Past>) -> Live {
+fn mk_labelled(revisions: Vec<StoredRevision>) -> AppState {
     let mut live = mk_live(mk_content("shop:1"));
     live.deployment.as_mut().unwrap().managed = Managed::No;
-    Live { revisions, ..live }
+    AppState { revisions, ..live }
 }
 
 #[test]
@@ -25,8 +25,8 @@ fn a_deployment_with_our_labels_and_without_history_is_adopted_or_left_alone() {
         let request = mk_request(mk_content("shop:2"));
         let Err(error @ Error::NameTaken { .. }) = deploy(&request, &live) else { panic!() };
         assert!(error.to_string().contains("labels name Gantry"), "{error}");
-        let restart = Restart { name: request.name.clone(), asked: mk_asked() };
-        assert!(matches!(super::super::restart(&restart, &live), Err(Error::NotManaged { .. })));
+        let restart = Restart { name: request.name.clone(), meta: mk_asked() };
+        assert!(matches!(super::super::decide_restart(&restart, &live), Err(Error::NotManaged { .. })));
         assert_eq!(live.content(), None);
         // Its annotation says 4, so numbers go on above that.
         assert_eq!(deploy(&Deploy { adopt: true, ..request }, &live).unwrap().number, 5);
@@ -51,7 +51,7 @@ fn numbers_go_on_above_whatever_is_known() {
 #[test]
 fn a_revision_that_is_stuck_is_written_again_under_the_next_number() {
     let mut live = mk_live(mk_content("shop:1"));
-    live.revisions.push(Past {
+    live.revisions.push(StoredRevision {
         applied: false,
         form: Form::Object,
         ..mk_past(5, mk_content("shop:2"), None)
@@ -60,7 +60,7 @@ fn a_revision_that_is_stuck_is_written_again_under_the_next_number() {
     let stuck = live.newest().unwrap();
     assert!(stuck.is_stuck());
     let now = jiff::Timestamp::from_second(9).unwrap();
-    let renewed = renew(&mk_request(Content::default()).name, stuck, &live, now);
+    let renewed = rewrite_stuck(&mk_request(Content::default()).name, stuck, &live, now);
     let record = Record { time: now, ..stuck.record.clone() };
     assert_eq!((renewed.number, renewed.is_new, renewed.record), (6, true, record));
     let intent = again(&live);
@@ -72,15 +72,15 @@ fn a_position_is_one_of_the_deployment_that_is_there() {
     let live = mk_live(mk_content("shop:1"));
     let past = live.newest().unwrap();
     assert_eq!(live.position_of(past), Some(7));
-    let elsewhere = Past { version: Some(("another".into(), 7)), ..past.clone() };
+    let elsewhere = StoredRevision { version: Some(("another".into(), 7)), ..past.clone() };
     assert_eq!(live.position_of(&elsewhere), None);
-    assert_eq!(Live::default().position_of(past), None);
+    assert_eq!(AppState::default().position_of(past), None);
 }
 
 #[test]
 fn of_an_app_that_is_gone_nothing_is_wanted() {
-    let left = Live { deployment: None, service: None, ..mk_live(mk_content("shop:1")) };
-    assert_eq!(left.wanted(), None);
+    let left = AppState { deployment: None, service: None, ..mk_live(mk_content("shop:1")) };
+    assert_eq!(left.last_requested(), None);
     let plan = deploy(&mk_request(mk_content("shop:9")), &left).unwrap();
     assert_eq!((plan.number, plan.content), (5, mk_content("shop:9")));
 }

@@ -13,30 +13,30 @@ fn a_rollout_that_failed_is_undone_by_itself_only_while_nothing_came_after_it() 
         force: false,
         keep_autoscaler: true,
         failed: Some(failed),
-        asked: mk_asked(),
+        meta: mk_asked(),
     };
-    let back = plan::rollback(&of(5), &live).unwrap().unwrap();
+    let back = plan::decide_rollback(&of(5), &live).unwrap().unwrap();
     assert_eq!((back.number, back.record.cause, back.record.source), (6, Cause::AutoRollback, Some(4)));
     live.revisions.push(mk_past(6, mk_content("shop:3"), None));
-    assert_eq!(plan::rollback(&of(5), &live), Ok(None));
+    assert_eq!(plan::decide_rollback(&of(5), &live), Ok(None));
 }
 
 #[test]
 fn what_others_made_since_is_not_taken_over_by_a_change_that_is_carried_on() {
     let name = name::App::new("prod", "shop");
-    let taken = |live: &Live, intent: &plan::Intent| match plan::render(intent, live) {
+    let taken = |live: &AppState, intent: &plan::Intent| match plan::render_objects(intent, live) {
         Err(Error::NameTaken { object, .. }) => Some(object),
         rendered => rendered.map(|_| None).unwrap(),
     };
-    let mut intent = plan::deploy(&mk_request(mk_content("shop:1")), &Live::default()).unwrap();
+    let mut intent = plan::decide_deploy(&mk_request(mk_content("shop:1")), &AppState::default()).unwrap();
     let theirs = || Some(Deployment { managed_by: "Helm".into(), ..Deployment::default() });
-    let made_since = Live { deployment: theirs(), ..Live::default() };
+    let made_since = AppState { deployment: theirs(), ..AppState::default() };
     assert_eq!(taken(&made_since, &intent).as_deref(), Some("deployment.apps/shop"));
     intent.record.adopt = true;
     assert_eq!(taken(&made_since, &intent), None);
 
     // A rollback may need a Service again, whose name others took meanwhile.
-    let live = Live { service: Some(mk_service("Helm")), ..mk_live(mk_content("shop:1")) };
+    let live = AppState { service: Some(mk_service("Helm")), ..mk_live(mk_content("shop:1")) };
     let back = plan::intent_of(&name, newest(&mut live.clone()));
     assert_eq!(taken(&live, &back).as_deref(), Some("service/shop"));
 }
@@ -44,7 +44,7 @@ fn what_others_made_since_is_not_taken_over_by_a_change_that_is_carried_on() {
 #[test]
 fn a_restart_from_before_an_app_was_taken_over_becomes_this_servers() {
     let restarted = Some(jiff::Timestamp::UNIX_EPOCH);
-    let mut live = Live { revisions: vec![], service: None, ..mk_live(mk_content("shop:1")) };
+    let mut live = AppState { revisions: vec![], service: None, ..mk_live(mk_content("shop:1")) };
     let deployment = live.deployment.as_mut().unwrap();
     (deployment.managed_by, deployment.managed, deployment.restarted) =
         ("Helm".into(), Managed::No, restarted);
@@ -57,8 +57,8 @@ fn the_same_again_over_what_others_changed_is_a_deploy_of_its_own() {
     let mut live = mk_live(mk_content("shop:1"));
     newest(&mut live).record.cause = Cause::Rollback;
     newest(&mut live).record.source = Some(2);
-    let repeat = plan::deploy(&mk_request(mk_content("shop:1")), &live).unwrap();
-    let again = plan::again(&repeat, &live, &mk_asked());
+    let repeat = plan::decide_deploy(&mk_request(mk_content("shop:1")), &live).unwrap();
+    let again = plan::as_new_rollout(&repeat, &live, &mk_asked());
     assert_eq!((again.number, again.is_new), (5, true));
     assert_eq!((again.record.cause, again.record.source), (Cause::Deploy, None));
     assert_eq!(again.record.content, repeat.record.content);
@@ -67,9 +67,9 @@ fn the_same_again_over_what_others_changed_is_a_deploy_of_its_own() {
 #[test]
 fn a_deploy_of_the_same_ends_a_hold() {
     let mut live = mk_live(mk_content("shop:1"));
-    let resume = |live: &Live| {
-        let intent = plan::deploy(&mk_request(mk_content("shop:1")), live).unwrap();
-        plan::render(&intent, live).unwrap().resume.map(|change| (change.object, change.path))
+    let resume = |live: &AppState| {
+        let intent = plan::decide_deploy(&mk_request(mk_content("shop:1")), live).unwrap();
+        plan::render_objects(&intent, live).unwrap().resume.map(|change| (change.object, change.path))
     };
     assert_eq!(resume(&live), None);
     live.deployment.as_mut().unwrap().paused = true;
@@ -79,8 +79,8 @@ fn a_deploy_of_the_same_ends_a_hold() {
 #[test]
 fn an_app_that_was_deleted_is_not_made_anew_by_a_change_that_was_under_way() {
     let mut live = mk_live(mk_content("shop:1"));
-    let intent = plan::deploy(&mk_request(mk_content("shop:2")), &live).unwrap();
-    let overtaken = |existed, live: &Live| plan::is_overtaken(&intent, existed, live);
+    let intent = plan::decide_deploy(&mk_request(mk_content("shop:2")), &live).unwrap();
+    let overtaken = |existed, live: &AppState| plan::is_superseded(&intent, existed, live);
     assert_eq!(overtaken(true, &live), Ok(false));
     live.deployment.as_mut().unwrap().revision = Some(6);
     assert_eq!(overtaken(true, &live), Ok(true));

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{super::Tracker, Facts, Origin, Rollout, State, origin};
+use super::{super::Tracker, AppRows, Origin, Rollout, State, find_origin};
 use crate::domain::{
     app::App,
-    diagnosis::Around,
+    diagnosis::Surroundings,
     labels::{MANAGED_BY, MANAGER},
     name,
     observed::{Deployment, ReplicaSet, Revision, Touch},
@@ -288,15 +288,15 @@ impl Server {
         let Some((newest, of)) = revisions.into_values().next_back() else { return Ok(None) };
         let sets: BTreeMap<_, _> =
             cluster.told_sets[..self.sets].iter().map(|rs| (rs.name.clone(), rs.clone())).collect();
-        let facts = Facts {
+        let facts = AppRows {
             deployment: Some(&row),
             managed: true,
             replica_sets: sets.values().collect(),
             pods: vec![],
-            around: Around::nothing(),
+            around: Surroundings::nothing(),
             autoscaler: None,
         };
-        let number = match origin(&newest, &facts) {
+        let number = match find_origin(&newest, &facts) {
             Origin::Current => return Ok(Some(State::Running)),
             Origin::Pending => return Ok(Some(State::Pending)),
             // The same change may be told twice where it was made, undone and made again within one round of the controller.
@@ -414,12 +414,12 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
         ..mk_deployment()
     };
     let (old, new) = (mk_set("a", 4, Some(2)), ReplicaSet { created: at(50), ..mk_set("b", 5, Some(2)) });
-    let facts = Facts {
+    let facts = AppRows {
         deployment: Some(&deployment),
         managed: true,
         replica_sets: vec![&old, &new],
         pods: vec![],
-        around: Around::nothing(),
+        around: Surroundings::nothing(),
         autoscaler: None,
     };
     let tracker = &mut Tracker::default();

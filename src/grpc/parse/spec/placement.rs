@@ -8,13 +8,13 @@ use crate::{
         selector::{is_label_key, is_label_value},
         spec::{Placement, Spread, Toleration},
     },
-    grpc::parse::Wrong,
+    grpc::parse::WrongField,
     pb,
 };
 
 const EFFECTS: [&str; 4] = ["", "NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-pub(super) fn placement(placement: pb::Placement, wrong: &mut Wrong) -> Placement {
+pub(super) fn parse_placement(placement: pb::Placement, wrong: &mut WrongField) -> Placement {
     let at = |field: String| format!("{AT}.placement.{field}");
     for (key, value) in &placement.node_selector {
         if !is_label_key(key) || !is_label_value(value) {
@@ -52,7 +52,7 @@ pub(super) fn placement(placement: pb::Placement, wrong: &mut Wrong) -> Placemen
     }
 }
 
-fn toleration(at: &str, toleration: pb::Toleration, wrong: &mut Wrong) -> Toleration {
+fn toleration(at: &str, toleration: pb::Toleration, wrong: &mut WrongField) -> Toleration {
     let pb::Toleration { key, value, effect } = toleration;
     if !key.is_empty() && !is_label_key(&key) {
         wrong.add(format!("{at}.key"), format!("\"{key}\" is no key of a taint"));

@@ -3,11 +3,11 @@
 use super::{AT, duration};
 use crate::{
     domain::spec::{Check, Probe, Probes},
-    grpc::parse::Wrong,
+    grpc::parse::WrongField,
     pb,
 };
 
-pub(super) fn probes(probes: pb::Probes, wrong: &mut Wrong) -> Probes {
+pub(super) fn parse_probes(probes: pb::Probes, wrong: &mut WrongField) -> Probes {
     let mut read = |name: &str, p: Option<pb::Probe>| p.map(|p| probe(&format!("probes.{name}"), p, wrong));
     Probes {
         readiness: read("readiness", probes.readiness),
@@ -16,7 +16,7 @@ pub(super) fn probes(probes: pb::Probes, wrong: &mut Wrong) -> Probes {
     }
 }
 
-fn probe(at: &str, probe: pb::Probe, wrong: &mut Wrong) -> Probe {
+fn probe(at: &str, probe: pb::Probe, wrong: &mut WrongField) -> Probe {
     let check = match probe.check {
         Some(pb::probe::Check::HttpGet(get)) => {
             // An unset path is the root.

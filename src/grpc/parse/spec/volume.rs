@@ -8,11 +8,11 @@ use crate::{
         quantity,
         spec::{EmptyDir, Files, Source, Volume},
     },
-    grpc::parse::Wrong,
+    grpc::parse::WrongField,
     pb,
 };
 
-pub(super) fn volumes(volumes: Vec<pb::Volume>, wrong: &mut Wrong) -> Vec<Volume> {
+pub(super) fn parse_volumes(volumes: Vec<pb::Volume>, wrong: &mut WrongField) -> Vec<Volume> {
     let mut paths = HashSet::new();
     let mut parsed = Vec::with_capacity(volumes.len());
     for (i, volume) in volumes.into_iter().enumerate() {
@@ -31,7 +31,7 @@ pub(super) fn volumes(volumes: Vec<pb::Volume>, wrong: &mut Wrong) -> Vec<Volume
     parsed
 }
 
-fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut Wrong) -> Option<Source> {
+fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut WrongField) -> Option<Source> {
     Some(match source {
         Some(pb::volume::Source::ConfigMap(from)) => {
             Source::ConfigMap(files(&format!("{at}.config_map"), from, "a ConfigMap", wrong))
@@ -45,7 +45,7 @@ fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut Wrong) -> Op
         }
         Some(pb::volume::Source::EmptyDir(dir)) => {
             let limit = &dir.size_limit;
-            if !limit.is_empty() && quantity::parse(limit).is_none_or(|value| value < 0.0) {
+            if !limit.is_empty() && quantity::parse_quantity(limit).is_none_or(|value| value < 0.0) {
                 let said = format!("\"{limit}\" is no quantity; examples: 256Mi, 1Gi");
                 wrong.add(format!("{at}.empty_dir.size_limit"), said);
             }
@@ -58,7 +58,7 @@ fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut Wrong) -> Op
     })
 }
 
-fn files(at: &str, files: pb::Files, kind: &str, wrong: &mut Wrong) -> Files {
+fn files(at: &str, files: pb::Files, kind: &str, wrong: &mut WrongField) -> Files {
     object_name(&format!("{at}.name"), &files.name, kind, wrong);
     for (key, path) in &files.items {
         let at = format!("{at}.items[{key}]");

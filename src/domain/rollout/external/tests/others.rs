@@ -3,13 +3,13 @@
 use super::*;
 
 /// What is known of an app of others without pods.
-fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> Facts<'a> {
-    Facts {
+fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> AppRows<'a> {
+    AppRows {
         deployment: Some(deployment),
         managed: false,
         replica_sets: vec![set],
         pods: vec![],
-        around: Around::nothing(),
+        around: Surroundings::nothing(),
         autoscaler: None,
     }
 }
@@ -23,7 +23,7 @@ fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
     let facts = mk_facts(&deployment, &set);
     let rollout = Rollout::latest(None, &facts).unwrap();
     let etag = |rollout| App::new(&deployment, None, rollout, &facts, Timestamp::UNIX_EPOCH).etag;
-    let content = Content::of_others(&deployment.labels, &deployment.spec);
+    let content = Content::of_unmanaged(&deployment.labels, &deployment.spec);
     assert_eq!(etag(Some(&rollout)), content.etag());
     assert_eq!(etag(None), content.etag());
     assert_eq!(content.labels, [("tier".to_owned(), "web".to_owned())].into());

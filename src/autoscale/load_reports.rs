@@ -1,0 +1,187 @@
+//! The load figures that callers report: the latest of each source, added up over the sources of an app.
+//!
+//! Owns what counts as recent, and what a source that fell silent means: it is left out and missed, not counted as zero. Must not
+//! know who reports, nor whether an app exists; time is an argument.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::measurement::{Measurement, Missing, Source};
+
+/// How long a figure counts. Sources report every few seconds; one that does not for this long has fallen silent.
+pub(super) const FRESH: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long a silent source is missed: until then nothing is taken away from its app, then it is believed to be gone for good.
+pub(super) const MISSED: SignedDuration = SignedDuration::from_secs(180);
+
+/// How far the clock of a source may be ahead.
+const AHEAD: SignedDuration = SignedDuration::from_secs(5);
+
+/// Numbers of one app, and sources of one number. A metric name or a source that changes with each call is a mistake, and must
+/// not eat the memory of this server.
+const NUMBERS: usize = 64;
+const SOURCES: usize = 1000;
+
+/// One figure as reported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadReport {
+    /// The app, by its resource name.
+    pub app: String,
+    /// Name of the number.
+    pub metric: String,
+    /// Its value, for the part of the app's load that the source sees.
+    pub value: f64,
+    /// Who reports.
+    pub source: String,
+    /// When it was measured; `None` means now.
+    pub time: Option<Timestamp>,
+}
+
+/// Why a figure is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedReport {
+    /// Its place in the report.
+    pub index: usize,
+    /// The field that is wrong.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub why: String,
+}
+
+/// The latest figures of all sources.
+#[derive(Clone, Debug, Default)]
+pub struct LoadReports(BTreeMap<String, Numbers>);
+
+/// By metric, then by source.
+type Numbers = BTreeMap<String, BTreeMap<String, Latest>>;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Latest {
+    value: f64,
+    time: Timestamp,
+}
+
+// === impl Figures ===
+
+impl LoadReports {
+    /// Takes in a report, all of it or, if a figure is wrong, nothing. Returns how many figures were news: one that is older than
+    /// what is known of its source changes nothing.
+    pub fn report(&mut self, figures: &[LoadReport], now: Timestamp) -> Result<usize, Vec<RefusedReport>> {
+        let refused: Vec<_> =
+            figures.iter().enumerate().filter_map(|(i, f)| self.refuse(i, f, now)).collect();
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        let mut news = 0;
+        for figure in figures {
+            // A clock that is a little ahead must not make a figure outlive its successors.
+            let time = figure.time.map_or(now, |time| time.min(now));
+            let numbers = self.0.entry(figure.app.clone()).or_default();
+            let sources = numbers.entry(figure.metric.clone()).or_default();
+            let latest = Latest { value: figure.value, time };
+            if sources.get(&figure.source).is_none_or(|known| known.time <= time) {
+                sources.insert(figure.source.clone(), latest);
+                news += 1;
+            }
+        }
+        Ok(news)
+    }
+
+    fn refuse(&self, index: usize, figure: &LoadReport, now: Timestamp) -> Option<RefusedReport> {
+        let no = |field, why: String| Some(RefusedReport { index, field, why });
+        if !figure.value.is_finite() || figure.value < 0.0 {
+            return no("value", format!("is {}; it must be a finite number, 0 or more", figure.value));
+        }
+        match figure.time {
+            Some(time) if time > now + AHEAD => {
+                return no(
+                    "time",
+                    format!(
+                        "is {time}, which is in the future; set the clock of the source right, or leave the time out"
+                    ),
+                );
+            }
+            Some(time) if time < now - MISSED => {
+                return no(
+                    "time",
+                    format!("is {time}, more than 3 minutes ago; report what is measured now"),
+                );
+            }
+            Some(_) | None => {}
+        }
+        let numbers = self.0.get(&figure.app);
+        let sources = numbers.and_then(|numbers| numbers.get(&figure.metric));
+        if sources.is_none() && numbers.is_some_and(|numbers| numbers.len() >= NUMBERS) {
+            return no(
+                "metric",
+                format!(
+                    "would be more than {NUMBERS} different numbers of one app in 3 minutes; use fewer names"
+                ),
+            );
+        }
+        if sources.is_some_and(|all| all.len() >= SOURCES && !all.contains_key(&figure.source)) {
+            return no(
+                "source",
+                format!(
+                    "would be more than {SOURCES} sources of one number in 3 minutes; keep the name of a source the same"
+                ),
+            );
+        }
+        None
+    }
+
+    /// What is known of a number of an app: the sum over the sources that were heard lately. `since` is when this server began to
+    /// listen: a moment after that, not every source can have been heard.
+    pub fn measurement(&self, app: &str, metric: &str, since: Timestamp, now: Timestamp) -> Measurement {
+        let sources = self.0.get(app).and_then(|numbers| numbers.get(metric));
+        let age = |latest: &Latest| now.duration_since(latest.time);
+        let missed = sources.into_iter().flatten().filter(|(_, latest)| age(latest) <= MISSED);
+        let (fresh, silent): (Vec<_>, Vec<_>) =
+            missed.map(|(_, latest)| latest).partition(|latest| age(latest) <= FRESH);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (covered, expected) = (count(fresh.len()), count(fresh.len() + silent.len()));
+        if fresh.is_empty() {
+            let gap = if silent.is_empty() { Missing::Nothing } else { Missing::Old };
+            return Measurement::missing(Source::Reported, gap, expected);
+        }
+        let gap = if silent.is_empty() {
+            (now.duration_since(since) < FRESH).then_some(Missing::Young)
+        } else {
+            Some(Missing::Partial)
+        };
+        Measurement {
+            value: Some(fresh.iter().map(|latest: &&Latest| latest.value).sum()),
+            age: fresh.iter().map(|latest: &&Latest| age(latest).as_secs_f64()).fold(0.0, f64::max),
+            source: Source::Reported,
+            covered,
+            expected,
+            starting: 0,
+            gap,
+        }
+    }
+
+    /// Lets go of what nobody misses any more.
+    pub fn drop_older(&mut self, now: Timestamp) {
+        self.0.retain(|_, numbers| {
+            numbers.retain(|_, sources| {
+                sources.retain(|_, latest| now.duration_since(latest.time) <= MISSED);
+                !sources.is_empty()
+            });
+            !numbers.is_empty()
+        });
+    }
+
+    /// How many figures are kept.
+    pub fn len(&self) -> usize {
+        self.0.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

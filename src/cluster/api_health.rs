@@ -1,0 +1,252 @@
+//! Whether the API server answers: a probe of its own finds out, and whoever calls learns it at once instead of waiting for an
+//! answer that does not come. The decision is pure, with the time as an argument; the task around it asks and sleeps.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::metrics::METRICS;
+
+/// How often an API server that answers is asked.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for the answer. Kubernetes' own objective is 1 s for 99 of 100 calls that are more than this one.
+const LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for the second opinion, which is asked for at once. Together a loss is known within 4 s.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is known of the way to the API server; cheap to clone.
+#[derive(Clone)]
+pub struct ApiHealth {
+    state: watch::Sender<State>,
+    /// When any call was last answered, in microseconds since 1970.
+    answered: Arc<AtomicI64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Up,
+    Lost(Loss),
+}
+
+/// An API server that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// When it was first asked in vain.
+    pub since: Timestamp,
+    /// What was seen.
+    pub why: String,
+}
+
+/// What a probe changed.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Lost(Loss),
+    Back { since: Timestamp },
+}
+
+/// Decides by the outcomes of probes.
+#[derive(Default)]
+struct Judge {
+    /// The time of the first failure in a row.
+    failing: Option<Timestamp>,
+    lost: bool,
+}
+
+// === impl Link ===
+
+impl Default for ApiHealth {
+    fn default() -> Self {
+        Self { state: watch::Sender::new(State::Up), answered: Arc::default() }
+    }
+}
+
+impl ApiHealth {
+    /// The loss, while there is one.
+    pub fn loss(&self) -> Option<Loss> {
+        loss(&self.state.borrow())
+    }
+
+    /// Notes that the API server answered a call, whatever it said.
+    pub(super) fn heard(&self, now: Timestamp) {
+        self.answered.fetch_max(now.as_microsecond(), Ordering::Relaxed);
+    }
+
+    /// Waits until the API server is lost.
+    pub(super) async fn until_lost(&self) -> Loss {
+        let mut state = self.state.subscribe();
+        loop {
+            let now = loss(&state.borrow_and_update());
+            if let Some(loss) = now {
+                return loss;
+            }
+            if state.changed().await.is_err() {
+                // Cannot be while `self` lives; and nobody must be told of a loss that is none.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn tell(&self, news: News, now: Timestamp) {
+        match news {
+            News::Lost(loss) => {
+                METRICS.kube_link_up.set(0);
+                METRICS.kube_link_lost.inc();
+                warn!(why = %loss.why, "the API server does not answer; reads go on from what is known, writes fail at once");
+                self.state.send_replace(State::Lost(loss));
+            }
+            News::Back { since } => {
+                METRICS.kube_link_up.set(1);
+                info!(lost_for_s = now.duration_since(since).as_secs(), "the API server answers again");
+                self.state.send_replace(State::Up);
+            }
+        }
+    }
+}
+
+fn loss(state: &State) -> Option<Loss> {
+    match state {
+        State::Up => None,
+        State::Lost(loss) => Some(loss.clone()),
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lost since {:.0}: {}", self.since, self.why)
+    }
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// Takes in the outcome of a probe that was sent at `asked`. `heard` says that another call was answered since: then the
+    /// server is slow, or this machine is, and not away.
+    fn take(&mut self, outcome: Result<(), String>, asked: Timestamp, heard: bool) -> Option<News> {
+        match (outcome, self.failing) {
+            (Ok(()), None) => None,
+            (Ok(()), Some(since)) => {
+                self.failing = None;
+                std::mem::take(&mut self.lost).then_some(News::Back { since })
+            }
+            (Err(_), None) => {
+                self.failing = Some(asked);
+                None
+            }
+            (Err(_), Some(_)) if self.lost => None,
+            (Err(_), Some(_)) if heard => {
+                self.failing = None;
+                None
+            }
+            // One failure may be a connection that was cut; two in a row, on different ones, are the server.
+            (Err(why), Some(since)) => {
+                self.lost = true;
+                Some(News::Lost(Loss { since, why }))
+            }
+        }
+    }
+
+    /// How long to wait before the next probe, and for its answer.
+    fn next(&self) -> (Duration, Duration) {
+        match (self.failing, self.lost) {
+            (Some(_), false) => (Duration::ZERO, CONFIRM_LIMIT),
+            (None, _) | (Some(_), true) => (PERIOD, LIMIT),
+        }
+    }
+}
+
+/// Asks whether the API server answers, and tells the link. Runs until dropped.
+pub(super) async fn monitor(link: ApiHealth, client: Client) {
+    METRICS.kube_link_up.set(1);
+    let mut judge = Judge::default();
+    loop {
+        let (pause, limit) = judge.next();
+        tokio::time::sleep(pause).await;
+        let asked = Timestamp::now();
+        let outcome = ask(&client, limit).await;
+        let heard = link.answered.load(Ordering::Relaxed) >= asked.as_microsecond();
+        if let Some(news) = judge.take(outcome, asked, heard) {
+            link.tell(news, Timestamp::now());
+        }
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm)] // the client's enum; whatever is not named is no answer
+async fn ask(client: &Client, limit: Duration) -> Result<(), String> {
+    match tokio::time::timeout(limit, client.apiserver_version()).await {
+        Ok(Ok(_)) => Ok(()),
+        // It refuses, so it is there. From 500 on it may be a balancer in front of a dead one.
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 => Ok(()),
+        Ok(Err(error)) => Err(super::error::root_cause(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn silent() -> Result<(), String> {
+        Err("no answer".to_owned())
+    }
+
+    #[test]
+    fn one_failure_is_asked_again_at_once_and_two_are_a_loss() {
+        let mut judge = Judge::default();
+        assert_eq!(judge.take(Ok(()), at(1), false), None);
+        assert_eq!(judge.next(), (PERIOD, LIMIT));
+        assert_eq!(judge.take(silent(), at(2), false), None);
+        assert_eq!(judge.next(), (Duration::ZERO, CONFIRM_LIMIT));
+        let loss = Loss { since: at(2), why: "no answer".to_owned() };
+        assert_eq!(judge.take(silent(), at(4), false), Some(News::Lost(loss)));
+        assert_eq!(judge.next(), (PERIOD, LIMIT));
+        assert_eq!(judge.take(silent(), at(6), false), None, "told once");
+        assert_eq!(judge.take(Ok(()), at(8), false), Some(News::Back { since: at(2) }));
+        assert_eq!(judge.take(silent(), at(9), false), None, "it begins anew");
+    }
+
+    #[test]
+    fn a_server_that_answers_others_is_slow_and_not_lost() {
+        let mut judge = Judge::default();
+        for second in [2, 6, 10] {
+            assert_eq!(judge.take(silent(), at(second), false), None);
+            assert_eq!(judge.take(silent(), at(second + 2), true), None);
+        }
+    }
+
+    #[test]
+    fn a_failure_between_answers_is_no_loss() {
+        let mut judge = Judge::default();
+        for second in 0..10 {
+            assert_eq!(judge.take(silent(), at(2 * second), false), None);
+            assert_eq!(judge.take(Ok(()), at(2 * second + 1), false), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told() {
+        let link = ApiHealth::default();
+        assert_eq!(link.loss(), None);
+        let loss = Loss { since: at(5), why: "refused".to_owned() };
+        let tell = async { link.tell(News::Lost(loss.clone()), at(8)) };
+        let (told, ()) = tokio::join!(link.until_lost(), tell);
+        assert_eq!((&told, link.loss().as_ref()), (&loss, Some(&loss)));
+        assert_eq!(loss.to_string(), "lost since 1970-01-01T00:00:05Z: refused");
+        link.tell(News::Back { since: at(5) }, at(9));
+        assert_eq!(link.loss(), None);
+    }
+}

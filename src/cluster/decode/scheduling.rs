@@ -1,0 +1,465 @@
+//! Nodes and pods as a forecast of placement needs them: another slice of the same objects than rows are made of, read when
+//! somebody asks and not kept.
+
+mod volume;
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use k8s_openapi::{ClusterResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use self::volume::PlacingVolume;
+use super::{meta, or_default, resource};
+use crate::domain::{
+    scheduling::{
+        self, Affinity, Amounts, Constraint, HostPort, NodeTerm, PodTerm, Requirement, Shape, Taint,
+        Toleration,
+    },
+    selector::Selector,
+};
+
+type Map = BTreeMap<String, String>;
+
+/// A node as a place.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PlacingNode {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    spec: NodeSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeSpec {
+    #[serde(deserialize_with = "or_default")]
+    unschedulable: bool,
+    #[serde(deserialize_with = "or_default")]
+    taints: Vec<NodeTaint>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeTaint {
+    key: String,
+    #[serde(deserialize_with = "or_default")]
+    value: String,
+    #[serde(deserialize_with = "or_default")]
+    effect: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeStatus {
+    #[serde(deserialize_with = "or_default")]
+    allocatable: Map,
+    #[serde(deserialize_with = "or_default")]
+    images: Vec<Image>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Image {
+    #[serde(deserialize_with = "or_default")]
+    names: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    size_bytes: i64,
+}
+
+/// A pod that takes room, or a template of one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PlacingPod {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpec {
+    #[serde(deserialize_with = "or_default")]
+    node_name: String,
+    #[serde(deserialize_with = "or_default")]
+    containers: Vec<Container>,
+    #[serde(deserialize_with = "or_default")]
+    init_containers: Vec<Container>,
+    #[serde(deserialize_with = "or_default")]
+    resources: Resources,
+    #[serde(deserialize_with = "or_default")]
+    overhead: Map,
+    #[serde(deserialize_with = "or_default")]
+    host_network: bool,
+    #[serde(deserialize_with = "or_default")]
+    node_selector: Map,
+    #[serde(deserialize_with = "or_default")]
+    affinity: AllAffinity,
+    #[serde(deserialize_with = "or_default")]
+    tolerations: Vec<PodToleration>,
+    #[serde(deserialize_with = "or_default")]
+    topology_spread_constraints: Vec<SpreadConstraint>,
+    #[serde(deserialize_with = "or_default")]
+    volumes: Vec<Volume>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Container {
+    #[serde(deserialize_with = "or_default")]
+    image: String,
+    #[serde(deserialize_with = "or_default")]
+    resources: Resources,
+    #[serde(deserialize_with = "or_default")]
+    restart_policy: String,
+    #[serde(deserialize_with = "or_default")]
+    ports: Vec<Port>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    #[serde(deserialize_with = "or_default")]
+    requests: Map,
+    #[serde(deserialize_with = "or_default")]
+    limits: Map,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Port {
+    #[serde(deserialize_with = "or_default")]
+    container_port: u16,
+    #[serde(deserialize_with = "or_default")]
+    host_port: u16,
+    #[serde(rename = "hostIP", deserialize_with = "or_default")]
+    host_ip: String,
+    #[serde(deserialize_with = "or_default")]
+    protocol: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct AllAffinity {
+    #[serde(deserialize_with = "or_default")]
+    node_affinity: NodeAffinity,
+    #[serde(deserialize_with = "or_default")]
+    pod_affinity: PodAffinity,
+    #[serde(deserialize_with = "or_default")]
+    pod_anti_affinity: PodAffinity,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<NodeSelector>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
+    preferred: Vec<Preference>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSelector {
+    #[serde(deserialize_with = "or_default")]
+    node_selector_terms: Vec<Term>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Preference {
+    weight: i64,
+    #[serde(deserialize_with = "or_default")]
+    preference: Term,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Term {
+    #[serde(deserialize_with = "or_default")]
+    match_expressions: Vec<Expression>,
+    #[serde(deserialize_with = "or_default")]
+    match_fields: Vec<Expression>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Expression {
+    key: String,
+    operator: String,
+    #[serde(deserialize_with = "or_default")]
+    values: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
+    required: Vec<AffinityTerm>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
+    preferred: Vec<WeightedTerm>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WeightedTerm {
+    weight: i64,
+    #[serde(deserialize_with = "or_default")]
+    pod_affinity_term: AffinityTerm,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct AffinityTerm {
+    topology_key: String,
+    label_selector: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    namespaces: Vec<String>,
+    namespace_selector: Option<Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodToleration {
+    #[serde(deserialize_with = "or_default")]
+    key: String,
+    #[serde(deserialize_with = "or_default")]
+    operator: String,
+    #[serde(deserialize_with = "or_default")]
+    value: String,
+    #[serde(deserialize_with = "or_default")]
+    effect: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SpreadConstraint {
+    topology_key: String,
+    max_skew: i64,
+    #[serde(deserialize_with = "or_default")]
+    when_unsatisfiable: String,
+    label_selector: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    match_label_keys: Vec<String>,
+    min_domains: Option<usize>,
+    #[serde(deserialize_with = "or_default")]
+    node_affinity_policy: String,
+    #[serde(deserialize_with = "or_default")]
+    node_taints_policy: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    persistent_volume_claim: Option<Claim>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Claim {
+    claim_name: String,
+}
+
+resource!(PlacingNode, "Node", "", "nodes", ClusterResourceScope);
+resource!(PlacingPod, "Pod", "", "pods");
+
+// === impl PlacingNode ===
+
+impl PlacingNode {
+    /// The node.
+    pub fn place(self) -> scheduling::Node {
+        let Self { metadata, spec, status } = self;
+        let mut allocatable = Amounts::read(&status.allocatable);
+        let pods = allocatable.others.remove("pods").unwrap_or_default();
+        let taint = |t: NodeTaint| Taint { key: t.key, value: t.value, effect: t.effect };
+        let names = |image: Image| image.names.into_iter().map(move |name| (name, image.size_bytes));
+        scheduling::Node {
+            name: metadata.name.unwrap_or_default(),
+            labels: metadata.labels.unwrap_or_default(),
+            taints: spec.taints.into_iter().map(taint).collect(),
+            unschedulable: spec.unschedulable,
+            allocatable,
+            pods,
+            listed: status.images.len(),
+            images: status.images.into_iter().flat_map(names).collect(),
+        }
+    }
+}
+
+// === impl PlacingPod ===
+
+impl PlacingPod {
+    /// The pod, in this namespace unless it says one.
+    pub fn pod(&self, namespace: &str) -> scheduling::Pod {
+        let Self { metadata, spec } = self;
+        let namespace = metadata.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+        let of = |c: &Container| scheduling::Container {
+            requests: c.resources.asked(),
+            sidecar: c.restart_policy == "Always",
+        };
+        let init: Vec<_> = spec.init_containers.iter().map(of).collect();
+        let containers: Vec<_> = spec.containers.iter().map(of).collect();
+        let whole = spec.resources.asked();
+        let terms = |all: &[AffinityTerm]| all.iter().map(|t| t.term(&namespace)).collect();
+        let weighted = |all: &PodAffinity, sign: i64| -> Vec<_> {
+            let one = |t: &WeightedTerm| (sign * t.weight, t.pod_affinity_term.term(&namespace));
+            all.preferred.iter().map(one).collect()
+        };
+        let AllAffinity { pod_affinity, pod_anti_affinity, .. } = &spec.affinity;
+        let mut preferred = weighted(pod_affinity, 1);
+        preferred.extend(weighted(pod_anti_affinity, -1));
+        scheduling::Pod {
+            asks: scheduling::of_pod(&init, &containers, &whole, &spec.overhead),
+            ports: spec.host_ports(),
+            affinity: Affinity {
+                near: terms(&pod_affinity.required),
+                away: terms(&pod_anti_affinity.required),
+                preferred,
+            },
+            labels: metadata.labels.clone().unwrap_or_default(),
+            node: spec.node_name.clone(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            own: false,
+            namespace,
+        }
+    }
+
+    /// The most that it may use, as far as its containers are limited.
+    pub fn limits(&self) -> Amounts {
+        let of = |c: &Container| scheduling::Container {
+            requests: c.resources.limits.clone(),
+            sidecar: c.restart_policy == "Always",
+        };
+        let init: Vec<_> = self.spec.init_containers.iter().map(of).collect();
+        let containers: Vec<_> = self.spec.containers.iter().map(of).collect();
+        scheduling::of_pod(&init, &containers, &self.spec.resources.limits, &Map::new()).exact
+    }
+
+    /// Name of the ReplicaSet that owns it.
+    pub fn replica_set(&self) -> Option<&str> {
+        super::controller(&self.metadata, "ReplicaSet")
+    }
+
+    /// The pod as one that is to be placed. `hash` tells its template from others; `selector` is that of its Deployment.
+    pub fn shape(&self, namespace: &str, hash: &str, selector: &Selector) -> Shape {
+        let mut pod = self.pod(namespace);
+        pod.labels.insert(scheduling::TEMPLATE_HASH.to_owned(), hash.to_owned());
+        let spec = &self.spec;
+        let spread: Vec<_> =
+            spec.topology_spread_constraints.iter().map(|c| c.constraint(&pod.labels)).collect();
+        let spread_is_default = spread.is_empty();
+        let template = [(scheduling::TEMPLATE_HASH.to_owned(), hash.to_owned())];
+        let of_template = || selector.clone().and(template.iter().map(|(k, v)| (k, v)));
+        let affinity = &spec.affinity.node_affinity;
+        Shape {
+            selector: spec.node_selector.clone(),
+            required: affinity.required.as_ref().map(NodeSelector::terms),
+            preferred: affinity.preferred.iter().map(|p| (p.weight, p.preference.node_term())).collect(),
+            tolerations: spec.tolerations.iter().map(PodToleration::toleration).collect(),
+            spread: if spread_is_default { Constraint::defaults(&of_template()) } else { spread },
+            spread_is_default,
+            images: spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.clone()).collect(),
+            volumes: Vec::new(),
+            pod,
+        }
+    }
+
+    /// Names of the claims that it mounts.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        let claims = self.spec.volumes.iter().filter_map(|v| v.persistent_volume_claim.as_ref());
+        claims.map(|claim| claim.claim_name.as_str())
+    }
+}
+
+impl PodSpec {
+    fn host_ports(&self) -> std::collections::BTreeSet<HostPort> {
+        let sidecars = self.init_containers.iter().filter(|c| c.restart_policy == "Always");
+        let ports = self.containers.iter().chain(sidecars).flat_map(|c| &c.ports);
+        let taken = ports.filter_map(|port| {
+            // On the node's network a container's port is the node's.
+            let number =
+                if self.host_network && port.host_port == 0 { port.container_port } else { port.host_port };
+            let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
+            (number > 0).then(|| HostPort {
+                number,
+                protocol: or(&port.protocol, "TCP"),
+                address: or(&port.host_ip, "0.0.0.0"),
+            })
+        });
+        taken.collect()
+    }
+}
+
+impl Resources {
+    /// What is asked for: where only a limit is set, Kubernetes takes that.
+    fn asked(&self) -> Map {
+        let mut asked = self.limits.clone();
+        asked.extend(self.requests.clone());
+        asked
+    }
+}
+
+impl PodToleration {
+    fn toleration(&self) -> Toleration {
+        Toleration {
+            key: self.key.clone(),
+            value: (self.operator != "Exists").then(|| self.value.clone()),
+            effect: self.effect.clone(),
+        }
+    }
+}
+
+impl Term {
+    fn node_term(&self) -> NodeTerm {
+        let all = |expressions: &[Expression]| {
+            let one = |e: &Expression| Requirement {
+                key: e.key.clone(),
+                operator: e.operator.clone(),
+                values: e.values.clone(),
+            };
+            expressions.iter().map(one).collect()
+        };
+        NodeTerm { labels: all(&self.match_expressions), names: all(&self.match_fields) }
+    }
+}
+
+impl NodeSelector {
+    fn terms(&self) -> Vec<NodeTerm> {
+        self.node_selector_terms.iter().map(Term::node_term).collect()
+    }
+}
+
+impl AffinityTerm {
+    fn term(&self, own: &str) -> PodTerm {
+        let namespaces = match &self.namespace_selector {
+            // Labels of namespaces are not read: any of them may be meant.
+            Some(_) => None,
+            None if self.namespaces.is_empty() => Some(vec![own.to_owned()]),
+            None => Some(self.namespaces.clone()),
+        };
+        PodTerm {
+            topology: self.topology_key.clone(),
+            selector: self.label_selector.as_ref().map(Selector::from_structured),
+            namespaces,
+        }
+    }
+}
+
+impl SpreadConstraint {
+    fn constraint(&self, labels: &Map) -> Constraint {
+        let keys = self.match_label_keys.iter().filter_map(|key| labels.get_key_value(key));
+        Constraint {
+            topology: self.topology_key.clone(),
+            max_skew: self.max_skew,
+            required: self.when_unsatisfiable == "DoNotSchedule",
+            selector: self.label_selector.as_ref().map(|s| Selector::from_structured(s).and(keys)),
+            min_domains: self.min_domains.unwrap_or(1),
+            honors_affinity: self.node_affinity_policy != "Ignore",
+            honors_taints: self.node_taints_policy == "Honor",
+        }
+    }
+}

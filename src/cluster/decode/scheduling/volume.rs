@@ -1,0 +1,55 @@
+//! A volume as a place: on which nodes, in which zones it is. Read for the claims of one app at a time.
+
+use std::borrow::Cow;
+
+use k8s_openapi::{ClusterResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde::Deserialize;
+
+use super::{
+    super::{meta, or_default, resource},
+    NodeSelector,
+};
+use crate::domain::scheduling;
+
+/// A volume that a claim is bound to: where it is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PlacingVolume {
+    #[serde(deserialize_with = "meta")]
+    metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    spec: VolumeSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct VolumeSpec {
+    #[serde(deserialize_with = "or_default")]
+    node_affinity: VolumeAffinity,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct VolumeAffinity {
+    #[serde(deserialize_with = "or_default")]
+    required: NodeSelector,
+}
+
+resource!(PlacingVolume, "PersistentVolume", "", "persistentvolumes", ClusterResourceScope);
+
+impl PlacingVolume {
+    /// Where the volume of this claim is.
+    pub fn volume(&self, claim: &str) -> scheduling::Volume {
+        // A label may name several zones, with two underscores between them.
+        let zoned = |(key, value): (&String, &String)| {
+            let is_place = ["topology.kubernetes.io/", "failure-domain.beta.kubernetes.io/"];
+            let values = value.split("__").map(ToOwned::to_owned).collect();
+            is_place.iter().any(|prefix| key.starts_with(prefix)).then(|| (key.clone(), values))
+        };
+        scheduling::Volume {
+            claim: claim.to_owned(),
+            nodes: self.spec.node_affinity.required.terms(),
+            zones: self.metadata.labels.iter().flatten().filter_map(zoned).collect(),
+        }
+    }
+}

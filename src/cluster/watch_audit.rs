@@ -1,0 +1,167 @@
+//! The audit: a watch alone is never trusted. Now and then the index is compared with a list of the cluster; what differs, and
+//! still differs in the same way a moment later, was missed, and the watch of its kind begins anew.
+
+use std::{collections::HashMap, fmt::Debug, time::Duration};
+
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use kube::{
+    Api,
+    api::{ListParams, ObjectList},
+};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
+
+use super::{
+    client::Cluster,
+    decode::Decode,
+    error::Doing,
+    watch::{each_kind, label_selector, spread_requests},
+};
+use crate::{
+    domain::Error,
+    index::{Difference, Index, Kind, Row},
+    metrics::METRICS,
+};
+
+/// Time that the watch gets to catch up with what the list showed. Watches are behind by milliseconds.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Objects asked for at once.
+const PAGE: u32 = 500;
+
+/// Compares each kind with the cluster about once in `period`. Runs until dropped.
+pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
+    loop {
+        tokio::time::sleep(spread_requests(period, Timestamp::now())).await;
+        if !index.is_filled() || cluster.api_health.loss().is_some() {
+            continue;
+        }
+        let without = index.refused();
+        for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
+            match kind {
+                // The index keeps only the latest few of each object, on purpose; what it lacks is no fault.
+                Kind::Events => continue,
+                Kind::Deployments
+                | Kind::ReplicaSets
+                | Kind::Pods
+                | Kind::Revisions
+                | Kind::EndpointSlices
+                | Kind::Nodes
+                | Kind::HorizontalPodAutoscalers
+                | Kind::ScaledObjects => {}
+            }
+            let found = each_kind!(kind, K => audit::<K>(&cluster, &index).await);
+            let name = kind.as_str();
+            match found {
+                Ok(0) => {
+                    METRICS.audited(name, "ok", 0);
+                    debug!(kind = name, "audit: the index is what the cluster is");
+                }
+                Ok(differences) => {
+                    METRICS.audited(name, "differs", differences);
+                    warn!(kind = name, differences, "audit: the watch missed changes; it begins anew");
+                    cluster.watch_status.begin_again(kind);
+                }
+                Err(error) => {
+                    METRICS.audited(name, "failed", 0);
+                    debug!(kind = name, %error, "audit: cannot list");
+                }
+            }
+        }
+    }
+}
+
+/// The number of objects that differ and stay different.
+async fn audit<K>(cluster: &Cluster, index: &Index) -> Result<usize, Error>
+where
+    K: Decode + DeserializeOwned + Clone + Debug,
+{
+    let first = index.differences(list::<K>(cluster).await?);
+    if first.is_empty() {
+        return Ok(0);
+    }
+    tokio::time::sleep(SETTLE).await;
+    let second = index.differences(list::<K>(cluster).await?);
+    Ok(lasting(&first, &second))
+}
+
+/// How many objects differ both times, and in the same way. One that changed in between was on its way.
+fn lasting<R: Row>(first: &HashMap<R::Key, Difference<R>>, second: &HashMap<R::Key, Difference<R>>) -> usize {
+    second.iter().filter(|(key, difference)| first.get(*key) == Some(*difference)).count()
+}
+
+/// All rows of a kind as the cluster has them now: not from the cache of one API server, which may be as late as the watch.
+async fn list<K>(cluster: &Cluster) -> Result<Vec<K::Row>, Error>
+where
+    K: Decode + DeserializeOwned + Clone + Debug,
+{
+    let api = Api::<K>::all(cluster.client.clone());
+    let doing = Doing { verb: "list", object: K::KIND.as_str() };
+    let mut params = ListParams::default().limit(PAGE);
+    params.label_selector = label_selector(K::KIND).map(str::to_owned);
+    let pages = futures::stream::try_unfold(Some(params), |params| {
+        let api = &api;
+        async move {
+            let Some(params) = params else { return Ok(None) };
+            let page: ObjectList<K> = cluster.call(doing, api.list(&params)).await?;
+            let next = page.metadata.continue_.filter(|token| !token.is_empty());
+            let next = next.map(|token| params.continue_token(&token));
+            Ok(Some((page.items, next)))
+        }
+    });
+    let fold = |mut rows: Vec<K::Row>, page: Vec<K>| async move {
+        rows.extend(page.into_iter().filter_map(Decode::row));
+        Ok(rows)
+    };
+    pages.try_fold(Vec::new(), fold).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::observed::ReplicaSet;
+
+    fn mk_set(name: &str, revision: u64) -> ReplicaSet {
+        ReplicaSet {
+            namespace: "shop".into(),
+            name: name.into(),
+            deployment: "web".into(),
+            template_revision: 1,
+            template: 0,
+            revision: Some(revision),
+            create_failure: None,
+            ports: Vec::new(),
+            created: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn mk_index(rows: Vec<ReplicaSet>) -> Index {
+        let index = Index::new(1);
+        index.reset(Kind::ReplicaSets, rows, Timestamp::UNIX_EPOCH);
+        index
+    }
+
+    #[test]
+    fn missing_outdated_and_left_over_rows_are_found() {
+        let index = mk_index(vec![mk_set("same", 1), mk_set("outdated", 1), mk_set("left-over", 1)]);
+        let found = index.differences(vec![mk_set("same", 1), mk_set("outdated", 2), mk_set("missing", 1)]);
+        let mut names: Vec<Arc<str>> = found.keys().map(|(_, name)| name.clone()).collect();
+        names.sort();
+        assert_eq!(names, ["left-over".into(), "missing".into(), "outdated".into()]);
+        assert_eq!(lasting(&found, &found), 3);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_no_fault() {
+        let index = mk_index(vec![mk_set("web", 1)]);
+        let first = index.differences(vec![mk_set("web", 2)]);
+        assert_eq!(first.len(), 1);
+        // The watch caught up, and the object changed again: as different as before, and yet in another way.
+        index.update(vec![mk_set("web", 2)], vec![], Timestamp::UNIX_EPOCH);
+        let second = index.differences(vec![mk_set("web", 3)]);
+        assert_eq!((second.len(), lasting(&first, &second)), (1, 0));
+    }
+}

@@ -1,0 +1,101 @@
+//! Whether the caller may do what a change would do: one question to the API server for each write.
+
+use futures::future::try_join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{Api, api::PostParams};
+
+use super::{Writer, snapshot::Snapshot};
+use crate::{
+    cluster::error::Doing,
+    domain::{
+        Error,
+        check::{Check, Finding, Kind as CheckKind},
+        manifest::Kind,
+        name,
+        plan::Rendered,
+    },
+};
+
+/// A write that may not be allowed.
+pub(super) struct Write {
+    pub(super) kind: Kind,
+    pub(super) verb: &'static str,
+    pub(super) subresource: &'static str,
+}
+
+/// Checks every write of an apply.
+pub(super) async fn review_apply(
+    actor: &Writer,
+    name: &name::App,
+    rendered: &Rendered,
+    found: &Snapshot,
+) -> Result<Vec<Check>, Error> {
+    let mut writes = Vec::new();
+    for kind in rendered.objects.iter().map(|object| object.kind) {
+        // A server-side apply that makes an object needs both.
+        writes.push(Write { kind, verb: "patch", subresource: "" });
+        if found.object(kind).is_none() {
+            writes.push(Write { kind, verb: "create", subresource: "" });
+        }
+    }
+    writes.extend(rendered.prune.iter().map(|kind| Write { kind: *kind, verb: "delete", subresource: "" }));
+    review_access(actor, name, &writes).await
+}
+
+/// Checks these writes.
+pub(super) async fn review_access(
+    actor: &Writer,
+    name: &name::App,
+    writes: &[Write],
+) -> Result<Vec<Check>, Error> {
+    try_join_all(writes.iter().map(|write| ask(actor, name, write))).await
+}
+
+async fn ask(actor: &Writer, name: &name::App, write: &Write) -> Result<Check, Error> {
+    let (group, resource) = write.kind.resource();
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource: (!write.subresource.is_empty()).then(|| write.subresource.to_owned()),
+                namespace: Some(name.namespace.clone()),
+                name: Some(name.app.clone()),
+                verb: Some(write.verb.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let api = Api::<SelfSubjectAccessReview>::all(actor.cluster.client.clone());
+    let params = PostParams::default();
+    let doing = Doing { verb: "create", object: "selfsubjectaccessreviews" };
+    let answer = actor.cluster.call(doing, api.create(&params, &review)).await;
+    let what = if write.subresource.is_empty() {
+        format!("{} {resource}", write.verb)
+    } else {
+        format!("{} {resource}/{}", write.verb, write.subresource)
+    };
+    let says = |result, message: String| {
+        Check::new(CheckKind::Permission, result, message).of(write.kind.object_of(name))
+    };
+    Ok(match answer {
+        Ok(review) if review.status.as_ref().is_some_and(|s| s.allowed) => {
+            says(Finding::Pass, format!("The caller may {what} in namespace {}.", name.namespace))
+        }
+        Ok(_) => says(
+            Finding::Fail,
+            format!(
+                "The caller may not {what} in namespace {}. Ask for a role that allows it.",
+                name.namespace
+            ),
+        ),
+        Err(error @ Error::DaemonForbidden { .. }) => {
+            says(Finding::Skipped, format!("Cannot be asked: {error}"))
+        }
+        Err(error) => return Err(error),
+    })
+}

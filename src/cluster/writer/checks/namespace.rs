@@ -1,0 +1,226 @@
+//! Reads what is around the replicas in their namespace: quotas and limits, budgets, autoscalers.
+
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{LimitRange, ResourceQuota, ScopedResourceSelectorRequirement},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, ListParams, ResourceExt},
+};
+use serde_json::Value;
+
+use super::{BudgetAfter, CheckContext, in_time, list, skipped};
+use crate::{
+    cluster::{
+        decode,
+        error::{self, Doing},
+        writer::other_autoscalers::{HORIZONTAL, Kind, SCALED_OBJECT, autoscaler_api, is_target},
+    },
+    domain::{
+        check::{Check, Finding, Kind as CheckKind},
+        checks::{
+            autoscaler,
+            disruption::{self, Budget},
+            or_pass,
+            quota::{self, Limit, Quota},
+        },
+        selector::Selector,
+    },
+};
+
+pub(super) async fn check_quotas(look: &CheckContext<'_>) -> Vec<Check> {
+    let (quotas, limits) = (look.api::<ResourceQuota>(), look.api::<LimitRange>());
+    let class = look.pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
+    let make = |object| to_quota(object, class);
+    let all = tokio::try_join!(
+        list(look.actor, &quotas, ListParams::default(), "resourcequotas", make),
+        list(look.actor, &limits, ListParams::default(), "limitranges", to_limits),
+    );
+    let (quotas, limits) = match all {
+        Ok(all) => all,
+        Err(why) => return vec![skipped(CheckKind::Quota, &why)],
+    };
+    let needs = CheckContext::needs(&look.pod);
+    let old = look.subject.before.map(|object| CheckContext::needs(&object.data["spec"]["template"]));
+    let old = old.unwrap_or_default();
+    let quotas: Vec<_> = quotas.into_iter().flatten().collect();
+    let limits: Vec<_> = limits.into_iter().flatten().collect();
+    let (mut made, mut unread) = (look.subject.makes.clone(), None);
+    let counts_sets = |quota: &Quota| quota.hard.keys().any(|entry| entry.ends_with(quota::REPLICA_SETS));
+    if look.subject.replaces && quotas.iter().any(counts_sets) {
+        match has_set(look).await {
+            Ok(true) => {}
+            Ok(false) => made.push(quota::REPLICA_SETS.to_owned()),
+            Err(why) => unread = Some(skipped(CheckKind::Quota, &why)),
+        }
+    }
+    let judge = |quota| {
+        [quota::check_quota(quota, &needs, &old, &look.growth), quota::check_object_count(quota, &made)]
+    };
+    let mut found: Vec<_> = quotas.iter().flat_map(judge).flatten().collect();
+    let concerned = found.len();
+    found.extend(unread);
+    found.extend(limits.iter().flat_map(|limit| quota::check_limit_range(limit, &needs)));
+    or_pass(found, || {
+        let message = match (concerned, limits.len()) {
+            (0, 0) => "No quota and no limit of the namespace concerns the change.",
+            _ => "Quotas and limits of the namespace leave room.",
+        };
+        Check::new(CheckKind::Quota, Finding::Pass, message)
+    })
+}
+
+/// Whether the new template has a ReplicaSet already, which Kubernetes then uses again. That of the present template is none: the change
+/// leaves it.
+async fn has_set(look: &CheckContext<'_>) -> Result<bool, String> {
+    let Some(before) = look.subject.before else { return Ok(false) };
+    let uid = before.metadata.uid.as_deref();
+    let of = |spec: &Value| decode::template_hash(&spec["template"]);
+    let (present, next) = (of(&before.data["spec"]), of(&look.subject.deployment["spec"]));
+    if present == next {
+        return Ok(false);
+    }
+    // As the API server gives them: what is compared has every field.
+    let kind = ApiResource::erase::<ReplicaSet>(&());
+    let api =
+        Api::<DynamicObject>::namespaced_with(look.actor.cluster.client.clone(), look.namespace(), &kind);
+    let is_next = |set: DynamicObject| {
+        let owned = set.metadata.owner_references.iter().flatten().any(|owner| Some(&*owner.uid) == uid);
+        owned && of(&set.data["spec"]) == next
+    };
+    let all = list(look.actor, &api, ListParams::default(), "replicasets", is_next).await?;
+    Ok(all.into_iter().any(|is_next| is_next))
+}
+
+/// `None` for one that counts pods of other priorities only.
+fn to_quota(object: ResourceQuota, class: &str) -> Option<Quota> {
+    let name = object.name_any();
+    let spec = object.spec.unwrap_or_default();
+    let map = |of: Option<
+        std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
+    >| {
+        of.unwrap_or_default().into_iter().map(|(name, quantity)| (name, quantity.0)).collect()
+    };
+    let mut quota = Quota {
+        name,
+        used: map(object.status.and_then(|status| status.used)),
+        hard: map(spec.hard),
+        scopes: spec.scopes.unwrap_or_default(),
+        unknown_scope: false,
+    };
+    for rule in spec.scope_selector.and_then(|s| s.match_expressions).unwrap_or_default() {
+        let ScopedResourceSelectorRequirement { operator, scope_name, values } = rule;
+        let named = values.unwrap_or_default().iter().any(|value| value == class);
+        match (scope_name.as_str(), operator.as_str()) {
+            ("PriorityClass", "In") if named => {}
+            ("PriorityClass", "NotIn") if !named => {}
+            ("PriorityClass", "Exists") if !class.is_empty() => {}
+            ("PriorityClass", "DoesNotExist") if class.is_empty() => {}
+            ("PriorityClass", _) => return None,
+            ("BestEffort" | "NotBestEffort" | "Terminating" | "NotTerminating", "Exists") => {
+                quota.scopes.push(scope_name);
+            }
+            _ => quota.unknown_scope = true,
+        }
+    }
+    let known = ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating"];
+    quota.unknown_scope |= quota.scopes.iter().any(|scope| !known.contains(&scope.as_str()));
+    Some(quota)
+}
+
+fn to_limits(object: LimitRange) -> Vec<Limit> {
+    let name = object.name_any();
+    let map = |of: Option<
+        std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
+    >| {
+        of.unwrap_or_default().into_iter().map(|(name, quantity)| (name, quantity.0)).collect()
+    };
+    let one = |item: k8s_openapi::api::core::v1::LimitRangeItem| Limit {
+        name: name.clone(),
+        kind: item.type_,
+        max: map(item.max),
+        min: map(item.min),
+    };
+    object.spec.map(|spec| spec.limits).unwrap_or_default().into_iter().map(one).collect()
+}
+
+pub(super) async fn check_disruption(look: &CheckContext<'_>) -> Check {
+    let api = look.api::<PodDisruptionBudget>();
+    let labels = &look.subject.deployment["spec"]["template"]["metadata"]["labels"];
+    let labels = serde_json::from_value(labels.clone()).unwrap_or_default();
+    let covering = |object: PodDisruptionBudget| {
+        let spec = object.spec.clone().unwrap_or_default();
+        let selector = serde_json::to_value(spec.selector?).ok()?;
+        let value = |v| serde_json::to_value(v).unwrap_or(Value::Null);
+        Selector::from_structured(&selector).matches(&labels).then(|| Budget {
+            name: object.name_any(),
+            min_available: value(spec.min_available),
+            max_unavailable: value(spec.max_unavailable),
+        })
+    };
+    match list(look.actor, &api, ListParams::default(), "poddisruptionbudgets", covering).await {
+        Ok(all) => {
+            let mut all: Vec<_> = all.into_iter().flatten().collect();
+            if !matches!(look.subject.budget, BudgetAfter::Stays) {
+                all.retain(|budget| budget.name != look.subject.name.app);
+            }
+            if let BudgetAfter::Becomes(own) = &look.subject.budget {
+                all.push(own.clone());
+            }
+            disruption::check_disruption(&all, look.growth.change.replicas)
+        }
+        Err(why) => skipped(CheckKind::Disruption, &why),
+    }
+}
+
+pub(super) async fn check_autoscalers(look: &CheckContext<'_>) -> Vec<Check> {
+    let wanted = look.wanted();
+    let scaling = look
+        .subject
+        .before
+        .map(|object| decode::decode_scaling(&object.metadata, &object.data["spec"]["template"]));
+    let replicas = look.growth.change.replicas;
+    let mut found = scaling
+        .map(|scaling| autoscaler::check_autoscaler(&scaling, &wanted, replicas, look.subject.time))
+        .unwrap_or_default();
+    let (scaled, horizontal) = tokio::join!(others(look, SCALED_OBJECT), others(look, HORIZONTAL));
+    let mut there = |all: Result<Vec<Value>, String>| {
+        all.unwrap_or_else(|why| {
+            found.push(skipped(CheckKind::Autoscaler, &why));
+            Vec::new()
+        })
+    };
+    let (scaled, horizontal) = (there(scaled), there(horizontal));
+    found.extend(autoscaler::judge_others(&scaled, &horizontal, &wanted));
+    if found.is_empty() {
+        let message = "No autoscaler decides the count.";
+        found.push(Check::new(CheckKind::Autoscaler, Finding::Pass, message));
+    }
+    found
+}
+
+/// The autoscalers of a kind that target the app; none if the cluster does not have the kind.
+async fn others(look: &CheckContext<'_>, kind: Kind) -> Result<Vec<Value>, String> {
+    let (group, version, _, plural) = kind;
+    let cluster = &look.actor.cluster;
+    let api = autoscaler_api(look.actor, look.namespace(), kind);
+    let here = |object: DynamicObject| {
+        is_target(&object, look.subject.name).then(|| serde_json::to_value(object).unwrap_or_default())
+    };
+    let why = match list(look.actor, &api, ListParams::default(), plural, here).await {
+        Ok(all) => return Ok(all.into_iter().flatten().collect()),
+        Err(why) => why,
+    };
+    // Asked about a kind that is not there, the API server says 404 to those who may list it and 403 to all others; which kinds
+    // there are it tells to everybody.
+    let version = format!("{group}/{version}");
+    let kinds = async { error::unless_missing(cluster.client.list_api_group_resources(&version).await) };
+    let kinds = cluster.call(Doing { verb: "get", object: &version }, kinds);
+    match in_time(kinds, || format!("get {version}")).await {
+        Ok(None) => Ok(Vec::new()),
+        Ok(Some(there)) if there.resources.iter().all(|kind| kind.name != plural) => Ok(Vec::new()),
+        Ok(Some(_)) | Err(_) => Err(why),
+    }
+}

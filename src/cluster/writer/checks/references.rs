@@ -1,0 +1,158 @@
+//! Looks whether what the replicas refer to exists, as whoever asks. Of Secrets and ConfigMaps only the names of their keys are
+//! kept; values are passed over while the answer is read.
+
+use std::{collections::BTreeSet, fmt};
+
+use futures::future::join_all;
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount},
+    scheduling::v1::PriorityClass,
+};
+use kube::{Api, Resource, api::GetParams};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{CheckContext, in_time};
+use crate::{
+    cluster::error::{self, Doing},
+    domain::{
+        check::{Check, Finding, Kind as CheckKind},
+        checks::{
+            or_pass,
+            references::{self, Found, Kind, Reference},
+        },
+    },
+};
+
+/// A Secret or ConfigMap without its values.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Keys {
+    data: Option<Names>,
+    binary_data: Option<Names>,
+}
+
+/// The keys of a map, its values passed over.
+#[derive(Debug, Default)]
+struct Names(BTreeSet<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Passing)
+    }
+}
+
+struct Passing;
+
+impl<'de> Visitor<'de> for Passing {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            names.insert(name);
+        }
+        Ok(Names(names))
+    }
+}
+
+pub(super) async fn check_references(look: &CheckContext<'_>) -> Vec<Check> {
+    let all = references::references_of(&look.pod);
+    let surges = look.growth.change.replaces && !look.growth.change.recreate && look.growth.before > 0;
+    let found = join_all(all.iter().map(|reference| find(look, reference))).await;
+    let judged =
+        all.iter().zip(&found).map(|(r, found)| references::check_reference(r, found, surges)).collect();
+    or_pass(judged, || {
+        let message = match all.len() {
+            0 => "The replicas refer to nothing.".to_owned(),
+            1 => "What the replicas refer to is there.".to_owned(),
+            n => format!("All {n} objects that the replicas refer to are there."),
+        };
+        Check::new(CheckKind::References, Finding::Pass, message)
+    })
+}
+
+async fn find(look: &CheckContext<'_>, reference: &Reference) -> Found {
+    let name = &reference.name;
+    let there = || Found::There(BTreeSet::new());
+    let object = format!("{}/{name}", reference.kind.prefix());
+    let doing = Doing { verb: "get", object: &object };
+    let cluster = &look.actor.cluster;
+    let read = async {
+        Ok(match reference.kind {
+            Kind::ConfigMap => keys::<ConfigMap>(look, name, doing).await?,
+            Kind::Secret => keys::<Secret>(look, name, doing).await?,
+            Kind::PullSecret => keys::<Secret>(look, name, doing).await?.map(|_| there()),
+            Kind::ServiceAccount => {
+                let api = look.api::<ServiceAccount>();
+                cluster.call(doing, api.get_metadata_opt(name)).await?.map(|_| there())
+            }
+            Kind::PriorityClass => {
+                let api = Api::<PriorityClass>::all(cluster.client.clone());
+                cluster.call(doing, api.get_metadata_opt(name)).await?.map(|_| there())
+            }
+            Kind::Claim => {
+                let api = look.api::<PersistentVolumeClaim>();
+                cluster.call(doing, api.get_opt(name)).await?.map(|claim| to_claim(&claim))
+            }
+        })
+    };
+    match in_time(read, || format!("get {object}")).await {
+        Ok(found) => found.unwrap_or(Found::Absent),
+        Err(why) => Found::Unknown(why),
+    }
+}
+
+async fn keys<K>(
+    look: &CheckContext<'_>,
+    name: &str,
+    doing: Doing<'_>,
+) -> Result<Option<Found>, crate::domain::Error>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+{
+    let cluster = &look.actor.cluster;
+    let answer = async {
+        let url = K::url_path(&(), Some(look.namespace()));
+        let request = kube::core::Request::new(url)
+            .get(name, &GetParams::default())
+            .map_err(kube::Error::BuildRequest)?;
+        error::unless_missing(cluster.client.request::<Keys>(request).await)
+    };
+    let found = cluster.call(doing, answer).await?;
+    let names = |keys: Keys| {
+        let all = keys.data.into_iter().chain(keys.binary_data);
+        Found::There(all.flat_map(|names| names.0).collect())
+    };
+    Ok(found.map(names))
+}
+
+fn to_claim(claim: &PersistentVolumeClaim) -> Found {
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.clone()).unwrap_or_default();
+    Found::Claim {
+        bound: phase == Some("Bound"),
+        lost: phase == Some("Lost"),
+        shared: modes.iter().any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_secret_only_the_names_of_its_keys_are_kept() {
+        let secret = r#"{"kind": "Secret", "data": {"one": "c3dvcmRmaXNo", "two": ""}, "binaryData": null, "type": "Opaque"}"#;
+        let keys: Keys = serde_json::from_str(secret).unwrap();
+        assert!(!format!("{keys:?}").contains("c3dvcmRmaXNo"), "{keys:?}");
+        assert_eq!(keys.data.unwrap().0, ["one", "two"].map(ToOwned::to_owned).into());
+        assert!(keys.binary_data.is_none());
+    }
+}

@@ -1,0 +1,256 @@
+//! The requests that deleted an app, each kept as a Lease in the namespace where this server keeps its own: what the app's own objects
+//! remember goes with them, and nothing of a deleted app may stay in its namespace. Must not know how an app is deleted.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tracing::{debug, warn};
+
+use super::{META_MANAGER, Writer, annotation};
+use crate::{
+    cluster::error::{self, Doing},
+    domain::{
+        Error,
+        labels::{MANAGED_BY, MANAGER},
+        name,
+        revision::Request,
+    },
+};
+
+/// The label by which they are listed.
+const KEEPS: &str = "gantry.dev/keeps";
+
+/// Its value.
+const DELETION: &str = "deletion";
+
+/// The annotation that says what was deleted, and for whom.
+const DELETED: &str = "gantry.dev/deletion";
+
+/// How long one is remembered at least; the contract promises one hour.
+const KEPT_FOR: Duration = Duration::from_hours(2);
+
+/// How many are listed at once when those that are over are looked for, and how often in one round.
+const A_PAGE: u32 = 500;
+const PAGES: usize = 20;
+
+/// How many are deleted in one round at most, and at once: each round is short, and a heap of them goes in several.
+const A_ROUND: usize = 200;
+const AT_ONCE: usize = 8;
+
+/// A deletion that was asked for with an id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deletion {
+    /// The app, as the API names it.
+    pub(super) app: String,
+    #[serde(flatten)]
+    pub(super) request: Request,
+    /// The Deployment that goes: what has its name later is another one.
+    pub(super) uid: String,
+    pub(super) time: Timestamp,
+    /// When it was kept, by the API server's clock.
+    #[serde(skip)]
+    pub(super) kept: Option<Timestamp>,
+}
+
+/// Where the request of this id for this app is kept: the same on every server.
+fn object_name(app: &str, id: &str) -> String {
+    let digest = Sha256::digest(format!("{app}\n{id}"));
+    digest.iter().take(16).fold("gantry-deletion-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn read(lease: &Lease) -> Option<Deletion> {
+    let deletion: Deletion = serde_json::from_str(lease.metadata.annotations.as_ref()?.get(DELETED)?).ok()?;
+    Some(Deletion { kept: lease.metadata.creation_timestamp.as_ref().map(|time| time.0), ..deletion })
+}
+
+/// Whether it need not be remembered any more. What does not say so stays.
+fn is_over(lease: &Lease, now: Timestamp) -> bool {
+    let Some(spec) = &lease.spec else { return false };
+    let (Some(since), Some(seconds)) = (&spec.renew_time, spec.lease_duration_seconds) else { return false };
+    now.duration_since(since.0).as_secs() > i64::from(seconds)
+}
+
+impl Deletion {
+    fn to_lease(&self) -> Result<Lease, Error> {
+        let labels = [(MANAGED_BY, MANAGER), (KEEPS, DELETION)];
+        let time = MicroTime(self.time);
+        Ok(Lease {
+            metadata: ObjectMeta {
+                name: Some(object_name(&self.app, &self.request.id)),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                annotations: Some([(DELETED.to_owned(), annotation("deletion", self)?)].into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                lease_duration_seconds: i32::try_from(KEPT_FOR.as_secs()).ok(),
+                acquire_time: Some(time.clone()),
+                renew_time: Some(time),
+                ..LeaseSpec::default()
+            }),
+        })
+    }
+}
+
+fn leases(actor: &Writer) -> Api<Lease> {
+    Api::namespaced(actor.cluster.client.clone(), &actor.lease_namespace)
+}
+
+/// The deletion of this app that was asked for with this id, unless that is too long ago. Who may not look at Leases finds none.
+pub(super) async fn find_deletion(
+    actor: &Writer,
+    name: &name::App,
+    id: &str,
+) -> Result<Option<Deletion>, Error> {
+    let lease = look(actor, name, id).await?.filter(|lease| !is_over(lease, Timestamp::now()));
+    Ok(lease.as_ref().and_then(read))
+}
+
+async fn look(actor: &Writer, name: &name::App, id: &str) -> Result<Option<Lease>, Error> {
+    let object = object_name(&name.to_string(), id);
+    let doing = Doing { verb: "get", object: "lease.coordination.k8s.io" };
+    match actor.cluster.call(doing, leases(actor).get_opt(&object)).await {
+        Err(error) if is_out_of_reach(&error) => {
+            debug!(app = %name, %error, "cannot look for an earlier deletion");
+            Ok(None)
+        }
+        lease => lease,
+    }
+}
+
+/// Keeps a deletion before anything of it is done; gives the one that was kept before under the same id. Where none can be kept the
+/// deletion goes on: it is what was asked for, and only a repeat elsewhere will not know of it.
+pub(super) async fn record_deletion(
+    actor: &Writer,
+    name: &name::App,
+    deletion: &Deletion,
+) -> Result<Option<Deletion>, Error> {
+    let lease = deletion.to_lease()?;
+    if create(actor, name, &lease).await? {
+        return Ok(None);
+    }
+    match look(actor, name, &deletion.request.id).await? {
+        Some(earlier) if is_over(&earlier, deletion.time) => {
+            let_go(actor, earlier).await?;
+            create(actor, name, &lease).await.map(|_| None)
+        }
+        earlier => Ok(earlier.as_ref().and_then(read)),
+    }
+}
+
+/// Says whether the name was free.
+async fn create(actor: &Writer, name: &name::App, lease: &Lease) -> Result<bool, Error> {
+    let params = PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() };
+    let answer = async {
+        match leases(actor).create(&params, lease).await {
+            Ok(_) => Ok(true),
+            Err(error) if error::is_already_exists(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    let doing = Doing { verb: "create", object: "lease.coordination.k8s.io" };
+    match actor.cluster.call(doing, answer).await {
+        Err(error) if is_out_of_reach(&error) => {
+            warn!(app = %name, %error, "cannot keep the id of a deletion; a repeat after a restart is another request");
+            Ok(true)
+        }
+        created => created,
+    }
+}
+
+/// Whether the account may not use Leases there, they are refused, or the namespace is not there: an operator's matter, and no
+/// caller's.
+fn is_out_of_reach(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DaemonForbidden { .. }
+            | Error::NotAllowed { .. }
+            | Error::NotFound { .. }
+            | Error::Quota { .. }
+            | Error::Admission { .. }
+            | Error::BeingDeleted { .. }
+            | Error::EtagMismatch { .. }
+    )
+}
+
+/// Deletes those that need not be remembered any more, a bounded number of them.
+pub(super) async fn delete_expired(actor: &Writer, now: Timestamp) -> Result<(), Error> {
+    let mut params = ListParams::default().labels(&format!("{KEEPS}={DELETION}")).limit(A_PAGE);
+    let mut over = Vec::new();
+    for _ in 0..PAGES {
+        let doing = Doing { verb: "list", object: "leases.coordination.k8s.io" };
+        let page = actor.cluster.call(doing, leases(actor).list(&params)).await?;
+        over.extend(page.items.into_iter().filter(|lease| is_over(lease, now)));
+        let next = page.metadata.continue_.filter(|token| !token.is_empty());
+        if over.len() >= A_ROUND || next.is_none() {
+            break;
+        }
+        params.continue_token = next;
+    }
+    over.truncate(A_ROUND);
+    let all = stream::iter(over).map(|lease| let_go(actor, lease)).buffer_unordered(AT_ONCE);
+    all.try_collect::<()>().await
+}
+
+async fn let_go(actor: &Writer, lease: Lease) -> Result<(), Error> {
+    let (object, uid) = (lease.metadata.name.unwrap_or_default(), lease.metadata.uid);
+    let preconditions = Some(Preconditions { uid, resource_version: None });
+    let params = DeleteParams { preconditions, ..DeleteParams::default() };
+    let doing = Doing { verb: "delete", object: "lease.coordination.k8s.io" };
+    let api = leases(actor);
+    let answer = async { error::unless_missing(api.delete(&object, &params).await) };
+    match actor.cluster.call(doing, answer).await {
+        // Another server was faster, and it was kept anew.
+        Err(Error::EtagMismatch { .. }) => Ok(()),
+        gone => gone.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_deletion(time: i64) -> Deletion {
+        Deletion {
+            app: "namespaces/prod/apps/shop".to_owned(),
+            request: Request { id: "a".to_owned(), digest: "b".to_owned() },
+            uid: "c".to_owned(),
+            time: Timestamp::from_second(time).unwrap(),
+            kept: None,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back_under_a_name_that_every_server_knows() {
+        let deletion = mk_deletion(1_800_000_000);
+        let lease = deletion.to_lease().unwrap();
+        assert_eq!(read(&lease), Some(deletion));
+        let name = lease.metadata.name.unwrap();
+        assert_eq!(name, object_name("namespaces/prod/apps/shop", "a"));
+        assert!(name.len() < 64 && name.starts_with("gantry-deletion-"), "{name}");
+        for (app, id) in [("namespaces/prod/apps/shop", "b"), ("namespaces/prod/apps/shop2", "a")] {
+            assert_ne!(object_name(app, id), name);
+        }
+    }
+
+    #[test]
+    fn it_is_remembered_for_two_hours_and_what_does_not_say_stays() {
+        let lease = mk_deletion(1_800_000_000).to_lease().unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        assert!(!is_over(&lease, at(7200)) && is_over(&lease, at(7201)));
+        // A clock that is behind.
+        assert!(!is_over(&lease, at(-100_000)));
+        assert!(!is_over(&Lease::default(), at(100_000)));
+        assert_eq!(read(&Lease::default()), None);
+    }
+}

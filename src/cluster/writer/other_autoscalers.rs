@@ -1,0 +1,64 @@
+//! Whether an autoscaler that is not ours decides the replica count of an app: a HorizontalPodAutoscaler, or a KEDA
+//! ScaledObject, which has none while it has scaled to zero.
+
+use futures::future::try_join_all;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+
+use super::Writer;
+use crate::{
+    cluster::error::{self, Doing},
+    domain::{Error, name},
+};
+
+/// A kind of autoscalers: group, version, kind, plural.
+pub(super) type Kind = (&'static str, &'static str, &'static str, &'static str);
+
+/// KEDA's; the API server does not know it where KEDA is not installed.
+pub(super) const SCALED_OBJECT: Kind = ("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
+
+/// Kubernetes' own.
+pub(super) const HORIZONTAL: Kind =
+    ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
+
+/// The autoscaler that targets the app, for example `horizontalpodautoscaler.autoscaling/shop`. One of KEDA comes first: it makes a
+/// HorizontalPodAutoscaler of its own.
+pub(super) async fn find_autoscaler(actor: &Writer, name: &name::App) -> Result<Option<String>, Error> {
+    let found = try_join_all([SCALED_OBJECT, HORIZONTAL].map(|kind| of_kind(actor, name, kind))).await?;
+    Ok(found.into_iter().flatten().next())
+}
+
+/// The objects of a kind in a namespace.
+pub(super) fn autoscaler_api(
+    actor: &Writer,
+    namespace: &str,
+    (group, version, kind, plural): Kind,
+) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk(group, version, kind);
+    let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+    Api::namespaced_with(actor.cluster.client.clone(), namespace, &resource)
+}
+
+async fn of_kind(actor: &Writer, name: &name::App, of: Kind) -> Result<Option<String>, Error> {
+    let (group, _, kind, plural) = of;
+    let api = autoscaler_api(actor, &name.namespace, of);
+    let answer = async { error::unless_missing(api.list(&ListParams::default()).await) };
+    let all = match actor.cluster.call(Doing { verb: "list", object: plural }, answer).await {
+        Ok(all) => all,
+        // Who may not see autoscalers may still scale; the autoscaler would then take the count back.
+        Err(Error::DaemonForbidden { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let found = all.into_iter().flatten().find(|object| is_target(object, name));
+    let found = found.and_then(|object| object.metadata.name);
+    Ok(found.map(|object| format!("{}.{group}/{object}", kind.to_lowercase())))
+}
+
+/// Whether an autoscaler targets the app. A ScaledObject may leave the kind out.
+pub(super) fn is_target(autoscaler: &DynamicObject, name: &name::App) -> bool {
+    let target = &autoscaler.data["spec"]["scaleTargetRef"];
+    let kind = target["kind"].as_str().unwrap_or_default();
+    ["", "Deployment"].contains(&kind) && target["name"] == name.app.as_str()
+}

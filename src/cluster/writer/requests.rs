@@ -1,0 +1,226 @@
+//! The requests that left no revision (scalings, holds), kept as an annotation of the Deployment, so that a
+//! repeat gets the first answer from any daemon. Must not know what was asked for.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::DynamicObject;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::{CROWDED, Writer, snapshot};
+use crate::domain::{
+    Error,
+    commands::RequestMeta,
+    manifest::Kind,
+    name,
+    plan::{self, AppState},
+    revision::Request,
+};
+
+/// The annotation: a line for each request, the oldest first.
+const REQUESTS: &str = "gantry.dev/requests";
+
+/// How long a request is remembered at least; the contract promises one hour.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2);
+
+/// Requests kept however young they are. One each ten seconds, the pace of a caller who scales by figures of its own, makes 360 in the
+/// hour that is promised. A line has 103 bytes (an id of 36, a digest of 32, a time of 10, a version and a number with 20 digits together, and 5
+/// that part them), so that all take 41 KB of the 256 KiB that the annotations of an object may have.
+const MOST: usize = 400;
+
+/// Attempts to write over the version that was read.
+const ATTEMPTS: u32 = 20;
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Answered {
+    #[serde(flatten)]
+    pub(super) request: Request,
+    /// To the second: it only says how old it is.
+    pub(super) time: Timestamp,
+    /// Version of the Deployment that the answer gave.
+    pub(super) version: u64,
+    /// Number of the rollout that the answer named.
+    #[serde(default)]
+    pub(super) rollout: u64,
+}
+
+/// The earlier answer to an equal request. The same id for something else is an error.
+pub(super) fn find_answer(object: &DynamicObject, meta: &RequestMeta) -> Result<Option<Answered>, Error> {
+    let Some(request) = &meta.request else { return Ok(None) };
+    match read(object).into_iter().find(|answered| answered.request.id == request.id) {
+        Some(answered) if answered.request == *request => {
+            // A backup may have brought it from another cluster, which counted further.
+            let version = answered.version.min(snapshot::resource_version(object));
+            Ok(Some(Answered { version, ..answered }))
+        }
+        Some(_) => Err(Error::RequestIdReused { id: request.id.clone() }),
+        None => Ok(None),
+    }
+}
+
+/// The earlier answer to an equal request that left no revision. The id of one that left a revision is an error too.
+pub(super) fn check_answered(
+    live: &AppState,
+    object: &DynamicObject,
+    meta: &RequestMeta,
+) -> Result<Option<Answered>, Error> {
+    match (plan::find_request(meta.request.as_ref(), live)?, &meta.request) {
+        (Some(_), Some(request)) => Err(Error::RequestIdReused { id: request.id.clone() }),
+        _ => find_answer(object, meta),
+    }
+}
+
+/// The annotations that remember one more answer; `None` for a request without an id. To be written over the version of the object
+/// that was read, or another one that was remembered meanwhile is lost.
+pub(super) fn add_answer(
+    object: &DynamicObject,
+    meta: &RequestMeta,
+    version: u64,
+    rollout: u64,
+) -> Option<Value> {
+    let request = meta.request.clone()?;
+    let mut all = read(object);
+    all.retain(|a| a.request.id != request.id && meta.time.duration_since(a.time) < KEPT_FOR);
+    all.push(Answered { request, time: meta.time, version, rollout });
+    let first = all.len().saturating_sub(MOST);
+    let lines: Vec<_> = all[first..].iter().map(line).collect();
+    Some(json!({REQUESTS: lines.join("\n")}))
+}
+
+/// Remembers an answer by a write of its own, after whatever it was about. Without it a repeat does the same again, so that a failure
+/// is told to the log alone.
+pub(super) async fn store_answer(actor: &Writer, name: &name::App, meta: &RequestMeta, version: u64) {
+    if meta.request.is_some()
+        && let Err(error) = write(actor, name, meta, version).await
+    {
+        warn!(app = %name, %error, "cannot remember a request id; a repeat does the same again");
+    }
+}
+
+async fn write(actor: &Writer, name: &name::App, meta: &RequestMeta, version: u64) -> Result<(), Error> {
+    for _ in 0..ATTEMPTS {
+        let Some(object) = snapshot::get_object(actor, Kind::Deployment, name).await? else { return Ok(()) };
+        let Some(annotations) = add_answer(&object, meta, version, 0) else { return Ok(()) };
+        let metadata =
+            json!({"resourceVersion": object.metadata.resource_version, "annotations": annotations});
+        match actor.patch_deployment(name, metadata).await {
+            Err(Error::EtagMismatch { .. }) => {}
+            written => return written.map(|_| ()),
+        }
+    }
+    Err(CROWDED)
+}
+
+fn line(answered: &Answered) -> String {
+    let Answered { request: Request { id, digest }, time, version, rollout } = answered;
+    format!("{id} {digest} {} {version} {rollout}", time.as_second())
+}
+
+fn read_line(line: &str) -> Option<Answered> {
+    let mut parts = line.split(' ');
+    let request = Request { id: parts.next()?.to_owned(), digest: parts.next()?.to_owned() };
+    let time = Timestamp::from_second(parts.next()?.parse().ok()?).ok()?;
+    let (version, rollout) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(Answered { request, time, version, rollout })
+}
+
+fn read(object: &DynamicObject) -> Vec<Answered> {
+    let text = object.metadata.annotations.as_ref().and_then(|a| a.get(REQUESTS));
+    let text = text.map(String::as_str).unwrap_or_default();
+    // A list in JSON is what earlier versions wrote.
+    if text.starts_with('[') {
+        return serde_json::from_str(text).unwrap_or_default();
+    }
+    text.lines().filter_map(read_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "0123456789abcdef0123456789abcdef";
+
+    fn mk_asked(n: u32, time: i64) -> RequestMeta {
+        let id = format!("6f1a2c1e-0000-4000-8000-{n:012}");
+        RequestMeta {
+            actor: String::new(),
+            reason: String::new(),
+            time: Timestamp::from_second(time).unwrap(),
+            request: Some(Request { id, digest: DIGEST.to_owned() }),
+            validate_only: false,
+            etag: None,
+        }
+    }
+
+    fn mk_object(text: &str) -> DynamicObject {
+        let metadata =
+            json!({"name": "shop", "resourceVersion": "20000000000", "annotations": {REQUESTS: text}});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    fn text_of(annotations: &Value) -> String {
+        annotations[REQUESTS].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_scaling_each_ten_seconds_is_remembered_for_an_hour_and_takes_little_room() {
+        let (mut object, start) = (mk_object(""), 1_800_000_000);
+        for n in 0..1000_u32 {
+            let meta = mk_asked(n, start + 10 * i64::from(n));
+            object = mk_object(&text_of(
+                &add_answer(&object, &meta, u64::from(n) + 10_000_000_000, 99_999).unwrap(),
+            ));
+        }
+        let text = &object.metadata.annotations.as_ref().unwrap()[REQUESTS];
+        assert!(text.len() <= 103 * MOST && text.len() < 42_000, "{}", text.len());
+        let first = mk_asked(999 - 360, 0);
+        assert_eq!(find_answer(&object, &first).unwrap().unwrap().version, 10_000_000_639);
+        assert_eq!(find_answer(&object, &mk_asked(999 - 400, 0)), Ok(None));
+    }
+
+    #[test]
+    fn what_is_older_than_two_hours_goes_and_a_repeat_takes_one_place() {
+        let object = mk_object(&text_of(&add_answer(&mk_object(""), &mk_asked(1, 100), 5, 0).unwrap()));
+        let again = text_of(&add_answer(&object, &mk_asked(1, 200), 6, 0).unwrap());
+        assert_eq!(again.lines().count(), 1);
+        let later = text_of(&add_answer(&object, &mk_asked(2, 100 + 2 * 3600), 7, 0).unwrap());
+        assert_eq!(later.lines().count(), 1);
+        assert_eq!(find_answer(&mk_object(&later), &mk_asked(1, 0)), Ok(None));
+    }
+
+    #[test]
+    fn an_id_for_something_else_is_an_error() {
+        let object = mk_object(&text_of(&add_answer(&mk_object(""), &mk_asked(1, 100), 5, 3).unwrap()));
+        let answered = find_answer(&object, &mk_asked(1, 100)).unwrap().unwrap();
+        assert_eq!((answered.version, answered.rollout), (5, 3));
+        let mut other = mk_asked(1, 100);
+        other.request.as_mut().unwrap().digest = "another".to_owned();
+        assert!(matches!(find_answer(&object, &other), Err(Error::RequestIdReused { .. })));
+    }
+
+    #[test]
+    fn a_position_is_none_that_this_cluster_has_not_reached() {
+        let object =
+            mk_object(&text_of(&add_answer(&mk_object(""), &mk_asked(1, 100), 30_000_000_000, 3).unwrap()));
+        assert_eq!(find_answer(&object, &mk_asked(1, 100)).unwrap().unwrap().version, 20_000_000_000);
+    }
+
+    #[test]
+    fn the_form_of_earlier_versions_is_read_and_written_anew() {
+        let id = "6f1a2c1e-0000-4000-8000-000000000001";
+        let text = format!(
+            r#"[{{"id":"{id}","digest":"{DIGEST}","time":"2027-01-15T08:00:00.25Z","version":12}},
+                {{"id":"x","digest":"y","time":"2027-01-15T08:00:01Z","version":13,"rollout":4}}]"#
+        );
+        let object = mk_object(&text);
+        assert_eq!(find_answer(&object, &mk_asked(1, 0)).unwrap().unwrap().version, 12);
+        let anew = text_of(&add_answer(&object, &mk_asked(2, 1_800_000_100), 14, 0).unwrap());
+        let expected = format!(
+            "{id} {DIGEST} 1800000000 12 0\nx y 1800000001 13 4\n{} {DIGEST} 1800000100 14 0",
+            mk_asked(2, 0).request.unwrap().id
+        );
+        assert_eq!(anew, expected);
+        assert!(read(&mk_object("not a list")).is_empty());
+    }
+}

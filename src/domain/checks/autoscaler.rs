@@ -1,0 +1,115 @@
+//! What the app's autoscaler, ours or another's, makes of the new spec: targets that could not be measured, a count out of its
+//! range.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    autoscale::{Mode, Signal},
+    domain::{
+        check::{Check, Finding, Kind as CheckKind},
+        scaling::Scaling,
+    },
+};
+
+/// What our autoscaler would do. `scaling` is that of the app; `wanted` says what the new template asks for.
+pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, now: Timestamp) -> Vec<Check> {
+    let says = |result, message: String| Check::new(CheckKind::Autoscaler, result, message);
+    let Some(policy) = scaling.policy.as_ref().filter(|policy| policy.mode != Mode::Off) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for target in &policy.targets {
+        let (resource, unasked) = match target {
+            Signal::CpuPercent(_) => ("cpu", wanted.cpu_request.is_none()),
+            Signal::MemoryPercent(_) => ("memory", wanted.memory_request.is_none()),
+            Signal::RequestsPerSecond(_) | Signal::Concurrency(_) | Signal::Reported { .. } => continue,
+        };
+        if unasked {
+            found.push(says(Finding::Warn, unmeasured("The app's autoscaler", resource)));
+        }
+    }
+    let (least, most) = (policy.min, policy.max);
+    let held = scaling.active_hold(now).is_some();
+    if scaling.is_active(now) && !held {
+        let count = u32::try_from(replicas).unwrap_or(u32::MAX);
+        let to = if count < least { least } else { count.min(most.max(least)) };
+        if to != count {
+            let message = format!(
+                "The app's autoscaler takes the count from {count} to {to}: it keeps it between {least} and {most}. Change its limits, or hold a count with ScaleApp."
+            );
+            found.push(says(Finding::Warn, message));
+        }
+    }
+    if found.is_empty() {
+        let message = "The app's autoscaler can measure all of its targets.";
+        found.push(says(Finding::Pass, message.to_owned()));
+    }
+    found
+}
+
+/// What the autoscalers of others that target the app could not measure of the new template: KEDA's ScaledObjects, and
+/// HorizontalPodAutoscalers, but for those that KEDA made of the former.
+pub fn judge_others(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) -> Vec<Check> {
+    let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let is_made = |hpa: &Value| {
+        let owners = hpa["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        owners.into_iter().any(|owner| {
+            owner["kind"] == "ScaledObject" && scaled.iter().any(|s| s["metadata"]["name"] == owner["name"])
+        })
+    };
+    let of_keda = scaled.iter().flat_map(|object| {
+        let triggers = object["spec"]["triggers"].as_array().into_iter().flatten();
+        // Where the kind of target stood before KEDA 2.9 still counts.
+        let relative = triggers.filter_map(|trigger| {
+            let kind =
+                [&trigger["metricType"], &trigger["metadata"]["type"]].into_iter().find(|k| k.is_string())?;
+            (kind == "Utilization").then(|| trigger["type"].as_str())?
+        });
+        judge_other(("ScaledObject", "scaledobject.keda.sh"), &name(object), relative, wanted)
+    });
+    let of_kubernetes = horizontal.iter().filter(|hpa| !is_made(hpa)).flat_map(|object| {
+        let metrics = object["spec"]["metrics"].as_array().into_iter().flatten();
+        let relative = metrics.filter_map(|metric| {
+            let source =
+                [&metric["resource"], &metric["containerResource"]].into_iter().find(|s| s.is_object())?;
+            source["target"]["averageUtilization"].is_number().then(|| source["name"].as_str())?
+        });
+        let kind = ("HorizontalPodAutoscaler", "horizontalpodautoscaler.autoscaling");
+        judge_other(kind, &name(object), relative, wanted)
+    });
+    of_keda.chain(of_kubernetes).collect()
+}
+
+/// What one of this kind, for people and as part of an object's name, could not measure. `relative` are the resources it looks at in
+/// percent of the request.
+fn judge_other<'a>(
+    (kind, resource): (&str, &str),
+    name: &str,
+    relative: impl Iterator<Item = &'a str>,
+    wanted: &Scaling,
+) -> Vec<Check> {
+    let who = format!("{kind} {name}");
+    let says = |result, message: String| {
+        Check::new(CheckKind::Autoscaler, result, message).of(format!("{resource}/{name}"))
+    };
+    let unasked = relative.filter(|resource| match *resource {
+        "cpu" => wanted.cpu_request.is_none(),
+        "memory" => wanted.memory_request.is_none(),
+        _ => false,
+    });
+    let found: Vec<_> = unasked.map(|resource| says(Finding::Warn, unmeasured(&who, resource))).collect();
+    if found.is_empty() {
+        return vec![says(
+            Finding::Pass,
+            format!("{who} decides the count, and can measure what it looks at."),
+        )];
+    }
+    found
+}
+
+fn unmeasured(who: &str, resource: &str) -> String {
+    format!(
+        "{who} has a target on {resource} in percent of the request, and a container asks for none: it keeps the count as it is. Set resources.requests.{resource}."
+    )
+}

@@ -1,0 +1,91 @@
+//! What of a node decides whether it takes the pod, whoever else is on it: cordon, taints, labels, volumes. The scheduler's
+//! plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and `VolumeZone`.
+
+use std::collections::BTreeMap;
+
+use super::{Exclusion, Node, NodeTerm, Requirement, Shape, Taint, Volume};
+
+/// The taint that stands for a cordon; who tolerates it is put there nevertheless.
+const CORDON: &str = "node.kubernetes.io/unschedulable";
+
+/// Why the node cannot take the pod, if so.
+pub(super) fn find_exclusion(shape: &Shape, node: &Node) -> Option<Exclusion> {
+    let cordon = Taint { key: CORDON.to_owned(), value: String::new(), effect: "NoSchedule".to_owned() };
+    if node.unschedulable && !tolerates_taint(shape, &cordon) {
+        return Some(Exclusion::Unschedulable);
+    }
+    if let Some(taint) = untolerated_taint(shape, node) {
+        return Some(Exclusion::Taint(taint.to_string()));
+    }
+    if let Some(demand) = unmatched_terms(shape, node) {
+        return Some(Exclusion::Selector(demand));
+    }
+    let away = shape.volumes.iter().find(|volume| !volume.is_at(node));
+    away.map(|volume| Exclusion::Volume(volume.claim.clone()))
+}
+
+pub(super) fn tolerates_taint(shape: &Shape, taint: &Taint) -> bool {
+    shape.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+}
+
+/// The first taint that keeps the pod away.
+pub(super) fn untolerated_taint<'a>(shape: &Shape, node: &'a Node) -> Option<&'a Taint> {
+    node.taints.iter().find(|taint| taint.repels() && !tolerates_taint(shape, taint))
+}
+
+/// What the pod demands of nodes and this one has not.
+pub(super) fn unmatched_terms(shape: &Shape, node: &Node) -> Option<String> {
+    let missing = shape.selector.iter().find(|(key, value)| node.labels.get(*key) != Some(value));
+    if let Some((key, value)) = missing {
+        return Some(format!("{key}={value}"));
+    }
+    let terms = shape.required.as_ref()?;
+    (!terms.iter().any(|term| term.matches(node))).then(|| "the node affinity".to_owned())
+}
+
+// === impl NodeTerm ===
+
+impl NodeTerm {
+    pub(super) fn matches(&self, node: &Node) -> bool {
+        let named = BTreeMap::from([("metadata.name".to_owned(), node.name.clone())]);
+        !(self.labels.is_empty() && self.names.is_empty())
+            && self.labels.iter().all(|demand| demand.holds(&node.labels))
+            && self.names.iter().all(|demand| demand.holds(&named))
+    }
+}
+
+// === impl Requirement ===
+
+impl Requirement {
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let compared = |holds: fn(&i64, &i64) -> bool| {
+            let bound = self.values.first().and_then(|v| v.parse().ok());
+            let found = value.and_then(|v| v.parse().ok());
+            found.zip(bound).is_some_and(|(found, bound)| holds(&found, &bound))
+        };
+        match self.operator.as_str() {
+            "In" => value.is_some_and(|v| self.values.contains(v)),
+            // As in Kubernetes, an absent label is "not in".
+            "NotIn" => value.is_none_or(|v| !self.values.contains(v)),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            "Gt" => compared(i64::gt),
+            "Lt" => compared(i64::lt),
+            _ => false,
+        }
+    }
+}
+
+// === impl Volume ===
+
+impl Volume {
+    fn is_at(&self, node: &Node) -> bool {
+        let zoned = self.zones.keys().any(|key| node.labels.contains_key(key));
+        let in_zone = |(key, allowed): (&String, &std::collections::BTreeSet<String>)| {
+            node.labels.get(key).is_some_and(|value| allowed.contains(value))
+        };
+        (self.nodes.is_empty() || self.nodes.iter().any(|term| term.matches(node)))
+            && (!zoned || self.zones.iter().all(in_zone))
+    }
+}

@@ -1,0 +1,114 @@
+//! How much a node suits the pod, from 0 to 100 by each criterion. The scheduler's plugins `NodeResourcesFit` (`LeastAllocated`),
+//! `NodeResourcesBalancedAllocation`, `ImageLocality`, `TaintToleration` and `NodeAffinity`; its integer arithmetic is kept, so
+//! that what it finds equal is equal here.
+
+use super::{Amounts, Node, Shape, filter};
+
+/// The best score by a criterion.
+pub(super) const MOST: i64 = 100;
+
+/// Number of criteria.
+pub(super) const CRITERIA: usize = 7;
+
+/// The criteria, with their weights in the default profile.
+pub(super) const WEIGHTS: [(&str, i64); CRITERIA] = [
+    ("least_allocated", 1),
+    ("balanced_allocation", 1),
+    ("image_locality", 1),
+    ("taint_toleration", 3),
+    ("node_affinity", 2),
+    ("spread", 2),
+    ("pod_affinity", 2),
+];
+
+/// Sizes between which the images that are there already count: 23 MiB, and 1000 MiB for each container.
+const IMAGES: (i64, i64) = (23 * 1024 * 1024, 1000 * 1024 * 1024);
+
+/// The mean of what share of CPU and memory would be left.
+pub(super) fn least_allocated(node: &Node, weighed: [i64; 2], asked: &Amounts) -> i64 {
+    let both = [
+        (node.allocatable.cpu, weighed[0] + asked.cpu),
+        (node.allocatable.memory, weighed[1] + asked.memory),
+    ];
+    let left = |(capacity, taken): (i64, i64)| {
+        if taken > capacity { 0 } else { share(capacity - taken, capacity) }
+    };
+    let scores: Vec<i64> = both.into_iter().filter(|(capacity, _)| *capacity != 0).map(left).collect();
+    i64::try_from(scores.len()).map_or(0, |n| if n == 0 { 0 } else { scores.iter().sum::<i64>() / n })
+}
+
+/// `MOST * part / whole`, without overflow.
+fn share(part: i64, whole: i64) -> i64 {
+    i64::try_from(i128::from(part) * i128::from(MOST) / i128::from(whole)).unwrap_or(MOST)
+}
+
+/// Whether CPU and memory would be used more evenly than they are: 75 if as evenly. Nothing for a pod that asks for neither.
+pub(super) fn balanced_allocation(node: &Node, used: &Amounts, asked: &Amounts) -> i64 {
+    if asked.cpu == 0 && asked.memory == 0 {
+        return 0;
+    }
+    let evenness = |cpu: i64, memory: i64| {
+        let parts = [(cpu, node.allocatable.cpu), (memory, node.allocatable.memory)];
+        #[allow(clippy::cast_precision_loss)] // as the scheduler computes it
+        let fraction = |(taken, capacity): (i64, i64)| (taken as f64 / capacity as f64).min(1.0);
+        let fractions: Vec<f64> = parts.into_iter().filter(|(_, c)| *c != 0).map(fraction).collect();
+        let deviation = match fractions[..] {
+            [a, b] => ((a - b) / 2.0).abs(),
+            _ => 0.0,
+        };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // between 0 and 100
+        let score = ((1.0 - deviation) * MOST as f64) as i64;
+        score
+    };
+    let after = evenness(used.cpu + asked.cpu, used.memory + asked.memory);
+    let before = evenness(used.cpu, used.memory);
+    MOST / 2 + (MOST / 2 + after - before) / 2
+}
+
+/// How much of the images is there already; an image that few nodes have counts less, so that they do not draw all pods.
+pub(super) fn image_locality(
+    shape: &Shape,
+    node: &Node,
+    nodes: usize,
+    having: impl Fn(&str) -> usize,
+) -> i64 {
+    let (least, most) = IMAGES;
+    let scaled = |image: &String| {
+        let name = normalize_scores(image);
+        let Some(size) = node.images.get(&name) else { return 0 };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+        // as the scheduler computes it
+        let scaled = (*size as f64 * (having(&name) as f64 / nodes as f64)) as i64;
+        scaled
+    };
+    let most = most.saturating_mul(i64::try_from(shape.images.len()).unwrap_or(1).max(1));
+    let sum = shape.images.iter().map(scaled).sum::<i64>().clamp(least, most);
+    share(sum - least, most - least)
+}
+
+/// The name of an image as nodes list it: with a tag.
+pub(super) fn normalize_scores(image: &str) -> String {
+    let tagged = image.rfind(':') > image.rfind('/');
+    if tagged { image.to_owned() } else { format!("{image}:latest") }
+}
+
+/// Taints that would rather not have the pod.
+pub(super) fn count_soft_taints(shape: &Shape, node: &Node) -> i64 {
+    let taints = node.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
+    let count = taints.filter(|taint| !filter::tolerates_taint(shape, taint)).count();
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Weights of the preferences that the node meets.
+pub(super) fn node_preference(shape: &Shape, node: &Node) -> i64 {
+    shape.preferred.iter().filter(|(_, term)| term.matches(node)).map(|(weight, _)| weight).sum()
+}
+
+/// Stretches counts to 0 to 100; `reverse` makes the largest the worst.
+pub(super) fn stretch_scores(counts: &mut [i64], reverse: bool) {
+    let largest = counts.iter().copied().max().unwrap_or_default();
+    for count in counts {
+        let score = if largest == 0 { 0 } else { share(*count, largest) };
+        *count = if reverse { MOST - score } else { score };
+    }
+}

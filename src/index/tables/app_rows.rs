@@ -1,0 +1,134 @@
+//! What the rows tell of one app: everything for its view, its events for readers, and what was seen when a rollout of it failed.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{super::LogLine, Tables};
+use crate::domain::{
+    diagnosis::Surroundings,
+    evidence::{self, Evidence},
+    managed, name,
+    observed::{About, Event, Kind, ReplicaSet, Revision},
+    rollout::{AppRows, Rollout},
+    spec::{Policy, Spec},
+};
+
+/// Time after which a revision that was written before its Deployment must have been seen, if the cluster has spoken about revisions since.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
+
+/// Whether this server manages a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::index) enum Manages {
+    /// It does.
+    Yes,
+    /// Its labels say so; the revision that confirms it may not be seen yet.
+    Unconfirmed,
+    /// It does not.
+    No,
+}
+
+impl Tables {
+    /// The rollout policy of an app as it is wanted now.
+    pub(in crate::index) fn policy(&self, app: &name::App) -> Policy {
+        let newest = self.history(app).and_then(|all| all.values().next_back());
+        newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
+    }
+
+    /// Everything known of one app.
+    pub(in crate::index) fn with_rows<T>(&self, app: &name::App, f: impl FnOnce(&AppRows<'_>) -> T) -> T {
+        let replica_sets: Vec<_> = self.sets(app).collect();
+        let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
+        let events = |about: &About| -> Vec<&Event> {
+            self.events.get(about).into_iter().flatten().map(|line| &*line.event).collect()
+        };
+        let is_lost = |node: &str| self.nodes.get(node).is_some_and(|node| !node.ready);
+        let around = Surroundings { events: &events, is_lost: &is_lost };
+        let autoscaler = self.autoscaler_of(app);
+        let deployment = self.deployments.get(app);
+        let managed = self.manages(app) != Manages::No;
+        f(&AppRows { deployment, managed, replica_sets, pods, around, autoscaler })
+    }
+
+    /// Whether this server manages the Deployment of this name.
+    pub(in crate::index) fn manages(&self, app: &name::App) -> Manages {
+        let Some(deployment) = self.deployments.get(app) else { return Manages::No };
+        let revisions = self.revisions.get(app).into_iter().flat_map(BTreeMap::values);
+        if managed::is_managed(deployment.subject(), revisions.map(Revision::claim)) {
+            return Manages::Yes;
+        }
+        // Its first revision was written before it, and comes by a watch of its own.
+        let seen =
+            self.revisions_heard.is_some_and(|heard| heard.duration_since(deployment.created) > UNSEEN);
+        if deployment.is_labelled() && !seen { Manages::Unconfirmed } else { Manages::No }
+    }
+
+    /// The revisions of an app: none of a Deployment that this server does not manage, whatever is left under its name, but for one that
+    /// is still to be carried out, which adopts it.
+    pub(in crate::index) fn history(&self, app: &name::App) -> Option<&BTreeMap<u64, Revision>> {
+        let all = self.revisions.get(app)?;
+        let adopts = || all.values().next_back().is_some_and(|newest| !newest.applied);
+        let counts = !self.deployments.contains_key(app) || self.manages(app) != Manages::No || adopts();
+        counts.then_some(all)
+    }
+
+    /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.
+    pub(in crate::index) fn log(
+        &self,
+        app: &name::App,
+        meant: impl Fn(&ReplicaSet) -> bool,
+        after: u64,
+    ) -> Vec<LogLine> {
+        let namespace: Arc<str> = app.namespace.as_str().into();
+        let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
+        let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
+        for rs in self.sets(app).filter(|rs| meant(rs)) {
+            objects.push(about(Kind::ReplicaSet, &rs.name));
+            objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
+        }
+        let mut lines: Vec<LogLine> = objects
+            .iter()
+            .filter_map(|about| self.events.get(about))
+            .flatten()
+            .filter(|line| line.sequence > after)
+            .cloned()
+            .collect();
+        lines.sort_by_key(|line| line.sequence);
+        lines
+    }
+
+    /// What is seen now of a rollout that just failed: the newest of its app.
+    pub(in crate::index) fn evidence(&self, rollout: &Rollout, now: Timestamp) -> Evidence {
+        let is_new = |rs: &ReplicaSet| match &rollout.set {
+            Some((name, _)) => rs.name == *name,
+            None => rs.revision == Some(rollout.number),
+        };
+        let new = self.replicas(&rollout.app).filter(|(_, rs)| is_new(rs)).map(|(pod, _)| &*pod.name);
+        let new: HashSet<&str> = new.collect();
+        let (all, _) = self.page_of_replicas(&rollout.app, None, usize::MAX);
+        let replicas = all.into_iter().filter(|replica| new.contains(&*replica.pod));
+        let line = |line: LogLine| {
+            let Event { about, reason, note, time, .. } = &*line.event;
+            format!("{time} {about} {reason}: {note}")
+        };
+        let mut log = self.log(&rollout.app, is_new, 0);
+        log.sort_by_key(|line| line.event.time);
+        // What happened before belongs to the rollouts before; Kubernetes' times are whole seconds.
+        log.retain(|line| line.event.time.as_second() >= rollout.start.as_second());
+        let mut problems = rollout.problems.clone();
+        if let Some(error) = rollout.error.clone().filter(|error| !problems.contains(error)) {
+            problems.insert(0, error);
+        }
+        // Not bounded any further here, under the lock of the index: whoever keeps it does that.
+        let oldest = log.len().saturating_sub(evidence::MOST_EVENTS);
+        Evidence {
+            problems,
+            replicas: replicas.take(evidence::MOST_REPLICAS).map(Into::into).collect(),
+            events: log.into_iter().skip(oldest).map(line).collect(),
+            time: now,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Rows that say where replicas are: EndpointSlices and nodes. They belong to no app by themselves but to its pods, and whichever
+//! is seen first waits for the other.
+
+use std::{mem, sync::Arc};
+
+use super::{Key, Row, SmallSet, Tables, TablesMut, TablesRef, app_of};
+use crate::domain::{
+    name,
+    observed::{Node, Pod, ReplicaSet, Slice, SlicePod},
+};
+
+impl Tables {
+    /// Apps whose replicas may have moved since the last time, though nothing else of them changed.
+    pub(in crate::index) fn take_moved(&mut self) -> std::collections::HashSet<name::App> {
+        mem::take(&mut self.moved)
+    }
+
+    /// Every pod of an app with its ReplicaSet.
+    pub(in crate::index) fn replicas(&self, app: &name::App) -> impl Iterator<Item = (&Pod, &ReplicaSet)> {
+        self.sets(app).flat_map(|rs| self.pods_in(rs).map(move |pod| (pod, rs)))
+    }
+
+    /// What slices say of a pod.
+    pub(in crate::index) fn slices_of(&self, pod: &Pod) -> Vec<(&Slice, &SlicePod)> {
+        let names = self.slices_of.get(&(pod.namespace.clone(), pod.name.clone()));
+        let slices = names.into_iter().flat_map(SmallSet::iter).filter_map(|name| {
+            let slice = self.slices.get(&(pod.namespace.clone(), name.clone()))?;
+            let start = slice.pods.partition_point(|at| at.name < pod.name);
+            Some(slice.pods[start..].iter().take_while(|at| at.name == pod.name).map(move |at| (slice, at)))
+        });
+        slices.flatten().collect()
+    }
+
+    /// Zone of the node that a pod is on, as the node says.
+    pub(in crate::index) fn zone_of(&self, pod: &Pod) -> Option<Arc<str>> {
+        self.nodes.get(pod.node.as_ref()?)?.zone.clone()
+    }
+
+    fn mark_moved(&mut self, pod: &Key) {
+        let Some(pod) = self.pods.get(pod) else { return };
+        if let Some(rs) = self.replica_sets.get(&(pod.namespace.clone(), pod.replica_set.clone())) {
+            self.moved.insert(app_of(rs));
+        }
+    }
+
+    fn mark_moved_on(&mut self, node: &Arc<str>) {
+        let on = |pod: &&Pod| pod.node.as_ref() == Some(node);
+        let pods: Vec<Key> = self.pods.values().map(|pod| &**pod).filter(on).map(Row::key).collect();
+        for pod in pods {
+            self.mark_moved(&pod);
+        }
+    }
+}
+
+impl Row for Slice {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        (self.namespace.clone(), self.name.clone())
+    }
+
+    fn insert(mut self, tables: &mut TablesMut<'_>) {
+        Self::remove(&self.key(), tables);
+        let t = &mut *tables.0;
+        t.texts.intern(&mut self.namespace);
+        for pod in &mut self.pods {
+            let mut key = (self.namespace.clone(), pod.name.clone());
+            if let Some((known, _)) = t.pods.get_key_value(&key) {
+                key = known.clone();
+            }
+            pod.name = key.1.clone();
+            if let Some(zone) = &mut pod.zone {
+                t.texts.intern(zone);
+            }
+            t.slices_of.entry(key.clone()).or_default().insert(&self.name);
+            t.mark_moved(&key);
+        }
+        // Looked for by name.
+        self.pods.sort();
+        self.pods.shrink_to_fit();
+        t.slices.insert(self.key(), self);
+    }
+
+    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+        let Some(old) = t.slices.remove(key) else { return };
+        for pod in &old.pods {
+            let key = (old.namespace.clone(), pod.name.clone());
+            if let Some(names) = t.slices_of.get_mut(&key) {
+                names.remove(&old.name);
+                if names.iter().next().is_none() {
+                    t.slices_of.remove(&key);
+                }
+            }
+            t.mark_moved(&key);
+        }
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+        t.slices.keys().cloned().collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.slices.values())
+    }
+}
+
+impl Row for Node {
+    type Key = Arc<str>;
+
+    fn key(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
+    fn insert(mut self, TablesMut(t): &mut TablesMut<'_>) {
+        t.texts.intern(&mut self.name);
+        if let Some(zone) = &mut self.zone {
+            t.texts.intern(zone);
+        }
+        let zone = self.zone.clone();
+        let name = self.name.clone();
+        // A node speaks of its health again and again; only its place is a replica's business.
+        if t.nodes.insert(name.clone(), self).and_then(|old| old.zone) != zone {
+            t.mark_moved_on(&name);
+        }
+    }
+
+    fn remove(key: &Arc<str>, TablesMut(t): &mut TablesMut<'_>) {
+        if t.nodes.remove(key).is_some_and(|old| old.zone.is_some()) {
+            t.mark_moved_on(key);
+        }
+    }
+
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Arc<str>> {
+        t.nodes.keys().cloned().collect()
+    }
+
+    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(t.nodes.values())
+    }
+}
