@@ -137,7 +137,13 @@ fn shape(path: &str, text: &str) -> Vec<Violation> {
 }
 
 fn walls(path: &str, text: &str) -> Vec<Violation> {
-    let code = Code::read(&code::module_of(path, "src"), text);
+    let code = match Code::read(&code::module_of(path, "src"), text) {
+        Ok(code) => code,
+        Err(error) => {
+            let (line, what) = (error.span().start().line, format!("is not Rust: {error}"));
+            return vec![Violation { path: path.to_owned(), line, what }];
+        }
+    };
     let mut found = Vec::new();
     for reference in &code.references {
         for what in forbidden(room_of(path), reference) {
@@ -207,8 +213,8 @@ fn orphans(root: &str, files: &[(String, String)]) -> Vec<Violation> {
     let of_crate = || files.iter().filter(|(path, _)| is_rust(path) && path.starts_with(&format!("{root}/")));
     let is_root =
         |path: &str| [format!("{root}/main.rs"), format!("{root}/lib.rs")].iter().any(|r| r == path);
-    let declared: Vec<Vec<String>> =
-        of_crate().flat_map(|(path, text)| Code::read(&code::module_of(path, root), text).modules).collect();
+    let read = |path: &str, text: &str| Code::read(&code::module_of(path, root), text).unwrap_or_default();
+    let declared: Vec<Vec<String>> = of_crate().flat_map(|(path, text)| read(path, text).modules).collect();
     of_crate()
         .filter(|(path, _)| !is_root(path) && !declared.contains(&code::module_of(path, root)))
         .map(|(path, _)| Violation {
