@@ -1,11 +1,12 @@
-//! Reads a Rust file as far as the walls need: the paths that its code names and the modules that it declares, nothing inside comments or
-//! literals. Knows no rule.
+//! Reads a Rust file as far as the walls need: the paths that its code names and what it defines, nothing inside comments or literals.
+//! Knows no rule.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 use syn::{
-    Attribute, ItemExternCrate, ItemMod, ItemUse, Macro, Path, UseTree,
+    Attribute, Expr, ExprCall, Ident, ImplItemFn, Item, ItemExternCrate, ItemMod, ItemUse, Macro, PatIdent,
+    Path, UseTree, Visibility,
     ext::IdentExt,
     visit::{self, Visit},
 };
@@ -15,8 +16,20 @@ use syn::{
 pub(super) struct Code {
     /// Every path with more than one segment, and every import.
     pub(super) references: Vec<Reference>,
-    /// Path of each module declared by `mod x;`, from the root of the crate.
-    pub(super) modules: Vec<Vec<String>>,
+    /// Paths of one segment outside of tests that may be an item's name.
+    pub(super) names: Vec<Reference>,
+    pub(super) modules: Vec<Module>,
+    /// Items outside of tests and of functions, each with the module that holds it.
+    pub(super) definitions: Vec<(Vec<String>, String)>,
+}
+
+/// A module that the file declares.
+pub(super) struct Module {
+    /// From the root of the crate.
+    pub(super) path: Vec<String>,
+    /// Declared by `mod x;`: another file holds it.
+    pub(super) apart: bool,
+    pub(super) test: bool,
 }
 
 /// A path in the code.
@@ -26,6 +39,21 @@ pub(super) struct Reference {
     /// True if it leads into this crate (`crate`, `self`, `super`); `path` is then counted from the root.
     pub(super) local: bool,
     pub(super) path: Vec<String>,
+    /// The module that names it.
+    pub(super) module: Vec<String>,
+    /// Only tests are compiled with it.
+    pub(super) test: bool,
+    /// If it is an import.
+    pub(super) import: Option<Import>,
+}
+
+/// How an import is known where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Import {
+    /// `*` if it brings everything.
+    pub(super) name: String,
+    /// Others may name it there: a re-export.
+    pub(super) passed_on: bool,
 }
 
 impl fmt::Display for Reference {
@@ -56,15 +84,28 @@ pub(super) fn module_of(path: &str, root: &str) -> Vec<String> {
 impl Code {
     /// Reads `text`, the file of the module `module`. Fails if it is not Rust.
     pub(super) fn read(module: &[String], text: &str) -> syn::Result<Self> {
-        let mut reader = Reader { module: module.to_vec(), code: Self::default() };
-        reader.visit_file(&syn::parse_file(text)?);
-        Ok(reader.code)
+        let file = syn::parse_file(text)?;
+        let mut reader = Reader { module: module.to_vec(), ..Reader::default() };
+        reader.test = file.attrs.iter().any(is_for_tests);
+        reader.visit_file(&file);
+        let Reader { mut code, unsure, bound, .. } = reader;
+        code.names.extend(unsure.into_iter().filter(|name| !bound.contains(&name.path[0])));
+        Ok(code)
     }
 }
 
+#[derive(Default)]
 struct Reader {
     /// The module at this point: that of the file and the inline ones around.
     module: Vec<String>,
+    /// Inside what only tests are compiled with.
+    test: bool,
+    /// How many blocks are around.
+    blocks: usize,
+    /// Names that may be those of variables.
+    unsure: Vec<Reference>,
+    /// Names of variables, anywhere in the file.
+    bound: BTreeSet<String>,
     code: Code,
 }
 
@@ -72,20 +113,28 @@ struct Reader {
 
 impl Reader {
     // One branch of an import, after `prefix`.
-    fn import(&mut self, prefix: &[String], tree: &UseTree) {
-        let with = |name: &syn::Ident| [prefix, &[name.unraw().to_string()]].concat();
-        match tree {
-            UseTree::Path(path) => self.import(&with(&path.ident), &path.tree),
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.import(prefix, tree)),
+    fn import(&mut self, prefix: &[String], tree: &UseTree, passed_on: bool) {
+        let with = |name: &Ident| [prefix, &[name.unraw().to_string()]].concat();
+        let (at, path, name) = match tree {
+            UseTree::Path(path) => return self.import(&with(&path.ident), &path.tree, passed_on),
+            UseTree::Group(group) => {
+                return group.items.iter().for_each(|tree| self.import(prefix, tree, passed_on));
+            }
             UseTree::Glob(glob) => {
-                self.add(glob.star_token.spans[0], [prefix, &["*".to_owned()]].concat());
+                (glob.star_token.spans[0], [prefix, &["*".to_owned()]].concat(), "*".to_owned())
             }
-            UseTree::Name(syn::UseName { ident }) | UseTree::Rename(syn::UseRename { ident, .. }) => {
-                // Unlike in expressions, a `self` behind other names only repeats them.
-                let repeats = ident == "self" && !prefix.is_empty();
-                self.add(ident.span(), if repeats { prefix.to_vec() } else { with(ident) });
+            // Unlike in expressions, a `self` behind other names only repeats them.
+            UseTree::Name(leaf) if leaf.ident == "self" && !prefix.is_empty() => {
+                (leaf.ident.span(), prefix.to_vec(), prefix[prefix.len() - 1].clone())
             }
-        }
+            UseTree::Rename(leaf) if leaf.ident == "self" && !prefix.is_empty() => {
+                (leaf.ident.span(), prefix.to_vec(), leaf.rename.unraw().to_string())
+            }
+            UseTree::Name(leaf) => (leaf.ident.span(), with(&leaf.ident), leaf.ident.unraw().to_string()),
+            UseTree::Rename(leaf) => (leaf.ident.span(), with(&leaf.ident), leaf.rename.unraw().to_string()),
+        };
+        let reference = self.reference(at, path, Some(Import { name, passed_on }));
+        self.code.references.push(reference);
     }
 
     // What a macro is given or an attribute says: nobody knows what it is, but a path looks like one.
@@ -132,13 +181,37 @@ impl Reader {
             let inside = begin >= 3
                 && separator(begin - 2)
                 && matches!(&tokens[begin - 3], TokenTree::Punct(p) if p.as_char() == '>');
-            if !inside && (path.len() > 1 || separator(at)) {
+            let called = match tokens.get(at) {
+                Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Parenthesis,
+                Some(TokenTree::Punct(p)) => p.as_char() == '!' && p.spacing() == Spacing::Alone,
+                _ => false,
+            };
+            let of_value =
+                begin > 0 && matches!(&tokens[begin - 1], TokenTree::Punct(p) if p.as_char() == '.');
+            if inside || of_value {
+                continue;
+            }
+            if path.len() > 1 || separator(at) {
                 self.add(tokens[begin].span(), path);
+            } else if called || is_upper(&path[0]) {
+                self.name(tokens[begin].span(), path, true);
             }
         }
     }
 
     fn add(&mut self, at: Span, path: Vec<String>) {
+        let reference = self.reference(at, path, None);
+        self.code.references.push(reference);
+    }
+
+    fn name(&mut self, at: Span, path: Vec<String>, sure: bool) {
+        let reference = self.reference(at, path, None);
+        if !self.test && !reference.local {
+            if sure { self.code.names.push(reference) } else { self.unsure.push(reference) }
+        }
+    }
+
+    fn reference(&self, at: Span, path: Vec<String>, import: Option<Import>) -> Reference {
         let local = matches!(path.first().map(String::as_str), Some("crate" | "self" | "super"));
         let mut from =
             if path.first().is_some_and(|p| p == "crate") { Vec::new() } else { self.module.clone() };
@@ -151,37 +224,85 @@ impl Reader {
             }
         }
         let path = if local { from.into_iter().chain(rest).collect() } else { rest.collect() };
-        self.code.references.push(Reference { line: at.start().line, local, path });
+        let line = at.start().line;
+        Reference { line, local, path, module: self.module.clone(), test: self.test, import }
+    }
+
+    fn inside(&mut self, attributes: &[Attribute], visit: impl FnOnce(&mut Self)) {
+        let around = self.test;
+        self.test |= attributes.iter().any(is_for_tests);
+        visit(self);
+        self.test = around;
     }
 }
 
 impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let (attributes, name) = about(item);
+        self.inside(attributes, |reader| {
+            if let (Some(name), false, 0) = (name, reader.test, reader.blocks) {
+                reader.code.definitions.push((reader.module.clone(), name.unraw().to_string()));
+            }
+            visit::visit_item(reader, item);
+        });
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
+        self.inside(&item.attrs, |reader| visit::visit_impl_item_fn(reader, item));
+    }
+
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         self.module.push(item.ident.unraw().to_string());
-        if item.content.is_none() {
-            self.code.modules.push(self.module.clone());
-        }
+        let (path, apart) = (self.module.clone(), item.content.is_none());
+        self.code.modules.push(Module { path, apart, test: self.test });
         visit::visit_item_mod(self, item);
         self.module.pop();
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        self.import(&[], &item.tree);
+        self.import(&[], &item.tree, !matches!(item.vis, Visibility::Inherited));
     }
 
     fn visit_item_extern_crate(&mut self, item: &'ast ItemExternCrate) {
         self.add(item.ident.span(), vec![item.ident.unraw().to_string()]);
     }
 
+    fn visit_block(&mut self, block: &'ast syn::Block) {
+        self.blocks += 1;
+        visit::visit_block(self, block);
+        self.blocks -= 1;
+    }
+
+    fn visit_pat_ident(&mut self, pattern: &'ast PatIdent) {
+        self.bound.insert(pattern.ident.unraw().to_string());
+        visit::visit_pat_ident(self, pattern);
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast ExprCall) {
+        if let Expr::Path(path) = &*call.func
+            && let Some(ident) = path.path.get_ident()
+        {
+            self.name(ident.span(), vec![ident.unraw().to_string()], true);
+        }
+        visit::visit_expr_call(self, call);
+    }
+
     fn visit_path(&mut self, path: &'ast Path) {
-        if let (Some(first), true) = (path.segments.first(), path.segments.len() > 1) {
-            let names = path.segments.iter().map(|segment| segment.ident.unraw().to_string());
-            self.add(first.ident.span(), names.collect());
+        let names: Vec<String> = path.segments.iter().map(|s| s.ident.unraw().to_string()).collect();
+        let at = path.segments[0].ident.span();
+        if names.len() > 1 {
+            self.add(at, names);
+        } else {
+            let sure = is_upper(&names[0]);
+            self.name(at, names, sure);
         }
         visit::visit_path(self, path);
     }
 
     fn visit_macro(&mut self, called: &'ast Macro) {
+        if let Some(ident) = called.path.get_ident() {
+            self.name(ident.span(), vec![ident.unraw().to_string()], true);
+        }
         self.visit_path(&called.path);
         self.tokens(called.tokens.clone());
     }
@@ -192,4 +313,43 @@ impl<'ast> Visit<'ast> for Reader {
             self.tokens(list.tokens.clone());
         }
     }
+}
+
+fn about(item: &Item) -> (&[Attribute], Option<&Ident>) {
+    match item {
+        Item::Const(i) => (&i.attrs, Some(&i.ident)),
+        Item::Enum(i) => (&i.attrs, Some(&i.ident)),
+        Item::Fn(i) => (&i.attrs, Some(&i.sig.ident)),
+        Item::Macro(i) => (&i.attrs, i.ident.as_ref()),
+        Item::Static(i) => (&i.attrs, Some(&i.ident)),
+        Item::Struct(i) => (&i.attrs, Some(&i.ident)),
+        Item::Trait(i) => (&i.attrs, Some(&i.ident)),
+        Item::Type(i) => (&i.attrs, Some(&i.ident)),
+        Item::Union(i) => (&i.attrs, Some(&i.ident)),
+        Item::Impl(i) => (&i.attrs, None),
+        Item::Mod(i) => (&i.attrs, None),
+        Item::Use(i) => (&i.attrs, None),
+        _ => (&[], None),
+    }
+}
+
+/// True of `#[test]`, and of `#[cfg(test)]` also with further conditions.
+fn is_for_tests(attribute: &Attribute) -> bool {
+    let syn::Meta::List(list) = &attribute.meta else { return attribute.path().is_ident("test") };
+    let names = |stream: TokenStream, name: &str| {
+        stream.into_iter().any(|token| matches!(token, TokenTree::Ident(ident) if ident == name))
+    };
+    let mut inside = list.tokens.clone().into_iter();
+    list.path.is_ident("cfg")
+        && match (inside.next(), inside.next()) {
+            (Some(TokenTree::Ident(all)), Some(TokenTree::Group(group))) => {
+                all == "all" && names(group.stream(), "test")
+            }
+            (Some(TokenTree::Ident(name)), _) => name == "test",
+            _ => false,
+        }
+}
+
+fn is_upper(name: &str) -> bool {
+    name.starts_with(char::is_uppercase)
 }
