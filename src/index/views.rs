@@ -270,7 +270,7 @@ impl Views {
         let scope = Scope::Namespace(name.namespace.clone());
         let close = self
             .after(&scope, None)
-            .map(|app| (distance(&app.name.app, &name.app), &app.name))
+            .map(|app| (strsim::levenshtein(&app.name.app, &name.app), &app.name))
             .filter(|(d, _)| *d <= 2 && *d * 3 <= name.app.len())
             .min_by_key(|(d, _)| *d);
         Error::NotFound {
@@ -308,19 +308,4 @@ impl Subject {
     fn of_set(rs: &ReplicaSet) -> Self {
         Self::Set { name: rs.name.clone(), number: rs.template_revision }
     }
-}
-
-/// Levenshtein distance; names have at most 253 bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

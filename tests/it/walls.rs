@@ -1,16 +1,20 @@
 //! The walls of the house, kept by a test: which room of `src/` may know what, and the shape that every source file has.
 //!
-//! Owns the rules, as functions from a path and a text to what is wrong with them, and one test that holds the source tree against them.
-//! `code` reads Rust as far as that takes. Must not know any room from the inside: adding a file needs no change here, adding a room does.
-//! ARCHITECTURE.md says why each wall stands where it does.
+//! Owns the rules, as functions from paths and texts to what is wrong with them; tests hold the source tree against them. `code` reads Rust
+//! as far as that takes, and `imports` sees which file names what of which. Must not know any room from the inside: adding a file needs no
+//! change here, adding a room does. ARCHITECTURE.md says why each wall stands where it does.
 
 mod code;
+mod imports;
 mod tests;
 mod tree;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use self::code::{Code, Reference};
+use self::{
+    code::{Code, Reference},
+    imports::Arrow,
+};
 
 /// A room of `src/` (`src/<name>.rs` and `src/<name>/`) and what its code must not mention.
 struct Room {
@@ -137,7 +141,13 @@ fn shape(path: &str, text: &str) -> Vec<Violation> {
 }
 
 fn walls(path: &str, text: &str) -> Vec<Violation> {
-    let code = Code::read(&code::module_of(path, "src"), text);
+    let code = match Code::read(&code::module_of(path, "src"), text) {
+        Ok(code) => code,
+        Err(error) => {
+            let (line, what) = (error.span().start().line, format!("is not Rust: {error}"));
+            return vec![Violation { path: path.to_owned(), line, what }];
+        }
+    };
     let mut found = Vec::new();
     for reference in &code.references {
         for what in forbidden(room_of(path), reference) {
@@ -207,8 +217,9 @@ fn orphans(root: &str, files: &[(String, String)]) -> Vec<Violation> {
     let of_crate = || files.iter().filter(|(path, _)| is_rust(path) && path.starts_with(&format!("{root}/")));
     let is_root =
         |path: &str| [format!("{root}/main.rs"), format!("{root}/lib.rs")].iter().any(|r| r == path);
-    let declared: Vec<Vec<String>> =
-        of_crate().flat_map(|(path, text)| Code::read(&code::module_of(path, root), text).modules).collect();
+    let read = |path: &str, text: &str| Code::read(&code::module_of(path, root), text).unwrap_or_default();
+    let modules = of_crate().flat_map(|(path, text)| read(path, text).modules);
+    let declared: Vec<Vec<String>> = modules.filter(|m| m.apart).map(|m| m.path).collect();
     of_crate()
         .filter(|(path, _)| !is_root(path) && !declared.contains(&code::module_of(path, root)))
         .map(|(path, _)| Violation {
@@ -217,6 +228,59 @@ fn orphans(root: &str, files: &[(String, String)]) -> Vec<Violation> {
             what: "no `mod` declares it: it is never compiled".to_owned(),
         })
         .collect()
+}
+
+/// The circles of files that name each other, each with the arrows and names that tie it: none of its files can be understood, moved or
+/// tested without the others.
+fn file_circles(root: &str, files: &[(String, String)]) -> Vec<String> {
+    let arrows = imports::arrows(root, files);
+    let edges = arrows.iter().map(|a| (a.from.as_str(), a.to.as_str())).collect();
+    let circles = imports::circles(&edges).into_iter();
+    circles
+        .map(|circle| {
+            let tying =
+                arrows.iter().filter(|a| circle.contains(a.from.as_str()) && circle.contains(a.to.as_str()));
+            format!("a circle of {} files:\n{}", circle.len(), shown(tying))
+        })
+        .collect()
+}
+
+/// The circles among what lies in one directory, where `x.rs` and all below `x/` are one, and among a file and what lies in its directory:
+/// there imports run one way, and so never back up.
+fn group_circles(root: &str, files: &[(String, String)]) -> Vec<String> {
+    // An arrow counts where its ends part.
+    let mut levels: BTreeMap<String, Vec<(String, String, Arrow)>> = BTreeMap::new();
+    for arrow in imports::arrows(root, files) {
+        let (from, to) = (code::module_of(&arrow.from, root), code::module_of(&arrow.to, root));
+        let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let group = |module: &[String], file: &str| match module.get(shared) {
+            Some(_) => format!("{root}/{}", module[..=shared].join("/")),
+            None => file.to_owned(),
+        };
+        let level = [&[root.to_owned()], &from[..shared]].concat().join("/");
+        let ends = (group(&from, &arrow.from), group(&to, &arrow.to));
+        levels.entry(level).or_default().push((ends.0, ends.1, arrow));
+    }
+    let mut found = Vec::new();
+    for (level, arrows) in levels {
+        let edges = arrows.iter().map(|(from, to, _)| (from.as_str(), to.as_str())).collect();
+        for circle in imports::circles(&edges) {
+            let names: Vec<&str> = circle.iter().copied().collect();
+            let inside = |group: &str| circle.contains(group);
+            let tying = arrows.iter().filter(|(from, to, _)| inside(from) && inside(to)).map(|(_, _, a)| a);
+            found.push(format!("a circle in {level} of {}:\n{}", names.join(", "), shown(tying)));
+        }
+    }
+    found
+}
+
+fn shown<'a>(arrows: impl Iterator<Item = &'a Arrow>) -> String {
+    let line = |a: &Arrow| {
+        let first = a.names.values().min().copied().unwrap_or_default();
+        let names: Vec<&str> = a.names.keys().map(String::as_str).collect();
+        format!("  {}:{first} -> {}: {}", a.from, a.to, names.join(", "))
+    };
+    arrows.map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn room_of(path: &str) -> &str {

@@ -1,14 +1,35 @@
-//! Reads a Rust file as far as the walls need: the paths that its code names and the modules that it declares, nothing inside comments or
-//! literals. Knows no rule. A full parser would be a dependency of 60,000 lines for these two answers.
+//! Reads a Rust file as far as the walls need: the paths that its code names and what it defines, nothing inside comments or literals.
+//! Knows no rule.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
+
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
+use syn::{
+    Attribute, Expr, ExprCall, Ident, ImplItemFn, Item, ItemExternCrate, ItemMod, ItemUse, Macro, PatIdent,
+    Path, UseTree, Visibility,
+    ext::IdentExt,
+    visit::{self, Visit},
+};
 
 /// What one file names and declares.
+#[derive(Default)]
 pub(super) struct Code {
     /// Every path with more than one segment, and every import.
     pub(super) references: Vec<Reference>,
-    /// Path of each module declared by `mod x;`, from the root of the crate.
-    pub(super) modules: Vec<Vec<String>>,
+    /// Paths of one segment outside of tests that may be an item's name.
+    pub(super) names: Vec<Reference>,
+    pub(super) modules: Vec<Module>,
+    /// Items outside of tests and of functions, each with the module that holds it.
+    pub(super) definitions: Vec<(Vec<String>, String)>,
+}
+
+/// A module that the file declares.
+pub(super) struct Module {
+    /// From the root of the crate.
+    pub(super) path: Vec<String>,
+    /// Declared by `mod x;`: another file holds it.
+    pub(super) apart: bool,
+    pub(super) test: bool,
 }
 
 /// A path in the code.
@@ -18,6 +39,21 @@ pub(super) struct Reference {
     /// True if it leads into this crate (`crate`, `self`, `super`); `path` is then counted from the root.
     pub(super) local: bool,
     pub(super) path: Vec<String>,
+    /// The module that names it.
+    pub(super) module: Vec<String>,
+    /// Only tests are compiled with it.
+    pub(super) test: bool,
+    /// If it is an import.
+    pub(super) import: Option<Import>,
+}
+
+/// How an import is known where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Import {
+    /// `*` if it brings everything.
+    pub(super) name: String,
+    /// Others may name it there: a re-export.
+    pub(super) passed_on: bool,
 }
 
 impl fmt::Display for Reference {
@@ -43,135 +79,139 @@ pub(super) fn module_of(path: &str, root: &str) -> Vec<String> {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Name(String),
-    PathSep,
-    Other(char),
-}
-
 // === impl Code ===
 
 impl Code {
-    /// Reads `text`, the file of the module `module`.
-    pub(super) fn read(module: &[String], text: &str) -> Self {
-        let mut reader = Reader {
-            tokens: tokens(text),
-            at: 0,
-            module: module.to_vec(),
-            code: Self { references: Vec::new(), modules: Vec::new() },
-        };
-        reader.run(module.len());
-        reader.code
+    /// Reads `text`, the file of the module `module`. Fails if it is not Rust.
+    pub(super) fn read(module: &[String], text: &str) -> syn::Result<Self> {
+        let file = syn::parse_file(text)?;
+        let mut reader = Reader { module: module.to_vec(), ..Reader::default() };
+        reader.test = file.attrs.iter().any(is_for_tests);
+        reader.visit_file(&file);
+        let Reader { mut code, unsure, bound, .. } = reader;
+        code.names.extend(unsure.into_iter().filter(|name| !bound.contains(&name.path[0])));
+        Ok(code)
     }
 }
 
+#[derive(Default)]
 struct Reader {
-    tokens: Vec<(usize, Token)>,
-    at: usize,
     /// The module at this point: that of the file and the inline ones around.
     module: Vec<String>,
+    /// Inside what only tests are compiled with.
+    test: bool,
+    /// How many blocks are around.
+    blocks: usize,
+    /// Names that may be those of variables.
+    unsure: Vec<Reference>,
+    /// Names of variables, anywhere in the file.
+    bound: BTreeSet<String>,
     code: Code,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    fn run(&mut self, file_depth: usize) {
-        // Brace depth at which each inline module began.
-        let (mut depth, mut inline) = (0, Vec::new());
-        while let Some(token) = self.peek(0).cloned() {
-            match token {
-                Token::Other('{') => depth += 1,
-                Token::Other('}') => {
-                    depth -= 1;
-                    if inline.last() == Some(&depth) {
-                        inline.pop();
-                        self.module.truncate(file_depth + inline.len());
-                    }
-                }
-                Token::Name(word) if word == "mod" => match (self.name(1), self.peek(2)) {
-                    (Some(name), Some(Token::Other(';'))) => {
-                        self.code.modules.push([self.module.as_slice(), &[name]].concat());
-                    }
-                    (Some(name), Some(Token::Other('{'))) => {
-                        inline.push(depth);
-                        self.module.push(name);
-                    }
-                    _ => {}
-                },
-                // `use<'a>` in a type is no import.
-                Token::Name(word) if word == "use" && self.peek(1) != Some(&Token::Other('<')) => {
-                    self.at += 1;
-                    self.import(&[]);
+    // One branch of an import, after `prefix`.
+    fn import(&mut self, prefix: &[String], tree: &UseTree, passed_on: bool) {
+        let with = |name: &Ident| [prefix, &[name.unraw().to_string()]].concat();
+        let (at, path, name) = match tree {
+            UseTree::Path(path) => return self.import(&with(&path.ident), &path.tree, passed_on),
+            UseTree::Group(group) => {
+                return group.items.iter().for_each(|tree| self.import(prefix, tree, passed_on));
+            }
+            UseTree::Glob(glob) => {
+                (glob.star_token.spans[0], [prefix, &["*".to_owned()]].concat(), "*".to_owned())
+            }
+            // Unlike in expressions, a `self` behind other names only repeats them.
+            UseTree::Name(leaf) if leaf.ident == "self" && !prefix.is_empty() => {
+                (leaf.ident.span(), prefix.to_vec(), prefix[prefix.len() - 1].clone())
+            }
+            UseTree::Rename(leaf) if leaf.ident == "self" && !prefix.is_empty() => {
+                (leaf.ident.span(), prefix.to_vec(), leaf.rename.unraw().to_string())
+            }
+            UseTree::Name(leaf) => (leaf.ident.span(), with(&leaf.ident), leaf.ident.unraw().to_string()),
+            UseTree::Rename(leaf) => (leaf.ident.span(), with(&leaf.ident), leaf.rename.unraw().to_string()),
+        };
+        let reference = self.reference(at, path, Some(Import { name, passed_on }));
+        self.code.references.push(reference);
+    }
+
+    // What a macro is given or an attribute says: nobody knows what it is, but a path looks like one.
+    fn tokens(&mut self, stream: TokenStream) {
+        let tokens: Vec<TokenTree> = stream.into_iter().collect();
+        let separator = |at: usize| {
+            let colon = |at: usize| match tokens.get(at) {
+                Some(TokenTree::Punct(p)) if p.as_char() == ':' => Some(p.spacing()),
+                _ => None,
+            };
+            colon(at) == Some(Spacing::Joint) && colon(at + 1).is_some()
+        };
+        let name = |at: usize| match tokens.get(at) {
+            Some(TokenTree::Ident(ident)) => Some(ident.unraw().to_string()),
+            _ => None,
+        };
+        let mut at = 0;
+        while at < tokens.len() {
+            if let TokenTree::Group(group) = &tokens[at] {
+                self.tokens(group.stream());
+            }
+            let Some(first) = name(at) else {
+                at += 1;
+                continue;
+            };
+            let begin = at;
+            if first == "use" {
+                let ends = |t: &TokenTree| matches!(t, TokenTree::Punct(p) if p.as_char() == ';');
+                let length = tokens[at..].iter().position(ends).map_or(0, |end| end + 1);
+                let import: TokenStream = tokens[at..at + length].iter().cloned().collect();
+                if let Ok(import) = syn::parse2::<ItemUse>(import) {
+                    self.visit_item_use(&import);
+                    at += length;
                     continue;
                 }
-                Token::Name(word)
-                    if word == "crate"
-                        && self.at > 0
-                        && self.before(1) == Some(&Token::Name("extern".into())) =>
-                {
-                    if let Some(name) = self.name(1) {
-                        self.add(vec![name]);
-                    }
-                }
-                Token::Name(_) if self.peek(1) == Some(&Token::PathSep) && self.starts_path() => {
-                    self.path();
-                    continue;
-                }
-                _ => {}
             }
-            self.at += 1;
-        }
-    }
-
-    // A path in an expression, a type, an attribute or a macro.
-    fn path(&mut self) {
-        let mut path: Vec<String> = self.name(0).into_iter().collect();
-        while let (Some(Token::PathSep), Some(name)) = (self.peek(1), self.name(2)) {
-            path.push(name);
-            self.at += 2;
-        }
-        self.at += 1;
-        self.add(path);
-    }
-
-    // One branch of an import, after `prefix`; ends behind it.
-    fn import(&mut self, prefix: &[String]) {
-        let mut path = prefix.to_vec();
-        loop {
-            match self.peek(0).cloned() {
-                Some(Token::Name(word)) if word == "as" => {
-                    self.at += 2;
-                    break;
-                }
-                Some(Token::Name(word)) => path.push(word),
-                Some(Token::PathSep) => {}
-                Some(Token::Other('*')) => path.push("*".into()),
-                Some(Token::Other('{')) => {
-                    self.at += 1;
-                    while !matches!(self.peek(0), None | Some(Token::Other('}'))) {
-                        self.import(&path);
-                        if self.peek(0) == Some(&Token::Other(',')) {
-                            self.at += 1;
-                        }
-                    }
-                    self.at += 1;
-                    return;
-                }
-                _ => break,
+            let mut path = vec![first];
+            while let (true, Some(next)) = (separator(at + 1), name(at + 3)) {
+                path.push(next);
+                at += 3;
             }
-            self.at += 1;
+            at += 1;
+            // A name in the middle of a path, as `new` in `Vec::<u8>::new`, begins none.
+            let inside = begin >= 3
+                && separator(begin - 2)
+                && matches!(&tokens[begin - 3], TokenTree::Punct(p) if p.as_char() == '>');
+            let called = match tokens.get(at) {
+                Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Parenthesis,
+                Some(TokenTree::Punct(p)) => p.as_char() == '!' && p.spacing() == Spacing::Alone,
+                _ => false,
+            };
+            let of_value =
+                begin > 0 && matches!(&tokens[begin - 1], TokenTree::Punct(p) if p.as_char() == '.');
+            if inside || of_value {
+                continue;
+            }
+            if path.len() > 1 || separator(at) {
+                self.add(tokens[begin].span(), path);
+            } else if called || is_upper(&path[0]) {
+                self.name(tokens[begin].span(), path, true);
+            }
         }
-        // Unlike in expressions, a `self` behind other names only repeats them.
-        if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
-            path.pop();
-        }
-        self.add(path);
     }
 
-    fn add(&mut self, path: Vec<String>) {
-        let line = self.tokens.get(self.at.saturating_sub(1)).map_or(0, |t| t.0);
+    fn add(&mut self, at: Span, path: Vec<String>) {
+        let reference = self.reference(at, path, None);
+        self.code.references.push(reference);
+    }
+
+    fn name(&mut self, at: Span, path: Vec<String>, sure: bool) {
+        let reference = self.reference(at, path, None);
+        if !self.test && !reference.local {
+            if sure { self.code.names.push(reference) } else { self.unsure.push(reference) }
+        }
+    }
+
+    fn reference(&self, at: Span, path: Vec<String>, import: Option<Import>) -> Reference {
         let local = matches!(path.first().map(String::as_str), Some("crate" | "self" | "super"));
         let mut from =
             if path.first().is_some_and(|p| p == "crate") { Vec::new() } else { self.module.clone() };
@@ -184,119 +224,132 @@ impl Reader {
             }
         }
         let path = if local { from.into_iter().chain(rest).collect() } else { rest.collect() };
-        self.code.references.push(Reference { line, local, path });
+        let line = at.start().line;
+        Reference { line, local, path, module: self.module.clone(), test: self.test, import }
     }
 
-    // False for a name in the middle of a path, as `new` in `Vec::<u8>::new`; true behind a leading `::`.
-    fn starts_path(&self) -> bool {
-        self.before(1) != Some(&Token::PathSep)
-            || !matches!(self.before(2), Some(Token::Name(_) | Token::Other('>')))
-    }
-
-    fn peek(&self, ahead: usize) -> Option<&Token> {
-        self.tokens.get(self.at + ahead).map(|t| &t.1)
-    }
-
-    fn before(&self, back: usize) -> Option<&Token> {
-        self.at.checked_sub(back).and_then(|at| self.tokens.get(at)).map(|t| &t.1)
-    }
-
-    fn name(&self, ahead: usize) -> Option<String> {
-        if let Some(Token::Name(name)) = self.peek(ahead) { Some(name.clone()) } else { None }
+    fn inside(&mut self, attributes: &[Attribute], visit: impl FnOnce(&mut Self)) {
+        let around = self.test;
+        self.test |= attributes.iter().any(is_for_tests);
+        visit(self);
+        self.test = around;
     }
 }
 
-/// The tokens of a Rust text with their lines, without comments, literals, lifetimes and numbers.
-fn tokens(text: &str) -> Vec<(usize, Token)> {
-    let chars: Vec<char> = text.chars().collect();
-    let starts = |at: usize, what: &str| what.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));
-    let word_end = |at: usize| {
-        (at..chars.len()).find(|&i| !(chars[i].is_alphanumeric() || chars[i] == '_')).unwrap_or(chars.len())
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let (attributes, name) = about(item);
+        self.inside(attributes, |reader| {
+            if let (Some(name), false, 0) = (name, reader.test, reader.blocks) {
+                reader.code.definitions.push((reader.module.clone(), name.unraw().to_string()));
+            }
+            visit::visit_item(reader, item);
+        });
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
+        self.inside(&item.attrs, |reader| visit::visit_impl_item_fn(reader, item));
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.module.push(item.ident.unraw().to_string());
+        let (path, apart) = (self.module.clone(), item.content.is_none());
+        self.code.modules.push(Module { path, apart, test: self.test });
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.import(&[], &item.tree, !matches!(item.vis, Visibility::Inherited));
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast ItemExternCrate) {
+        self.add(item.ident.span(), vec![item.ident.unraw().to_string()]);
+    }
+
+    fn visit_block(&mut self, block: &'ast syn::Block) {
+        self.blocks += 1;
+        visit::visit_block(self, block);
+        self.blocks -= 1;
+    }
+
+    fn visit_pat_ident(&mut self, pattern: &'ast PatIdent) {
+        self.bound.insert(pattern.ident.unraw().to_string());
+        visit::visit_pat_ident(self, pattern);
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast ExprCall) {
+        if let Expr::Path(path) = &*call.func
+            && let Some(ident) = path.path.get_ident()
+        {
+            self.name(ident.span(), vec![ident.unraw().to_string()], true);
+        }
+        visit::visit_expr_call(self, call);
+    }
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        let names: Vec<String> = path.segments.iter().map(|s| s.ident.unraw().to_string()).collect();
+        let at = path.segments[0].ident.span();
+        if names.len() > 1 {
+            self.add(at, names);
+        } else {
+            let sure = is_upper(&names[0]);
+            self.name(at, names, sure);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, called: &'ast Macro) {
+        if let Some(ident) = called.path.get_ident() {
+            self.name(ident.span(), vec![ident.unraw().to_string()], true);
+        }
+        self.visit_path(&called.path);
+        self.tokens(called.tokens.clone());
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        visit::visit_attribute(self, attribute);
+        if let syn::Meta::List(list) = &attribute.meta {
+            self.tokens(list.tokens.clone());
+        }
+    }
+}
+
+fn about(item: &Item) -> (&[Attribute], Option<&Ident>) {
+    match item {
+        Item::Const(i) => (&i.attrs, Some(&i.ident)),
+        Item::Enum(i) => (&i.attrs, Some(&i.ident)),
+        Item::Fn(i) => (&i.attrs, Some(&i.sig.ident)),
+        Item::Macro(i) => (&i.attrs, i.ident.as_ref()),
+        Item::Static(i) => (&i.attrs, Some(&i.ident)),
+        Item::Struct(i) => (&i.attrs, Some(&i.ident)),
+        Item::Trait(i) => (&i.attrs, Some(&i.ident)),
+        Item::Type(i) => (&i.attrs, Some(&i.ident)),
+        Item::Union(i) => (&i.attrs, Some(&i.ident)),
+        Item::Impl(i) => (&i.attrs, None),
+        Item::Mod(i) => (&i.attrs, None),
+        Item::Use(i) => (&i.attrs, None),
+        _ => (&[], None),
+    }
+}
+
+/// True of `#[test]`, and of `#[cfg(test)]` also with further conditions.
+fn is_for_tests(attribute: &Attribute) -> bool {
+    let syn::Meta::List(list) = &attribute.meta else { return attribute.path().is_ident("test") };
+    let names = |stream: TokenStream, name: &str| {
+        stream.into_iter().any(|token| matches!(token, TokenTree::Ident(ident) if ident == name))
     };
-    let (mut out, mut at, mut line) = (Vec::new(), 0, 1);
-    while at < chars.len() {
-        let begin = at;
-        match chars[at] {
-            '/' if starts(at, "//") => {
-                at = (at..chars.len()).find(|&i| chars[i] == '\n').unwrap_or(chars.len());
+    let mut inside = list.tokens.clone().into_iter();
+    list.path.is_ident("cfg")
+        && match (inside.next(), inside.next()) {
+            (Some(TokenTree::Ident(all)), Some(TokenTree::Group(group))) => {
+                all == "all" && names(group.stream(), "test")
             }
-            '/' if starts(at, "/*") => at = block_comment_end(&chars, at),
-            '"' => at = quoted_end(&chars, at, '"'),
-            '\'' if chars.get(at + 1) == Some(&'\\') || chars.get(at + 2) == Some(&'\'') => {
-                at = quoted_end(&chars, at, '\'');
-            }
-            '\'' => at = word_end(at + 1),
-            c if c.is_ascii_digit() => at = word_end(at),
-            c if c.is_alphabetic() || c == '_' => {
-                let end = word_end(at);
-                let word: String = chars[at..end].iter().collect();
-                if let Some(literal_end) = raw_string_end(&chars, &word, end) {
-                    at = literal_end;
-                } else if word == "r" && starts(end, "#") {
-                    at = end + 1; // a raw identifier: the name follows
-                } else {
-                    out.push((line, Token::Name(word)));
-                    at = end;
-                }
-            }
-            ':' if starts(at, "::") => {
-                out.push((line, Token::PathSep));
-                at += 2;
-            }
-            c => {
-                if !c.is_whitespace() {
-                    out.push((line, Token::Other(c)));
-                }
-                at += 1;
-            }
+            (Some(TokenTree::Ident(name)), _) => name == "test",
+            _ => false,
         }
-        line += chars[begin..at].iter().filter(|&&c| c == '\n').count();
-    }
-    out
 }
 
-fn block_comment_end(chars: &[char], from: usize) -> usize {
-    let (mut at, mut depth) = (from, 0);
-    while at < chars.len() {
-        match (chars[at], chars.get(at + 1)) {
-            ('/', Some('*')) => {
-                depth += 1;
-                at += 1;
-            }
-            ('*', Some('/')) => {
-                depth -= 1;
-                at += 1;
-            }
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-fn quoted_end(chars: &[char], from: usize, quote: char) -> usize {
-    let mut at = from + 1;
-    while at < chars.len() && chars[at] != quote {
-        at += if chars[at] == '\\' { 2 } else { 1 };
-    }
-    (at + 1).min(chars.len())
-}
-
-// The end of the raw string whose prefix is `word`, or nothing if no raw string begins there.
-fn raw_string_end(chars: &[char], word: &str, after_word: usize) -> Option<usize> {
-    if !matches!(word, "r" | "br" | "cr") {
-        return None;
-    }
-    let hashes = chars[after_word..].iter().take_while(|&&c| c == '#').count();
-    let open = after_word + hashes;
-    if chars.get(open) != Some(&'"') {
-        return None;
-    }
-    let closes = |i: usize| {
-        chars[i] == '"' && chars[i + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes
-    };
-    Some((open + 1..chars.len()).find(|&i| closes(i)).map_or(chars.len(), |i| i + 1 + hashes))
+fn is_upper(name: &str) -> bool {
+    name.starts_with(char::is_uppercase)
 }

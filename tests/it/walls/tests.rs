@@ -168,6 +168,28 @@ fn only_code_counts() {
 }
 
 #[test]
+fn what_macros_and_attributes_are_given_counts() {
+    let room = "src/grpc/server.rs";
+    breaks(room, "fn f() { select! { _ = stop => {} else => { tokio::spawn(async {}); } } }");
+    breaks(room, "fn f() { vec![Vec::<u8>::new(), kube::x()]; }");
+    breaks(room, "macro_rules! m { ($x:expr) => { { use std::{fmt, vec}; use kube::{a, b}; $x } } }");
+    breaks(room, "macro_rules! m { () => { $crate::cluster::x() } }");
+    breaks(room, "#[derive(Clone, kube::CustomResource)] struct A;");
+    breaks(room, "#[cfg_attr(test, kube::x)] struct A;");
+    passes(
+        room,
+        "fn f() { println!(\"kube::x\"); vec![Vec::<u8>::kube::<u8>(), x::kube::y(), task.spawn()]; }",
+    );
+}
+
+#[test]
+fn what_is_not_rust_is_said() {
+    let found = check("src/domain/plan.rs", "//! About.\nfn f() {\n    let = 3;\n}\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].to_string().starts_with("src/domain/plan.rs:3: is not Rust: "), "{}", found[0]);
+}
+
+#[test]
 fn a_violation_names_its_line() {
     let found = check(
         "src/domain/plan.rs",
