@@ -2,7 +2,9 @@
 //!
 //! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out as JSON values.
 
+pub mod api_texts;
 pub mod app;
+pub mod caller;
 pub mod change;
 pub mod check;
 pub mod checks;

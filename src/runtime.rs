@@ -2,7 +2,6 @@
 
 mod admin;
 mod autoscaler;
-mod late;
 mod log_levels;
 mod recorder;
 mod resume_incomplete;
@@ -27,7 +26,7 @@ use self::{admin::Admin, log_levels::Levels, tasks::Tasks};
 use crate::{
     cluster::{self, Cluster, Writer, client::ConnectError, watch, watch_audit},
     domain::Error,
-    grpc::{self, Context, Health, IdempotencyCache, Identity},
+    grpc::{self, Connection, Context, Health, IdempotencyCache},
     index::{AutoscalerState, Index, Kind},
 };
 
@@ -96,18 +95,15 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     tasks.run("log filter", levels.clone().run());
     tasks.run("admin", admin::serve_admin(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
 
-    let (actor, logs) = (Arc::new(late::Actor::default()), Arc::new(late::Logs::default()));
-    let identity = Arc::new(OnceLock::new());
+    let connection = Arc::new(OnceLock::new());
     let (drain, writes) = (CancellationToken::new(), TaskTracker::new());
     let scaling = AutoscalerState::new(Timestamp::now());
     let context = Context {
         index: index.clone(),
         scaling: scaling.clone(),
-        act: actor.clone(),
-        logs: logs.clone(),
-        identity: identity.clone(),
+        connection: connection.clone(),
         drain: drain.clone(),
-        once: IdempotencyCache::default(),
+        idempotency: IdempotencyCache::default(),
         writes: writes.clone(),
         readers: TaskTracker::new(),
     };
@@ -127,11 +123,14 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     let mut election = None;
     if let Some(cluster) = connected {
         info!(kubernetes = %cluster.version, user = %cluster.user, "connected");
-        let known = Identity { kubernetes_version: cluster.version.clone(), user: cluster.user.clone() };
-        let _ = identity.set(known);
         let lease_namespace = args.autoscaler.lease_namespace(&cluster);
-        actor.connect(Writer::new(cluster.clone(), args.history.into(), lease_namespace));
-        logs.connect(cluster::logs::Reader::new(cluster.clone()));
+        let writer = Writer::new(cluster.clone(), args.history.into(), lease_namespace);
+        let _ = connection.set(Connection {
+            commands: Arc::new(writer.clone()),
+            logs: Arc::new(cluster::logs::Reader::new(cluster.clone())),
+            kubernetes_version: cluster.version.clone(),
+            user: cluster.user.clone(),
+        });
         for kind in Kind::ALL {
             tasks.run(kind.as_str(), watch::run_watch(cluster.clone(), index.clone(), kind));
         }
@@ -145,14 +144,14 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
             &cluster,
             &index,
             &scaling,
-            actor.clone(),
+            Arc::new(writer.clone()),
             address,
         );
         tasks.run("probe", watch::probe_watches(cluster, index.clone()));
         tasks.run("clock", tick(index.clone()));
-        tasks.run("finisher", resume_incomplete::resume_loop(index.clone(), actor.clone()));
-        tasks.run("tidier", resume_incomplete::collect_garbage(actor.clone()));
-        tasks.run("recorder", recorder::record_loop(index, actor));
+        tasks.run("finisher", resume_incomplete::resume_loop(index.clone(), writer.clone()));
+        tasks.run("tidier", resume_incomplete::collect_garbage(writer.clone()));
+        tasks.run("recorder", recorder::record_loop(index, writer));
     }
 
     let outcome = tokio::select! {

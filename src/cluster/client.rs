@@ -1,19 +1,21 @@
 //! The connection to the API server. Every call through `Cluster::call` has a deadline and one kind of error.
 
+mod objects;
+
 use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
-    api::PostParams,
+    api::{ApiResource, PostParams},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tokio::time::Instant;
 
 use super::{
     api_health::{self, ApiHealth, Loss},
-    error::{self, Doing},
+    error::{self, ApiCall, Resource, Verb},
     watch_status::WatchStatus,
 };
 use crate::{domain::Error, metrics::METRICS};
@@ -36,10 +38,12 @@ pub struct Args {
     pub context: Option<String>,
 }
 
+pub(super) use self::objects::Objects;
+
 /// A cluster that answered once.
 #[derive(Clone)]
 pub struct Cluster {
-    pub(super) client: Client,
+    client: Client,
     /// Whether it answers now.
     pub api_health: ApiHealth,
     /// How its watches fare.
@@ -98,15 +102,17 @@ impl Cluster {
             user: String::new(),
             version: String::new(),
         };
-        let doing = Doing { verb: "get", object: "the version of Kubernetes" };
-        cluster.version = cluster.call(doing, cluster.client.apiserver_version()).await?.git_version;
+        let resource = Resource::named("the version of Kubernetes");
+        let call = ApiCall { verb: Verb::Get, resource: &resource, name: "", on_behalf_of: None };
+        cluster.version = cluster.call(call, cluster.client.apiserver_version()).await?.git_version;
         let reviews = Api::<SelfSubjectReview>::all(cluster.client.clone());
         let (params, review) = (PostParams::default(), SelfSubjectReview::default());
-        let doing = Doing { verb: "create", object: "selfsubjectreviews" };
-        let user = match cluster.call(doing, reviews.create(&params, &review)).await {
+        let resource = Resource::of_kind(&ApiResource::erase::<SelfSubjectReview>(&()));
+        let call = ApiCall { verb: Verb::Create, resource: &resource, name: "", on_behalf_of: None };
+        let user = match cluster.call(call, reviews.create(&params, &review)).await {
             Ok(review) => review.status.and_then(|s| s.user_info).and_then(|u| u.username),
             // Kubernetes before 1.28 does not know the question, and an account may be denied it.
-            Err(Error::NotFound { .. } | Error::DaemonForbidden { .. }) => None,
+            Err(Error::ObjectMissing { .. } | Error::DaemonForbidden { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         cluster.user = user.unwrap_or_else(|| "unknown".to_owned());
@@ -127,28 +133,35 @@ impl Cluster {
     }
 
     /// Waits for one answer of the API server, but not for ever, and not at all while it is lost.
-    pub(super) async fn call<T>(
+    pub(super) fn call<T>(
         &self,
-        doing: Doing<'_>,
+        call: ApiCall<'_>,
         answer: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, Error> {
-        let started = Instant::now();
+    ) -> impl Future<Output = Result<T, Error>> {
         // On the heap: it is large, and would be part of every future on the way up.
-        let answer = self.wait_for(doing, Box::pin(answer)).await;
-        METRICS.kube_called(doing.verb, resource(doing.object), result(&answer), started.elapsed());
-        answer
+        let answer = Box::pin(answer);
+        async move {
+            let started = Instant::now();
+            let answer = self.wait_for(call, answer).await;
+            METRICS.kube_called(
+                call.verb.as_str(),
+                call.resource.label(),
+                result(&answer),
+                started.elapsed(),
+            );
+            answer
+        }
     }
 
     async fn wait_for<T>(
         &self,
-        doing: Doing<'_>,
+        call: ApiCall<'_>,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Error> {
-        let writes = doing.verb != "get" && doing.verb != "list";
-        let Doing { verb, object } = doing;
+        let verb = call.verb.as_str();
         if let Some(loss) = self.api_health.loss() {
             return Err(Error::Unreachable {
-                message: format!("{loss}; it was not asked to {verb} {object}"),
+                message: format!("{loss}; it was not asked to {verb} {}", call.object()),
             });
         }
         tokio::select! {
@@ -163,14 +176,14 @@ impl Cluster {
                     if matches!(error, kube::Error::Api(_)) {
                         self.api_health.heard(Timestamp::now());
                     }
-                    Err(error::to_domain_error(doing, error))
+                    Err(error::to_domain_error(call, error))
                 }
                 Err(_) => Err(Error::Deadline {
-                    waiting_for: format!("the Kubernetes API server to {verb} {object}"),
-                    may_have_happened: writes,
+                    waiting_for: format!("the Kubernetes API server to {verb} {}", call.object()),
+                    may_have_happened: call.verb.writes(),
                 }),
             },
-            loss = self.api_health.until_lost() => Err(cut_off(doing, writes, &loss)),
+            loss = self.api_health.until_lost() => Err(cut_off(call, &loss)),
         }
     }
 }
@@ -195,29 +208,13 @@ async fn configuration(args: &Args) -> Result<Config, ConnectError> {
 }
 
 /// The error of a call that was under way when the API server was lost.
-fn cut_off(Doing { verb, object }: Doing<'_>, writes: bool, loss: &Loss) -> Error {
-    let open = if writes { "; it may have been done, and repeating the call is safe" } else { "" };
+fn cut_off(call: ApiCall<'_>, loss: &Loss) -> Error {
+    let (verb, object) = (call.verb.as_str(), call.object());
+    let open =
+        if call.verb.writes() { "; it may have been done, and repeating the call is safe" } else { "" };
     Error::Unreachable {
         message: format!("{loss}; it was asked to {verb} {object} and did not answer{open}"),
     }
-}
-
-/// The resource of an object, as one of few words.
-fn resource(object: &str) -> &'static str {
-    const KNOWN: [&str; 9] = [
-        "controllerrevision",
-        "deployment",
-        "event",
-        "lease",
-        "pod",
-        "poddisruptionbudget",
-        "replicaset",
-        "selfsubjectreview",
-        "service",
-    ];
-    let name = object.split(['.', '/']).next().unwrap_or(object);
-    let name = name.strip_suffix('s').unwrap_or(name);
-    KNOWN.into_iter().find(|known| *known == name).unwrap_or("other")
 }
 
 fn result<T>(answer: &Result<T, Error>) -> &'static str {
@@ -234,23 +231,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_of_metrics_come_from_a_list() {
-        for (object, expected) in [
-            ("deployment.apps/shop", "deployment"),
-            ("controllerrevisions", "controllerrevision"),
-            ("pods", "pod"),
-            ("the version of Kubernetes", "other"),
-            ("shop", "other"),
-        ] {
-            assert_eq!(resource(object), expected, "{object}");
-        }
-    }
-
-    #[test]
     fn a_write_that_was_cut_off_says_what_is_not_known() {
         let loss = Loss { since: Timestamp::UNIX_EPOCH, why: "refused".to_owned() };
-        let doing = Doing { verb: "patch", object: "deployment.apps/shop" };
-        assert!(cut_off(doing, true, &loss).to_string().contains("may have been done"));
-        assert!(!cut_off(Doing { verb: "get", ..doing }, false, &loss).to_string().contains("done"));
+        let resource = Resource::of_kind(&ApiResource::erase::<SelfSubjectReview>(&()));
+        let call = ApiCall { verb: Verb::Patch, resource: &resource, name: "shop", on_behalf_of: None };
+        assert!(cut_off(call, &loss).to_string().contains("may have been done"));
+        assert!(!cut_off(ApiCall { verb: Verb::Get, ..call }, &loss).to_string().contains("done"));
     }
 }

@@ -2,34 +2,151 @@
 
 use std::time::Duration;
 
-use kube::core::{
-    Status,
-    response::{StatusCause, StatusDetails},
+use kube::{
+    api::ApiResource,
+    core::{
+        Status,
+        response::{StatusCause, StatusDetails},
+    },
 };
 
 use crate::domain::{
     Error,
+    api_texts::{
+        Forbidden, conflicting_manager, is_admission_refusal, is_quota_refusal, parse_forbidden,
+        untyped_apply,
+    },
+    caller::Caller,
     error::{Conflict, Missing, Violation},
     manifest::Kind,
 };
 
-/// What was being done, for the message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Doing<'a> {
-    /// Kubernetes' verb.
-    pub(super) verb: &'static str,
-    /// The object or resource, for example `deployment.apps/shop`.
-    pub(super) object: &'a str,
+/// What is asked of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// Read one.
+    Get,
+    /// Read all of a kind.
+    List,
+    /// Make a new one.
+    Create,
+    /// Apply to one, or merge into it.
+    Patch,
+    /// Delete one.
+    Delete,
 }
 
-// === impl Doing ===
+/// A kind of objects as the API server names it.
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    /// `deployment.apps`
+    singular: String,
+    /// `deployments`
+    plural: String,
+    subresource: &'static str,
+}
 
-impl Doing<'_> {
-    /// Whether it is done with the caller's rights: the writes of the objects that make an app.
-    fn is_for_the_caller(&self) -> bool {
-        let kind = self.object.split_once('/').map_or("", |(kind, _)| kind);
-        let kinds = [Kind::Deployment, Kind::Service, Kind::Budget].map(Kind::prefix);
-        !matches!(self.verb, "get" | "list") && kinds.contains(&kind)
+/// One call of the API server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ApiCall<'a> {
+    pub(super) verb: Verb,
+    pub(super) resource: &'a Resource,
+    /// Empty for all objects of a kind.
+    pub(super) name: &'a str,
+    /// Who asked for it; `None` is this server itself.
+    pub(super) on_behalf_of: Option<&'a Caller>,
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// Kubernetes' word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// Whether it changes something.
+    pub(super) const fn writes(self) -> bool {
+        !matches!(self, Self::Get | Self::List)
+    }
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// The objects of a kind.
+    pub(super) fn of_kind(kind: &ApiResource) -> Self {
+        let singular = kind.kind.to_lowercase();
+        let singular = if kind.group.is_empty() { singular } else { format!("{singular}.{}", kind.group) };
+        Self { singular, plural: kind.plural.clone(), subresource: "" }
+    }
+
+    /// What has no kind, for example `the version of Kubernetes`.
+    pub(super) fn named(name: &str) -> Self {
+        Self { singular: name.to_owned(), plural: name.to_owned(), subresource: "" }
+    }
+
+    /// A part of each object, for example its `log`.
+    pub(super) fn with_subresource(&self, subresource: &'static str) -> Self {
+        Self { subresource, ..self.clone() }
+    }
+
+    /// The kind as a label of a metric: one of few words.
+    pub(super) fn label(&self) -> &'static str {
+        const KNOWN: [&str; 24] = [
+            "configmap",
+            "controllerrevision",
+            "deployment",
+            "endpointslice",
+            "event",
+            "horizontalpodautoscaler",
+            "lease",
+            "limitrange",
+            "node",
+            "persistentvolume",
+            "persistentvolumeclaim",
+            "pod",
+            "poddisruptionbudget",
+            "podmetrics",
+            "priorityclass",
+            "replicaset",
+            "resourcequota",
+            "scaledobject",
+            "secret",
+            "selfsubjectaccessreview",
+            "selfsubjectreview",
+            "service",
+            "serviceaccount",
+            "version",
+        ];
+        let name = self.singular.split('.').next().unwrap_or_default();
+        KNOWN.into_iter().find(|known| *known == name).unwrap_or("other")
+    }
+}
+
+// === impl ApiCall ===
+
+impl ApiCall<'_> {
+    /// The object, or all of the kind: `deployment.apps/shop`, `deployments`.
+    pub(super) fn object(&self) -> String {
+        let Resource { singular, plural, subresource } = self.resource;
+        match (self.name, *subresource) {
+            ("", "") => plural.clone(),
+            ("", part) => format!("{plural}/{part}"),
+            (name, "") => format!("{singular}/{name}"),
+            (name, part) => format!("{singular}/{name}/{part}"),
+        }
+    }
+
+    /// Whether a refusal says what the caller may not do, and not what this server may not.
+    fn is_with_rights_of_caller(&self) -> bool {
+        self.on_behalf_of.is_some() && self.verb.writes()
     }
 }
 
@@ -39,39 +156,20 @@ fn conflicts(details: &StatusDetails, object: &str) -> Vec<Conflict> {
     let of = |c: &StatusCause| Conflict {
         object: object.to_owned(),
         field: c.field.clone(),
-        manager: manager(&c.message),
+        manager: conflicting_manager(&c.message).to_owned(),
     };
     let mut all: Vec<_> = details.causes.iter().map(of).collect();
     all.sort_by(|a, b| (&a.field, &a.manager).cmp(&(&b.field, &b.manager)));
     all
 }
 
-/// Who may not do what, in Kubernetes' words: `User "ann" cannot patch resource "deployments" in API group "apps" in the
-/// namespace "prod"`.
-fn denied(message: &str) -> Option<Error> {
-    let after = |words: &str| message.split_once(words)?.1.split(['"', ' ']).find(|part| !part.is_empty());
-    let (resource, group) = (after("resource ")?, after("API group ").unwrap_or_default());
-    // A group that is empty shows as two quotes, after which the next word follows.
-    let group = if group == "in" { "" } else { group };
-    Some(Error::NotAllowed {
-        user: after("User ")?.to_owned(),
-        verb: after("cannot ")?.to_owned(),
-        resource: match resource.split_once('/') {
-            _ if group.is_empty() => resource.to_owned(),
-            Some((resource, subresource)) => format!("{resource}.{group}/{subresource}"),
-            None => format!("{resource}.{group}"),
-        },
-        namespace: after("the namespace ").unwrap_or_default().to_owned(),
-    })
-}
-
 /// Says what an error of the client means to the caller.
 #[allow(clippy::wildcard_enum_match_arm)] // the client's enum; what is not named here is all about reaching the server
-pub(super) fn to_domain_error(doing: Doing<'_>, error: kube::Error) -> Error {
+pub(super) fn to_domain_error(call: ApiCall<'_>, error: kube::Error) -> Error {
     match error {
-        kube::Error::Api(status) => answer(doing, &status),
+        kube::Error::Api(status) => to_error(call, &status),
         kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => {
-            Error::Bug(format!("{} {}: {error}", doing.verb, doing.object))
+            Error::Bug(format!("{} {}: {error}", call.verb.as_str(), call.object()))
         }
         other => Error::Unreachable { message: root_cause(&other) },
     }
@@ -95,17 +193,10 @@ const NO_DETAILS: StatusDetails = StatusDetails {
     retry_after_seconds: 0,
 };
 
-/// Whose words a refusal has that comes from admission. A webhook that does not answer is an internal error to Kubernetes, and
-/// yet the API server is there.
-const OF_ADMISSION: [&str; 3] = ["admission webhook", "ValidatingAdmissionPolicy", "failed calling webhook"];
-
-/// What the API server says of an apply that does not have the form of its kind. Only a patch of the caller's gets that far.
-const UNTYPED: &str = "failed to create typed patch object";
-
-fn answer(doing: Doing<'_>, status: &Status) -> Error {
+fn to_error(call: ApiCall<'_>, status: &Status) -> Error {
     let details = &status.details.clone().unwrap_or(NO_DETAILS);
     let message = status.message.clone();
-    let object = doing.object.to_owned();
+    let (verb, object) = (call.verb.as_str(), call.object());
     let has = |reason: &str| details.causes.iter().any(|cause| cause.reason == reason);
     match status.code {
         404 if details.kind == "namespaces" => Error::NotFound {
@@ -113,29 +204,36 @@ fn answer(doing: Doing<'_>, status: &Status) -> Error {
             name: format!("namespaces/{}", details.name),
             did_you_mean: None,
         },
-        404 => Error::NotFound { kind: Missing::App, name: object, did_you_mean: None },
+        404 if object.starts_with(Kind::Deployment.prefix()) => {
+            Error::NotFound { kind: Missing::App, name: object, did_you_mean: None }
+        }
+        404 => Error::ObjectMissing { object },
         409 if has("FieldManagerConflict") => Error::Conflict(conflicts(details, &object)),
         403 if has("NamespaceTerminating") => Error::BeingDeleted { what: "the namespace".to_owned() },
-        403 if message.contains("exceeded quota") => Error::Quota { object, message },
-        // A webhook refuses with whatever code it likes.
-        _ if OF_ADMISSION.iter().any(|words| message.contains(words)) => Error::Admission { object, message },
+        403 if is_quota_refusal(&message) => Error::Quota { object, message },
+        _ if is_admission_refusal(&message) => Error::Admission { object, message },
         // A precondition failed: it is another one than the one that was read.
-        409 => Error::EtagMismatch { etag: String::new() },
-        401 | 403 => denied(&message)
-            .filter(|_| doing.is_for_the_caller())
-            .unwrap_or(Error::DaemonForbidden { verb: doing.verb, object, message }),
+        409 => Error::WriteConflict { object },
+        401 | 403 => parse_forbidden(&message).filter(|_| call.is_with_rights_of_caller()).map_or(
+            Error::DaemonForbidden { verb, object, message },
+            |Forbidden { user, verb, resource, namespace }| Error::NotAllowed {
+                user,
+                verb,
+                resource,
+                namespace,
+            },
+        ),
         400 | 422 => Error::Invalid(violations(details, &message, &object)),
-        // It calls a field that it does not know, or one of another type, an error of its own; asked again it says the same.
-        500 if message.contains(UNTYPED) => {
-            let said = message.split_once("): ").map_or(message.as_str(), |(_, said)| said);
-            let description = format!("{object}: {said}");
+        // Only a patch of the caller's gets that far. Asked again, the API server says the same.
+        500 if let Some(detail) = untyped_apply(&message) => {
+            let description = format!("{object}: {detail}");
             Error::Invalid(vec![Violation { field: "app.spec.pod_template_patch".to_owned(), description }])
         }
         429 => Error::Throttled {
             retry_after: Duration::from_secs(u64::from(details.retry_after_seconds.max(1))),
         },
-        500..=599 => Error::Unreachable { message: format!("{} {object}: {message}", doing.verb) },
-        code => Error::Bug(format!("{} {object}: {code} {message}", doing.verb)),
+        500..=599 => Error::Unreachable { message: format!("{verb} {object}: {message}") },
+        code => Error::Bug(format!("{verb} {object}: {code} {message}")),
     }
 }
 
@@ -151,11 +249,6 @@ fn violations(details: &StatusDetails, message: &str, object: &str) -> Vec<Viola
             description: format!("{object}: {}: {}", cause.field, cause.message),
         })
         .collect()
-}
-
-/// The manager's name in Kubernetes' words: `conflict with "kubectl-set" using apps/v1`.
-fn manager(message: &str) -> String {
-    message.split('"').nth(1).unwrap_or(message).to_owned()
 }
 
 /// The field of the request that a Kubernetes field comes from.
@@ -189,6 +282,7 @@ pub(super) fn is_already_exists(error: &kube::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::apps::v1::Deployment;
     use kube::core::response::StatusCause;
 
     use super::*;
@@ -204,8 +298,11 @@ mod tests {
             .collect();
         let details = StatusDetails { kind: kind.into(), name: "x".into(), causes, ..NO_DETAILS };
         let status = Status { code, message: message.into(), details: Some(details), ..Status::default() };
-        let doing = Doing { verb: "patch", object: "deployment.apps/shop" };
-        to_domain_error(doing, kube::Error::Api(Box::new(status)))
+        let kind = ApiResource::erase::<Deployment>(&());
+        let (resource, caller) = (Resource::of_kind(&kind), Caller::named("ann"));
+        let call =
+            ApiCall { verb: Verb::Patch, resource: &resource, name: "shop", on_behalf_of: Some(&caller) };
+        to_domain_error(call, kube::Error::Api(Box::new(status)))
     }
 
     #[test]
@@ -233,7 +330,7 @@ mod tests {
             Error::NotFound { kind: Missing::Namespace, .. }
         ));
         assert!(matches!(said(404, "", "deployments", None), Error::NotFound { kind: Missing::App, .. }));
-        assert!(matches!(said(409, "", "", None), Error::EtagMismatch { .. }));
+        assert!(matches!(said(409, "", "", None), Error::WriteConflict { .. }));
         assert!(matches!(said(409, "", "", Some(("FieldManagerConflict", ".spec"))), Error::Conflict(_)));
         assert!(matches!(said(403, "", "", Some(("NamespaceTerminating", ""))), Error::BeingDeleted { .. }));
         assert!(matches!(said(403, "exceeded quota: small", "", None), Error::Quota { .. }));
@@ -269,6 +366,17 @@ mod tests {
         assert_eq!(
             violations[0].description,
             "deployment.apps/shop: .spec.foo: field not declared in schema"
+        );
+    }
+
+    #[test]
+    fn labels_of_metrics_come_from_a_list() {
+        let deployments = Resource::of_kind(&ApiResource::erase::<Deployment>(&()));
+        assert_eq!((deployments.label(), Resource::named("apps/v1").label()), ("deployment", "other"));
+        let call = |name| ApiCall { verb: Verb::Get, resource: &deployments, name, on_behalf_of: None };
+        assert_eq!(
+            (call("shop").object(), call("").object()),
+            ("deployment.apps/shop".into(), "deployments".into())
         );
     }
 

@@ -2,9 +2,9 @@
 
 use futures::future::join;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::LogParams};
+use kube::api::LogParams;
 
-use super::{client::Cluster, error::Doing};
+use super::client::Cluster;
 use crate::domain::{Error, evidence};
 
 /// Bytes that are asked for at most: the lines that are kept, at their longest.
@@ -14,21 +14,20 @@ const MOST_BYTES: i64 = 32 * 1024;
 /// that waits for its next start shows the run that ended.
 pub(super) async fn last_log_lines(
     cluster: &Cluster,
-    namespace: String,
-    pod: String,
-    container: String,
+    namespace: &str,
+    pod: &str,
+    container: &str,
 ) -> Result<Vec<String>, Error> {
-    let api = Api::<Pod>::namespaced(cluster.client.clone(), &namespace);
+    let pods = cluster.namespaced::<Pod>(namespace);
     let ask = async |previous: bool| {
         let params = LogParams {
-            container: (!container.is_empty()).then(|| container.clone()),
+            container: (!container.is_empty()).then(|| container.to_owned()),
             limit_bytes: Some(MOST_BYTES),
             previous,
             tail_lines: i64::try_from(evidence::MOST_LINES).ok(),
             ..LogParams::default()
         };
-        let object = format!("pods/log of {pod}");
-        let text = cluster.call(Doing { verb: "get", object: &object }, api.logs(&pod, &params)).await?;
+        let text = pods.read_log(pod, &params).await?;
         Ok::<_, Error>(text.lines().map(str::to_owned).collect::<Vec<_>>())
     };
     // At once: the time until the answer is what a caller waits for a verdict's words.

@@ -10,18 +10,12 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{
-    client::Cluster,
-    error::{self, Doing},
-};
+use super::client::{Cluster, Objects};
 use crate::{
     domain::Error,
     index::{AutoscalerState, Leader},
@@ -107,11 +101,13 @@ impl Election {
         }
     }
 
+    fn leases(&self) -> Objects<Lease> {
+        self.cluster.namespaced(&self.namespace)
+    }
+
     /// Gives the lease up, if this server holds it, so that another one need not wait.
     pub async fn release(&self) {
-        let api = Api::<Lease>::namespaced(self.cluster.client.clone(), &self.namespace);
-        let doing = Doing { verb: "get", object: "lease.coordination.k8s.io" };
-        let Ok(Some(lease)) = self.cluster.call(doing, api.get_opt(NAME)).await else { return };
+        let Ok(Some(lease)) = self.leases().get_opt(NAME).await else { return };
         if holder(&lease) == Some(&self.identity) {
             let spec = json!({"holderIdentity": null, "leaseDurationSeconds": 1});
             if let Err(error) = self.write(&lease, spec, Value::Null).await {
@@ -121,10 +117,8 @@ impl Election {
     }
 
     async fn look(&self, observed: &mut Option<Observed>) -> Result<Leader, Error> {
-        let api = Api::<Lease>::namespaced(self.cluster.client.clone(), &self.namespace);
-        let doing = Doing { verb: "get", object: "lease.coordination.k8s.io" };
-        let Some(lease) = self.cluster.call(doing, api.get_opt(NAME)).await? else {
-            return if self.stands { self.create(&api, observed).await } else { Ok(Leader::Off) };
+        let Some(lease) = self.leases().get_opt(NAME).await? else {
+            return if self.stands { self.create(observed).await } else { Ok(Leader::Off) };
         };
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         if observed.as_ref().is_none_or(|o| o.version != version) {
@@ -150,14 +144,14 @@ impl Election {
                         Ok(Leader::Local)
                     }
                     // Another one was faster.
-                    Err(Error::EtagMismatch { .. }) => Ok(Leader::Unknown(String::new())),
+                    Err(Error::WriteConflict { .. }) => Ok(Leader::Unknown(String::new())),
                     Err(error) => Err(error),
                 }
             }
         }
     }
 
-    async fn create(&self, api: &Api<Lease>, observed: &mut Option<Observed>) -> Result<Leader, Error> {
+    async fn create(&self, observed: &mut Option<Observed>) -> Result<Leader, Error> {
         let now = MicroTime(Timestamp::now());
         let lease = Lease {
             metadata: ObjectMeta {
@@ -174,15 +168,7 @@ impl Election {
             }),
         };
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let answer = async {
-            match api.create(&params, &lease).await {
-                Ok(lease) => Ok(Some(lease)),
-                Err(error) if error::is_already_exists(&error) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let doing = Doing { verb: "create", object: "lease.coordination.k8s.io" };
-        let Some(made) = self.cluster.call(doing, answer).await? else {
+        let Some(made) = self.leases().create(&params, &lease).await? else {
             return Ok(Leader::Unknown(String::new()));
         };
         let version = made.metadata.resource_version.unwrap_or_default();
@@ -206,10 +192,8 @@ impl Election {
     async fn write(&self, lease: &Lease, spec: Value, address: Value) -> Result<Lease, Error> {
         let body = json!({"spec": spec,
             "metadata": {"resourceVersion": lease.metadata.resource_version, "annotations": {ADDRESS: address}}});
-        let api = Api::<Lease>::namespaced(self.cluster.client.clone(), &self.namespace);
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let doing = Doing { verb: "patch", object: "lease.coordination.k8s.io" };
-        self.cluster.call(doing, api.patch(NAME, &params, &Patch::Merge(body))).await
+        self.leases().patch(NAME, &params, &Patch::Merge(body)).await
     }
 }
 

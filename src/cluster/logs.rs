@@ -11,13 +11,10 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, io::AsyncBufRead, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::LogParams};
+use kube::api::LogParams;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{
-    client::Cluster,
-    error::{Doing, root_cause},
-};
+use super::{client::Cluster, error::root_cause};
 use crate::{
     domain::{
         Error,
@@ -80,7 +77,6 @@ impl Reader {
             return Err(LogError::Full { open: MOST_OPEN });
         };
         let what = format!("pods/log of {}/{}", wanted.namespace, wanted.pod);
-        let api = Api::<Pod>::namespaced(self.cluster.client.clone(), &wanted.namespace);
         let params = LogParams {
             container: Some(wanted.container.to_string()),
             follow: wanted.follow,
@@ -90,16 +86,12 @@ impl Reader {
             timestamps: true,
             ..LogParams::default()
         };
-        let answer = async {
-            match api.log_stream(&wanted.pod, &params).await {
-                Ok(bytes) => Ok(Ok(Box::pin(bytes))),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(Err(LogError::Gone)),
-                Err(kube::Error::Api(status)) if status.code == 400 => Ok(Err(said(&status.message))),
-                Err(error) => Err(error),
-            }
+        let pods = self.cluster.namespaced::<Pod>(&wanted.namespace);
+        let bytes = match pods.stream_log(&wanted.pod, &params).await.map_err(LogError::Failed)? {
+            Ok(bytes) => Box::pin(bytes),
+            Err(status) if status.code == 404 => return Err(LogError::Gone),
+            Err(status) => return Err(said(&status.message)),
         };
-        let doing = Doing { verb: "get", object: &what };
-        let bytes = self.cluster.call(doing, answer).await.map_err(LogError::Failed)??;
         let (cluster, follow) = (self.cluster.clone(), wanted.follow);
         let lines = Assembler::default();
         let open = Open { bytes, lines, follow, cluster, what, ended: false, _counted: Counted::new(permit) };

@@ -8,10 +8,10 @@ use k8s_openapi::{
     NamespaceResourceScope,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use kube::{Api, api::ListParams};
+use kube::api::ListParams;
 use serde::Deserialize;
 
-use super::{client::Cluster, error::Doing};
+use super::client::Cluster;
 use crate::{
     autoscale::PodUsage,
     domain::{Error, commands::UsageSource, quantity},
@@ -82,9 +82,7 @@ impl PodMetrics {
 impl UsageSource for Cluster {
     fn usage(&self, namespace: String) -> BoxFuture<'_, Result<Vec<PodUsage>, Error>> {
         async move {
-            let api = Api::<PodMetrics>::namespaced(self.client.clone(), &namespace);
-            let doing = Doing { verb: "list", object: "pods.metrics.k8s.io" };
-            let all = self.call(doing, api.list(&ListParams::default())).await?;
+            let all = self.namespaced::<PodMetrics>(&namespace).list(&ListParams::default()).await?;
             Ok(all.items.iter().filter_map(PodMetrics::usage).collect())
         }
         .boxed()

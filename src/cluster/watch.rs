@@ -6,7 +6,6 @@ use std::{fmt::Debug, time::Duration};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use kube::{
-    Api,
     api::ListParams,
     runtime::{
         WatchStreamExt,
@@ -18,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{client::Cluster, decode::Decode, error::Doing};
+use super::{client::Cluster, decode::Decode};
 use crate::{
     domain::{Error, manifest::REVISIONS_OF},
     index::{Index, Kind, Row},
@@ -134,10 +133,7 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
 
 /// Where the history of a kind stands. Not asked of the API server's cache: one that is cut off from etcd would still answer.
 async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) -> Result<String, Error> {
-    let api = Api::<K>::all(cluster.client.clone());
-    let params = ListParams::default().limit(1);
-    let doing = Doing { verb: "list", object: K::KIND.as_str() };
-    let answer = cluster.call(doing, api.list_metadata(&params)).await?;
+    let answer = cluster.all::<K>().list_metadata(&ListParams::default().limit(1)).await?;
     Ok(answer.metadata.resource_version.unwrap_or_default())
 }
 
@@ -163,8 +159,7 @@ where
         } else {
             0
         };
-        let api = Api::<K>::all(cluster.client.clone());
-        let mut batches = watcher::watcher(api, config)
+        let mut batches = watcher::watcher(cluster.all::<K>().watchable(), config)
             .backoff(Pauses::default())
             .into_stream()
             .ready_chunks(BATCH)

@@ -3,19 +3,14 @@
 
 use std::{collections::HashMap, fmt::Debug, time::Duration};
 
-use futures::TryStreamExt;
 use jiff::Timestamp;
-use kube::{
-    Api,
-    api::{ListParams, ObjectList},
-};
+use kube::api::ListParams;
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use super::{
     client::Cluster,
     decode::Decode,
-    error::Doing,
     watch::{each_kind, label_selector, spread_requests},
 };
 use crate::{
@@ -96,25 +91,10 @@ async fn list<K>(cluster: &Cluster) -> Result<Vec<K::Row>, Error>
 where
     K: Decode + DeserializeOwned + Clone + Debug,
 {
-    let api = Api::<K>::all(cluster.client.clone());
-    let doing = Doing { verb: "list", object: K::KIND.as_str() };
     let mut params = ListParams::default().limit(PAGE);
     params.label_selector = label_selector(K::KIND).map(str::to_owned);
-    let pages = futures::stream::try_unfold(Some(params), |params| {
-        let api = &api;
-        async move {
-            let Some(params) = params else { return Ok(None) };
-            let page: ObjectList<K> = cluster.call(doing, api.list(&params)).await?;
-            let next = page.metadata.continue_.filter(|token| !token.is_empty());
-            let next = next.map(|token| params.continue_token(&token));
-            Ok(Some((page.items, next)))
-        }
-    });
-    let fold = |mut rows: Vec<K::Row>, page: Vec<K>| async move {
-        rows.extend(page.into_iter().filter_map(Decode::row));
-        Ok(rows)
-    };
-    pages.try_fold(Vec::new(), fold).await
+    let rows = cluster.all::<K>().list_pages(params, Decode::row).await?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 #[cfg(test)]

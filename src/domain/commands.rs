@@ -1,4 +1,4 @@
-//! What can be done to the cluster, as a trait: the side that answers callers asks for it, the side that talks to Kubernetes
+//! The commands of callers and of the autoscaler, as data, and as traits: `grpc` and the autoscaling loop ask, the writer of `cluster`
 //! does it, and neither knows the other.
 
 use std::{sync::Arc, time::Duration};
@@ -7,19 +7,12 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{
-    Error,
-    change::Change,
-    check::Check,
-    evidence::Evidence,
-    mask::Mask,
-    name,
-    revision::{End, Record, Request},
-    scheduling,
+    Error, caller::Caller, change::Change, check::Check, mask::Mask, name, revision::Request, scheduling,
     spec::Content,
 };
 use crate::autoscale;
 
-/// Changes the cluster.
+/// What callers ask for. Each is done on behalf of the caller that its `meta` names.
 pub trait Commands: Send + Sync + 'static {
     /// Creates or changes an app.
     fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<CommandResult, Error>>;
@@ -35,48 +28,20 @@ pub trait Commands: Send + Sync + 'static {
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Changes the autoscaler of an app.
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>>;
-    /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and of that count.
-    fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Makes a hold of this length of a count that somebody set past this server, if the autoscaler would take it back.
-    fn create_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Sets the count of a hold whose writer ended before it did.
-    fn complete_hold(&self, app: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Keeps a verdict with its revision, and what was seen if it is a failure: as much of it as can be kept, without values of Secrets.
-    fn record_verdict(
-        &self,
-        app: name::App,
-        number: u64,
-        end: End,
-        evidence: Option<Evidence>,
-    ) -> BoxFuture<'_, Result<(), Error>>;
-    /// The last lines that a container of a pod wrote, oldest first: of the run that ended last, if it does not run. An empty name means
-    /// the container that the pod says is meant.
-    fn last_log_lines(
-        &self,
-        namespace: String,
-        pod: String,
-        container: String,
-    ) -> BoxFuture<'_, Result<Vec<String>, Error>>;
-    /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
-    fn resume_incomplete(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
-    /// Gives the revisions of an app that were applied and have lost their owner to its Deployment, and takes it from those that
-    /// Kubernetes cannot take it from itself, if the Deployment is deleted without what it owns.
-    fn repair_revision_owners(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
-    /// Keeps a change that was made past this server as a revision of this number, unless there is one already.
-    fn record_external_change(
-        &self,
-        app: name::App,
-        number: u64,
-        record: Record,
-    ) -> BoxFuture<'_, Result<(), Error>>;
-    /// Lets go of requests that need not be remembered any more at this time, and that no app holds.
-    fn collect_garbage(&self, _now: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
     /// What is wrong between this server and the cluster at this time, in one sentence each.
     fn health_warnings(&self, _now: Timestamp) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// What carries out what the autoscaler decided.
+pub trait Scaler: Send + Sync + 'static {
+    /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and of that count.
+    fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
+    /// Creates a hold of this length for a count that was set outside Gantry, if the autoscaler would take it back.
+    fn create_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
+    /// Sets the count of a hold whose writer ended before it did.
+    fn complete_hold(&self, app: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
 }
 
 /// Tells what replicas use.
@@ -88,8 +53,8 @@ pub trait UsageSource: Send + Sync + 'static {
 /// Who asks for a change, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestMeta {
-    /// The Kubernetes user who asks.
-    pub actor: String,
+    /// Who asks.
+    pub caller: Caller,
     /// Why.
     pub reason: String,
     /// When.
@@ -176,6 +141,8 @@ pub struct UpdateAutoscaler {
 pub struct SetReplicas {
     /// The app.
     pub name: name::App,
+    /// Whom the policy acts for.
+    pub caller: Caller,
     /// Digest of the policy that decided.
     pub policy: String,
     /// The count that was seen.
@@ -269,6 +236,11 @@ pub enum ObservedVersion {
 // === impl Position ===
 
 impl Position {
+    /// An app whose Deployment is at this version, with this revision.
+    pub fn of_version(app: &name::App, deployment: u64, revision: u64) -> Self {
+        Self { app: app.clone(), seen: ObservedVersion::Version { deployment, revision } }
+    }
+
     /// Parses what [`ToString`] gave; callers treat it as opaque.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;

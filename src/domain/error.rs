@@ -49,6 +49,18 @@ pub enum Error {
         /// The etag as it is now; empty if there is no such app.
         etag: String,
     },
+    /// Others changed an object between each read of it and the write over it.
+    #[error("{object} was changed by others at every attempt to write it; call again in a moment")]
+    WriteConflict {
+        /// The object, for example `deployment.apps/shop`.
+        object: String,
+    },
+    /// An object that was there, or a kind of objects that was expected, is not.
+    #[error("{object} is not there any more; call again in a moment")]
+    ObjectMissing {
+        /// The object, for example `controllerrevision.apps/gantry-shop-3`.
+        object: String,
+    },
     /// Another field manager owns fields that would change.
     #[error("{}; leave these fields out, or take them with force", conflicts(.0))]
     Conflict(Vec<Conflict>),
@@ -252,6 +264,30 @@ impl Error {
     /// An object of an app's name that others made.
     pub fn taken(kind: super::manifest::Kind, name: &super::name::App, by: &str) -> Self {
         Self::NameTaken { object: kind.object_of(name), namespace: name.namespace.clone(), by: by.to_owned() }
+    }
+
+    /// Whether asking again would give the same answer, so that what was asked for can never be done.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(_)
+                | Self::Conflict(_)
+                | Self::Admission { .. }
+                | Self::Quota { .. }
+                | Self::NotAllowed { .. }
+                | Self::DaemonForbidden { .. }
+                | Self::ForeignAutoscaler { .. }
+                | Self::AutoscalerActive { .. }
+                | Self::NameTaken { .. }
+                | Self::BeingDeleted { .. }
+        )
+    }
+
+    /// Whether it is a conflict, and the replica count is all that other field managers own of what would change, but for what this
+    /// server writes for itself.
+    pub fn is_conflict_about_replicas(&self) -> bool {
+        let about = |conflict: &Conflict| conflict.field == ".spec.replicas" || conflict.is_bookkeeping();
+        matches!(self, Self::Conflict(conflicts) if conflicts.iter().all(about))
     }
 
     /// No such app.

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::quantity;
+use super::{
+    change::{Action, Change},
+    quantity,
+};
 use crate::autoscale::{Hold, Mode, Policy};
 
 /// The annotation of a Deployment that holds the policy of its autoscaler.
@@ -108,11 +111,33 @@ fn request(template: &Value, resource: &str) -> Option<f64> {
     sum
 }
 
+/// What of the policy changes, by the names of its JSON form.
+pub fn policy_changes(id: &str, before: &Policy, after: &Policy) -> Vec<Change> {
+    let fields = |policy: &Policy| serde_json::to_value(policy).unwrap_or_default();
+    let (old, new) = (fields(before), fields(after));
+    let all =
+        |value: &Value| value.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect::<Vec<_>>();
+    let mut keys = [all(&old), all(&new)].concat();
+    keys.sort();
+    keys.dedup();
+    let text = |value: &Value| if value.is_null() { String::new() } else { value.to_string() };
+    let change = |key: String| {
+        (old[&key] != new[&key]).then(|| Change {
+            path: format!("metadata.annotations[{AUTOSCALER}].{key}"),
+            old: text(&old[&key]),
+            new: text(&new[&key]),
+            ..Change::whole(id.to_owned(), Action::Update)
+        })
+    };
+    keys.into_iter().filter_map(change).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::autoscale::Signal;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -197,5 +222,23 @@ mod tests {
             (frozen.changes_at(at(0)), frozen.is_active(at(29)), frozen.is_active(at(30))),
             (Some(at(30)), false, true)
         );
+    }
+
+    #[test]
+    fn changes_are_told_field_by_field() {
+        let after =
+            Policy { mode: Mode::Active, max: 5, targets: vec![Signal::CpuPercent(60)], ..Policy::default() };
+        let told: Vec<_> = policy_changes("deployment.apps/shop", &Policy::default(), &after)
+            .into_iter()
+            .map(|c| (c.path.rsplit('.').next().unwrap_or_default().to_owned(), c.old, c.new))
+            .collect();
+        let expected = [
+            ("max", "0", "5"),
+            ("mode", "\"OFF\"", "\"ACTIVE\""),
+            ("targets", "[]", "[{\"cpuPercent\":60}]"),
+        ];
+        let expected: Vec<_> = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())).into();
+        assert_eq!(told, expected);
+        assert!(policy_changes("x", &after, &after).is_empty());
     }
 }

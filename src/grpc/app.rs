@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, change::Changed, convert, pagination, parse, replica_list, stream::Answers};
+use super::{context::Context, convert, execute::Changed, pagination, parse, replica_list, stream::Answers};
 use crate::{
     domain::{
         Error,
@@ -28,13 +28,12 @@ impl AppService for Apps {
         &self,
         request: Request<pb::DeployAppRequest>,
     ) -> Result<Response<pb::DeployAppResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        self.0.index.check_filled()?;
-        let deploy = parse::parse_deploy(request.into_inner(), &self.0.identity().user)?;
+        let (request, call) = self.0.begin(request)?;
+        let deploy = parse::parse_deploy(request, &call.caller)?;
         let (name, meta) = (deploy.name.clone(), deploy.meta.clone());
-        let write = |act: Arc<dyn Commands>| async move { act.deploy(deploy).await };
+        let command = |commands: Arc<dyn Commands>| async move { commands.deploy(deploy).await };
         let Changed { app, rollout, plan, position, .. } =
-            self.0.change(&name, &meta, deadline, write).await?;
+            self.0.execute(&call, &name, &meta, command).await?;
         Ok(Response::new(pb::DeployAppResponse { app, rollout, plan: Some(plan), position }))
     }
 
@@ -42,11 +41,9 @@ impl AppService for Apps {
         &self,
         request: Request<pb::GetAppRequest>,
     ) -> Result<Response<pb::GetAppResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        let request = request.into_inner();
+        let (request, call) = self.0.begin(request)?;
         let name = parse::parse_app_name("name", &request.name)?;
-        self.0.wait_until_seen(&request.read_after, &Scope::App(name.clone()), deadline).await?;
+        self.0.wait_until_seen(&request.read_after, &Scope::App(name.clone()), call.deadline).await?;
         let app = self.0.index.get(&name)?;
         Ok(Response::new(pb::GetAppResponse { app: Some(convert::to_app(&app)) }))
     }
@@ -55,9 +52,7 @@ impl AppService for Apps {
         &self,
         request: Request<pb::ListAppsRequest>,
     ) -> Result<Response<pb::ListAppsResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        let request = request.into_inner();
+        let (request, call) = self.0.begin(request)?;
         let scope = parse::parse_parent("parent", &request.parent)?;
         let selector = parse::parse_selector(&request.label_selector)?;
         let states = parse::parse_states(&request.states)?;
@@ -66,7 +61,7 @@ impl AppService for Apps {
         let after = pagination::parse_token(&query, &request.page_token)?
             .map(|last| name::App::parse(last).map_err(|_| Error::PageToken))
             .transpose()?;
-        self.0.wait_until_seen(&request.read_after, &scope, deadline).await?;
+        self.0.wait_until_seen(&request.read_after, &scope, call.deadline).await?;
 
         let (found, more) = self.0.index.list(&scope, &Filter { selector, states }, after.as_ref(), size);
         let (apps, last) = pagination::fill_page(found, more, |app| convert::to_app(app));
@@ -78,39 +73,35 @@ impl AppService for Apps {
         &self,
         request: Request<pb::WatchAppsRequest>,
     ) -> Result<Response<Answers<pb::WatchAppsResponse>>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        watch::watch_apps(&self.0, &request.into_inner(), deadline).map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        watch::watch_apps(&self.0, &request, call.deadline).map(Response::new)
     }
 
     async fn wait_app(
         &self,
         request: Request<pb::WaitAppRequest>,
     ) -> Result<Response<pb::WaitAppResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        wait::wait_for_state(&self.0, &request.into_inner(), deadline).await.map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        wait::wait_for_state(&self.0, &request, call.deadline).await.map(Response::new)
     }
 
     async fn list_replicas(
         &self,
         request: Request<pb::ListReplicasRequest>,
     ) -> Result<Response<pb::ListReplicasResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        replica_list::list_replicas(&self.0, &request.into_inner(), deadline).await.map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        replica_list::list_replicas(&self.0, &request, call.deadline).await.map(Response::new)
     }
 
     async fn scale_app(
         &self,
         request: Request<pb::ScaleAppRequest>,
     ) -> Result<Response<pb::ScaleAppResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        self.0.index.check_filled()?;
-        let scale = parse::parse_scale(request.into_inner(), &self.0.identity().user)?;
+        let (request, call) = self.0.begin(request)?;
+        let scale = parse::parse_scale(request, &call.caller)?;
         let (name, meta) = (scale.name.clone(), scale.meta.clone());
-        let write = |act: Arc<dyn Commands>| async move { act.scale(scale).await };
-        let Changed { app, plan, position, .. } = self.0.change(&name, &meta, deadline, write).await?;
+        let command = |commands: Arc<dyn Commands>| async move { commands.scale(scale).await };
+        let Changed { app, plan, position, .. } = self.0.execute(&call, &name, &meta, command).await?;
         Ok(Response::new(pb::ScaleAppResponse { app, plan: Some(plan), position }))
     }
 
@@ -118,15 +109,14 @@ impl AppService for Apps {
         &self,
         request: Request<pb::RestartAppRequest>,
     ) -> Result<Response<pb::RestartAppResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        self.0.index.check_filled()?;
-        let restart = parse::parse_restart(request.into_inner(), &self.0.identity().user)?;
+        let (request, call) = self.0.begin(request)?;
+        let restart = parse::parse_restart(request, &call.caller)?;
         let (name, meta) = (restart.name.clone(), restart.meta.clone());
         let latest = name::Rollout { app: name.clone(), revision: name::Which::Latest };
         let before = self.0.index.rollout(&latest).ok().map(|rollout| rollout.number);
-        let write = |act: Arc<dyn Commands>| async move { act.restart(restart).await };
+        let command = |commands: Arc<dyn Commands>| async move { commands.restart(restart).await };
         let Changed { mut rollout, plan, position, .. } =
-            self.0.change(&name, &meta, deadline, write).await?;
+            self.0.execute(&call, &name, &meta, command).await?;
         // Kubernetes has yet to begin it: only its name is known.
         if rollout.as_ref().is_some_and(|rollout| rollout.start_time.is_none()) {
             rollout = self.0.begun_since(&name, before).await.or(rollout);
@@ -138,13 +128,12 @@ impl AppService for Apps {
         &self,
         request: Request<pb::DeleteAppRequest>,
     ) -> Result<Response<pb::DeleteAppResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        self.0.index.check_filled()?;
-        let delete = parse::parse_delete(request.into_inner(), &self.0.identity().user)?;
+        let (request, call) = self.0.begin(request)?;
+        let delete = parse::parse_delete(request, &call.caller)?;
         let (name, meta) = (delete.name.clone(), delete.meta.clone());
         let before = self.0.index.get(&name).ok();
-        let write = |act: Arc<dyn Commands>| async move { act.delete(delete).await };
-        let Changed { app, plan, position, .. } = self.0.change(&name, &meta, deadline, write).await?;
+        let command = |commands: Arc<dyn Commands>| async move { commands.delete(delete).await };
+        let Changed { app, plan, position, .. } = self.0.execute(&call, &name, &meta, command).await?;
         let existed = !plan.changes.is_empty();
         let before = before.map(|app| convert::to_app(&app));
         let app = if self.0.index.get(&name).is_ok() { app } else { before.or(app) };

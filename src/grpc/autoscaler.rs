@@ -13,7 +13,7 @@ use tonic::{Code, Request, Response, Status};
 
 pub(super) use self::leader_proxy::LeaderProxy;
 use super::{
-    Context, Deadline, change::Changed, convert::autoscaler as convert, pagination,
+    context::Context, convert::autoscaler as convert, execute::Changed, pagination,
     parse::autoscaler as parse_autoscaler, stream::Answers,
 };
 use crate::{
@@ -56,12 +56,13 @@ impl AutoscalerService for Autoscalers {
         &self,
         request: Request<pb::GetAutoscalerRequest>,
     ) -> Result<Response<pb::GetAutoscalerResponse>, Status> {
-        self.context.index.check_filled()?;
-        let deadline = Deadline::of(&request);
+        let call = self.context.begin_with(&request)?;
         if let Ok(Some(mut there)) = self.elsewhere.client(&self.context.scaling, &request) {
             // What is stored is known here too; only the last decision would be missing.
-            let answer =
-                there.client.get_autoscaler(leader_proxy::forward_request(request.get_ref(), deadline)).await;
+            let answer = there
+                .client
+                .get_autoscaler(leader_proxy::forward_request(request.get_ref(), call.deadline))
+                .await;
             match there.answered(answer) {
                 Some(Err(status)) if status.code() != Code::Unavailable => return Err(status),
                 Some(Ok(answer)) => return Ok(answer),
@@ -70,7 +71,7 @@ impl AutoscalerService for Autoscalers {
         }
         let request = request.into_inner();
         let app = parse_autoscaler::name("name", &request.name)?;
-        self.context.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
+        self.context.wait_until_seen(&request.read_after, &Scope::App(app.clone()), call.deadline).await?;
         Ok(Response::new(pb::GetAutoscalerResponse { autoscaler: Some(self.show(&app)?) }))
     }
 
@@ -78,12 +79,11 @@ impl AutoscalerService for Autoscalers {
         &self,
         request: Request<pb::UpdateAutoscalerRequest>,
     ) -> Result<Response<pb::UpdateAutoscalerResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        self.context.index.check_filled()?;
-        let tune = parse_autoscaler::tune(request.into_inner(), &self.context.identity().user)?;
+        let (request, call) = self.context.begin(request)?;
+        let tune = parse_autoscaler::tune(request, &call.caller)?;
         let (name, meta) = (tune.name.clone(), tune.meta.clone());
-        let write = |act: Arc<dyn Commands>| async move { act.update_autoscaler(tune).await };
-        let Changed { policy, position, .. } = self.context.change(&name, &meta, deadline, write).await?;
+        let command = |commands: Arc<dyn Commands>| async move { commands.update_autoscaler(tune).await };
+        let Changed { policy, position, .. } = self.context.execute(&call, &name, &meta, command).await?;
         let shown = self.show(&name);
         let shown = match policy {
             // The index may not have seen it, nor even the app, and a dry run is nowhere to be seen.
@@ -103,13 +103,12 @@ impl AutoscalerService for Autoscalers {
         &self,
         request: Request<pb::ListScalingDecisionsRequest>,
     ) -> Result<Response<pb::ListScalingDecisionsResponse>, Status> {
-        self.context.index.check_filled()?;
+        let call = self.context.begin_with(&request)?;
         let app = parse_autoscaler::name("parent", &request.get_ref().parent)?;
-        let deadline = Deadline::of(&request);
         if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
             let answer = there
                 .client
-                .list_scaling_decisions(leader_proxy::forward_request(request.get_ref(), deadline))
+                .list_scaling_decisions(leader_proxy::forward_request(request.get_ref(), call.deadline))
                 .await;
             return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
         }
@@ -133,13 +132,12 @@ impl AutoscalerService for Autoscalers {
         &self,
         request: Request<pb::WatchScalingDecisionsRequest>,
     ) -> Result<Response<Answers<pb::WatchScalingDecisionsResponse>>, Status> {
-        self.context.index.check_filled()?;
+        let call = self.context.begin_with(&request)?;
         let scope = parse_autoscaler::scope("parent", &request.get_ref().parent)?;
-        let deadline = Deadline::of(&request);
         if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
             let answer = there
                 .client
-                .watch_scaling_decisions(leader_proxy::forward_request(request.get_ref(), deadline))
+                .watch_scaling_decisions(leader_proxy::forward_request(request.get_ref(), call.deadline))
                 .await;
             return match there.answered(answer) {
                 Some(answer) => answer.map(|stream| {
@@ -148,25 +146,26 @@ impl AutoscalerService for Autoscalers {
                 None => Err(there.unreachable().into()),
             };
         }
-        watch::watch_decisions(&self.context, scope, &request.into_inner(), deadline).map(Response::new)
+        watch::watch_decisions(&self.context, scope, &request.into_inner(), call.deadline).map(Response::new)
     }
 
     async fn report_load(
         &self,
         request: Request<pb::ReportLoadRequest>,
     ) -> Result<Response<pb::ReportLoadResponse>, Status> {
-        self.context.index.check_filled()?;
-        let deadline = Deadline::of(&request);
+        let call = self.context.begin_with(&request)?;
         if let Some(mut there) = self.elsewhere.client(&self.context.scaling, &request)? {
-            let answer =
-                there.client.report_load(leader_proxy::forward_request(request.get_ref(), deadline)).await;
+            let answer = there
+                .client
+                .report_load(leader_proxy::forward_request(request.get_ref(), call.deadline))
+                .await;
             // Kept here it would count nowhere: whoever reports does so again in a moment, and hears meanwhile that it must.
             return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
         }
         if self.context.scaling.leader() == Leader::Off {
             return Err(Error::NoAutoscaler.into());
         }
-        let figures = parse_autoscaler::figures(request.into_inner(), &self.context.identity().user)?;
+        let figures = parse_autoscaler::figures(request.into_inner(), &call.caller.user)?;
         let missing = |(i, figure): (usize, &crate::autoscale::LoadReport)| {
             let app = name::App::parse(&figure.app).ok()?;
             let error = self.context.index.get(&app).err()?;

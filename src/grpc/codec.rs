@@ -14,7 +14,7 @@ use tonic_types::StatusExt;
 
 use super::{call, parse, schema};
 use crate::{
-    domain::{Error, error::Violation},
+    domain::{Error, caller::Caller, error::Violation},
     pb,
 };
 
@@ -114,7 +114,7 @@ fn subject(message: &DynamicMessage) -> Option<String> {
 fn with_domain(broken: Vec<Violation>, message: &dyn Any) -> Vec<Violation> {
     let refused = message
         .downcast_ref::<pb::DeployAppRequest>()
-        .and_then(|request| parse::parse_deploy(request.clone(), "").err());
+        .and_then(|request| parse::parse_deploy(request.clone(), &Caller::default()).err());
     let details = refused.map(|status| status.get_error_details());
     let mut all: Vec<_> = details
         .iter()

@@ -4,7 +4,7 @@ mod watch;
 
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, convert, pagination, parse, stream::Answers};
+use super::{context::Context, convert, pagination, parse, stream::Answers};
 use crate::{
     domain::name::Scope,
     pb::{self, discovery_service_server::DiscoveryService},
@@ -20,14 +20,12 @@ impl DiscoveryService for Discovery {
         &self,
         request: Request<pb::ListEndpointsRequest>,
     ) -> Result<Response<pb::ListEndpointsResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        let request = request.into_inner();
+        let (request, call) = self.0.begin(request)?;
         let app = parse::parse_app_name("parent", &request.parent)?;
         let size = pagination::parse_page_size(pagination::SMALL, request.page_size)?;
         let query = format!("endpoints\n{app}\n{}\n{}", request.port, request.include_unready);
         let after = pagination::parse_token(&query, &request.page_token)?;
-        self.0.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
+        self.0.wait_until_seen(&request.read_after, &Scope::App(app.clone()), call.deadline).await?;
 
         let set = self.0.index.endpoints(&app)?;
         set.check(&request.port)?;
@@ -48,8 +46,7 @@ impl DiscoveryService for Discovery {
         &self,
         request: Request<pb::WatchEndpointsRequest>,
     ) -> Result<Response<Answers<pb::WatchEndpointsResponse>>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        watch::watch_endpoints(&self.0, request.into_inner(), deadline).map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        watch::watch_endpoints(&self.0, request, call.deadline).map(Response::new)
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
-use super::Context;
+use super::context::Context;
 use crate::{
     index::{Kind, Leader},
     pb::{self, server_service_server::ServerService},
@@ -63,7 +63,11 @@ impl ServerService for Server {
         let index = &self.0.index;
         let now = Timestamp::now();
         let ages = index.ages(now);
-        let mut warnings = self.0.act.health_warnings(now);
+        let connection = self.0.connection.get();
+        let mut warnings = connection.map_or_else(
+            || vec!["No Kubernetes API server has answered yet; the log says why.".to_owned()],
+            |connection| connection.commands.health_warnings(now),
+        );
         warnings.extend(freshness(&ages, &index.refused()));
         if let Leader::Unknown(why) = self.0.scaling.leader()
             && !why.is_empty()
@@ -72,13 +76,12 @@ impl ServerService for Server {
                 "No autoscaler runs here, since it is not known whether another server runs one: {why}."
             ));
         }
-        let identity = self.0.identity();
         let size = index.size();
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         Ok(Response::new(pb::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kubernetes_version: identity.kubernetes_version,
-            caller: identity.user,
+            kubernetes_version: connection.map(|c| c.kubernetes_version.clone()).unwrap_or_default(),
+            caller: connection.map(|c| c.user.clone()).unwrap_or_default(),
             cache_ages: ages
                 .into_iter()
                 .filter_map(|(kind, age)| {

@@ -27,7 +27,8 @@ use tracing::{Instrument, Span, debug, field, info, info_span};
 
 use self::{answer::Answer, arrival::Arrival, audit::Audit};
 use super::{
-    Deadline, Identity, call,
+    call,
+    context::{Connection, Deadline},
     schema::{self, Does, Method},
     status,
 };
@@ -50,7 +51,7 @@ pub(super) const CACHE_AGE: HeaderName = HeaderName::from_static("gantry-cache-a
 pub(super) struct Limits {
     pub(super) drain: CancellationToken,
     pub(super) index: Index,
-    pub(super) identity: Arc<OnceLock<Identity>>,
+    pub(super) connection: Arc<OnceLock<Connection>>,
 }
 
 /// The id of a call, for those who answer in another form than gRPC.
@@ -86,7 +87,7 @@ pub(super) async fn layer(State(limits): State<Limits>, mut request: Request, ne
     let foreign = name == "grpc.health.v1.Health/Watch" || name.starts_with("grpc.reflection.");
     let drain = foreign.then_some(limits.drain);
     let asked = Arc::default();
-    let audit = Audit::new(&limits.index, limits.identity, Arc::clone(&asked), (&id, &name), method);
+    let audit = Audit::new(&limits.index, limits.connection, Arc::clone(&asked), (&id, &name), method);
     let call = Call { id, name, method, deadline, index: limits.index, span: span.clone(), audit };
     call::scope_call(call.id.clone(), asked, call.answer(request, next, drain).instrument(span)).await
 }

@@ -14,6 +14,7 @@ use tonic::Status;
 use crate::{
     domain::{
         Error, app,
+        caller::Caller,
         commands::{Delete, Deploy, RequestMeta, Restart, Rollback, Scale},
         error::Violation,
         labels,
@@ -85,7 +86,7 @@ pub(super) fn parse_time(
 }
 
 /// A deploy, checked as far as it can be without looking at the cluster.
-pub(super) fn parse_deploy(request: pb::DeployAppRequest, actor: &str) -> Result<Deploy, Status> {
+pub(super) fn parse_deploy(request: pb::DeployAppRequest, caller: &Caller) -> Result<Deploy, Status> {
     let app = request.app.ok_or_else(|| Error::invalid("app", "is required"))?;
     let mut wrong = WrongField::default();
     let name = match name::App::parse_to_deploy(&app.name) {
@@ -122,7 +123,7 @@ pub(super) fn parse_deploy(request: pb::DeployAppRequest, actor: &str) -> Result
         etag: given(&app.etag),
         validate_only: request.validate_only,
         ..request_meta(
-            actor,
+            caller,
             request.reason,
             to_request(&request.request_id, "DeployApp", &(what, &app.etag)),
         )
@@ -130,36 +131,45 @@ pub(super) fn parse_deploy(request: pb::DeployAppRequest, actor: &str) -> Result
     Ok(Deploy { name, content, mask, force, adopt, reject_concurrent, meta })
 }
 
-pub(super) fn parse_delete(request: pb::DeleteAppRequest, actor: &str) -> Result<Delete, Status> {
+pub(super) fn parse_delete(request: pb::DeleteAppRequest, caller: &Caller) -> Result<Delete, Status> {
     let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let id =
         to_request(&request.request_id, "DeleteApp", &(&request.name, &request.etag, request.allow_missing));
-    let meta =
-        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    let meta = RequestMeta {
+        etag,
+        validate_only: request.validate_only,
+        ..request_meta(caller, request.reason, id)
+    };
     Ok(Delete { name, allow_missing: request.allow_missing, meta })
 }
 
-pub(super) fn parse_scale(request: pb::ScaleAppRequest, actor: &str) -> Result<Scale, Status> {
+pub(super) fn parse_scale(request: pb::ScaleAppRequest, caller: &Caller) -> Result<Scale, Status> {
     let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let replicas =
         request.replicas.ok_or_else(|| Error::invalid("replicas", "is required; 0 stops the app"))?;
     let hold_for = parse_duration("hold_for", request.hold_for.as_ref())?;
     let what = (&request.name, replicas, request.hold_for.map(|d| (d.seconds, d.nanos)), &request.etag);
     let id = to_request(&request.request_id, "ScaleApp", &what);
-    let meta =
-        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    let meta = RequestMeta {
+        etag,
+        validate_only: request.validate_only,
+        ..request_meta(caller, request.reason, id)
+    };
     Ok(Scale { name, replicas, hold_for, meta })
 }
 
-pub(super) fn parse_restart(request: pb::RestartAppRequest, actor: &str) -> Result<Restart, Status> {
+pub(super) fn parse_restart(request: pb::RestartAppRequest, caller: &Caller) -> Result<Restart, Status> {
     let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let id = to_request(&request.request_id, "RestartApp", &(&request.name, &request.etag));
-    let meta =
-        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    let meta = RequestMeta {
+        etag,
+        validate_only: request.validate_only,
+        ..request_meta(caller, request.reason, id)
+    };
     Ok(Restart { name, meta })
 }
 
-pub(super) fn parse_rollback(request: pb::RollbackAppRequest, actor: &str) -> Result<Rollback, Status> {
+pub(super) fn parse_rollback(request: pb::RollbackAppRequest, caller: &Caller) -> Result<Rollback, Status> {
     let (name, etag) = (parse_app_name("name", &request.name)?, given(&request.etag));
     let to = if request.rollout.is_empty() {
         None
@@ -178,8 +188,11 @@ pub(super) fn parse_rollback(request: pb::RollbackAppRequest, actor: &str) -> Re
     };
     let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
     let id = to_request(&request.request_id, "RollbackApp", &what);
-    let meta =
-        RequestMeta { etag, validate_only: request.validate_only, ..request_meta(actor, request.reason, id) };
+    let meta = RequestMeta {
+        etag,
+        validate_only: request.validate_only,
+        ..request_meta(caller, request.reason, id)
+    };
     let (force, keep_autoscaler) = (request.force, request.keep_autoscaler);
     Ok(Rollback { name, to, force, keep_autoscaler, failed: None, meta })
 }
@@ -190,14 +203,14 @@ pub(super) fn parse_change(
     name: &str,
     request_id: &str,
     reason: String,
-    actor: &str,
+    caller: &Caller,
 ) -> RequestMeta {
-    request_meta(actor, reason, to_request(request_id, method, &name))
+    request_meta(caller, reason, to_request(request_id, method, &name))
 }
 
-fn request_meta(actor: &str, reason: String, request: Option<revision::Request>) -> RequestMeta {
-    let (actor, time) = (actor.to_owned(), Timestamp::now());
-    RequestMeta { actor, reason, time, request, validate_only: false, etag: None }
+fn request_meta(caller: &Caller, reason: String, request: Option<revision::Request>) -> RequestMeta {
+    let (caller, time) = (caller.clone(), Timestamp::now());
+    RequestMeta { caller, reason, time, request, validate_only: false, etag: None }
 }
 
 fn given(text: &str) -> Option<String> {

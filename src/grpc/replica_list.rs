@@ -2,7 +2,10 @@
 
 use tonic::Status;
 
-use super::{Context, Deadline, convert, pagination, parse};
+use super::{
+    context::{Context, Deadline},
+    convert, pagination, parse,
+};
 use crate::{domain::name::Scope, pb};
 
 pub(super) async fn list_replicas(

@@ -8,7 +8,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, change::Changed, convert, parse, stream::Answers};
+use super::{
+    context::{Call, Context, Deadline},
+    convert,
+    execute::Changed,
+    parse,
+    stream::Answers,
+};
 use crate::{
     domain::{
         Error,
@@ -38,12 +44,10 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<pb::GetRolloutRequest>,
     ) -> Result<Response<pb::GetRolloutResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        let request = request.into_inner();
+        let (request, call) = self.0.begin(request)?;
         let name = parse::parse_rollout_name("name", &request.name)?;
-        self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), deadline).await?;
-        let rollout = self.find(&name, deadline).await?;
+        self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), call.deadline).await?;
+        let rollout = self.find(&name, call.deadline).await?;
         Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::to_rollout(&rollout)) }))
     }
 
@@ -51,35 +55,30 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<pb::ListRolloutsRequest>,
     ) -> Result<Response<pb::ListRolloutsResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        list::list_rollouts(&self.0, request.into_inner(), deadline).await.map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        list::list_rollouts(&self.0, request, call.deadline).await.map(Response::new)
     }
 
     async fn watch_rollout(
         &self,
         request: Request<pb::WatchRolloutRequest>,
     ) -> Result<Response<Answers<pb::WatchRolloutResponse>>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        let request = request.into_inner();
+        let (request, call) = self.0.begin(request)?;
         let name = parse::parse_rollout_name("name", &request.name)?;
-        let rollout = self.find(&name, deadline).await?;
-        Ok(Response::new(watch::watch_rollout(&self.0, &rollout, &request.resume_token, deadline)))
+        let rollout = self.find(&name, call.deadline).await?;
+        Ok(Response::new(watch::watch_rollout(&self.0, &rollout, &request.resume_token, call.deadline)))
     }
 
     async fn wait_rollout(
         &self,
         request: Request<pb::WaitRolloutRequest>,
     ) -> Result<Response<pb::WaitRolloutResponse>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        let request = request.into_inner();
+        let (request, call) = self.0.begin(request)?;
         let name = parse::parse_rollout_name("name", &request.name)?;
         let longest =
             parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
-        self.find(&name, deadline).await?;
-        let rollout = self.wait(&name, deadline.within(longest)).await?;
+        self.find(&name, call.deadline).await?;
+        let rollout = self.wait(&name, call.deadline.within(longest)).await?;
         Ok(Response::new(pb::WaitRolloutResponse { rollout: Some(convert::to_rollout(&rollout)) }))
     }
 
@@ -87,10 +86,10 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<pb::PauseRolloutRequest>,
     ) -> Result<Response<pb::PauseRolloutResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        let pb::PauseRolloutRequest { name, request_id, reason } = request.into_inner();
-        let meta = parse::parse_change("PauseRollout", &name, &request_id, reason, &self.0.identity().user);
-        let Changed { rollout, position, .. } = self.steer(&name, meta, true, deadline).await?;
+        let (request, call) = self.0.begin(request)?;
+        let pb::PauseRolloutRequest { name, request_id, reason } = request;
+        let meta = parse::parse_change("PauseRollout", &name, &request_id, reason, &call.caller);
+        let Changed { rollout, position, .. } = self.set_paused(&call, &name, true, meta).await?;
         Ok(Response::new(pb::PauseRolloutResponse { rollout, position }))
     }
 
@@ -98,10 +97,10 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<pb::ResumeRolloutRequest>,
     ) -> Result<Response<pb::ResumeRolloutResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        let pb::ResumeRolloutRequest { name, request_id, reason } = request.into_inner();
-        let meta = parse::parse_change("ResumeRollout", &name, &request_id, reason, &self.0.identity().user);
-        let Changed { rollout, position, .. } = self.steer(&name, meta, false, deadline).await?;
+        let (request, call) = self.0.begin(request)?;
+        let pb::ResumeRolloutRequest { name, request_id, reason } = request;
+        let meta = parse::parse_change("ResumeRollout", &name, &request_id, reason, &call.caller);
+        let Changed { rollout, position, .. } = self.set_paused(&call, &name, false, meta).await?;
         Ok(Response::new(pb::ResumeRolloutResponse { rollout, position }))
     }
 
@@ -109,12 +108,11 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<pb::RollbackAppRequest>,
     ) -> Result<Response<pb::RollbackAppResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        self.0.index.check_filled()?;
-        let rollback = parse::parse_rollback(request.into_inner(), &self.0.identity().user)?;
+        let (request, call) = self.0.begin(request)?;
+        let rollback = parse::parse_rollback(request, &call.caller)?;
         let (name, meta) = (rollback.name.clone(), rollback.meta.clone());
-        let write = |act: Arc<dyn Commands>| async move { act.rollback(rollback).await };
-        let Changed { rollout, plan, position, .. } = self.0.change(&name, &meta, deadline, write).await?;
+        let command = |commands: Arc<dyn Commands>| async move { commands.rollback(rollback).await };
+        let Changed { rollout, plan, position, .. } = self.0.execute(&call, &name, &meta, command).await?;
         Ok(Response::new(pb::RollbackAppResponse { rollout, plan: Some(plan), position }))
     }
 }
@@ -140,14 +138,13 @@ impl Rollouts {
     }
 
     /// Holds the newest rollout, or lets it go on.
-    async fn steer(
+    async fn set_paused(
         &self,
+        call: &Call<'_>,
         name: &str,
-        meta: RequestMeta,
         pause: bool,
-        deadline: Deadline,
+        meta: RequestMeta,
     ) -> Result<Changed, Status> {
-        self.0.index.check_filled()?;
         let name = parse::parse_rollout_name("name", name)?;
         let rollout = self.0.index.rollout(&name)?;
         let app = rollout.app.clone();
@@ -155,15 +152,15 @@ impl Rollouts {
         if rollout.state.ended() && meta.request.is_none() {
             return Err(Error::RolloutEnded { rollout: app.rollout(rollout.number) }.into());
         }
-        let steer = SetPaused {
+        let request = SetPaused {
             name: app.clone(),
             number: rollout.number,
             pause,
             ended: rollout.state.ended(),
             meta: meta.clone(),
         };
-        let write = |act: Arc<dyn Commands>| async move { act.set_paused(steer).await };
-        self.0.change(&app, &meta, deadline, write).await
+        let command = |commands: Arc<dyn Commands>| async move { commands.set_paused(request).await };
+        self.0.execute(call, &app, &meta, command).await
     }
 
     /// The rollout when it has ended, or as it is when the time is up.

@@ -87,7 +87,7 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
     };
     let health = HealthService::from_health_reporter(health.0.clone());
     let (drain, index) = (context.drain.clone(), context.index.clone());
-    let limits = Limits { drain, index, identity: context.identity.clone() };
+    let limits = Limits { drain, index, connection: context.connection.clone() };
     let context = || context.clone();
     let routes = Routes::new(
         AppServiceServer::new(Apps(context())).max_decoding_message_size(schema::LARGEST_REQUEST),

@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViol
 
 use crate::{
     domain::{
-        Error,
+        Error, api_texts,
         error::{Missing, Violation},
     },
     pb::ErrorReason,
@@ -59,6 +59,10 @@ fn to_status(error: &Error) -> Status {
             note("etag", etag);
             (Code::Aborted, ErrorReason::EtagMismatch)
         }
+        Error::WriteConflict { .. } | Error::ObjectMissing { .. } => {
+            details.set_retry_info(Some(RETRY));
+            (Code::Aborted, ErrorReason::WriteConflict)
+        }
         Error::Conflict(conflicts) => {
             let list = conflicts.iter().map(|c| {
                 PreconditionViolation::new("FIELD_MANAGER", format!("{}{}", c.object, c.field), &c.manager)
@@ -109,7 +113,7 @@ fn to_status(error: &Error) -> Status {
         Error::NotManaged { .. } => (Code::FailedPrecondition, ErrorReason::NotManaged),
         Error::Admission { object, message } => {
             note("object", object);
-            if let Some((key, name)) = objector(message) {
+            if let Some((key, name)) = api_texts::refusing_admission(message) {
                 note(key, name);
             }
             (Code::FailedPrecondition, ErrorReason::AdmissionDenied)
@@ -199,17 +203,6 @@ fn cut(text: &str, longest: usize) -> String {
         return text.to_owned();
     }
     format!("{}...", &text[..text.floor_char_boundary(longest)])
-}
-
-/// Who refused, in Kubernetes' words: `admission webhook "x" denied`, `failed calling webhook "x"`, `ValidatingAdmissionPolicy 'x'
-/// with binding`.
-fn objector(message: &str) -> Option<(&'static str, &str)> {
-    let quoted =
-        |after: &str, quote: char| -> Option<&str> { message.split_once(after)?.1.split(quote).next() };
-    let webhook = quoted("admission webhook \"", '"').or_else(|| quoted("failed calling webhook \"", '"'));
-    webhook
-        .map(|name| ("webhook", name))
-        .or_else(|| quoted("ValidatingAdmissionPolicy '", '\'').map(|name| ("policy", name)))
 }
 
 /// The status of the error that stopped the work, with what was done before it.
@@ -323,18 +316,6 @@ mod tests {
         assert_eq!(info.metadata["applied"], "deployment.apps/shop");
         assert_eq!(info.metadata["notApplied"], "service/shop");
         assert!(details.quota_failure().is_some());
-    }
-
-    #[test]
-    fn whoever_refused_is_named() {
-        let webhook = "services \"web\" is forbidden: admission webhook \"a.b\" denied the request: no";
-        assert_eq!(objector(webhook), Some(("webhook", "a.b")));
-        let silent =
-            "Internal error occurred: failed calling webhook \"a.b\": failed to call webhook: refused";
-        assert_eq!(objector(silent), Some(("webhook", "a.b")));
-        let policy = "services \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
-        assert_eq!(objector(policy), Some(("policy", "p")));
-        assert_eq!(objector("no"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Context, Deadline};
+use super::context::{Context, Deadline};
 use crate::{
     domain::{Error, name::Scope},
     pb,

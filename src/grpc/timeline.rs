@@ -6,7 +6,7 @@ mod watch;
 
 use tonic::{Request, Response, Status};
 
-use super::{Context, Deadline, stream::Answers};
+use super::{context::Context, stream::Answers};
 use crate::pb::{self, timeline_service_server::TimelineService};
 
 /// The service.
@@ -19,17 +19,15 @@ impl TimelineService for Timeline {
         &self,
         request: Request<pb::WatchTimelineRequest>,
     ) -> Result<Response<Answers<pb::WatchTimelineResponse>>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        watch::watch_timeline(&self.0, &request.into_inner(), deadline).map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        watch::watch_timeline(&self.0, &request, call.deadline).map(Response::new)
     }
 
     async fn stream_logs(
         &self,
         request: Request<pb::StreamLogsRequest>,
     ) -> Result<Response<Answers<pb::StreamLogsResponse>>, Status> {
-        self.0.index.check_filled()?;
-        let deadline = Deadline::of(&request);
-        logs::stream_logs(&self.0, &request.into_inner(), deadline).map(Response::new)
+        let (request, call) = self.0.begin(request)?;
+        logs::stream_logs(&self.0, &request, &call).map(Response::new)
     }
 }

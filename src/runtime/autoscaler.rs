@@ -28,7 +28,8 @@ use crate::{
     cluster::{Cluster, lease::Election},
     domain::{
         Error,
-        commands::{Commands, ScaleOutcome, SetReplicas, UsageSource},
+        caller::Caller,
+        commands::{ScaleOutcome, Scaler, SetReplicas, UsageSource},
         name,
     },
     index::{AutoscalerInput, AutoscalerState, Index, Leader, TimelineEvent},
@@ -90,7 +91,7 @@ pub(super) fn start(
     cluster: &Cluster,
     index: &Index,
     scaling: &AutoscalerState,
-    act: Arc<dyn Commands>,
+    scaler: Arc<dyn Scaler>,
     address: SocketAddr,
 ) -> Option<Election> {
     let (now, stands) = (Timestamp::now(), args.autoscaler == Switch::On);
@@ -106,7 +107,7 @@ pub(super) fn start(
     let meter = Arc::new(cluster.clone());
     tasks.run(
         "autoscaler",
-        Autoscaler::new(index.clone(), scaling.clone(), act, meter, args.foreign_hold).run(),
+        Autoscaler::new(index.clone(), scaling.clone(), scaler, meter, args.foreign_hold).run(),
     );
     Some(election)
 }
@@ -130,7 +131,7 @@ type Measured = Result<HashMap<Arc<str>, PodUsage>, Arc<str>>;
 pub(super) struct Autoscaler {
     index: Index,
     scaling: AutoscalerState,
-    act: Arc<dyn Commands>,
+    scaler: Arc<dyn Scaler>,
     meter: Arc<dyn UsageSource>,
     /// How long a count that is set past this server stands.
     foreign_hold: Duration,
@@ -161,11 +162,11 @@ impl Autoscaler {
     pub(super) fn new(
         index: Index,
         scaling: AutoscalerState,
-        act: Arc<dyn Commands>,
+        scaler: Arc<dyn Scaler>,
         meter: Arc<dyn UsageSource>,
         foreign_hold: Duration,
     ) -> Self {
-        Self { index, scaling, act, meter, foreign_hold, memories: HashMap::new(), looks: 0 }
+        Self { index, scaling, scaler, meter, foreign_hold, memories: HashMap::new(), looks: 0 }
     }
 
     /// Looks again and again while this server is the one that does, until dropped.
@@ -221,11 +222,11 @@ impl Autoscaler {
             self.remember(&seen, app, verdict.memory);
             due.push((app.clone(), seen, verdict));
         }
-        let act = self.act.clone();
-        let act = &*act;
+        let scaler = self.scaler.clone();
+        let scaler = &*scaler;
         let carried_out = stream::iter(due).map(|(app, seen, verdict)| async move {
-            settle(act, &app, now).await;
-            let verdict = carry_out(act, &app, &seen, verdict).await;
+            settle(scaler, &app, now).await;
+            let verdict = carry_out(scaler, &app, &seen, verdict).await;
             (app, seen, verdict)
         });
         let mut carried_out = std::pin::pin!(carried_out.buffer_unordered(AT_ONCE));
@@ -257,7 +258,7 @@ impl Autoscaler {
         };
         let set_past: Vec<_> = apps.extract_if(.., is_set_past).map(|app| app.app).collect();
         let take = |app: name::App| async move {
-            match self.act.create_hold(app.clone(), length).await {
+            match self.scaler.create_hold(app.clone(), length).await {
                 Ok(ScaleOutcome::Done) => {
                     info!(%app, "a count that was set past this server counts as a hold");
                 }
@@ -358,7 +359,7 @@ impl Autoscaler {
 }
 
 /// Sets the count of a hold that was cut off before it was set.
-async fn settle(act: &dyn Commands, app: &AutoscalerInput, now: Timestamp) {
+async fn settle(scaler: &dyn Scaler, app: &AutoscalerInput, now: Timestamp) {
     let Some(hold) = &app.hold else { return };
     let young = now.duration_since(hold.since) < OWN_COUNT;
     let set_past = app.scaling.set_outside.is_some();
@@ -371,7 +372,7 @@ async fn settle(act: &dyn Commands, app: &AutoscalerInput, now: Timestamp) {
     if young || !hold.is_unfinished(count, now) {
         return;
     }
-    match act.complete_hold(app.app.clone()).await {
+    match scaler.complete_hold(app.app.clone()).await {
         Ok(ScaleOutcome::Done) => {
             info!(app = %app.app, replicas = hold.replicas, actor = %hold.actor, "set the count of a hold that was cut off");
         }
@@ -384,7 +385,7 @@ async fn settle(act: &dyn Commands, app: &AutoscalerInput, now: Timestamp) {
 
 /// Does what a decision says, if it says anything.
 async fn carry_out(
-    act: &dyn Commands,
+    scaler: &dyn Scaler,
     app: &AutoscalerInput,
     seen: &Evaluation,
     verdict: Verdict,
@@ -395,9 +396,15 @@ async fn carry_out(
     }
     // No larger count passes the contract; whoever wrote one past it asks for more than Kubernetes can count.
     let to = i32::try_from(verdict.to).unwrap_or(i32::MAX);
-    let resize = SetReplicas { name: app.app.clone(), policy: seen.policy.digest(), from: app.desired, to };
+    let resize = SetReplicas {
+        name: app.app.clone(),
+        caller: Caller::named(seen.policy.acts_for.clone()),
+        policy: seen.policy.digest(),
+        from: app.desired,
+        to,
+    };
     let failed = |why: String| Verdict { outcome: Outcome::Failed(why), to: seen.current, ..verdict.clone() };
-    match act.set_replicas(resize).await {
+    match scaler.set_replicas(resize).await {
         Ok(ScaleOutcome::Done) => {
             info!(app = %app.app, "{}", seen.explain(&verdict));
             verdict
@@ -417,7 +424,7 @@ async fn carry_out(
 }
 
 fn silent(error: &Error) -> Arc<str> {
-    if matches!(error, Error::NotFound { .. }) {
+    if matches!(error, Error::ObjectMissing { .. }) {
         // Kubernetes' own words are about a resource that nobody knows.
         return "it is not installed".into();
     }

@@ -1,16 +1,16 @@
-//! Keeps what the index found out: each verdict is written to its revision, and each change that was made past this server
+//! Keeps what the index found out: each verdict is written to its revision, and each change that was made outside Gantry
 //! becomes one, so that both outlive this process.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::{
+    cluster::Writer,
     domain::{
         Error,
-        commands::Commands,
         evidence::Evidence,
         name::{self, Scope},
         problem::Problem,
@@ -30,7 +30,7 @@ const LOGS_WITHIN: Duration = Duration::from_millis(700);
 const AT_ONCE: usize = 16;
 
 /// Writes each new finding, until dropped. What cannot be written now is tried again.
-pub(super) async fn record_loop(index: Index, act: Arc<dyn Commands>) {
+pub(super) async fn record_loop(index: Index, writer: Writer) {
     let mut news = index.subscribe(&Scope::All);
     let (mut noted, mut recorded) = (Written::default(), Written::default());
     loop {
@@ -39,9 +39,9 @@ pub(super) async fn record_loop(index: Index, act: Arc<dyn Commands>) {
             // A second change may come before the first one is kept; the ReplicaSet tells them apart.
             let key = (app.clone(), number, record.replica_set.clone());
             if noted.is_new(&key) {
-                let outcome = act.record_external_change(app.clone(), number, record).await;
+                let outcome = writer.record_external_change(app.clone(), number, record).await;
                 noted.settle(&key, &outcome);
-                tell(&app, number, "change made past this server", outcome);
+                tell(&app, number, "change made outside Gantry", outcome);
             }
         }
         let due: Vec<_> = index
@@ -53,7 +53,7 @@ pub(super) async fn record_loop(index: Index, act: Arc<dyn Commands>) {
         let mut outcomes = stream::iter(due)
             .map(|due| async {
                 let of = (due.app.clone(), due.number);
-                (of, keep(&*act, due).await)
+                (of, keep(&writer, due).await)
             })
             .buffer_unordered(AT_ONCE);
         while let Some((of, outcome)) = outcomes.next().await {
@@ -64,7 +64,7 @@ pub(super) async fn record_loop(index: Index, act: Arc<dyn Commands>) {
 }
 
 /// Keeps one verdict, and what was seen if it is a failure.
-async fn keep(act: &dyn Commands, due: UnrecordedVerdict) -> Result<(), Error> {
+async fn keep(writer: &Writer, due: UnrecordedVerdict) -> Result<(), Error> {
     let UnrecordedVerdict { app, number, end, evidence } = due;
     let ended = match end.outcome {
         Outcome::Succeeded => "succeeded",
@@ -72,19 +72,19 @@ async fn keep(act: &dyn Commands, due: UnrecordedVerdict) -> Result<(), Error> {
         Outcome::Superseded => "superseded",
     };
     let evidence = match evidence {
-        Some(seen) => Some(with_logs(act, &app, (*seen).clone()).await),
+        Some(seen) => Some(with_logs(writer, &app, (*seen).clone()).await),
         None => None,
     };
-    act.record_verdict(app, number, end, evidence).await?;
+    writer.record_verdict(app, number, end, evidence).await?;
     METRICS.rollout_ended(ended);
     Ok(())
 }
 
 /// Adds the last lines of the containers that the problems are about, as far as they can be read in time.
-async fn with_logs(act: &dyn Commands, app: &name::App, mut evidence: Evidence) -> Evidence {
+async fn with_logs(writer: &Writer, app: &name::App, mut evidence: Evidence) -> Evidence {
     let read = async |problem: &mut Problem| {
         let Some(pod) = problem.logging_pod().map(str::to_owned) else { return };
-        let words = act.last_log_lines(app.namespace.clone(), pod, problem.container.clone());
+        let words = writer.last_log_lines(&app.namespace, &pod, &problem.container);
         match tokio::time::timeout(LOGS_WITHIN, words).await {
             Ok(Ok(lines)) => problem.log_tail = lines,
             Ok(Err(error)) => debug!(%app, %error, "cannot read the last lines of a replica that failed"),
@@ -99,9 +99,11 @@ fn tell(app: &name::App, number: u64, what: &str, outcome: Result<(), Error>) {
     match outcome {
         Ok(()) => debug!(%app, number, "{what} kept"),
         // Deleted meanwhile: nothing to keep it with.
-        Err(Error::NotFound { .. }) => debug!(%app, number, "{what}: nothing to keep it with"),
+        Err(Error::NotFound { .. } | Error::ObjectMissing { .. }) => {
+            debug!(%app, number, "{what}: nothing to keep it with");
+        }
         // Somebody else wrote the revision at the same moment, mostly this server itself.
-        Err(Error::EtagMismatch { .. }) => {
+        Err(Error::WriteConflict { .. }) => {
             debug!(%app, number, "{what}: written at the same moment; trying again");
         }
         // The link has said so, once.

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,8 +12,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::{
+    cluster::Writer,
     domain::{
         Error,
+        caller::Caller,
         commands::{Commands, RequestMeta, Rollback},
         name,
         revision::Request,
@@ -38,22 +39,22 @@ const TIDY_FIRST: Duration = Duration::from_secs(10);
 const ACTOR: &str = "gantry";
 
 /// Looks for what is left to do, until dropped.
-pub(super) async fn resume_loop(index: Index, act: Arc<dyn Commands>) {
+pub(super) async fn resume_loop(index: Index, writer: Writer) {
     let (mut finishing, mut owning) = (Attempts::default(), Attempts::default());
     let mut done: HashSet<(name::App, u64)> = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
         let cut_off = index.incomplete_changes(Timestamp::now());
-        roll_back(&index, &*act, &mut done).await;
+        roll_back(&index, &writer, &mut done).await;
         for app in finishing.due(cut_off) {
-            let finished = act.resume_incomplete(app.clone()).await;
+            let finished = writer.resume_incomplete(app.clone()).await;
             if let Err(error) = &finished {
                 warn!(%app, %error, "cannot finish a change that was cut off; trying again");
             }
             finishing.settle(app, finished.is_ok());
         }
         for app in owning.due(index.ownerless_apps(Timestamp::now())) {
-            let owned = act.repair_revision_owners(app.clone()).await;
+            let owned = writer.repair_revision_owners(app.clone()).await;
             if let Err(error) = &owned {
                 warn!(%app, %error, "cannot set the owners of revisions; trying again");
             }
@@ -87,11 +88,11 @@ impl Attempts {
 
 /// Lets go of what need not be remembered any more, until dropped. On its own, so that a list which takes long delays no change that was
 /// cut off.
-pub(super) async fn collect_garbage(act: Arc<dyn Commands>) {
+pub(super) async fn collect_garbage(writer: Writer) {
     tokio::time::sleep(TIDY_FIRST).await;
     let mut warned = false;
     loop {
-        match act.collect_garbage(Timestamp::now()).await {
+        match writer.collect_garbage(Timestamp::now()).await {
             Ok(()) => warned = false,
             // Without the right to it they would pile up, and nobody would know.
             Err(error @ Error::DaemonForbidden { .. }) if !warned => {
@@ -105,7 +106,7 @@ pub(super) async fn collect_garbage(act: Arc<dyn Commands>) {
 }
 
 /// Goes back from each rollout that asks for it, once: `done` are those that were dealt with.
-async fn roll_back(index: &Index, act: &dyn Commands, done: &mut HashSet<(name::App, u64)>) {
+async fn roll_back(index: &Index, writer: &Writer, done: &mut HashSet<(name::App, u64)>) {
     let due = index.due_rollbacks(Timestamp::now());
     done.retain(|of| due.contains(of));
     for (app, number) in due {
@@ -116,7 +117,7 @@ async fn roll_back(index: &Index, act: &dyn Commands, done: &mut HashSet<(name::
         // The same request from every daemon, so that only one of them does it.
         let request = Request { id: format!("on-failure-of-{number}"), digest: rollout.clone() };
         let meta = RequestMeta {
-            actor: ACTOR.to_owned(),
+            caller: Caller::named(ACTOR),
             reason: format!("{rollout} failed, and its policy is to roll back."),
             time: Timestamp::now(),
             request: Some(request),
@@ -131,10 +132,15 @@ async fn roll_back(index: &Index, act: &dyn Commands, done: &mut HashSet<(name::
             failed: Some(number),
             meta,
         };
-        match act.rollback(request).await {
+        match writer.rollback(request).await {
             Ok(back) => info!(%app, failed = number, rollout = ?back.rollout, "rolled back after a failure"),
             // Reaching the cluster may work the next time; everything else would be refused again.
-            Err(error @ (Error::Unreachable { .. } | Error::Deadline { .. } | Error::Throttled { .. })) => {
+            Err(
+                error @ (Error::Unreachable { .. }
+                | Error::Deadline { .. }
+                | Error::Throttled { .. }
+                | Error::WriteConflict { .. }),
+            ) => {
                 warn!(%app, failed = number, %error, "cannot roll back after a failure; trying again");
                 continue;
             }

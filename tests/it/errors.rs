@@ -199,5 +199,5 @@ async fn a_deploy_reaches_the_cluster_as_it_was_asked_for() {
     assert_eq!(response.rollout.unwrap().name, "namespaces/shop/apps/web/rollouts/1");
     let deploys = server.act.deploys.lock().unwrap();
     assert_eq!(deploys[0].content.spec.replicas, Some(0), "0 is a count, not an unset field");
-    assert_eq!((deploys[0].meta.actor.as_str(), deploys[0].meta.reason.as_str()), ("ann", "because"));
+    assert_eq!((deploys[0].meta.caller.user.as_str(), deploys[0].meta.reason.as_str()), ("ann", "because"));
 }

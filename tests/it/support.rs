@@ -13,16 +13,15 @@ use gantry::{
         Error,
         commands::{
             CommandResult, Commands, Delete, Deploy, ObservedVersion, Position, Restart, Rollback, Scale,
-            ScaleOutcome, SetPaused, SetReplicas, UpdateAutoscaler,
+            SetPaused, UpdateAutoscaler,
         },
-        evidence::Evidence,
         logs::Logs,
         name, observed,
-        revision::{Cause, End, Record},
+        revision::{Cause, Record},
         scaling,
         spec::{Content, Spec},
     },
-    grpc::{self, Context, Health, IdempotencyCache, Identity},
+    grpc::{self, Connection, Context, Health, IdempotencyCache},
     index::{AutoscalerState, Index, Kind, Leader},
     pb::{
         app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
@@ -104,51 +103,13 @@ impl Commands for Recorded {
 
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>> {
         self.tunes.lock().unwrap().push(request.clone());
-        let policy = Policy::default().with_change(&request.change, &request.meta.actor);
+        let policy = Policy::default().with_change(&request.change, &request.meta.caller.user);
         async move { Ok(CommandResult { policy: Some(Arc::new(policy)), ..CommandResult::default() }) }
             .boxed()
     }
 
-    fn set_replicas(&self, _: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
-        async { Ok(ScaleOutcome::Done) }.boxed()
-    }
-
-    fn create_hold(&self, _: name::App, _: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
-        async { Ok(ScaleOutcome::Outdated) }.boxed()
-    }
-
-    fn complete_hold(&self, _: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
-        async { Ok(ScaleOutcome::Outdated) }.boxed()
-    }
-
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
-    }
-
-    fn repair_revision_owners(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn resume_incomplete(&self, _: name::App) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn record_verdict(
-        &self,
-        _: name::App,
-        _: u64,
-        _: End,
-        _: Option<Evidence>,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn last_log_lines(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    fn record_external_change(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
     }
 }
 
@@ -172,15 +133,18 @@ impl Server {
         scaling.set_leader(Leader::Local, now());
         let act = Arc::new(Recorded::default());
         let (drain, accept) = (CancellationToken::new(), CancellationToken::new());
-        let identity = Identity { kubernetes_version: "v1.36.3".into(), user: "ann".into() };
+        let connection = Connection {
+            commands: act.clone(),
+            logs,
+            kubernetes_version: "v1.36.3".into(),
+            user: "ann".into(),
+        };
         let context = Context {
             index: index.clone(),
             scaling: scaling.clone(),
-            act: act.clone(),
-            logs,
-            identity: Arc::new(OnceLock::from(identity)),
+            connection: Arc::new(OnceLock::from(connection)),
             drain: drain.clone(),
-            once: IdempotencyCache::default(),
+            idempotency: IdempotencyCache::default(),
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };

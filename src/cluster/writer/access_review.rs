@@ -4,18 +4,15 @@ use futures::future::try_join_all;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use kube::{Api, api::PostParams};
+use kube::api::PostParams;
 
-use super::{Writer, snapshot::Snapshot};
-use crate::{
-    cluster::error::Doing,
-    domain::{
-        Error,
-        check::{Check, Finding, Kind as CheckKind},
-        manifest::Kind,
-        name,
-        plan::Rendered,
-    },
+use super::{objects::Writer, snapshot::Snapshot};
+use crate::domain::{
+    Error,
+    check::{Check, Finding, Kind as CheckKind},
+    manifest::Kind,
+    name,
+    plan::Rendered,
 };
 
 /// A write that may not be allowed.
@@ -27,33 +24,33 @@ pub(super) struct Write {
 
 /// Checks every write of an apply.
 pub(super) async fn review_apply(
-    actor: &Writer,
+    writer: &Writer,
     name: &name::App,
     rendered: &Rendered,
-    found: &Snapshot,
+    snapshot: &Snapshot,
 ) -> Result<Vec<Check>, Error> {
     let mut writes = Vec::new();
     for kind in rendered.objects.iter().map(|object| object.kind) {
         // A server-side apply that makes an object needs both.
         writes.push(Write { kind, verb: "patch", subresource: "" });
-        if found.object(kind).is_none() {
+        if snapshot.object(kind).is_none() {
             writes.push(Write { kind, verb: "create", subresource: "" });
         }
     }
     writes.extend(rendered.prune.iter().map(|kind| Write { kind: *kind, verb: "delete", subresource: "" }));
-    review_access(actor, name, &writes).await
+    review_access(writer, name, &writes).await
 }
 
 /// Checks these writes.
 pub(super) async fn review_access(
-    actor: &Writer,
+    writer: &Writer,
     name: &name::App,
     writes: &[Write],
 ) -> Result<Vec<Check>, Error> {
-    try_join_all(writes.iter().map(|write| ask(actor, name, write))).await
+    try_join_all(writes.iter().map(|write| ask(writer, name, write))).await
 }
 
-async fn ask(actor: &Writer, name: &name::App, write: &Write) -> Result<Check, Error> {
+async fn ask(writer: &Writer, name: &name::App, write: &Write) -> Result<Check, Error> {
     let (group, resource) = write.kind.resource();
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
@@ -70,10 +67,8 @@ async fn ask(actor: &Writer, name: &name::App, write: &Write) -> Result<Check, E
         },
         ..SelfSubjectAccessReview::default()
     };
-    let api = Api::<SelfSubjectAccessReview>::all(actor.cluster.client.clone());
-    let params = PostParams::default();
-    let doing = Doing { verb: "create", object: "selfsubjectaccessreviews" };
-    let answer = actor.cluster.call(doing, api.create(&params, &review)).await;
+    let reviews = writer.cluster.all::<SelfSubjectAccessReview>();
+    let answer = reviews.create(&PostParams::default(), &review).await.map(Option::unwrap_or_default);
     let what = if write.subresource.is_empty() {
         format!("{} {resource}", write.verb)
     } else {

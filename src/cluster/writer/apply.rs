@@ -4,19 +4,24 @@
 use futures::future::join_all;
 use kube::{
     ResourceExt,
-    api::{DeleteParams, DynamicObject, Patch},
+    api::{DynamicObject, Patch},
 };
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::{
-    CROWDED, META_MANAGER, Writer, annotation, apply_params, deploy, field_ownership, merge_params,
-    owned_manifest, owner,
-    snapshot::{self, Owner, Snapshot},
+    field_ownership::{release_replicas, transfer_ownership},
+    managed_fields::owns_no_fields,
+    objects::{
+        META_MANAGER, Writer, apply_params, merge_params, owned_manifest, owner_reference, resource_version,
+        to_annotation,
+    },
+    revisions::{create_revision, delete_revision, own_revision, patch_revision},
+    snapshot::{Owner, Snapshot, is_owned, manager_of, read_snapshot},
 };
 use crate::{
     autoscale::Policy,
-    cluster::{decode, error::Doing, yaml::apply_body},
+    cluster::{decode, yaml::apply_body},
     domain::{
         Error,
         error::Conflict,
@@ -40,7 +45,7 @@ pub(super) struct ApplyFailure {
 }
 
 struct Apply<'a> {
-    actor: &'a Writer,
+    writer: &'a Writer,
     intent: &'a Intent,
     /// uid of the Deployment, the owner of all else.
     uid: String,
@@ -48,13 +53,13 @@ struct Apply<'a> {
 
 /// Applies everything; gives the version of the Deployment at which it was done.
 pub(super) async fn apply_intent(
-    actor: &Writer,
+    writer: &Writer,
     intent: &Intent,
-    found: Snapshot,
+    snapshot: Snapshot,
 ) -> Result<u64, ApplyFailure> {
-    let mut writer = Apply { actor, intent, uid: String::new() };
+    let mut writer = Apply { writer, intent, uid: String::new() };
     let deployment = Kind::Deployment.object_of(&intent.name);
-    let (object, rendered, found) = match writer.deployment(found).await {
+    let (object, rendered, snapshot) = match writer.deployment(snapshot).await {
         Ok(done) => done,
         Err(error) if writer.uid.is_empty() => {
             return Err(ApplyFailure { error, applied: Vec::new(), not_applied: vec![deployment] });
@@ -63,12 +68,12 @@ pub(super) async fn apply_intent(
     };
     let (version, mut failure) = match writer.settle(rendered.as_ref(), &object).await {
         Ok(version) => (version, None),
-        Err(error) => (snapshot::resource_version(&object), Some(error)),
+        Err(error) => (resource_version(&object), Some(error)),
     };
     let rest = rendered.iter().flat_map(|r| &r.objects).filter(|o| o.kind != Kind::Deployment);
-    let (same, rest): (Vec<_>, Vec<_>) = rest.partition(|o| found.same.contains(&o.kind));
+    let (same, rest): (Vec<_>, Vec<_>) = rest.partition(|o| snapshot.unchanged.contains(&o.kind));
     let prune: Vec<_> = rendered.iter().flat_map(|r| r.prune.iter().copied()).collect();
-    let results = join_all(rest.iter().map(|object| writer.owned(object, &found))).await;
+    let results = join_all(rest.iter().map(|object| writer.owned(object, &snapshot))).await;
     let mut stopped =
         ApplyFailure { error: Error::ShuttingDown, applied: vec![deployment], not_applied: Vec::new() };
     stopped.applied.extend(same.iter().map(|object| object.kind.object_of(&intent.name)));
@@ -90,7 +95,7 @@ pub(super) async fn apply_intent(
     }
     let failure = match failure {
         Some(error) => Some(error),
-        None => writer.mark(&found, version).await.err(),
+        None => writer.mark(&snapshot, version).await.err(),
     };
     match failure {
         Some(error) => Err(ApplyFailure { error, ..stopped }),
@@ -103,107 +108,98 @@ impl Apply<'_> {
     /// rendering comes back if a later change was applied already: then nothing of this one may be.
     async fn deployment(
         &mut self,
-        mut found: Snapshot,
+        mut snapshot: Snapshot,
     ) -> Result<(DynamicObject, Option<Rendered>, Snapshot), Error> {
         let (name, number) = (&self.intent.name, self.intent.number);
         let id = Kind::Deployment.object_of(name);
-        let existed = found.deployment.is_some();
+        let existed = snapshot.deployment.is_some();
         let mut handed_over = false;
         for _ in 0..ATTEMPTS {
-            let overtaken = plan::is_superseded(self.intent, existed, &found.live)?;
-            if let Some(object) = found.deployment.clone().filter(|_| overtaken) {
+            let overtaken = plan::is_superseded(self.intent, existed, &snapshot.state)?;
+            if let Some(object) = snapshot.deployment.clone().filter(|_| overtaken) {
                 debug!(app = %name, number, "a later change was applied already");
                 self.uid = object.metadata.uid.clone().unwrap_or_default();
-                return Ok((object, None, found));
+                return Ok((object, None, snapshot));
             }
-            let rendered = plan::render_objects(self.intent, &found.live)?;
+            let rendered = plan::render_objects(self.intent, &snapshot.state)?;
             if rendered.adopt && !handed_over {
-                self.own_restored(&found).await?;
+                self.own_restored(&snapshot).await?;
                 // Its controller may write a status in between; then it is looked at anew.
-                match field_ownership::transfer_ownership(self.actor, self.intent, &rendered, &found).await {
-                    Err(Error::EtagMismatch { .. }) => {}
+                match transfer_ownership(self.writer, self.intent, &rendered, &snapshot).await {
+                    Err(Error::WriteConflict { .. }) => {}
                     handed => {
                         handed?;
                         handed_over = true;
                     }
                 }
-                found = snapshot::read_snapshot(self.actor, name).await?;
+                snapshot = read_snapshot(self.writer, name).await?;
                 continue;
             }
             let mut manifest = rendered.objects[0].manifest.clone();
-            if let Some(before) = &found.deployment {
+            if let Some(before) = &snapshot.deployment {
                 manifest["metadata"]["resourceVersion"] = json!(before.metadata.resource_version);
                 // A version alone does not keep an apply from making anew what was deleted meanwhile.
                 manifest["metadata"]["uid"] = json!(before.metadata.uid);
             }
-            match self.apply(&id, Kind::Deployment, &manifest, rendered.take_count, rendered.adopt).await {
+            match self.apply(Kind::Deployment, &manifest, rendered.take_count, rendered.adopt).await {
                 Ok(applied) => {
-                    let fresh = found.deployment.is_none();
+                    let fresh = snapshot.deployment.is_none();
                     self.uid = applied.metadata.uid.clone().unwrap_or_default();
                     if fresh && applied.metadata.generation.is_some_and(|g| g > 1) {
                         // Two first deploys at once: this one was not the first after all. Look again who is the later one.
-                        found = snapshot::read_snapshot(self.actor, name).await?;
-                        if found.live.newest_number() > number {
+                        snapshot = read_snapshot(self.writer, name).await?;
+                        if snapshot.state.newest_number() > number {
                             continue;
                         }
                     }
-                    return Ok((applied, Some(rendered), found));
+                    return Ok((applied, Some(rendered), snapshot));
                 }
-                Err(Error::EtagMismatch { .. }) => found = snapshot::read_snapshot(self.actor, name).await?,
-                Err(Error::Conflict(conflicts))
-                    if !rendered.take_count && deploy::is_about_count(&conflicts) =>
-                {
-                    found = snapshot::read_snapshot(self.actor, name).await?;
+                Err(Error::WriteConflict { .. }) => snapshot = read_snapshot(self.writer, name).await?,
+                Err(error) if !rendered.take_count && error.is_conflict_about_replicas() => {
+                    snapshot = read_snapshot(self.writer, name).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(CROWDED)
+        Err(Error::WriteConflict { object: id })
     }
 
     /// Gives a Service and a budget that a backup brought back to the Deployment that came with them. Before its fields change hands: after
     /// that nothing tells them from those that others made.
-    async fn own_restored(&self, found: &Snapshot) -> Result<(), Error> {
+    async fn own_restored(&self, snapshot: &Snapshot) -> Result<(), Error> {
         let name = &self.intent.name;
-        let restored = found.live.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
+        let restored = snapshot.state.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
         let Some(uid) = restored.map(|d| d.uid.clone()) else { return Ok(()) };
         let owner = Owner { uid, restored: true };
         for kind in [Kind::Service, Kind::Budget] {
-            let Some(part) = found.object(kind).filter(|_| found.live.made_by(kind) == Some(MANAGER)) else {
+            let Some(part) = snapshot.object(kind).filter(|_| snapshot.state.made_by(kind) == Some(MANAGER))
+            else {
                 continue;
             };
-            if snapshot::is_owned(part, &owner) {
+            if is_owned(part, &owner) {
                 continue;
             }
             let metadata =
-                json!({"uid": part.metadata.uid, "ownerReferences": [super::owner(name, &owner.uid)]});
-            let api = self.actor.objects(&name.namespace, kind);
-            let doing = Doing { verb: "patch", object: &kind.object_of(name) };
+                json!({"uid": part.metadata.uid, "ownerReferences": [owner_reference(name, &owner.uid)]});
             let (params, patch) = (merge_params(META_MANAGER), Patch::Merge(json!({"metadata": metadata})));
-            self.actor.cluster.call(doing, api.patch(&name.app, &params, &patch)).await?;
+            self.writer.objects(&name.namespace, kind).patch(&name.app, &params, &patch).await?;
         }
         Ok(())
     }
 
     /// What must follow the Deployment's apply: the end of a hold, and of others' claim to a count that was taken over.
     async fn settle(&self, rendered: Option<&Rendered>, applied: &DynamicObject) -> Result<u64, Error> {
-        let mut version = snapshot::resource_version(applied);
+        let mut version = resource_version(applied);
         let Some(rendered) = rendered else { return Ok(version) };
         if rendered.take_count
-            && let Some(after) =
-                field_ownership::release_replicas(self.actor, &self.intent.name, applied).await?
+            && let Some(after) = release_replicas(self.writer, &self.intent.name, applied).await?
         {
             version = after;
         }
         if rendered.resume.is_some() {
-            let api = self.actor.objects(&self.intent.name.namespace, Kind::Deployment);
-            let id = Kind::Deployment.object_of(&self.intent.name);
-            let doing = Doing { verb: "patch", object: &id };
-            let patch = Patch::Merge(json!({"spec": {"paused": null}}));
-            let params = merge_params(META_MANAGER);
-            let resumed =
-                self.actor.cluster.call(doing, api.patch(&self.intent.name.app, &params, &patch)).await?;
-            version = snapshot::resource_version(&resumed);
+            let body = json!({"spec": {"paused": null}});
+            let resumed = self.writer.merge_deployment(&self.intent.name, META_MANAGER, body).await?;
+            version = resource_version(&resumed);
         }
         if let Some(policy) = &self.intent.record.brings {
             version = self.bring(policy, applied).await?.unwrap_or(version);
@@ -214,35 +210,28 @@ impl Apply<'_> {
     /// Sets the autoscaler's policy that the change brings back, unless the Deployment says it already.
     async fn bring(&self, policy: &Policy, applied: &DynamicObject) -> Result<Option<u64>, Error> {
         let name = &self.intent.name;
-        let text = annotation("policy", policy)?;
+        let text = to_annotation("policy", policy)?;
         if applied.metadata.annotations.as_ref().and_then(|a| a.get(AUTOSCALER)) == Some(&text) {
             return Ok(None);
         }
-        let written = self.actor.patch_deployment(name, json!({"annotations": {AUTOSCALER: text}})).await?;
-        Ok(Some(snapshot::resource_version(&written)))
+        let written = self.writer.patch_deployment(name, json!({"annotations": {AUTOSCALER: text}})).await?;
+        Ok(Some(resource_version(&written)))
     }
 
     async fn apply(
         &self,
-        id: &str,
         kind: Kind,
         manifest: &Value,
         take_count: bool,
         adopt: bool,
     ) -> Result<DynamicObject, Error> {
         let name = &self.intent.name;
-        let api = self.actor.objects(&name.namespace, kind);
+        let objects = self.writer.objects(&name.namespace, kind);
         let body = Patch::Apply(apply_body(manifest)?);
-        let patch = async |force: bool| {
-            let doing = Doing { verb: "patch", object: id };
-            let params = apply_params(force);
-            self.actor.cluster.call(doing, api.patch(&name.app, &params, &body)).await
-        };
+        let patch = async |force: bool| objects.patch(&name.app, &apply_params(force), &body).await;
+        let is_ours = |error: &Error| matches!(error, Error::Conflict(conflicts) if conflicts.iter().all(Conflict::is_bookkeeping));
         match patch(self.intent.record.force || adopt).await {
-            Err(Error::Conflict(conflicts))
-                if take_count && deploy::is_about_count(&conflicts)
-                    || conflicts.iter().all(Conflict::is_bookkeeping) =>
-            {
+            Err(error) if take_count && error.is_conflict_about_replicas() || is_ours(&error) => {
                 patch(true).await
             }
             answer => answer,
@@ -250,16 +239,15 @@ impl Apply<'_> {
     }
 
     /// Applies what the Deployment owns.
-    async fn owned(&self, object: &Object, found: &Snapshot) -> Result<(), Error> {
-        let id = object.kind.object_of(&self.intent.name);
+    async fn owned(&self, object: &Object, snapshot: &Snapshot) -> Result<(), Error> {
         let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
-        let before = found.object(object.kind);
-        let foreign = found.live.made_by(object.kind).is_some_and(|by| by != MANAGER);
-        let lost = before.is_some_and(field_ownership::owns_no_fields);
+        let before = snapshot.object(object.kind);
+        let foreign = snapshot.state.made_by(object.kind).is_some_and(|by| by != MANAGER);
+        let lost = before.is_some_and(owns_no_fields);
         if let Some(left) = before.filter(|o| !foreign && self.is_left(o)) {
-            self.actor.delete_part(&self.intent.name, object.kind, left).await?;
+            self.writer.delete_part(&self.intent.name, object.kind, left).await?;
         }
-        self.apply(&id, object.kind, &manifest, false, foreign || lost).await.map(|_| ())
+        self.apply(object.kind, &manifest, false, foreign || lost).await.map(|_| ())
     }
 
     /// Whether an earlier Deployment of the name left it. Garbage collection has decided to take it, and does not look again whether it
@@ -270,40 +258,39 @@ impl Apply<'_> {
 
     async fn prune(&self, kind: Kind) -> Result<(), Error> {
         // Only the one that is ours now: another may have taken its name since the plan was made.
-        let found = snapshot::get_object(self.actor, kind, &self.intent.name).await?;
+        let snapshot = self.writer.get_object(kind, &self.intent.name).await?;
         let owner = Owner { uid: self.uid.clone(), restored: false };
-        match found.filter(|object| snapshot::manager_of(object, &owner) == MANAGER) {
-            Some(ours) => self.actor.delete_part(&self.intent.name, kind, &ours).await,
+        match snapshot.filter(|object| manager_of(object, &owner) == MANAGER) {
+            Some(ours) => self.writer.delete_part(&self.intent.name, kind, &ours).await,
             None => Ok(()),
         }
     }
 
     /// Says in the revision that it was carried out, and gives it to the Deployment; with it, those before it that were cut
     /// off and are superseded now.
-    async fn mark(&self, found: &Snapshot, version: u64) -> Result<(), Error> {
+    async fn mark(&self, snapshot: &Snapshot, version: u64) -> Result<(), Error> {
         let name = &self.intent.name;
         let metadata = json!({
-            "ownerReferences": [owner(name, &self.uid)],
+            "ownerReferences": [owner_reference(name, &self.uid)],
             "annotations": {decode::APPLIED: self.uid, decode::VERSION: version.to_string()},
         });
         let object = revision::object_name(name, self.intent.number);
-        match self.actor.patch_revision(&name.namespace, &object, metadata.clone()).await {
+        match patch_revision(self.writer, &name.namespace, &object, metadata.clone()).await {
             // A deletion took it for one that nobody carries out.
-            Err(Error::NotFound { .. }) => {
+            Err(Error::ObjectMissing { .. }) => {
                 let (number, record) = (self.intent.number, &self.intent.record);
-                deploy::create_revision(self.actor, name, number, record, Some(&self.uid)).await?;
-                self.actor.patch_revision(&name.namespace, &object, metadata).await?;
+                create_revision(self.writer, name, number, record, Some(&self.uid)).await?;
+                patch_revision(self.writer, &name.namespace, &object, metadata).await?;
             }
             marked => marked?,
         }
-        let cut_off = found.live.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
+        let cut_off = snapshot.state.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
         for past in cut_off {
             // This one has the content of a stuck one, or takes its place.
             let settled = if past.is_stuck() {
-                let object = revision::object_name(name, past.number);
-                self.actor.delete_revision(&name.namespace, &object, &DeleteParams::default()).await
+                delete_revision(self.writer, name, past.number).await
             } else {
-                self.actor.own_revision(name, past.number, &self.uid).await
+                own_revision(self.writer, name, past.number, &self.uid).await
             };
             if let Err(error) = settled {
                 warn!(app = %name, number = past.number, %error, "cannot settle a superseded revision");

@@ -10,49 +10,50 @@ use kube::{
 use tracing::info;
 
 use super::{
-    Writer,
-    access_review::{self, Write},
-    deletions::{self, Deletion},
-    requests, revisions_of,
-    snapshot::{self, Owner},
-};
-use crate::{
-    cluster::error::Doing,
-    domain::{
-        Error,
-        change::{Action, Change},
-        commands::{CommandResult, Delete, ObservedVersion, Position, RequestMeta},
-        labels::MANAGER,
-        manifest::Kind,
-        name, plan,
+    access_review::{Write, review_access},
+    idempotency::{
+        annotation::check_answered,
+        lease::{Deletion, find_deletion, record_deletion},
     },
+    objects::{Writer, revisions_of},
+    revisions::own_revision,
+    snapshot::{Owner, is_owned, read_snapshot},
+};
+use crate::domain::{
+    Error,
+    change::{Action, Change},
+    commands::{CommandResult, Delete, ObservedVersion, Position, RequestMeta},
+    labels::MANAGER,
+    manifest::Kind,
+    name, plan,
 };
 
-pub(super) async fn delete_app(actor: &Writer, request: Delete) -> Result<CommandResult, Error> {
+pub(super) async fn delete_app(writer: &Writer, request: Delete) -> Result<CommandResult, Error> {
     let (name, meta) = (&request.name, &request.meta);
     let id = meta.request.as_ref().filter(|_| !meta.validate_only);
     let earlier = async {
         match id {
-            Some(request) => deletions::find_deletion(actor, name, &request.id).await,
+            Some(request) => find_deletion(writer, name, &request.id).await,
             None => Ok(None),
         }
     };
-    let (found, earlier) = try_join(snapshot::read_snapshot(actor, name), earlier).await?;
-    let uid = found.deployment.as_ref().and_then(|object| object.metadata.uid.clone()).unwrap_or_default();
+    let (snapshot, earlier) = try_join(read_snapshot(writer, name), earlier).await?;
+    let uid = snapshot.deployment.as_ref().and_then(|object| object.metadata.uid.clone()).unwrap_or_default();
     if let Some(earlier) = &earlier
         && let Some(answer) = answered(name, meta, earlier, &uid)?
     {
         return Ok(answer);
     }
-    let Some((deployment, object)) = found.live.deployment.as_ref().zip(found.deployment.as_ref()) else {
+    let Some((deployment, object)) = snapshot.state.deployment.as_ref().zip(snapshot.deployment.as_ref())
+    else {
         // A deploy that was cut off before its Deployment leaves a revision that nothing owns.
         if request.allow_missing {
             if !meta.validate_only {
                 let since = earlier.as_ref().and_then(|earlier| earlier.kept);
-                if let Some(answer) = keep(actor, &request, earlier, &uid).await? {
+                if let Some(answer) = keep(writer, &request, earlier, &uid).await? {
                     return Ok(answer);
                 }
-                forget_revisions(actor, &request, since).await?;
+                forget_revisions(writer, &request, since).await?;
             }
             return Ok(CommandResult::default());
         }
@@ -61,49 +62,49 @@ pub(super) async fn delete_app(actor: &Writer, request: Delete) -> Result<Comman
     if !deployment.is_ours() {
         return Err(Error::NotManaged { name: name.to_string(), by: deployment.managed_by.clone() });
     }
-    let wanted = found.live.content();
+    let wanted = snapshot.state.content();
     plan::check_etag(meta.etag.as_deref(), wanted.as_ref())?;
     let goes = |kind: Kind| Change::whole(kind.object_of(name), Action::Delete);
     let mut done =
         CommandResult { changes: vec![goes(Kind::Deployment)], content: wanted, ..CommandResult::default() };
-    let parts = [Kind::Service, Kind::Budget].map(|kind| Some((kind, found.object(kind)?)));
-    let ours = |(kind, _): &(Kind, _)| found.live.made_by(*kind) == Some(MANAGER);
+    let parts = [Kind::Service, Kind::Budget].map(|kind| Some((kind, snapshot.object(kind)?)));
+    let ours = |(kind, _): &(Kind, _)| snapshot.state.made_by(*kind) == Some(MANAGER);
     let parts: Vec<_> = parts.into_iter().flatten().filter(ours).collect();
     done.changes.extend(parts.iter().map(|(kind, _)| goes(*kind)));
     if meta.validate_only {
         let write = Write { kind: Kind::Deployment, verb: "delete", subresource: "" };
-        done.checks = access_review::review_access(actor, name, &[write]).await?;
+        done.checks = review_access(writer, name, &[write]).await?;
         return Ok(done);
     }
-    requests::check_answered(&found.live, object, meta)?;
-    if let Some(answer) = keep(actor, &request, earlier, &uid).await? {
+    check_answered(&snapshot.state, object, meta)?;
+    if let Some(answer) = keep(writer, &request, earlier, &uid).await? {
         return Ok(answer);
     }
     // A revision that was not carried out has no owner: it would outlive the app, and be carried out then.
-    for past in found.live.revisions.iter().filter(|past| !past.applied) {
-        match actor.own_revision(name, past.number, &uid).await {
-            Ok(()) | Err(Error::NotFound { .. }) => {}
+    for past in snapshot.state.revisions.iter().filter(|past| !past.applied) {
+        match own_revision(writer, name, past.number, &uid).await {
+            Ok(()) | Err(Error::ObjectMissing { .. }) => {}
             Err(error) => return Err(error),
         }
     }
     // Those of an earlier Deployment of the name do not go with this one.
     let owner = Owner { uid: uid.clone(), restored: false };
-    for (kind, part) in parts.iter().filter(|(_, part)| !snapshot::is_owned(part, &owner)) {
-        actor.delete_part(name, *kind, part).await?;
+    for (kind, part) in parts.iter().filter(|(_, part)| !is_owned(part, &owner)) {
+        writer.delete_part(name, *kind, part).await?;
     }
     // Foreground: the Deployment stays, as being deleted, until its replicas are gone, so that "gone" means gone.
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
         ..DeleteParams::foreground()
     };
-    let doing = Doing { verb: "delete", object: &Kind::Deployment.object_of(name) };
-    let api = actor.objects(&name.namespace, Kind::Deployment);
-    match actor.cluster.call(doing, api.delete(&name.app, &params)).await {
+    match writer.objects(&name.namespace, Kind::Deployment).delete(&name.app, &params).await {
+        Ok(true) => {}
         // An equal call at the same time was faster: this very Deployment is gone, and that is what was asked for.
-        Err(Error::NotFound { .. } | Error::EtagMismatch { .. }) if id.is_some() => {}
-        deleted => drop(deleted?),
+        Ok(false) | Err(Error::WriteConflict { .. }) if id.is_some() => {}
+        Ok(false) => return Err(Error::no_app(name)),
+        Err(error) => return Err(error),
     }
-    info!(app = %name, actor = %meta.actor, reason = ?meta.reason, "deleted");
+    info!(app = %name, actor = %meta.caller, reason = ?meta.reason, "deleted");
     done.position = Some(gone(name, uid));
     Ok(done)
 }
@@ -111,7 +112,7 @@ pub(super) async fn delete_app(actor: &Writer, request: Delete) -> Result<Comman
 /// Keeps the request, if it has an id and was not kept `earlier`. An answer comes back if an equal call at the same time, on another
 /// server, was faster and is done.
 async fn keep(
-    actor: &Writer,
+    writer: &Writer,
     request: &Delete,
     earlier: Option<Deletion>,
     uid: &str,
@@ -120,7 +121,7 @@ async fn keep(
     let (Some(request), None) = (&meta.request, earlier) else { return Ok(None) };
     let (app, uid) = (name.to_string(), uid.to_owned());
     let deletion = Deletion { app, request: request.clone(), uid, time: meta.time, kept: None };
-    match deletions::record_deletion(actor, name, &deletion).await? {
+    match record_deletion(writer, name, &deletion).await? {
         Some(earlier) => answered(name, meta, &earlier, &deletion.uid),
         None => Ok(None),
     }
@@ -155,23 +156,21 @@ fn answered(
 /// Deletes the revisions that nothing owns; garbage collection takes the others. Those that are there now and no later ones: a deploy may
 /// begin at this moment, and its revision has the same labels and perhaps the same name. And for a request that is repeated those alone that
 /// were there when it was kept, `since` then.
-async fn forget_revisions(actor: &Writer, request: &Delete, since: Option<Timestamp>) -> Result<(), Error> {
-    let api = actor.revisions(&request.name.namespace);
-    let doing = Doing { verb: "list", object: "controllerrevisions" };
-    let all = actor.cluster.call(doing, api.list_metadata(&revisions_of(&request.name))).await?;
+async fn forget_revisions(writer: &Writer, request: &Delete, since: Option<Timestamp>) -> Result<(), Error> {
+    let revisions = writer.revisions(&request.name.namespace);
+    let all = revisions.list_metadata(&revisions_of(&request.name)).await?;
     let later = |revision: &PartialObjectMeta<DynamicObject>| {
         since.zip(revision.creation_timestamp()).is_some_and(|(since, created)| created.0 > since)
     };
     let unowned =
         all.items.into_iter().filter(|revision| revision.owner_references().is_empty() && !later(revision));
     let delete = async |revision: PartialObjectMeta<DynamicObject>| {
-        let object = revision.name_any();
         let preconditions = Some(Preconditions { uid: revision.uid(), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
-        match actor.delete_revision(&request.name.namespace, &object, &params).await {
+        match revisions.delete(&revision.name_any(), &params).await {
             // Another of that name took its place.
-            Err(Error::EtagMismatch { .. }) => Ok(()),
-            deleted => deleted,
+            Ok(_) | Err(Error::WriteConflict { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     };
     try_join_all(unowned.map(delete)).await.map(drop)
@@ -180,14 +179,14 @@ async fn forget_revisions(actor: &Writer, request: &Delete, since: Option<Timest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::revision::Request;
+    use crate::domain::{caller::Caller, revision::Request};
 
     #[test]
     fn a_repeat_deletes_what_the_first_one_was_about_and_nothing_else() {
         let name = name::App::new("prod", "shop");
         let request = |digest: &str| Request { id: "a".to_owned(), digest: digest.to_owned() };
         let meta = |digest: &str| RequestMeta {
-            actor: String::new(),
+            caller: Caller::default(),
             reason: String::new(),
             time: Timestamp::UNIX_EPOCH,
             request: Some(request(digest)),

@@ -1,18 +1,20 @@
 //! Asks the API server, before anything is written, whether it would take every object, and what that would change.
 
 use futures::{future, future::join_all};
-use kube::{
-    api::{DynamicObject, Patch, PatchParams, PostParams},
-    client::Body,
-    core::Status,
-};
-use serde_json::{Value, value::RawValue};
+use kube::api::{DynamicObject, PatchParams};
+use serde_json::Value;
 
-use super::{Writer, apply_params, deploy, field_ownership, owned_manifest, snapshot::Snapshot};
+use super::{
+    field_ownership::{OwnershipTransfer, dry_run_transfer, plan_transfer},
+    managed_fields::owns_no_fields,
+    objects::{Writer, apply_params, owned_manifest},
+    snapshot::Snapshot,
+};
 use crate::{
-    cluster::{error::Doing, yaml::apply_body},
+    cluster::yaml::apply_body,
     domain::{
         Error,
+        api_texts::is_dry_run_unsupported,
         change::{Action, Change},
         check::{Check, Finding, Kind as CheckKind},
         diff,
@@ -34,7 +36,7 @@ pub(super) struct DryRun {
     pub(super) refusal: Option<Error>,
     /// Objects, but for the Deployment, that would stay the same to the last byte, the record of who manages which field
     /// included: the API server would not even write them.
-    pub(super) same: Vec<Kind>,
+    pub(super) unchanged: Vec<Kind>,
     /// The Deployment as it would be, unless it was refused.
     pub(super) deployment: Option<DynamicObject>,
 }
@@ -49,48 +51,44 @@ struct Answer {
 
 /// Asks about every object at once.
 pub(super) async fn dry_run_objects(
-    actor: &Writer,
+    writer: &Writer,
     intent: &Intent,
     rendered: &Rendered,
-    found: &Snapshot,
+    snapshot: &Snapshot,
 ) -> Result<DryRun, Error> {
-    let uid = found.deployment.as_ref().and_then(|d| d.metadata.uid.as_deref());
-    let ask = |object| ask(actor, intent, rendered, object, uid, found);
-    let hand_over = async {
-        if rendered.adopt {
-            field_ownership::plan_transfer(actor, intent, rendered, found).await
-        } else {
-            Ok(None)
-        }
+    let uid = snapshot.deployment.as_ref().and_then(|d| d.metadata.uid.as_deref());
+    let ask = |object| ask(writer, intent, rendered, object, uid, snapshot);
+    let transfer = async {
+        if rendered.adopt { plan_transfer(writer, intent, rendered, snapshot).await } else { Ok(None) }
     };
-    let (mut answers, hand_over) = future::join(join_all(rendered.objects.iter().map(ask)), hand_over).await;
-    if let (Some(before), Some(answer)) = (&found.deployment, answers.first_mut()) {
-        answer.go_on(actor, intent, before, hand_over).await;
+    let (mut answers, transfer) = future::join(join_all(rendered.objects.iter().map(ask)), transfer).await;
+    if let (Some(before), Some(answer)) = (&snapshot.deployment, answers.first_mut()) {
+        answer.include_transfer(writer, intent, before, transfer).await;
     }
-    let mut outlook = DryRun { checks: vec![rendered.count.clone()], ..DryRun::default() };
+    let mut all = DryRun { checks: vec![rendered.count.clone()], ..DryRun::default() };
     for (object, answer) in rendered.objects.iter().zip(answers) {
-        outlook.take(intent, found.object(object.kind), object, answer)?;
+        all.take(intent, snapshot.object(object.kind), object, answer)?;
     }
     let name = &intent.name;
-    outlook.changes.extend(rendered.resume.clone());
-    outlook.changes.extend(rendered.prune.iter().map(|k| Change::whole(k.object_of(name), Action::Delete)));
-    outlook.checks.sort_by_key(|check| check.result);
-    Ok(outlook)
+    all.changes.extend(rendered.resume.clone());
+    all.changes.extend(rendered.prune.iter().map(|k| Change::whole(k.object_of(name), Action::Delete)));
+    all.checks.sort_by_key(|check| check.result);
+    Ok(all)
 }
 
 async fn ask(
-    actor: &Writer,
+    writer: &Writer,
     intent: &Intent,
     rendered: &Rendered,
     object: &Object,
     uid: Option<&str>,
-    found: &Snapshot,
+    snapshot: &Snapshot,
 ) -> Answer {
     let manifest = owned_manifest(object, &intent.name, uid);
-    let force = rendered.adopt || found.object(object.kind).is_some_and(field_ownership::owns_no_fields);
+    let force = rendered.adopt || snapshot.object(object.kind).is_some_and(owns_no_fields);
     let dry_run = async |force| {
         let mut warnings = Vec::new();
-        let after = dry_run(actor, intent, object.kind, &manifest, force, &mut warnings).await;
+        let after = dry_run(writer, intent, object.kind, &manifest, force, &mut warnings).await;
         (after, warnings)
     };
     let (after, warnings) = dry_run(force).await;
@@ -105,7 +103,7 @@ async fn ask(
 
 /// One dry run.
 async fn dry_run(
-    actor: &Writer,
+    writer: &Writer,
     intent: &Intent,
     kind: Kind,
     manifest: &Value,
@@ -113,82 +111,33 @@ async fn dry_run(
     warnings: &mut Vec<String>,
 ) -> Result<DynamicObject, Error> {
     let name = &intent.name;
-    let api = actor.objects(&name.namespace, kind);
-    let id = kind.object_of(name);
+    let objects = writer.objects(&name.namespace, kind);
     let params = PatchParams { dry_run: true, ..apply_params(force) };
-    let body = apply_body(manifest)?;
-    let answer = async {
-        send_dry_run(actor, api.resource_url(), Ask::Apply(&name.app, &params, &body), warnings).await
-    };
-    actor.cluster.call(Doing { verb: "patch", object: &id }, answer).await
-}
-
-/// A write that is asked about.
-pub(super) enum Ask<'a> {
-    /// The object of this name, applied.
-    Apply(&'a str, &'a PatchParams, &'a RawValue),
-    /// An object made anew.
-    Create(&'a PostParams, &'a Value),
-}
-
-/// Asks the API server at the address of a kind, and keeps what it warns of. Not by the client's own methods, which keep the warnings to
-/// themselves: they come in headers.
-pub(super) async fn send_dry_run(
-    actor: &Writer,
-    url: &str,
-    ask: Ask<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<DynamicObject, kube::Error> {
-    let request = kube::core::Request::new(url);
-    let request = match ask {
-        Ask::Apply(name, params, manifest) => request.patch(name, params, &Patch::Apply(manifest)),
-        Ask::Create(params, manifest) => request.create(params, manifest.to_string().into_bytes()),
-    };
-    let request = request.map_err(kube::Error::BuildRequest)?;
-    let response = actor.cluster.client.send(request.map(Body::from)).await?;
-    let (parts, body) = response.into_parts();
-    warnings.extend(parts.headers.get_all("warning").iter().filter_map(|w| warning(w.to_str().ok()?)));
-    let bytes = body.collect_bytes().await?;
-    if parts.status.is_success() {
-        return serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError);
-    }
-    let said = serde_json::from_slice(&bytes).unwrap_or_else(|_| Status {
-        code: parts.status.as_u16(),
-        message: String::from_utf8_lossy(&bytes).into_owned(),
-        ..Status::default()
-    });
-    Err(kube::Error::Api(Box::new(said)))
-}
-
-/// The text of a warning header: `299 - "text"`.
-fn warning(header: &str) -> Option<String> {
-    let quoted = header.split_once('"')?.1.rsplit_once('"')?.0;
-    Some(quoted.replace("\\\"", "\"").replace("\\\\", "\\"))
+    objects.dry_run_apply(&name.app, &params, &apply_body(manifest)?, warnings).await
 }
 
 /// Kubernetes refuses every dry run that a webhook with side effects would see; that says nothing about the write.
 fn cannot_be_asked(error: &Error) -> bool {
-    matches!(error, Error::Admission { message, .. } if message.contains("does not support dry run"))
+    matches!(error, Error::Admission { message, .. } if is_dry_run_unsupported(message))
 }
 
 impl Answer {
-    /// What an adoption makes of a Deployment. What was asked about is the apply alone, which lets go of nothing that others made: only
-    /// the hand-over before it does, and of two writes the API server cannot be asked at once.
-    async fn go_on(
+    /// Corrects the answer for a Deployment that is adopted. The dry run covers only the apply; removing fields of other managers
+    /// happens in the transfer of ownership before it, and one dry run cannot cover two writes.
+    async fn include_transfer(
         &mut self,
-        actor: &Writer,
+        writer: &Writer,
         intent: &Intent,
         before: &DynamicObject,
-        hand_over: Result<Option<field_ownership::OwnershipTransfer>, Error>,
+        transfer: Result<Option<OwnershipTransfer>, Error>,
     ) {
         let Ok(tried) = &self.after else { return };
-        match hand_over {
+        match transfer {
             Ok(None) => {}
-            Ok(Some(hand_over)) => {
-                match field_ownership::dry_run_transfer(actor, &intent.name, before, tried, &hand_over).await
-                {
+            Ok(Some(transfer)) => {
+                match dry_run_transfer(writer, &intent.name, before, tried, &transfer).await {
                     // That it could not be asked says nothing; then what the apply alone would do is the most that is known.
-                    Err(error) if !deploy::is_refusal(&error) => {}
+                    Err(error) if !error.is_refusal() => {}
                     after => self.after = after,
                 }
             }
@@ -234,7 +183,7 @@ impl DryRun {
                 match before {
                     Some(before) => {
                         if object.kind != Kind::Deployment && is_same(before, &after) {
-                            self.same.push(object.kind);
+                            self.unchanged.push(object.kind);
                         }
                         self.changes.extend(compare(object.kind, &id, before, &after));
                     }
@@ -308,12 +257,6 @@ fn compare(kind: Kind, id: &str, before: &DynamicObject, after: &DynamicObject) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn warnings_are_taken_out_of_their_headers() {
-        assert_eq!(warning(r#"299 - "unknown field \"spec.foo\"""#).unwrap(), r#"unknown field "spec.foo""#);
-        assert_eq!(warning("299"), None);
-    }
 
     #[test]
     fn an_object_stays_the_same_if_all_but_its_status_does() {

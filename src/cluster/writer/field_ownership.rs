@@ -4,9 +4,13 @@
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{CROWDED, Writer, apply_params, deploy, merge_params, snapshot::Snapshot};
+use super::{
+    managed_fields::{applied_fields, entries_of, entries_without},
+    objects::{Writer, apply_params, merge_params, resource_version},
+    snapshot::Snapshot,
+};
 use crate::{
-    cluster::{error::Doing, yaml::apply_body},
+    cluster::yaml::apply_body,
     domain::{
         Error, diff,
         manifest::{self, Frame, Kind},
@@ -16,10 +20,7 @@ use crate::{
 };
 
 /// The manager under which managed fields are rewritten; it owns nothing itself.
-const HAND_OVER: &str = "gantry-adopt";
-
-/// A probe of which its defaults stayed with who made it would stay without anything to try, which is not valid.
-const WHOLE: [&str; 3] = ["f:livenessProbe", "f:readinessProbe", "f:startupProbe"];
+const TRANSFER_MANAGER: &str = "gantry-adopt";
 
 /// Attempts to write over the version that was read.
 const ATTEMPTS: u32 = 20;
@@ -36,30 +37,30 @@ pub(super) struct OwnershipTransfer {
 /// server's; what it has no words for stays with its managers. Without this, nothing that others wrote could ever be removed
 /// again, and `value` could not become `valueFrom`.
 pub(super) async fn transfer_ownership(
-    actor: &Writer,
+    writer: &Writer,
     intent: &Intent,
     rendered: &Rendered,
-    found: &Snapshot,
+    snapshot: &Snapshot,
 ) -> Result<(), Error> {
-    let Some(before) = &found.deployment else { return Ok(()) };
+    let Some(before) = &snapshot.deployment else { return Ok(()) };
     let Some(OwnershipTransfer { ours, others: mut entries }) =
-        plan_transfer(actor, intent, rendered, found).await?
+        plan_transfer(writer, intent, rendered, snapshot).await?
     else {
         return Ok(());
     };
     entries.push(json!({"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "apps/v1",
         "fieldsType": "FieldsV1", "fieldsV1": ours, "time": jiff::Timestamp::now().round(jiff::Unit::Second).ok()}));
-    rewrite(actor, &intent.name, before, &entries).await.map(|_| ())
+    set_managed_fields(writer, &intent.name, before, &entries).await.map(|_| ())
 }
 
 /// What would change hands; writes nothing. `None` if nothing would.
 pub(super) async fn plan_transfer(
-    actor: &Writer,
+    writer: &Writer,
     intent: &Intent,
     rendered: &Rendered,
-    found: &Snapshot,
+    snapshot: &Snapshot,
 ) -> Result<Option<OwnershipTransfer>, Error> {
-    let (Some(before), Some(deployment)) = (&found.deployment, &found.live.deployment) else {
+    let (Some(before), Some(deployment)) = (&snapshot.deployment, &snapshot.state.deployment) else {
         return Ok(None);
     };
     let name = &intent.name;
@@ -73,32 +74,31 @@ pub(super) async fn plan_transfer(
     let applied = &rendered.objects[0].manifest;
     let own = manifest::render_deployment(name, &deployment.content, &frame);
     let manifest = own.as_ref().map_or(applied, |object| &object.manifest);
-    let id = Kind::Deployment.object_of(name);
-    let api = actor.objects(&name.namespace, Kind::Deployment);
+    let deployments = writer.objects(&name.namespace, Kind::Deployment);
     let params = PatchParams { dry_run: true, ..apply_params(true) };
-    let doing = Doing { verb: "patch", object: &id };
     let try_out = async |manifest| {
         let patch = Patch::Apply(apply_body(manifest)?);
-        actor.cluster.call(doing, api.patch(&name.app, &params, &patch)).await
+        deployments.patch(&name.app, &params, &patch).await
     };
     let tried = match try_out(manifest).await {
-        Err(error) if deploy::is_refusal(&error) && manifest != applied => try_out(applied).await?,
+        Err(error) if error.is_refusal() && manifest != applied => try_out(applied).await?,
         tried => tried?,
     };
-    Ok(fields_of(&tried).map(|ours| OwnershipTransfer { others: without(before, &ours, false), ours }))
+    Ok(applied_fields(&tried)
+        .map(|ours| OwnershipTransfer { others: entries_without(before, &ours, false), ours }))
 }
 
 /// The Deployment as the apply would leave it after the hand-over, given what the dry run of the apply alone made of it: less
 /// what goes because this server would manage it and does not apply it. The API server says itself what defaults come in its
 /// place, asked with a patch, for which no more rights are needed than for the apply.
 pub(super) async fn dry_run_transfer(
-    actor: &Writer,
+    writer: &Writer,
     name: &name::App,
     before: &DynamicObject,
     tried: &DynamicObject,
     hand_over: &OwnershipTransfer,
 ) -> Result<DynamicObject, Error> {
-    let applied = fields_of(tried).unwrap_or_default();
+    let applied = applied_fields(tried).unwrap_or_default();
     let kept: Vec<_> =
         hand_over.others.iter().map(|entry| &entry["fieldsV1"]).chain(std::iter::once(&applied)).collect();
     let mut pruned = serde_json::to_value(tried).unwrap_or_default();
@@ -110,106 +110,44 @@ pub(super) async fn dry_run_transfer(
     };
     let live = serde_json::to_value(before).unwrap_or_default();
     let patch = diff::merge_patch(&parts(&live), &parts(&pruned));
-    let id = Kind::Deployment.object_of(name);
-    let api = actor.objects(&name.namespace, Kind::Deployment);
-    let params = PatchParams { dry_run: true, ..merge_params(HAND_OVER) };
-    let doing = Doing { verb: "patch", object: &id };
-    actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Merge(patch))).await
+    let params = PatchParams { dry_run: true, ..merge_params(TRANSFER_MANAGER) };
+    let deployments = writer.objects(&name.namespace, Kind::Deployment);
+    deployments.patch(&name.app, &params, &Patch::Merge(patch)).await
 }
 
-/// After this server set the replica count over others: they own it no more. Gives the version of the Deployment if anything
-/// had to be written.
+/// Takes `spec.replicas` from every other field manager, after this server set it over them. Gives the version of the Deployment if
+/// anything had to be written.
 pub(super) async fn release_replicas(
-    actor: &Writer,
+    writer: &Writer,
     name: &name::App,
     applied: &DynamicObject,
 ) -> Result<Option<u64>, Error> {
-    let count = json!({"f:spec": {"f:replicas": {}}});
-    let mut object = applied.clone();
+    let replicas = json!({"f:spec": {"f:replicas": {}}});
+    let mut next = Some(applied.clone());
     // Its controller answers every apply with a status of its own.
     for _ in 0..ATTEMPTS {
-        let entries = without(&object, &count, true);
-        if entries == entry_values(&object) {
+        let Some(object) = next else { return Ok(None) };
+        let entries = entries_without(&object, &replicas, true);
+        if entries == entries_of(&object) {
             return Ok(None);
         }
-        match rewrite(actor, name, &object, &entries).await {
-            Err(Error::EtagMismatch { .. }) => {}
+        match set_managed_fields(writer, name, &object, &entries).await {
+            Err(Error::WriteConflict { .. }) => {}
             answer => return answer.map(Some),
         }
-        match super::snapshot::get_object(actor, Kind::Deployment, name).await? {
-            Some(fresh) => object = fresh,
-            None => return Ok(None),
-        }
+        next = writer.get_object(Kind::Deployment, name).await?;
     }
-    Err(CROWDED)
+    Err(Error::WriteConflict { object: Kind::Deployment.object_of(name) })
 }
 
-fn entry_values(object: &DynamicObject) -> Vec<Value> {
-    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
-}
-
-/// The entries of all managers but this server, less these fields. Entries for the status are left as they are, and those
-/// for the scale unless `scale`.
-fn without(object: &DynamicObject, fields: &Value, scale: bool) -> Vec<Value> {
-    let reduce = |mut entry: Value| {
-        let subresource = entry["subresource"].as_str().unwrap_or_default();
-        let ours = entry["manager"] == FIELD_MANAGER && subresource.is_empty();
-        let untouched = match subresource {
-            "" => ours,
-            "scale" => !scale,
-            _ => true,
-        };
-        if ours && !scale {
-            return None;
-        }
-        if untouched {
-            return Some(entry);
-        }
-        let left = ownership::subtract_fields(&entry["fieldsV1"], fields, &WHOLE);
-        if ownership::is_empty(&left) {
-            return None;
-        }
-        entry["fieldsV1"] = left;
-        Some(entry)
-    };
-    entry_values(object).into_iter().filter_map(reduce).collect()
-}
-
-/// The fields that this server manages.
-fn fields_of(object: &DynamicObject) -> Option<Value> {
-    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    let ours = entries
-        .iter()
-        .find(|e| e.manager.as_deref() == Some(FIELD_MANAGER) && e.operation.as_deref() == Some("Apply"));
-    ours?.fields_v1.as_ref().map(|fields| fields.0.clone())
-}
-
-/// Whether this server manages no field of an object, although it made it: the object was made again by somebody else, from a backup
-/// or with `kubectl apply`, and every field is managed by them.
-pub(super) fn owns_no_fields(object: &DynamicObject) -> bool {
-    fields_of(object).is_none()
-}
-
-/// Whether this server manages the field of an object at this path.
-pub(super) fn owns_field(object: &DynamicObject, path: &[&str]) -> bool {
-    let fields = fields_of(object);
-    let at = |fields: Option<Value>, part: &&str| fields?.get(format!("f:{part}")).cloned();
-    path.iter().fold(fields, at).is_some()
-}
-
-async fn rewrite(
-    actor: &Writer,
+/// Writes the managed fields over the version that was read. Gives the version after it.
+async fn set_managed_fields(
+    writer: &Writer,
     name: &name::App,
     object: &DynamicObject,
     entries: &[Value],
 ) -> Result<u64, Error> {
-    let id = Kind::Deployment.object_of(name);
-    let api = actor.objects(&name.namespace, Kind::Deployment);
-    let patch =
-        json!({"metadata": {"resourceVersion": object.metadata.resource_version, "managedFields": entries}});
-    let doing = Doing { verb: "patch", object: &id };
-    let params = merge_params(HAND_OVER);
-    let done = actor.cluster.call(doing, api.patch(&name.app, &params, &Patch::Merge(patch))).await?;
-    Ok(super::snapshot::resource_version(&done))
+    let metadata = json!({"resourceVersion": object.metadata.resource_version, "managedFields": entries});
+    let written = writer.merge_deployment(name, TRANSFER_MANAGER, json!({"metadata": metadata})).await?;
+    Ok(resource_version(&written))
 }

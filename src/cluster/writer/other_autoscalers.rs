@@ -2,14 +2,11 @@
 //! ScaledObject, which has none while it has scaled to zero.
 
 use futures::future::try_join_all;
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
-};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 
-use super::Writer;
+use super::objects::Writer;
 use crate::{
-    cluster::error::{self, Doing},
+    cluster::client::Objects,
     domain::{Error, name},
 };
 
@@ -25,33 +22,31 @@ pub(super) const HORIZONTAL: Kind =
 
 /// The autoscaler that targets the app, for example `horizontalpodautoscaler.autoscaling/shop`. One of KEDA comes first: it makes a
 /// HorizontalPodAutoscaler of its own.
-pub(super) async fn find_autoscaler(actor: &Writer, name: &name::App) -> Result<Option<String>, Error> {
-    let found = try_join_all([SCALED_OBJECT, HORIZONTAL].map(|kind| of_kind(actor, name, kind))).await?;
+pub(super) async fn find_autoscaler(writer: &Writer, name: &name::App) -> Result<Option<String>, Error> {
+    let found = try_join_all([SCALED_OBJECT, HORIZONTAL].map(|kind| of_kind(writer, name, kind))).await?;
     Ok(found.into_iter().flatten().next())
 }
 
 /// The objects of a kind in a namespace.
-pub(super) fn autoscaler_api(
-    actor: &Writer,
+pub(super) fn autoscalers_of(
+    writer: &Writer,
     namespace: &str,
     (group, version, kind, plural): Kind,
-) -> Api<DynamicObject> {
+) -> Objects<DynamicObject> {
     let gvk = GroupVersionKind::gvk(group, version, kind);
     let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-    Api::namespaced_with(actor.cluster.client.clone(), namespace, &resource)
+    writer.cluster.dynamic(namespace, &resource)
 }
 
-async fn of_kind(actor: &Writer, name: &name::App, of: Kind) -> Result<Option<String>, Error> {
-    let (group, _, kind, plural) = of;
-    let api = autoscaler_api(actor, &name.namespace, of);
-    let answer = async { error::unless_missing(api.list(&ListParams::default()).await) };
-    let all = match actor.cluster.call(Doing { verb: "list", object: plural }, answer).await {
+async fn of_kind(writer: &Writer, name: &name::App, of: Kind) -> Result<Option<String>, Error> {
+    let (group, _, kind, _) = of;
+    let all = match autoscalers_of(writer, &name.namespace, of).list_if_known().await {
         Ok(all) => all,
         // Who may not see autoscalers may still scale; the autoscaler would then take the count back.
-        Err(Error::DaemonForbidden { .. }) => None,
+        Err(Error::DaemonForbidden { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let found = all.into_iter().flatten().find(|object| is_target(object, name));
+    let found = all.into_iter().find(|object| is_target(object, name));
     let found = found.and_then(|object| object.metadata.name);
     Ok(found.map(|object| format!("{}.{group}/{object}", kind.to_lowercase())))
 }

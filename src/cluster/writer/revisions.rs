@@ -1,75 +1,157 @@
-//! What keeps the history of an app in order beside its changes: revisions get back the owner that they lost, are let go of with their
-//! Deployment, and are written again where the API server takes no change of them. Must not know what a revision wants.
+//! The revisions of an app as ControllerRevisions: how one is written, read, marked and let go of, and written again where the API
+//! server takes no change of it. Must not know what a revision wants.
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use kube::{
     ResourceExt,
-    api::{DeleteParams, DynamicObject, PostParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PostParams, Preconditions},
+    core::{ObjectMeta, TypeMeta},
 };
 use serde_json::{Map, Value, json};
-use tracing::info;
+use tracing::{debug, info, warn};
 
-use super::{META_MANAGER, Writer, object_name, revision_id, snapshot};
+use super::objects::{META_MANAGER, Writer, merge_params, owner_reference, revisions_of};
 use crate::{
-    cluster::{decode, error::Doing},
+    cluster::decode::{self, Decode},
     domain::{
-        Error, name,
-        revision::form::{self, Form},
+        Error,
+        labels::{MANAGED_BY, MANAGER},
+        manifest::REVISIONS_OF,
+        name,
+        plan::StoredRevision,
+        revision::{
+            Record,
+            form::{self, Form},
+            object_name,
+        },
     },
 };
 
-/// Gives every revision that was applied and has no owner to the Deployment of its app, or takes it from revisions of earlier versions if
-/// the Deployment is deleted without what it owns: Kubernetes' garbage collection cannot, and would wait for ever.
-pub(super) async fn repair_owners(actor: &Writer, name: name::App) -> Result<(), Error> {
-    let found = snapshot::read_snapshot(actor, &name).await?;
-    let Some(deployment) = &found.live.deployment else { return Ok(()) };
-    let revisions = found.live.revisions.iter();
-    if deployment.deleting {
-        let owned = revisions.filter(|past| {
-            deployment.orphans && past.form == Form::Object && past.owner.as_deref() == Some(&deployment.uid)
-        });
-        let let_go = owned.map(|past| async {
-            let metadata = json!({"ownerReferences": null, "annotations": {decode::APPLIED: deployment.uid}});
-            actor.patch_revision(&name.namespace, &object_name(&name, past.number), metadata).await
-        });
-        return try_join_all(let_go).await.map(drop);
+/// Every revision of an app, the newest last.
+pub(super) async fn list_revisions(writer: &Writer, name: &name::App) -> Result<Vec<StoredRevision>, Error> {
+    let revisions = writer.cluster.namespaced::<decode::Revision>(&name.namespace);
+    let all = revisions.list(&revisions_of(name)).await?;
+    let mut stored = Vec::with_capacity(all.items.len());
+    for object in all.items {
+        let Some((_, number)) = object.key() else { continue };
+        // Deploying over what cannot be read would lose it.
+        let unreadable = || Error::NotImplemented {
+            what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
+        };
+        stored.push(object.past().ok_or_else(unreadable)?);
     }
-    if !deployment.is_ours() {
-        return Ok(());
+    stored.sort_by_key(|revision| revision.number);
+    Ok(stored)
+}
+
+/// Writes a revision, owned by the Deployment of this uid if it needs no carrying out. False if its name is taken.
+pub(super) async fn create_revision(
+    writer: &Writer,
+    name: &name::App,
+    number: u64,
+    record: &Record,
+    uid: Option<&str>,
+) -> Result<bool, Error> {
+    let data = form::to_data(record).map_err(|e| Error::Bug(format!("writing a revision: {e}")))?;
+    let owners = uid.map(|uid| serde_json::from_value(json!([owner_reference(name, uid)])));
+    let owner_references = owners.transpose().map_err(|e| Error::Bug(format!("writing an owner: {e}")))?;
+    let labels = [(REVISIONS_OF, name.app.as_str()), (MANAGED_BY, MANAGER)];
+    let object = DynamicObject {
+        types: Some(TypeMeta { api_version: "apps/v1".to_owned(), kind: "ControllerRevision".to_owned() }),
+        metadata: ObjectMeta {
+            name: Some(object_name(name, number)),
+            labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            owner_references,
+            ..ObjectMeta::default()
+        },
+        data: json!({"revision": number, "data": data}),
+    };
+    Ok(writer.revisions(&name.namespace).create(&create_params(), &object).await?.is_some())
+}
+
+/// Changes the metadata of a revision; its data cannot change.
+pub(super) async fn patch_revision(
+    writer: &Writer,
+    namespace: &str,
+    object: &str,
+    metadata: Value,
+) -> Result<(), Error> {
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    match writer.revisions(namespace).patch(object, &merge_params(META_MANAGER), &patch).await {
+        // In the form of earlier versions a revision may take no patch at all.
+        Err(Error::Invalid(violations)) => {
+            let written = rewrite_revision(writer, namespace, object, &metadata).await?;
+            if written { Ok(()) } else { Err(Error::Invalid(violations)) }
+        }
+        patched => patched.map(|_| ()),
     }
-    let lost = revisions.filter(|past| past.applied && past.owner.is_none());
-    let numbers: Vec<_> = lost.map(|past| past.number).collect();
-    try_join_all(numbers.iter().map(|number| actor.own_revision(&name, *number, &deployment.uid))).await?;
-    if !numbers.is_empty() {
-        info!(app = %name, ?numbers, "revisions that had lost their owner have it back");
+}
+
+/// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment. At which
+/// version of an earlier Deployment it was applied says nothing about this one.
+pub(super) async fn own_revision(
+    writer: &Writer,
+    name: &name::App,
+    number: u64,
+    uid: &str,
+) -> Result<(), Error> {
+    let annotations = json!({decode::APPLIED: uid, decode::VERSION: null});
+    let metadata = json!({"ownerReferences": [owner_reference(name, uid)], "annotations": annotations});
+    patch_revision(writer, &name.namespace, &object_name(name, number), metadata).await
+}
+
+/// Deletes a revision, which may be gone already.
+pub(super) async fn delete_revision(writer: &Writer, name: &name::App, number: u64) -> Result<(), Error> {
+    let revisions = writer.revisions(&name.namespace);
+    revisions.delete(&object_name(name, number), &DeleteParams::default()).await.map(drop)
+}
+
+/// Deletes revisions beyond those that are kept. What fails here is done by the next change.
+pub(super) async fn delete_expired_revisions(writer: &Writer, name: &name::App, numbers: &[u64]) {
+    let delete = async |number: &u64| {
+        if let Err(error) = delete_revision(writer, name, *number).await {
+            debug!(app = %name, number, %error, "cannot delete an old revision");
+        }
+    };
+    join_all(numbers.iter().map(delete)).await;
+}
+
+/// Takes back a revision of which nothing was applied. If that fails too, it stays, and is carried out later.
+pub(super) async fn withdraw_revision(writer: &Writer, name: &name::App, number: u64) -> bool {
+    let deleted = delete_revision(writer, name, number).await;
+    if let Err(error) = &deleted {
+        warn!(app = %name, number, %error, "cannot take back a revision that was refused");
     }
-    Ok(())
+    deleted.is_ok()
 }
 
 /// Writes a revision of an earlier version again under its name, with its metadata changed by this merge. False if it is not of such a
 /// version, so that something else is wrong with the change. Only for revisions that need no carrying out: one that is lost between
 /// its deletion and its creation is a line of the history, and not a change.
-pub(super) async fn rewrite_revision(
-    actor: &Writer,
+async fn rewrite_revision(
+    writer: &Writer,
     namespace: &str,
     object: &str,
     metadata: &Value,
 ) -> Result<bool, Error> {
-    let api = actor.revisions(namespace);
-    let id = revision_id(object);
-    let found = actor.cluster.call(Doing { verb: "get", object: &id }, api.get(object)).await?;
+    let revisions = writer.revisions(namespace);
+    let found = revisions.get(object).await?;
     let Some((record, Form::Object)) = form::from_data(found.data["data"].clone()) else { return Ok(false) };
+    let bug = |error: serde_json::Error| Error::Bug(format!("writing a revision: {error}"));
     let data = form::to_data(&record).map_err(|error| Error::Bug(format!("writing a revision: {error}")))?;
     let renewed = renewed(&found, metadata, &data);
     let preconditions = Some(Preconditions { uid: found.uid(), resource_version: found.resource_version() });
-    let params = DeleteParams { preconditions, ..DeleteParams::default() };
-    actor.delete_revision(namespace, object, &params).await?;
-    let params = PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() };
-    let renewed: DynamicObject = serde_json::from_value(renewed)
-        .map_err(|error| Error::Bug(format!("writing a revision: {error}")))?;
-    actor.cluster.call(Doing { verb: "create", object: &id }, api.create(&params, &renewed)).await?;
+    revisions.delete(object, &DeleteParams { preconditions, ..DeleteParams::default() }).await?;
+    let created = revisions.create(&create_params(), &serde_json::from_value(renewed).map_err(bug)?).await?;
+    if created.is_none() {
+        return Err(Error::WriteConflict { object: object.to_owned() });
+    }
     info!(namespace, revision = object, "wrote a revision of an earlier version again");
     Ok(true)
+}
+
+fn create_params() -> PostParams {
+    PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// The revision with this merged into its metadata and this data, to be created.

@@ -1,34 +1,29 @@
-//! Sets the replica count through the scale subresource, for any Deployment, under a field manager of its own: that is how a
-//! later deploy knows that somebody else set it.
+//! Scales an app: its replica count, and the hold that keeps an active autoscaler from changing it.
 
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::{
-    Writer,
-    access_review::{self, Write},
-    annotation,
-    checks::{self, ProposedChange},
-    deploy, requests, snapshot,
+    access_review::{Write, review_access},
+    checks::{ProposedChange, run_checks},
+    idempotency::annotation::{check_answered, store_answer},
+    objects::{Writer, resource_version, to_annotation},
+    scale_subresource::set_replica_count,
+    snapshot::read_snapshot,
 };
 use crate::{
     autoscale::Hold,
-    cluster::error::Doing,
     domain::{
         Error,
         change::{Action, Change},
-        commands::{CommandResult, Scale},
+        commands::{CommandResult, Position, Scale},
         manifest::Kind,
         name, plan,
         scaling::HOLD,
     },
 };
-
-/// The field manager of replica counts that callers and the autoscaler set.
-const SCALE_MANAGER: &str = "gantry-scale";
 
 /// Said to a caller who wants a count to be held where nothing would change it.
 const NO_AUTOSCALER: &str = "hold_for has no effect: no autoscaler of this server is active for the app, so the count stays until somebody sets it.";
@@ -40,7 +35,7 @@ fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<H
     Some(Hold {
         replicas: request.replicas,
         until,
-        actor: meta.actor.clone(),
+        actor: meta.caller.user.clone(),
         reason: meta.reason.clone(),
         since: meta.time,
         generation: generation.unwrap_or_default(),
@@ -48,41 +43,21 @@ fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<H
 }
 
 /// Keeps a hold with the Deployment, or takes it away.
-async fn keep_hold(actor: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
-    let text = hold.map(|hold| annotation("hold", hold)).transpose()?;
-    actor.patch_deployment(name, json!({"annotations": {HOLD: text}})).await.map(|_| ())
+async fn keep_hold(writer: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
+    let text = hold.map(|hold| to_annotation("hold", hold)).transpose()?;
+    writer.patch_deployment(name, json!({"annotations": {HOLD: text}})).await.map(|_| ())
 }
 
-/// Sets the count through the scale subresource, over this version if there is one. By apply: a merge patch to the same number would own
-/// nothing, and the next deploy would not know of it.
-pub(super) async fn set_count(
-    actor: &Writer,
-    name: &name::App,
-    replicas: i32,
-    version: Option<String>,
-    dry_run: bool,
-) -> Result<k8s_openapi::api::autoscaling::v1::Scale, Error> {
-    let mut manifest = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas},
-        "metadata": {"name": name.app, "namespace": name.namespace}});
-    if let Some(version) = version {
-        manifest["metadata"]["resourceVersion"] = json!(version);
-    }
-    let params = PatchParams { dry_run, force: true, ..PatchParams::apply(SCALE_MANAGER) };
-    let doing = Doing { verb: "patch", object: &Kind::Deployment.object_of(name) };
-    let api = actor.objects(&name.namespace, Kind::Deployment);
-    actor.cluster.call(doing, api.patch_scale(&name.app, &params, &Patch::Apply(manifest))).await
-}
-
-pub(super) async fn scale_app(actor: &Writer, request: Scale) -> Result<CommandResult, Error> {
+pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<CommandResult, Error> {
     let (name, meta) = (&request.name, &request.meta);
-    let found = snapshot::read_snapshot(actor, name).await?;
-    let (deployment, object) = found.existing_deployment(name)?;
-    let newest = found.live.newest_number();
-    let content = found.live.content();
+    let snapshot = read_snapshot(writer, name).await?;
+    let (deployment, object) = snapshot.existing_deployment(name)?;
+    let newest = snapshot.state.newest_number();
+    let content = snapshot.state.content();
     if !meta.validate_only
-        && let Some(answered) = requests::check_answered(&found.live, object, meta)?
+        && let Some(answered) = check_answered(&snapshot.state, object, meta)?
     {
-        let position = Some(deploy::position_at(name, answered.version, newest));
+        let position = Some(Position::of_version(name, answered.version, newest));
         return Ok(CommandResult { content, position, ..CommandResult::default() });
     }
     plan::check_etag(meta.etag.as_deref(), content.as_ref().or(Some(&deployment.content)))?;
@@ -90,7 +65,7 @@ pub(super) async fn scale_app(actor: &Writer, request: Scale) -> Result<CommandR
     if request.hold_for.is_none() && scaling.is_active(meta.time) {
         return Err(Error::AutoscalerActive { app: name.to_string() });
     }
-    found.live.check_no_other_autoscaler(name)?;
+    snapshot.state.check_no_other_autoscaler(name)?;
     let hold = request.hold_for.and_then(|time| to_hold(&request, time, object.metadata.generation));
     let hold = hold.filter(|_| scaling.policy.as_ref().is_some_and(|policy| policy.owns_count(meta.time)));
     let id = Kind::Deployment.object_of(name);
@@ -117,15 +92,15 @@ pub(super) async fn scale_app(actor: &Writer, request: Scale) -> Result<CommandR
     // for: before the count too, or whoever finds that hold undoes the count.
     let changes_hold = !meta.validate_only && (hold.is_some() || scaling.active_hold(meta.time).is_some());
     if changes_hold {
-        keep_hold(actor, name, hold.as_ref()).await?;
+        keep_hold(writer, name, hold.as_ref()).await?;
     }
-    let scaled = match set_count(actor, name, request.replicas, None, meta.validate_only).await {
+    let scaled = match set_replica_count(writer, name, request.replicas, None, meta.validate_only).await {
         Ok(scaled) => scaled,
         Err(error) => {
             // What was refused leaves nothing behind; what may have happened is completed or ends with the hold.
             if changes_hold
-                && deploy::is_refusal(&error)
-                && let Err(stays) = keep_hold(actor, name, scaling.hold.as_deref()).await
+                && error.is_refusal()
+                && let Err(stays) = keep_hold(writer, name, scaling.hold.as_deref()).await
             {
                 warn!(app = %name, error = %stays, "cannot take back the hold of a scaling that was refused");
             }
@@ -134,21 +109,21 @@ pub(super) async fn scale_app(actor: &Writer, request: Scale) -> Result<CommandR
     };
     if meta.validate_only {
         let write = Write { kind: Kind::Deployment, verb: "patch", subresource: "scale" };
-        done.checks = access_review::review_access(actor, name, &[write]).await?;
+        done.checks = review_access(writer, name, &[write]).await?;
         let mut subject = ProposedChange::of_live(name, object, meta.time);
         subject.deployment["spec"]["replicas"] = json!(request.replicas);
-        Box::pin(checks::run_checks(actor, &subject, &mut done)).await;
+        Box::pin(run_checks(writer, &subject, &mut done)).await;
         return Ok(done);
     }
     let version = scaled
         .metadata
         .resource_version
         .and_then(|v| v.parse().ok())
-        .unwrap_or_else(|| snapshot::resource_version(object));
+        .unwrap_or_else(|| resource_version(object));
     let until = hold.as_ref().map(|hold| hold.until.to_string());
-    info!(app = %name, replicas = request.replicas, hold = until, actor = %meta.actor, reason = ?meta.reason, "scaled");
-    done.position = Some(deploy::position_at(name, version, newest));
+    info!(app = %name, replicas = request.replicas, hold = until, actor = %meta.caller, reason = ?meta.reason, "scaled");
+    done.position = Some(Position::of_version(name, version, newest));
     // After the scaling: a crash between the two leaves a repeat that sets the same count again.
-    requests::store_answer(actor, name, meta, version).await;
+    store_answer(writer, name, meta, version).await;
     Ok(done)
 }

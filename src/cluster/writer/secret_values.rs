@@ -6,21 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use serde_json::Value;
 use tracing::{debug, warn};
 
-use super::{Writer, snapshot};
-use crate::{
-    cluster::error::Doing,
-    domain::{
-        Error,
-        checks::references::{self, Kind as Referred},
-        evidence::Secrets,
-        manifest::{self, Frame, Kind},
-        name,
-        spec::Content,
-    },
+use super::objects::Writer;
+use crate::domain::{
+    Error,
+    checks::references::{self, Kind as Referred},
+    evidence::Secrets,
+    manifest::{self, Frame, Kind},
+    name,
+    spec::Content,
 };
 
 /// How long after the verdict a Secret that cannot be read is tried again, while nothing is kept and nothing undone.
@@ -30,19 +26,19 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// there, or that this server may not read: then what is kept is judged by its words alone. If one cannot be read for another reason
 /// until some time after the verdict, they are not known, and then nothing that others wrote is kept.
 pub(super) async fn read_secret_values(
-    actor: &Writer,
+    writer: &Writer,
     app: &name::App,
     wanted: &Content,
     end: Timestamp,
 ) -> Result<Secrets, Error> {
-    let deployment = snapshot::get_object(actor, Kind::Deployment, app).await?;
+    let deployment = writer.get_object(Kind::Deployment, app).await?;
     let deployed = deployment.map(|object| names(&object.data["spec"]["template"])).unwrap_or_default();
     let frame = Frame { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
     // What cannot be rendered was never applied.
     let wanted = manifest::render_deployment(app, wanted, &frame)
         .map(|object| names(&object.manifest["spec"]["template"]));
     let all: BTreeSet<_> = deployed.into_iter().chain(wanted.unwrap_or_default()).collect();
-    match try_join_all(all.into_iter().map(|name| read(actor, app, name))).await {
+    match try_join_all(all.into_iter().map(|name| read(writer, app, name))).await {
         Ok(all) => Ok(Secrets::new(all.into_iter().flatten())),
         Err(error) if Timestamp::now().duration_since(end) > PATIENCE => {
             warn!(%app, %error, "a Secret of a rollout that failed cannot be read; nothing that others wrote is kept of it");
@@ -59,11 +55,8 @@ fn names(template: &Value) -> Vec<String> {
     all.map(|r| r.name).filter(|name| possible(name)).collect()
 }
 
-async fn read(actor: &Writer, app: &name::App, name: String) -> Result<Vec<Vec<u8>>, Error> {
-    let api = Api::<Secret>::namespaced(actor.cluster.client.clone(), &app.namespace);
-    let object = format!("secret/{name}");
-    let doing = Doing { verb: "get", object: &object };
-    match actor.cluster.call(doing, api.get_opt(&name)).await {
+async fn read(writer: &Writer, app: &name::App, name: String) -> Result<Vec<Vec<u8>>, Error> {
+    match writer.cluster.namespaced::<Secret>(&app.namespace).get_opt(&name).await {
         Ok(secret) => {
             let data = secret.and_then(|secret| secret.data).unwrap_or_default();
             Ok(data.into_values().map(|value| value.0).collect())

@@ -9,7 +9,11 @@ use kube::api::DynamicObject;
 use serde_json::json;
 use tracing::info;
 
-use super::{Writer, annotation, scale::set_count, snapshot};
+use super::{
+    conflict::retry_on_conflict,
+    objects::{Writer, to_annotation},
+    scale_subresource::set_replica_count,
+};
 use crate::{
     autoscale::Count,
     cluster::decode,
@@ -25,8 +29,8 @@ use crate::{
 /// Attempts to write over a Deployment whose status changes meanwhile.
 const ATTEMPTS: u32 = 5;
 
-pub(super) async fn set_replicas(actor: &Writer, request: SetReplicas) -> Result<ScaleOutcome, Error> {
-    set(actor, &request.name, |seen| {
+pub(super) async fn set_replicas(writer: &Writer, request: SetReplicas) -> Result<ScaleOutcome, Error> {
+    set(writer, &request.name, |seen| {
         let now = Timestamp::now();
         let same = seen.scaling.is_active(now)
             && seen.scaling.active_hold(now).is_none()
@@ -37,8 +41,8 @@ pub(super) async fn set_replicas(actor: &Writer, request: SetReplicas) -> Result
     .await
 }
 
-pub(super) async fn complete_hold(actor: &Writer, name: name::App) -> Result<ScaleOutcome, Error> {
-    set(actor, &name, |seen| {
+pub(super) async fn complete_hold(writer: &Writer, name: name::App) -> Result<ScaleOutcome, Error> {
+    set(writer, &name, |seen| {
         let now = Timestamp::now();
         let hold = seen.scaling.active_hold(now)?;
         hold.is_unfinished(seen.count, now).then_some(hold.replicas)
@@ -46,38 +50,32 @@ pub(super) async fn complete_hold(actor: &Writer, name: name::App) -> Result<Sca
     .await
 }
 
-/// Keeps a hold for a count that somebody set past this server, then owns the count together with them: so it is taken once, and whoever
-/// sets another one past this server is seen. A crash between the two leaves the hold to be found and the rest to be done.
+/// Creates a hold for a count that was set outside Gantry, then owns the count together with who set it: so it is taken once, and
+/// the next count that is set outside Gantry is seen. A crash between the two leaves the hold to be found and the rest to be done.
 pub(super) async fn create_hold(
-    actor: &Writer,
+    writer: &Writer,
     name: name::App,
     length: Duration,
 ) -> Result<ScaleOutcome, Error> {
-    for _ in 0..ATTEMPTS {
-        let object = snapshot::get_object(actor, Kind::Deployment, &name).await?;
-        let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-        let Some(object) = object else { return Ok(ScaleOutcome::Outdated) };
-        let Observed { scaling, count: Count { replicas, .. } } = see(&object);
-        let Some(hold) = scaling.hold_for_outside_count(replicas, length, Timestamp::now()) else {
-            return Ok(ScaleOutcome::Outdated);
-        };
-        let mut version = object.metadata.resource_version;
-        if scaling.hold.as_deref() != Some(&hold) {
-            let annotations = json!({HOLD: annotation("hold", &hold)?});
-            let metadata = json!({"resourceVersion": version, "annotations": annotations});
-            match actor.patch_deployment(&name, metadata).await {
-                Ok(written) => version = written.metadata.resource_version,
-                Err(Error::EtagMismatch { .. }) => continue,
-                Err(error) => return Err(error),
+    or_outdated(
+        retry_on_conflict(ATTEMPTS, || async {
+            let Some(object) = existing_deployment(writer, &name).await? else {
+                return Ok(ScaleOutcome::Outdated);
+            };
+            let Observed { scaling, count: Count { replicas, .. } } = to_observed(&object);
+            let Some(hold) = scaling.hold_for_outside_count(replicas, length, Timestamp::now()) else {
+                return Ok(ScaleOutcome::Outdated);
+            };
+            let mut version = object.metadata.resource_version;
+            if scaling.hold.as_deref() != Some(&hold) {
+                let annotations = json!({HOLD: to_annotation("hold", &hold)?});
+                let metadata = json!({"resourceVersion": version, "annotations": annotations});
+                version = writer.patch_deployment(&name, metadata).await?.metadata.resource_version;
             }
-        }
-        match set_count(actor, &name, replicas, version, false).await {
-            Ok(_) => return Ok(ScaleOutcome::Done),
-            Err(Error::EtagMismatch { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(ScaleOutcome::Outdated)
+            set_replica_count(writer, &name, replicas, version, false).await.map(|_| ScaleOutcome::Done)
+        })
+        .await,
+    )
 }
 
 /// What is looked at before a count is set.
@@ -88,30 +86,37 @@ struct Observed {
 
 /// Sets the count that `decide` wants, given the Deployment as it is.
 async fn set(
-    actor: &Writer,
+    writer: &Writer,
     name: &name::App,
     decide: impl Fn(&Observed) -> Option<i32>,
 ) -> Result<ScaleOutcome, Error> {
-    for _ in 0..ATTEMPTS {
-        let object = snapshot::get_object(actor, Kind::Deployment, name).await?;
-        let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
-        let Some((object, to)) = object.and_then(|object| decide(&see(&object)).map(|to| (object, to)))
-        else {
-            return Ok(ScaleOutcome::Outdated);
-        };
-        match set_count(actor, name, to, object.metadata.resource_version, false).await {
-            Ok(_) => {
-                info!(app = %name, replicas = to, "scaled by the autoscaler");
-                return Ok(ScaleOutcome::Done);
-            }
-            Err(Error::EtagMismatch { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(ScaleOutcome::Outdated)
+    or_outdated(
+        retry_on_conflict(ATTEMPTS, || async {
+            let object = existing_deployment(writer, name).await?;
+            let wanted = object.and_then(|object| decide(&to_observed(&object)).map(|to| (object, to)));
+            let Some((object, to)) = wanted else { return Ok(ScaleOutcome::Outdated) };
+            set_replica_count(writer, name, to, object.metadata.resource_version, false).await?;
+            info!(app = %name, replicas = to, "scaled by the autoscaler");
+            Ok(ScaleOutcome::Done)
+        })
+        .await,
+    )
 }
 
-fn see(object: &DynamicObject) -> Observed {
+/// A Deployment that changes at every attempt is decided on again, at the next look.
+fn or_outdated(outcome: Result<ScaleOutcome, Error>) -> Result<ScaleOutcome, Error> {
+    match outcome {
+        Err(Error::WriteConflict { .. }) => Ok(ScaleOutcome::Outdated),
+        outcome => outcome,
+    }
+}
+
+async fn existing_deployment(writer: &Writer, name: &name::App) -> Result<Option<DynamicObject>, Error> {
+    let object = writer.get_object(Kind::Deployment, name).await?;
+    Ok(object.filter(|object| object.metadata.deletion_timestamp.is_none()))
+}
+
+fn to_observed(object: &DynamicObject) -> Observed {
     let spec = &object.data["spec"];
     let scaling = decode::decode_scaling(&object.metadata, &spec["template"]);
     let count = Count {

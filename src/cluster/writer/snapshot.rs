@@ -1,26 +1,21 @@
 //! What the cluster holds about an app at this moment, asked of the API server itself: writes are never decided on the index.
 
-use std::collections::HashSet;
-
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{DynamicObject, ListParams, ObjectMeta},
 };
 use serde_json::Value;
 
-use super::{Writer, field_ownership, other_autoscalers, revisions_of};
+use super::{managed_fields, objects::Writer, other_autoscalers::find_autoscaler, revisions::list_revisions};
 use crate::{
-    cluster::{
-        decode::{self, Decode},
-        error::Doing,
-    },
+    cluster::decode::{self, Decode},
     domain::{
         Error,
         labels::{MANAGED_BY, MANAGER},
         managed::{Part, is_labelled, is_managed, is_part},
         manifest::{Kind, RESTARTED, REVISION},
         name, observed,
-        plan::{AppState, Budget, Deployment, FIELD_MANAGER, Managed, Service, StoredRevision},
+        plan::{AppState, Budget, Deployment, Managed, Service, StoredRevision},
         revision::{Cause, Outcome, Record, form::Form},
         rollout,
         selector::Selector,
@@ -28,14 +23,14 @@ use crate::{
     },
 };
 
-/// What was read of an app: in the domain's words, and as the API server gave it.
+/// A snapshot of an app's objects: the parsed state, and the objects as the API server gave them.
 pub(super) struct Snapshot {
-    pub(super) live: AppState,
+    pub(super) state: AppState,
     pub(super) deployment: Option<DynamicObject>,
     pub(super) service: Option<DynamicObject>,
     pub(super) budget: Option<DynamicObject>,
-    /// What need not be applied: see [`super::dry_run::DryRun::same`]. Empty for what was just read.
-    pub(super) same: Vec<Kind>,
+    /// What need not be applied, as the dry run says; empty for what was just read.
+    pub(super) unchanged: Vec<Kind>,
 }
 
 impl Snapshot {
@@ -52,7 +47,7 @@ impl Snapshot {
         &self,
         name: &name::App,
     ) -> Result<(&Deployment, &DynamicObject), Error> {
-        match (&self.live.deployment, &self.deployment) {
+        match (&self.state.deployment, &self.deployment) {
             (Some(deployment), _) if deployment.deleting => {
                 Err(Error::BeingDeleted { what: name.to_string() })
             }
@@ -63,20 +58,20 @@ impl Snapshot {
 }
 
 /// Reads everything that a plan looks at.
-pub(super) async fn read_snapshot(actor: &Writer, name: &name::App) -> Result<Snapshot, Error> {
-    let (deployment, service, (budget, other_budgets), mut past, foreign) = tokio::try_join!(
-        get_object(actor, Kind::Deployment, name),
-        get_object(actor, Kind::Service, name),
-        budgets(actor, name),
-        revisions(actor, name),
-        other_autoscalers::find_autoscaler(actor, name),
+pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<Snapshot, Error> {
+    let (deployment, service, (budget, other_budgets), mut past, other_autoscaler) = tokio::try_join!(
+        writer.get_object(Kind::Deployment, name),
+        writer.get_object(Kind::Service, name),
+        list_budgets(writer, name),
+        list_revisions(writer, name),
+        find_autoscaler(writer, name),
     )?;
     let mut known = deployment.as_ref().map(|object| to_deployment(object, &past));
     // A revision is written before its Deployment, and the two were read in any order: one that seems to be missing is looked for once more.
     if let Some(object) =
         deployment.as_ref().filter(|_| known.as_ref().is_some_and(|d| lacks_revision(d, &past)))
     {
-        past = revisions(actor, name).await?;
+        past = list_revisions(writer, name).await?;
         known = Some(to_deployment(object, &past));
     }
     let lost =
@@ -86,7 +81,7 @@ pub(super) async fn read_snapshot(actor: &Writer, name: &name::App) -> Result<Sn
         uid: d.uid.clone(),
         restored: d.managed == Managed::WithoutFields,
     });
-    let live = AppState {
+    let state = AppState {
         deployment: known,
         service: service.as_ref().map(|object| to_service(object, &owner)),
         budget: budget.as_ref().map(|object| Budget {
@@ -95,9 +90,9 @@ pub(super) async fn read_snapshot(actor: &Writer, name: &name::App) -> Result<Sn
         }),
         other_budgets,
         revisions: past,
-        other_autoscaler: foreign,
+        other_autoscaler,
     };
-    Ok(Snapshot { live, deployment, service, budget, same: Vec::new() })
+    Ok(Snapshot { state, deployment, service, budget, unchanged: Vec::new() })
 }
 
 /// Whether a Deployment tells of a revision that is not among these.
@@ -116,7 +111,7 @@ fn lost_revision(
     let (number, newest) = (deployment.revision?, past.last()?);
     if !deployment.is_ours()
         || number <= newest.number
-        || !field_ownership::owns_field(object, &["metadata", "annotations", REVISION])
+        || !managed_fields::owns_field(object, &["metadata", "annotations", REVISION])
     {
         return None;
     }
@@ -139,22 +134,12 @@ fn lost_revision(
     })
 }
 
-/// One object, or nothing.
-pub(super) async fn get_object(
-    actor: &Writer,
-    kind: Kind,
-    name: &name::App,
-) -> Result<Option<DynamicObject>, Error> {
-    let api = actor.objects(&name.namespace, kind);
-    let doing = Doing { verb: "get", object: &kind.object_of(name) };
-    actor.cluster.call(doing, api.get_opt(&name.app)).await
-}
-
 /// The budget of the app's name, and the selectors of all others in the namespace.
-async fn budgets(actor: &Writer, name: &name::App) -> Result<(Option<DynamicObject>, Vec<Selector>), Error> {
-    let api = actor.objects(&name.namespace, Kind::Budget);
-    let doing = Doing { verb: "list", object: "poddisruptionbudgets" };
-    let all = actor.cluster.call(doing, api.list(&ListParams::default())).await?;
+async fn list_budgets(
+    writer: &Writer,
+    name: &name::App,
+) -> Result<(Option<DynamicObject>, Vec<Selector>), Error> {
+    let all = writer.objects(&name.namespace, Kind::Budget).list(&ListParams::default()).await?;
     let (own, others): (Vec<_>, Vec<_>) =
         all.items.into_iter().partition(|budget| budget.metadata.name.as_deref() == Some(&name.app));
     Ok((own.into_iter().next(), others.iter().filter_map(selector).collect()))
@@ -162,25 +147,6 @@ async fn budgets(actor: &Writer, name: &name::App) -> Result<(Option<DynamicObje
 
 fn selector(budget: &DynamicObject) -> Option<Selector> {
     budget.data["spec"].get("selector").filter(|s| s.is_object()).map(Selector::from_structured)
-}
-
-/// Every revision of an app, the newest last.
-async fn revisions(actor: &Writer, name: &name::App) -> Result<Vec<StoredRevision>, Error> {
-    let api = Api::<decode::Revision>::namespaced(actor.cluster.client.clone(), &name.namespace);
-    let params = revisions_of(name);
-    let doing = Doing { verb: "list", object: "controllerrevisions" };
-    let all = actor.cluster.call(doing, api.list(&params)).await?;
-    let mut past = Vec::with_capacity(all.items.len());
-    for object in all.items {
-        let Some((_, number)) = object.key() else { continue };
-        // Deploying over what cannot be read would lose it.
-        let unreadable = || Error::NotImplemented {
-            what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
-        };
-        past.push(object.past().ok_or_else(unreadable)?);
-    }
-    past.sort_by_key(|past| past.number);
-    Ok(past)
 }
 
 /// The Deployment of a Service or budget.
@@ -197,7 +163,7 @@ pub(super) fn manager_of(object: &DynamicObject, owner: &Owner) -> String {
     let part = Part {
         labelled: name.as_ref().zip(labels.as_ref()).is_some_and(|(name, labels)| is_labelled(name, labels)),
         owned: is_owned(object, owner),
-        applied: !field_ownership::owns_no_fields(object),
+        applied: !managed_fields::owns_no_fields(object),
     };
     if is_part(part, owner.restored) {
         return MANAGER.to_owned();
@@ -212,11 +178,6 @@ pub(super) fn is_owned(object: &DynamicObject, owner: &Owner) -> bool {
 
 fn labelled_by(object: &DynamicObject) -> Option<&String> {
     object.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY))
-}
-
-/// Version of an object.
-pub(super) fn resource_version(object: &DynamicObject) -> u64 {
-    decode::version(&object.metadata)
 }
 
 fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deployment {
@@ -239,7 +200,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
     let content = row.as_ref().map(|row| Content::of_unmanaged(&row.labels, &row.spec));
     Deployment {
         managed_by: labelled_by(object).cloned().unwrap_or_default(),
-        managed: match (ours, field_ownership::owns_no_fields(object)) {
+        managed: match (ours, managed_fields::owns_no_fields(object)) {
             (true, false) => Managed::Yes,
             (true, true) => Managed::WithoutFields,
             (false, _) => Managed::No,
@@ -249,7 +210,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
         orphans: row.as_ref().is_some_and(|row| row.orphans),
         paused: spec["paused"] == Value::Bool(true),
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
-        replica_owners: replica_owners(object),
+        replica_owners: managed_fields::replica_owners(object),
         scaling: decode::decode_scaling(&object.metadata, &spec["template"]),
         restarted: spec["template"]["metadata"]["annotations"][RESTARTED]
             .as_str()
@@ -263,9 +224,9 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
 }
 
 fn to_service(object: &DynamicObject, owner: &Owner) -> Service {
-    let ours = owned_ports(object);
+    let ours = managed_fields::owned_ports(object);
     let all = object.data["spec"]["ports"].as_array().into_iter().flatten();
-    let foreign = all.filter_map(|port| {
+    let other_ports = all.filter_map(|port| {
         let number = u16::try_from(port["port"].as_u64()?).ok()?;
         let protocol = port["protocol"].as_str().unwrap_or("TCP");
         let name = port["name"].as_str().unwrap_or_default().to_owned();
@@ -274,31 +235,6 @@ fn to_service(object: &DynamicObject, owner: &Owner) -> Service {
     Service {
         managed_by: manager_of(object, owner),
         owned: is_owned(object, owner),
-        other_ports: foreign.collect(),
+        other_ports: other_ports.collect(),
     }
-}
-
-/// Ports of a Service that this server manages, by number and protocol.
-fn owned_ports(object: &DynamicObject) -> HashSet<(u16, String)> {
-    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    let ours = entries.iter().filter(|e| e.manager.as_deref() == Some(FIELD_MANAGER));
-    let keys = ours
-        .filter_map(|entry| entry.fields_v1.as_ref()?.0.pointer("/f:spec/f:ports")?.as_object())
-        .flat_map(|ports| ports.keys());
-    keys.filter_map(|key| serde_json::from_str::<Value>(key.strip_prefix("k:")?).ok())
-        .filter_map(|key| {
-            Some((u16::try_from(key["port"].as_u64()?).ok()?, key["protocol"].as_str()?.to_owned()))
-        })
-        .collect()
-}
-
-/// Field managers that own `spec.replicas`, as the managed fields say.
-fn replica_owners(object: &DynamicObject) -> Vec<String> {
-    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    let owns = |fields: &Value| fields.pointer("/f:spec/f:replicas").is_some();
-    entries
-        .iter()
-        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|f| owns(&f.0)))
-        .map(|entry| entry.manager.clone().unwrap_or_default())
-        .collect()
 }

@@ -214,7 +214,7 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
 fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<Policy> {
     let (then, now) = (live.policy_of(source).filter(|_| !request.keep_autoscaler)?, live.policy());
     let acts_for =
-        if then.mode_at(request.meta.time) == now.mode { &now.acts_for } else { &request.meta.actor };
+        if then.mode_at(request.meta.time) == now.mode { &now.acts_for } else { &request.meta.caller.user };
     let then = Policy { acts_for: acts_for.clone(), ..then.at_time(request.meta.time) };
     (then != now).then_some(then)
 }
@@ -276,7 +276,7 @@ fn earlier(live: &AppState, than: u64) -> Option<&StoredRevision> {
 fn record(cause: Cause, content: Content, meta: &RequestMeta) -> Record {
     Record {
         request: meta.request.clone(),
-        ..Record::new(cause, content, meta.actor.clone(), meta.reason.clone(), meta.time)
+        ..Record::new(cause, content, meta.caller.user.clone(), meta.reason.clone(), meta.time)
     }
 }
 

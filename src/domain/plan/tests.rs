@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{AppState, Budget, Deployment, Managed, Service, StoredRevision};
 use crate::domain::{
     Error,
+    caller::Caller,
     check::Finding,
     commands::{Deploy, RequestMeta, Rollback},
     manifest::{Kind, Object},
@@ -45,7 +46,7 @@ fn mk_request(content: Content) -> Deploy {
 
 fn mk_asked() -> RequestMeta {
     RequestMeta {
-        actor: "ann".into(),
+        caller: Caller::named("ann"),
         reason: "because".into(),
         time: jiff::Timestamp::UNIX_EPOCH,
         request: None,

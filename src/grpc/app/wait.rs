@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::Status;
 
-use super::super::{Context, Deadline, LOOK_AGAIN, convert, parse, position};
+use super::super::{
+    context::{Context, Deadline, LOOK_AGAIN, parse_position},
+    convert, parse,
+};
 use crate::{
     domain::{
         Error,
@@ -27,7 +30,7 @@ pub(super) async fn wait_for_state(
 ) -> Result<pb::WaitAppResponse, Status> {
     let name = parse::parse_app_name("name", &request.name)?;
     let scope = Scope::App(name.clone());
-    let after = position(&request.read_after, &scope)?;
+    let after = parse_position(&request.read_after, &scope)?;
     let longest =
         parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
     let mut waited = Waited { context, name, after, last: None, settled: false };

@@ -8,7 +8,8 @@ use std::{
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline, convert, pagination, parse,
+    context::{Context, Deadline},
+    convert, pagination, parse,
     stream::{self, Answers, News, Source, Woken},
 };
 use crate::{

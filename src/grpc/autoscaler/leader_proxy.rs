@@ -9,7 +9,10 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue, transport::Channel};
 use tonic_types::StatusExt;
 
-use super::super::{Context, Deadline, stream::Answers};
+use super::super::{
+    context::{Context, Deadline},
+    stream::Answers,
+};
 use crate::{
     domain::Error,
     index::{AutoscalerState, Leader},

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline,
+    context::{Context, Deadline},
     convert::autoscaler as convert,
     parse::autoscaler as parse,
     stream::{self, Answers, News, Source, Woken},

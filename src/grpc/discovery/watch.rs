@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline, convert, parse,
+    context::{Context, Deadline},
+    convert, parse,
     stream::{self, Answers, News, Source, Woken},
 };
 use crate::{

@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::{
-    Identity,
     call::AuditSubject,
     schema::{Does, Method},
 };
 use crate::{
     domain::name,
+    grpc::context::Connection,
     index::{AuditedCall, Index, TimelineEvent},
 };
 
@@ -24,7 +24,7 @@ const LONGEST_ERROR: usize = 512;
 #[derive(Default)]
 pub(super) struct Audit {
     index: Option<Index>,
-    identity: Arc<OnceLock<Identity>>,
+    connection: Arc<OnceLock<Connection>>,
     asked: Arc<Mutex<AuditSubject>>,
     id: String,
     method: String,
@@ -36,14 +36,14 @@ pub(super) struct Audit {
 impl Audit {
     pub(super) fn new(
         index: &Index,
-        identity: Arc<OnceLock<Identity>>,
+        connection: Arc<OnceLock<Connection>>,
         asked: Arc<Mutex<AuditSubject>>,
         (id, method): (&str, &str),
         known: Option<&Method>,
     ) -> Self {
         Self {
             index: known.is_some().then(|| index.clone()),
-            identity,
+            connection,
             asked,
             id: id.to_owned(),
             method: method.to_owned(),
@@ -64,7 +64,7 @@ impl Audit {
             method: std::mem::take(&mut self.method),
             code: code.into(),
             error: error[..error.floor_char_boundary(LONGEST_ERROR)].to_owned(),
-            actor: self.identity.get().map(|identity| identity.user.clone()).unwrap_or_default(),
+            actor: self.connection.get().map(|connection| connection.user.clone()).unwrap_or_default(),
             reason: asked.reason,
             id: std::mem::take(&mut self.id),
         };

@@ -7,6 +7,7 @@ use crate::{
     autoscale::{Field, Forecast, LoadReport, Mode, PolicyChange, Signal},
     domain::{
         Error,
+        caller::Caller,
         commands::{RequestMeta, UpdateAutoscaler},
         error::Violation,
         name::{self, Scope},
@@ -52,7 +53,7 @@ pub(in crate::grpc) fn outcomes(numbers: &[i32]) -> Result<Vec<pb::ScalingOutcom
 /// A change of an autoscaler.
 pub(in crate::grpc) fn tune(
     request: pb::UpdateAutoscalerRequest,
-    actor: &str,
+    caller: &Caller,
 ) -> Result<UpdateAutoscaler, Error> {
     let autoscaler = request.autoscaler.ok_or_else(|| Error::invalid("autoscaler", "is required"))?;
     let app = name("autoscaler.name", &autoscaler.name)?;
@@ -64,7 +65,7 @@ pub(in crate::grpc) fn tune(
     let meta = RequestMeta {
         etag,
         validate_only: request.validate_only,
-        ..request_meta(actor, request.reason, to_request(&request.request_id, "UpdateAutoscaler", &what))
+        ..request_meta(caller, request.reason, to_request(&request.request_id, "UpdateAutoscaler", &what))
     };
     Ok(UpdateAutoscaler { name: app, change, meta })
 }
@@ -224,7 +225,7 @@ mod tests {
     }
 
     fn tuned(paths: &[&str]) -> Result<Vec<Field>, Error> {
-        tune(mk_request(paths), "ann").map(|tune| tune.change.fields)
+        tune(mk_request(paths), &Caller::named("ann")).map(|tune| tune.change.fields)
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tonic_types::StatusExt;
 use super::{
     parse_delete, parse_deploy, parse_duration, parse_parent, parse_scope, parse_selector, parse_states,
 };
+use crate::domain::caller::Caller;
 use crate::{
     domain::{
         Error, app,
@@ -75,7 +76,7 @@ fn wrong(status: &Status) -> Vec<String> {
 }
 
 fn parsed(change: Change) -> Spec {
-    parse_deploy(mk_request(change), "ann").unwrap().content.spec
+    parse_deploy(mk_request(change), &Caller::named("ann")).unwrap().content.spec
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn every_rule_names_the_field_that_breaks_it() {
         (|_, s| s.termination_grace = Some(mk_duration(1 << 32)), "app.spec.termination_grace"),
     ];
     for (change, field) in rules {
-        assert_eq!(wrong(&parse_deploy(mk_request(*change), "ann").unwrap_err()), [*field]);
+        assert_eq!(wrong(&parse_deploy(mk_request(*change), &Caller::named("ann")).unwrap_err()), [*field]);
     }
 }
 
@@ -155,7 +156,7 @@ fn what_is_just_within_the_rules_is_taken() {
         |_, s| policy(s).transient_grace = Some(mk_duration(0)),
     ];
     for (i, change) in changes.iter().enumerate() {
-        assert!(parse_deploy(mk_request(*change), "ann").is_ok(), "change {i}");
+        assert!(parse_deploy(mk_request(*change), &Caller::named("ann")).is_ok(), "change {i}");
     }
 }
 
@@ -179,7 +180,7 @@ fn all_that_is_wrong_is_told_at_once() {
         "app.spec.ports[1].name",
         "app.spec.rollout_policy.progress_timeout",
     ];
-    assert_eq!(wrong(&parse_deploy(request, "ann").unwrap_err()), expected);
+    assert_eq!(wrong(&parse_deploy(request, &Caller::named("ann")).unwrap_err()), expected);
 }
 
 #[test]
@@ -219,7 +220,8 @@ fn whole_numbers_of_a_patch_become_integers() {
     let mut request = mk_request(|_, _| {});
     let patch = Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() };
     app(&mut request).spec.as_mut().unwrap().pod_template_patch = Some(patch);
-    let parsed = parse_deploy(request, "ann").unwrap().content.spec.pod_template_patch.unwrap();
+    let parsed =
+        parse_deploy(request, &Caller::named("ann")).unwrap().content.spec.pod_template_patch.unwrap();
     let expected = json!({"list": [8080, -3, 0.5, 1e300, 9_007_199_254_740_992_i64], "null": null, "none": null,
         "map": {"yes": true}, "text": "8080"});
     assert_eq!(parsed, expected);
@@ -234,16 +236,16 @@ fn a_request_is_taken_over_as_a_whole() {
         request.concurrency = pb::Concurrency::Reject.into();
         request.update_mask = Some(FieldMask { paths: vec!["spec.image".into()] });
     });
-    let taken = parse_deploy(request.clone(), "ann").unwrap();
+    let taken = parse_deploy(request.clone(), &Caller::named("ann")).unwrap();
     assert_eq!((taken.name, taken.meta.etag.as_deref()), (name::App::new("prod", "shop"), Some("e")));
     assert_eq!(
-        (taken.meta.actor.as_str(), taken.meta.reason.as_str(), taken.reject_concurrent),
+        (taken.meta.caller.user.as_str(), taken.meta.reason.as_str(), taken.reject_concurrent),
         ("ann", "because", true)
     );
     assert_eq!(taken.mask, Mask::new(&["spec.image"]).unwrap());
     request.concurrency = pb::Concurrency::Supersede.into();
     app(&mut request).etag.clear();
-    let taken = parse_deploy(request, "ann").unwrap();
+    let taken = parse_deploy(request, &Caller::named("ann")).unwrap();
     assert_eq!((taken.meta.etag, taken.reject_concurrent), (None, false));
 
     // What others named can be deleted only by whoever made it, which is found out later.
@@ -252,12 +254,12 @@ fn a_request_is_taken_over_as_a_whole() {
         reason: reason.into(),
         ..pb::DeleteAppRequest::default()
     };
-    let taken = parse_delete(request("namespaces/prod/apps/3scale", "old"), "ann").unwrap();
+    let taken = parse_delete(request("namespaces/prod/apps/3scale", "old"), &Caller::named("ann")).unwrap();
     assert_eq!(
         (taken.name.app.as_str(), taken.meta.etag, taken.meta.reason.as_str()),
         ("3scale", None, "old")
     );
-    assert_eq!(wrong(&parse_delete(request("shop", ""), "ann").unwrap_err()), ["name"]);
+    assert_eq!(wrong(&parse_delete(request("shop", ""), &Caller::named("ann")).unwrap_err()), ["name"]);
 }
 
 #[test]
@@ -297,7 +299,7 @@ proptest! {
         content.spec.pod_template_patch = patch;
         let name = name::App::new("prod", "shop");
         let app = Some(convert::to_app_from_content(&name, &content, "gantry"));
-        let taken = parse_deploy(pb::DeployAppRequest { app, ..pb::DeployAppRequest::default() }, "ann").unwrap();
+        let taken = parse_deploy(pb::DeployAppRequest { app, ..pb::DeployAppRequest::default() }, &Caller::named("ann")).unwrap();
         prop_assert_eq!(taken.meta.etag, Some(content.etag()));
         prop_assert_eq!((taken.name, taken.content), (name, content));
     }

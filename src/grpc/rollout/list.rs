@@ -2,7 +2,10 @@
 
 use tonic::Status;
 
-use super::super::{Context, Deadline, convert, pagination, parse};
+use super::super::{
+    context::{Context, Deadline},
+    convert, pagination, parse,
+};
 use crate::{
     domain::{Error, name::Scope},
     pb,

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline, convert,
+    context::{Context, Deadline},
+    convert,
     stream::{self, Answers, News, Source, Woken},
 };
 use crate::{

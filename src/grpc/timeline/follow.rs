@@ -25,7 +25,7 @@ use tonic::Status;
 
 use super::{
     super::{
-        Context,
+        context::Context,
         stream::{News, Woken, sleep_until_heartbeat},
     },
     logs::{LogMessage, MOST, Selection, too_many},
@@ -89,13 +89,18 @@ struct ReaderState {
 
 impl Following {
     /// Begins, where the past lines ended.
-    pub(super) fn start(context: &Context, selection: Selection, read: HashMap<Arc<str>, FollowEnd>) -> Self {
+    pub(super) fn start(
+        context: &Context,
+        logs: Arc<dyn Logs>,
+        selection: Selection,
+        read: HashMap<Arc<str>, FollowEnd>,
+    ) -> Self {
         let began = Instant::now();
         let live = Mutex::new(Live::new(BOUNDS));
         let shared = Arc::new(Shared { live, changed: watch::Sender::new(0), began });
         let follower = Follower {
             index: context.index.clone(),
-            logs: context.logs.clone(),
+            logs,
             selection,
             shared: shared.clone(),
             readers: SelectAll::new(),

@@ -13,7 +13,8 @@ use tonic::Status;
 
 use super::{
     super::{
-        Context, Deadline, convert, parse,
+        context::{Call, Context, Deadline},
+        convert, parse,
         stream::{self, Answers, News, Source, Woken},
     },
     follow::{FollowEnd, Following},
@@ -54,7 +55,7 @@ pub(super) enum LogMessage {
 pub(super) fn stream_logs(
     context: &Context,
     request: &pb::StreamLogsRequest,
-    deadline: Deadline,
+    call: &Call<'_>,
 ) -> Result<Answers<pb::StreamLogsResponse>, Status> {
     let app = parse::parse_app_name("parent", &request.parent)?;
     let after = parse::parse_time("after", request.after.as_ref())?;
@@ -79,16 +80,18 @@ pub(super) fn stream_logs(
         (None, Some(_)) => None,
         (None, None) => Some(TAIL),
     };
-    let mut past = Reading::new(context.logs.clone(), &selection, found, after, tail, request.previous);
+    let logs = call.connection.logs.clone();
+    let mut past = Reading::new(logs.clone(), &selection, found, after, tail, request.previous);
     if left_out > 0 {
         past.words.push_back((Arc::from(""), too_many(left_out)));
     }
     // News come from the logs; before they are followed nothing but the caller is waited for.
     let quiet = watch::Sender::new(0);
-    let news = News::on(quiet.subscribe(), context, deadline, format!("the logs of {app}"));
+    let news = News::on(quiet.subscribe(), context, call.deadline, format!("the logs of {app}"));
     Ok(stream::to_stream(Logging {
         context: context.clone(),
-        deadline,
+        logs,
+        deadline: call.deadline,
         news,
         phase: Phase::Past(Box::new(past)),
         selection,
@@ -117,6 +120,7 @@ fn rollout_of(index: &Index, app: &name::App, text: &str) -> Result<Option<u64>,
 
 struct Logging {
     context: Context,
+    logs: Arc<dyn Logs>,
     deadline: Deadline,
     news: News,
     phase: Phase,
@@ -204,7 +208,7 @@ impl Logging {
         let Phase::Past(past) = &mut self.phase else { return };
         let read = std::mem::take(&mut past.logs);
         let read: HashMap<_, _> = read.into_iter().map(|log| (log.of.pod.clone(), log.left)).collect();
-        let live = Following::start(&self.context, self.selection.clone(), read);
+        let live = Following::start(&self.context, self.logs.clone(), self.selection.clone(), read);
         let subject = format!("the logs of {}", self.selection.app);
         self.news = News::on(live.changed(), &self.context, self.deadline, subject);
         self.phase = Phase::Live(live);

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tonic::Status;
 
 use super::super::{
-    Context, Deadline,
+    context::{Context, Deadline},
     convert::{self, timeline as entries},
     parse,
     stream::{self, Answers, News, Source, Woken},

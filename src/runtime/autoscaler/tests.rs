@@ -1,4 +1,4 @@
-//! The loop against rows and an `Act` and a `Meter` that remember: what is asked for, when, and what is kept of it.
+//! The loop against rows and a `Scaler` and a `UsageSource` that remember: what is asked for, when, and what is kept of it.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -7,14 +7,7 @@ use futures::{FutureExt, future::BoxFuture};
 use super::*;
 use crate::{
     autoscale::{Hold, LoadReport, Policy},
-    domain::{
-        commands::{CommandResult, Delete, Deploy, Restart, Rollback, Scale, SetPaused, UpdateAutoscaler},
-        evidence::Evidence,
-        observed,
-        revision::{End, Record},
-        scaling,
-        spec::Spec,
-    },
+    domain::{observed, scaling, spec::Spec},
     index::Kind,
 };
 
@@ -28,36 +21,7 @@ struct Fake {
     usage: Mutex<Option<Result<Vec<PodUsage>, Error>>>,
 }
 
-macro_rules! not_asked_for {
-    ($($name:ident($request:ty) -> $answer:ty),*) => {$(
-        fn $name(&self, _: $request) -> BoxFuture<'_, Result<$answer, Error>> {
-            async { Err(Error::Bug("nobody asks for this here".into())) }.boxed()
-        }
-    )*};
-}
-
-impl Commands for Fake {
-    not_asked_for!(deploy(Deploy) -> CommandResult, restart(Restart) -> CommandResult, rollback(Rollback) -> CommandResult, scale(Scale) -> CommandResult,
-        set_paused(SetPaused) -> CommandResult, delete(Delete) -> CommandResult, update_autoscaler(UpdateAutoscaler) -> CommandResult, resume_incomplete(name::App) -> (), repair_revision_owners(name::App) -> ());
-
-    fn record_verdict(
-        &self,
-        _: name::App,
-        _: u64,
-        _: End,
-        _: Option<Evidence>,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn last_log_lines(&self, _: String, _: String, _: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    fn record_external_change(&self, _: name::App, _: u64, _: Record) -> BoxFuture<'_, Result<(), Error>> {
-        async { Ok(()) }.boxed()
-    }
-
+impl Scaler for Fake {
     fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
         self.resized.lock().unwrap().push((request.from, request.to));
         let answer = self.answer.lock().unwrap().clone().unwrap_or(Ok(ScaleOutcome::Done));

@@ -5,18 +5,14 @@ use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ScopedResourceSelectorRequirement},
     policy::v1::PodDisruptionBudget,
 };
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, ListParams, ResourceExt},
-};
+use kube::api::{ApiResource, DynamicObject, ListParams, ResourceExt};
 use serde_json::Value;
 
-use super::{BudgetAfter, CheckContext, in_time, list, skipped};
+use super::context::{BudgetAfter, CheckContext, in_time, list_in_time, skipped_check};
 use crate::{
     cluster::{
         decode,
-        error::{self, Doing},
-        writer::other_autoscalers::{HORIZONTAL, Kind, SCALED_OBJECT, autoscaler_api, is_target},
+        writer::other_autoscalers::{HORIZONTAL, Kind, SCALED_OBJECT, autoscalers_of, is_target},
     },
     domain::{
         check::{Check, Finding, Kind as CheckKind},
@@ -30,34 +26,34 @@ use crate::{
     },
 };
 
-pub(super) async fn check_quotas(look: &CheckContext<'_>) -> Vec<Check> {
-    let (quotas, limits) = (look.api::<ResourceQuota>(), look.api::<LimitRange>());
-    let class = look.pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
+pub(super) async fn check_quotas(context: &CheckContext<'_>) -> Vec<Check> {
+    let (quotas, limits) = (context.objects::<ResourceQuota>(), context.objects::<LimitRange>());
+    let class = context.pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
     let make = |object| to_quota(object, class);
     let all = tokio::try_join!(
-        list(look.actor, &quotas, ListParams::default(), "resourcequotas", make),
-        list(look.actor, &limits, ListParams::default(), "limitranges", to_limits),
+        list_in_time(&quotas, ListParams::default(), "resourcequotas", make),
+        list_in_time(&limits, ListParams::default(), "limitranges", to_limits),
     );
     let (quotas, limits) = match all {
         Ok(all) => all,
-        Err(why) => return vec![skipped(CheckKind::Quota, &why)],
+        Err(why) => return vec![skipped_check(CheckKind::Quota, &why)],
     };
-    let needs = CheckContext::needs(&look.pod);
-    let old = look.subject.before.map(|object| CheckContext::needs(&object.data["spec"]["template"]));
+    let needs = CheckContext::needs(&context.pod);
+    let old = context.change.before.map(|object| CheckContext::needs(&object.data["spec"]["template"]));
     let old = old.unwrap_or_default();
     let quotas: Vec<_> = quotas.into_iter().flatten().collect();
     let limits: Vec<_> = limits.into_iter().flatten().collect();
-    let (mut made, mut unread) = (look.subject.makes.clone(), None);
+    let (mut made, mut unread) = (context.change.makes.clone(), None);
     let counts_sets = |quota: &Quota| quota.hard.keys().any(|entry| entry.ends_with(quota::REPLICA_SETS));
-    if look.subject.replaces && quotas.iter().any(counts_sets) {
-        match has_set(look).await {
+    if context.change.replaces && quotas.iter().any(counts_sets) {
+        match has_set(context).await {
             Ok(true) => {}
             Ok(false) => made.push(quota::REPLICA_SETS.to_owned()),
-            Err(why) => unread = Some(skipped(CheckKind::Quota, &why)),
+            Err(why) => unread = Some(skipped_check(CheckKind::Quota, &why)),
         }
     }
     let judge = |quota| {
-        [quota::check_quota(quota, &needs, &old, &look.growth), quota::check_object_count(quota, &made)]
+        [quota::check_quota(quota, &needs, &old, &context.growth), quota::check_object_count(quota, &made)]
     };
     let mut found: Vec<_> = quotas.iter().flat_map(judge).flatten().collect();
     let concerned = found.len();
@@ -74,23 +70,22 @@ pub(super) async fn check_quotas(look: &CheckContext<'_>) -> Vec<Check> {
 
 /// Whether the new template has a ReplicaSet already, which Kubernetes then uses again. That of the present template is none: the change
 /// leaves it.
-async fn has_set(look: &CheckContext<'_>) -> Result<bool, String> {
-    let Some(before) = look.subject.before else { return Ok(false) };
+async fn has_set(context: &CheckContext<'_>) -> Result<bool, String> {
+    let Some(before) = context.change.before else { return Ok(false) };
     let uid = before.metadata.uid.as_deref();
     let of = |spec: &Value| decode::template_hash(&spec["template"]);
-    let (present, next) = (of(&before.data["spec"]), of(&look.subject.deployment["spec"]));
+    let (present, next) = (of(&before.data["spec"]), of(&context.change.deployment["spec"]));
     if present == next {
         return Ok(false);
     }
     // As the API server gives them: what is compared has every field.
     let kind = ApiResource::erase::<ReplicaSet>(&());
-    let api =
-        Api::<DynamicObject>::namespaced_with(look.actor.cluster.client.clone(), look.namespace(), &kind);
+    let replica_sets = context.writer.cluster.dynamic(context.namespace(), &kind);
     let is_next = |set: DynamicObject| {
         let owned = set.metadata.owner_references.iter().flatten().any(|owner| Some(&*owner.uid) == uid);
         owned && of(&set.data["spec"]) == next
     };
-    let all = list(look.actor, &api, ListParams::default(), "replicasets", is_next).await?;
+    let all = list_in_time(&replica_sets, ListParams::default(), "replicasets", is_next).await?;
     Ok(all.into_iter().any(|is_next| is_next))
 }
 
@@ -146,9 +141,9 @@ fn to_limits(object: LimitRange) -> Vec<Limit> {
     object.spec.map(|spec| spec.limits).unwrap_or_default().into_iter().map(one).collect()
 }
 
-pub(super) async fn check_disruption(look: &CheckContext<'_>) -> Check {
-    let api = look.api::<PodDisruptionBudget>();
-    let labels = &look.subject.deployment["spec"]["template"]["metadata"]["labels"];
+pub(super) async fn check_disruption(context: &CheckContext<'_>) -> Check {
+    let api = context.objects::<PodDisruptionBudget>();
+    let labels = &context.change.deployment["spec"]["template"]["metadata"]["labels"];
     let labels = serde_json::from_value(labels.clone()).unwrap_or_default();
     let covering = |object: PodDisruptionBudget| {
         let spec = object.spec.clone().unwrap_or_default();
@@ -160,35 +155,35 @@ pub(super) async fn check_disruption(look: &CheckContext<'_>) -> Check {
             max_unavailable: value(spec.max_unavailable),
         })
     };
-    match list(look.actor, &api, ListParams::default(), "poddisruptionbudgets", covering).await {
+    match list_in_time(&api, ListParams::default(), "poddisruptionbudgets", covering).await {
         Ok(all) => {
             let mut all: Vec<_> = all.into_iter().flatten().collect();
-            if !matches!(look.subject.budget, BudgetAfter::Stays) {
-                all.retain(|budget| budget.name != look.subject.name.app);
+            if !matches!(context.change.budget, BudgetAfter::Stays) {
+                all.retain(|budget| budget.name != context.change.name.app);
             }
-            if let BudgetAfter::Becomes(own) = &look.subject.budget {
+            if let BudgetAfter::Becomes(own) = &context.change.budget {
                 all.push(own.clone());
             }
-            disruption::check_disruption(&all, look.growth.change.replicas)
+            disruption::check_disruption(&all, context.growth.change.replicas)
         }
-        Err(why) => skipped(CheckKind::Disruption, &why),
+        Err(why) => skipped_check(CheckKind::Disruption, &why),
     }
 }
 
-pub(super) async fn check_autoscalers(look: &CheckContext<'_>) -> Vec<Check> {
-    let wanted = look.wanted();
-    let scaling = look
-        .subject
+pub(super) async fn check_autoscalers(context: &CheckContext<'_>) -> Vec<Check> {
+    let wanted = context.wanted();
+    let scaling = context
+        .change
         .before
         .map(|object| decode::decode_scaling(&object.metadata, &object.data["spec"]["template"]));
-    let replicas = look.growth.change.replicas;
+    let replicas = context.growth.change.replicas;
     let mut found = scaling
-        .map(|scaling| autoscaler::check_autoscaler(&scaling, &wanted, replicas, look.subject.time))
+        .map(|scaling| autoscaler::check_autoscaler(&scaling, &wanted, replicas, context.change.time))
         .unwrap_or_default();
-    let (scaled, horizontal) = tokio::join!(others(look, SCALED_OBJECT), others(look, HORIZONTAL));
+    let (scaled, horizontal) = tokio::join!(others(context, SCALED_OBJECT), others(context, HORIZONTAL));
     let mut there = |all: Result<Vec<Value>, String>| {
         all.unwrap_or_else(|why| {
-            found.push(skipped(CheckKind::Autoscaler, &why));
+            found.push(skipped_check(CheckKind::Autoscaler, &why));
             Vec::new()
         })
     };
@@ -202,25 +197,23 @@ pub(super) async fn check_autoscalers(look: &CheckContext<'_>) -> Vec<Check> {
 }
 
 /// The autoscalers of a kind that target the app; none if the cluster does not have the kind.
-async fn others(look: &CheckContext<'_>, kind: Kind) -> Result<Vec<Value>, String> {
+async fn others(context: &CheckContext<'_>, kind: Kind) -> Result<Vec<Value>, String> {
     let (group, version, _, plural) = kind;
-    let cluster = &look.actor.cluster;
-    let api = autoscaler_api(look.actor, look.namespace(), kind);
+    let autoscalers = autoscalers_of(context.writer, context.namespace(), kind);
     let here = |object: DynamicObject| {
-        is_target(&object, look.subject.name).then(|| serde_json::to_value(object).unwrap_or_default())
+        is_target(&object, context.change.name).then(|| serde_json::to_value(object).unwrap_or_default())
     };
-    let why = match list(look.actor, &api, ListParams::default(), plural, here).await {
+    let why = match list_in_time(&autoscalers, ListParams::default(), plural, here).await {
         Ok(all) => return Ok(all.into_iter().flatten().collect()),
         Err(why) => why,
     };
     // Asked about a kind that is not there, the API server says 404 to those who may list it and 403 to all others; which kinds
     // there are it tells to everybody.
     let version = format!("{group}/{version}");
-    let kinds = async { error::unless_missing(cluster.client.list_api_group_resources(&version).await) };
-    let kinds = cluster.call(Doing { verb: "get", object: &version }, kinds);
+    let kinds = context.writer.cluster.list_kinds(&version);
     match in_time(kinds, || format!("get {version}")).await {
         Ok(None) => Ok(Vec::new()),
-        Ok(Some(there)) if there.resources.iter().all(|kind| kind.name != plural) => Ok(Vec::new()),
+        Ok(Some(kinds)) if kinds.iter().all(|kind| kind != plural) => Ok(Vec::new()),
         Ok(Some(_)) | Err(_) => Err(why),
     }
 }

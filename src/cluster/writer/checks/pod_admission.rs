@@ -2,19 +2,14 @@
 //! security and webhooks of pods never see a Deployment.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Resource, api::PostParams};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::ProposedChange;
+use super::context::ProposedChange;
 use crate::{
-    cluster::{
-        error::Doing,
-        writer::{
-            Writer,
-            dry_run::{self, Ask},
-        },
-    },
+    cluster::writer::objects::Writer,
     domain::{
+        api_texts::{is_dry_run_unsupported, is_quota_refusal, parse_forbidden},
         check::{Check, Finding, Kind as CheckKind},
         checks::Growth,
         plan::FIELD_MANAGER,
@@ -30,42 +25,34 @@ pub(super) struct PodDryRun {
 }
 
 /// Creates a pod of the template, as a dry run. Nothing is kept, so its labels may be those that Services select.
-pub(super) async fn dry_run_pod(actor: &Writer, subject: &ProposedChange<'_>, growth: &Growth) -> PodDryRun {
-    let template = &subject.deployment["spec"]["template"];
+pub(super) async fn dry_run_pod(writer: &Writer, change: &ProposedChange<'_>, growth: &Growth) -> PodDryRun {
+    let template = &change.deployment["spec"]["template"];
     let mut warnings = Vec::new();
     let object = "pod".to_owned();
     let says = |result, message: String| Check::new(CheckKind::Admission, result, message).of(&object);
     let (labels, annotations) = (&template["metadata"]["labels"], &template["metadata"]["annotations"]);
     let manifest = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"generateName": format!("{}-", subject.name.app), "namespace": subject.name.namespace,
+        "metadata": {"generateName": format!("{}-", change.name.app), "namespace": change.name.namespace,
             "labels": labels, "annotations": annotations},
         "spec": template["spec"],
     });
-    let answer = async {
-        let url = Pod::url_path(&(), Some(&subject.name.namespace));
-        let params = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        match dry_run::send_dry_run(actor, &url, Ask::Create(&params, &manifest), &mut warnings).await {
-            Ok(pod) => Ok(Ok(pod)),
-            // Told apart here: what the caller may not ask is no refusal of the pod.
-            Err(kube::Error::Api(status)) => Ok(Err(status)),
-            Err(error) => Err(error),
-        }
-    };
-    let answer = actor.cluster.call(Doing { verb: "create", object: "pods" }, answer).await;
-    let (pod, check) = match answer {
+    let params = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
+    let pods = writer.cluster.namespaced::<Pod>(&change.name.namespace);
+    let (pod, check) = match pods.dry_run_create(&params, &manifest, &mut warnings).await {
         Ok(Ok(pod)) => {
             let message = "The API server would take a replica.".to_owned();
             (serde_json::to_value(pod).ok(), says(Finding::Pass, message))
         }
         Ok(Err(status)) => {
             let said = &status.message;
-            let may_not = status.code == 403 && said.contains("User \"") && said.contains("cannot create");
+            let may_not =
+                status.code == 403 && parse_forbidden(said).is_some_and(|denied| denied.verb == "create");
             let check = if may_not {
                 says(Finding::Skipped, "A replica was not tried: the caller may not create pods.".to_owned())
-            } else if said.contains("does not support dry run") {
+            } else if is_dry_run_unsupported(said) {
                 says(Finding::Skipped, format!("A replica cannot be tried without side effects: {said}"))
-            } else if said.contains("exceeded quota") && waits(growth) {
+            } else if is_quota_refusal(said) && waits(growth) {
                 let message =
                     format!("No replica more is taken now, only in the place of an old one: {said}");
                 says(Finding::Warn, message)

@@ -8,26 +8,24 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount},
     scheduling::v1::PriorityClass,
 };
-use kube::{Api, Resource, api::GetParams};
+use kube::Resource;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{CheckContext, in_time};
-use crate::{
-    cluster::error::{self, Doing},
-    domain::{
-        check::{Check, Finding, Kind as CheckKind},
-        checks::{
-            or_pass,
-            references::{self, Found, Kind, Reference},
-        },
+use super::context::{CheckContext, in_time};
+use crate::domain::{
+    Error,
+    check::{Check, Finding, Kind as CheckKind},
+    checks::{
+        or_pass,
+        references::{self, Found, Kind, Reference},
     },
 };
 
 /// A Secret or ConfigMap without its values.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Keys {
     data: Option<Names>,
@@ -35,7 +33,7 @@ struct Keys {
 }
 
 /// The keys of a map, its values passed over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Names(BTreeSet<String>);
 
 impl<'de> Deserialize<'de> for Names {
@@ -62,10 +60,11 @@ impl<'de> Visitor<'de> for Passing {
     }
 }
 
-pub(super) async fn check_references(look: &CheckContext<'_>) -> Vec<Check> {
-    let all = references::references_of(&look.pod);
-    let surges = look.growth.change.replaces && !look.growth.change.recreate && look.growth.before > 0;
-    let found = join_all(all.iter().map(|reference| find(look, reference))).await;
+pub(super) async fn check_references(context: &CheckContext<'_>) -> Vec<Check> {
+    let all = references::references_of(&context.pod);
+    let surges =
+        context.growth.change.replaces && !context.growth.change.recreate && context.growth.before > 0;
+    let found = join_all(all.iter().map(|reference| find(context, reference))).await;
     let judged =
         all.iter().zip(&found).map(|(r, found)| references::check_reference(r, found, surges)).collect();
     or_pass(judged, || {
@@ -78,28 +77,22 @@ pub(super) async fn check_references(look: &CheckContext<'_>) -> Vec<Check> {
     })
 }
 
-async fn find(look: &CheckContext<'_>, reference: &Reference) -> Found {
+async fn find(context: &CheckContext<'_>, reference: &Reference) -> Found {
     let name = &reference.name;
     let there = || Found::There(BTreeSet::new());
     let object = format!("{}/{name}", reference.kind.prefix());
-    let doing = Doing { verb: "get", object: &object };
-    let cluster = &look.actor.cluster;
     let read = async {
         Ok(match reference.kind {
-            Kind::ConfigMap => keys::<ConfigMap>(look, name, doing).await?,
-            Kind::Secret => keys::<Secret>(look, name, doing).await?,
-            Kind::PullSecret => keys::<Secret>(look, name, doing).await?.map(|_| there()),
-            Kind::ServiceAccount => {
-                let api = look.api::<ServiceAccount>();
-                cluster.call(doing, api.get_metadata_opt(name)).await?.map(|_| there())
-            }
+            Kind::ConfigMap => keys::<ConfigMap>(context, name).await?,
+            Kind::Secret => keys::<Secret>(context, name).await?,
+            Kind::PullSecret => keys::<Secret>(context, name).await?.map(|_| there()),
+            Kind::ServiceAccount => context.objects::<ServiceAccount>().exists(name).await?.then(there),
             Kind::PriorityClass => {
-                let api = Api::<PriorityClass>::all(cluster.client.clone());
-                cluster.call(doing, api.get_metadata_opt(name)).await?.map(|_| there())
+                context.writer.cluster.all::<PriorityClass>().exists(name).await?.then(there)
             }
             Kind::Claim => {
-                let api = look.api::<PersistentVolumeClaim>();
-                cluster.call(doing, api.get_opt(name)).await?.map(|claim| to_claim(&claim))
+                let claims = context.objects::<PersistentVolumeClaim>();
+                claims.get_opt(name).await?.map(|claim| to_claim(&claim))
             }
         })
     };
@@ -109,23 +102,14 @@ async fn find(look: &CheckContext<'_>, reference: &Reference) -> Found {
     }
 }
 
-async fn keys<K>(
-    look: &CheckContext<'_>,
-    name: &str,
-    doing: Doing<'_>,
-) -> Result<Option<Found>, crate::domain::Error>
+async fn keys<K>(context: &CheckContext<'_>, name: &str) -> Result<Option<Found>, Error>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + fmt::Debug
+        + serde::de::DeserializeOwned,
 {
-    let cluster = &look.actor.cluster;
-    let answer = async {
-        let url = K::url_path(&(), Some(look.namespace()));
-        let request = kube::core::Request::new(url)
-            .get(name, &GetParams::default())
-            .map_err(kube::Error::BuildRequest)?;
-        error::unless_missing(cluster.client.request::<Keys>(request).await)
-    };
-    let found = cluster.call(doing, answer).await?;
+    let found = context.objects::<K>().get_as::<Keys>(name).await?;
     let names = |keys: Keys| {
         let all = keys.data.into_iter().chain(keys.binary_data);
         Found::There(all.flat_map(|names| names.0).collect())

@@ -3,14 +3,11 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::PersistentVolumeClaim};
-use kube::{Api, api::ListParams};
+use kube::api::ListParams;
 
-use super::{CheckContext, in_time, list, skipped};
+use super::context::{CheckContext, in_time, list_in_time, skipped_check, template_hash_after};
 use crate::{
-    cluster::{
-        decode::{PlacingNode, PlacingPod, PlacingVolume},
-        error::Doing,
-    },
+    cluster::decode::{PlacingNode, PlacingPod, PlacingVolume},
     domain::{
         check::{Check, Kind as CheckKind},
         scheduling::{self, Forecast, Node, Pod, TEMPLATE_HASH},
@@ -36,56 +33,54 @@ pub(super) struct Fit {
     pub(super) nodes: Result<Vec<Node>, String>,
 }
 
-pub(super) async fn check_fit(look: &CheckContext<'_>) -> Fit {
-    let all = Api::<PlacingNode>::all(look.actor.cluster.client.clone());
+pub(super) async fn check_fit(context: &CheckContext<'_>) -> Fit {
+    let all = context.writer.cluster.all::<PlacingNode>();
     let (nodes, around) = tokio::join!(
-        list(look.actor, &all, ListParams::default(), "nodes", PlacingNode::place),
-        around(look),
+        list_in_time(&all, ListParams::default(), "nodes", PlacingNode::place),
+        around(context),
     );
     let foreseen = match (&nodes, around) {
-        (Ok(nodes), Ok(around)) => Ok(foresee(look, nodes, around)),
+        (Ok(nodes), Ok(around)) => Ok(foresee(context, nodes, around)),
         (Err(why), _) => Err(why.clone()),
         (_, Err(why)) => Err(why),
     };
     let (check, forecast) = match foreseen {
         Ok(forecast) => (forecast.check(), Some(forecast)),
-        Err(why) => (skipped(CheckKind::Fit, &why), None),
+        Err(why) => (skipped_check(CheckKind::Fit, &why), None),
     };
     Fit { check, forecast, nodes }
 }
 
 type Around = (Vec<(Option<String>, Pod)>, Templates, Vec<scheduling::Volume>);
 
-async fn around(look: &CheckContext<'_>) -> Result<Around, String> {
-    let all = Api::<PlacingPod>::all(look.actor.cluster.client.clone());
+async fn around(context: &CheckContext<'_>) -> Result<Around, String> {
+    let all = context.writer.cluster.all::<PlacingPod>();
     // What has ended takes no room, and what is on no node takes none yet.
     let bound = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=");
     let make = |pod: PlacingPod| (pod.replica_set().map(ToOwned::to_owned), pod.pod(""));
-    tokio::try_join!(list(look.actor, &all, bound, "pods", make), templates(look), volumes(look))
+    tokio::try_join!(list_in_time(&all, bound, "pods", make), templates(context), volumes(context))
 }
 
-fn foresee(look: &CheckContext<'_>, nodes: &[Node], (pods, templates, volumes): Around) -> Forecast {
-    let namespace = look.namespace();
+fn foresee(context: &CheckContext<'_>, nodes: &[Node], (pods, templates, volumes): Around) -> Forecast {
+    let namespace = context.namespace();
     let own = |(owner, pod): (Option<String>, Pod)| {
         let own = pod.namespace == namespace && owner.is_some_and(|name| templates.owners.contains(&name));
         Pod { own, ..pod }
     };
     let pods: Vec<_> = pods.into_iter().map(own).collect();
-    let selector = Selector::from_structured(&look.subject.deployment["spec"]["selector"]);
-    let hash = super::hash_of(templates.current.clone(), look.subject.replaces);
-    let mut shape = look.placing.shape(namespace, &hash, &selector);
+    let selector = Selector::from_structured(&context.change.deployment["spec"]["selector"]);
+    let hash = template_hash_after(templates.current.clone(), context.change.replaces);
+    let mut shape = context.placing.shape(namespace, &hash, &selector);
     shape.volumes = volumes;
-    scheduling::forecast_placement(nodes, &pods, &shape, &look.growth.change)
+    scheduling::forecast_placement(nodes, &pods, &shape, &context.growth.change)
 }
 
 /// The templates of the app that have ReplicaSets.
-async fn templates(look: &CheckContext<'_>) -> Result<Templates, String> {
-    let Some(before) = look.subject.before else { return Ok(Templates::default()) };
-    let api = look.api::<ReplicaSet>();
-    let doing = Doing { verb: "list", object: "replicasets" };
+async fn templates(context: &CheckContext<'_>) -> Result<Templates, String> {
+    let Some(before) = context.change.before else { return Ok(Templates::default()) };
+    let replica_sets = context.objects::<ReplicaSet>();
     let params = ListParams::default();
-    let answer = look.actor.cluster.call(doing, api.list_metadata(&params));
-    let all = in_time(answer, || "list replicasets".to_owned()).await?;
+    let all = in_time(replica_sets.list_metadata(&params), || "list replicasets".to_owned()).await?;
     let present = before.metadata.annotations.as_ref().and_then(|a| a.get(TEMPLATE_REVISION));
     let mut templates = Templates::default();
     for set in all {
@@ -103,17 +98,12 @@ async fn templates(look: &CheckContext<'_>) -> Result<Templates, String> {
 }
 
 /// The volumes that the replicas' claims are bound to. What may not be read binds to nowhere in particular.
-async fn volumes(look: &CheckContext<'_>) -> Result<Vec<scheduling::Volume>, String> {
-    let claims: BTreeSet<_> = look.placing.claims().map(ToOwned::to_owned).collect();
+async fn volumes(context: &CheckContext<'_>) -> Result<Vec<scheduling::Volume>, String> {
+    let claims: BTreeSet<_> = context.placing.claims().map(ToOwned::to_owned).collect();
     let one = async |claim: String| {
-        let cluster = &look.actor.cluster;
-        let doing = Doing { verb: "get", object: "persistentvolumeclaims" };
-        let found = cluster.call(doing, look.api::<PersistentVolumeClaim>().get(&claim)).await.ok()?;
-        let volume = found.spec?.volume_name?;
-        let volumes = Api::<PlacingVolume>::all(cluster.client.clone());
-        let doing = Doing { verb: "get", object: "persistentvolumes" };
-        let found = cluster.call(doing, volumes.get(&volume)).await.ok()?;
-        Some(found.volume(&claim))
+        let found = context.objects::<PersistentVolumeClaim>().get(&claim).await.ok()?;
+        let volumes = context.writer.cluster.all::<PlacingVolume>();
+        Some(volumes.get(&found.spec?.volume_name?).await.ok()?.volume(&claim))
     };
     let all = futures::future::join_all(claims.into_iter().map(one));
     in_time(async { Ok(all.await) }, || "get persistentvolumes".to_owned())

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::{
     autoscale::{Mode, Policy},
-    domain::{plan, revision::Request},
+    domain::{caller::Caller, plan, revision::Request},
 };
 
 fn mk_policy(mode: Mode, max: u32) -> Policy {
@@ -25,7 +25,7 @@ fn mk_tuned(first: &Policy, second: &Policy) -> AppState {
 }
 
 fn mk_rollback(to: Option<u64>) -> Rollback {
-    let meta = RequestMeta { actor: "bob".into(), ..mk_asked() };
+    let meta = RequestMeta { caller: Caller::named("bob"), ..mk_asked() };
     Rollback {
         name: name::App::new("prod", "shop"),
         to,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Change, mk_duration, mk_map, mk_request, parse_deploy, parsed, wrong};
+use crate::domain::caller::Caller;
 use crate::{
     domain::spec::SecurityProfile,
     pb::{self, probe::Check, volume::Source},
@@ -105,7 +106,7 @@ fn every_rule_names_the_field_that_breaks_it() {
         (|_, s| s.traffic = Some(pb::Traffic { timeout: None, max_attempts: -1 }), "app.spec.traffic.max_attempts"),
     ];
     for (change, field) in rules {
-        assert_eq!(wrong(&parse_deploy(mk_request(*change), "ann").unwrap_err()), [*field]);
+        assert_eq!(wrong(&parse_deploy(mk_request(*change), &Caller::named("ann")).unwrap_err()), [*field]);
     }
 }
 
@@ -129,7 +130,7 @@ fn what_is_just_within_the_rules_is_taken() {
         |_, s| probes(s).readiness = Some(mk_probe(Check::TcpPort("http".into()))),
     ];
     for (i, change) in changes.iter().enumerate() {
-        assert!(parse_deploy(mk_request(*change), "ann").is_ok(), "change {i}");
+        assert!(parse_deploy(mk_request(*change), &Caller::named("ann")).is_ok(), "change {i}");
     }
 }
 
@@ -152,7 +153,7 @@ fn the_default_profile_named_is_a_value() {
     let profile = |profile: pb::SecurityProfile| {
         let mut request = mk_request(|_, _| {});
         super::app(&mut request).spec.as_mut().unwrap().security_profile = profile.into();
-        parse_deploy(request, "ann").unwrap().content.spec.security_profile
+        parse_deploy(request, &Caller::named("ann")).unwrap().content.spec.security_profile
     };
     assert_eq!(profile(pb::SecurityProfile::Unspecified), None);
     assert_eq!(profile(pb::SecurityProfile::Baseline), Some(SecurityProfile::Baseline));

@@ -7,14 +7,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::{CROWDED, Writer, snapshot};
-use crate::domain::{
-    Error,
-    commands::RequestMeta,
-    manifest::Kind,
-    name,
-    plan::{self, AppState},
-    revision::Request,
+use crate::{
+    cluster::writer::{
+        conflict::retry_on_conflict,
+        objects::{Writer, resource_version},
+    },
+    domain::{
+        Error,
+        commands::RequestMeta,
+        manifest::Kind,
+        name,
+        plan::{self, AppState},
+        revision::Request,
+    },
 };
 
 /// The annotation: a line for each request, the oldest first.
@@ -33,25 +38,28 @@ const ATTEMPTS: u32 = 20;
 
 /// A request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Answered {
+pub(in crate::cluster::writer) struct Answered {
     #[serde(flatten)]
-    pub(super) request: Request,
+    pub(in crate::cluster::writer) request: Request,
     /// To the second: it only says how old it is.
-    pub(super) time: Timestamp,
+    pub(in crate::cluster::writer) time: Timestamp,
     /// Version of the Deployment that the answer gave.
-    pub(super) version: u64,
+    pub(in crate::cluster::writer) version: u64,
     /// Number of the rollout that the answer named.
     #[serde(default)]
-    pub(super) rollout: u64,
+    pub(in crate::cluster::writer) rollout: u64,
 }
 
 /// The earlier answer to an equal request. The same id for something else is an error.
-pub(super) fn find_answer(object: &DynamicObject, meta: &RequestMeta) -> Result<Option<Answered>, Error> {
+pub(in crate::cluster::writer) fn find_answer(
+    object: &DynamicObject,
+    meta: &RequestMeta,
+) -> Result<Option<Answered>, Error> {
     let Some(request) = &meta.request else { return Ok(None) };
     match read(object).into_iter().find(|answered| answered.request.id == request.id) {
         Some(answered) if answered.request == *request => {
             // A backup may have brought it from another cluster, which counted further.
-            let version = answered.version.min(snapshot::resource_version(object));
+            let version = answered.version.min(resource_version(object));
             Ok(Some(Answered { version, ..answered }))
         }
         Some(_) => Err(Error::RequestIdReused { id: request.id.clone() }),
@@ -60,7 +68,7 @@ pub(super) fn find_answer(object: &DynamicObject, meta: &RequestMeta) -> Result<
 }
 
 /// The earlier answer to an equal request that left no revision. The id of one that left a revision is an error too.
-pub(super) fn check_answered(
+pub(in crate::cluster::writer) fn check_answered(
     live: &AppState,
     object: &DynamicObject,
     meta: &RequestMeta,
@@ -73,7 +81,7 @@ pub(super) fn check_answered(
 
 /// The annotations that remember one more answer; `None` for a request without an id. To be written over the version of the object
 /// that was read, or another one that was remembered meanwhile is lost.
-pub(super) fn add_answer(
+pub(in crate::cluster::writer) fn add_answer(
     object: &DynamicObject,
     meta: &RequestMeta,
     version: u64,
@@ -90,26 +98,28 @@ pub(super) fn add_answer(
 
 /// Remembers an answer by a write of its own, after whatever it was about. Without it a repeat does the same again, so that a failure
 /// is told to the log alone.
-pub(super) async fn store_answer(actor: &Writer, name: &name::App, meta: &RequestMeta, version: u64) {
+pub(in crate::cluster::writer) async fn store_answer(
+    writer: &Writer,
+    name: &name::App,
+    meta: &RequestMeta,
+    version: u64,
+) {
     if meta.request.is_some()
-        && let Err(error) = write(actor, name, meta, version).await
+        && let Err(error) = write(writer, name, meta, version).await
     {
         warn!(app = %name, %error, "cannot remember a request id; a repeat does the same again");
     }
 }
 
-async fn write(actor: &Writer, name: &name::App, meta: &RequestMeta, version: u64) -> Result<(), Error> {
-    for _ in 0..ATTEMPTS {
-        let Some(object) = snapshot::get_object(actor, Kind::Deployment, name).await? else { return Ok(()) };
+async fn write(writer: &Writer, name: &name::App, meta: &RequestMeta, version: u64) -> Result<(), Error> {
+    retry_on_conflict(ATTEMPTS, || async {
+        let Some(object) = writer.get_object(Kind::Deployment, name).await? else { return Ok(()) };
         let Some(annotations) = add_answer(&object, meta, version, 0) else { return Ok(()) };
         let metadata =
             json!({"resourceVersion": object.metadata.resource_version, "annotations": annotations});
-        match actor.patch_deployment(name, metadata).await {
-            Err(Error::EtagMismatch { .. }) => {}
-            written => return written.map(|_| ()),
-        }
-    }
-    Err(CROWDED)
+        writer.patch_deployment(name, metadata).await.map(drop)
+    })
+    .await
 }
 
 fn line(answered: &Answered) -> String {
@@ -138,13 +148,14 @@ fn read(object: &DynamicObject) -> Vec<Answered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::caller::Caller;
 
     const DIGEST: &str = "0123456789abcdef0123456789abcdef";
 
     fn mk_asked(n: u32, time: i64) -> RequestMeta {
         let id = format!("6f1a2c1e-0000-4000-8000-{n:012}");
         RequestMeta {
-            actor: String::new(),
+            caller: Caller::default(),
             reason: String::new(),
             time: Timestamp::from_second(time).unwrap(),
             request: Some(Request { id, digest: DIGEST.to_owned() }),

@@ -1,4 +1,4 @@
-//! Calls that change something: run to their end even if the caller leaves, once per `request_id`, and answered with the app
+//! Commands of callers: run to their end even if the caller leaves, once per `request_id`, and answered with the app
 //! as it is after them.
 
 use std::{sync::Arc, time::Duration};
@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tonic::Status;
 
-use super::{Context, Deadline, convert};
+use super::{
+    context::{Call, Context},
+    convert,
+};
 use crate::{
     autoscale::Policy,
     domain::{
@@ -36,38 +39,38 @@ pub(super) struct Changed {
 }
 
 impl Context {
-    /// Makes a change and waits, a little, until this server sees it.
-    pub(super) async fn change<F>(
+    /// Carries out a command and waits, a little, until this server sees what it changed.
+    pub(super) async fn execute<F>(
         &self,
+        call: &Call<'_>,
         name: &name::App,
         meta: &RequestMeta,
-        deadline: Deadline,
-        write: impl FnOnce(Arc<dyn Commands>) -> F + Send + 'static,
+        command: impl FnOnce(Arc<dyn Commands>) -> F + Send + 'static,
     ) -> Result<Changed, Status>
     where
         F: Future<Output = Result<CommandResult, Error>> + Send,
     {
-        self.index.check_filled()?;
+        let commands = call.connection.commands.clone();
         if !meta.validate_only {
-            self.wait_until_kept(name).await;
+            self.wait_until_recorded(name, &*commands).await;
         }
         let request = meta.request.as_ref().filter(|_| !meta.validate_only);
-        let act = self.act.clone();
-        let done = self.once.run(request, || self.finish(async move { write(act).await })).await;
-        let done = done.map_err(|error| self.with_a_hint(name, error))?;
-        if let Some(position) = &done.position {
-            let _ = self.wait_for(position, deadline, OWN_WRITE).await;
+        let run = || self.finish(async move { command(commands).await });
+        let result = self.idempotency.run(request, run).await;
+        let result = result.map_err(|error| self.with_hint(name, error))?;
+        if let Some(position) = &result.position {
+            let _ = self.wait_for(position, call.deadline, OWN_WRITE).await;
         }
-        Ok(self.changed(name, &done))
+        Ok(self.to_changed(name, &result))
     }
 
     /// Waits, a little, until every verdict is kept: a rollback goes by them, and the change may delete the replicas that a failure is
     /// about.
-    async fn wait_until_kept(&self, name: &name::App) {
+    async fn wait_until_recorded(&self, name: &name::App, commands: &dyn Commands) {
         let mut news = self.index.subscribe(&Scope::App(name.clone()));
         let kept = async { while self.index.has_unrecorded_verdict(name) && news.changed().await.is_ok() {} };
         // A cluster that does not answer takes nothing, and the change is to be told so at once.
-        let well = self.act.health_warnings(Timestamp::now()).is_empty();
+        let well = commands.health_warnings(Timestamp::now()).is_empty();
         let _ = tokio::time::timeout(if well { OWN_WRITE } else { IN_TROUBLE }, kept).await;
     }
 
@@ -89,19 +92,19 @@ impl Context {
     }
 
     /// An app that is missing may have been meant by another name, which the index knows.
-    fn with_a_hint(&self, name: &name::App, error: Error) -> Error {
+    fn with_hint(&self, name: &name::App, error: Error) -> Error {
         if matches!(error, Error::NotFound { kind: Missing::App, .. }) {
             return self.index.get(name).err().unwrap_or(error);
         }
         error
     }
 
-    fn changed(&self, name: &name::App, done: &CommandResult) -> Changed {
-        let seen = done.position.as_ref().is_none_or(|position| self.index.has_seen(position));
+    fn to_changed(&self, name: &name::App, result: &CommandResult) -> Changed {
+        let seen = result.position.as_ref().is_none_or(|position| self.index.has_seen(position));
         let app = self.index.get(name).ok().filter(|_| seen);
         let as_written =
-            || done.content.as_ref().map(|content| convert::to_app_from_content(name, content, MANAGER));
-        let rollout = done.rollout.map(|number| {
+            || result.content.as_ref().map(|content| convert::to_app_from_content(name, content, MANAGER));
+        let rollout = result.rollout.map(|number| {
             let which = name::Rollout { app: name.clone(), revision: Which::Number(number) };
             let known = self.index.rollout(&which).ok();
             known.map_or_else(
@@ -117,9 +120,9 @@ impl Context {
         Changed {
             app: app.map(|app| convert::to_app(&app)).or_else(as_written),
             rollout,
-            plan: convert::to_plan(done),
-            policy: done.policy.clone(),
-            position: done.position.as_ref().map(ToString::to_string).unwrap_or_default(),
+            plan: convert::to_plan(result),
+            policy: result.policy.clone(),
+            position: result.position.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }

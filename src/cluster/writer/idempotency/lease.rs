@@ -9,17 +9,16 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
-};
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
 
-use super::{META_MANAGER, Writer, annotation};
 use crate::{
-    cluster::error::{self, Doing},
+    cluster::{
+        client::Objects,
+        writer::objects::{META_MANAGER, Writer, to_annotation},
+    },
     domain::{
         Error,
         labels::{MANAGED_BY, MANAGER},
@@ -50,17 +49,17 @@ const AT_ONCE: usize = 8;
 
 /// A deletion that was asked for with an id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Deletion {
+pub(in crate::cluster::writer) struct Deletion {
     /// The app, as the API names it.
-    pub(super) app: String,
+    pub(in crate::cluster::writer) app: String,
     #[serde(flatten)]
-    pub(super) request: Request,
+    pub(in crate::cluster::writer) request: Request,
     /// The Deployment that goes: what has its name later is another one.
-    pub(super) uid: String,
-    pub(super) time: Timestamp,
+    pub(in crate::cluster::writer) uid: String,
+    pub(in crate::cluster::writer) time: Timestamp,
     /// When it was kept, by the API server's clock.
     #[serde(skip)]
-    pub(super) kept: Option<Timestamp>,
+    pub(in crate::cluster::writer) kept: Option<Timestamp>,
 }
 
 /// Where the request of this id for this app is kept: the same on every server.
@@ -89,7 +88,7 @@ impl Deletion {
             metadata: ObjectMeta {
                 name: Some(object_name(&self.app, &self.request.id)),
                 labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
-                annotations: Some([(DELETED.to_owned(), annotation("deletion", self)?)].into()),
+                annotations: Some([(DELETED.to_owned(), to_annotation("deletion", self)?)].into()),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -102,24 +101,23 @@ impl Deletion {
     }
 }
 
-fn leases(actor: &Writer) -> Api<Lease> {
-    Api::namespaced(actor.cluster.client.clone(), &actor.lease_namespace)
+fn leases(writer: &Writer) -> Objects<Lease> {
+    writer.cluster.namespaced(&writer.lease_namespace)
 }
 
 /// The deletion of this app that was asked for with this id, unless that is too long ago. Who may not look at Leases finds none.
-pub(super) async fn find_deletion(
-    actor: &Writer,
+pub(in crate::cluster::writer) async fn find_deletion(
+    writer: &Writer,
     name: &name::App,
     id: &str,
 ) -> Result<Option<Deletion>, Error> {
-    let lease = look(actor, name, id).await?.filter(|lease| !is_over(lease, Timestamp::now()));
+    let lease = look(writer, name, id).await?.filter(|lease| !is_over(lease, Timestamp::now()));
     Ok(lease.as_ref().and_then(read))
 }
 
-async fn look(actor: &Writer, name: &name::App, id: &str) -> Result<Option<Lease>, Error> {
+async fn look(writer: &Writer, name: &name::App, id: &str) -> Result<Option<Lease>, Error> {
     let object = object_name(&name.to_string(), id);
-    let doing = Doing { verb: "get", object: "lease.coordination.k8s.io" };
-    match actor.cluster.call(doing, leases(actor).get_opt(&object)).await {
+    match leases(writer).get_opt(&object).await {
         Err(error) if is_out_of_reach(&error) => {
             debug!(app = %name, %error, "cannot look for an earlier deletion");
             Ok(None)
@@ -130,41 +128,33 @@ async fn look(actor: &Writer, name: &name::App, id: &str) -> Result<Option<Lease
 
 /// Keeps a deletion before anything of it is done; gives the one that was kept before under the same id. Where none can be kept the
 /// deletion goes on: it is what was asked for, and only a repeat elsewhere will not know of it.
-pub(super) async fn record_deletion(
-    actor: &Writer,
+pub(in crate::cluster::writer) async fn record_deletion(
+    writer: &Writer,
     name: &name::App,
     deletion: &Deletion,
 ) -> Result<Option<Deletion>, Error> {
     let lease = deletion.to_lease()?;
-    if create(actor, name, &lease).await? {
+    if create(writer, name, &lease).await? {
         return Ok(None);
     }
-    match look(actor, name, &deletion.request.id).await? {
+    match look(writer, name, &deletion.request.id).await? {
         Some(earlier) if is_over(&earlier, deletion.time) => {
-            let_go(actor, earlier).await?;
-            create(actor, name, &lease).await.map(|_| None)
+            let_go(writer, earlier).await?;
+            create(writer, name, &lease).await.map(|_| None)
         }
         earlier => Ok(earlier.as_ref().and_then(read)),
     }
 }
 
 /// Says whether the name was free.
-async fn create(actor: &Writer, name: &name::App, lease: &Lease) -> Result<bool, Error> {
+async fn create(writer: &Writer, name: &name::App, lease: &Lease) -> Result<bool, Error> {
     let params = PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() };
-    let answer = async {
-        match leases(actor).create(&params, lease).await {
-            Ok(_) => Ok(true),
-            Err(error) if error::is_already_exists(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
-    };
-    let doing = Doing { verb: "create", object: "lease.coordination.k8s.io" };
-    match actor.cluster.call(doing, answer).await {
+    match leases(writer).create(&params, lease).await {
         Err(error) if is_out_of_reach(&error) => {
             warn!(app = %name, %error, "cannot keep the id of a deletion; a repeat after a restart is another request");
             Ok(true)
         }
-        created => created,
+        created => Ok(created?.is_some()),
     }
 }
 
@@ -176,20 +166,20 @@ fn is_out_of_reach(error: &Error) -> bool {
         Error::DaemonForbidden { .. }
             | Error::NotAllowed { .. }
             | Error::NotFound { .. }
+            | Error::ObjectMissing { .. }
             | Error::Quota { .. }
             | Error::Admission { .. }
             | Error::BeingDeleted { .. }
-            | Error::EtagMismatch { .. }
+            | Error::WriteConflict { .. }
     )
 }
 
 /// Deletes those that need not be remembered any more, a bounded number of them.
-pub(super) async fn delete_expired(actor: &Writer, now: Timestamp) -> Result<(), Error> {
+pub(in crate::cluster::writer) async fn delete_expired(writer: &Writer, now: Timestamp) -> Result<(), Error> {
     let mut params = ListParams::default().labels(&format!("{KEEPS}={DELETION}")).limit(A_PAGE);
     let mut over = Vec::new();
     for _ in 0..PAGES {
-        let doing = Doing { verb: "list", object: "leases.coordination.k8s.io" };
-        let page = actor.cluster.call(doing, leases(actor).list(&params)).await?;
+        let page = leases(writer).list(&params).await?;
         over.extend(page.items.into_iter().filter(|lease| is_over(lease, now)));
         let next = page.metadata.continue_.filter(|token| !token.is_empty());
         if over.len() >= A_ROUND || next.is_none() {
@@ -198,21 +188,18 @@ pub(super) async fn delete_expired(actor: &Writer, now: Timestamp) -> Result<(),
         params.continue_token = next;
     }
     over.truncate(A_ROUND);
-    let all = stream::iter(over).map(|lease| let_go(actor, lease)).buffer_unordered(AT_ONCE);
+    let all = stream::iter(over).map(|lease| let_go(writer, lease)).buffer_unordered(AT_ONCE);
     all.try_collect::<()>().await
 }
 
-async fn let_go(actor: &Writer, lease: Lease) -> Result<(), Error> {
+async fn let_go(writer: &Writer, lease: Lease) -> Result<(), Error> {
     let (object, uid) = (lease.metadata.name.unwrap_or_default(), lease.metadata.uid);
     let preconditions = Some(Preconditions { uid, resource_version: None });
     let params = DeleteParams { preconditions, ..DeleteParams::default() };
-    let doing = Doing { verb: "delete", object: "lease.coordination.k8s.io" };
-    let api = leases(actor);
-    let answer = async { error::unless_missing(api.delete(&object, &params).await) };
-    match actor.cluster.call(doing, answer).await {
+    match leases(writer).delete(&object, &params).await {
         // Another server was faster, and it was kept anew.
-        Err(Error::EtagMismatch { .. }) => Ok(()),
-        gone => gone.map(|_| ()),
+        Err(Error::WriteConflict { .. }) => Ok(()),
+        deleted => deleted.map(drop),
     }
 }
 

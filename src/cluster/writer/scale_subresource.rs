@@ -1,0 +1,30 @@
+//! The scale subresource of a Deployment, by which callers and the autoscaler set the replica count: under a field manager of its
+//! own, so that a later deploy knows that the count is not its own.
+
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::objects::Writer;
+use crate::domain::{Error, manifest::Kind, name};
+
+/// The field manager of replica counts that callers and the autoscaler set.
+const SCALE_MANAGER: &str = "gantry-scale";
+
+/// Sets the count, over this version if there is one. By apply: a merge patch to the same number would own nothing, and the next
+/// deploy would not know of it.
+pub(super) async fn set_replica_count(
+    writer: &Writer,
+    name: &name::App,
+    replicas: i32,
+    version: Option<String>,
+    dry_run: bool,
+) -> Result<k8s_openapi::api::autoscaling::v1::Scale, Error> {
+    let mut manifest = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas},
+        "metadata": {"name": name.app, "namespace": name.namespace}});
+    if let Some(version) = version {
+        manifest["metadata"]["resourceVersion"] = json!(version);
+    }
+    let params = PatchParams { dry_run, force: true, ..PatchParams::apply(SCALE_MANAGER) };
+    let deployments = writer.objects(&name.namespace, Kind::Deployment);
+    deployments.patch_scale(&name.app, &params, &Patch::Apply(manifest)).await
+}

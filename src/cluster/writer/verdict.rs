@@ -1,0 +1,52 @@
+//! Keeps the verdict of a rollout with its revision, and what was seen if it is a failure.
+
+use kube::Resource;
+use serde_json::json;
+
+use super::{
+    objects::{Writer, to_annotation},
+    revisions::patch_revision,
+    secret_values::read_secret_values,
+};
+use crate::{
+    cluster::decode::{self, Decode},
+    domain::{
+        Error,
+        evidence::Evidence,
+        name,
+        revision::{End, object_name},
+    },
+};
+
+/// Writes the verdict unless there is one already, and with it as much of the evidence as can be kept, without values of Secrets.
+pub(super) async fn record_verdict(
+    writer: &Writer,
+    app: name::App,
+    number: u64,
+    end: End,
+    evidence: Option<Evidence>,
+) -> Result<(), Error> {
+    let object = object_name(&app, number);
+    let found = writer.cluster.namespaced::<decode::Revision>(&app.namespace).get(&object).await?;
+    let version = found.meta().resource_version.clone();
+    // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
+    let Some(row) = found.row().filter(|row| row.end.is_none() && row.created <= end.time) else {
+        return Ok(());
+    };
+    if row.form.is_stuck(row.applied) {
+        // It is written again under the next number, and then it gets its verdict.
+        return Err(Error::WriteConflict { object });
+    }
+    let annotations = match evidence {
+        Some(evidence) => {
+            let secrets = read_secret_values(writer, &app, &row.content, end.time).await?;
+            let evidence = evidence.without_secrets(&secrets).bounded();
+            let end = evidence.complete(end, &secrets);
+            json!({decode::END: to_annotation("verdict", &end)?, decode::EVIDENCE: to_annotation("verdict", &evidence)?})
+        }
+        None => json!({decode::END: to_annotation("verdict", &end)?}),
+    };
+    // Refused if anybody wrote meanwhile.
+    let metadata = json!({"resourceVersion": version, "annotations": annotations});
+    patch_revision(writer, &app.namespace, &object, metadata).await
+}

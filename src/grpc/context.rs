@@ -1,0 +1,174 @@
+//! What every service needs, and how a call begins: readiness, deadline, caller. Must not know any method.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Status};
+use tracing::Instrument;
+
+use super::idempotency::IdempotencyCache;
+use crate::{
+    domain::{
+        Error,
+        caller::Caller,
+        commands::{Commands, Position},
+        logs::Logs,
+        name::Scope,
+    },
+    index::{AutoscalerState, Index},
+};
+
+/// What every service needs.
+#[derive(Clone)]
+pub struct Context {
+    /// Where reads come from.
+    pub index: Index,
+    /// What the autoscaling loop knows.
+    pub scaling: AutoscalerState,
+    /// The cluster, once it was reached.
+    pub connection: Arc<OnceLock<Connection>>,
+    /// Ends every stream when the server goes.
+    pub drain: CancellationToken,
+    /// Answers to requests that may be repeated.
+    pub idempotency: IdempotencyCache,
+    /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
+    pub writes: TaskTracker,
+    /// What reads logs ahead of callers that follow them; each ends with its call.
+    pub readers: TaskTracker,
+}
+
+/// What is there once the cluster was reached.
+pub struct Connection {
+    /// Carries out what callers ask for.
+    pub commands: Arc<dyn Commands>,
+    /// Reads logs.
+    pub logs: Arc<dyn Logs>,
+    /// Version of Kubernetes.
+    pub kubernetes_version: String,
+    /// The Kubernetes user that this server is, which callers act as.
+    pub user: String,
+}
+
+/// A call that can be answered.
+pub(super) struct Call<'a> {
+    pub(super) deadline: Deadline,
+    /// On whose behalf it is answered.
+    pub(super) caller: Caller,
+    pub(super) connection: &'a Connection,
+}
+
+/// When a call must be answered; put into each request by the layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(pub(super) Option<Instant>);
+
+/// Longest wait for a `read_after` without a deadline of the caller.
+const READ_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a reader that waits for a write looks without being woken: not every write changes what its watchers see.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+impl Context {
+    /// Begins to answer a call: refuses it while the cluster was not read once, and says who calls and until when it must be
+    /// answered.
+    pub(super) fn begin<T>(&self, request: Request<T>) -> Result<(T, Call<'_>), Error> {
+        let call = self.begin_with(&request)?;
+        Ok((request.into_inner(), call))
+    }
+
+    /// The same, for who needs the request as it came.
+    pub(super) fn begin_with<T>(&self, request: &Request<T>) -> Result<Call<'_>, Error> {
+        self.index.check_filled()?;
+        let connection = self.connection.get().ok_or(Error::WarmingUp)?;
+        Ok(Call { deadline: Deadline::of(request), caller: Caller::named(&connection.user), connection })
+    }
+
+    /// Runs a write to its end, even if the caller no longer waits for it.
+    pub(super) async fn finish<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let running = self.writes.spawn(write.in_current_span());
+        running
+            .await
+            .unwrap_or_else(|error| Err(Error::Bug(format!("a write ended without an answer: {error}"))))
+    }
+
+    /// Waits until this server sees the write that gave the position. An empty text waits for nothing.
+    pub(super) async fn wait_until_seen(
+        &self,
+        read_after: &str,
+        scope: &Scope,
+        deadline: Deadline,
+    ) -> Result<(), Status> {
+        match parse_position(read_after, scope)? {
+            Some(position) => self.wait_for(&position, deadline, READ_AFTER).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn wait_for(
+        &self,
+        position: &Position,
+        deadline: Deadline,
+        longest: Duration,
+    ) -> Result<(), Status> {
+        let mut news = self.index.subscribe(&Scope::App(position.app.clone()));
+        let seen = async {
+            while !self.index.has_seen(position) {
+                let _ = tokio::time::timeout(LOOK_AGAIN, news.changed()).await;
+            }
+        };
+        tokio::time::timeout(deadline.within(longest), seen).await.map_err(|_| {
+            let waiting_for = format!("this server to see the change of {}", position.app);
+            Status::from(Error::Deadline { waiting_for, may_have_happened: false })
+        })
+    }
+}
+
+/// The position of an earlier write to an app that the answer is about; `None` if the text is empty.
+pub(super) fn parse_position(read_after: &str, scope: &Scope) -> Result<Option<Position>, Error> {
+    if read_after.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |why| Error::invalid("read_after", why);
+    let position = Position::parse(read_after).ok_or_else(|| {
+        wrong("is no position that this API gave; send the `position` of a write as it came")
+    })?;
+    if scope.holds(&position.app) {
+        Ok(Some(position))
+    } else {
+        Err(wrong("is the position of a write to another app; this answer would not show it"))
+    }
+}
+
+impl Deadline {
+    pub(super) fn of<T>(request: &Request<T>) -> Self {
+        request.extensions().get::<Self>().copied().unwrap_or(Self(None))
+    }
+
+    /// The time left, at most `longest`. A tenth of it, at most 100 ms, is kept for the answer itself.
+    pub(super) fn within(self, longest: Duration) -> Duration {
+        let Some(at) = self.0 else { return longest };
+        let left = at.saturating_duration_since(Instant::now());
+        let reserve = (left / 10).min(Duration::from_millis(100));
+        longest.min(left.saturating_sub(reserve))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_for_the_answer_is_kept_from_the_callers_deadline_alone() {
+        let seconds = Duration::from_secs;
+        assert_eq!(Deadline(None).within(seconds(2)), seconds(2));
+        assert_eq!(Deadline(Some(Instant::now() + seconds(9))).within(seconds(2)), seconds(2));
+        let reserved = Deadline(Some(Instant::now() + seconds(2))).within(seconds(2));
+        assert_eq!(reserved, Duration::from_millis(1900));
+    }
+}
