@@ -156,6 +156,52 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_conflict_at_every_attempt_is_told_as_one_and_the_call_can_be_repeated() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy("web", web())).await;
+        let proxy = Proxy::start(env.client.clone()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = proxy.daemon(dir.path()).await;
+        proxy.spoil(Fault::Conflict, |call| {
+            call.starts_with("PATCH") && call.contains("/deployments/web") && !call.contains("dryRun=All")
+        });
+        let autoscaler = pb::Autoscaler {
+            name: env.name("web") + "/autoscaler",
+            max_replicas: 3,
+            ..pb::Autoscaler::default()
+        };
+        let update = pb::UpdateAutoscalerRequest {
+            autoscaler: Some(autoscaler),
+            ..pb::UpdateAutoscalerRequest::default()
+        };
+        let tuned = daemon.autoscalers().await.update_autoscaler(update.clone()).await.unwrap_err();
+        let mut next = web();
+        next.image = "web:2".into();
+        let deployed = daemon.apps().await.deploy_app(env.deploy("web", next.clone())).await.unwrap_err();
+        for status in [&tuned, &deployed] {
+            assert_eq!(
+                (status.code(), reason(status).as_str()),
+                (Code::Aborted, "WRITE_CONFLICT"),
+                "{status}"
+            );
+            assert!(
+                status.get_error_details().retry_info().is_some_and(|r| r.retry_delay.is_some()),
+                "{status}"
+            );
+            assert!(status.message().contains("deployment.apps/web"), "{status}");
+        }
+        // What was begun is there to be completed, and the caller knows it.
+        assert_eq!(metadata(&deployed, "rollout"), env.name("web") + "/rollouts/2");
+        proxy.spoil(Fault::Busy, |_| false);
+        daemon.autoscalers().await.update_autoscaler(update).await.unwrap();
+        daemon.apps().await.deploy_app(env.deploy("web", next)).await.unwrap();
+        let end = follow(&daemon, &(env.name("web") + "/rollouts/2")).await;
+        assert_eq!(end.state(), pb::RolloutState::Succeeded, "{end:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_answer_that_gets_lost_may_have_happened_and_is_not_done_twice() {
     run(|env| async move {
         let proxy = Proxy::start(env.client.clone()).await;

@@ -216,7 +216,7 @@ impl Bed<'_> {
                     Err(status) => {
                         refused += 1;
                         let reason = reason(&status);
-                        let known = ["APP_NOT_FOUND", "BEING_DELETED", "ROLLOUT_NOT_FOUND", "THROTTLED"];
+                        let known = ["APP_NOT_FOUND", "BEING_DELETED", "ROLLOUT_NOT_FOUND", "WRITE_CONFLICT"];
                         assert!(
                             known.contains(&reason.as_str()),
                             "{app} round {round}: {change:?}: {status:?}"

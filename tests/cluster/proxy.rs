@@ -19,6 +19,7 @@ use axum::{
     routing::any,
 };
 use kube::Client;
+use serde_json::json;
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::support::Daemon;
@@ -38,6 +39,8 @@ pub enum Fault {
     Busy,
     /// It is carried out, and its answer gets lost.
     Silent,
+    /// It, and every other one that is chosen, is refused as if somebody had written the object since it was read.
+    Conflict,
 }
 
 /// Chooses a request by its method and its path.
@@ -167,7 +170,16 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
     let fault = {
         let mut fault = shared.fault.lock().unwrap();
         let text = format!("{method} {path}");
-        if fault.as_ref().is_some_and(|(chosen, _)| chosen(&text)) { fault.take() } else { None }
+        match &*fault {
+            Some((chosen, Fault::Conflict)) if chosen(&text) => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409,
+                    "message": "the object has been modified; please apply your changes to the latest version and try again"});
+                let answer = Response::builder().status(409).header("content-type", "application/json");
+                return Ok(answer.body(status.to_string().into()).unwrap());
+            }
+            Some((chosen, _)) if chosen(&text) => fault.take(),
+            _ => None,
+        }
     };
     if let Some((_, Fault::Busy)) = fault {
         // As Kubernetes' fair queueing says it: no Status, but a header.

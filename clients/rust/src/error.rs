@@ -134,10 +134,10 @@ impl Error {
         if let Self::Refused(refusal) = self { Some(refusal) } else { None }
     }
 
-    /// Whether the same read may succeed in a moment.
+    /// Whether the same call may succeed in a moment: the server is not available, or others changed the object at every attempt.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Refused(refusal) => refusal.code == Code::Unavailable,
+            Self::Refused(refusal) => refusal.code == Code::Unavailable || refusal.reason == "WRITE_CONFLICT",
             Self::Unreachable { .. } | Self::Broken(_) | Self::Silent(_) | Self::Ended => true,
             Self::Address { .. }
             | Self::Deadline
@@ -262,5 +262,10 @@ mod tests {
         assert!(Error::Silent(Duration::from_secs(45)).is_passing());
         assert!(!Error::from(Status::resource_exhausted("quota")).is_passing());
         assert!(!Error::Deadline.is_passing());
+        let aborted = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "gantry.dev", []);
+            Error::from(Status::with_error_details(Code::Aborted, "x", details))
+        };
+        assert!(aborted("WRITE_CONFLICT").is_passing() && !aborted("ETAG_MISMATCH").is_passing());
     }
 }
