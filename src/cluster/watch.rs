@@ -101,13 +101,13 @@ pub async fn run_watch(cluster: Cluster, index: Index, kind: Kind) {
 
 /// How many rows of a kind the index holds.
 pub fn count_objects(index: &Index, kind: Kind) -> usize {
-    each_kind!(kind, K => index.count::<<K as Decode>::Row>())
+    each_kind!(kind, K => index.count_rows::<<K as Decode>::Row>())
 }
 
 /// Asks for each kind in turn whether the API server answers for it, so that the age of a quiet kind is known. Runs until dropped.
 pub async fn probe_watches(cluster: Cluster, index: Index) {
     loop {
-        let without = index.refused();
+        let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
             // The link has its own probe; asking again would only fill the log.
             if cluster.api_health.loss().is_some() {
@@ -115,7 +115,7 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
             }
             match each_kind!(kind, K => ask::<K>(&cluster).await) {
                 Ok(version) => {
-                    index.heard(kind, Timestamp::now());
+                    index.note_heard(kind, Timestamp::now());
                     if cluster.watch_status.went_back(kind, &version) {
                         warn!(
                             kind = kind.as_str(),
@@ -192,13 +192,13 @@ where
                     // Not installed, or not any more. It may come, so it is asked for again.
                     Err(error) if K::KIND.is_optional() && is_absent(&error) => {
                         debug!(%error, kind, "the cluster does not have this kind");
-                        index.reset::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
+                        index.reset_rows::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
                     }
                     Err(error) => {
                         if let Some(words) = refusal(&error) {
                             refused(cluster, K::KIND, &words);
                             // It is tried again for ever, in case the right is given.
-                            index.refuse(K::KIND, Timestamp::now());
+                            index.refuse_kind(K::KIND, Timestamp::now());
                         } else {
                             failures += 1;
                             info!(%error, kind, failures, "watch failed");
@@ -297,7 +297,7 @@ impl<'a, K: Decode> Feed<'a, K> {
                 self.flush();
                 let rows = self.list.take().unwrap_or_default();
                 debug!(kind = K::KIND.as_str(), rows = rows.len(), "list complete");
-                self.index.reset(K::KIND, rows, Timestamp::now());
+                self.index.reset_rows(K::KIND, rows, Timestamp::now());
                 self.note();
             }
             Event::Apply(object) => {
@@ -326,15 +326,15 @@ impl<'a, K: Decode> Feed<'a, K> {
         }
         let now = Timestamp::now();
         let (applied, deleted) = (std::mem::take(&mut self.applied), std::mem::take(&mut self.deleted));
-        self.index.update(applied, deleted, now);
-        self.index.heard(K::KIND, now);
+        self.index.update_rows(applied, deleted, now);
+        self.index.note_heard(K::KIND, now);
         self.note();
     }
 
     /// After the rows, never before them.
     fn note(&self) {
         if K::KIND == Kind::Deployments {
-            self.index.deployments_at(self.newest);
+            self.index.set_deployments_version(self.newest);
         }
     }
 }

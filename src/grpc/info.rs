@@ -62,9 +62,9 @@ impl ServerService for Server {
     ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
         let index = &self.0.index;
         let now = Timestamp::now();
-        let ages = index.ages(now);
+        let ages = index.kind_ages(now);
         let mut warnings = self.0.act.health_warnings(now);
-        warnings.extend(freshness(&ages, &index.refused()));
+        warnings.extend(freshness(&ages, &index.refused_kinds()));
         if let Leader::Unknown(why) = self.0.scaling.leader()
             && !why.is_empty()
         {
