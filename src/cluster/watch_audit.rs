@@ -1,5 +1,6 @@
-//! The audit: a watch alone is never trusted. Now and then the index is compared with a list of the cluster; what differs, and
-//! still differs in the same way a moment later, was missed, and the watch of its kind begins anew.
+//! The audit: a watch alone is never trusted. Now and then the index is compared with a list of the cluster;
+//! what differs, and still differs in the same way a moment later, was missed, and the watch of its kind
+//! begins anew.
 
 use std::{collections::HashMap, fmt::Debug, time::Duration};
 
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::Error,
-    index::{RowDifference, Index, Kind, Row},
+    index::{Index, Kind, Row, RowDifference},
     metrics::METRICS,
 };
 
@@ -87,11 +88,15 @@ where
 }
 
 /// How many objects differ both times, and in the same way. One that changed in between was on its way.
-fn lasting<R: Row>(first: &HashMap<R::Key, RowDifference<R>>, second: &HashMap<R::Key, RowDifference<R>>) -> usize {
+fn lasting<R: Row>(
+    first: &HashMap<R::Key, RowDifference<R>>,
+    second: &HashMap<R::Key, RowDifference<R>>,
+) -> usize {
     second.iter().filter(|(key, difference)| first.get(*key) == Some(*difference)).count()
 }
 
-/// All rows of a kind as the cluster has them now: not from the cache of one API server, which may be as late as the watch.
+/// All rows of a kind as the cluster has them now: not from the cache of one API server, which may be as late
+/// as the watch.
 async fn list<K>(cluster: &Cluster) -> Result<Vec<K::Row>, Error>
 where
     K: Decode + DeserializeOwned + Clone + Debug,
@@ -111,7 +116,7 @@ where
         }
     });
     let fold = |mut rows: Vec<K::Row>, page: Vec<K>| async move {
-        rows.extend(page.into_iter().filter_map(Decode::row));
+        rows.extend(page.into_iter().filter_map(Decode::into_row));
         Ok(rows)
     };
     pages.try_fold(Vec::new(), fold).await

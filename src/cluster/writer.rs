@@ -168,7 +168,7 @@ impl Writer {
         let found = self.cluster.call(doing, revisions.get(&object)).await?;
         let version = found.meta().resource_version.clone();
         // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
-        let Some(row) = found.row().filter(|row| row.end.is_none() && row.created <= end.time) else {
+        let Some(row) = found.into_row().filter(|row| row.end.is_none() && row.created <= end.time) else {
             return Ok(());
         };
         if row.form.is_stuck(row.applied) {

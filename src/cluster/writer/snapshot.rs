@@ -177,7 +177,7 @@ async fn revisions(actor: &Writer, name: &name::App) -> Result<Vec<StoredRevisio
         let unreadable = || Error::NotImplemented {
             what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
         };
-        past.push(object.past().ok_or_else(unreadable)?);
+        past.push(object.into_stored().ok_or_else(unreadable)?);
     }
     past.sort_by_key(|past| past.number);
     Ok(past)
@@ -216,7 +216,7 @@ fn labelled_by(object: &DynamicObject) -> Option<&String> {
 
 /// Version of an object.
 pub(super) fn resource_version(object: &DynamicObject) -> u64 {
-    decode::version(&object.metadata)
+    decode::parse_resource_version(&object.metadata)
 }
 
 fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deployment {
@@ -224,7 +224,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
     let labels = |value: &Value| serde_json::from_value(value.clone()).unwrap_or_default();
     let row = |object: &DynamicObject| {
         let json = serde_json::to_value(object).ok()?;
-        serde_json::from_value::<decode::Deployment>(json).ok()?.row()
+        serde_json::from_value::<decode::Deployment>(json).ok()?.into_row()
     };
     let mut found = row(object);
     let ours =

@@ -39,7 +39,7 @@ pub(super) struct Fit {
 pub(super) async fn check_fit(look: &CheckContext<'_>) -> Fit {
     let all = Api::<PlacingNode>::all(look.actor.cluster.client.clone());
     let (nodes, around) = tokio::join!(
-        list(look.actor, &all, ListParams::default(), "nodes", PlacingNode::place),
+        list(look.actor, &all, ListParams::default(), "nodes", PlacingNode::into_node),
         around(look),
     );
     let foreseen = match (&nodes, around) {
@@ -60,7 +60,7 @@ async fn around(look: &CheckContext<'_>) -> Result<Around, String> {
     let all = Api::<PlacingPod>::all(look.actor.cluster.client.clone());
     // What has ended takes no room, and what is on no node takes none yet.
     let bound = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=");
-    let make = |pod: PlacingPod| (pod.replica_set().map(ToOwned::to_owned), pod.pod(""));
+    let make = |pod: PlacingPod| (pod.replica_set().map(ToOwned::to_owned), pod.to_pod(""));
     tokio::try_join!(list(look.actor, &all, bound, "pods", make), templates(look), volumes(look))
 }
 
@@ -73,7 +73,7 @@ fn foresee(look: &CheckContext<'_>, nodes: &[Node], (pods, templates, volumes): 
     let pods: Vec<_> = pods.into_iter().map(own).collect();
     let selector = Selector::from_structured(&look.subject.deployment["spec"]["selector"]);
     let hash = super::hash_of(templates.current.clone(), look.subject.replaces);
-    let mut shape = look.placing.shape(namespace, &hash, &selector);
+    let mut shape = look.placing.to_shape(namespace, &hash, &selector);
     shape.volumes = volumes;
     scheduling::forecast_placement(nodes, &pods, &shape, &look.growth.change)
 }
@@ -113,7 +113,7 @@ async fn volumes(look: &CheckContext<'_>) -> Result<Vec<scheduling::Volume>, Str
         let volumes = Api::<PlacingVolume>::all(cluster.client.clone());
         let doing = Doing { verb: "get", object: "persistentvolumes" };
         let found = cluster.call(doing, volumes.get(&volume)).await.ok()?;
-        Some(found.volume(&claim))
+        Some(found.to_volume(&claim))
     };
     let all = futures::future::join_all(claims.into_iter().map(one));
     in_time(async { Ok(all.await) }, || "get persistentvolumes".to_owned())
