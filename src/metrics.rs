@@ -1,9 +1,11 @@
-//! What this process counts and measures, for Prometheus. Owns every metric's name, help and labels, in one list that
-//! docs/operations.md must match. Must not know any room; `cluster`, `grpc` and `runtime` record here, the pure rooms do not.
+//! What this process counts and measures, for Prometheus. Owns every metric's name, help and labels, in one
+//! list that docs/operations.md must match. Must not know any room; `cluster`, `grpc` and `runtime` record
+//! here, the pure rooms do not.
 //!
-//! Every value of a label is text of the program itself, so no label can take more values than somebody wrote down.
+//! Every value of a label is text of the program itself, so a label has no values but these.
 
 mod process;
+mod registry;
 
 use std::{
     fmt,
@@ -13,14 +15,14 @@ use std::{
 
 use prometheus_client::{
     encoding::text,
-    metrics::{TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Metric, Registry},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 
-use self::process::Process;
+pub use self::registry::MetricInfo;
+use self::{process::ProcessMetrics, registry::MetricRegistry};
 
-/// Upper bounds of times, in seconds. A read from the index takes tenths of a millisecond, a deploy some hundred, and a wait for
-/// a rollout minutes.
+/// Upper bounds of times, in seconds. A read from the index takes tenths of a millisecond, a deploy some
+/// hundred, and a wait for a rollout minutes.
 const TIMES: [f64; 17] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
     600.0,
@@ -61,44 +63,8 @@ pub struct Metrics {
     /// Lines that callers did not take in time.
     pub log_lines_dropped: Counter,
     trace_exports: Counters<1>,
-    process: Process,
-    list: List,
-}
-
-/// What a metric is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Described {
-    /// Its name as its samples have it, but for the parts of a histogram.
-    pub name: String,
-    /// `counter`, `gauge` or `histogram`.
-    pub kind: &'static str,
-    /// Names of its labels.
-    pub labels: &'static [&'static str],
-}
-
-/// Every metric that there is.
-#[derive(Default)]
-struct List {
-    registry: Registry,
-    described: Vec<Described>,
-}
-
-// === impl List ===
-
-impl List {
-    fn add<M: Metric + TypedMetric + Clone>(
-        &mut self,
-        name: &str,
-        labels: &'static [&'static str],
-        help: &str,
-        metric: M,
-    ) -> M {
-        let kind = M::TYPE.as_str();
-        // The format itself adds this ending to the samples of a counter, and a point to the help.
-        self.registry.register(name.trim_end_matches("_total"), help, metric.clone());
-        self.described.push(Described { name: name.to_owned(), kind, labels });
-        metric
-    }
+    process: ProcessMetrics,
+    registry: MetricRegistry,
 }
 
 // === impl Metrics ===
@@ -106,132 +72,132 @@ impl List {
 impl Metrics {
     #[allow(clippy::too_many_lines)] // one list: a metric is a line or five
     fn new() -> Self {
-        let mut list = List::default();
-        let l = &mut list;
+        let mut registry = MetricRegistry::default();
+        let r = &mut registry;
         let times: fn() -> Histogram = || Histogram::new(TIMES);
         let build: Gauges<1> =
-            l.add("gantry_build_info", &["version"], "1, with the version", Family::default());
+            r.add("gantry_build_info", &["version"], "1, with the version", Family::default());
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         Self {
-            grpc_started: l.add(
+            grpc_started: r.add(
                 "gantry_grpc_calls_started_total",
                 &["method"],
                 "Calls that began",
                 Family::default(),
             ),
-            grpc_duration: l.add(
+            grpc_duration: r.add(
                 "gantry_grpc_call_duration_seconds",
                 &["method", "code"],
                 "Time from the beginning of a call to its status; of a stream, its whole life",
                 Family::new_with_constructor(times),
             ),
-            grpc_streams: l.add(
+            grpc_streams: r.add(
                 "gantry_grpc_streams",
                 &["method"],
                 "Streams that are open",
                 Family::default(),
             ),
-            errors: l.add(
+            errors: r.add(
                 "gantry_errors_total",
                 &["reason"],
                 "Calls that ended with an error",
                 Family::default(),
             ),
-            kube_duration: l.add(
+            kube_duration: r.add(
                 "gantry_kube_call_duration_seconds",
                 &["verb", "resource", "result"],
                 "Time of calls of the Kubernetes API, but for watches",
                 Family::new_with_constructor(times),
             ),
-            kube_link_up: l.add(
+            kube_link_up: r.add(
                 "gantry_kube_link_up",
                 &[],
                 "1 while the Kubernetes API server answers, else 0",
                 Gauge::default(),
             ),
-            kube_link_lost: l.add(
+            kube_link_lost: r.add(
                 "gantry_kube_link_lost_total",
                 &[],
                 "Times that the Kubernetes API server stopped answering",
                 Counter::default(),
             ),
-            cache_age: l.add(
+            cache_age: r.add(
                 "gantry_cache_age_seconds",
                 &["kind"],
                 "Time since the cluster last spoke about a kind",
                 Family::default(),
             ),
-            index_rows: l.add("gantry_index_rows", &["kind"], "Objects in the index", Family::default()),
-            apps: l.add("gantry_apps", &[], "Apps in the index", Gauge::default()),
-            watch_restarts: l.add(
+            index_rows: r.add("gantry_index_rows", &["kind"], "Objects in the index", Family::default()),
+            apps: r.add("gantry_apps", &[], "Apps in the index", Gauge::default()),
+            watch_restarts: r.add(
                 "gantry_watch_restarts_total",
                 &["kind"],
                 "Watches that began anew with a list",
                 Family::default(),
             ),
-            audits: l.add(
+            audits: r.add(
                 "gantry_audits_total",
                 &["kind", "result"],
                 "Comparisons of the index with a list of the cluster",
                 Family::default(),
             ),
-            audit_differences: l.add(
+            audit_differences: r.add(
                 "gantry_audit_differences_total",
                 &["kind"],
                 "Objects that an audit found missing, left over or outdated in the index",
                 Family::default(),
             ),
-            autoscaler_decisions: l.add(
+            autoscaler_decisions: r.add(
                 "gantry_autoscaler_decisions_total",
                 &["outcome"],
                 "Decisions of the autoscaler",
                 Family::default(),
             ),
-            autoscaler_here: l.add(
+            autoscaler_here: r.add(
                 "gantry_autoscaler_leader",
                 &[],
                 "1 while the autoscaling loop runs in this process, else 0",
                 Gauge::default(),
             ),
-            rollouts_ended: l.add(
+            rollouts_ended: r.add(
                 "gantry_rollouts_ended_total",
                 &["outcome"],
                 "Rollouts whose outcome this process wrote down",
                 Family::default(),
             ),
-            log_streams: l.add(
+            log_streams: r.add(
                 "gantry_log_streams",
                 &[],
                 "Logs of containers that are open",
                 Gauge::default(),
             ),
-            log_lines_dropped: l.add(
+            log_lines_dropped: r.add(
                 "gantry_log_lines_dropped_total",
                 &[],
                 "Lines of logs that callers of StreamLogs did not take in time",
                 Counter::default(),
             ),
-            trace_exports: l.add(
+            trace_exports: r.add(
                 "gantry_trace_exports_total",
                 &["result"],
                 "Batches of spans sent to the collector",
                 Family::default(),
             ),
-            process: Process::new(l),
-            list,
+            process: ProcessMetrics::new(r),
+            registry,
         }
     }
 
     /// What there is, in no order.
-    pub fn described(&self) -> &[Described] {
-        &self.list.described
+    pub fn list_metrics(&self) -> &[MetricInfo] {
+        &self.registry.metrics
     }
 
     /// All of them, in the text format of `OpenMetrics`.
     pub fn to_text(&self) -> Result<String, fmt::Error> {
-        self.process.look();
+        self.process.refresh();
         let mut text = String::new();
-        text::encode(&mut text, &self.list.registry)?;
+        text::encode(&mut text, &self.registry.exported)?;
         Ok(text)
     }
 

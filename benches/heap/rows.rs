@@ -22,8 +22,8 @@ pub fn weigh(held: impl Fn() -> usize) {
         ready: true,
         unschedulable: false,
     };
-    index.reset(index::Kind::Nodes, (0..10).map(node).collect(), now);
-    index.reset(index::Kind::ReplicaSets, (0..APPS).map(replica_set).collect(), now);
+    index.reset_rows(index::Kind::Nodes, (0..10).map(node).collect(), now);
+    index.reset_rows(index::Kind::ReplicaSets, (0..APPS).map(replica_set).collect(), now);
     let pods = || (0..APPS).flat_map(|app| (0..REPLICAS).map(move |n| pod(app, n)));
     let weighed = |what: &str, fill: &dyn Fn()| {
         let before = held();
@@ -41,9 +41,9 @@ pub fn weigh(held: impl Fn() -> usize) {
 /// In small portions, as watches bring them.
 fn fill<R: Row>(index: &Index, kind: index::Kind, rows: Vec<R>) {
     let now = Timestamp::UNIX_EPOCH;
-    index.reset::<R>(kind, vec![], now);
+    index.reset_rows::<R>(kind, vec![], now);
     for row in rows {
-        index.update(vec![row], vec![], now);
+        index.update_rows(vec![row], vec![], now);
     }
 }
 

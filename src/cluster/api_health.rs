@@ -1,5 +1,6 @@
-//! Whether the API server answers: a probe of its own finds out, and whoever calls learns it at once instead of waiting for an
-//! answer that does not come. The decision is pure, with the time as an argument; the task around it asks and sleeps.
+//! Whether the API server answers: a probe of its own finds out, and a caller learns it at once instead of
+//! waiting for an answer that does not come. The decision is pure, with the time as an argument; the task
+//! around it asks and sleeps.
 
 use std::{
     fmt,
@@ -19,7 +20,8 @@ use crate::metrics::METRICS;
 
 /// How often an API server that answers is asked.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Longest wait for the answer. Kubernetes' own objective is 1 s for 99 of 100 calls that are more than this one.
+/// Longest wait for the answer. Kubernetes' own objective is 1 s for 99 of 100 calls that are more than this
+/// one.
 const LIMIT: Duration = Duration::from_secs(2);
 /// Longest wait for the second opinion, which is asked for at once. Together a loss is known within 4 s.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
@@ -27,13 +29,13 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// What is known of the way to the API server; cheap to clone.
 #[derive(Clone)]
 pub struct ApiHealth {
-    state: watch::Sender<State>,
+    state: watch::Sender<ApiState>,
     /// When any call was last answered, in microseconds since 1970.
     answered: Arc<AtomicI64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum State {
+enum ApiState {
     #[default]
     Up,
     Lost(Loss),
@@ -50,24 +52,24 @@ pub struct Loss {
 
 /// What a probe changed.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+enum HealthChange {
     Lost(Loss),
-    Back { since: Timestamp },
+    Restored { since: Timestamp },
 }
 
 /// Decides by the outcomes of probes.
 #[derive(Default)]
-struct Judge {
+struct LossDetector {
     /// The time of the first failure in a row.
     failing: Option<Timestamp>,
     lost: bool,
 }
 
-// === impl Link ===
+// === impl ApiHealth ===
 
 impl Default for ApiHealth {
     fn default() -> Self {
-        Self { state: watch::Sender::new(State::Up), answered: Arc::default() }
+        Self { state: watch::Sender::new(ApiState::Up), answered: Arc::default() }
     }
 }
 
@@ -91,33 +93,33 @@ impl ApiHealth {
                 return loss;
             }
             if state.changed().await.is_err() {
-                // Cannot be while `self` lives; and nobody must be told of a loss that is none.
+                // Cannot be while `self` lives; and no loss must be told that is none.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    fn tell(&self, news: News, now: Timestamp) {
-        match news {
-            News::Lost(loss) => {
+    fn report(&self, change: HealthChange, now: Timestamp) {
+        match change {
+            HealthChange::Lost(loss) => {
                 METRICS.kube_link_up.set(0);
                 METRICS.kube_link_lost.inc();
                 warn!(why = %loss.why, "the API server does not answer; reads go on from what is known, writes fail at once");
-                self.state.send_replace(State::Lost(loss));
+                self.state.send_replace(ApiState::Lost(loss));
             }
-            News::Back { since } => {
+            HealthChange::Restored { since } => {
                 METRICS.kube_link_up.set(1);
                 info!(lost_for_s = now.duration_since(since).as_secs(), "the API server answers again");
-                self.state.send_replace(State::Up);
+                self.state.send_replace(ApiState::Up);
             }
         }
     }
 }
 
-fn loss(state: &State) -> Option<Loss> {
+fn loss(state: &ApiState) -> Option<Loss> {
     match state {
-        State::Up => None,
-        State::Lost(loss) => Some(loss.clone()),
+        ApiState::Up => None,
+        ApiState::Lost(loss) => Some(loss.clone()),
     }
 }
 
@@ -127,17 +129,22 @@ impl fmt::Display for Loss {
     }
 }
 
-// === impl Judge ===
+// === impl LossDetector ===
 
-impl Judge {
-    /// Takes in the outcome of a probe that was sent at `asked`. `heard` says that another call was answered since: then the
-    /// server is slow, or this machine is, and not away.
-    fn take(&mut self, outcome: Result<(), String>, asked: Timestamp, heard: bool) -> Option<News> {
+impl LossDetector {
+    /// Takes in the outcome of a probe that was sent at `asked`. `heard` says that another call was answered
+    /// since: then the server is slow, or this machine is, and not away.
+    fn observe(
+        &mut self,
+        outcome: Result<(), String>,
+        asked: Timestamp,
+        heard: bool,
+    ) -> Option<HealthChange> {
         match (outcome, self.failing) {
             (Ok(()), None) => None,
             (Ok(()), Some(since)) => {
                 self.failing = None;
-                std::mem::take(&mut self.lost).then_some(News::Back { since })
+                std::mem::take(&mut self.lost).then_some(HealthChange::Restored { since })
             }
             (Err(_), None) => {
                 self.failing = Some(asked);
@@ -151,13 +158,13 @@ impl Judge {
             // One failure may be a connection that was cut; two in a row, on different ones, are the server.
             (Err(why), Some(since)) => {
                 self.lost = true;
-                Some(News::Lost(Loss { since, why }))
+                Some(HealthChange::Lost(Loss { since, why }))
             }
         }
     }
 
     /// How long to wait before the next probe, and for its answer.
-    fn next(&self) -> (Duration, Duration) {
+    fn next_probe(&self) -> (Duration, Duration) {
         match (self.failing, self.lost) {
             (Some(_), false) => (Duration::ZERO, CONFIRM_LIMIT),
             (None, _) | (Some(_), true) => (PERIOD, LIMIT),
@@ -165,18 +172,18 @@ impl Judge {
     }
 }
 
-/// Asks whether the API server answers, and tells the link. Runs until dropped.
-pub(super) async fn monitor(link: ApiHealth, client: Client) {
+/// Asks whether the API server answers, and reports to `health`. Runs until dropped.
+pub(super) async fn monitor_api(health: ApiHealth, client: Client) {
     METRICS.kube_link_up.set(1);
-    let mut judge = Judge::default();
+    let mut detector = LossDetector::default();
     loop {
-        let (pause, limit) = judge.next();
+        let (pause, limit) = detector.next_probe();
         tokio::time::sleep(pause).await;
         let asked = Timestamp::now();
         let outcome = ask(&client, limit).await;
-        let heard = link.answered.load(Ordering::Relaxed) >= asked.as_microsecond();
-        if let Some(news) = judge.take(outcome, asked, heard) {
-            link.tell(news, Timestamp::now());
+        let heard = health.answered.load(Ordering::Relaxed) >= asked.as_microsecond();
+        if let Some(change) = detector.observe(outcome, asked, heard) {
+            health.report(change, Timestamp::now());
         }
     }
 }
@@ -206,47 +213,47 @@ mod tests {
 
     #[test]
     fn one_failure_is_asked_again_at_once_and_two_are_a_loss() {
-        let mut judge = Judge::default();
-        assert_eq!(judge.take(Ok(()), at(1), false), None);
-        assert_eq!(judge.next(), (PERIOD, LIMIT));
-        assert_eq!(judge.take(silent(), at(2), false), None);
-        assert_eq!(judge.next(), (Duration::ZERO, CONFIRM_LIMIT));
+        let mut detector = LossDetector::default();
+        assert_eq!(detector.observe(Ok(()), at(1), false), None);
+        assert_eq!(detector.next_probe(), (PERIOD, LIMIT));
+        assert_eq!(detector.observe(silent(), at(2), false), None);
+        assert_eq!(detector.next_probe(), (Duration::ZERO, CONFIRM_LIMIT));
         let loss = Loss { since: at(2), why: "no answer".to_owned() };
-        assert_eq!(judge.take(silent(), at(4), false), Some(News::Lost(loss)));
-        assert_eq!(judge.next(), (PERIOD, LIMIT));
-        assert_eq!(judge.take(silent(), at(6), false), None, "told once");
-        assert_eq!(judge.take(Ok(()), at(8), false), Some(News::Back { since: at(2) }));
-        assert_eq!(judge.take(silent(), at(9), false), None, "it begins anew");
+        assert_eq!(detector.observe(silent(), at(4), false), Some(HealthChange::Lost(loss)));
+        assert_eq!(detector.next_probe(), (PERIOD, LIMIT));
+        assert_eq!(detector.observe(silent(), at(6), false), None, "told once");
+        assert_eq!(detector.observe(Ok(()), at(8), false), Some(HealthChange::Restored { since: at(2) }));
+        assert_eq!(detector.observe(silent(), at(9), false), None, "it begins anew");
     }
 
     #[test]
     fn a_server_that_answers_others_is_slow_and_not_lost() {
-        let mut judge = Judge::default();
+        let mut detector = LossDetector::default();
         for second in [2, 6, 10] {
-            assert_eq!(judge.take(silent(), at(second), false), None);
-            assert_eq!(judge.take(silent(), at(second + 2), true), None);
+            assert_eq!(detector.observe(silent(), at(second), false), None);
+            assert_eq!(detector.observe(silent(), at(second + 2), true), None);
         }
     }
 
     #[test]
     fn a_failure_between_answers_is_no_loss() {
-        let mut judge = Judge::default();
+        let mut detector = LossDetector::default();
         for second in 0..10 {
-            assert_eq!(judge.take(silent(), at(2 * second), false), None);
-            assert_eq!(judge.take(Ok(()), at(2 * second + 1), false), None);
+            assert_eq!(detector.observe(silent(), at(2 * second), false), None);
+            assert_eq!(detector.observe(Ok(()), at(2 * second + 1), false), None);
         }
     }
 
     #[tokio::test]
     async fn whoever_waits_is_told() {
-        let link = ApiHealth::default();
-        assert_eq!(link.loss(), None);
+        let health = ApiHealth::default();
+        assert_eq!(health.loss(), None);
         let loss = Loss { since: at(5), why: "refused".to_owned() };
-        let tell = async { link.tell(News::Lost(loss.clone()), at(8)) };
-        let (told, ()) = tokio::join!(link.until_lost(), tell);
-        assert_eq!((&told, link.loss().as_ref()), (&loss, Some(&loss)));
+        let tell = async { health.report(HealthChange::Lost(loss.clone()), at(8)) };
+        let (told, ()) = tokio::join!(health.until_lost(), tell);
+        assert_eq!((&told, health.loss().as_ref()), (&loss, Some(&loss)));
         assert_eq!(loss.to_string(), "lost since 1970-01-01T00:00:05Z: refused");
-        link.tell(News::Back { since: at(5) }, at(9));
-        assert_eq!(link.loss(), None);
+        health.report(HealthChange::Restored { since: at(5) }, at(9));
+        assert_eq!(health.loss(), None);
     }
 }

@@ -121,7 +121,7 @@ impl Cluster {
 
     /// Finds out whether the API server answers. Runs until dropped.
     pub async fn monitor_api_health(self) {
-        api_health::monitor(self.api_health, self.client).await;
+        api_health::monitor_api(self.api_health, self.client).await;
     }
 
     /// What is wrong between this server and the cluster, in one sentence each.

@@ -1,5 +1,6 @@
-//! From the API server's JSON to rows: own types that hold only what rows need. A full `Pod` costs 50 KB decoded, these cost
-//! what they name. Every field is optional, so that no object of any Kubernetes version can fail to decode.
+//! From the API server's JSON to rows: own types that hold only what rows need. A full `Pod` costs 50 KB
+//! decoded, these cost what they name. Every field is optional, so that no object of any Kubernetes version
+//! can fail to decode.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::{domain::scaling::Scaling, index};
 
 mod autoscaler;
+mod condition;
 mod deployment;
 mod endpoint_slice;
 mod event;
@@ -42,15 +44,16 @@ pub trait Decode: Resource<DynamicType = ()> {
     const KIND: index::Kind;
     /// The row's key, also for an object that makes no row any more.
     fn key(&self) -> Option<<Self::Row as index::Row>::Key>;
-    /// The row, or `None` for an object that is none of ours to show.
-    fn row(self) -> Option<Self::Row>;
+    /// The row, or `None` for an object that makes none.
+    fn into_row(self) -> Option<Self::Row>;
     /// Version of the object, whatever became of it.
     fn resource_version(&self) -> u64 {
-        version(self.meta())
+        parse_resource_version(self.meta())
     }
 }
 
-/// The part of the metadata that rows need. Managed fields, the largest part, are passed over where `M` is [`IgnoredAny`].
+/// The part of the metadata that rows need. Managed fields, the largest part, are passed over where `M` is
+/// [`IgnoredAny`].
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, bound(deserialize = "M: Default + Deserialize<'de>"))]
 struct Meta<M> {
@@ -68,13 +71,13 @@ struct Meta<M> {
     managed_fields: M,
 }
 
-fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+fn decode_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let meta: Meta<IgnoredAny> = or_default(deserializer)?;
     Ok(meta.into_meta(None))
 }
 
-fn meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let mut meta: Meta<Option<Vec<field_managers::Entry>>> = or_default(deserializer)?;
+fn decode_meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let mut meta: Meta<Option<Vec<field_managers::FieldsEntry>>> = or_default(deserializer)?;
     let entries = meta.managed_fields.take().unwrap_or_default();
     Ok(meta.into_meta(Some(entries.into_iter().map(Into::into).collect())))
 }
@@ -106,6 +109,23 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
+
+/// Declares parts of slim types: each field may be missing or null, and then has its default.
+macro_rules! slim {
+    ($($(#[$of_type:meta])* $vis:vis struct $name:ident {
+        $($(#[$of_field:meta])* $field_vis:vis $field:ident: $type:ty,)*
+    })*) => {$(
+        $(#[$of_type])*
+        #[derive(Clone, Debug, Default, serde::Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        $vis struct $name {$(
+            $(#[$of_field])*
+            #[serde(deserialize_with = "crate::cluster::decode::or_default")]
+            $field_vis $field: $type,
+        )*}
+    )*};
+}
+use slim;
 
 /// Makes a slim type known to the client as the Kubernetes type of this kind.
 macro_rules! resource {
@@ -148,26 +168,26 @@ fn created(meta: &ObjectMeta) -> Timestamp {
 }
 
 /// resourceVersion as a number, which the API servers of this age promise to be comparable.
-pub(super) fn version(meta: &ObjectMeta) -> u64 {
+pub(super) fn parse_resource_version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 
-/// When anybody set the replica count of a Deployment last, as its managed fields say.
+/// When the replica count of a Deployment was set last, as its managed fields say.
 pub(super) fn count_set(meta: &ObjectMeta) -> Option<Timestamp> {
     field_managers::last_touch(meta, field_managers::COUNT, &[]).map(|touch| touch.time)
 }
 
 /// What a Deployment says about its replica count.
 pub(super) fn decode_scaling(meta: &ObjectMeta, template: &Value) -> Scaling {
-    let set_past = field_managers::set_past(meta, field_managers::COUNT);
-    Scaling { set_outside: set_past, ..Scaling::read(meta.annotations.as_ref(), template) }
+    let set_outside = field_managers::find_outside_manager(meta, field_managers::COUNT);
+    Scaling { set_outside, ..Scaling::read(meta.annotations.as_ref(), template) }
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-fn number<T: std::str::FromStr>(meta: &ObjectMeta, key: &str) -> Option<T> {
+fn parse_annotation<T: std::str::FromStr>(meta: &ObjectMeta, key: &str) -> Option<T> {
     annotation(meta, key)?.parse().ok()
 }
 
@@ -181,7 +201,7 @@ fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn shared_key(meta: &ObjectMeta) -> Option<(std::sync::Arc<str>, std::sync::Arc<str>)> {
+fn namespaced_name(meta: &ObjectMeta) -> Option<(std::sync::Arc<str>, std::sync::Arc<str>)> {
     Some((meta.namespace.as_deref()?.into(), meta.name.as_deref()?.into()))
 }
 

@@ -10,8 +10,8 @@ use crate::domain::{Error, evidence};
 /// Bytes that are asked for at most: the lines that are kept, at their longest.
 const MOST_BYTES: i64 = 32 * 1024;
 
-/// The last lines of the container as it is, or, if it has written nothing since it was started anew, of its run before. A container
-/// that waits for its next start shows the run that ended.
+/// The last lines of the container as it is, or, if it has written nothing since it was started anew, of its
+/// run before. A container that waits for its next start shows the run that ended.
 pub(super) async fn last_log_lines(
     cluster: &Cluster,
     namespace: &str,

@@ -1,7 +1,9 @@
-//! Which of several servers runs the autoscaling loop: whoever holds one coordination.k8s.io Lease. Must not know what the holder does.
+//! Which of several servers runs the autoscaling loop: the one that holds a coordination.k8s.io Lease. Must
+//! not know what the holder does.
 //!
-//! The rules are those of Kubernetes' own leader election: a lease counts as given up when nobody renewed it for its duration, by the
-//! clock of whoever looks, never by comparing clocks; the holder steps down well before that.
+//! The rules are those of Kubernetes' own leader election: a lease counts as given up when it was not renewed
+//! for its duration, by the clock of the server that looks, never by comparing clocks; the holder steps down
+//! well before that.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -25,10 +27,11 @@ use crate::{
 /// Name of the Lease.
 pub const NAME: &str = "gantry-autoscaler";
 
-/// Without a renewal for this long, others take it.
+/// Without a renewal for this long, another server takes it.
 const DURATION: Duration = Duration::from_secs(10);
 
-/// A holder that could not renew it for this long stops acting: before others begin, whatever the clocks do.
+/// A holder that could not renew it for this long stops acting: before another server begins, whatever the
+/// clocks do.
 const STEP_DOWN: Duration = Duration::from_secs(7);
 
 /// How often it is renewed, and looked at, and how long that may take.
@@ -53,7 +56,7 @@ pub struct Election {
 }
 
 /// What was seen of the lease.
-struct Observed {
+struct ObservedLease {
     /// Changes with every renewal.
     version: String,
     since: Instant,
@@ -62,8 +65,8 @@ struct Observed {
 // === impl Election ===
 
 impl Election {
-    /// Takes part for a server that listens at this address of this host. `start` differs from that of every earlier process there. One that
-    /// does not stand only looks who holds the lease.
+    /// Takes part for a server that listens at this address of this host. `start` differs from that of every
+    /// earlier process there. One that does not stand only looks who holds the lease.
     pub fn new(
         cluster: Cluster,
         namespace: String,
@@ -83,21 +86,21 @@ impl Election {
         loop {
             let begun = Instant::now();
             // A holder looks no longer than it may act.
-            let looked = tokio::time::timeout(left(renewed), self.look(&mut observed)).await;
-            let leader = match looked.unwrap_or_else(|_| Err(slow())) {
+            let looked = tokio::time::timeout(next_pause(renewed), self.observe(&mut observed)).await;
+            let leader = match looked.unwrap_or_else(|_| Err(slow_api())) {
                 Ok(leader) => {
                     renewed = (leader == Leader::Local).then_some(begun);
                     leader
                 }
                 Err(_) if renewed.is_some_and(|at| at.elapsed() < STEP_DOWN) => Leader::Local,
-                // Whoever does not stand does without a right to look, too.
+                // A server that does not stand does without a right to look, too.
                 Err(_) if !self.stands => Leader::Off,
                 Err(error) => Leader::Unknown(error.to_string()),
             };
-            tell(&scaling.leader(), &leader);
+            log_change(&scaling.leader(), &leader);
             METRICS.autoscaler_here.set((leader == Leader::Local).into());
             scaling.set_leader(leader, Timestamp::now());
-            tokio::time::sleep(left(renewed)).await;
+            tokio::time::sleep(next_pause(renewed)).await;
         }
     }
 
@@ -108,7 +111,7 @@ impl Election {
     /// Gives the lease up, if this server holds it, so that another one need not wait.
     pub async fn release(&self) {
         let Ok(Some(lease)) = self.leases().get_opt(NAME).await else { return };
-        if holder(&lease) == Some(&self.identity) {
+        if holder_of(&lease) == Some(&self.identity) {
             let spec = json!({"holderIdentity": null, "leaseDurationSeconds": 1});
             if let Err(error) = self.write(&lease, spec, Value::Null).await {
                 debug!(%error, "cannot give up the lease; it runs out by itself");
@@ -116,16 +119,16 @@ impl Election {
         }
     }
 
-    async fn look(&self, observed: &mut Option<Observed>) -> Result<Leader, Error> {
+    async fn observe(&self, observed: &mut Option<ObservedLease>) -> Result<Leader, Error> {
         let Some(lease) = self.leases().get_opt(NAME).await? else {
             return if self.stands { self.create(observed).await } else { Ok(Leader::Off) };
         };
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         if observed.as_ref().is_none_or(|o| o.version != version) {
-            *observed = Some(Observed { version, since: Instant::now() });
+            *observed = Some(ObservedLease { version, since: Instant::now() });
         }
-        let holder = holder(&lease);
-        // Whoever listened where this server listens now is gone, with its word still in the lease.
+        let holder = holder_of(&lease);
+        // The server that listened where this server listens now is gone, with its word still in the lease.
         let predecessor = |holder: &str| holder.split('#').next() == Some(&self.place);
         let given_up = observed.as_ref().is_some_and(|o| o.since.elapsed() >= DURATION);
         match holder {
@@ -140,7 +143,7 @@ impl Election {
                 match self.take(&lease, mine).await {
                     Ok(written) => {
                         let version = written.metadata.resource_version.unwrap_or_default();
-                        *observed = Some(Observed { version, since: Instant::now() });
+                        *observed = Some(ObservedLease { version, since: Instant::now() });
                         Ok(Leader::Local)
                     }
                     // Another one was faster.
@@ -151,7 +154,7 @@ impl Election {
         }
     }
 
-    async fn create(&self, observed: &mut Option<Observed>) -> Result<Leader, Error> {
+    async fn create(&self, observed: &mut Option<ObservedLease>) -> Result<Leader, Error> {
         let now = MicroTime(Timestamp::now());
         let lease = Lease {
             metadata: ObjectMeta {
@@ -172,7 +175,7 @@ impl Election {
             return Ok(Leader::Unknown(String::new()));
         };
         let version = made.metadata.resource_version.unwrap_or_default();
-        *observed = Some(Observed { version, since: Instant::now() });
+        *observed = Some(ObservedLease { version, since: Instant::now() });
         Ok(Leader::Local)
     }
 
@@ -197,22 +200,23 @@ impl Election {
     }
 }
 
-/// The time until the next thing to do: a period, or less if the time in which a holder may act without a renewal ends before.
-fn left(renewed: Option<Instant>) -> Duration {
+/// The time until the next thing to do: a period, or less if the time in which a holder may act without a
+/// renewal ends before.
+fn next_pause(renewed: Option<Instant>) -> Duration {
     let left = renewed.map_or(PERIOD, |at| STEP_DOWN.saturating_sub(at.elapsed()));
     if left.is_zero() { PERIOD } else { left.min(PERIOD) }
 }
 
-fn slow() -> Error {
+fn slow_api() -> Error {
     let waiting_for = "the Kubernetes API server to answer about the lease of the autoscaler".to_owned();
     Error::Deadline { waiting_for, may_have_happened: true }
 }
 
-fn holder(lease: &Lease) -> Option<&str> {
+fn holder_of(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-fn tell(before: &Leader, now: &Leader) {
+fn log_change(before: &Leader, now: &Leader) {
     match now {
         _ if before == now => {}
         Leader::Local => info!("this server runs the autoscaler"),

@@ -1,5 +1,5 @@
-//! Logs of containers, read through the API server, line by line: each opened log is a connection of its own, and there is a bound on
-//! them. Must not know which logs are wanted, nor what becomes of the lines.
+//! Logs of containers, read through the API server, line by line: each opened log is a connection of its own,
+//! and there is a bound on them. Must not know which logs are wanted, nor what becomes of the lines.
 
 use std::{
     pin::Pin,
@@ -23,7 +23,8 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Logs that are open at a time, of all callers: each is a connection to the API server and one from there to a node.
+/// Logs that are open at a time, of all callers: each is a connection to the API server and one from there to
+/// a node.
 pub const MOST_OPEN: usize = 2000;
 
 /// Longest wait for the next bytes of a log that is not followed.
@@ -37,23 +38,23 @@ pub struct Reader {
 }
 
 /// A log that is open.
-struct Open {
+struct OpenLog {
     bytes: Pin<Box<dyn AsyncBufRead + Send>>,
-    lines: Assembler,
+    lines: LineAssembler,
     follow: bool,
     cluster: Cluster,
     /// Named in errors.
     what: String,
     ended: bool,
-    _counted: Counted,
+    _permit: OpenLogPermit,
 }
 
 /// One of the logs that may be open.
-struct Counted(#[allow(dead_code)] OwnedSemaphorePermit);
+struct OpenLogPermit(#[allow(dead_code)] OwnedSemaphorePermit);
 
 /// Makes lines of bytes.
 #[derive(Default)]
-struct Assembler {
+struct LineAssembler {
     line: Vec<u8>,
     /// Bytes of the line that were left out.
     left_out: usize,
@@ -90,11 +91,19 @@ impl Reader {
         let bytes = match pods.stream_log(&wanted.pod, &params).await.map_err(LogError::Failed)? {
             Ok(bytes) => Box::pin(bytes),
             Err(status) if status.code == 404 => return Err(LogError::Gone),
-            Err(status) => return Err(said(&status.message)),
+            Err(status) => return Err(to_log_error(&status.message)),
         };
         let (cluster, follow) = (self.cluster.clone(), wanted.follow);
-        let lines = Assembler::default();
-        let open = Open { bytes, lines, follow, cluster, what, ended: false, _counted: Counted::new(permit) };
+        let lines = LineAssembler::default();
+        let open = OpenLog {
+            bytes,
+            lines,
+            follow,
+            cluster,
+            what,
+            ended: false,
+            _permit: OpenLogPermit::new(permit),
+        };
         let lines = stream::unfold(open, |mut open| async { open.next().await.map(|line| (line, open)) });
         Ok(lines.boxed())
     }
@@ -106,8 +115,9 @@ impl Logs for Reader {
     }
 }
 
-/// What it means that Kubernetes calls the request a bad one: there is no such container, or nothing to read yet.
-fn said(message: &str) -> LogError {
+/// What it means that Kubernetes calls the request a bad one: there is no such container, or nothing to read
+/// yet.
+fn to_log_error(message: &str) -> LogError {
     if message.contains("is not valid for pod") {
         LogError::NoContainer(message.to_owned())
     } else {
@@ -115,24 +125,24 @@ fn said(message: &str) -> LogError {
     }
 }
 
-// === impl Counted ===
+// === impl OpenLogPermit ===
 
-impl Counted {
+impl OpenLogPermit {
     fn new(permit: OwnedSemaphorePermit) -> Self {
         METRICS.log_streams.inc();
         Self(permit)
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenLogPermit {
     fn drop(&mut self) {
         METRICS.log_streams.dec();
     }
 }
 
-// === impl Open ===
+// === impl OpenLog ===
 
-impl Open {
+impl OpenLog {
     async fn next(&mut self) -> Option<Result<Line, Error>> {
         if self.ended {
             return None;
@@ -162,9 +172,9 @@ impl Open {
     }
 }
 
-// === impl Assembler ===
+// === impl LineAssembler ===
 
-impl Assembler {
+impl LineAssembler {
     fn poll_line(
         &mut self,
         mut bytes: Pin<&mut (dyn AsyncBufRead + Send)>,
@@ -225,7 +235,7 @@ mod tests {
 
     /// Reads in pieces, as they come from a connection.
     fn read(text: &[u8], piece: usize) -> Vec<(String, String)> {
-        let mut lines = Assembler::default();
+        let mut lines = LineAssembler::default();
         let mut got = Vec::new();
         for bytes in text.chunks(piece.max(1)) {
             let mut rest = bytes;
@@ -260,7 +270,7 @@ mod tests {
         let mut text = b"2026-01-02T03:04:05Z ".to_vec();
         text.extend(std::iter::repeat_n(b'x', 1_000_000));
         text.extend(b"\n2026-01-02T03:04:06Z next\n");
-        let mut lines = Assembler::default();
+        let mut lines = LineAssembler::default();
         for bytes in text[..900_000].chunks(4096) {
             lines.take(bytes);
             assert!(lines.line.len() <= LONGEST_LINE + PREFIX);
@@ -277,7 +287,7 @@ mod tests {
     async fn the_end_of_the_bytes_is_the_end_of_the_lines() {
         let mut bytes: Pin<Box<dyn AsyncBufRead + Send>> =
             Box::pin(Cursor::new(b"2026-01-02T03:04:05Z a\nb"));
-        let mut lines = Assembler::default();
+        let mut lines = LineAssembler::default();
         let mut got = Vec::new();
         while let Some(line) = std::future::poll_fn(|cx| lines.poll_line(bytes.as_mut(), cx)).await.unwrap() {
             got.push(line.text);
@@ -287,8 +297,11 @@ mod tests {
 
     #[test]
     fn a_container_that_is_not_there_is_told_from_one_that_does_not_run_yet() {
-        assert!(matches!(said("container x is not valid for pod y"), LogError::NoContainer(_)));
-        assert!(matches!(said("container \"x\" in pod \"y\" is waiting to start"), LogError::NotNow(_)));
+        assert!(matches!(to_log_error("container x is not valid for pod y"), LogError::NoContainer(_)));
+        assert!(matches!(
+            to_log_error("container \"x\" in pod \"y\" is waiting to start"),
+            LogError::NotNow(_)
+        ));
     }
 
     proptest! {

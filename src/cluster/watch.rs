@@ -1,5 +1,5 @@
-//! The watches: one per kind, each feeding the index, each started anew when it fails. A list replaces the rows of its kind
-//! at once when it is complete; until then the old rows answer.
+//! The watches: one per kind, each feeding the index, each started anew when it fails. A list replaces the
+//! rows of its kind at once when it is complete; until then the old rows answer.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -36,8 +36,9 @@ const FAILURES: u32 = 5;
 /// How often a quiet kind is asked whether the API server still answers for it.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Shortest and longest pause before a watch that failed is tried again. Long pauses spare nobody, and delay catching up.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
+/// Shortest and longest pause before a watch that failed is tried again. Long pauses help no server, and
+/// delay catching up.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
 
 /// A watch that held this long begins with the shortest pause again.
 const HELD: Duration = Duration::from_secs(60);
@@ -95,26 +96,27 @@ pub(super) fn label_selector(kind: Kind) -> Option<&'static str> {
 
 /// Watches one kind until dropped.
 pub async fn run_watch(cluster: Cluster, index: Index, kind: Kind) {
-    each_kind!(kind, K => watch::<K>(&cluster, &index).await);
+    each_kind!(kind, K => watch_kind::<K>(&cluster, &index).await);
 }
 
 /// How many rows of a kind the index holds.
 pub fn count_objects(index: &Index, kind: Kind) -> usize {
-    each_kind!(kind, K => index.count::<<K as Decode>::Row>())
+    each_kind!(kind, K => index.count_rows::<<K as Decode>::Row>())
 }
 
-/// Asks for each kind in turn whether the API server answers for it, so that the age of a quiet kind is known. Runs until dropped.
+/// Asks for each kind in turn whether the API server answers for it, so that the age of a quiet kind is
+/// known. Runs until dropped.
 pub async fn probe_watches(cluster: Cluster, index: Index) {
     loop {
-        let without = index.refused();
+        let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
             // The link has its own probe; asking again would only fill the log.
             if cluster.api_health.loss().is_some() {
                 break;
             }
-            match each_kind!(kind, K => ask::<K>(&cluster).await) {
+            match each_kind!(kind, K => read_version::<K>(&cluster).await) {
                 Ok(version) => {
-                    index.heard(kind, Timestamp::now());
+                    index.note_heard(kind, Timestamp::now());
                     if cluster.watch_status.went_back(kind, &version) {
                         warn!(
                             kind = kind.as_str(),
@@ -123,7 +125,7 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
                         cluster.watch_status.begin_again(kind);
                     }
                 }
-                Err(Error::DaemonForbidden { message, .. }) => refused(&cluster, kind, &message),
+                Err(Error::DaemonForbidden { message, .. }) => note_refusal(&cluster, kind, &message),
                 Err(error) => debug!(%error, kind = kind.as_str(), "probe failed"),
             }
         }
@@ -132,18 +134,20 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
 }
 
 /// Where the history of a kind stands. Not asked of the API server's cache: one that is cut off from etcd would still answer.
-async fn ask<K: Decode + DeserializeOwned + Clone + Debug>(cluster: &Cluster) -> Result<String, Error> {
+async fn read_version<K: Decode + DeserializeOwned + Clone + Debug>(
+    cluster: &Cluster,
+) -> Result<String, Error> {
     let answer = cluster.all::<K>().list_metadata(&ListParams::default().limit(1)).await?;
     Ok(answer.metadata.resource_version.unwrap_or_default())
 }
 
-fn refused(cluster: &Cluster, kind: Kind, words: &str) {
+fn note_refusal(cluster: &Cluster, kind: Kind, words: &str) {
     if cluster.watch_status.refused(kind, words, Timestamp::now()) {
         warn!(kind = kind.as_str(), "this server may not list or watch: {words}");
     }
 }
 
-async fn watch<K>(cluster: &Cluster, index: &Index)
+async fn watch_kind<K>(cluster: &Cluster, index: &Index)
 where
     K: Decode + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
@@ -153,18 +157,19 @@ where
         if let Some(labels) = label_selector(K::KIND) {
             config = config.labels(labels);
         }
-        // The list that follows is at least as new as this answer. The list itself does not tell how new it is.
+        // The list that follows is at least as new as this answer. The list itself does not tell how new it
+        // is.
         let newest = if K::KIND == Kind::Deployments {
-            ask::<K>(cluster).await.ok().and_then(|version| version.parse().ok()).unwrap_or_default()
+            read_version::<K>(cluster).await.ok().and_then(|version| version.parse().ok()).unwrap_or_default()
         } else {
             0
         };
         let mut batches = watcher::watcher(cluster.all::<K>().watchable(), config)
-            .backoff(Pauses::default())
+            .backoff(WatchBackoff::default())
             .into_stream()
             .ready_chunks(BATCH)
             .boxed();
-        let mut feed = Feed::<K>::new(index, newest);
+        let mut buffer = RowBuffer::<K>::new(index, newest);
         let mut failures = 0;
         loop {
             let batch = tokio::select! {
@@ -180,20 +185,21 @@ where
                             failures = 0;
                             cluster.watch_status.allowed(K::KIND);
                         }
-                        feed.take(event);
+                        buffer.take(event);
                     }
-                    // The link has said so, and a place in the history is not lost because nobody can be asked for it.
+                    // The link has said so, and a place in the history is not lost because it cannot be asked
+                    // for.
                     Err(error) if cluster.api_health.loss().is_some() => debug!(%error, kind, "watch failed"),
                     // Not installed, or not any more. It may come, so it is asked for again.
                     Err(error) if K::KIND.is_optional() && is_absent(&error) => {
                         debug!(%error, kind, "the cluster does not have this kind");
-                        index.reset::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
+                        index.reset_rows::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
                     }
                     Err(error) => {
                         if let Some(words) = refusal(&error) {
-                            refused(cluster, K::KIND, &words);
+                            note_refusal(cluster, K::KIND, &words);
                             // It is tried again for ever, in case the right is given.
-                            index.refuse(K::KIND, Timestamp::now());
+                            index.refuse_kind(K::KIND, Timestamp::now());
                         } else {
                             failures += 1;
                             info!(%error, kind, failures, "watch failed");
@@ -201,7 +207,7 @@ where
                     }
                 }
             }
-            feed.flush();
+            buffer.flush();
             if failures >= FAILURES {
                 break;
             }
@@ -211,17 +217,17 @@ where
     }
 }
 
-/// Pauses between attempts, longer with each failure in a row.
+/// The pause before each attempt, longer with each failure in a row.
 #[derive(Default)]
-struct Pauses {
+struct WatchBackoff {
     last: Option<(Instant, Duration)>,
 }
 
-impl Iterator for Pauses {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let (shortest, longest) = PAUSES;
+        let (shortest, longest) = BACKOFF;
         let pause = match self.last {
             Some((at, last)) if at.elapsed() < HELD => longest.min(last * 2),
             Some(_) | None => shortest,
@@ -231,9 +237,10 @@ impl Iterator for Pauses {
     }
 }
 
-impl Backoff for Pauses {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {
-        // Told at every beginning of a list, which may be refused at once. Only a watch that held gets the short pause again.
+        // Told at every beginning of a list, which may be refused at once. Only a watch that held gets the
+        // short pause again.
     }
 }
 
@@ -245,17 +252,17 @@ pub(super) fn spread_requests(time: Duration, now: Timestamp) -> Duration {
 
 /// Kubernetes' words, if it refused for want of a right.
 fn refusal(error: &watcher::Error) -> Option<String> {
-    let status = answer(error)?;
+    let status = api_status(error)?;
     matches!(status.code, 401 | 403).then(|| status.message.clone())
 }
 
 /// Whether the cluster does not know the kind at all.
 fn is_absent(error: &watcher::Error) -> bool {
-    answer(error).is_some_and(|status| status.code == 404)
+    api_status(error).is_some_and(|status| status.code == 404)
 }
 
 /// What the API server said, if it said anything.
-fn answer(error: &watcher::Error) -> Option<&kube::core::Status> {
+fn api_status(error: &watcher::Error) -> Option<&kube::core::Status> {
     use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
     match error {
         InitialListFailed(kube::Error::Api(status))
@@ -266,7 +273,7 @@ fn answer(error: &watcher::Error) -> Option<&kube::core::Status> {
 }
 
 /// Gathers the events of one batch, and the rows of a list until it is complete.
-struct Feed<'a, K: Decode> {
+struct RowBuffer<'a, K: Decode> {
     index: &'a Index,
     list: Option<Vec<K::Row>>,
     applied: Vec<K::Row>,
@@ -275,7 +282,7 @@ struct Feed<'a, K: Decode> {
     newest: u64,
 }
 
-impl<'a, K: Decode> Feed<'a, K> {
+impl<'a, K: Decode> RowBuffer<'a, K> {
     fn new(index: &'a Index, newest: u64) -> Self {
         Self { index, list: None, applied: Vec::new(), deleted: Vec::new(), newest }
     }
@@ -284,7 +291,7 @@ impl<'a, K: Decode> Feed<'a, K> {
         match event {
             Event::Init => self.list = Some(Vec::new()),
             Event::InitApply(object) => {
-                if let (Some(list), Some(row)) = (&mut self.list, object.row()) {
+                if let (Some(list), Some(row)) = (&mut self.list, object.into_row()) {
                     list.push(row);
                 }
             }
@@ -292,14 +299,15 @@ impl<'a, K: Decode> Feed<'a, K> {
                 self.flush();
                 let rows = self.list.take().unwrap_or_default();
                 debug!(kind = K::KIND.as_str(), rows = rows.len(), "list complete");
-                self.index.reset(K::KIND, rows, Timestamp::now());
+                self.index.reset_rows(K::KIND, rows, Timestamp::now());
                 self.note();
             }
             Event::Apply(object) => {
                 self.newest = self.newest.max(object.resource_version());
                 let key = object.key();
-                match object.row() {
-                    // The index applies before it deletes: of two events about one object the later one must win.
+                match object.into_row() {
+                    // The index applies before it deletes: of two events about one object the later one must
+                    // win.
                     Some(row) if key.as_ref().is_some_and(|k| self.deleted.contains(k)) => {
                         self.flush();
                         self.applied.push(row);
@@ -321,15 +329,15 @@ impl<'a, K: Decode> Feed<'a, K> {
         }
         let now = Timestamp::now();
         let (applied, deleted) = (std::mem::take(&mut self.applied), std::mem::take(&mut self.deleted));
-        self.index.update(applied, deleted, now);
-        self.index.heard(K::KIND, now);
+        self.index.update_rows(applied, deleted, now);
+        self.index.note_heard(K::KIND, now);
         self.note();
     }
 
     /// After the rows, never before them.
     fn note(&self) {
         if K::KIND == Kind::Deployments {
-            self.index.deployments_at(self.newest);
+            self.index.set_deployments_version(self.newest);
         }
     }
 }
@@ -348,14 +356,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_until_a_watch_holds() {
-        let mut pauses = Pauses::default();
+        let mut backoff = WatchBackoff::default();
         let close = |pause: Option<Duration>, to: f64| (pause.unwrap().as_secs_f64() / to - 1.0).abs() < 0.11;
         for expected in [0.8, 1.6, 3.2, 5.0, 5.0] {
             // A list that begins and is then refused must not be asked for at full speed.
-            pauses.reset();
-            assert!(close(pauses.next(), expected), "{expected}");
+            backoff.reset();
+            assert!(close(backoff.next(), expected), "{expected}");
         }
         tokio::time::advance(HELD).await;
-        assert!(close(pauses.next(), 0.8));
+        assert!(close(backoff.next(), 0.8));
     }
 }

@@ -1,5 +1,6 @@
-//! The audit: a watch alone is never trusted. Now and then the index is compared with a list of the cluster; what differs, and
-//! still differs in the same way a moment later, was missed, and the watch of its kind begins anew.
+//! The audit: a watch alone is never trusted. Now and then the index is compared with a list of the cluster;
+//! what differs, and still differs in the same way a moment later, was missed, and the watch of its kind
+//! begins anew.
 
 use std::{collections::HashMap, fmt::Debug, time::Duration};
 
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::Error,
-    index::{Difference, Index, Kind, Row},
+    index::{Index, Kind, Row, RowDifference},
     metrics::METRICS,
 };
 
@@ -32,7 +33,7 @@ pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
         if !index.is_filled() || cluster.api_health.loss().is_some() {
             continue;
         }
-        let without = index.refused();
+        let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
             match kind {
                 // The index keeps only the latest few of each object, on purpose; what it lacks is no fault.
@@ -72,28 +73,32 @@ async fn audit<K>(cluster: &Cluster, index: &Index) -> Result<usize, Error>
 where
     K: Decode + DeserializeOwned + Clone + Debug,
 {
-    let first = index.differences(list::<K>(cluster).await?);
+    let first = index.diff_rows(list::<K>(cluster).await?);
     if first.is_empty() {
         return Ok(0);
     }
     tokio::time::sleep(SETTLE).await;
-    let second = index.differences(list::<K>(cluster).await?);
+    let second = index.diff_rows(list::<K>(cluster).await?);
     Ok(lasting(&first, &second))
 }
 
 /// How many objects differ both times, and in the same way. One that changed in between was on its way.
-fn lasting<R: Row>(first: &HashMap<R::Key, Difference<R>>, second: &HashMap<R::Key, Difference<R>>) -> usize {
+fn lasting<R: Row>(
+    first: &HashMap<R::Key, RowDifference<R>>,
+    second: &HashMap<R::Key, RowDifference<R>>,
+) -> usize {
     second.iter().filter(|(key, difference)| first.get(*key) == Some(*difference)).count()
 }
 
-/// All rows of a kind as the cluster has them now: not from the cache of one API server, which may be as late as the watch.
+/// All rows of a kind as the cluster has them now: not from the cache of one API server, which may be as late
+/// as the watch.
 async fn list<K>(cluster: &Cluster) -> Result<Vec<K::Row>, Error>
 where
     K: Decode + DeserializeOwned + Clone + Debug,
 {
     let mut params = ListParams::default().limit(PAGE);
     params.label_selector = label_selector(K::KIND).map(str::to_owned);
-    let rows = cluster.all::<K>().list_pages(params, Decode::row).await?;
+    let rows = cluster.all::<K>().list_pages(params, Decode::into_row).await?;
     Ok(rows.into_iter().flatten().collect())
 }
 
@@ -120,14 +125,14 @@ mod tests {
 
     fn mk_index(rows: Vec<ReplicaSet>) -> Index {
         let index = Index::new(1);
-        index.reset(Kind::ReplicaSets, rows, Timestamp::UNIX_EPOCH);
+        index.reset_rows(Kind::ReplicaSets, rows, Timestamp::UNIX_EPOCH);
         index
     }
 
     #[test]
     fn missing_outdated_and_left_over_rows_are_found() {
         let index = mk_index(vec![mk_set("same", 1), mk_set("outdated", 1), mk_set("left-over", 1)]);
-        let found = index.differences(vec![mk_set("same", 1), mk_set("outdated", 2), mk_set("missing", 1)]);
+        let found = index.diff_rows(vec![mk_set("same", 1), mk_set("outdated", 2), mk_set("missing", 1)]);
         let mut names: Vec<Arc<str>> = found.keys().map(|(_, name)| name.clone()).collect();
         names.sort();
         assert_eq!(names, ["left-over".into(), "missing".into(), "outdated".into()]);
@@ -137,11 +142,11 @@ mod tests {
     #[test]
     fn what_is_on_its_way_is_no_fault() {
         let index = mk_index(vec![mk_set("web", 1)]);
-        let first = index.differences(vec![mk_set("web", 2)]);
+        let first = index.diff_rows(vec![mk_set("web", 2)]);
         assert_eq!(first.len(), 1);
         // The watch caught up, and the object changed again: as different as before, and yet in another way.
-        index.update(vec![mk_set("web", 2)], vec![], Timestamp::UNIX_EPOCH);
-        let second = index.differences(vec![mk_set("web", 3)]);
+        index.update_rows(vec![mk_set("web", 2)], vec![], Timestamp::UNIX_EPOCH);
+        let second = index.diff_rows(vec![mk_set("web", 3)]);
         assert_eq!((second.len(), lasting(&first, &second)), (1, 0));
     }
 }

@@ -1,5 +1,5 @@
-//! What is known about the watch of each kind beside its rows: what keeps it from being read, how far the cluster's history has
-//! come, and that somebody wants it to begin anew.
+//! What is known about the watch of each kind beside its rows: what keeps it from being read, how far the
+//! cluster's history has come, and that it is to begin anew.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,73 +9,74 @@ use tokio::sync::Notify;
 
 use crate::index::Kind;
 
-/// How long a refusal counts that did not come again. Watches and probes repeat it every few seconds as long as it holds.
+/// How long a refusal counts that did not come again. Watches and probes repeat it every few seconds as long
+/// as it holds.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// One feed for each kind; cheap to clone.
+/// The status of each kind; cheap to clone.
 #[derive(Clone)]
-pub(super) struct WatchStatus(Arc<BTreeMap<Kind, Feed>>);
+pub(super) struct WatchStatus(Arc<BTreeMap<Kind, KindStatus>>);
 
 #[derive(Default)]
-struct Feed {
+struct KindStatus {
     again: Notify,
     refusal: Mutex<Option<(String, Timestamp)>>,
     /// Highest version of the cluster's history that was seen.
     highest: Mutex<u64>,
 }
 
-// === impl Feeds ===
+// === impl WatchStatus ===
 
 impl Default for WatchStatus {
     fn default() -> Self {
-        Self(Arc::new(Kind::ALL.into_iter().map(|kind| (kind, Feed::default())).collect()))
+        Self(Arc::new(Kind::ALL.into_iter().map(|kind| (kind, KindStatus::default())).collect()))
     }
 }
 
 impl WatchStatus {
     /// Makes the watch of this kind begin anew with a list.
     pub(super) fn begin_again(&self, kind: Kind) {
-        if let Some(feed) = self.0.get(&kind) {
-            feed.again.notify_one();
+        if let Some(status) = self.0.get(&kind) {
+            status.again.notify_one();
         }
     }
 
     /// Waits until [`WatchStatus::begin_again`].
     pub(super) async fn told_to_begin_again(&self, kind: Kind) {
         match self.0.get(&kind) {
-            Some(feed) => feed.again.notified().await,
+            Some(status) => status.again.notified().await,
             None => std::future::pending().await,
         }
     }
 
     /// Notes what Kubernetes said when it refused. True if it is news.
     pub(super) fn refused(&self, kind: Kind, words: &str, now: Timestamp) -> bool {
-        let Some(feed) = self.0.get(&kind) else { return false };
-        feed.refusal.lock().replace((words.to_owned(), now)).is_none()
+        let Some(status) = self.0.get(&kind) else { return false };
+        status.refusal.lock().replace((words.to_owned(), now)).is_none()
     }
 
     /// Notes that the kind can be read.
     pub(super) fn allowed(&self, kind: Kind) {
-        if let Some(feed) = self.0.get(&kind) {
-            *feed.refusal.lock() = None;
+        if let Some(status) = self.0.get(&kind) {
+            *status.refusal.lock() = None;
         }
     }
 
     /// What keeps kinds from being read, in one sentence each.
     pub(super) fn refusals(&self, now: Timestamp) -> Vec<String> {
         let young = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < FORGET);
-        let refusals = self.0.iter().filter_map(|(kind, feed)| {
-            let (words, at) = feed.refusal.lock().clone()?;
+        let refusals = self.0.iter().filter_map(|(kind, status)| {
+            let (words, at) = status.refusal.lock().clone()?;
             young(at).then(|| format!("This server may not list and watch {}: {words}", kind.as_str()))
         });
         refusals.collect()
     }
 
-    /// Takes in how far the cluster's history has come. True if it went back: etcd was restored from an older state, and a watch
-    /// would wait for what is never repeated.
+    /// Takes in how far the cluster's history has come. True if it went back: etcd was restored from an older
+    /// state, and a watch would wait for what is never repeated.
     pub(super) fn went_back(&self, kind: Kind, version: &str) -> bool {
-        let (Some(feed), Ok(version)) = (self.0.get(&kind), version.parse::<u64>()) else { return false };
-        let mut highest = feed.highest.lock();
+        let (Some(status), Ok(version)) = (self.0.get(&kind), version.parse::<u64>()) else { return false };
+        let mut highest = status.highest.lock();
         version < std::mem::replace(&mut *highest, version)
     }
 }
@@ -90,24 +91,24 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_until_it_ends_or_is_old() {
-        let feeds = WatchStatus::default();
-        assert!(feeds.refused(Kind::Pods, "no", at(0)));
-        assert!(!feeds.refused(Kind::Pods, "no", at(10)), "no news");
-        assert_eq!(feeds.refusals(at(20)), ["This server may not list and watch pods: no"]);
-        assert!(feeds.refusals(at(100)).is_empty());
-        feeds.allowed(Kind::Pods);
-        assert!(feeds.refusals(at(20)).is_empty());
+        let statuses = WatchStatus::default();
+        assert!(statuses.refused(Kind::Pods, "no", at(0)));
+        assert!(!statuses.refused(Kind::Pods, "no", at(10)), "no news");
+        assert_eq!(statuses.refusals(at(20)), ["This server may not list and watch pods: no"]);
+        assert!(statuses.refusals(at(100)).is_empty());
+        statuses.allowed(Kind::Pods);
+        assert!(statuses.refusals(at(20)).is_empty());
     }
 
     #[test]
     fn a_history_that_goes_back_is_noticed_once() {
-        let feeds = WatchStatus::default();
-        assert!(!feeds.went_back(Kind::Pods, "9"));
-        assert!(!feeds.went_back(Kind::Pods, "9"));
-        assert!(!feeds.went_back(Kind::Pods, "10"), "a number, not a text");
-        assert!(!feeds.went_back(Kind::Events, "3"), "each kind has its own");
-        assert!(feeds.went_back(Kind::Pods, "9"));
-        assert!(!feeds.went_back(Kind::Pods, "9"));
-        assert!(!feeds.went_back(Kind::Pods, "not a number"));
+        let statuses = WatchStatus::default();
+        assert!(!statuses.went_back(Kind::Pods, "9"));
+        assert!(!statuses.went_back(Kind::Pods, "9"));
+        assert!(!statuses.went_back(Kind::Pods, "10"), "a number, not a text");
+        assert!(!statuses.went_back(Kind::Events, "3"), "each kind has its own");
+        assert!(statuses.went_back(Kind::Pods, "9"));
+        assert!(!statuses.went_back(Kind::Pods, "9"));
+        assert!(!statuses.went_back(Kind::Pods, "not a number"));
     }
 }

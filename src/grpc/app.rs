@@ -14,7 +14,7 @@ use crate::{
         commands::{Commands, ObservedVersion, Position},
         name::{self, Scope},
     },
-    index::Filter,
+    index::AppFilter,
     pb::{self, app_service_server::AppService},
 };
 
@@ -44,7 +44,7 @@ impl AppService for Apps {
         let (request, call) = self.0.begin(request)?;
         let name = parse::parse_app_name("name", &request.name)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(name.clone()), call.deadline).await?;
-        let app = self.0.index.get(&name)?;
+        let app = self.0.index.get_app(&name)?;
         Ok(Response::new(pb::GetAppResponse { app: Some(convert::to_app(&app)) }))
     }
 
@@ -63,7 +63,8 @@ impl AppService for Apps {
             .transpose()?;
         self.0.wait_until_seen(&request.read_after, &scope, call.deadline).await?;
 
-        let (found, more) = self.0.index.list(&scope, &Filter { selector, states }, after.as_ref(), size);
+        let (found, more) =
+            self.0.index.list_apps(&scope, &AppFilter { selector, states }, after.as_ref(), size);
         let (apps, last) = pagination::fill_page(found, more, |app| convert::to_app(app));
         let next_page_token = last.map_or_else(String::new, |app| pagination::make_token(&query, &app.name));
         Ok(Response::new(pb::ListAppsResponse { apps, next_page_token }))
@@ -113,7 +114,7 @@ impl AppService for Apps {
         let restart = parse::parse_restart(request, &call.caller)?;
         let (name, meta) = (restart.name.clone(), restart.meta.clone());
         let latest = name::Rollout { app: name.clone(), revision: name::Which::Latest };
-        let before = self.0.index.rollout(&latest).ok().map(|rollout| rollout.number);
+        let before = self.0.index.get_rollout(&latest).ok().map(|rollout| rollout.number);
         let command = |commands: Arc<dyn Commands>| async move { commands.restart(restart).await };
         let Changed { mut rollout, plan, position, .. } =
             self.0.execute(&call, &name, &meta, command).await?;
@@ -131,12 +132,12 @@ impl AppService for Apps {
         let (request, call) = self.0.begin(request)?;
         let delete = parse::parse_delete(request, &call.caller)?;
         let (name, meta) = (delete.name.clone(), delete.meta.clone());
-        let before = self.0.index.get(&name).ok();
+        let before = self.0.index.get_app(&name).ok();
         let command = |commands: Arc<dyn Commands>| async move { commands.delete(delete).await };
         let Changed { app, plan, position, .. } = self.0.execute(&call, &name, &meta, command).await?;
         let existed = !plan.changes.is_empty();
         let before = before.map(|app| convert::to_app(&app));
-        let app = if self.0.index.get(&name).is_ok() { app } else { before.or(app) };
+        let app = if self.0.index.get_app(&name).is_ok() { app } else { before.or(app) };
         let uid = match Position::parse(&position).map(|position| position.seen) {
             Some(ObservedVersion::Deleting { uid }) => uid,
             Some(ObservedVersion::Version { .. }) | None => String::new(),

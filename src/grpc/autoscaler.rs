@@ -119,7 +119,7 @@ impl AutoscalerService for Autoscalers {
         let before = pagination::parse_token(&query, &request.page_token)?
             .map(|id| id.parse().map_err(|_| Error::PageToken))
             .transpose()?;
-        self.context.index.get(&app)?;
+        self.context.index.get_app(&app)?;
         let is_wanted = |outcome: &Outcome| wanted.is_empty() || wanted.contains(&convert::outcome(outcome));
         let (found, more) = self.context.scaling.list_decisions(&app, before, size, is_wanted);
         let (decisions, last) = pagination::fill_page(found, more, |decision| convert::decision(decision));
@@ -168,7 +168,7 @@ impl AutoscalerService for Autoscalers {
         let figures = parse_autoscaler::figures(request.into_inner(), &call.caller.user)?;
         let missing = |(i, figure): (usize, &crate::autoscale::LoadReport)| {
             let app = name::App::parse(&figure.app).ok()?;
-            let error = self.context.index.get(&app).err()?;
+            let error = self.context.index.get_app(&app).err()?;
             Some(Violation { field: format!("figures[{i}].app"), description: error.to_string() })
         };
         let missing: Vec<_> = figures.iter().enumerate().filter_map(missing).collect();

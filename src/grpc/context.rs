@@ -116,7 +116,7 @@ impl Context {
         deadline: Deadline,
         longest: Duration,
     ) -> Result<(), Status> {
-        let mut news = self.index.subscribe(&Scope::App(position.app.clone()));
+        let mut news = self.index.watch_changes(&Scope::App(position.app.clone()));
         let seen = async {
             while !self.index.has_seen(position) {
                 let _ = tokio::time::timeout(LOOK_AGAIN, news.changed()).await;

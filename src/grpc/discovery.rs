@@ -27,7 +27,7 @@ impl DiscoveryService for Discovery {
         let after = pagination::parse_token(&query, &request.page_token)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(app.clone()), call.deadline).await?;
 
-        let set = self.0.index.endpoints(&app)?;
+        let set = self.0.index.get_endpoints(&app)?;
         set.check(&request.port)?;
         let mut found = set
             .at(&request.port, request.include_unready)

@@ -67,7 +67,7 @@ impl Context {
     /// Waits, a little, until every verdict is kept: a rollback goes by them, and the change may delete the replicas that a failure is
     /// about.
     async fn wait_until_recorded(&self, name: &name::App, commands: &dyn Commands) {
-        let mut news = self.index.subscribe(&Scope::App(name.clone()));
+        let mut news = self.index.watch_changes(&Scope::App(name.clone()));
         let kept = async { while self.index.has_unrecorded_verdict(name) && news.changed().await.is_ok() {} };
         // A cluster that does not answer takes nothing, and the change is to be told so at once.
         let well = commands.health_warnings(Timestamp::now()).is_empty();
@@ -77,10 +77,10 @@ impl Context {
     /// The newest rollout of an app that others made, once Kubernetes has begun a later one than `before`.
     pub(super) async fn begun_since(&self, name: &name::App, before: Option<u64>) -> Option<pb::Rollout> {
         let which = name::Rollout { app: name.clone(), revision: Which::Latest };
-        let mut news = self.index.subscribe(&Scope::App(name.clone()));
+        let mut news = self.index.watch_changes(&Scope::App(name.clone()));
         let begun = async {
             loop {
-                match self.index.rollout(&which) {
+                match self.index.get_rollout(&which) {
                     Ok(rollout) if Some(rollout.number) != before => {
                         return Some(convert::to_rollout(&rollout));
                     }
@@ -94,19 +94,19 @@ impl Context {
     /// An app that is missing may have been meant by another name, which the index knows.
     fn with_hint(&self, name: &name::App, error: Error) -> Error {
         if matches!(error, Error::NotFound { kind: Missing::App, .. }) {
-            return self.index.get(name).err().unwrap_or(error);
+            return self.index.get_app(name).err().unwrap_or(error);
         }
         error
     }
 
     fn to_changed(&self, name: &name::App, result: &CommandResult) -> Changed {
         let seen = result.position.as_ref().is_none_or(|position| self.index.has_seen(position));
-        let app = self.index.get(name).ok().filter(|_| seen);
+        let app = self.index.get_app(name).ok().filter(|_| seen);
         let as_written =
             || result.content.as_ref().map(|content| convert::to_app_from_content(name, content, MANAGER));
         let rollout = result.rollout.map(|number| {
             let which = name::Rollout { app: name.clone(), revision: Which::Number(number) };
-            let known = self.index.rollout(&which).ok();
+            let known = self.index.get_rollout(&which).ok();
             known.map_or_else(
                 // Not seen yet: the name is what the caller needs to follow it.
                 || pb::Rollout {

@@ -62,13 +62,13 @@ impl ServerService for Server {
     ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
         let index = &self.0.index;
         let now = Timestamp::now();
-        let ages = index.ages(now);
+        let ages = index.kind_ages(now);
         let connection = self.0.connection.get();
         let mut warnings = connection.map_or_else(
             || vec!["No Kubernetes API server has answered yet; the log says why.".to_owned()],
             |connection| connection.commands.health_warnings(now),
         );
-        warnings.extend(freshness(&ages, &index.refused()));
+        warnings.extend(freshness(&ages, &index.refused_kinds()));
         if let Leader::Unknown(why) = self.0.scaling.leader()
             && !why.is_empty()
         {

@@ -153,7 +153,7 @@ impl Call {
             trailers.insert(CALL_ID, id);
         }
         if self.method.is_some_and(|method| method.cached) && self.index.is_filled() {
-            let oldest = self.index.ages(Timestamp::now()).into_values().max().unwrap_or_default();
+            let oldest = self.index.kind_ages(Timestamp::now()).into_values().max().unwrap_or_default();
             if let Ok(age) = HeaderValue::from_str(&format!("{:.3}", oldest.as_secs_f64())) {
                 trailers.insert(CACHE_AGE, age);
             }

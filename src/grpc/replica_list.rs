@@ -18,7 +18,7 @@ pub(super) async fn list_replicas(
     let query = format!("replicas\n{app}");
     let after = pagination::parse_token(&query, &request.page_token)?;
     context.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
-    let (found, more) = context.index.replicas(&app, after, size)?;
+    let (found, more) = context.index.list_replicas(&app, after, size)?;
     let (replicas, last) = pagination::fill_page(found, more, |replica| convert::to_replica(&app, replica));
     let next_page_token = last.map_or_else(String::new, |last| pagination::make_token(&query, &last.pod));
     Ok(pb::ListReplicasResponse { replicas, next_page_token })

@@ -124,11 +124,11 @@ impl Rollouts {
         let latest = name::Rollout { app: name.app.clone(), revision: Which::Latest };
         let end = Instant::now() + deadline.within(BEGUN_WITHIN);
         loop {
-            let missing = match self.0.index.rollout(name) {
+            let missing = match self.0.index.get_rollout(name) {
                 Ok(rollout) => return Ok(rollout),
                 Err(error) => error,
             };
-            let newest = self.0.index.rollout(&latest).map_or(0, |rollout| rollout.number);
+            let newest = self.0.index.get_rollout(&latest).map_or(0, |rollout| rollout.number);
             if name.revision != Which::Number(newest + 1) || Instant::now() >= end {
                 return Err(missing.into());
             }
@@ -146,7 +146,7 @@ impl Rollouts {
         meta: RequestMeta,
     ) -> Result<Changed, Status> {
         let name = parse::parse_rollout_name("name", name)?;
-        let rollout = self.0.index.rollout(&name)?;
+        let rollout = self.0.index.get_rollout(&name)?;
         let app = rollout.app.clone();
         // A repeat of a call that was answered is answered again, whatever became of the rollout.
         if rollout.state.ended() && meta.request.is_none() {
@@ -166,14 +166,14 @@ impl Rollouts {
     /// The rollout when it has ended, or as it is when the time is up.
     async fn wait(&self, name: &name::Rollout, longest: Duration) -> Result<Arc<Rollout>, Status> {
         // Looked up before it is listened to: names of nothing must leave nothing behind.
-        self.0.index.rollout(name)?;
-        let mut news = self.0.index.subscribe(&Scope::App(name.app.clone()));
-        let mut rollout = self.0.index.rollout(name)?;
+        self.0.index.get_rollout(name)?;
+        let mut news = self.0.index.watch_changes(&Scope::App(name.app.clone()));
+        let mut rollout = self.0.index.get_rollout(name)?;
         // `latest` means the newest now, not one that comes while waiting.
         let name = name::Rollout { app: name.app.clone(), revision: Which::Number(rollout.number) };
         let ended = async {
             while !rollout.state.ended() && news.changed().await.is_ok() {
-                rollout = self.0.index.rollout(&name)?;
+                rollout = self.0.index.get_rollout(&name)?;
             }
             Ok::<_, Status>(())
         };

@@ -67,7 +67,7 @@ pub(super) async fn sleep_until_heartbeat(time: Option<Instant>) {
 
 /// A message for silent times.
 pub(super) fn heartbeat(context: &Context) -> pb::Heartbeat {
-    let ages = context.index.ages(Timestamp::now());
+    let ages = context.index.kind_ages(Timestamp::now());
     let oldest = ages.into_values().max().unwrap_or_default();
     pb::Heartbeat { cache_age: prost_types::Duration::try_from(oldest).ok() }
 }
@@ -77,7 +77,7 @@ pub(super) fn heartbeat(context: &Context) -> pb::Heartbeat {
 impl News {
     /// News of the apps of a scope.
     pub(super) fn new(context: &Context, scope: &Scope, deadline: Deadline, subject: String) -> Self {
-        Self::on(context.index.subscribe(scope), context, deadline, subject)
+        Self::on(context.index.watch_changes(scope), context, deadline, subject)
     }
 }
 

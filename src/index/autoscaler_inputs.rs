@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Index, Inner};
+use super::state::{Index, IndexState};
 use crate::{
     autoscale::{Hold, Mode, Policy, Replica, Start},
     domain::{
@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// How long the start of a replica can take: after that, a rollout of Kubernetes counts as stalled if nothing else is said. A replica that
-/// becomes ready later is taken for one that was ready before, and failed its probe under its load.
+/// How long the start of a replica can take: after that, a rollout of Kubernetes counts as stalled if nothing
+/// else is said. A replica that becomes ready later is taken for one that was ready before, and failed its
+/// probe under its load.
 const LONGEST_START: SignedDuration = SignedDuration::from_secs(600);
 
 /// An app as its autoscaler sees it.
@@ -32,7 +33,7 @@ pub struct AutoscalerInput {
     pub other_autoscaler: Option<Arc<str>>,
     /// Replicas asked for.
     pub desired: i32,
-    /// When anybody set that count last.
+    /// When that count was set last.
     pub count_set: Option<Timestamp>,
     /// Generation of its Deployment.
     pub generation: i64,
@@ -46,8 +47,8 @@ pub struct AutoscalerInput {
     pub cpu_request: Option<f64>,
     /// Bytes that a replica asks for.
     pub memory_request: Option<f64>,
-    /// Time from the creation of a replica until it was ready: the 90th percentile of those that are there. Whole seconds, since
-    /// Kubernetes counts in these.
+    /// Time from the creation of a replica until it was ready: the 90th percentile of those that are there.
+    /// Whole seconds, since Kubernetes counts in these.
     pub startup: Option<Duration>,
 }
 
@@ -57,19 +58,19 @@ impl Index {
         let state = self.state.read();
         let on =
             |d: &&Deployment| d.scaling.policy.as_ref().is_some_and(|p| p.mode != Mode::Off) && !d.deleting;
-        state.tables.deployments.values().filter(on).map(|d| state.scaled(d, now)).collect()
+        state.tables.deployments.values().filter(on).map(|d| state.autoscaler_input(d, now)).collect()
     }
 
     /// One app, whether its autoscaler is on or not.
     pub fn autoscaler_input(&self, name: &name::App, now: Timestamp) -> Result<AutoscalerInput, Error> {
         let state = self.state.read();
         let deployment = state.tables.deployments.get(name);
-        deployment.map(|d| state.scaled(d, now)).ok_or_else(|| state.views.missing(name))
+        deployment.map(|d| state.autoscaler_input(d, now)).ok_or_else(|| state.views.missing(name))
     }
 }
 
-impl Inner {
-    fn scaled(&self, d: &Deployment, now: Timestamp) -> AutoscalerInput {
+impl IndexState {
+    fn autoscaler_input(&self, d: &Deployment, now: Timestamp) -> AutoscalerInput {
         let rollout = self.views.newest_rollout(&d.name);
         let (pods, startup) = self.tables.with_rows(&d.name, |facts| {
             let running = facts.pods.iter().filter(|pod| pod.running && !pod.deleting);

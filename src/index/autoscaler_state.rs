@@ -1,5 +1,5 @@
-//! What the autoscaling loop knows beside the rows: the load that callers report, the last decisions, and which server runs the loop.
-//! Synchronous like the index; must not decide anything.
+//! What the autoscaling loop knows beside the rows: the load that callers report, the last decisions, and
+//! which server runs the loop. Synchronous like the index; must not decide anything.
 
 #[cfg(test)]
 mod tests;
@@ -19,22 +19,22 @@ use crate::{
 };
 
 /// Decisions kept of one app.
-const OF_ONE: usize = 1000;
+const MOST_OF_APP: usize = 1000;
 
 /// Decisions kept in all: about half a kilobyte each.
-const OF_ALL: usize = 250_000;
+const MOST_DECISIONS: usize = 250_000;
 
 /// The loop's knowledge; cheap to clone.
 #[derive(Clone)]
 pub struct AutoscalerState {
-    state: Arc<RwLock<State>>,
+    state: Arc<RwLock<LoopState>>,
     /// The id of the last decision.
     decided: watch::Sender<u64>,
     /// Grows with each report that brought something new.
     reported: watch::Sender<u64>,
 }
 
-struct State {
+struct LoopState {
     figures: LoadReports,
     /// When this server began to listen.
     since: Timestamp,
@@ -50,7 +50,7 @@ struct State {
 pub enum Leader {
     /// None that is known of, and this one does not run it.
     Off,
-    /// Not known, for this reason, which is empty while it was not asked yet. Nobody may run it then.
+    /// Not known, for this reason, which is empty while it was not asked yet. No server may run it then.
     Unknown(String),
     /// This one.
     Local,
@@ -82,12 +82,12 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
-// === impl Scaling ===
+// === impl AutoscalerState ===
 
 impl AutoscalerState {
     /// Nothing known yet; listens from this time on.
     pub fn new(since: Timestamp) -> Self {
-        let state = State {
+        let state = LoopState {
             figures: LoadReports::default(),
             since,
             by_id: BTreeMap::new(),
@@ -120,7 +120,7 @@ impl AutoscalerState {
         state.figures.measurement(&app.to_string(), metric, state.since, now)
     }
 
-    /// Lets go of figures that nobody misses any more.
+    /// Lets go of figures that are too old to be used.
     pub fn drop_old_reports(&self, now: Timestamp) {
         self.state.write().figures.drop_older(now);
     }
@@ -156,11 +156,11 @@ impl AutoscalerState {
             state.by_id.insert(id, decision.clone());
             let ids = state.of_app.entry(app.clone()).or_default();
             ids.push_back(id);
-            let oldest = if ids.len() > OF_ONE { ids.pop_front() } else { None };
+            let oldest = if ids.len() > MOST_OF_APP { ids.pop_front() } else { None };
             if let Some(oldest) = oldest {
                 state.by_id.remove(&oldest);
             }
-            if state.by_id.len() > OF_ALL {
+            if state.by_id.len() > MOST_DECISIONS {
                 state.drop_oldest();
             }
             decision
@@ -186,7 +186,8 @@ impl AutoscalerState {
         state.by_id.get(state.of_app.get(app)?.back()?).cloned()
     }
 
-    /// Decisions on an app, newest first, those with ids below `before`, at most `limit`. The flag says that more follow.
+    /// Decisions on an app, newest first, those with ids below `before`, at most `limit`. The flag says that
+    /// more follow.
     pub fn list_decisions(
         &self,
         app: &name::App,
@@ -232,7 +233,8 @@ impl AutoscalerState {
         self.state.read().leader.clone()
     }
 
-    /// Says which server runs it. One that takes over listens from this time on: figures may have gone to the other one.
+    /// Says which server runs it. One that takes over listens from this time on: figures may have gone to the
+    /// other one.
     pub fn set_leader(&self, leader: Leader, now: Timestamp) {
         let mut state = self.state.write();
         if state.leader != leader {
@@ -246,7 +248,9 @@ impl AutoscalerState {
     }
 }
 
-impl State {
+// === impl LoopState ===
+
+impl LoopState {
     fn drop_oldest(&mut self) {
         let Some((id, decision)) = self.by_id.pop_first() else { return };
         if let Some(ids) = self.of_app.get_mut(&decision.app) {

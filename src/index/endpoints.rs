@@ -1,60 +1,48 @@
-//! Where the replicas of apps are, for those who ask and those who follow: a set is made when it is asked for, and once per change
-//! however many follow it. Each app has a channel of its own, which holds the latest set and nothing older.
+//! Where the replicas of apps are, for a reader who asks and one who follows: a set is made when it is asked
+//! for, and once per change however many follow it. Each app has a channel of its own, which holds the latest
+//! set and nothing older.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::tables::{Tables, app_rows::Manages};
+use super::{
+    channels::Channels,
+    tables::{Tables, app_rows::Manages},
+};
 use crate::domain::{
     endpoint::{Placed, Set, State},
     name,
+    observed::ReplicaSet,
     replica::Replica,
 };
 
 /// The endpoints of an app, or that there is no such app.
 pub type Endpoints = Option<Arc<Set>>;
 
-/// Those who follow, by app.
-#[derive(Default)]
-pub(super) struct EndpointSubscriptions {
-    apps: HashMap<name::App, watch::Sender<Endpoints>>,
-    /// Number of channels at which those without a listener are looked for.
-    sweep_at: usize,
-}
+/// The endpoints of the apps that are followed.
+pub(super) type EndpointChannels = Channels<name::App, Endpoints>;
 
-/// See [`Followers::sweep_at`].
-const SWEEP: usize = 1024;
+// === impl EndpointChannels ===
 
-// === impl Followers ===
-
-impl EndpointSubscriptions {
+impl EndpointChannels {
     pub(super) fn subscribe(&mut self, name: &name::App, tables: &Tables) -> watch::Receiver<Endpoints> {
-        if self.apps.len() >= self.sweep_at {
-            self.apps.retain(|_, channel| channel.receiver_count() > 0);
-            self.sweep_at = (self.apps.len() * 2).max(SWEEP);
-        }
-        let channel = self.apps.entry(name.clone()).or_insert_with(|| watch::Sender::new(None));
-        // A channel that nobody listened to was not kept up to date.
+        let channel = self.open(name);
+        // A channel without a listener was not kept up to date.
         if channel.receiver_count() == 0 {
             channel.send_replace(tables.endpoints(name));
         }
         channel.subscribe()
     }
 
-    /// The set of an app that somebody follows.
-    pub(super) fn get(&self, name: &name::App) -> Endpoints {
-        let channel = self.apps.get(name).filter(|channel| channel.receiver_count() > 0)?;
-        channel.borrow().clone()
+    /// The endpoints of an app that is followed.
+    pub(super) fn latest(&self, name: &name::App) -> Endpoints {
+        self.get(name)?.borrow().clone()
     }
 
-    /// Tells those who follow an app, if there is news for them.
+    /// Sends the endpoints of an app to its followers, if they changed.
     pub(super) fn publish(&mut self, name: &name::App, tables: &Tables) {
-        let Some(channel) = self.apps.get(name) else { return };
-        if channel.receiver_count() == 0 {
-            self.apps.remove(name);
-            return;
-        }
+        let Some(channel) = self.get_to_send(name) else { return };
         let new = tables.endpoints(name);
         channel.send_if_modified(|known| {
             let changed = *known != new;
@@ -94,8 +82,8 @@ impl Tables {
         (ready, draining)
     }
 
-    /// Replicas of an app whose pods' names come after `after`, in the order of these, at most `limit`. The flag says that more
-    /// follow.
+    /// Replicas of an app whose pods' names come after `after`, in the order of these, at most `limit`. The
+    /// flag says that more follow.
     pub(super) fn page_of_replicas(
         &self,
         name: &name::App,
@@ -109,7 +97,7 @@ impl Tables {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let page = self.with_rows(name, |facts| {
-            let replica = |(pod, rs): &(&_, &crate::domain::observed::ReplicaSet)| {
+            let replica = |(pod, rs): &(&_, &ReplicaSet)| {
                 let zone = self
                     .zone_of(pod)
                     .or_else(|| self.slices_of(pod).into_iter().filter_map(|(_, at)| at.zone.clone()).min());

@@ -1,8 +1,9 @@
-//! All rollouts of an app, newest first: of its revisions, or of its ReplicaSets if others made it.
+//! All rollouts of an app, newest first: of its revisions, or of its ReplicaSets if Gantry does not manage
+//! it.
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::state::IndexState;
 use crate::domain::{
     Error,
     error::Missing,
@@ -12,7 +13,7 @@ use crate::domain::{
     rollout::{Next, Rollout},
 };
 
-impl Inner {
+impl IndexState {
     /// One rollout.
     pub(super) fn rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
         let missing =
@@ -33,14 +34,14 @@ impl Inner {
         let Some(newest) = self.views.newest_rollout(app) else { return Vec::new() };
         let wanted = |number: u64| before.is_none_or(|before| number < before);
         let past = match self.tables.history(app) {
-            Some(all) => self.revised(&newest, all.values().rev(), &wanted, limit),
-            None => self.replaced(&newest, &wanted, limit),
+            Some(all) => self.revision_rollouts(&newest, all.values().rev(), &wanted, limit),
+            None => self.replica_set_rollouts(&newest, &wanted, limit),
         };
         let first = wanted(newest.number).then_some(newest);
         first.into_iter().chain(past.into_iter().map(Arc::new)).take(limit).collect()
     }
 
-    fn revised<'a>(
+    fn revision_rollouts<'a>(
         &self,
         newest: &'a Rollout,
         revisions: impl Iterator<Item = &'a Revision>,
@@ -60,7 +61,7 @@ impl Inner {
                 continue;
             }
             if wanted(revision.number) {
-                let past = self.views.past(Rollout::recorded(revision), revision.end.as_ref(), &next);
+                let past = self.views.past_rollout(Rollout::recorded(revision), revision.end.as_ref(), &next);
                 found.push(Rollout { autoscaler, ..past });
             }
             next = Next {
@@ -72,8 +73,13 @@ impl Inner {
         found
     }
 
-    /// Of an app that others made.
-    fn replaced(&self, newest: &Rollout, wanted: &dyn Fn(u64) -> bool, limit: usize) -> Vec<Rollout> {
+    /// Of an app that Gantry does not manage.
+    fn replica_set_rollouts(
+        &self,
+        newest: &Rollout,
+        wanted: &dyn Fn(u64) -> bool,
+        limit: usize,
+    ) -> Vec<Rollout> {
         let Some(deployment) = self.tables.deployments.get(&newest.app) else { return Vec::new() };
         let is_past = |rs: &&ReplicaSet| (1..newest.number).contains(&rs.template_revision);
         let mut sets: Vec<_> = self.tables.sets(&newest.app).filter(is_past).collect();
@@ -83,7 +89,7 @@ impl Inner {
         for rs in sets {
             if wanted(rs.template_revision) && found.len() < limit {
                 let rollout = Rollout::replaced(&newest.app, deployment, rs);
-                found.push(self.views.past(rollout, None, &next));
+                found.push(self.views.past_rollout(rollout, None, &next));
             }
             next = Next { number: rs.template_revision, start: rs.created, changed_by: None };
         }
@@ -91,7 +97,11 @@ impl Inner {
     }
 
     /// Which ReplicaSets carry a rollout out.
-    pub(super) fn carries(&self, app: &name::App, number: u64) -> impl Fn(&ReplicaSet) -> bool + use<> {
+    pub(super) fn carries_rollout(
+        &self,
+        app: &name::App,
+        number: u64,
+    ) -> impl Fn(&ReplicaSet) -> bool + use<> {
         let name = name::Rollout { app: app.clone(), revision: Which::Number(number) };
         let set = self.rollout(&name).ok().and_then(|rollout| rollout.set.clone());
         move |rs| match &set {

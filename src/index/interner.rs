@@ -6,14 +6,14 @@ use std::{collections::HashSet, sync::Arc};
 #[derive(Default)]
 pub(super) struct Interner {
     known: HashSet<Arc<str>>,
-    /// Number of texts at which those that nobody uses any more are looked for.
+    /// Number of texts at which unused ones are looked for next.
     sweep_at: usize,
 }
 
-/// See [`Texts::sweep_at`].
+/// Number of texts from which unused ones are looked for.
 const SWEEP: usize = 1024;
 
-// === impl Texts ===
+// === impl Interner ===
 
 impl Interner {
     /// Puts the kept copy in place of this one.

@@ -1,11 +1,11 @@
-//! What is left to do about what the rows say: verdicts and changes to be kept, changes that were cut off, rollouts to go back
-//! from. Says so; who does it asks again.
+//! What is left to do about what the rows say: verdicts and changes to be kept, changes that were cut off,
+//! rollouts to go back from. Says so; who does it asks again.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Index, tables::app_rows::Manages, views::UnrecordedVerdict};
+use super::{state::Index, tables::app_rows::Manages, views::UnrecordedVerdict};
 use crate::domain::{
     name,
     observed::{Deployment, Revision},
@@ -14,7 +14,8 @@ use crate::domain::{
     spec::OnFailure,
 };
 
-/// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of milliseconds.
+/// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of
+/// milliseconds.
 const CUT_OFF: SignedDuration = SignedDuration::from_secs(3);
 
 /// Time in which a rollout that failed is undone by itself; a daemon may have to be started in it.
@@ -27,21 +28,22 @@ impl Index {
         state.views.unrecorded_verdicts(&state.tables)
     }
 
-    /// Whether a verdict on a rollout of an app, and what was seen if it failed, is still to be kept with its revision.
+    /// Whether a verdict on a rollout of an app, and what was seen if it failed, is still to be kept with its
+    /// revision.
     pub fn has_unrecorded_verdict(&self, app: &name::App) -> bool {
         let state = self.state.read();
         state.views.has_unrecorded_verdict(app, &state.tables)
     }
 
-    /// Changes made past this server that are not yet kept in the cluster: the app, the number, what to keep.
+    /// Changes made outside Gantry that are not yet kept in the cluster: the app, the number, what to keep.
     pub fn unrecorded_external_changes(&self) -> Vec<(name::App, u64, Record)> {
         let state = self.state.read();
-        state.views.unrecorded_external_changes(&state.tables).map(to_note).collect()
+        state.views.unrecorded_external_changes(&state.tables).map(to_record).collect()
     }
 
-    /// Apps whose newest rollout failed a moment ago, and whose policy is to go back then: with the number of the rollout. One
-    /// that was itself begun for that reason is left as it is, whatever becomes of it; so is one that could not be undone when
-    /// it failed, for nobody expects that an hour later.
+    /// Apps whose newest rollout failed a moment ago, and whose policy is to go back then: with the number of
+    /// the rollout. One that was itself begun for that reason is left as it is, whatever becomes of it; so is
+    /// one that could not be undone when it failed, because a rollback an hour later is not expected.
     pub fn due_rollbacks(&self, now: Timestamp) -> Vec<(name::App, u64)> {
         let state = self.state.read();
         let failed = state.views.newest_rollouts().filter(|r| {
@@ -55,8 +57,8 @@ impl Index {
         failed.map(|r| (r.app.clone(), r.number)).collect()
     }
 
-    /// Apps of which a revision has lost its owner although the Deployment is there, or has one that Kubernetes cannot take from it
-    /// although the Deployment is deleted without what it owns.
+    /// Apps of which a revision has lost its owner although the Deployment is there, or has one that
+    /// Kubernetes cannot take from it although the Deployment is deleted without what it owns.
     pub fn ownerless_apps(&self, now: Timestamp) -> Vec<name::App> {
         let state = self.state.read();
         if !state.is_filled() {
@@ -78,13 +80,13 @@ impl Index {
         found.map(|(app, _)| app.clone()).collect()
     }
 
-    /// Apps whose newest revision was written a while ago and not carried out: whoever wrote it was cut off.
+    /// Apps whose newest revision was written a while ago and not carried out: its writer was cut off.
     pub fn incomplete_changes(&self, now: Timestamp) -> Vec<name::App> {
         let state = self.state.read();
         if !state.is_filled() {
             return Vec::new();
         }
-        // One that nobody could begin to apply in time has failed, and is not to happen later.
+        // One that could not begin to be applied in time has failed, and is not to happen later.
         let has_failed = |r: &Revision| {
             let begun = state.tables.deployments.get(&r.app).is_some_and(|d| d.revision == Some(r.number));
             !begun && r.end.as_ref().is_some_and(|end| end.outcome == Outcome::Failed)
@@ -98,8 +100,8 @@ impl Index {
     }
 }
 
-/// A change made past this server as a record, but for what only the rollout's verdict adds.
-fn to_note(rollout: &Rollout) -> (name::App, u64, Record) {
+/// A change made outside Gantry as a record, but for what only the rollout's verdict adds.
+fn to_record(rollout: &Rollout) -> (name::App, u64, Record) {
     let content = (*rollout.content).clone();
     let (set, number) = rollout.set.clone().unzip();
     let record = Record {

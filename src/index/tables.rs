@@ -1,4 +1,5 @@
-//! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be made anew.
+//! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be
+//! made anew.
 
 pub(super) mod app_rows;
 mod endpoint_rows;
@@ -15,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::small_set::SmallSet;
-use super::{LogLine, interner::Interner};
+use super::interner::Interner;
 use crate::domain::{
     name,
     observed::{
@@ -25,44 +26,56 @@ use crate::domain::{
 };
 
 /// Namespace and name.
-pub(super) type Key = (Arc<str>, Arc<str>);
+pub(super) type NamespacedName = (Arc<str>, Arc<str>);
+
+/// A Kubernetes event about an app's objects, and when it became known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SequencedEvent {
+    /// Grows with each event; give the last one seen to get only later ones.
+    pub sequence: u64,
+    /// The event.
+    pub event: Arc<Event>,
+}
 
 /// Rows of all kinds.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) deployments: HashMap<name::App, Deployment>,
     /// Boxed: half of the table is empty room.
-    pub(super) pods: HashMap<Key, Box<Pod>>,
+    pub(super) pods: HashMap<NamespacedName, Box<Pod>>,
     /// By app, then by number.
     pub(super) revisions: HashMap<name::App, BTreeMap<u64, Revision>>,
-    replica_sets: HashMap<Key, ReplicaSet>,
+    replica_sets: HashMap<NamespacedName, ReplicaSet>,
     /// Names of the ReplicaSets of each Deployment; also of those whose Deployment has not been seen yet.
     sets_of: HashMap<name::App, BTreeSet<Arc<str>>>,
     /// Names of the pods of each ReplicaSet; also of those whose ReplicaSet has not been seen yet.
-    pods_of: HashMap<Key, BTreeSet<Arc<str>>>,
-    horizontal: HashMap<Key, HorizontalPodAutoscaler>,
-    scaled: HashMap<Key, ScaledObject>,
+    pods_of: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
+    horizontal: HashMap<NamespacedName, HorizontalPodAutoscaler>,
+    scaled: HashMap<NamespacedName, ScaledObject>,
     /// Which autoscalers scale each Deployment, the one to be named first.
     scalers_of: HashMap<name::App, BTreeSet<(ScalerKind, Arc<str>)>>,
-    /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may come again.
-    events: HashMap<About, Vec<LogLine>>,
+    /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may
+    /// come again.
+    events: HashMap<About, Vec<SequencedEvent>>,
     /// By its own name, which is all that is told of one that is deleted.
-    events_by_name: HashMap<Key, Arc<Event>>,
+    events_by_name: HashMap<NamespacedName, Arc<Event>>,
     sequence: u64,
     /// When the cluster last spoke about revisions.
     pub(super) revisions_heard: Option<Timestamp>,
     /// Events that came since they were last asked for.
-    fresh: Vec<Key>,
-    slices: HashMap<Key, Slice>,
-    /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a Deployment.
-    slices_of: HashMap<Key, SmallSet>,
+    fresh: Vec<NamespacedName>,
+    slices: HashMap<NamespacedName, Slice>,
+    /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a
+    /// Deployment.
+    slices_of: HashMap<NamespacedName, SmallSet>,
     nodes: HashMap<Arc<str>, Node>,
     texts: Interner,
     dirty: HashSet<name::App>,
     moved: HashSet<name::App>,
 }
 
-/// Kinds of autoscalers. KEDA makes a HorizontalPodAutoscaler of its own for each ScaledObject, so the latter comes first.
+/// Kinds of autoscalers. KEDA makes a HorizontalPodAutoscaler of its own for each ScaledObject, so the latter
+/// comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum ScalerKind {
     ScaledObject,
@@ -124,13 +137,6 @@ impl Tables {
         self.history(app).is_some_and(|all| all.contains_key(&number))
     }
 
-    /// Notes that the cluster has spoken about a kind.
-    pub(super) fn note_heard(&mut self, kind: super::Kind, now: Timestamp) {
-        if kind == super::Kind::Revisions {
-            self.revisions_heard = Some(now);
-        }
-    }
-
     pub(super) fn touch(&mut self, apps: impl IntoIterator<Item = name::App>) {
         self.dirty.extend(apps);
     }
@@ -176,8 +182,9 @@ impl Tables {
         names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())).map(|pod| &**pod))
     }
 
-    /// Makes the events about an object news, since readers of its revision could not see them before it was known.
-    fn show_events(&mut self, kind: Kind, (namespace, name): &Key) {
+    /// Makes the events about an object news, since readers of its revision could not see them before it was
+    /// known.
+    fn show_events(&mut self, kind: Kind, (namespace, name): &NamespacedName) {
         let about = About { namespace: namespace.clone(), kind, name: name.clone() };
         for line in self.events.get_mut(&about).into_iter().flatten() {
             self.sequence += 1;
@@ -185,7 +192,7 @@ impl Tables {
         }
     }
 
-    fn mark_set(&mut self, key: &Key) {
+    fn mark_set(&mut self, key: &NamespacedName) {
         if let Some(rs) = self.replica_sets.get(key) {
             self.dirty.insert(app_of(rs));
         }
@@ -254,9 +261,9 @@ impl Row for Deployment {
 }
 
 impl Row for ReplicaSet {
-    type Key = Key;
+    type Key = NamespacedName;
 
-    fn key(&self) -> Key {
+    fn key(&self) -> NamespacedName {
         (self.namespace.clone(), self.name.clone())
     }
 
@@ -282,14 +289,14 @@ impl Row for ReplicaSet {
         t.replica_sets.insert(row.key(), row);
     }
 
-    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
         let Some(old) = t.replica_sets.remove(key) else { return };
         let app = app_of(&old);
         remove_from(&mut t.sets_of, &app, &old.name);
         t.dirty.insert(app);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
         t.replica_sets.keys().cloned().collect()
     }
 
@@ -299,9 +306,9 @@ impl Row for ReplicaSet {
 }
 
 impl Row for Pod {
-    type Key = Key;
+    type Key = NamespacedName;
 
-    fn key(&self) -> Key {
+    fn key(&self) -> NamespacedName {
         (self.namespace.clone(), self.name.clone())
     }
 
@@ -328,14 +335,14 @@ impl Row for Pod {
         t.mark_set(&set);
     }
 
-    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
         let Some(old) = t.pods.remove(key) else { return };
         let set = (old.namespace.clone(), old.replica_set.clone());
         remove_from(&mut t.pods_of, &set, &old.name);
         t.mark_set(&set);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
         t.pods.keys().cloned().collect()
     }
 
@@ -379,9 +386,9 @@ impl Row for Revision {
 macro_rules! scaler_rows {
     ($row:ident, $table:ident) => {
         impl Row for $row {
-            type Key = Key;
+            type Key = NamespacedName;
 
-            fn key(&self) -> Key {
+            fn key(&self) -> NamespacedName {
                 (self.0.namespace.clone(), self.0.name.clone())
             }
 
@@ -391,13 +398,13 @@ macro_rules! scaler_rows {
                 tables.0.$table.insert(self.key(), self);
             }
 
-            fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+            fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
                 if let Some(old) = t.$table.remove(key) {
                     t.scales_no_more(ScalerKind::$row, &old.0);
                 }
             }
 
-            fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+            fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
                 t.$table.keys().cloned().collect()
             }
 

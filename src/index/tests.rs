@@ -9,7 +9,7 @@ mod ways;
 
 use jiff::Timestamp;
 
-use super::{Filter, Index, Kind, LogLine, Row, UnrecordedVerdict, tables::Tables};
+use super::{AppFilter, Index, Kind, Row, SequencedEvent, UnrecordedVerdict, tables::Tables};
 use crate::domain::{
     Error,
     app::{Owner, State},
@@ -35,7 +35,7 @@ fn ours(app: &str) -> std::collections::BTreeMap<String, String> {
     [(MANAGED_BY.into(), MANAGER.into()), (APP_LABEL.into(), app.into())].into()
 }
 
-/// A Deployment that others made.
+/// A Deployment that Gantry does not manage.
 fn mk_deployment(app: &str, ready: i32) -> Deployment {
     Deployment {
         name: name::App::new("a", app),
@@ -140,22 +140,22 @@ fn mk_end() -> End {
 
 fn mk_index() -> Index {
     let index = Index::new(7);
-    index.reset::<Event>(Kind::Events, vec![], at(9));
-    index.reset::<Pod>(Kind::Pods, vec![], at(9));
-    index.reset::<Revision>(Kind::Revisions, vec![], at(9));
-    index.reset::<Deployment>(Kind::Deployments, vec![], at(9));
-    index.reset::<ReplicaSet>(Kind::ReplicaSets, vec![], at(9));
-    index.reset::<Slice>(Kind::EndpointSlices, vec![], at(9));
-    index.reset::<Node>(Kind::Nodes, vec![], at(9));
-    index.reset::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscalers, vec![], at(9));
-    index.reset::<ScaledObject>(Kind::ScaledObjects, vec![], at(9));
+    index.reset_rows::<Event>(Kind::Events, vec![], at(9));
+    index.reset_rows::<Pod>(Kind::Pods, vec![], at(9));
+    index.reset_rows::<Revision>(Kind::Revisions, vec![], at(9));
+    index.reset_rows::<Deployment>(Kind::Deployments, vec![], at(9));
+    index.reset_rows::<ReplicaSet>(Kind::ReplicaSets, vec![], at(9));
+    index.reset_rows::<Slice>(Kind::EndpointSlices, vec![], at(9));
+    index.reset_rows::<Node>(Kind::Nodes, vec![], at(9));
+    index.reset_rows::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscalers, vec![], at(9));
+    index.reset_rows::<ScaledObject>(Kind::ScaledObjects, vec![], at(9));
     index
 }
 
 /// Tells the index that a row is there, or that it is gone.
 fn tell<R: Row>(index: &Index, row: R, there: bool) {
     let (applied, deleted) = if there { (vec![row], vec![]) } else { (vec![], vec![row.key()]) };
-    index.update(applied, deleted, at(9));
+    index.update_rows(applied, deleted, at(9));
 }
 
 /// Names of all apps, read in pages.
@@ -163,7 +163,7 @@ fn names(index: &Index, size: usize) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut after = None;
     loop {
-        let (page, more) = index.list(&Scope::All, &Filter::default(), after.as_ref(), size);
+        let (page, more) = index.list_apps(&Scope::All, &AppFilter::default(), after.as_ref(), size);
         assert!(page.len() == size || !more);
         names.extend(page.iter().map(|app| app.name.to_string()));
         assert!(names.len() < 1000, "the pages do not end");
@@ -175,8 +175,8 @@ fn names(index: &Index, size: usize) -> Vec<String> {
 }
 
 /// What the readers of revision 1 see.
-fn log(index: &Index, app: &str, after: u64) -> Vec<LogLine> {
-    index.log(&name::App::new("a", app), 1, after)
+fn log(index: &Index, app: &str, after: u64) -> Vec<SequencedEvent> {
+    index.events_after(&name::App::new("a", app), 1, after)
 }
 
 #[test]
@@ -184,23 +184,25 @@ fn nothing_is_answered_before_every_kind_was_read() {
     let index = Index::new(7);
     for kind in Kind::ALL {
         assert_eq!(
-            (index.check_filled(), index.ages(at(9)).contains_key(&kind)),
+            (index.check_filled(), index.kind_ages(at(9)).contains_key(&kind)),
             (Err(Error::WarmingUp), false)
         );
-        index.heard(kind, at(5));
-        assert_eq!(index.ages(at(9)).get(&kind), None, "heard of, but not read");
+        index.note_heard(kind, at(5));
+        assert_eq!(index.kind_ages(at(9)).get(&kind), None, "heard of, but not read");
         match kind {
-            Kind::Deployments => index.reset(kind, vec![mk_deployment("x", 1)], at(6)),
-            Kind::ReplicaSets => index.reset::<ReplicaSet>(kind, vec![], at(6)),
-            Kind::Pods => index.reset::<Pod>(kind, vec![], at(6)),
-            Kind::Events => index.reset::<Event>(kind, vec![], at(6)),
-            Kind::Revisions => index.reset::<Revision>(kind, vec![], at(6)),
-            Kind::EndpointSlices => index.reset::<Slice>(kind, vec![], at(6)),
-            Kind::Nodes => index.reset::<Node>(kind, vec![], at(6)),
-            Kind::HorizontalPodAutoscalers => index.reset::<HorizontalPodAutoscaler>(kind, vec![], at(6)),
-            Kind::ScaledObjects => index.reset::<ScaledObject>(kind, vec![], at(6)),
+            Kind::Deployments => index.reset_rows(kind, vec![mk_deployment("x", 1)], at(6)),
+            Kind::ReplicaSets => index.reset_rows::<ReplicaSet>(kind, vec![], at(6)),
+            Kind::Pods => index.reset_rows::<Pod>(kind, vec![], at(6)),
+            Kind::Events => index.reset_rows::<Event>(kind, vec![], at(6)),
+            Kind::Revisions => index.reset_rows::<Revision>(kind, vec![], at(6)),
+            Kind::EndpointSlices => index.reset_rows::<Slice>(kind, vec![], at(6)),
+            Kind::Nodes => index.reset_rows::<Node>(kind, vec![], at(6)),
+            Kind::HorizontalPodAutoscalers => {
+                index.reset_rows::<HorizontalPodAutoscaler>(kind, vec![], at(6));
+            }
+            Kind::ScaledObjects => index.reset_rows::<ScaledObject>(kind, vec![], at(6)),
         }
-        assert_eq!(index.ages(at(9))[&kind].as_secs(), 3);
+        assert_eq!(index.kind_ages(at(9))[&kind].as_secs(), 3);
     }
     assert!(index.check_filled().is_ok() && names(&index, 9).len() == 1);
 }
@@ -216,10 +218,10 @@ fn a_change_wakes_those_who_listen_to_it_and_nobody_else() {
         Scope::Namespace("b".into()),
         app("a", "y"),
     ];
-    let listeners = scopes.map(|scope| index.subscribe(&scope));
+    let listeners = scopes.map(|scope| index.watch_changes(&scope));
     tell(&index, mk_deployment("x", 0), true);
     assert_eq!(listeners.each_ref().map(|l| l.has_changed().unwrap()), [true, true, true, false, false]);
-    let mut listener = index.subscribe(&app("a", "x"));
+    let mut listener = index.watch_changes(&app("a", "x"));
     for (row, expected) in [(mk_deployment("x", 0), false), (mk_deployment("x", 1), true)] {
         tell(&index, row, true);
         assert_eq!(listener.has_changed().unwrap(), expected);
@@ -245,15 +247,15 @@ fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_th
     assert_eq!(index.unrecorded_verdicts(), [kept], "what was reached stays");
     // The watch was down while the app was deleted and made anew.
     let later = Revision { created: at(8), ..mk_revision("x", 1, None) };
-    index.reset(Kind::Revisions, vec![later], at(9));
+    index.reset_rows(Kind::Revisions, vec![later], at(9));
     let newest = name::Rollout { app, revision: Which::Latest };
     assert_eq!(
-        (index.rollout(&newest).unwrap().state, index.unrecorded_verdicts()),
+        (index.get_rollout(&newest).unwrap().state, index.unrecorded_verdicts()),
         (Stands::Running, vec![])
     );
     tell(&index, mk_revision("x", 1, Some(end)), true);
     assert_eq!(
-        (index.rollout(&newest).unwrap().state, index.unrecorded_verdicts()),
+        (index.get_rollout(&newest).unwrap().state, index.unrecorded_verdicts()),
         (Stands::Succeeded, vec![])
     );
 }
@@ -267,7 +269,7 @@ fn a_verdict_stays_though_the_next_rollout_comes_before_it_is_recorded() {
     tell(&index, mk_pod("s", "p"), true);
     tell(&index, mk_revision("x", 2, None), true);
     let first = name::Rollout { app: index.unrecorded_verdicts().remove(0).app, revision: Which::Number(1) };
-    assert_eq!(index.rollout(&first).unwrap().state, Stands::Succeeded);
+    assert_eq!(index.get_rollout(&first).unwrap().state, Stands::Succeeded);
     assert_eq!(index.unrecorded_verdicts().len(), 1, "it is still to be written");
 }
 
@@ -289,22 +291,22 @@ fn what_others_deployed_has_a_history_and_leaves_none() {
     }
     let app = name::App::new("a", "x");
     let told = || {
-        let (all, _) = index.rollouts(&app, None, 9).unwrap();
+        let (all, _) = index.list_rollouts(&app, None, 9).unwrap();
         all.iter().map(|r| (r.number, r.state)).collect::<Vec<_>>()
     };
     let past = Stands::Superseded;
     assert_eq!(told(), [(3, Stands::Running), (2, past), (1, past)]);
     tell(&index, row(Some(at(5))), true);
     assert_eq!(told()[0], (3, Stands::Succeeded));
-    assert_eq!(index.get(&app).unwrap().rollout, Some(3));
+    assert_eq!(index.get_app(&app).unwrap().rollout, Some(3));
     // Its verdict is known as long as its ReplicaSet is there.
     tell(&index, ReplicaSet { revision: None, template_revision: 4, ..mk_set("x", "s4") }, true);
     tell(&index, Deployment { template_revision: 4, ..row(None) }, true);
     assert_eq!(told(), [(4, Stands::Running), (3, Stands::Succeeded), (2, past), (1, past)]);
     assert_eq!((index.unrecorded_verdicts(), index.unrecorded_external_changes()), (vec![], vec![]));
     let number = |n| name::Rollout { app: app.clone(), revision: Which::Number(n) };
-    assert_eq!(index.rollout(&number(2)).unwrap().message, "Rollout 3 took its place.");
-    assert!(index.rollout(&number(9)).is_err());
+    assert_eq!(index.get_rollout(&number(2)).unwrap().message, "Rollout 3 took its place.");
+    assert!(index.get_rollout(&number(9)).is_err());
 }
 
 #[test]
@@ -315,7 +317,7 @@ fn the_owner_of_the_count_is_the_autoscaler_that_people_know() {
     let scaler =
         |name: &str, target: &str| Scaler { namespace: "a".into(), name: name.into(), target: target.into() };
     tell(&index, HorizontalPodAutoscaler(scaler("keda-hpa-x", "x")), true);
-    let owner = || index.get(&app).unwrap().owner.clone();
+    let owner = || index.get_app(&app).unwrap().owner.clone();
     let foreign = |name: &str| Owner::Foreign(name.into());
     assert_eq!(owner(), foreign("horizontalpodautoscaler.autoscaling/keda-hpa-x"));
     tell(&index, ScaledObject(scaler("x", "x")), true);
@@ -334,8 +336,8 @@ fn time_alone_can_bring_a_verdict() {
     tell(&index, mk_revision("x", 1, None), true);
     tell(&index, mk_troubled("s", "p"), true);
     let heard = |second| {
-        index.heard(Kind::Deployments, at(second));
-        index.heard(Kind::Pods, at(second));
+        index.note_heard(Kind::Deployments, at(second));
+        index.note_heard(Kind::Pods, at(second));
     };
     heard(119);
     index.tick(at(500));
@@ -366,11 +368,11 @@ fn a_reader_sees_a_write_when_its_rows_are_there() {
     // Gone since: what was heard of all Deployments tells it from one that is still to come.
     tell(&index, version(5), false);
     for (heard, expected) in [(4, false), (5, true), (1, true)] {
-        index.deployments_at(heard);
+        index.set_deployments_version(heard);
         assert_eq!(seen(wrote()), expected, "{heard}");
     }
     // And made anew, with revisions that begin anew.
-    index.reset(Kind::Revisions, vec![mk_revision("x", 1, None)], at(9));
+    index.reset_rows(Kind::Revisions, vec![mk_revision("x", 1, None)], at(9));
     tell(&index, Deployment { revision: Some(1), ..version(9) }, true);
     assert!(seen(wrote()));
 }
@@ -391,7 +393,7 @@ fn the_log_of_an_app_has_the_youngest_events_of_its_own_objects() {
             .map(|i| mk_event(&format!("e{:02}", i * 5 % 12), Of::Pod, "p", i * 5 % 12))
             .collect::<Vec<_>>()
     };
-    index.reset(Kind::Events, many(), at(9));
+    index.reset_rows(Kind::Events, many(), at(9));
     let first = log(0);
     let times = |mut seconds: Vec<Timestamp>| {
         seconds.sort_unstable();
@@ -402,7 +404,7 @@ fn the_log_of_an_app_has_the_youngest_events_of_its_own_objects() {
         (4..12).map(at).collect::<Vec<_>>()
     );
     let last = first.last().unwrap().sequence;
-    index.reset(Kind::Events, many(), at(9));
+    index.reset_rows(Kind::Events, many(), at(9));
     assert_eq!((log(last), log(0)), (vec![], first));
     tell(&index, mk_event("d", Of::Deployment, "x", 1), true);
     assert_eq!(log(last).iter().map(|line| &*line.event.id).collect::<Vec<_>>(), ["d"]);
@@ -430,7 +432,7 @@ fn events_that_are_seen_to_belong_to_the_app_only_later_are_still_news() {
 fn a_missing_app_is_told_with_a_name_that_is_close() {
     let index = mk_index();
     tell(&index, mk_deployment("checkout", 1), true);
-    let meant = |namespace: &str, app: &str| match index.get(&name::App::new(namespace, app)) {
+    let meant = |namespace: &str, app: &str| match index.get_app(&name::App::new(namespace, app)) {
         Err(Error::NotFound { did_you_mean, .. }) => did_you_mean,
         other => panic!("{other:?}"),
     };
@@ -443,9 +445,9 @@ fn a_missing_app_is_told_with_a_name_that_is_close() {
 #[test]
 fn a_list_holds_only_the_states_that_are_asked_for() {
     let index = mk_index();
-    index.update(vec![mk_deployment("x", 1), mk_deployment("y", 0)], vec![], at(9));
-    let filter = Filter { states: vec![State::Active], ..Filter::default() };
-    let (found, more) = index.list(&Scope::All, &filter, None, 1);
+    index.update_rows(vec![mk_deployment("x", 1), mk_deployment("y", 0)], vec![], at(9));
+    let filter = AppFilter { states: vec![State::Active], ..AppFilter::default() };
+    let (found, more) = index.list_apps(&Scope::All, &filter, None, 1);
     assert_eq!((found.len(), found[0].name.app.as_str(), more), (1, "x", false));
 }
 

@@ -1,129 +1,33 @@
-//! What happened to apps, as it becomes known: one bounded list for each, and what the rows still tell of the time before. The former is
-//! lost with the process, and a reader is told so. Synchronous like the index.
+//! The timeline of an app: what happened to it since this process began, and what the rows still tell of the
+//! time before. The former is lost with the process, and a reader is told so.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Decision, Index, Inner, subscriptions::Subscriptions};
+use super::{
+    state::{Index, IndexState},
+    timeline_log::{MOST_OF_APP, TimelineEntry, TimelineEvent, TimelineLog},
+};
 use crate::domain::{
     Error,
     app::App,
     name::{self, Scope},
     observed::Event,
-    problem::Problem,
     rollout::{Progress, Rollout, State},
     timeline::{Mark, Position},
 };
-
-/// Entries kept of one app.
-const OF_ONE: usize = 1000;
-
-/// Entries kept in all, some hundred bytes each.
-const OF_ALL: usize = 20_000;
-
-/// One thing that happened.
-#[derive(Clone, Debug)]
-pub enum TimelineEvent {
-    /// A rollout began, moved on or ended.
-    Rollout(Arc<Rollout>),
-    /// A problem appeared.
-    Problem(Arc<Problem>),
-    /// The autoscaler changed a count, or should have.
-    Scaling(Arc<Decision>),
-    /// A Kubernetes event.
-    Event(Arc<Event>),
-    /// Somebody called.
-    Call(Arc<AuditedCall>),
-    /// Endpoints came or went.
-    Endpoints {
-        /// Those that take traffic now.
-        ready: i32,
-        /// Those that finish what they have.
-        draining: i32,
-    },
-}
-
-/// A call that changed something, or was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditedCall {
-    /// Full name of the method.
-    pub method: String,
-    /// Number of the gRPC status code.
-    pub code: i32,
-    /// What the error said; empty if there was none.
-    pub error: String,
-    /// Who called.
-    pub actor: String,
-    /// Why, as the caller said.
-    pub reason: String,
-    /// Id of the call.
-    pub id: String,
-}
-
-/// An entry of a timeline.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its place.
-    pub mark: Mark,
-    /// When it became known, as a number that grows; 0 for what is from before this process.
-    pub sequence: u64,
-    /// What happened.
-    pub what: TimelineEvent,
-}
 
 /// What there is at a moment.
 #[derive(Debug)]
 pub struct TimelineStart {
     /// The entries, in the order of their marks.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TimelineEntry>,
     /// What becomes known later has a greater number.
     pub sequence: u64,
     /// Before this time only what the cluster keeps is known.
     pub known_since: Timestamp,
-}
-
-/// The lists of all apps.
-#[derive(Default)]
-pub(super) struct Timelines {
-    /// When this process began to see what happens.
-    since: Option<Timestamp>,
-    last: u64,
-    apps: HashMap<name::App, List>,
-    /// Whose an entry is, by its number; the first one goes first.
-    order: BTreeMap<u64, name::App>,
-    /// The last entry that went, of all.
-    gone: Option<(u64, Timestamp)>,
-    signals: Subscriptions,
-    /// Apps whose endpoints are to be counted.
-    moved: BTreeSet<name::App>,
-    /// Endpoints when they were counted last.
-    counts: HashMap<name::App, (i32, i32)>,
-}
-
-#[derive(Default)]
-struct List {
-    entries: VecDeque<Entry>,
-    known: HashSet<u64>,
-    /// The last entry that went.
-    gone: Option<(u64, Timestamp)>,
-}
-
-// === impl Happened ===
-
-impl TimelineEvent {
-    /// Whether the cluster keeps it, so that any server can tell it again.
-    pub fn is_kept(&self) -> bool {
-        match self {
-            Self::Event(_) => true,
-            Self::Rollout(rollout) => rollout.state.ended() || rollout.state == State::Pending,
-            Self::Problem(_) | Self::Scaling(_) | Self::Call(_) | Self::Endpoints { .. } => false,
-        }
-    }
 }
 
 fn begin_of(rollout: &Rollout) -> (Mark, TimelineEvent) {
@@ -164,7 +68,7 @@ impl Index {
     }
 
     /// What is known of an app so far.
-    pub fn timeline(&self, app: &name::App) -> Result<TimelineStart, Error> {
+    pub fn get_timeline(&self, app: &name::App) -> Result<TimelineStart, Error> {
         let state = self.state.read();
         let list = state.timelines.apps.get(app);
         if list.is_none() && state.views.app(app).is_none() && state.views.newest_rollout(app).is_none() {
@@ -172,8 +76,8 @@ impl Index {
         }
         let mut entries: Vec<_> = list.into_iter().flat_map(|list| &list.entries).cloned().collect();
         let known: HashSet<u64> = entries.iter().map(|entry| entry.mark.id).collect();
-        let kept = state.kept(app).filter(|(mark, _)| !known.contains(&mark.id));
-        entries.extend(kept.map(|(mark, what)| Entry { mark, sequence: 0, what }));
+        let kept = state.kept_entries(app).filter(|(mark, _)| !known.contains(&mark.id));
+        entries.extend(kept.map(|(mark, what)| TimelineEntry { mark, sequence: 0, what }));
         entries.sort_by_key(|entry| entry.mark);
         let since = state.timelines.since.unwrap_or_default();
         let gone = state.timelines.gone_of(app).map(|(_, time)| time);
@@ -185,7 +89,7 @@ impl Index {
     }
 
     /// What became known of an app since that number, at most so much; `None` if some of it is forgotten.
-    pub fn timeline_since(&self, app: &name::App, sequence: u64, limit: usize) -> Option<Vec<Entry>> {
+    pub fn timeline_after(&self, app: &name::App, sequence: u64, limit: usize) -> Option<Vec<TimelineEntry>> {
         let state = self.state.read();
         if state.timelines.gone_of(app).is_some_and(|(gone, _)| gone > sequence) {
             return None;
@@ -195,27 +99,29 @@ impl Index {
     }
 
     /// Whether a position is of this process, and all that became known since is still there.
-    pub fn can_resume(&self, app: &name::App, position: &Position) -> bool {
-        position.epoch == self.epoch && self.timeline_since(app, position.sequence, 0).is_some()
+    pub fn can_resume_timeline(&self, app: &name::App, position: &Position) -> bool {
+        position.epoch == self.epoch && self.timeline_after(app, position.sequence, 0).is_some()
     }
 
     /// Wakes after each entry of an app.
     pub fn watch_timeline(&self, app: &name::App) -> watch::Receiver<u64> {
-        self.state.write().timelines.signals.subscribe(&Scope::App(app.clone()))
+        self.state.write().timelines.subscriptions.subscribe(&Scope::App(app.clone()))
     }
 }
 
-impl Inner {
+// === impl IndexState ===
+
+impl IndexState {
     /// What the rows tell.
-    fn kept<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = (Mark, TimelineEvent)> + 'a {
-        let rollouts = self.rollouts(app, None, OF_ONE).into_iter();
+    fn kept_entries<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = (Mark, TimelineEvent)> + 'a {
+        let rollouts = self.rollouts(app, None, MOST_OF_APP).into_iter();
         let rollouts = rollouts.flat_map(|rollout| [Some(begin_of(&rollout)), end_of(&rollout)]).flatten();
         let events = self.tables.events_of(app);
         rollouts.chain(events.map(|event| (mark_of(event), TimelineEvent::Event(event.clone()))))
     }
 
     /// Notes what a change of the rows shows: the view of this app was another one before.
-    pub(super) fn compare(
+    pub(super) fn note_changes(
         &mut self,
         name: &name::App,
         before: (Option<Arc<App>>, Option<Arc<Rollout>>),
@@ -258,13 +164,14 @@ impl Inner {
     }
 
     /// Notes events, and which apps may have other endpoints now. The first time nothing is news.
-    pub(super) fn take_news(&mut self, moved: impl IntoIterator<Item = name::App>, now: Timestamp) {
+    pub(super) fn note_events(&mut self, moved: impl IntoIterator<Item = name::App>, now: Timestamp) {
         let fresh = self.tables.take_fresh();
         self.timelines.moved.extend(moved);
         if self.timelines.since.is_none() {
             self.timelines.since = Some(now);
-            // Here and not when they are counted next: what comes until then is news, also that of the first app of all.
-            self.recount(|_, _, _| {});
+            // Here and not when they are counted next: what comes until then is news, also that of the first
+            // app of all.
+            self.recount_endpoints(|_, _, _| {});
             return;
         }
         for (app, event) in fresh {
@@ -272,14 +179,15 @@ impl Inner {
         }
     }
 
-    /// Counts the endpoints of apps that may have others than before: once for all that happened since the last time.
+    /// Counts the endpoints of apps whose endpoints may have changed: once for all that happened since the
+    /// last time.
     pub(super) fn count_endpoints(&mut self, now: Timestamp) {
-        self.recount(|timelines, app, (ready, draining)| {
+        self.recount_endpoints(|timelines, app, (ready, draining)| {
             timelines.note_new(app, now, TimelineEvent::Endpoints { ready, draining });
         });
     }
 
-    fn recount(&mut self, changed: impl Fn(&mut Timelines, &name::App, (i32, i32))) {
+    fn recount_endpoints(&mut self, changed: impl Fn(&mut TimelineLog, &name::App, (i32, i32))) {
         for app in std::mem::take(&mut self.timelines.moved) {
             let count = self.tables.endpoint_counts(&app);
             let before = if count == (0, 0) {
@@ -295,55 +203,5 @@ impl Inner {
 
     pub(super) fn has_moved(&self) -> bool {
         !self.timelines.moved.is_empty() && self.timelines.since.is_some()
-    }
-}
-
-// === impl Timelines ===
-
-impl Timelines {
-    /// Keeps what happens only once.
-    fn note_new(&mut self, app: &name::App, time: Timestamp, what: TimelineEvent) {
-        let mark = Mark::new(time, &format!("{time} {}", self.last));
-        self.note(app, mark, what);
-    }
-
-    fn note(&mut self, app: &name::App, mark: Mark, what: TimelineEvent) {
-        let list = self.apps.entry(app.clone()).or_default();
-        if !list.known.insert(mark.id) {
-            return;
-        }
-        self.last += 1;
-        list.entries.push_back(Entry { mark, sequence: self.last, what });
-        self.order.insert(self.last, app.clone());
-        if list.entries.len() > OF_ONE
-            && let Some(oldest) = list.drop_oldest()
-        {
-            self.order.remove(&oldest);
-        }
-        if self.order.len() > OF_ALL
-            && let Some((_, app)) = self.order.pop_first()
-            && let Some(list) = self.apps.get_mut(&app)
-        {
-            list.drop_oldest();
-            self.gone = self.gone.max(list.gone);
-            if list.entries.is_empty() {
-                self.apps.remove(&app);
-            }
-        }
-        self.signals.notify(app, self.last);
-    }
-
-    /// The last entry of an app that went, or may have: of an app without any, nobody remembers.
-    fn gone_of(&self, app: &name::App) -> Option<(u64, Timestamp)> {
-        self.apps.get(app).map_or(self.gone, |list| list.gone)
-    }
-}
-
-impl List {
-    fn drop_oldest(&mut self) -> Option<u64> {
-        let oldest = self.entries.pop_front()?;
-        self.known.remove(&oldest.mark.id);
-        self.gone = Some((oldest.sequence, oldest.mark.time));
-        Some(oldest.sequence)
     }
 }

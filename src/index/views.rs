@@ -1,4 +1,5 @@
-//! One view per app: what readers see, made anew from rows when one of them changes. Keeps verdicts once they are reached.
+//! One view per app: what readers see, made anew from rows when one of them changes. Keeps verdicts once they
+//! are reached.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,10 +26,11 @@ use crate::domain::{
 #[derive(Default)]
 pub(super) struct Views {
     apps: BTreeMap<name::App, View>,
-    /// Verdicts reached here, by app and number: reached once, they stay, whatever the replicas do later and whatever rollout
-    /// comes next. They leave when the revision comes back with its end, or goes.
+    /// Verdicts reached here, by app and number: reached once, they stay, whatever the replicas do later and
+    /// whatever rollout comes next. They leave when the revision comes back with its end, or goes.
     verdicts: BTreeMap<name::App, BTreeMap<u64, Verdict>>,
-    /// Apps of which something is to be written: few, while apps that others made have verdicts too.
+    /// Apps of which something is to be written: few, while apps that Gantry does not manage have verdicts
+    /// too.
     unwritten: BTreeSet<name::App>,
 }
 
@@ -41,18 +43,18 @@ struct View {
     /// Whether this server manages it is still to be seen.
     unconfirmed: bool,
     /// What is known of its progress until it ends.
-    tracked: Option<Box<Tracked>>,
+    tracked: Option<Box<TrackedRollout>>,
 }
 
 /// The progress of a rollout.
-struct Tracked {
+struct TrackedRollout {
     number: u64,
-    of: Subject,
+    identity: RolloutIdentity,
     tracker: Tracker,
 }
 
 struct Verdict {
-    of: Subject,
+    identity: RolloutIdentity,
     end: End,
     /// Of a failure, gathered when it was found: what it is about may be gone a moment later.
     evidence: Option<Arc<Evidence>>,
@@ -71,14 +73,15 @@ pub struct UnrecordedVerdict {
     pub evidence: Option<Arc<Evidence>>,
 }
 
-/// What a verdict is on. Numbers begin again when an app is deleted and made anew, perhaps unseen by a watch that was down.
+/// Which rollout a verdict is on. Numbers begin again when an app is deleted and made anew, perhaps unseen by
+/// a watch that was down.
 #[derive(PartialEq, Eq)]
-enum Subject {
+enum RolloutIdentity {
     Revision {
         created: Timestamp,
         digest: String,
     },
-    /// Of a change made past this server.
+    /// Of a change made outside Gantry.
     Set {
         name: Arc<str>,
         number: u64,
@@ -105,12 +108,13 @@ impl Views {
             let end = end.and_then(|revision| revision.end.as_ref());
             let rollout = latest.map(|latest| {
                 let decided = end.or_else(|| self.verdict(&latest).map(|verdict| &verdict.end));
-                let tracker = Tracked::of(&mut tracked, &latest);
+                let tracker = TrackedRollout::tracker_of(&mut tracked, &latest);
                 latest.judged(facts, decided, tracker, at)
             });
             let mut app =
                 facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts, now));
-            // While an app is deleted its revisions go one by one; what it was must not seem to change meanwhile.
+            // While an app is deleted its revisions go one by one; what it was must not seem to change
+            // meanwhile.
             if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
                 app.keep_content_of(last);
             }
@@ -124,7 +128,7 @@ impl Views {
             let evidence = known.unwrap_or_else(|| failed.then(|| Arc::new(tables.evidence(rollout, now))));
             rollout.evidence.clone_from(&evidence);
             rollout.unkept = failed && tables.has_revision(name, rollout.number);
-            let verdict = Verdict { of: Subject::of(rollout), end, evidence };
+            let verdict = Verdict { identity: RolloutIdentity::of(rollout), end, evidence };
             self.verdicts.entry(name.clone()).or_default().insert(rollout.number, verdict);
         }
         self.track_unwritten(name, tables, app.as_ref(), rollout.as_ref());
@@ -145,11 +149,12 @@ impl Views {
     /// The verdict on a rollout, if it was reached here and is not in its revision yet.
     fn verdict(&self, rollout: &Rollout) -> Option<&Verdict> {
         let verdict = self.verdicts.get(&rollout.app)?.get(&rollout.number)?;
-        (verdict.of == Subject::of(rollout)).then_some(verdict)
+        (verdict.identity == RolloutIdentity::of(rollout)).then_some(verdict)
     }
 
-    /// A rollout that is not the newest, with the verdict that was reached here if its revision does not tell one.
-    pub(super) fn past(&self, rollout: Rollout, recorded: Option<&End>, next: &Next<'_>) -> Rollout {
+    /// A rollout that is not the newest, with the verdict that was reached here if its revision does not tell
+    /// one.
+    pub(super) fn past_rollout(&self, rollout: Rollout, recorded: Option<&End>, next: &Next<'_>) -> Rollout {
         let decided = self.verdict(&rollout).filter(|_| recorded.is_none());
         let evidence =
             decided.and_then(|verdict| verdict.evidence.clone()).or_else(|| rollout.evidence.clone());
@@ -162,11 +167,16 @@ impl Views {
         let Some(verdicts) = self.verdicts.get_mut(name) else { return };
         let revisions = tables.history(name);
         verdicts.retain(|number, verdict| {
-            let newest = latest.is_some_and(|l| l.number == *number && Subject::of(l) == verdict.of);
+            let newest =
+                latest.is_some_and(|l| l.number == *number && RolloutIdentity::of(l) == verdict.identity);
             match (revisions, revisions.and_then(|all| all.get(number))) {
-                (_, Some(r)) => r.end.is_none() && Subject::of(&Rollout::recorded(r)) == verdict.of,
+                (_, Some(r)) => {
+                    r.end.is_none() && RolloutIdentity::of(&Rollout::recorded(r)) == verdict.identity
+                }
                 (Some(_), None) => newest,
-                (None, None) => newest || tables.sets(name).any(|rs| verdict.of == Subject::of_set(rs)),
+                (None, None) => {
+                    newest || tables.sets(name).any(|rs| verdict.identity == RolloutIdentity::of_set(rs))
+                }
             }
         });
         if verdicts.is_empty() {
@@ -191,7 +201,7 @@ impl Views {
         }
     }
 
-    /// Rollouts that were begun past this server and have no revision yet.
+    /// Rollouts that were begun outside Gantry and have no revision yet.
     pub(super) fn unrecorded_external_changes(&self, tables: &Tables) -> impl Iterator<Item = &Rollout> {
         let views = self.unwritten.iter().filter_map(|name| self.apps.get(name));
         let ours = views.filter(|view| view.app.as_ref().is_some_and(|app| app.managed_by == MANAGER));
@@ -213,7 +223,7 @@ impl Views {
     }
 
     /// Apps of a scope after a name, in order.
-    pub(super) fn after<'a>(
+    pub(super) fn apps_after<'a>(
         &'a self,
         scope: &'a Scope,
         after: Option<&name::App>,
@@ -269,7 +279,7 @@ impl Views {
     pub(super) fn missing(&self, name: &name::App) -> Error {
         let scope = Scope::Namespace(name.namespace.clone());
         let close = self
-            .after(&scope, None)
+            .apps_after(&scope, None)
             .map(|app| (strsim::levenshtein(&app.name.app, &name.app), &app.name))
             .filter(|(d, _)| *d <= 2 && *d * 3 <= name.app.len())
             .min_by_key(|(d, _)| *d);
@@ -285,19 +295,19 @@ fn is_unrecorded_external_change(rollout: &Rollout, tables: &Tables) -> bool {
     rollout.cause == Cause::External && !tables.has_revision(&rollout.app, rollout.number)
 }
 
-impl Tracked {
+impl TrackedRollout {
     /// The tracker of a rollout; a new one if the last was of another rollout.
-    fn of<'a>(slot: &'a mut Option<Box<Self>>, rollout: &Rollout) -> &'a mut Tracker {
-        let of = Subject::of(rollout);
-        if slot.as_ref().is_some_and(|known| known.number != rollout.number || known.of != of) {
+    fn tracker_of<'a>(slot: &'a mut Option<Box<Self>>, rollout: &Rollout) -> &'a mut Tracker {
+        let identity = RolloutIdentity::of(rollout);
+        if slot.as_ref().is_some_and(|known| known.number != rollout.number || known.identity != identity) {
             *slot = None;
         }
-        let new = || Box::new(Self { number: rollout.number, of, tracker: Tracker::default() });
+        let new = || Box::new(Self { number: rollout.number, identity, tracker: Tracker::default() });
         &mut slot.get_or_insert_with(new).tracker
     }
 }
 
-impl Subject {
+impl RolloutIdentity {
     fn of(rollout: &Rollout) -> Self {
         match &rollout.set {
             Some((name, number)) => Self::Set { name: name.clone(), number: *number },

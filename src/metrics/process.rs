@@ -1,5 +1,5 @@
-//! What the operating system says about this process, under the names that all Prometheus clients use. Linux only: elsewhere the
-//! values stay 0.
+//! What the operating system says about this process, under the names that all Prometheus clients use. Linux
+//! only: elsewhere the values stay 0.
 
 use std::{
     fs,
@@ -9,24 +9,25 @@ use std::{
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
-use super::List;
+use super::registry::MetricRegistry;
 
-/// Clock ticks of `/proc/self/stat` per second: what Linux tells programs, on every architecture that this runs on.
+/// Clock ticks of `/proc/self/stat` per second: what Linux tells programs, on every architecture that this
+/// runs on.
 const TICKS: f64 = 100.0;
 
-/// Looked up whenever somebody reads.
-pub(super) struct Process {
+/// Read anew at every scrape.
+pub(super) struct ProcessMetrics {
     memory: Gauge,
     files: Gauge,
     threads: Gauge,
     cpu: Counter<f64, AtomicU64>,
 }
 
-// === impl Process ===
+// === impl ProcessMetrics ===
 
-impl Process {
-    pub(super) fn new(list: &mut List) -> Self {
-        let started = list.add(
+impl ProcessMetrics {
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
+        let started = registry.add(
             "process_start_time_seconds",
             &[],
             "Start of the process, in seconds since 1970",
@@ -35,14 +36,14 @@ impl Process {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         started.set(since.as_secs_f64());
         Self {
-            memory: list.add("process_resident_memory_bytes", &[], "Memory in use", Gauge::default()),
-            files: list.add("process_open_fds", &[], "Open file descriptors", Gauge::default()),
-            threads: list.add("process_threads", &[], "Threads", Gauge::default()),
-            cpu: list.add("process_cpu_seconds_total", &[], "Processor time used", Counter::default()),
+            memory: registry.add("process_resident_memory_bytes", &[], "Memory in use", Gauge::default()),
+            files: registry.add("process_open_fds", &[], "Open file descriptors", Gauge::default()),
+            threads: registry.add("process_threads", &[], "Threads", Gauge::default()),
+            cpu: registry.add("process_cpu_seconds_total", &[], "Processor time used", Counter::default()),
         }
     }
 
-    pub(super) fn look(&self) {
+    pub(super) fn refresh(&self) {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         self.memory.set(number(&status, "VmRSS:").saturating_mul(1024));
         self.threads.set(number(&status, "Threads:"));
@@ -59,7 +60,8 @@ fn number(status: &str, name: &str) -> i64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// User and system time in `/proc/self/stat`: the 12th and 13th field behind the name, which may itself hold spaces.
+/// User and system time in `/proc/self/stat`: the 12th and 13th field behind the name, which may itself hold
+/// spaces.
 fn cpu_seconds(stat: &str) -> f64 {
     let Some((_, behind)) = stat.rsplit_once(')') else { return 0.0 };
     let ticks = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());

@@ -93,7 +93,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(Admin { index, .. }): State<Admin>) -> Response {
-    for (kind, age) in index.ages(Timestamp::now()) {
+    for (kind, age) in index.kind_ages(Timestamp::now()) {
         METRICS.cache_age(kind.as_str(), age);
     }
     for kind in Kind::ALL {

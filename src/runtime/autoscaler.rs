@@ -352,7 +352,7 @@ impl Autoscaler {
         self.memories.retain(|app, _| on.contains(app));
         self.looks += 1;
         if self.looks.is_multiple_of(CLEAN_EVERY) {
-            self.scaling.retain_apps(|app| self.index.get(app).is_ok());
+            self.scaling.retain_apps(|app| self.index.get_app(app).is_ok());
             self.scaling.drop_old_reports(now);
         }
     }

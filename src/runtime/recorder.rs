@@ -31,7 +31,7 @@ const AT_ONCE: usize = 16;
 
 /// Writes each new finding, until dropped. What cannot be written now is tried again.
 pub(super) async fn record_loop(index: Index, writer: Writer) {
-    let mut news = index.subscribe(&Scope::All);
+    let mut news = index.watch_changes(&Scope::All);
     let (mut noted, mut recorded) = (Written::default(), Written::default());
     loop {
         let _ = tokio::time::timeout(Duration::from_secs(1), news.changed()).await;

@@ -221,10 +221,10 @@ async fn a_deployment_and_the_replica_set_that_runs_it_have_one_template() {
         set_image(&env, "app", &other(&web().image)).await;
         latest_is(&env, &env.daemon, "2").await;
         let deployment = Api::<decode::Deployment>::namespaced(env.client.clone(), &env.namespace);
-        let deployment = deployment.get("web").await.unwrap().row().unwrap();
+        let deployment = deployment.get("web").await.unwrap().into_row().unwrap();
         let sets = Api::<decode::ReplicaSet>::namespaced(env.client.clone(), &env.namespace);
         let sets = sets.list(&ListParams::default()).await.unwrap().items;
-        let sets: Vec<_> = sets.into_iter().filter_map(Decode::row).collect();
+        let sets: Vec<_> = sets.into_iter().filter_map(Decode::into_row).collect();
         let same: Vec<_> = sets.iter().filter(|set| set.template == deployment.template).collect();
         assert_eq!((sets.len(), same.len()), (2, 1), "{sets:?}");
         assert_eq!(same[0].template_revision, deployment.template_revision);

@@ -141,9 +141,9 @@ async fn whoever_owns_the_count_is_shown_and_what_ends_by_itself_ends() {
     assert_eq!(get(&server).await.mode(), pb::AutoscalerMode::Frozen);
 
     // The rows were taken in at a time long before the end; then only the clock goes on.
-    server.index.update(vec![with(mk_policy(Mode::Active), Some(hold(soon)))], vec![], Timestamp::now());
+    server.index.update_rows(vec![with(mk_policy(Mode::Active), Some(hold(soon)))], vec![], Timestamp::now());
     for kind in gantry::index::Kind::ALL {
-        server.index.heard(kind, soon);
+        server.index.note_heard(kind, soon);
     }
     server.index.tick(soon);
     assert_eq!(owner(&server).await.kind(), pb::ReplicaOwnerKind::Autoscaler);

@@ -52,10 +52,10 @@ fn deploy(server: &Server, ports: &[(&str, u16)], pods: Vec<observed::Pod>) {
         ready: true,
         unschedulable: false,
     };
-    server.index.update(vec![node], vec![], now());
-    server.index.update(pods, vec![], now());
+    server.index.update_rows(vec![node], vec![], now());
+    server.index.update_rows(pods, vec![], now());
     let set = observed::ReplicaSet { ports: mk_ports(ports), ..mk_replica_set("web") };
-    server.index.update(vec![set], vec![], now());
+    server.index.update_rows(vec![set], vec![], now());
     server.apply(mk_app(ports));
 }
 
@@ -123,7 +123,7 @@ async fn two_services_over_the_same_pods_show_each_once_by_either_name() {
         ports: vec![SlicePort { name: port.into(), number: 8080 }],
         pods: vec![pod(1), pod(2)],
     };
-    server.index.update(vec![slice("one", "web"), slice("two", "public")], vec![], now());
+    server.index.update_rows(vec![slice("one", "web"), slice("two", "public")], vec![], now());
     for port in ["", "http", "web", "public"] {
         let found = listed(&server, pb::ListEndpointsRequest { port: port.into(), ..list() }).await.unwrap();
         assert_eq!(found.iter().map(|e| e.port).collect::<Vec<_>>(), [8080, 8080], "{port}");
@@ -182,21 +182,21 @@ async fn a_stream_tells_each_change_of_the_set_and_nothing_else() {
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("1")]);
 
     // Not ready: news for one of them only. Then a change that is none of either.
-    server.index.update(vec![mk_placed(2, false)], vec![], now());
+    server.index.update_rows(vec![mk_placed(2, false)], vec![], now());
     let unready = ("2".to_owned(), EndpointState::Unready);
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("1"), unready]);
-    server.index.update(vec![observed::Pod { restarts: 9, ..mk_placed(2, false) }], vec![], now());
+    server.index.update_rows(vec![observed::Pod { restarts: 9, ..mk_placed(2, false) }], vec![], now());
     server.apply(observed::Deployment { ready: 2, ..mk_app(&[("http", 80)]) });
-    server.index.update(vec![mk_placed(2, true)], vec![], now());
+    server.index.update_rows(vec![mk_placed(2, true)], vec![], now());
     assert_eq!(snapshot(&next(&mut some).await.unwrap()), [ready("1"), ready("2")]);
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("1"), ready("2")]);
 
     // From the moment it is told to stop until it is gone.
-    server.index.update(vec![observed::Pod { deleting: true, ..mk_placed(1, true) }], vec![], now());
+    server.index.update_rows(vec![observed::Pod { deleting: true, ..mk_placed(1, true) }], vec![], now());
     assert_eq!(snapshot(&next(&mut some).await.unwrap()), [ready("2")]);
     let draining = ("1".to_owned(), EndpointState::Draining);
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [draining, ready("2")]);
-    server.index.update::<observed::Pod>(vec![], vec![("shop".into(), "web-1-001".into())], now());
+    server.index.update_rows::<observed::Pod>(vec![], vec![("shop".into(), "web-1-001".into())], now());
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("2")]);
 }
 
@@ -244,7 +244,7 @@ async fn many_readers_of_one_app_get_each_change() {
     for stream in &mut streams {
         assert_eq!(snapshot(&next(stream).await.unwrap()).len(), 20);
     }
-    server.index.update(vec![mk_placed(7, false)], vec![], now());
+    server.index.update_rows(vec![mk_placed(7, false)], vec![], now());
     for stream in &mut streams {
         assert_eq!(snapshot(&next(stream).await.unwrap()).len(), 19);
     }
@@ -304,14 +304,14 @@ async fn replicas_are_told_with_state_and_reason() {
 async fn a_server_that_may_not_read_nodes_and_slices_discovers_all_the_same() {
     let server = Server::start_unfilled().await;
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_optional()) {
-        server.index.refuse(kind, now());
+        server.index.refuse_kind(kind, now());
     }
-    server.index.reset::<observed::Event>(Kind::Events, vec![], now());
-    server.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
-    server.index.reset(Kind::Pods, vec![mk_placed(1, true)], now());
+    server.index.reset_rows::<observed::Event>(Kind::Events, vec![], now());
+    server.index.reset_rows::<observed::Revision>(Kind::Revisions, vec![], now());
+    server.index.reset_rows(Kind::Pods, vec![mk_placed(1, true)], now());
     let set = observed::ReplicaSet { ports: mk_ports(&[("http", 80)]), ..mk_replica_set("web") };
-    server.index.reset(Kind::ReplicaSets, vec![set], now());
-    server.index.reset(Kind::Deployments, vec![mk_app(&[("http", 80)])], now());
+    server.index.reset_rows(Kind::ReplicaSets, vec![set], now());
+    server.index.reset_rows(Kind::Deployments, vec![mk_app(&[("http", 80)])], now());
     let found = listed(&server, list()).await.unwrap();
     assert_eq!((found.len(), found[0].zone.as_str()), (1, ""));
     let info = server.server().get_server_info(pb::GetServerInfoRequest {}).await.unwrap().into_inner();

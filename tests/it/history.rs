@@ -20,7 +20,7 @@ async fn pages_hold_every_rollout_once_the_newest_first() {
     let server = Server::start().await;
     server.apply(Deployment { revision: Some(7), ..mk_managed("web", 1, 1) });
     server.apply(mk_deployment("other", 1, 1));
-    server.index.update((1..=7).map(|n| mk_revision("web", n)).collect(), vec![], now());
+    server.index.update_rows((1..=7).map(|n| mk_revision("web", n)).collect(), vec![], now());
     let mut names = Vec::new();
     let mut request = pb::ListRolloutsRequest { page_size: 3, ..ask("web") };
     loop {
@@ -78,9 +78,9 @@ async fn what_others_deployed_has_rollouts_and_an_owner_of_its_count() {
         template_revision,
         ..mk_replica_set("web")
     };
-    server.index.update(vec![set("web-1", 3), set("web-2", 4)], vec![], now());
+    server.index.update_rows(vec![set("web-1", 3), set("web-2", 4)], vec![], now());
     let scaler = Scaler { namespace: "shop".into(), name: "by-hand".into(), target: "web".into() };
-    server.index.update(vec![HorizontalPodAutoscaler(scaler)], vec![], now());
+    server.index.update_rows(vec![HorizontalPodAutoscaler(scaler)], vec![], now());
     let name = ask("web").parent;
     let app = server.apps().get_app(pb::GetAppRequest { name: name.clone(), ..Default::default() }).await;
     let status = app.unwrap().into_inner().app.unwrap().status.unwrap();

@@ -18,9 +18,9 @@ const WEB: &str = "namespaces/shop/apps/web";
 /// An app with these replicas.
 async fn start(replicas: &[&str]) -> Server {
     let server = Server::start().await;
-    server.index.update(vec![mk_revision("web", 1)], vec![], now());
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
-    server.index.update(replicas.iter().map(|id| mk_pod("web", id, true)).collect(), vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(replicas.iter().map(|id| mk_pod("web", id, true)).collect(), vec![], now());
     server.apply(mk_managed("web", 1, 1));
     server
 }
@@ -152,11 +152,11 @@ async fn replicas_that_come_are_read_from_their_beginning_and_those_that_go_to_t
     for text in ["first", "second"] {
         server.logs.print("web-1-b", "2026-01-02T03:00:01Z", text);
     }
-    server.index.update(vec![mk_pod("web", "b", false)], vec![], now());
+    server.index.update_rows(vec![mk_pod("web", "b", false)], vec![], now());
     assert_eq!(some(&mut stream, 3).await, ["[b] its log begins", "b: first", "b: second"]);
 
     // It goes, and says something on its way.
-    server.index.update::<observed::Pod>(vec![], vec![("shop".into(), "web-1-a".into())], now());
+    server.index.update_rows::<observed::Pod>(vec![], vec![("shop".into(), "web-1-a".into())], now());
     server.logs.print("web-1-a", "2026-01-02T03:00:02Z", "last words");
     assert_eq!(some(&mut stream, 1).await, ["a: last words"]);
     server.logs.end("web-1-a");

@@ -27,7 +27,7 @@ fn documented() -> BTreeSet<(String, String, Vec<String>)> {
 #[test]
 fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let there: BTreeSet<_> = METRICS
-        .described()
+        .list_metrics()
         .iter()
         .map(|m| {
             let labels = m.labels.iter().map(|&label| label.to_owned()).collect();

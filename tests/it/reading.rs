@@ -70,8 +70,8 @@ async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
     let server = Server::start().await;
     let mut deployment = mk_managed("web", 1, 0);
     deployment.revision = Some(1);
-    server.index.update(vec![mk_revision("web", 1)], vec![], now());
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
     server.apply(deployment.clone());
     let wait = |millis: i32| pb::WaitRolloutRequest {
         name: "namespaces/shop/apps/web/rollouts/latest".into(),
@@ -96,7 +96,7 @@ async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
         deployment.ready = 1;
         deployment.available = 1;
         server.apply(deployment);
-        server.index.update(vec![mk_pod("web", "a", true)], vec![], now());
+        server.index.update_rows(vec![mk_pod("web", "a", true)], vec![], now());
     };
     let started = Instant::now();
     let (answer, ()) = tokio::join!(waiting, change);
@@ -123,7 +123,7 @@ async fn a_read_waits_for_the_write_that_it_names() {
     let read = client.get_app(ask("v1:namespaces/shop/apps/web@7.1"));
     let write = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        server.index.update(vec![mk_revision("web", 1)], vec![], now());
+        server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
         server.apply(gantry::domain::observed::Deployment { resource_version: 8, ..mk_managed("web", 5, 5) });
     };
     let (answer, ()) = tokio::join!(read, write);

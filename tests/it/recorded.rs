@@ -25,14 +25,14 @@ fn mk_pod(recorded: &Value) -> Option<observed::Pod> {
     let mut pod = recorded.clone();
     let set = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": true}]);
     pod["metadata"]["ownerReferences"] = set;
-    serde_json::from_value::<Pod>(pod).unwrap().row()
+    serde_json::from_value::<Pod>(pod).unwrap().into_row()
 }
 
 fn mk_event(recorded: &Value, pod: &observed::Pod, n: usize) -> observed::Event {
     let mut event = recorded.clone();
     event["metadata"] = json!({"namespace": &*pod.namespace, "name": format!("e{n}"), "creationTimestamp": "2026-01-01T00:00:00Z"});
     event["involvedObject"] = json!({"kind": "Pod", "name": &*pod.name});
-    serde_json::from_value::<Event>(event).unwrap().row().unwrap()
+    serde_json::from_value::<Event>(event).unwrap().into_row().unwrap()
 }
 
 /// What is said about one state of a pod.

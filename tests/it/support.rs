@@ -159,16 +159,16 @@ impl Server {
 
     /// Every kind is read, and empty.
     pub fn fill(&self) {
-        self.index.reset::<observed::Deployment>(Kind::Deployments, vec![], now());
-        self.index.reset::<observed::ReplicaSet>(Kind::ReplicaSets, vec![], now());
-        self.index.reset::<observed::Pod>(Kind::Pods, vec![], now());
-        self.index.reset::<observed::Event>(Kind::Events, vec![], now());
-        self.index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
-        self.index.reset::<observed::Slice>(Kind::EndpointSlices, vec![], now());
-        self.index.reset::<observed::Node>(Kind::Nodes, vec![], now());
+        self.index.reset_rows::<observed::Deployment>(Kind::Deployments, vec![], now());
+        self.index.reset_rows::<observed::ReplicaSet>(Kind::ReplicaSets, vec![], now());
+        self.index.reset_rows::<observed::Pod>(Kind::Pods, vec![], now());
+        self.index.reset_rows::<observed::Event>(Kind::Events, vec![], now());
+        self.index.reset_rows::<observed::Revision>(Kind::Revisions, vec![], now());
+        self.index.reset_rows::<observed::Slice>(Kind::EndpointSlices, vec![], now());
+        self.index.reset_rows::<observed::Node>(Kind::Nodes, vec![], now());
         let hpas = Kind::HorizontalPodAutoscalers;
-        self.index.reset::<observed::HorizontalPodAutoscaler>(hpas, vec![], now());
-        self.index.reset::<observed::ScaledObject>(Kind::ScaledObjects, vec![], now());
+        self.index.reset_rows::<observed::HorizontalPodAutoscaler>(hpas, vec![], now());
+        self.index.reset_rows::<observed::ScaledObject>(Kind::ScaledObjects, vec![], now());
     }
 
     pub fn apps(&self) -> AppServiceClient<Channel> {
@@ -196,11 +196,11 @@ impl Server {
     }
 
     pub fn apply(&self, deployment: observed::Deployment) {
-        self.index.update(vec![deployment], vec![], now());
+        self.index.update_rows(vec![deployment], vec![], now());
     }
 
     pub fn delete(&self, name: &str) {
-        self.index.update::<observed::Deployment>(vec![], vec![name::App::new("shop", name)], now());
+        self.index.update_rows::<observed::Deployment>(vec![], vec![name::App::new("shop", name)], now());
     }
 }
 

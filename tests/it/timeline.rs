@@ -67,11 +67,11 @@ async fn start_at(time: Timestamp) -> Server {
     let first = observed::Revision { end: Some(end), ..mk_revision("web", 1) };
     let start = now() + SignedDuration::from_secs(20);
     let second = observed::Revision { created: start, ..mk_revision("web", 2) };
-    server.index.update(vec![first, second], vec![], now());
+    server.index.update_rows(vec![first, second], vec![], now());
     let set = observed::ReplicaSet { revision: Some(2), ..mk_replica_set("web") };
-    server.index.update(vec![set], vec![], now());
+    server.index.update_rows(vec![set], vec![], now());
     // The pod is gone; what was said about it is not.
-    server.index.update(vec![mk_event("old", 10, 1)], vec![], now());
+    server.index.update_rows(vec![mk_event("old", 10, 1)], vec![], now());
     server.apply(observed::Deployment { revision: Some(2), ..mk_managed("web", 2, 0) });
     fill(&server, time);
     server
@@ -81,8 +81,8 @@ async fn start_at(time: Timestamp) -> Server {
 fn fill(server: &Server, time: Timestamp) {
     use gantry::index::{Kind, Row};
     fn keep<R: Row>(server: &Server, kind: Kind, time: Timestamp) {
-        let rows = server.index.differences::<R>(vec![]).into_values().filter_map(|d| d.held).collect();
-        server.index.reset::<R>(kind, rows, time);
+        let rows = server.index.diff_rows::<R>(vec![]).into_values().filter_map(|d| d.held).collect();
+        server.index.reset_rows::<R>(kind, rows, time);
     }
     keep::<observed::Deployment>(server, Kind::Deployments, time);
     keep::<observed::ReplicaSet>(server, Kind::ReplicaSets, time);
@@ -154,9 +154,9 @@ async fn everything_that_happens_comes_once_it_is_known() {
     some(&mut stream, 5).await;
     assert_eq!(some(&mut stream, 1).await, ["[synced false]"]);
 
-    server.index.update(vec![mk_event("new", 30, 1)], vec![], now());
+    server.index.update_rows(vec![mk_event("new", 30, 1)], vec![], now());
     assert_eq!(some(&mut stream, 1).await, ["BackOff: new"]);
-    server.index.update(vec![mk_event("new", 31, 2)], vec![], now());
+    server.index.update_rows(vec![mk_event("new", 31, 2)], vec![], now());
     assert_eq!(some(&mut stream, 1).await, ["BackOff: new"], "it was seen again");
 
     let pod = observed::Pod {
@@ -164,7 +164,7 @@ async fn everything_that_happens_comes_once_it_is_known() {
         ready_changed: Some(now()),
         ..mk_pod("web", "a", true)
     };
-    server.index.update(vec![pod], vec![], now());
+    server.index.update_rows(vec![pod], vec![], now());
     server.index.tick(now());
     assert_eq!(some(&mut stream, 1).await, ["1 endpoint takes traffic."]);
 
@@ -255,7 +255,11 @@ async fn a_stream_that_is_cut_anywhere_tells_each_entry_once() {
                 if got.last().is_some_and(|said| said.starts_with("[synced")) && round == 0 {
                     round += 1;
                     for id in ["a", "b", "last"] {
-                        server.index.update(vec![mk_event(&format!("{extra} {id}"), 30, 1)], vec![], now());
+                        server.index.update_rows(
+                            vec![mk_event(&format!("{extra} {id}"), 30, 1)],
+                            vec![],
+                            now(),
+                        );
                     }
                 }
             }
@@ -274,7 +278,7 @@ async fn after_a_restart_nothing_is_repeated_and_the_gap_is_told() {
     let server = start().await;
     let mut stream = open(&server, ask("")).await;
     some(&mut stream, 6).await;
-    server.index.update(vec![mk_event("seen", 30, 1)], vec![], now());
+    server.index.update_rows(vec![mk_event("seen", 30, 1)], vec![], now());
     let (token, said) = next(&mut stream).await.unwrap().unwrap();
     assert_eq!(said, "BackOff: seen");
 
@@ -282,7 +286,7 @@ async fn after_a_restart_nothing_is_repeated_and_the_gap_is_told() {
     let other = start_at(now() + SignedDuration::from_secs(60)).await;
     let token = token.replacen("t1.1.", "t1.99.", 1);
     let later = [mk_event("seen", 30, 1), mk_event("meanwhile", 30, 1)];
-    other.index.update(later.to_vec(), vec![], now() + SignedDuration::from_secs(60));
+    other.index.update_rows(later.to_vec(), vec![], now() + SignedDuration::from_secs(60));
     let request = pb::WatchTimelineRequest { after: None, ..ask(&token) };
     let mut stream = open(&other, request).await;
     let said = some(&mut stream, 3).await;
@@ -322,8 +326,8 @@ async fn a_timeline_is_bounded_and_says_what_it_forgot() {
 async fn the_endpoints_of_the_first_app_of_all_are_told() {
     let server = Server::start().await;
     server.apply(mk_deployment("web", 1, 1));
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
-    server.index.update(
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(
         vec![observed::Pod { address: Some([10, 0, 0, 1].into()), ..mk_pod("web", "a", true) }],
         vec![],
         now(),

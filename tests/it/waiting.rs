@@ -80,13 +80,13 @@ async fn waiting_after_a_deploy_ends_with_the_end_of_its_rollout() {
         "before it"
     );
 
-    server.index.update(vec![mk_revision("web", 1)], vec![], now());
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
     server.apply(mk_rolling(1));
     assert_eq!(wait(&server, ask(&position, 50)).await.unwrap(), (false, Some(pb::AppState::Updating)));
     let done = || {
         server.apply(observed::Deployment { ready: 1, available: 1, ..mk_rolling(1) });
-        server.index.update(vec![mk_pod("web", "a", true)], vec![], now());
+        server.index.update_rows(vec![mk_pod("web", "a", true)], vec![], now());
     };
     assert_eq!(wait_while(&server, &position, done).await, (true, Some(pb::AppState::Active)));
 }
@@ -118,7 +118,7 @@ async fn a_write_to_an_app_that_was_deleted_since_has_been_seen() {
         request
     };
     assert_eq!(reason(&server.apps().get_app(get()).await.unwrap_err()), "DEADLINE", "perhaps still to come");
-    server.index.deployments_at(8);
+    server.index.set_deployments_version(8);
     assert_eq!(reason(&server.apps().get_app(get()).await.unwrap_err()), "APP_NOT_FOUND");
     assert_eq!(wait(&server, ask(&position, 0)).await.unwrap(), (true, None));
 }

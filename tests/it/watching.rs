@@ -127,8 +127,8 @@ async fn a_rollout_is_followed_to_its_failure() {
     let server = Server::start().await;
     let mut deployment = mk_managed("web", 1, 0);
     deployment.revision = Some(1);
-    server.index.update(vec![mk_revision("web", 1)], vec![], now());
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
     server.apply(deployment);
     let request =
         pb::WatchRolloutRequest { name: "namespaces/shop/apps/web/rollouts/1".into(), ..Default::default() };
@@ -148,7 +148,7 @@ async fn a_rollout_is_followed_to_its_failure() {
         since: None,
         exit: None,
     }));
-    server.index.update(vec![pod], vec![], now());
+    server.index.update_rows(vec![pod], vec![], now());
     let mut events = Vec::new();
     while let Some(message) = stream.next().await {
         events.push(message.unwrap().event.unwrap());
@@ -170,7 +170,7 @@ async fn a_rollout_is_followed_to_its_failure() {
     evidence.problems[0].log_tail = vec!["last words".to_owned()];
     kept.end = Some(evidence.complete(due.end, &Secrets::default()));
     kept.evidence = Some(Arc::new(evidence));
-    server.index.update(vec![kept], vec![], now());
+    server.index.update_rows(vec![kept], vec![], now());
     let name = pb::GetRolloutRequest { name: request.name.clone(), ..Default::default() };
     let rollout = server.rollouts().get_rollout(name).await.unwrap().into_inner().rollout.unwrap();
     let failure = rollout.failure.unwrap();

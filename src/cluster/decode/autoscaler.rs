@@ -1,12 +1,12 @@
-//! Autoscalers that are not ours as rows: HorizontalPodAutoscalers, and KEDA's ScaledObjects, of which only the Deployment that
-//! they scale is of interest.
+//! Autoscalers that are not ours as rows: HorizontalPodAutoscalers, and KEDA's ScaledObjects, of which only
+//! the Deployment that they scale is of interest.
 
 use std::borrow::Cow;
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
 
-use super::{Decode, meta, or_default, resource, shared_key};
+use super::{Decode, decode_meta, namespaced_name, or_default, resource, slim};
 use crate::{
     domain::observed::{self, Scaler},
     index,
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct HorizontalPodAutoscaler {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: Spec,
@@ -26,28 +26,22 @@ pub struct HorizontalPodAutoscaler {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ScaledObject {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: Spec,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec {
-    #[serde(deserialize_with = "or_default")]
-    scale_target_ref: Target,
-}
+slim! {
+    struct Spec {
+        scale_target_ref: Target,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Target {
-    #[serde(deserialize_with = "or_default")]
-    api_version: String,
-    #[serde(deserialize_with = "or_default")]
-    kind: String,
-    #[serde(deserialize_with = "or_default")]
-    name: String,
+    struct Target {
+        api_version: String,
+        kind: String,
+        name: String,
+    }
 }
 
 resource!(
@@ -63,7 +57,7 @@ resource!(ScaledObject, "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", 
 impl Spec {
     /// KEDA lets version and kind of a Deployment be left out.
     fn scaler(self, metadata: &ObjectMeta) -> Option<Scaler> {
-        let (namespace, name) = shared_key(metadata)?;
+        let (namespace, name) = namespaced_name(metadata)?;
         let target = self.scale_target_ref;
         let is_deployment = ["", "Deployment"].contains(&target.kind.as_str())
             && (target.api_version.is_empty() || target.api_version.starts_with("apps/"));
@@ -80,10 +74,10 @@ impl Decode for HorizontalPodAutoscaler {
     const KIND: index::Kind = index::Kind::HorizontalPodAutoscalers;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
-        shared_key(&self.metadata)
+        namespaced_name(&self.metadata)
     }
 
-    fn row(self) -> Option<Self::Row> {
+    fn into_row(self) -> Option<Self::Row> {
         self.spec.scaler(&self.metadata).map(observed::HorizontalPodAutoscaler)
     }
 }
@@ -93,10 +87,10 @@ impl Decode for ScaledObject {
     const KIND: index::Kind = index::Kind::ScaledObjects;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
-        shared_key(&self.metadata)
+        namespaced_name(&self.metadata)
     }
 
-    fn row(self) -> Option<Self::Row> {
+    fn into_row(self) -> Option<Self::Row> {
         self.spec.scaler(&self.metadata).map(observed::ScaledObject)
     }
 }

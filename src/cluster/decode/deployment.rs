@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Decode, controller, created, decode_scaling,
+    Decode,
+    condition::{Condition, find_condition},
+    controller, created, decode_meta, decode_meta_with_managers, decode_scaling,
     field_managers::{COUNT, TEMPLATE, last_touch},
-    meta, meta_with_managers, number, or_default, resource, shared_key, template, version,
+    namespaced_name, or_default, parse_annotation, parse_resource_version, resource, slim, template,
 };
 use crate::{
     domain::{
@@ -27,7 +29,8 @@ use crate::{
 /// The finalizer of a Deployment that is deleted without what it owns.
 const ORPHAN: &str = "orphan";
 
-/// Highest number of a revision that is believed: an annotation can be changed by hand, and the next number must still be one.
+/// Highest number of a revision that is believed: an annotation can be changed by hand, and the next number
+/// must still be one.
 const HIGHEST: u64 = 1 << 53;
 
 /// Kubernetes' own count of pod templates.
@@ -35,7 +38,7 @@ const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// The slim form of an apps/v1 Deployment.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "Full")]
+#[serde(from = "FullDeployment")]
 pub struct Deployment {
     metadata: ObjectMeta,
     paused: bool,
@@ -47,20 +50,21 @@ pub struct Deployment {
     status: DeploymentStatus,
 }
 
-/// A Deployment with its whole spec, which lasts only until the slim form is made of it: a page of a list holds hundreds.
+/// A Deployment with its whole spec, which lasts only until the slim form is made of it: a page of a list
+/// holds hundreds.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Full {
-    #[serde(deserialize_with = "meta_with_managers")]
+struct FullDeployment {
+    #[serde(deserialize_with = "decode_meta_with_managers")]
     metadata: ObjectMeta,
     spec: Value,
     #[serde(deserialize_with = "or_default")]
     status: DeploymentStatus,
 }
 
-impl From<Full> for Deployment {
-    fn from(full: Full) -> Self {
-        let Full { metadata, spec, status } = full;
+impl From<FullDeployment> for Deployment {
+    fn from(full: FullDeployment) -> Self {
+        let FullDeployment { metadata, spec, status } = full;
         let scaling = decode_scaling(&metadata, &spec["template"]);
         let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
         let template = template::template_hash(&spec["template"]);
@@ -68,14 +72,14 @@ impl From<Full> for Deployment {
         // Ours says all that its revision says, and a patch of it says the rest.
         let ours =
             metadata.name.as_ref().zip(metadata.labels.as_ref()).is_some_and(|(n, l)| is_labelled(n, l));
-        let unmodelled = if ours { Vec::new() } else { rest(&metadata, spec, &words) };
+        let unmodelled = if ours { Vec::new() } else { find_rest(&metadata, spec, &words) };
         let deadline = deadline.and_then(|seconds| seconds.try_into().ok());
         Self { metadata, paused, deadline, spec: words, template, unmodelled, scaling, status }
     }
 }
 
 /// What is in the spec of a Deployment and would not be in it if it were made of these words.
-fn rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
+fn find_rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     let name = name::App::new(
         metadata.namespace.clone().unwrap_or_default(),
         metadata.name.clone().unwrap_or_default(),
@@ -92,40 +96,15 @@ fn rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     unmodelled::find_unmodelled(&live, &rendered)
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct DeploymentStatus {
-    #[serde(deserialize_with = "or_default")]
-    observed_generation: i64,
-    #[serde(deserialize_with = "or_default")]
-    replicas: i32,
-    #[serde(deserialize_with = "or_default")]
-    updated_replicas: i32,
-    #[serde(deserialize_with = "or_default")]
-    ready_replicas: i32,
-    #[serde(deserialize_with = "or_default")]
-    available_replicas: i32,
-    #[serde(deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Condition {
-    #[serde(deserialize_with = "or_default")]
-    r#type: String,
-    #[serde(deserialize_with = "or_default")]
-    status: String,
-    #[serde(deserialize_with = "or_default")]
-    reason: String,
-    #[serde(deserialize_with = "or_default")]
-    message: String,
-    last_update_time: Option<Time>,
-    last_transition_time: Option<Time>,
-}
-
-fn condition<'a>(conditions: &'a [Condition], kind: &str, is: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|c| c.r#type == kind && c.status == is)
+slim! {
+    struct DeploymentStatus {
+        observed_generation: i64,
+        replicas: i32,
+        updated_replicas: i32,
+        ready_replicas: i32,
+        available_replicas: i32,
+        conditions: Vec<Condition>,
+    }
 }
 
 resource!(Deployment, "Deployment", "apps", "deployments");
@@ -138,22 +117,22 @@ impl Decode for Deployment {
         Some(name::App::new(self.metadata.namespace.clone()?, self.metadata.name.clone()?))
     }
 
-    fn row(self) -> Option<observed::Deployment> {
+    fn into_row(self) -> Option<observed::Deployment> {
         let name = self.key()?;
         let Self { metadata, paused, deadline, spec, template, unmodelled, scaling, status } = self;
-        let (stalled, refused) = condition(&status.conditions, "Progressing", "False")
+        let (stalled, refused) = find_condition(&status.conditions, "Progressing", "False")
             .map(|c| if c.reason == "ProgressDeadlineExceeded" { (Some(c), None) } else { (None, Some(c)) })
             .unwrap_or_default();
         // `Unknown` is one that is held, or goes on after that.
         let moves = status.conditions.iter().find(|c| c.r#type == "Progressing" && c.status != "False");
-        let completed = condition(&status.conditions, "Progressing", "True")
+        let completed = find_condition(&status.conditions, "Progressing", "True")
             .filter(|c| c.reason == "NewReplicaSetAvailable");
         Some(observed::Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: version(&metadata),
-            revision: number(&metadata, REVISION).filter(|number| *number <= HIGHEST),
-            template_revision: number(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            resource_version: parse_resource_version(&metadata),
+            revision: parse_annotation(&metadata, REVISION).filter(|number| *number <= HIGHEST),
+            template_revision: parse_annotation(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
             template,
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation,
@@ -162,13 +141,11 @@ impl Decode for Deployment {
             updated: status.updated_replicas,
             ready: status.ready_replicas,
             available: status.available_replicas,
-            stalled: stalled.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
-            completed: completed.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
-            progressed: moves.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0),
-            create_failure: refused.map(|c| observed::CreateFailure {
-                message: c.message.clone(),
-                since: c.last_update_time.as_ref().map(|t| t.0),
-            }),
+            stalled: stalled.and_then(|c| c.last_update_time),
+            completed: completed.and_then(|c| c.last_update_time),
+            progressed: moves.and_then(|c| c.last_update_time),
+            create_failure: refused
+                .map(|c| observed::CreateFailure { message: c.message.clone(), since: c.last_update_time }),
             // The largest number is Kubernetes' word for never.
             deadline: deadline
                 .filter(|seconds| *seconds != i32::MAX)
@@ -192,7 +169,7 @@ impl Decode for Deployment {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ReplicaSet {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: ReplicaSetSpec,
@@ -218,11 +195,10 @@ impl From<Value> for ReplicaSetSpec {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReplicaSetStatus {
-    #[serde(deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
+slim! {
+    struct ReplicaSetStatus {
+        conditions: Vec<Condition>,
+    }
 }
 
 resource!(ReplicaSet, "ReplicaSet", "apps", "replicasets");
@@ -232,24 +208,21 @@ impl Decode for ReplicaSet {
     const KIND: index::Kind = index::Kind::ReplicaSets;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
-        shared_key(&self.metadata)
+        namespaced_name(&self.metadata)
     }
 
-    fn row(self) -> Option<observed::ReplicaSet> {
+    fn into_row(self) -> Option<observed::ReplicaSet> {
         let (namespace, name) = self.key()?;
         Some(observed::ReplicaSet {
             namespace,
             name,
             deployment: controller(&self.metadata, "Deployment")?.into(),
-            template_revision: number(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            template_revision: parse_annotation(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
             template: self.spec.template,
-            revision: number(&self.metadata, REVISION),
+            revision: parse_annotation(&self.metadata, REVISION),
             created: created(&self.metadata),
-            create_failure: condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
-                observed::CreateFailure {
-                    message: c.message.clone(),
-                    since: c.last_transition_time.as_ref().map(|t| t.0),
-                }
+            create_failure: find_condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
+                observed::CreateFailure { message: c.message.clone(), since: c.last_transition_time }
             }),
             ports: self.spec.ports,
         })

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::{Decode, label, meta, or_default, resource, shared_key};
+use super::{Decode, decode_meta, label, namespaced_name, or_default, resource, slim};
 use crate::{
     domain::observed::{self, SlicePod, SlicePort},
     index,
@@ -18,7 +18,7 @@ const SERVICE: &str = "kubernetes.io/service-name";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Slice {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     endpoints: Vec<Endpoint>,
@@ -26,39 +26,28 @@ pub struct Slice {
     ports: Vec<Port>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Endpoint {
-    #[serde(deserialize_with = "or_default")]
-    conditions: Conditions,
-    #[serde(deserialize_with = "or_default")]
-    target_ref: Target,
-    zone: Option<String>,
-}
+slim! {
+    struct Endpoint {
+        conditions: Conditions,
+        target_ref: Target,
+        zone: Option<String>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Conditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-    terminating: Option<bool>,
-}
+    struct Conditions {
+        ready: Option<bool>,
+        serving: Option<bool>,
+        terminating: Option<bool>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Target {
-    #[serde(deserialize_with = "or_default")]
-    kind: String,
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-}
+    struct Target {
+        kind: String,
+        name: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Port {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-    port: Option<i32>,
+    struct Port {
+        name: String,
+        port: Option<i32>,
+    }
 }
 
 resource!(Slice, "EndpointSlice", "discovery.k8s.io", "endpointslices");
@@ -68,12 +57,12 @@ impl Decode for Slice {
     const KIND: index::Kind = index::Kind::EndpointSlices;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
-        shared_key(&self.metadata)
+        namespaced_name(&self.metadata)
     }
 
-    fn row(self) -> Option<observed::Slice> {
+    fn into_row(self) -> Option<observed::Slice> {
         let (namespace, name) = self.key()?;
-        // Others make slices of their own, for meshes and across clusters; those speak of no Service of this one.
+        // Meshes and multi-cluster controllers make slices too; those speak of no Service of this cluster.
         label(&self.metadata, SERVICE)?;
         let mut pods: Vec<SlicePod> = self.endpoints.into_iter().filter_map(pod).collect();
         pods.sort();

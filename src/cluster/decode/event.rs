@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::{Decode, created, meta, or_default, resource, shared_key};
+use super::{Decode, created, decode_meta, namespaced_name, or_default, resource, slim};
 use crate::{
     domain::observed::{self, About, Kind},
     index,
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Event {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     involved_object: Involved,
@@ -26,26 +27,21 @@ pub struct Event {
     #[serde(deserialize_with = "or_default")]
     message: String,
     count: Option<i32>,
-    last_timestamp: Option<Time>,
-    event_time: Option<MicroTime>,
+    last_timestamp: Option<Timestamp>,
+    event_time: Option<Timestamp>,
     series: Option<Series>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Involved {
-    #[serde(deserialize_with = "or_default")]
-    kind: String,
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-}
+slim! {
+    struct Involved {
+        kind: String,
+        name: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Series {
-    #[serde(deserialize_with = "or_default")]
-    count: i32,
-    last_observed_time: Option<MicroTime>,
+    struct Series {
+        count: i32,
+        last_observed_time: Option<Timestamp>,
+    }
 }
 
 resource!(Event, "Event", "", "events");
@@ -55,10 +51,10 @@ impl Decode for Event {
     const KIND: index::Kind = index::Kind::Events;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
-        shared_key(&self.metadata)
+        namespaced_name(&self.metadata)
     }
 
-    fn row(self) -> Option<observed::Event> {
+    fn into_row(self) -> Option<observed::Event> {
         let (namespace, id) = self.key()?;
         let kind = match self.involved_object.kind.as_str() {
             "Pod" => Kind::Pod,
@@ -70,9 +66,8 @@ impl Decode for Event {
         let series = self.series.unwrap_or_default();
         let time = series
             .last_observed_time
-            .map(|t| t.0)
-            .or_else(|| self.last_timestamp.map(|t| t.0))
-            .or_else(|| self.event_time.map(|t| t.0))
+            .or(self.last_timestamp)
+            .or(self.event_time)
             .unwrap_or_else(|| created(&self.metadata));
         Some(observed::Event {
             id,

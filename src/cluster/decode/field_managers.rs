@@ -1,5 +1,6 @@
-//! Field managers: who set which part of an object. Managed fields are often the larger half of an object; of them only the
-//! names, the times, and whether an entry holds one of the two parts that rows tell of are built.
+//! Field managers: who set which part of an object. Managed fields are often the larger half of an object; of
+//! them only the names, the times, and whether an entry holds one of the two parts that rows tell of are
+//! built.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta, Time};
@@ -15,7 +16,7 @@ pub(super) const COUNT: &str = "/f:spec/f:replicas";
 /// An entry of the managed fields.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Entry {
+pub(super) struct FieldsEntry {
     manager: Option<String>,
     operation: Option<String>,
     subresource: Option<String>,
@@ -39,11 +40,11 @@ struct SpecFields {
     replicas: Option<IgnoredAny>,
 }
 
-// === impl Entry ===
+// === impl FieldsEntry ===
 
-impl From<Entry> for ManagedFieldsEntry {
+impl From<FieldsEntry> for ManagedFieldsEntry {
     /// In Kubernetes' own form, cut down to the paths above.
-    fn from(entry: Entry) -> Self {
+    fn from(entry: FieldsEntry) -> Self {
         let spec = entry.fields_v1.and_then(|fields| fields.spec).unwrap_or_default();
         let held = [("f:template", spec.template), ("f:replicas", spec.replicas)];
         let held: Map<String, Value> =
@@ -78,11 +79,12 @@ pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<
         .max_by_key(|t| t.time)
 }
 
-/// Who set this part, if nobody that belongs to this server or to Kubernetes' own controllers did so too.
-pub(super) fn set_past(meta: &ObjectMeta, path: &str) -> Option<std::sync::Arc<str>> {
-    let others = last_touch(meta, path, &NOT_OTHERS)?;
+/// The field manager that set this part outside Gantry, if neither Gantry nor a controller of Kubernetes has
+/// set it too.
+pub(super) fn find_outside_manager(meta: &ObjectMeta, path: &str) -> Option<std::sync::Arc<str>> {
+    let outside = last_touch(meta, path, &NOT_OTHERS)?;
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
     let ours = entries.iter().filter(|entry| owns(entry, path));
     let ours = ours.filter_map(|entry| entry.manager.as_deref()).any(|manager| NOT_OTHERS.contains(&manager));
-    (!ours).then_some(others.manager)
+    (!ours).then_some(outside.manager)
 }

@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use k8s_openapi::{ClusterResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
 
-use super::{Decode, label, meta, or_default, resource};
+use super::{
+    Decode,
+    condition::{Condition, find_condition},
+    decode_meta, label, or_default, resource, slim,
+};
 use crate::{domain::observed, index};
 
 /// The label that names a node's zone.
@@ -15,7 +19,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Node {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: NodeSpec,
@@ -23,27 +27,14 @@ pub struct Node {
     status: NodeStatus,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct NodeSpec {
-    #[serde(deserialize_with = "or_default")]
-    unschedulable: bool,
-}
+slim! {
+    struct NodeSpec {
+        unschedulable: bool,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct NodeStatus {
-    #[serde(deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Condition {
-    #[serde(deserialize_with = "or_default")]
-    r#type: String,
-    #[serde(deserialize_with = "or_default")]
-    status: String,
+    struct NodeStatus {
+        conditions: Vec<Condition>,
+    }
 }
 
 resource!(Node, "Node", "", "nodes", ClusterResourceScope);
@@ -56,11 +47,11 @@ impl Decode for Node {
         self.metadata.name.as_deref().map(Into::into)
     }
 
-    fn row(self) -> Option<observed::Node> {
+    fn into_row(self) -> Option<observed::Node> {
         Some(observed::Node {
             name: self.key()?,
             zone: label(&self.metadata, ZONE).map(Into::into),
-            ready: self.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True"),
+            ready: find_condition(&self.status.conditions, "Ready", "True").is_some(),
             unschedulable: self.spec.unschedulable,
         })
     }

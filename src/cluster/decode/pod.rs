@@ -3,10 +3,14 @@
 use std::{borrow::Cow, num::NonZeroU32};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::{Decode, annotation, controller, created, meta, or_default, resource, shared_key};
+use super::{
+    Decode, annotation,
+    condition::{Condition, find_condition},
+    controller, created, decode_meta, namespaced_name, or_default, resource, slim,
+};
 use crate::{
     domain::observed::{self, Exit, Trouble, TroubleKind},
     index,
@@ -22,7 +26,7 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: PodSpec,
@@ -30,98 +34,55 @@ pub struct Pod {
     status: PodStatus,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PodSpec {
-    node_name: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    containers: Vec<Container>,
-}
+slim! {
+    struct PodSpec {
+        node_name: Option<String>,
+        containers: Vec<Container>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-}
+    struct Container {
+        name: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PodStatus {
-    phase: Option<String>,
-    #[serde(rename = "podIP")]
-    pod_ip: Option<String>,
-    start_time: Option<Time>,
-    #[serde(deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
-    #[serde(deserialize_with = "or_default")]
-    init_container_statuses: Vec<ContainerStatus>,
-    #[serde(deserialize_with = "or_default")]
-    container_statuses: Vec<ContainerStatus>,
-}
+    struct PodStatus {
+        phase: Option<String>,
+        #[serde(rename = "podIP")]
+        pod_ip: Option<String>,
+        start_time: Option<Timestamp>,
+        conditions: Vec<Condition>,
+        init_container_statuses: Vec<ContainerStatus>,
+        container_statuses: Vec<ContainerStatus>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Condition {
-    #[serde(deserialize_with = "or_default")]
-    r#type: String,
-    #[serde(deserialize_with = "or_default")]
-    status: String,
-    #[serde(deserialize_with = "or_default")]
-    reason: String,
-    #[serde(deserialize_with = "or_default")]
-    message: String,
-    last_transition_time: Option<Time>,
-}
+    struct ContainerStatus {
+        name: String,
+        restart_count: i32,
+        state: State,
+        last_state: State,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus {
-    #[serde(deserialize_with = "or_default")]
-    name: String,
-    #[serde(deserialize_with = "or_default")]
-    restart_count: i32,
-    #[serde(deserialize_with = "or_default")]
-    state: State,
-    #[serde(deserialize_with = "or_default")]
-    last_state: State,
-}
+    struct State {
+        waiting: Option<Waiting>,
+        running: Option<Running>,
+        terminated: Option<Terminated>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct State {
-    waiting: Option<Waiting>,
-    running: Option<Running>,
-    terminated: Option<Terminated>,
-}
+    struct Running {
+        started_at: Option<Timestamp>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Running {
-    started_at: Option<Time>,
-}
+    struct Waiting {
+        reason: String,
+        message: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Waiting {
-    #[serde(deserialize_with = "or_default")]
-    reason: String,
-    #[serde(deserialize_with = "or_default")]
-    message: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Terminated {
-    #[serde(deserialize_with = "or_default")]
-    exit_code: i32,
-    #[serde(deserialize_with = "or_default")]
-    signal: i32,
-    #[serde(deserialize_with = "or_default")]
-    reason: String,
-    #[serde(deserialize_with = "or_default")]
-    message: String,
-    finished_at: Option<Time>,
+    struct Terminated {
+        exit_code: i32,
+        signal: i32,
+        reason: String,
+        message: String,
+        finished_at: Option<Timestamp>,
+    }
 }
 
 resource!(Pod, "Pod", "", "pods");
@@ -131,28 +92,31 @@ impl Decode for Pod {
     const KIND: index::Kind = index::Kind::Pods;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
-        shared_key(&self.metadata)
+        namespaced_name(&self.metadata)
     }
 
-    fn row(self) -> Option<observed::Pod> {
+    fn into_row(self) -> Option<observed::Pod> {
         let (namespace, name) = self.key()?;
-        // Evicted, or its node was shut down: it stays to be read, but is no replica any more, and another takes its place.
+        // Evicted, or its node was shut down: it stays to be read, but is no replica any more, and another
+        // takes its place.
         if matches!(self.status.phase.as_deref(), Some("Failed" | "Succeeded")) {
             return None;
         }
         let Self { metadata, spec, status } = self;
         let readiness = status.conditions.iter().find(|c| c.r#type == "Ready");
         let ready = readiness.is_some_and(|c| c.status == "True");
-        let ready_changed = readiness.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0);
+        let ready_changed = readiness.and_then(|c| c.last_transition_time);
         let all_started = started(&status.container_statuses);
-        // Not ready is what a pod is from its beginning; only what comes after its start is a failure of what had passed.
+        // Not ready is what a pod is from its beginning; only what comes after its start is a failure of what
+        // had passed.
         let was_ready = !ready && all_started.is_some_and(|started| ready_changed > Some(started));
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
         let own = own_container(&metadata, &spec);
         let restarts = containers().map(|c| c.restart_count).max().unwrap_or_default();
-        // Without restarts the start of the containers tells. With them there is only that of the pod: the kubelet calls a pod not ready as
-        // it first sees it, which is when it starts it, a second earlier at most by times in whole seconds. Later it was ready before.
-        let pod_started = status.start_time.as_ref().map(|t| t.0).filter(|_| !ready && restarts > 0);
+        // Without restarts the start of the containers tells. With them there is only that of the pod: the
+        // kubelet calls a pod not ready as it first sees it, which is when it starts it, a second earlier at
+        // most by times in whole seconds. Later it was ready before.
+        let pod_started = status.start_time.filter(|_| !ready && restarts > 0);
         let fell_since = |started| ready_changed.is_some_and(|t| t.duration_since(started) > ROUNDING);
         let of_own = containers().find(|c| Some(c.name.as_str()) == own);
         Some(observed::Pod {
@@ -181,7 +145,7 @@ impl Decode for Pod {
     }
 }
 
-/// The app's container: the one that the pod says is meant, as those say who inject others, or the first.
+/// The app's container: the one that the pod names, as injectors of sidecars do, or the first.
 fn own_container<'a>(metadata: &'a ObjectMeta, spec: &'a PodSpec) -> Option<&'a str> {
     annotation(metadata, DEFAULT_CONTAINER).or_else(|| spec.containers.first().map(|c| c.name.as_str()))
 }
@@ -190,24 +154,22 @@ fn own_container<'a>(metadata: &'a ObjectMeta, spec: &'a PodSpec) -> Option<&'a 
 fn started(containers: &[ContainerStatus]) -> Option<Timestamp> {
     let times = containers.iter().map(|c| {
         let running = c.state.running.as_ref()?;
-        Some(running.started_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0))
+        Some(running.started_at.unwrap_or(Timestamp::UNIX_EPOCH))
     });
     times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
-/// The first thing that keeps the pod from running: no node, then its containers in the order in which they start.
+/// The first thing that keeps the pod from running: no node, then its containers in the order in which they
+/// start.
 fn trouble(status: &PodStatus) -> Option<Trouble> {
-    let unscheduled = status
-        .conditions
-        .iter()
-        .find(|c| c.r#type == "PodScheduled" && c.status == "False" && c.reason == "Unschedulable");
-    if let Some(c) = unscheduled {
+    let unscheduled = find_condition(&status.conditions, "PodScheduled", "False");
+    if let Some(c) = unscheduled.filter(|c| c.reason == "Unschedulable") {
         return Some(Trouble {
             container: String::new(),
             kind: TroubleKind::Unschedulable,
             reason: c.reason.clone(),
             message: c.message.clone(),
-            since: c.last_transition_time.as_ref().map(|t| t.0),
+            since: c.last_transition_time,
             exit: None,
         });
     }
@@ -223,7 +185,7 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
         code: t.exit_code,
         signal: t.signal,
         reason: t.reason.clone(),
-        finished: t.finished_at.as_ref().map(|t| t.0),
+        finished: t.finished_at,
     };
     let last = c.last_state.terminated.as_ref();
     let found = |kind, reason: &str, message: &str, exit: Option<Exit>| {
@@ -264,8 +226,8 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
     found(kind, &ended.reason, &ended.message, Some(exit(ended)))
 }
 
-/// The runtime could not start it: no such program, no right to run it, another processor's. Kubernetes calls that an end, and
-/// says by turns that it backs off; the runtime's words, the only ones that help, are here.
+/// The runtime could not start it: no such program, no right to run it, another processor's. Kubernetes calls
+/// that an end, and says by turns that it backs off; the runtime's words, the only ones that help, are here.
 fn never_ran(ended: &Terminated) -> bool {
     matches!(ended.reason.as_str(), "StartError" | "ContainerCannotRun")
 }

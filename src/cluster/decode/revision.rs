@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Decode, annotation, created, meta, number as decode_number, or_default, resource, version};
+use super::{
+    Decode, annotation, created, decode_meta, or_default, parse_annotation, parse_resource_version, resource,
+};
 use crate::{
     domain::{
         manifest::REVISIONS_OF,
@@ -17,7 +19,8 @@ use crate::{
     index,
 };
 
-/// The annotation that says that everything was applied, or that a later revision took its place: the uid of the Deployment.
+/// The annotation that says that everything was applied, or that a later revision took its place: the uid of
+/// the Deployment.
 pub const APPLIED: &str = "gantry.dev/applied-to";
 
 /// The annotation that says at which version of the Deployment everything had been applied.
@@ -33,7 +36,7 @@ pub const EVIDENCE: &str = "gantry.dev/evidence";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Revision {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     revision: i64,
@@ -44,12 +47,12 @@ resource!(Revision, "ControllerRevision", "apps", "controllerrevisions");
 
 impl Revision {
     /// The revision as a change looks at it.
-    pub fn past(self) -> Option<StoredRevision> {
+    pub fn into_stored(self) -> Option<StoredRevision> {
         let (_, number) = self.key()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         let owner = owner(&self.metadata);
         // A position of another cluster, or of an earlier Deployment, is none.
-        let version = decode_number(&self.metadata, VERSION);
+        let version = parse_annotation(&self.metadata, VERSION);
         let version = version.zip(annotation(&self.metadata, APPLIED).or(owner.as_deref()));
         let version = version.map(|(version, uid)| (uid.to_owned(), version));
         let (record, form) = form::from_data(self.data)?;
@@ -65,14 +68,15 @@ impl Revision {
     }
 }
 
-/// uid of the Deployment that owns a revision. A StatefulSet may have adopted one that had lost its owner; that says nothing.
+/// uid of the Deployment that owns a revision. A StatefulSet may have adopted one that had lost its owner;
+/// that says nothing.
 fn owner(metadata: &ObjectMeta) -> Option<String> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.kind == "Deployment").map(|owner| owner.uid.clone())
 }
 
-/// Whether a revision was carried out, or needs no carrying out any more. Earlier versions said so by the owner and the version alone;
-/// an owner goes with its Deployment, and does not come back from a backup.
+/// Whether a revision was carried out, or needs no carrying out any more. Earlier versions said so by the
+/// owner and the version alone; an owner goes with its Deployment, and does not come back from a backup.
 fn is_applied(metadata: &ObjectMeta, record: &Record) -> bool {
     let says = |key| annotation(metadata, key).is_some();
     owner(metadata).is_some()
@@ -91,7 +95,7 @@ impl Decode for Revision {
         Some((app, u64::try_from(self.revision).ok()?))
     }
 
-    fn row(self) -> Option<observed::Revision> {
+    fn into_row(self) -> Option<observed::Revision> {
         let (app, number) = self.key()?;
         // What a newer daemon wrote may not be readable here; it is skipped, not misread.
         let (record, form) = form::from_data(self.data)?;
@@ -108,7 +112,7 @@ impl Decode for Revision {
                     revision::began_at(created(&self.metadata), record.time, end)
                 }
             },
-            version: version(&self.metadata),
+            version: parse_resource_version(&self.metadata),
             end,
             applied,
             owner: owner.map(Into::into),

@@ -1,5 +1,5 @@
-//! Nodes and pods as a forecast of placement needs them: another slice of the same objects than rows are made of, read when
-//! somebody asks and not kept.
+//! Nodes and pods as a forecast of placement needs them: other fields of the same objects than rows are made
+//! of, read when they are asked for and not kept.
 
 mod volume;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use self::volume::PlacingVolume;
-use super::{meta, or_default, resource};
+use super::{decode_meta, or_default, resource, slim};
 use crate::domain::{
     scheduling::{
         self, Affinity, Amounts, Constraint, HostPort, NodeTerm, PodTerm, Requirement, Shape, Taint,
@@ -25,7 +25,7 @@ type Map = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PlacingNode {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: NodeSpec,
@@ -33,235 +33,151 @@ pub struct PlacingNode {
     status: NodeStatus,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct NodeSpec {
-    #[serde(deserialize_with = "or_default")]
-    unschedulable: bool,
-    #[serde(deserialize_with = "or_default")]
-    taints: Vec<NodeTaint>,
-}
+slim! {
+    struct NodeSpec {
+        unschedulable: bool,
+        taints: Vec<NodeTaint>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct NodeTaint {
-    key: String,
-    #[serde(deserialize_with = "or_default")]
-    value: String,
-    #[serde(deserialize_with = "or_default")]
-    effect: String,
-}
+    struct NodeTaint {
+        key: String,
+        value: String,
+        effect: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct NodeStatus {
-    #[serde(deserialize_with = "or_default")]
-    allocatable: Map,
-    #[serde(deserialize_with = "or_default")]
-    images: Vec<Image>,
-}
+    struct NodeStatus {
+        allocatable: Map,
+        images: Vec<Image>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Image {
-    #[serde(deserialize_with = "or_default")]
-    names: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    size_bytes: i64,
+    struct Image {
+        names: Vec<String>,
+        size_bytes: i64,
+    }
 }
 
 /// A pod that takes room, or a template of one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PlacingPod {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: PodSpec,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PodSpec {
-    #[serde(deserialize_with = "or_default")]
-    node_name: String,
-    #[serde(deserialize_with = "or_default")]
-    containers: Vec<Container>,
-    #[serde(deserialize_with = "or_default")]
-    init_containers: Vec<Container>,
-    #[serde(deserialize_with = "or_default")]
-    resources: Resources,
-    #[serde(deserialize_with = "or_default")]
-    overhead: Map,
-    #[serde(deserialize_with = "or_default")]
-    host_network: bool,
-    #[serde(deserialize_with = "or_default")]
-    node_selector: Map,
-    #[serde(deserialize_with = "or_default")]
-    affinity: AllAffinity,
-    #[serde(deserialize_with = "or_default")]
-    tolerations: Vec<PodToleration>,
-    #[serde(deserialize_with = "or_default")]
-    topology_spread_constraints: Vec<SpreadConstraint>,
-    #[serde(deserialize_with = "or_default")]
-    volumes: Vec<Volume>,
-}
+slim! {
+    struct PodSpec {
+        node_name: String,
+        containers: Vec<Container>,
+        init_containers: Vec<Container>,
+        resources: Resources,
+        overhead: Map,
+        host_network: bool,
+        node_selector: Map,
+        affinity: AllAffinity,
+        tolerations: Vec<PodToleration>,
+        topology_spread_constraints: Vec<SpreadConstraint>,
+        volumes: Vec<Volume>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Container {
-    #[serde(deserialize_with = "or_default")]
-    image: String,
-    #[serde(deserialize_with = "or_default")]
-    resources: Resources,
-    #[serde(deserialize_with = "or_default")]
-    restart_policy: String,
-    #[serde(deserialize_with = "or_default")]
-    ports: Vec<Port>,
-}
+    struct Container {
+        image: String,
+        resources: Resources,
+        restart_policy: String,
+        ports: Vec<Port>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Resources {
-    #[serde(deserialize_with = "or_default")]
-    requests: Map,
-    #[serde(deserialize_with = "or_default")]
-    limits: Map,
-}
+    struct Resources {
+        requests: Map,
+        limits: Map,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Port {
-    #[serde(deserialize_with = "or_default")]
-    container_port: u16,
-    #[serde(deserialize_with = "or_default")]
-    host_port: u16,
-    #[serde(rename = "hostIP", deserialize_with = "or_default")]
-    host_ip: String,
-    #[serde(deserialize_with = "or_default")]
-    protocol: String,
-}
+    struct Port {
+        container_port: u16,
+        host_port: u16,
+        #[serde(rename = "hostIP")]
+        host_ip: String,
+        protocol: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct AllAffinity {
-    #[serde(deserialize_with = "or_default")]
-    node_affinity: NodeAffinity,
-    #[serde(deserialize_with = "or_default")]
-    pod_affinity: PodAffinity,
-    #[serde(deserialize_with = "or_default")]
-    pod_anti_affinity: PodAffinity,
-}
+    struct AllAffinity {
+        node_affinity: NodeAffinity,
+        pod_affinity: PodAffinity,
+        pod_anti_affinity: PodAffinity,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct NodeAffinity {
-    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-    required: Option<NodeSelector>,
-    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
-    preferred: Vec<Preference>,
-}
+    struct NodeAffinity {
+        #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+        required: Option<NodeSelector>,
+        #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+        preferred: Vec<Preference>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct NodeSelector {
-    #[serde(deserialize_with = "or_default")]
-    node_selector_terms: Vec<Term>,
-}
+    struct NodeSelector {
+        node_selector_terms: Vec<Term>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Preference {
-    weight: i64,
-    #[serde(deserialize_with = "or_default")]
-    preference: Term,
-}
+    struct Preference {
+        weight: i64,
+        preference: Term,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Term {
-    #[serde(deserialize_with = "or_default")]
-    match_expressions: Vec<Expression>,
-    #[serde(deserialize_with = "or_default")]
-    match_fields: Vec<Expression>,
-}
+    struct Term {
+        match_expressions: Vec<Expression>,
+        match_fields: Vec<Expression>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Expression {
-    key: String,
-    operator: String,
-    #[serde(deserialize_with = "or_default")]
-    values: Vec<String>,
-}
+    struct Expression {
+        key: String,
+        operator: String,
+        values: Vec<String>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodAffinity {
-    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
-    required: Vec<AffinityTerm>,
-    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
-    preferred: Vec<WeightedTerm>,
-}
+    struct PodAffinity {
+        #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+        required: Vec<AffinityTerm>,
+        #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+        preferred: Vec<WeightedTerm>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct WeightedTerm {
-    weight: i64,
-    #[serde(deserialize_with = "or_default")]
-    pod_affinity_term: AffinityTerm,
-}
+    struct WeightedTerm {
+        weight: i64,
+        pod_affinity_term: AffinityTerm,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct AffinityTerm {
-    topology_key: String,
-    label_selector: Option<Value>,
-    #[serde(deserialize_with = "or_default")]
-    namespaces: Vec<String>,
-    namespace_selector: Option<Value>,
-}
+    struct AffinityTerm {
+        topology_key: String,
+        label_selector: Option<Value>,
+        namespaces: Vec<String>,
+        namespace_selector: Option<Value>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodToleration {
-    #[serde(deserialize_with = "or_default")]
-    key: String,
-    #[serde(deserialize_with = "or_default")]
-    operator: String,
-    #[serde(deserialize_with = "or_default")]
-    value: String,
-    #[serde(deserialize_with = "or_default")]
-    effect: String,
-}
+    struct PodToleration {
+        key: String,
+        operator: String,
+        value: String,
+        effect: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SpreadConstraint {
-    topology_key: String,
-    max_skew: i64,
-    #[serde(deserialize_with = "or_default")]
-    when_unsatisfiable: String,
-    label_selector: Option<Value>,
-    #[serde(deserialize_with = "or_default")]
-    match_label_keys: Vec<String>,
-    min_domains: Option<usize>,
-    #[serde(deserialize_with = "or_default")]
-    node_affinity_policy: String,
-    #[serde(deserialize_with = "or_default")]
-    node_taints_policy: String,
-}
+    struct SpreadConstraint {
+        topology_key: String,
+        max_skew: i64,
+        when_unsatisfiable: String,
+        label_selector: Option<Value>,
+        match_label_keys: Vec<String>,
+        min_domains: Option<usize>,
+        node_affinity_policy: String,
+        node_taints_policy: String,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Volume {
-    persistent_volume_claim: Option<Claim>,
-}
+    struct Volume {
+        persistent_volume_claim: Option<Claim>,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Claim {
-    claim_name: String,
+    struct Claim {
+        claim_name: String,
+    }
 }
 
 resource!(PlacingNode, "Node", "", "nodes", ClusterResourceScope);
@@ -271,7 +187,7 @@ resource!(PlacingPod, "Pod", "", "pods");
 
 impl PlacingNode {
     /// The node.
-    pub fn place(self) -> scheduling::Node {
+    pub fn into_node(self) -> scheduling::Node {
         let Self { metadata, spec, status } = self;
         let mut allocatable = Amounts::read(&status.allocatable);
         let pods = allocatable.others.remove("pods").unwrap_or_default();
@@ -294,7 +210,7 @@ impl PlacingNode {
 
 impl PlacingPod {
     /// The pod, in this namespace unless it says one.
-    pub fn pod(&self, namespace: &str) -> scheduling::Pod {
+    pub fn to_pod(&self, namespace: &str) -> scheduling::Pod {
         let Self { metadata, spec } = self;
         let namespace = metadata.namespace.clone().unwrap_or_else(|| namespace.to_owned());
         let of = |c: &Container| scheduling::Container {
@@ -344,9 +260,10 @@ impl PlacingPod {
         super::controller(&self.metadata, "ReplicaSet")
     }
 
-    /// The pod as one that is to be placed. `hash` tells its template from others; `selector` is that of its Deployment.
-    pub fn shape(&self, namespace: &str, hash: &str, selector: &Selector) -> Shape {
-        let mut pod = self.pod(namespace);
+    /// The pod as one that is to be placed. `hash` tells its template from other ones; `selector` is that of
+    /// its Deployment.
+    pub fn to_shape(&self, namespace: &str, hash: &str, selector: &Selector) -> Shape {
+        let mut pod = self.to_pod(namespace);
         pod.labels.insert(scheduling::TEMPLATE_HASH.to_owned(), hash.to_owned());
         let spec = &self.spec;
         let spread: Vec<_> =

@@ -1,20 +1,19 @@
-//! The part of any Deployment that the API has words for. Tolerant: what cannot be expressed, or is not as Kubernetes has it, is
-//! left out, and `domain::unmodelled` finds it.
+//! The part of any Deployment that the API has words for. Tolerant: what cannot be expressed, or is not as
+//! Kubernetes has it, is left out, and `domain::unmodelled` finds it.
 //!
-//! The result is in one form: a field that says what is the default anyway is unset, and where a default of ours would add what
-//! the Deployment does not have, the field says so (no probe, no wait, the account with its token).
+//! The result is in one form: a field that says what is the default anyway is unset, and where a default of
+//! ours would add what the Deployment does not have, the field says so (no probe, no wait, the account with
+//! its token).
 
+mod json;
 mod probe;
 mod volume;
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::Duration,
-};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::Value;
 
+use self::json::{non_default_seconds, read_list, read_map, read_text, read_texts};
 use crate::domain::{
     scheduling::TEMPLATE_HASH,
     spec::{
@@ -33,31 +32,34 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
         return Spec { replicas, rollout_policy, ..Spec::default() };
     }
     let mut spec = Spec {
-        image: text(&container["image"]),
+        image: read_text(&container["image"]),
         replicas,
         ports: decode_ports(container),
-        command: texts(&container["command"]),
-        args: texts(&container["args"]),
+        command: read_texts(&container["command"]),
+        args: read_texts(&container["args"]),
         resources: resources(container),
         rollout_policy,
         volumes: volume::decode_volumes(pod),
         placement: placement(deployment).map(Box::new),
         service_account: service_account(pod),
         security_profile: security_profile(pod),
-        termination_grace: unless(seconds(&pod["terminationGracePeriodSeconds"]), Spec::GRACE_SECONDS),
-        image_pull_secrets: list(&pod["imagePullSecrets"]).map(|s| text(&s["name"])).collect(),
-        container: Some(text(&container["name"])).filter(|n| n != Spec::CONTAINER).unwrap_or_default(),
+        termination_grace: non_default_seconds(
+            pod["terminationGracePeriodSeconds"].as_u64(),
+            Spec::GRACE_SECONDS,
+        ),
+        image_pull_secrets: read_list(&pod["imagePullSecrets"]).map(|s| read_text(&s["name"])).collect(),
+        container: Some(read_text(&container["name"])).filter(|n| n != Spec::CONTAINER).unwrap_or_default(),
         ..Spec::default()
     };
     env(container, &mut spec);
     spec.probes = probe::decode_probes(container, &spec.ports).map(Box::new);
-    let drain = seconds(&container["lifecycle"]["preStop"]["sleep"]["seconds"]).unwrap_or_default();
-    spec.drain_delay = unless(Some(drain), spec.default_drain_seconds());
+    let drain = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or_default();
+    spec.drain_delay = non_default_seconds(Some(drain), spec.default_drain_seconds());
     spec
 }
 
-/// Tells a pod template from another. Kubernetes adds one label to the copy of a Deployment's template that it makes for a
-/// ReplicaSet, and compares without it.
+/// Tells a pod template from another. Kubernetes adds one label to the copy of a Deployment's template that
+/// it makes for a ReplicaSet, and compares without it.
 pub fn template_hash(template: &Value) -> u64 {
     let mut template = template.clone();
     if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
@@ -71,7 +73,7 @@ pub fn template_hash(template: &Value) -> u64 {
 /// The TCP ports of a container.
 pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
-    for port in list(&container["ports"]) {
+    for port in read_list(&container["ports"]) {
         let number = port["containerPort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
         let Some(number) = number.filter(|n| ports.iter().all(|p| p.number != *n)) else { continue };
         if !matches!(port["protocol"].as_str(), None | Some("" | "TCP")) {
@@ -79,7 +81,7 @@ pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
         }
         // A port needs a name here, and Kubernetes does without.
         let named =
-            Some(text(&port["name"])).filter(|n| Port::is_name(n) && ports.iter().all(|p| p.name != *n));
+            Some(read_text(&port["name"])).filter(|n| Port::is_name(n) && ports.iter().all(|p| p.name != *n));
         let name = named.unwrap_or_else(|| format!("port-{number}"));
         ports.push(Port { name, number, protocol: Protocol::Tcp });
     }
@@ -87,8 +89,8 @@ pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
 }
 
 fn env(container: &Value, spec: &mut Spec) {
-    let entries: Vec<&Value> = list(&container["env"]).collect();
-    let names: Vec<String> = entries.iter().map(|e| text(&e["name"])).collect();
+    let entries: Vec<&Value> = read_list(&container["env"]).collect();
+    let names: Vec<String> = entries.iter().map(|e| read_text(&e["name"])).collect();
     for (i, (entry, name)) in entries.iter().zip(&names).enumerate() {
         // Kubernetes lets the last one of a name win.
         if name.is_empty() || names[i + 1..].contains(name) {
@@ -96,7 +98,7 @@ fn env(container: &Value, spec: &mut Spec) {
         }
         let from = &entry["valueFrom"];
         if from.is_null() {
-            let value = text(&entry["value"]);
+            let value = read_text(&entry["value"]);
             // Values may use variables that stand before them, and here they stand by name.
             let moved = |(j, other): (usize, &String)| {
                 (j < i) != (other < name) && value.contains(&format!("$({other})"))
@@ -113,14 +115,14 @@ fn env(container: &Value, spec: &mut Spec) {
 }
 
 fn key_ref(value: &Value) -> Option<KeyRef> {
-    let (name, key) = (text(&value["name"]), text(&value["key"]));
+    let (name, key) = (read_text(&value["name"]), read_text(&value["key"]));
     let there = !name.is_empty() && !key.is_empty();
     there.then(|| KeyRef { name, key, optional: value["optional"] == true })
 }
 
 fn resources(container: &Value) -> Option<Resources> {
     let (requests, limits) =
-        (map(&container["resources"]["requests"]), map(&container["resources"]["limits"]));
+        (read_map(&container["resources"]["requests"]), read_map(&container["resources"]["limits"]));
     (!requests.is_empty() || !limits.is_empty()).then_some(Resources { requests, limits })
 }
 
@@ -129,7 +131,7 @@ fn rollout_policy(deployment: &Value) -> Option<RolloutPolicy> {
     let recreate = strategy["type"] == "Recreate";
     let part = |field: &str, default: &str| {
         let value = &strategy["rollingUpdate"][field];
-        let text = value.as_u64().map_or_else(|| text(value), |n| n.to_string());
+        let text = value.as_u64().map_or_else(|| read_text(value), |n| n.to_string());
         // What Kubernetes fills in where nothing is said.
         let text = if text.is_empty() && !recreate { "25%".to_owned() } else { text };
         if text == default { String::new() } else { text }
@@ -138,7 +140,7 @@ fn rollout_policy(deployment: &Value) -> Option<RolloutPolicy> {
         max_surge: part("maxSurge", "25%"),
         max_unavailable: part("maxUnavailable", "0"),
         strategy: if recreate { Strategy::Recreate } else { Strategy::Rolling },
-        progress_timeout: unless(seconds(&deployment["progressDeadlineSeconds"]), 600),
+        progress_timeout: non_default_seconds(deployment["progressDeadlineSeconds"].as_u64(), 600),
         ..RolloutPolicy::default()
     };
     (policy != RolloutPolicy::default()).then_some(policy)
@@ -147,25 +149,28 @@ fn rollout_policy(deployment: &Value) -> Option<RolloutPolicy> {
 fn placement(deployment: &Value) -> Option<Placement> {
     let pod = &deployment["template"]["spec"];
     // One list is one value: half of the tolerations would take the others away.
-    let tolerations: Option<Vec<_>> = list(&pod["tolerations"]).map(toleration).collect();
-    let spread: Vec<_> = list(&pod["topologySpreadConstraints"])
+    let tolerations: Option<Vec<_>> = read_list(&pod["tolerations"]).map(toleration).collect();
+    let spread: Vec<_> = read_list(&pod["topologySpreadConstraints"])
         .filter(|constraint| {
             !constraint["labelSelector"].is_null() && constraint["labelSelector"] == deployment["selector"]
         })
         .map(spread)
         .collect();
     let placement = Placement {
-        node_selector: map(&pod["nodeSelector"]),
+        node_selector: read_map(&pod["nodeSelector"]),
         tolerations: tolerations.unwrap_or_default(),
         spread: if spread == Spread::default_spread() { Vec::new() } else { spread },
-        priority_class: text(&pod["priorityClassName"]),
+        priority_class: read_text(&pod["priorityClassName"]),
     };
     (placement != Placement::default()).then_some(placement)
 }
 
 fn toleration(value: &Value) -> Option<Toleration> {
-    let toleration =
-        Toleration { key: text(&value["key"]), value: text(&value["value"]), effect: text(&value["effect"]) };
+    let toleration = Toleration {
+        key: read_text(&value["key"]),
+        value: read_text(&value["value"]),
+        effect: read_text(&value["effect"]),
+    };
     let exists = value["operator"] == "Exists";
     let equal = matches!(value["operator"].as_str(), None | Some("" | "Equal"));
     // An empty value here tolerates every value, there only the empty one.
@@ -176,7 +181,7 @@ fn toleration(value: &Value) -> Option<Toleration> {
 fn spread(value: &Value) -> Spread {
     let skew = value["maxSkew"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(1);
     Spread {
-        topology_key: text(&value["topologyKey"]),
+        topology_key: read_text(&value["topologyKey"]),
         max_skew: if skew == 1 { 0 } else { skew },
         required: value["whenUnsatisfiable"] == "DoNotSchedule",
     }
@@ -184,8 +189,10 @@ fn spread(value: &Value) -> Spread {
 
 /// Empty only for `default` without its token, which is what an empty one means.
 fn service_account(pod: &Value) -> String {
-    let named =
-        [&pod["serviceAccountName"], &pod["serviceAccount"]].map(text).into_iter().find(|n| !n.is_empty());
+    let named = [&pod["serviceAccountName"], &pod["serviceAccount"]]
+        .map(read_text)
+        .into_iter()
+        .find(|n| !n.is_empty());
     let name = named.unwrap_or_else(|| "default".to_owned());
     if name == "default" && pod["automountServiceAccountToken"] == false { String::new() } else { name }
 }
@@ -198,30 +205,6 @@ fn security_profile(pod: &Value) -> Option<SecurityProfile> {
     let restricted = *effective("runAsNonRoot") == true
         && effective("seccompProfile")["type"] == "RuntimeDefault"
         && container["allowPrivilegeEscalation"] == false
-        && list(&container["capabilities"]["drop"]).any(|c| c == "ALL");
+        && read_list(&container["capabilities"]["drop"]).any(|c| c == "ALL");
     restricted.then_some(SecurityProfile::Restricted)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn texts(value: &Value) -> Vec<String> {
-    list(value).map(text).collect()
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn map(value: &Value) -> BTreeMap<String, String> {
-    value.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect()
-}
-
-fn seconds(value: &Value) -> Option<u64> {
-    value.as_u64()
-}
-
-fn unless(seconds: Option<u64>, default: u64) -> Option<Duration> {
-    seconds.filter(|s| *s != default).map(Duration::from_secs)
 }

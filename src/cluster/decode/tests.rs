@@ -36,7 +36,7 @@ fn time(text: &str) -> Timestamp {
 }
 
 fn row<K: Decode + DeserializeOwned>(object: Value) -> Option<K::Row> {
-    serde_json::from_value::<K>(object).unwrap().row()
+    serde_json::from_value::<K>(object).unwrap().into_row()
 }
 
 fn trouble(pod: Value) -> Option<Trouble> {
@@ -222,7 +222,8 @@ fn a_deployment_that_moves_is_not_stalled() {
     assert_eq!((found.stalled, found.paused), (None, true));
 }
 
-// As a real Deployment controller left them: it writes neither a new time nor new words while status and reason stay.
+// As a real Deployment controller left them: it writes neither a new time nor new words while status and
+// reason stay.
 #[test]
 fn a_deployment_says_why_it_has_no_replica_set_and_when_it_moved() {
     let words = "Failed to create new replica set \"shop-59f7\": replicasets.apps \"shop-59f7\" is forbidden: exceeded quota: sets, requested: count/replicasets.apps=1, used: count/replicasets.apps=1, limited: count/replicasets.apps=1";
@@ -348,7 +349,8 @@ fn a_revision_of_ours_is_read_back_as_it_was_written() {
     );
 }
 
-/// What is left of a revision when its Deployment was deleted with `--cascade=orphan`, or when a backup brought it back.
+/// What is left of a revision when its Deployment was deleted with `--cascade=orphan`, or when a backup
+/// brought it back.
 #[test]
 fn a_revision_says_itself_that_it_was_carried_out() {
     let told = |cause: Cause, written: &str, annotations: Value| {
@@ -358,7 +360,7 @@ fn a_revision_says_itself_that_it_was_carried_out() {
         let record = Record { cause, time: time(written), ..mk_record() };
         revision["data"] = form::to_data(&record).unwrap();
         let row = row::<Revision>(revision.clone()).unwrap();
-        let past = serde_json::from_value::<Revision>(revision).unwrap().past().unwrap();
+        let past = serde_json::from_value::<Revision>(revision).unwrap().into_stored().unwrap();
         assert_eq!((row.applied, row.owner.is_some()), (past.applied, past.owner.is_some()));
         (row.applied, past.version)
     };
@@ -439,7 +441,7 @@ fn cut(value: &mut Value, choices: &mut impl Iterator<Item = u8>) {
 
 fn survives<K: Decode + DeserializeOwned>(object: &Value) -> Result<bool, TestCaseError> {
     match serde_json::from_value::<K>(object.clone()) {
-        Ok(decoded) => Ok(decoded.row().is_some()),
+        Ok(decoded) => Ok(decoded.into_row().is_some()),
         Err(error) => Err(TestCaseError::fail(format!("{error}: {object}"))),
     }
 }

@@ -139,7 +139,7 @@ pub(super) fn to_annotation<T: Serialize>(what: &str, value: &T) -> Result<Strin
 
 /// Version of an object.
 pub(super) fn resource_version(object: &DynamicObject) -> u64 {
-    decode::version(&object.metadata)
+    decode::parse_resource_version(&object.metadata)
 }
 
 /// How something is merged into an object apart from an apply.

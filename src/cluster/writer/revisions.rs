@@ -38,7 +38,7 @@ pub(super) async fn list_revisions(writer: &Writer, name: &name::App) -> Result<
         let unreadable = || Error::NotImplemented {
             what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
         };
-        stored.push(object.past().ok_or_else(unreadable)?);
+        stored.push(object.into_stored().ok_or_else(unreadable)?);
     }
     stored.sort_by_key(|revision| revision.number);
     Ok(stored)

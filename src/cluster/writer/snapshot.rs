@@ -185,7 +185,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
     let labels = |value: &Value| serde_json::from_value(value.clone()).unwrap_or_default();
     let row = |object: &DynamicObject| {
         let json = serde_json::to_value(object).ok()?;
-        serde_json::from_value::<decode::Deployment>(json).ok()?.row()
+        serde_json::from_value::<decode::Deployment>(json).ok()?.into_row()
     };
     let mut found = row(object);
     let ours =

@@ -30,7 +30,7 @@ pub(super) async fn record_verdict(
     let found = writer.cluster.namespaced::<decode::Revision>(&app.namespace).get(&object).await?;
     let version = found.meta().resource_version.clone();
     // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
-    let Some(row) = found.row().filter(|row| row.end.is_none() && row.created <= end.time) else {
+    let Some(row) = found.into_row().filter(|row| row.end.is_none() && row.created <= end.time) else {
         return Ok(());
     };
     if row.form.is_stuck(row.applied) {

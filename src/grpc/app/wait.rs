@@ -36,7 +36,7 @@ pub(super) async fn wait_for_state(
     let mut waited = Waited { context, name, after, last: None, settled: false };
     if waited.after.is_none() {
         // Looked up before it is listened to: names of nothing must leave nothing behind.
-        waited.last = Some(context.index.get(&waited.name)?);
+        waited.last = Some(context.index.get_app(&waited.name)?);
     }
     tokio::select! {
         // Out of time is no error: the answer is the app as it is.
@@ -58,7 +58,7 @@ struct Waited<'a> {
 
 impl Waited<'_> {
     async fn until_settled(&mut self, scope: &Scope) {
-        let mut news = self.context.index.subscribe(scope);
+        let mut news = self.context.index.watch_changes(scope);
         loop {
             // The write first: what is read after it shows it.
             let seen = self.after.as_ref().is_none_or(|position| self.context.index.has_seen(position));
@@ -75,7 +75,7 @@ impl Waited<'_> {
     }
 
     fn look(&mut self, seen: bool) {
-        match self.context.index.get(&self.name) {
+        match self.context.index.get_app(&self.name) {
             // Another app of the name came after the deletion: what was deleted is gone.
             Ok(app) if seen && self.is_deleted(&app) => self.settled = true,
             Ok(app) => {

@@ -17,7 +17,7 @@ use crate::{
         app::App,
         name::{self, Scope},
     },
-    index::{Batch, Change, Cursor, Filter},
+    index::{AppChange, AppFilter, ChangeBatch, ChangeCursor},
     pb::{self, watch_apps_response::Event},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn watch_apps(
         context: context.clone(),
         scope,
         sent: (!request.label_selector.is_empty()).then(HashSet::new),
-        filter: Filter { selector, ..Filter::default() },
+        filter: AppFilter { selector, ..AppFilter::default() },
         cursor: parse_token(&watched, &request.resume_token),
         watched,
         resumed: true,
@@ -54,17 +54,17 @@ struct Watch {
     scope: Scope,
     /// Tells the tokens of this watch from those of watches of other apps.
     watched: String,
-    filter: Filter,
+    filter: AppFilter,
     /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this reader.
     sent: Option<HashSet<name::App>>,
-    cursor: Option<Cursor>,
+    cursor: Option<ChangeCursor>,
     /// It goes on where an earlier stream ended.
     resumed: bool,
     synced: bool,
     /// More of the change log is there already: what was looked at last may not have matched at all.
     more: bool,
     /// What was taken from the change log. The messages are made one by one: a reader that does not read holds no copies.
-    pending: VecDeque<(Option<Cursor>, Item)>,
+    pending: VecDeque<(Option<ChangeCursor>, Item)>,
 }
 
 enum Item {
@@ -89,7 +89,7 @@ impl Source for Watch {
                 let resume_token = cursor.map(|c| format!("{c}~{}", self.watched)).unwrap_or_default();
                 return Ok(Some(pb::WatchAppsResponse { resume_token, event: Some(event) }));
             }
-            let batch = self.context.index.changes(&self.scope, self.cursor, BATCH);
+            let batch = self.context.index.changes_after(&self.scope, self.cursor, BATCH);
             self.take(batch);
             if self.pending.is_empty()
                 && !self.more
@@ -102,7 +102,7 @@ impl Source for Watch {
 }
 
 impl Watch {
-    fn take(&mut self, batch: Batch) {
+    fn take(&mut self, batch: ChangeBatch) {
         if batch.fresh {
             (self.synced, self.resumed) = (false, false);
             if let Some(sent) = &mut self.sent {
@@ -112,15 +112,15 @@ impl Watch {
         for (cursor, change) in batch.changes {
             self.cursor = Some(cursor);
             let item = match change {
-                Change::Updated(app) if self.filter.matches(&app) => {
+                AppChange::Updated(app) if self.filter.matches(&app) => {
                     if let Some(sent) = &mut self.sent {
                         sent.insert(app.name.clone());
                     }
                     Item::Updated(app)
                 }
-                Change::Updated(app) if self.forgets(&app.name) => Item::Deleted(app.name.clone()),
-                Change::Deleted(name) if self.sent.is_none() || self.forgets(&name) => Item::Deleted(name),
-                Change::Updated(_) | Change::Deleted(_) => continue,
+                AppChange::Updated(app) if self.forgets(&app.name) => Item::Deleted(app.name.clone()),
+                AppChange::Deleted(name) if self.sent.is_none() || self.forgets(&name) => Item::Deleted(name),
+                AppChange::Updated(_) | AppChange::Deleted(_) => continue,
             };
             self.push(item);
         }
@@ -145,7 +145,7 @@ impl Watch {
 }
 
 /// Where to go on. A token of a watch of other apps says nothing about what this reader has.
-fn parse_token(watched: &str, token: &str) -> Option<Cursor> {
+fn parse_token(watched: &str, token: &str) -> Option<ChangeCursor> {
     let (cursor, of) = token.split_once('~')?;
-    Cursor::parse(cursor).filter(|_| of == watched)
+    ChangeCursor::parse(cursor).filter(|_| of == watched)
 }

@@ -27,7 +27,7 @@ pub(super) fn watch_decisions(
 ) -> Result<Answers<pb::WatchScalingDecisionsResponse>, Status> {
     let outcomes = parse::outcomes(&request.outcomes)?;
     if let Scope::App(app) = &scope {
-        context.index.get(app)?;
+        context.index.get_app(app)?;
     }
     let mut news = News::on(
         context.scaling.watch_decisions(),

@@ -8,11 +8,11 @@ use crate::{
         revision::Cause,
         rollout::{Rollout, State},
     },
-    index::{AuditedCall, Entry, TimelineEvent},
+    index::{AuditedCall, TimelineEntry, TimelineEvent},
     pb::{self, timeline_entry::Detail},
 };
 
-pub(in crate::grpc) fn entry(app: &str, entry: &Entry) -> pb::TimelineEntry {
+pub(in crate::grpc) fn entry(app: &str, entry: &TimelineEntry) -> pb::TimelineEntry {
     let deployment = || format!("deployment.apps/{app}");
     let (actor, object, message, detail) = match &entry.what {
         TimelineEvent::Rollout(rollout) => {

@@ -29,7 +29,7 @@ pub(super) async fn list_rollouts(
     let before = pagination::parse_token(&query, &request.page_token)?;
     let before = before.map(|last| last.parse().map_err(|_| Error::PageToken)).transpose()?;
     context.wait_until_seen(&request.read_after, &Scope::App(app.clone()), deadline).await?;
-    let (found, more) = context.index.rollouts(&app, before, size)?;
+    let (found, more) = context.index.list_rollouts(&app, before, size)?;
     let (rollouts, last) = pagination::fill_page(found, more, |rollout| {
         let mut converted = convert::to_rollout(rollout);
         if !full {

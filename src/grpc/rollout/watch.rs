@@ -98,7 +98,7 @@ impl Source for Watch {
 
 impl Watch {
     fn look(&mut self) -> Result<(), Status> {
-        let rollout = self.context.index.rollout(&self.name)?;
+        let rollout = self.context.index.get_rollout(&self.name)?;
         let now = Timestamp::now();
         let changed = self.last.as_ref().is_none_or(|last| *last != rollout);
         // The first message is the state; after that what happened comes before what came of it.
@@ -144,7 +144,7 @@ impl Watch {
     }
 
     fn push_log(&mut self) {
-        for line in self.context.index.log(&self.name.app, self.number, self.logged) {
+        for line in self.context.index.events_after(&self.name.app, self.number, self.logged) {
             self.logged = line.sequence;
             // Kubernetes' times have whole seconds, so the second in which the rollout began is let in.
             if line.event.time.as_second() < self.since.as_second() {

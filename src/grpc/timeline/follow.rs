@@ -184,7 +184,7 @@ struct Known {
 
 impl Follower {
     async fn run(mut self, mut read: HashMap<Arc<str>, FollowEnd>) {
-        let mut news = self.index.subscribe(&Scope::App(self.selection.app.clone()));
+        let mut news = self.index.watch_changes(&Scope::App(self.selection.app.clone()));
         loop {
             self.look(&mut read);
             loop {

@@ -63,7 +63,7 @@ pub(super) fn stream_logs(
         let why = "is set beside previous, which is a log that has ended; leave one of them out";
         return Err(Error::invalid("follow", why).into());
     }
-    context.index.get(&app)?;
+    context.index.get_app(&app)?;
     let rollout = rollout_of(&context.index, &app, &request.rollout)?;
     let container = Some(request.container.as_str()).filter(|name| !name.is_empty()).map(Into::into);
     let selection = Selection { app: app.clone(), rollout, pod: request.pod.clone(), container };
@@ -115,7 +115,7 @@ fn rollout_of(index: &Index, app: &name::App, text: &str) -> Result<Option<u64>,
     if rollout.app != *app {
         return Err(Error::invalid("rollout", format!("{text} is no rollout of {app}")));
     }
-    index.rollout(&rollout).map(|rollout| Some(rollout.number))
+    index.get_rollout(&rollout).map(|rollout| Some(rollout.number))
 }
 
 struct Logging {

@@ -13,7 +13,7 @@ use super::super::{
 };
 use crate::{
     domain::{name, timeline::Position},
-    index::{Entry, TimelineStart},
+    index::{TimelineEntry, TimelineStart},
     pb::{self, watch_timeline_response::Event},
 };
 
@@ -66,7 +66,7 @@ struct Watch {
     position: Position,
     after: Timestamp,
     /// What is still to be told of the past.
-    past: VecDeque<Entry>,
+    past: VecDeque<TimelineEntry>,
     gap: Option<pb::Gap>,
     follow: bool,
     synced: bool,
@@ -99,7 +99,7 @@ impl Source for Watch {
                 return Ok(Some(self.message(Event::Synced(pb::Synced { resumed: self.resumed }))));
             }
             self.news.latest();
-            match self.context.index.timeline_since(&self.app, self.position.sequence, BATCH) {
+            match self.context.index.timeline_after(&self.app, self.position.sequence, BATCH) {
                 Some(news) if !news.is_empty() => self.past = news.into(),
                 Some(_) => {
                     if let Woken::Silence = self.news.wait().await? {
@@ -118,16 +118,17 @@ impl Watch {
     /// Takes what there is after the position, and finds out what may be missing.
     fn read(&mut self, fresh: bool) -> Result<(), Status> {
         let index = &self.context.index;
-        let past = index.timeline(&self.app)?;
+        let past = index.get_timeline(&self.app)?;
         self.resumed = !fresh;
-        if fresh || !index.can_resume(&self.app, &self.position) {
+        if fresh || !index.can_resume_timeline(&self.app, &self.position) {
             let from = if fresh { self.after } else { self.position.last };
             self.gap = gap(from, &past);
             self.position.begin_again(index.epoch(), past.sequence);
         }
         if self.position.in_past {
             let position = &self.position;
-            let wanted = |entry: &Entry| entry.sequence <= position.sequence && !position.has(&entry.mark);
+            let wanted =
+                |entry: &TimelineEntry| entry.sequence <= position.sequence && !position.has(&entry.mark);
             self.past = past.entries.into_iter().filter(wanted).collect();
         }
         Ok(())

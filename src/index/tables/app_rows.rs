@@ -1,4 +1,5 @@
-//! What the rows tell of one app: everything for its view, its events for readers, and what was seen when a rollout of it failed.
+//! What the rows tell of one app: everything for its view, its events for readers, and what was seen when a
+//! rollout of it failed.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -7,7 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{super::LogLine, Tables};
+use super::{SequencedEvent, Tables};
 use crate::domain::{
     diagnosis::Surroundings,
     evidence::{self, Evidence},
@@ -17,7 +18,8 @@ use crate::domain::{
     spec::{Policy, Spec},
 };
 
-/// Time after which a revision that was written before its Deployment must have been seen, if the cluster has spoken about revisions since.
+/// Time after which a revision that was written before its Deployment must have been seen, if the cluster has
+/// spoken about revisions since.
 const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Whether this server manages a Deployment.
@@ -66,8 +68,8 @@ impl Tables {
         if deployment.is_labelled() && !seen { Manages::Unconfirmed } else { Manages::No }
     }
 
-    /// The revisions of an app: none of a Deployment that this server does not manage, whatever is left under its name, but for one that
-    /// is still to be carried out, which adopts it.
+    /// The revisions of an app: none of a Deployment that this server does not manage, whatever is left under
+    /// its name, but for one that is still to be carried out, which adopts it.
     pub(in crate::index) fn history(&self, app: &name::App) -> Option<&BTreeMap<u64, Revision>> {
         let all = self.revisions.get(app)?;
         let adopts = || all.values().next_back().is_some_and(|newest| !newest.applied);
@@ -76,12 +78,12 @@ impl Tables {
     }
 
     /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.
-    pub(in crate::index) fn log(
+    pub(in crate::index) fn events_after(
         &self,
         app: &name::App,
         meant: impl Fn(&ReplicaSet) -> bool,
         after: u64,
-    ) -> Vec<LogLine> {
+    ) -> Vec<SequencedEvent> {
         let namespace: Arc<str> = app.namespace.as_str().into();
         let about = |kind, name: &Arc<str>| About { namespace: namespace.clone(), kind, name: name.clone() };
         let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
@@ -89,7 +91,7 @@ impl Tables {
             objects.push(about(Kind::ReplicaSet, &rs.name));
             objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
         }
-        let mut lines: Vec<LogLine> = objects
+        let mut lines: Vec<SequencedEvent> = objects
             .iter()
             .filter_map(|about| self.events.get(about))
             .flatten()
@@ -110,11 +112,11 @@ impl Tables {
         let new: HashSet<&str> = new.collect();
         let (all, _) = self.page_of_replicas(&rollout.app, None, usize::MAX);
         let replicas = all.into_iter().filter(|replica| new.contains(&*replica.pod));
-        let line = |line: LogLine| {
+        let line = |line: SequencedEvent| {
             let Event { about, reason, note, time, .. } = &*line.event;
             format!("{time} {about} {reason}: {note}")
         };
-        let mut log = self.log(&rollout.app, is_new, 0);
+        let mut log = self.events_after(&rollout.app, is_new, 0);
         log.sort_by_key(|line| line.event.time);
         // What happened before belongs to the rollouts before; Kubernetes' times are whole seconds.
         log.retain(|line| line.event.time.as_second() >= rollout.start.as_second());
@@ -122,7 +124,7 @@ impl Tables {
         if let Some(error) = rollout.error.clone().filter(|error| !problems.contains(error)) {
             problems.insert(0, error);
         }
-        // Not bounded any further here, under the lock of the index: whoever keeps it does that.
+        // Not bounded any further here, under the lock of the index: the caller that keeps it does that.
         let oldest = log.len().saturating_sub(evidence::MOST_EVENTS);
         Evidence {
             problems,

@@ -1,9 +1,9 @@
-//! Rows that say where replicas are: EndpointSlices and nodes. They belong to no app by themselves but to its pods, and whichever
-//! is seen first waits for the other.
+//! Rows that say where replicas are: EndpointSlices and nodes. They belong to no app by themselves but to its
+//! pods, and whichever is seen first waits for the other.
 
 use std::{mem, sync::Arc};
 
-use super::{Key, Row, SmallSet, Tables, TablesMut, TablesRef, app_of};
+use super::{NamespacedName, Row, SmallSet, Tables, TablesMut, TablesRef, app_of};
 use crate::domain::{
     name,
     observed::{Node, Pod, ReplicaSet, Slice, SlicePod},
@@ -36,7 +36,7 @@ impl Tables {
         self.nodes.get(pod.node.as_ref()?)?.zone.clone()
     }
 
-    fn mark_moved(&mut self, pod: &Key) {
+    fn mark_moved(&mut self, pod: &NamespacedName) {
         let Some(pod) = self.pods.get(pod) else { return };
         if let Some(rs) = self.replica_sets.get(&(pod.namespace.clone(), pod.replica_set.clone())) {
             self.moved.insert(app_of(rs));
@@ -45,7 +45,8 @@ impl Tables {
 
     fn mark_moved_on(&mut self, node: &Arc<str>) {
         let on = |pod: &&Pod| pod.node.as_ref() == Some(node);
-        let pods: Vec<Key> = self.pods.values().map(|pod| &**pod).filter(on).map(Row::key).collect();
+        let pods: Vec<NamespacedName> =
+            self.pods.values().map(|pod| &**pod).filter(on).map(Row::key).collect();
         for pod in pods {
             self.mark_moved(&pod);
         }
@@ -53,9 +54,9 @@ impl Tables {
 }
 
 impl Row for Slice {
-    type Key = Key;
+    type Key = NamespacedName;
 
-    fn key(&self) -> Key {
+    fn key(&self) -> NamespacedName {
         (self.namespace.clone(), self.name.clone())
     }
 
@@ -81,7 +82,7 @@ impl Row for Slice {
         t.slices.insert(self.key(), self);
     }
 
-    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
         let Some(old) = t.slices.remove(key) else { return };
         for pod in &old.pods {
             let key = (old.namespace.clone(), pod.name.clone());
@@ -95,7 +96,7 @@ impl Row for Slice {
         }
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
         t.slices.keys().cloned().collect()
     }
 

@@ -1,22 +1,24 @@
-//! Kubernetes events: the latest few of each object, and which app they are about. An event may come before the object that it is about,
-//! and outlive it.
+//! Kubernetes events: the latest few of each object, and which app they are about. An event may come before
+//! the object that it is about, and outlive it.
 
 use std::{mem, sync::Arc};
 
-use super::{Key, LogLine, Row, Tables, TablesMut, TablesRef, app_of};
+use super::{NamespacedName, Row, SequencedEvent, Tables, TablesMut, TablesRef, app_of};
 use crate::domain::{
     name,
     observed::{About, Event, Kind},
 };
 
-/// Events kept per object: enough for the two that matter among repetitions, few enough for a hundred thousand pods.
+/// Events kept per object: enough for the two that matter among repetitions, few enough for a hundred
+/// thousand pods.
 const EVENTS_PER_OBJECT: usize = 8;
 
 /// Events kept of which the app is not known yet.
 const UNRESOLVED: usize = 1000;
 
 impl Tables {
-    /// Events that came since the last time, each with its app. What is about no app that is known yet is kept for the next time.
+    /// Events that came since the last time, each with its app. What is about no app that is known yet is
+    /// kept for the next time.
     pub(in crate::index) fn take_fresh(&mut self) -> Vec<(name::App, Arc<Event>)> {
         let mut found = Vec::new();
         let mut unresolved = Vec::new();
@@ -61,9 +63,9 @@ impl Tables {
 }
 
 impl Row for Event {
-    type Key = Key;
+    type Key = NamespacedName;
 
-    fn key(&self) -> Key {
+    fn key(&self) -> NamespacedName {
         (self.about.namespace.clone(), self.id.clone())
     }
 
@@ -101,11 +103,11 @@ impl Row for Event {
         let event = Arc::new(row);
         t.fresh.push(event.key());
         t.events_by_name.insert(event.key(), event.clone());
-        lines.insert(place, LogLine { sequence: t.sequence, event: event.clone() });
+        lines.insert(place, SequencedEvent { sequence: t.sequence, event: event.clone() });
         t.mark_about(&event.about);
     }
 
-    fn remove(key: &Key, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
         let Some(event) = t.events_by_name.remove(key) else { return };
         if let Some(lines) = t.events.get_mut(&event.about) {
             lines.retain(|line| line.event.id != key.1);
@@ -116,7 +118,7 @@ impl Row for Event {
         t.mark_about(&event.about);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Key> {
+    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
         t.events_by_name.keys().cloned().collect()
     }
 

@@ -10,7 +10,7 @@ pub(super) enum SmallSet {
     List(Vec<Arc<str>>),
 }
 
-// === impl Names ===
+// === impl SmallSet ===
 
 impl Default for SmallSet {
     fn default() -> Self {

@@ -38,9 +38,9 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
         index.has_unrecorded_verdict(&name) && index.due_rollbacks(at(1)).is_empty(),
         "not before it is kept"
     );
-    index.update::<Pod>(vec![], vec![("a".into(), "p".into())], at(1));
+    index.update_rows::<Pod>(vec![], vec![("a".into(), "p".into())], at(1));
     assert_eq!(index.unrecorded_verdicts(), std::slice::from_ref(&due), "what it is about may go");
-    assert_eq!(index.rollout(&newest).unwrap().evidence, Some(evidence.clone()));
+    assert_eq!(index.get_rollout(&newest).unwrap().evidence, Some(evidence.clone()));
 
     let kept = Revision { end: Some(due.end), evidence: Some(evidence.clone()), ..revision };
     tell(&index, kept, true);
@@ -48,5 +48,9 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
     assert_eq!(index.due_rollbacks(at(1)), [(name.clone(), 1)]);
     tell(&index, mk_revision("x", 2, None), true);
     let first = name::Rollout { app: name, revision: Which::Number(1) };
-    assert_eq!(index.rollout(&first).unwrap().evidence, Some(evidence), "later rollouts take nothing of it");
+    assert_eq!(
+        index.get_rollout(&first).unwrap().evidence,
+        Some(evidence),
+        "later rollouts take nothing of it"
+    );
 }

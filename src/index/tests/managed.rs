@@ -16,11 +16,11 @@ fn mk_owned(number: u64, owner: Option<&str>) -> Revision {
 }
 
 fn managed_by(index: &Index) -> String {
-    index.get(&app()).unwrap().managed_by.clone()
+    index.get_app(&app()).unwrap().managed_by.clone()
 }
 
 fn rollouts(index: &Index) -> Vec<(u64, Cause)> {
-    let (all, _) = index.rollouts(&app(), None, 9).unwrap();
+    let (all, _) = index.list_rollouts(&app(), None, 9).unwrap();
     all.iter().map(|rollout| (rollout.number, rollout.cause)).collect()
 }
 
@@ -31,12 +31,12 @@ fn a_history_whose_deployment_is_gone_is_carried_out_by_nobody_and_shown_to_nobo
         tell(&index, mk_owned(number, None), true);
     }
     for kind in Kind::ALL {
-        index.heard(kind, at(60));
+        index.note_heard(kind, at(60));
     }
     index.tick(at(60));
     assert_eq!((index.incomplete_changes(at(60)), index.ownerless_apps(at(60))), (vec![], vec![]));
-    assert!(index.get(&app()).is_err());
-    assert!(index.rollouts(&app(), None, 9).is_err());
+    assert!(index.get_app(&app()).is_err());
+    assert!(index.list_rollouts(&app(), None, 9).is_err());
     // One that was never carried out still is.
     tell(&index, Revision { applied: false, ..mk_owned(4, None) }, true);
     assert_eq!(index.incomplete_changes(at(60)), [app()]);
@@ -61,11 +61,11 @@ fn the_history_of_another_deployment_says_nothing_about_this_one() {
     tell(&index, mk_owned(1, Some("another")), true);
     tell(&index, mk_managed(), true);
     tell(&index, mk_set("x", "first"), true);
-    index.heard(Kind::Revisions, at(60));
+    index.note_heard(Kind::Revisions, at(60));
     tell(&index, Deployment { resource_version: 2, ..mk_managed() }, true);
     assert_eq!((managed_by(&index).as_str(), rollouts(&index)), ("", vec![(1, Cause::External)]));
     assert_eq!((index.ownerless_apps(at(60)), index.unrecorded_external_changes()), (vec![], vec![]));
-    let view = index.get(&app()).unwrap();
+    let view = index.get_app(&app()).unwrap();
     assert_eq!((view.etag.clone(), view.rollout), (view.content.etag(), Some(1)));
 }
 
@@ -78,7 +78,7 @@ fn a_deployment_counts_as_managed_until_its_first_revision_must_have_been_seen()
     index.tick(at(100));
     assert_eq!(managed_by(&index), "gantry", "the cluster has not spoken about revisions since");
     for kind in Kind::ALL {
-        index.heard(kind, at(100));
+        index.note_heard(kind, at(100));
     }
     index.tick(at(100));
     assert_eq!((managed_by(&index).as_str(), rollouts(&index)), ("", vec![(1, Cause::External)]));
@@ -125,7 +125,7 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
     tell(&index, mk_revision("x", 1, None), true);
     let latest = || {
         let newest = name::Rollout { app: name::App::new("a", "x"), revision: Which::Latest };
-        let rollout = index.rollout(&newest).unwrap();
+        let rollout = index.get_rollout(&newest).unwrap();
         (rollout.number, rollout.cause, rollout.state)
     };
     assert_eq!(
@@ -147,19 +147,19 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
         (latest().2, index.unrecorded_external_changes(), index.unrecorded_verdicts().len()),
         (Stands::Succeeded, vec![], 1)
     );
-    let (all, more) = index.rollouts(&app, None, 9).unwrap();
+    let (all, more) = index.list_rollouts(&app, None, 9).unwrap();
     let told: Vec<_> = all.iter().map(|r| (r.number, r.state)).collect();
     assert_eq!((told, more), (vec![(2, Stands::Succeeded), (1, Stands::Superseded)], false));
     assert!(all[1].message.contains("past this server"), "{}", all[1].message);
     let last = |limit, before| {
-        let (found, more) = index.rollouts(&app, before, limit).unwrap();
+        let (found, more) = index.list_rollouts(&app, before, limit).unwrap();
         (found.iter().map(|r| r.number).collect::<Vec<_>>(), more)
     };
     assert_eq!(
         (last(1, None), last(1, Some(2)), last(1, Some(1))),
         ((vec![2], true), (vec![1], false), (vec![], false))
     );
-    assert!(index.rollouts(&name::App::new("a", "y"), None, 1).is_err());
+    assert!(index.list_rollouts(&name::App::new("a", "y"), None, 1).is_err());
 
     // The next one changes the Deployment again.
     tell(&index, Deployment { template_revision: 3, resource_version: 10, ..managed }, true);

@@ -1,4 +1,5 @@
-//! Endpoints and replicas as the index has them: who is woken by what, what holds before everything is read, and pages.
+//! Endpoints and replicas as the index has them: who is woken by what, what holds before everything is read,
+//! and pages.
 
 use super::{at, mk_deployment, mk_index, mk_pod, mk_set, tell};
 use crate::{
@@ -54,8 +55,11 @@ fn app(name: &str) -> name::App {
 #[test]
 fn a_change_of_one_app_s_endpoints_wakes_only_those_who_follow_them() {
     let index = mk_apps();
-    let (mut x, y, apps) =
-        (index.watch_endpoints(&app("x")), index.watch_endpoints(&app("y")), index.subscribe(&Scope::All));
+    let (mut x, y, apps) = (
+        index.watch_endpoints(&app("x")),
+        index.watch_endpoints(&app("y")),
+        index.watch_changes(&Scope::All),
+    );
     let mut woken = |why: &str| {
         let changed = x.has_changed().unwrap();
         x.mark_unchanged();
@@ -90,8 +94,8 @@ fn a_zone_is_known_when_the_node_is() {
     let mut follower = index.watch_endpoints(&app("x"));
     let zones = || {
         let zone =
-            |name: &str| index.endpoints(&app(name)).unwrap().at("", true).next().unwrap().0.zone.clone();
-        let replica = index.replicas(&app("x"), None, 1).unwrap().0.remove(0);
+            |name: &str| index.get_endpoints(&app(name)).unwrap().at("", true).next().unwrap().0.zone.clone();
+        let replica = index.list_replicas(&app("x"), None, 1).unwrap().0.remove(0);
         assert_eq!(replica.zone, zone("x"));
         (zone("x"), zone("y"))
     };
@@ -118,28 +122,28 @@ fn an_app_may_come_after_those_who_follow_it() {
     // Nobody listened meanwhile; who comes now gets what is.
     tell(&index, mk_deployment("x", 0), false);
     assert!(index.watch_endpoints(&app("x")).borrow().is_none());
-    assert!(matches!(index.endpoints(&app("x")), Err(Error::NotFound { .. })));
+    assert!(matches!(index.get_endpoints(&app("x")), Err(Error::NotFound { .. })));
 }
 
 #[test]
 fn kinds_that_this_server_may_not_read_are_done_without_and_the_others_are_not() {
     let index = Index::new(7);
-    index.reset::<Event>(Kind::Events, vec![], at(9));
-    index.reset::<Pod>(Kind::Pods, vec![mk_placed("s1", "p1")], at(9));
-    index.reset::<Revision>(Kind::Revisions, vec![], at(9));
-    index.reset::<ReplicaSet>(Kind::ReplicaSets, vec![mk_set("x", "s1")], at(9));
+    index.reset_rows::<Event>(Kind::Events, vec![], at(9));
+    index.reset_rows::<Pod>(Kind::Pods, vec![mk_placed("s1", "p1")], at(9));
+    index.reset_rows::<Revision>(Kind::Revisions, vec![], at(9));
+    index.reset_rows::<ReplicaSet>(Kind::ReplicaSets, vec![mk_set("x", "s1")], at(9));
     for kind in Kind::ALL {
-        index.refuse(kind, at(9));
+        index.refuse_kind(kind, at(9));
     }
     let optional: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.is_optional()).collect();
-    assert_eq!((index.is_filled(), index.refused()), (false, optional.clone()));
-    index.reset::<Deployment>(Kind::Deployments, vec![mk_deployment("x", 1)], at(9));
-    assert!(index.is_filled() && index.endpoints(&app("x")).is_ok());
-    index.reset::<Node>(Kind::Nodes, vec![mk_node("n", Some("z"))], at(9));
+    assert_eq!((index.is_filled(), index.refused_kinds()), (false, optional.clone()));
+    index.reset_rows::<Deployment>(Kind::Deployments, vec![mk_deployment("x", 1)], at(9));
+    assert!(index.is_filled() && index.get_endpoints(&app("x")).is_ok());
+    index.reset_rows::<Node>(Kind::Nodes, vec![mk_node("n", Some("z"))], at(9));
     let but_nodes: Vec<_> = optional.into_iter().filter(|kind| *kind != Kind::Nodes).collect();
-    assert_eq!(index.refused(), but_nodes, "the right was given");
-    index.refuse(Kind::Nodes, at(9));
-    assert_eq!(index.refused(), but_nodes, "taken away later, what was read stays");
+    assert_eq!(index.refused_kinds(), but_nodes, "the right was given");
+    index.refuse_kind(Kind::Nodes, at(9));
+    assert_eq!(index.refused_kinds(), but_nodes, "taken away later, what was read stays");
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn pages_of_replicas_hold_each_once_in_order() {
     }
     let (mut names, mut after) = (Vec::new(), None);
     loop {
-        let (page, more) = index.replicas(&app("x"), after.as_deref(), 3).unwrap();
+        let (page, more) = index.list_replicas(&app("x"), after.as_deref(), 3).unwrap();
         names.extend(page.iter().map(|replica| replica.pod.to_string()));
         after = names.last().cloned();
         if !more {
@@ -163,5 +167,5 @@ fn pages_of_replicas_hold_each_once_in_order() {
         }
     }
     assert_eq!(names, expected);
-    assert!(matches!(index.replicas(&app("y"), None, 3), Err(Error::NotFound { .. })));
+    assert!(matches!(index.list_replicas(&app("y"), None, 3), Err(Error::NotFound { .. })));
 }

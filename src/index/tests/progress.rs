@@ -1,4 +1,5 @@
-//! A rollout without progress, as readers see it: while replicas come and go, while the cluster is silent, after a start of the server.
+//! A rollout without progress, as readers see it: while replicas come and go, while the cluster is silent,
+//! after a start of the server.
 
 use std::sync::Arc;
 
@@ -26,20 +27,20 @@ impl Followed {
         let deployment =
             Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", ready_count) };
         let pod = Pod { ready, ready_changed: Some(at(second)), ..mk_pod("s", "p") };
-        self.index.update(vec![self.revision.clone()], vec![], at(second));
-        self.index.update(vec![mk_set("x", "s")], vec![], at(second));
-        self.index.update(vec![deployment], vec![], at(second));
-        self.index.update(vec![pod], vec![], at(second));
+        self.index.update_rows(vec![self.revision.clone()], vec![], at(second));
+        self.index.update_rows(vec![mk_set("x", "s")], vec![], at(second));
+        self.index.update_rows(vec![deployment], vec![], at(second));
+        self.index.update_rows(vec![pod], vec![], at(second));
     }
 
     fn heard(&self, second: i64) {
-        self.index.heard(Kind::Deployments, at(second));
-        self.index.heard(Kind::Pods, at(second));
+        self.index.note_heard(Kind::Deployments, at(second));
+        self.index.note_heard(Kind::Pods, at(second));
     }
 
     fn state(&self) -> Stands {
         let latest = name::Rollout { app: self.revision.app.clone(), revision: Which::Latest };
-        self.index.rollout(&latest).unwrap().state
+        self.index.get_rollout(&latest).unwrap().state
     }
 
     /// The first of these seconds after which it has failed, if time goes on and the cluster speaks.
@@ -73,7 +74,7 @@ fn what_was_not_heard_of_is_not_held_against_a_rollout() {
     assert!((40..4000).all(|second| {
         followed.index.tick(at(second));
         // One kind alone may go on.
-        followed.index.heard(Kind::Pods, at(second));
+        followed.index.note_heard(Kind::Pods, at(second));
         followed.state() == Stands::Running
     }));
     let failed = followed.fails_in(4000..4100);
@@ -84,11 +85,15 @@ fn what_was_not_heard_of_is_not_held_against_a_rollout() {
 fn a_server_that_starts_neither_fails_what_moves_nor_forgets_what_is_stuck() {
     for (made, expected) in [(0, 2010), (1980, 2040)] {
         let followed = Followed::new(60);
-        followed.index.update(vec![ReplicaSet { created: at(made), ..mk_set("x", "s") }], vec![], at(2000));
+        followed.index.update_rows(
+            vec![ReplicaSet { created: at(made), ..mk_set("x", "s") }],
+            vec![],
+            at(2000),
+        );
         let deployment = Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 0) };
         followed.heard(2000);
-        followed.index.update(vec![followed.revision.clone()], vec![], at(2000));
-        followed.index.update(vec![deployment], vec![], at(2000));
+        followed.index.update_rows(vec![followed.revision.clone()], vec![], at(2000));
+        followed.index.update_rows(vec![deployment], vec![], at(2000));
         assert_eq!(followed.fails_in(2000..2100), Some(expected), "{made}");
     }
 }

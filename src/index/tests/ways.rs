@@ -23,7 +23,7 @@ use crate::{
         },
         spec::{Content, RolloutPolicy, Spec, Verdict},
     },
-    index::{Change, Cursor, Filter, Index, Kind},
+    index::{AppChange, AppFilter, ChangeCursor, Index, Kind},
 };
 
 /// Rows by key: what the cluster holds.
@@ -42,15 +42,15 @@ struct Rows {
 
 impl Rows {
     fn fill(&self, index: &Index) {
-        index.reset(Kind::Events, self.events.values().rev().cloned().collect(), at(9));
-        index.reset(Kind::EndpointSlices, self.slices.values().cloned().collect(), at(9));
-        index.reset(Kind::Pods, self.pods.values().cloned().collect(), at(9));
-        index.reset(Kind::Revisions, self.revisions.values().cloned().collect(), at(9));
-        index.reset(Kind::Deployments, self.deployments.values().cloned().collect(), at(9));
-        index.reset(Kind::ReplicaSets, self.sets.values().cloned().collect(), at(9));
-        index.reset(Kind::Nodes, self.nodes.values().cloned().collect(), at(9));
-        index.reset(Kind::HorizontalPodAutoscalers, self.hpas.values().cloned().collect(), at(9));
-        index.reset(Kind::ScaledObjects, self.scaled.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::Events, self.events.values().rev().cloned().collect(), at(9));
+        index.reset_rows(Kind::EndpointSlices, self.slices.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::Pods, self.pods.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::Revisions, self.revisions.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::Deployments, self.deployments.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::ReplicaSets, self.sets.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::Nodes, self.nodes.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::HorizontalPodAutoscalers, self.hpas.values().cloned().collect(), at(9));
+        index.reset_rows(Kind::ScaledObjects, self.scaled.values().cloned().collect(), at(9));
     }
 }
 
@@ -194,18 +194,18 @@ fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
     let of = |text: &str| {
         let app = name::App::new("a", text);
         let which = [Which::Latest, Which::Number(1), Which::Number(2), Which::Number(3)];
-        let rollouts = which.map(|revision| index.rollout(&name::Rollout { app: app.clone(), revision }));
-        let listed = index.rollouts(&app, None, 9);
+        let rollouts = which.map(|revision| index.get_rollout(&name::Rollout { app: app.clone(), revision }));
+        let listed = index.list_rollouts(&app, None, 9);
         let mut log: Vec<_> = log(index, text, 0).into_iter().map(|line| line.event).collect();
         log.sort_by(|one, other| one.id.cmp(&other.id));
         (
-            index.get(&app),
+            index.get_app(&app),
             rollouts,
             listed,
             index.autoscaler_of(&app),
             log,
-            index.endpoints(&app),
-            index.replicas(&app, None, 9),
+            index.get_endpoints(&app),
+            index.list_replicas(&app, None, 9),
         )
     };
     (
@@ -218,10 +218,10 @@ fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
     )
 }
 
-fn change_of(change: &Change) -> &name::App {
+fn change_of(change: &AppChange) -> &name::App {
     match change {
-        Change::Updated(app) => &app.name,
-        Change::Deleted(name) => name,
+        AppChange::Updated(app) => &app.name,
+        AppChange::Deleted(name) => name,
     }
 }
 
@@ -241,7 +241,8 @@ impl Reader {
 
     /// Reads one batch; whether more follow.
     fn read(&mut self, index: &Index) -> bool {
-        let batch = index.changes(&self.scope, self.token.as_deref().and_then(Cursor::parse), self.limit);
+        let batch =
+            index.changes_after(&self.scope, self.token.as_deref().and_then(ChangeCursor::parse), self.limit);
         assert!(batch.changes.len() <= self.limit);
         if batch.fresh {
             self.apps.clear();
@@ -251,8 +252,8 @@ impl Reader {
         assert_eq!(told.len(), batch.changes.len(), "each app once");
         for (_, change) in batch.changes {
             match change {
-                Change::Updated(app) => drop(self.apps.insert(app.name.clone(), app)),
-                Change::Deleted(name) => drop(self.apps.remove(&name)),
+                AppChange::Updated(app) => drop(self.apps.insert(app.name.clone(), app)),
+                AppChange::Deleted(name) => drop(self.apps.remove(&name)),
             }
         }
         self.token = Some(batch.next.to_string());
@@ -266,7 +267,7 @@ impl Reader {
 }
 
 fn all(index: &Index, scope: &Scope) -> Vec<Arc<App>> {
-    index.list(scope, &Filter::default(), None, 1000).0
+    index.list_apps(scope, &AppFilter::default(), None, 1000).0
 }
 
 proptest! {
@@ -290,14 +291,14 @@ proptest! {
         let direct = Index::new(8);
         rows.fill(&direct);
         prop_assert_eq!(seen(&index), seen(&direct));
-        let now = direct.endpoints(&name::App::new("a", "x")).ok();
+        let now = direct.get_endpoints(&name::App::new("a", "x")).ok();
         if let Some(follower) = &mut follower {
             prop_assert_eq!(follower.borrow_and_update().clone(), now, "a follower ends with what there is");
         }
         // Reading the cluster once more is no news.
-        let before = index.changes(&Scope::All, None, 99).next;
+        let before = index.changes_after(&Scope::All, None, 99).next;
         rows.fill(&index);
-        prop_assert_eq!(index.changes(&Scope::All, Some(before), 99).changes, vec![]);
+        prop_assert_eq!(index.changes_after(&Scope::All, Some(before), 99).changes, vec![]);
         prop_assert!(follower.is_none_or(|f| !f.has_changed().unwrap()));
         prop_assert_eq!(seen(&index), seen(&direct));
     }
@@ -311,7 +312,8 @@ proptest! {
         let mut reader = Reader::new(scope.clone(), limit);
         let (mut logged, mut lines) = (0, BTreeMap::new());
         for (i, (mut op, [reads, logs])) in ops.into_iter().enumerate() {
-            // The lines of a rollout are those of its ReplicaSet. Of two that claim to be it, one has lines that the other had not.
+            // The lines of a rollout are those of its ReplicaSet. Of two that claim to be it, one has lines
+            // that the other had not.
             if let Op::Set(row, _) = &mut op {
                 row.template_revision = row.name.trim_start_matches('s').parse().unwrap();
                 row.revision = Some(row.template_revision);
@@ -322,7 +324,7 @@ proptest! {
             }
             // Nobody can follow a rollout that is not there.
             let first = name::Rollout { app: name::App::new("a", "x"), revision: Which::Number(1) };
-            let follows = logs && index.rollout(&first).is_ok();
+            let follows = logs && index.get_rollout(&first).is_ok();
             for line in log(&index, "x", logged).into_iter().filter(|_| follows) {
                 prop_assert!(line.sequence > logged, "a line twice, or not in order");
                 logged = line.sequence;
@@ -342,7 +344,7 @@ proptest! {
     fn pages_follow_the_names_without_gap_or_repeat(apps in prop::collection::btree_set(("[a-c]-?[a-c]", "[a-c.]{1,3}"), 0..30), size in 1usize..9) {
         let index = mk_index();
         let named = |(namespace, app): &(String, String)| Deployment { name: name::App::new(namespace, app), ..mk_deployment("", 1) };
-        index.update(apps.iter().map(named).collect(), vec![], at(9));
+        index.update_rows(apps.iter().map(named).collect(), vec![], at(9));
         let expected: Vec<_> = apps.iter().map(|(namespace, app)| format!("namespaces/{namespace}/apps/{app}")).collect();
         prop_assert_eq!(names(&index, size), expected.clone());
         let part = Scope::Namespace("a".into());
@@ -354,29 +356,29 @@ proptest! {
 #[test]
 fn a_cursor_that_cannot_be_followed_gives_a_fresh_snapshot() {
     let index = mk_index();
-    index.update(vec![mk_deployment("x", 1), mk_deployment("y", 1)], vec![], at(9));
+    index.update_rows(vec![mk_deployment("x", 1), mk_deployment("y", 1)], vec![], at(9));
     let mut reader = Reader::new(Scope::All, 9);
     reader.read_all(&index);
     let known = reader.token.clone().unwrap();
     for token in
         [known.replacen("w1.7", "w1.8", 1), "w1.7.99".into(), "w1.7".into(), "nonsense".into(), String::new()]
     {
-        let batch = index.changes(&Scope::All, Cursor::parse(&token), 9);
+        let batch = index.changes_after(&Scope::All, ChangeCursor::parse(&token), 9);
         assert!(batch.fresh && batch.changes.len() == 2, "{token}");
     }
-    let followed = index.changes(&Scope::All, Cursor::parse(&known), 9);
+    let followed = index.changes_after(&Scope::All, ChangeCursor::parse(&known), 9);
     assert!(!followed.fresh && followed.changes.is_empty());
 }
 
 #[test]
 fn a_reader_too_far_behind_begins_anew_and_a_snapshot_ends_however_much_was_deleted() {
     let index = mk_index();
-    index.update(vec![mk_deployment("x", 1), mk_deployment("y", 1)], vec![], at(9));
+    index.update_rows(vec![mk_deployment("x", 1), mk_deployment("y", 1)], vec![], at(9));
     let mut reader = Reader::new(Scope::All, 9);
     reader.read_all(&index);
     let crowd = || (0..10_001).map(|i| mk_deployment(&format!("z{i}"), 1));
-    index.update(crowd().collect(), vec![], at(9));
-    index.update::<Deployment>(vec![], crowd().map(|d| d.name).collect(), at(9));
+    index.update_rows(crowd().collect(), vec![], at(9));
+    index.update_rows::<Deployment>(vec![], crowd().map(|d| d.name).collect(), at(9));
     reader.read_all(&index);
     assert_eq!((reader.fresh, reader.apps.len()), (2, 2));
 

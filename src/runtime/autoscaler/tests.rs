@@ -128,13 +128,13 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         let index = Index::new(1);
-        index.reset::<observed::Deployment>(Kind::Deployments, vec![], now());
-        index.reset::<observed::ReplicaSet>(Kind::ReplicaSets, vec![], now());
-        index.reset::<observed::Pod>(Kind::Pods, vec![], now());
-        index.reset::<observed::Event>(Kind::Events, vec![], now());
-        index.reset::<observed::Revision>(Kind::Revisions, vec![], now());
+        index.reset_rows::<observed::Deployment>(Kind::Deployments, vec![], now());
+        index.reset_rows::<observed::ReplicaSet>(Kind::ReplicaSets, vec![], now());
+        index.reset_rows::<observed::Pod>(Kind::Pods, vec![], now());
+        index.reset_rows::<observed::Event>(Kind::Events, vec![], now());
+        index.reset_rows::<observed::Revision>(Kind::Revisions, vec![], now());
         for kind in [Kind::EndpointSlices, Kind::Nodes, Kind::HorizontalPodAutoscalers, Kind::ScaledObjects] {
-            index.refuse(kind, now());
+            index.refuse_kind(kind, now());
         }
         let scaling = AutoscalerState::new(now() - SignedDuration::from_hours(1));
         scaling.set_leader(Leader::Local, now() - SignedDuration::from_hours(1));
@@ -161,9 +161,9 @@ impl Bed {
             create_failure: None,
             ports: vec![],
         };
-        self.index.update(vec![set], vec![], now());
-        self.index.update((0..deployment.desired).map(mk_pod).collect(), vec![], now());
-        self.index.update(vec![deployment], vec![], now());
+        self.index.update_rows(vec![set], vec![], now());
+        self.index.update_rows((0..deployment.desired).map(mk_pod).collect(), vec![], now());
+        self.index.update_rows(vec![deployment], vec![], now());
     }
 
     fn measures(&self, cores: &[f64]) {
@@ -218,7 +218,7 @@ async fn cpu_of_a_start_becomes_no_count() {
     let index = bed.index.clone();
     let third = |ready_changed, ready| {
         let pod = observed::Pod { ready, ready_changed: Some(ready_changed), ..mk_pod(2) };
-        index.update(vec![pod], vec![], now());
+        index.update_rows(vec![pod], vec![], now());
     };
     // Never ready; ready in the window of 10 s; ready before it.
     third(now() - SignedDuration::from_mins(1), false);

@@ -52,9 +52,13 @@ fn used() -> (f64, u64) {
 async fn two_hundred_replicas_of_a_hundred_lines_a_second() {
     let server = Server::start_with(Arc::new(Chatty), Arc::new(Printed::default())).await;
     server.fill();
-    server.index.update(vec![mk_revision("web", 1)], vec![], now());
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
-    server.index.update((0..REPLICAS).map(|n| mk_pod("web", &n.to_string(), true)).collect(), vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(
+        (0..REPLICAS).map(|n| mk_pod("web", &n.to_string(), true)).collect(),
+        vec![],
+        now(),
+    );
     server.apply(mk_deployment("web", 200, 200));
     let request = || pb::StreamLogsRequest {
         parent: "namespaces/shop/apps/web".into(),

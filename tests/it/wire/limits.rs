@@ -102,8 +102,8 @@ async fn a_deadline_is_kept_in_json_and_says_what_was_waited_for() {
 #[tokio::test]
 async fn without_a_deadline_a_call_has_half_a_minute_and_a_wait_what_it_asks_for() {
     let server = Server::start().await;
-    server.index.update(vec![mk_revision("web", 1)], vec![], now());
-    server.index.update(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
     let mut deployment = mk_deployment("web", 2, 1);
     deployment.revision = Some(1);
     server.apply(deployment);

@@ -6,7 +6,7 @@ use k8s_openapi::{ClusterResourceScope, apimachinery::pkg::apis::meta::v1::Objec
 use serde::Deserialize;
 
 use super::{
-    super::{meta, or_default, resource},
+    super::{decode_meta, or_default, resource, slim},
     NodeSelector,
 };
 use crate::domain::scheduling;
@@ -15,31 +15,27 @@ use crate::domain::scheduling;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PlacingVolume {
-    #[serde(deserialize_with = "meta")]
+    #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: VolumeSpec,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct VolumeSpec {
-    #[serde(deserialize_with = "or_default")]
-    node_affinity: VolumeAffinity,
-}
+slim! {
+    struct VolumeSpec {
+        node_affinity: VolumeAffinity,
+    }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct VolumeAffinity {
-    #[serde(deserialize_with = "or_default")]
-    required: NodeSelector,
+    struct VolumeAffinity {
+        required: NodeSelector,
+    }
 }
 
 resource!(PlacingVolume, "PersistentVolume", "", "persistentvolumes", ClusterResourceScope);
 
 impl PlacingVolume {
     /// Where the volume of this claim is.
-    pub fn volume(&self, claim: &str) -> scheduling::Volume {
+    pub fn to_volume(&self, claim: &str) -> scheduling::Volume {
         // A label may name several zones, with two underscores between them.
         let zoned = |(key, value): (&String, &String)| {
             let is_place = ["topology.kubernetes.io/", "failure-domain.beta.kubernetes.io/"];

@@ -1,10 +1,8 @@
 //! Health checks of a container, as far as the API has words for them.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::{text, texts, unless};
+use super::json::{non_default_seconds, read_list, read_text, read_texts};
 use crate::domain::spec::{Check, Port, Probe, Probes};
 
 pub(super) fn decode_probes(container: &Value, ports: &[Port]) -> Option<Probes> {
@@ -22,7 +20,7 @@ pub(super) fn decode_probes(container: &Value, ports: &[Port]) -> Option<Probes>
 fn probe(value: &Value, container: &Value, ports: &[Port]) -> Option<Probe> {
     let port = |value: &Value| port_name(value, container, ports);
     let check = if value["httpGet"].is_object() {
-        let path = Some(text(&value["httpGet"]["path"])).filter(|p| !p.is_empty());
+        let path = Some(read_text(&value["httpGet"]["path"])).filter(|p| !p.is_empty());
         Check::HttpGet {
             port: port(&value["httpGet"]["port"])?,
             path: path.unwrap_or_else(|| "/".to_owned()),
@@ -30,29 +28,25 @@ fn probe(value: &Value, container: &Value, ports: &[Port]) -> Option<Probe> {
     } else if value["tcpSocket"].is_object() {
         Check::TcpPort(port(&value["tcpSocket"]["port"])?)
     } else if value["grpc"].is_object() {
-        Check::Grpc { port: port(&value["grpc"]["port"])?, service: text(&value["grpc"]["service"]) }
+        Check::Grpc { port: port(&value["grpc"]["port"])?, service: read_text(&value["grpc"]["service"]) }
     } else if value["exec"].is_object() {
-        Check::Exec(texts(&value["exec"]["command"]))
+        Check::Exec(read_texts(&value["exec"]["command"]))
     } else {
         return None;
     };
     let failures = value["failureThreshold"].as_i64().and_then(|n| i32::try_from(n).ok());
     Some(Probe {
         check,
-        period: seconds(&value["periodSeconds"], 10),
-        timeout: seconds(&value["timeoutSeconds"], 1),
+        period: non_default_seconds(value["periodSeconds"].as_u64(), 10),
+        timeout: non_default_seconds(value["timeoutSeconds"].as_u64(), 1),
         failure_threshold: failures.filter(|n| *n != 3).unwrap_or_default(),
-        initial_delay: seconds(&value["initialDelaySeconds"], 0),
+        initial_delay: non_default_seconds(value["initialDelaySeconds"].as_u64(), 0),
     })
-}
-
-fn seconds(value: &Value, default: u64) -> Option<Duration> {
-    unless(value.as_u64(), default)
 }
 
 /// The name that the port has here; Kubernetes also takes its number.
 fn port_name(value: &Value, container: &Value, ports: &[Port]) -> Option<String> {
-    let named = |name: &str| super::list(&container["ports"]).find(|p| p["name"] == name);
+    let named = |name: &str| read_list(&container["ports"]).find(|p| p["name"] == name);
     let number = value.as_u64().or_else(|| named(value.as_str()?)?["containerPort"].as_u64())?;
     ports.iter().find(|p| u64::from(p.number) == number).map(|p| p.name.clone())
 }

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::{list, text};
+use super::json::{read_list, read_text};
 use crate::domain::spec::{EmptyDir, Files, Source, Volume};
 
 pub(super) fn decode_volumes(pod: &Value) -> Vec<Volume> {
-    let mounts: Vec<&Value> = list(&pod["containers"][0]["volumeMounts"]).collect();
+    let mounts: Vec<&Value> = read_list(&pod["containers"][0]["volumeMounts"]).collect();
     mounts.iter().filter_map(|mount| volume(mount, pod)).collect()
 }
 
 fn volume(mount: &Value, pod: &Value) -> Option<Volume> {
-    let plain = ["subPath", "subPathExpr"].iter().all(|field| text(&mount[*field]).is_empty());
+    let plain = ["subPath", "subPathExpr"].iter().all(|field| read_text(&mount[*field]).is_empty());
     let propagates = !matches!(mount["mountPropagation"].as_str(), None | Some("None"));
-    let volume = list(&pod["volumes"]).find(|v| v["name"] == mount["name"] && !v["name"].is_null())?;
+    let volume = read_list(&pod["volumes"]).find(|v| v["name"] == mount["name"] && !v["name"].is_null())?;
     let source = source(volume).filter(|_| plain && !propagates)?;
     // Each volume of ours is mounted once: an empty directory would no longer be the same one in two places.
     if matches!(source, Source::EmptyDir(_)) && uses(pod, &mount["name"]) != 1 {
@@ -21,7 +21,7 @@ fn volume(mount: &Value, pod: &Value) -> Option<Volume> {
     }
     let always = matches!(source, Source::ConfigMap(_) | Source::Secret(_));
     Some(Volume {
-        mount_path: text(&mount["mountPath"]),
+        mount_path: read_text(&mount["mountPath"]),
         source,
         read_only: mount["readOnly"] == true && !always,
     })
@@ -29,8 +29,8 @@ fn volume(mount: &Value, pod: &Value) -> Option<Volume> {
 
 /// How many mounts there are of a volume, in all containers.
 fn uses(pod: &Value, volume: &Value) -> usize {
-    let containers = ["containers", "initContainers"].into_iter().flat_map(|kind| list(&pod[kind]));
-    containers.flat_map(|c| list(&c["volumeMounts"])).filter(|m| m["name"] == *volume).count()
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|kind| read_list(&pod[kind]));
+    containers.flat_map(|c| read_list(&c["volumeMounts"])).filter(|m| m["name"] == *volume).count()
 }
 
 fn source(volume: &Value) -> Option<Source> {
@@ -42,23 +42,24 @@ fn source(volume: &Value) -> Option<Source> {
         return files(source, "secretName").map(Source::Secret);
     }
     if let Some(source) = there("persistentVolumeClaim") {
-        let claim = text(&source["claimName"]);
+        let claim = read_text(&source["claimName"]);
         return (!claim.is_empty() && source["readOnly"] != true).then_some(Source::Claim(claim));
     }
     let dir = there("emptyDir")?;
-    let medium = text(&dir["medium"]);
+    let medium = read_text(&dir["medium"]);
     matches!(medium.as_str(), "" | "Memory").then(|| {
         let limit = &dir["sizeLimit"];
-        let size_limit = limit.as_u64().map_or_else(|| text(limit), |n| n.to_string());
+        let size_limit = limit.as_u64().map_or_else(|| read_text(limit), |n| n.to_string());
         Source::EmptyDir(EmptyDir { size_limit, in_memory: medium == "Memory" })
     })
 }
 
 fn files(source: &Value, name: &str) -> Option<Files> {
-    let name = text(&source[name]);
+    let name = read_text(&source[name]);
     // One list is one value, and one with modes has no words here.
-    let plain = list(&source["items"]).all(|item| item["mode"].is_null());
+    let plain = read_list(&source["items"]).all(|item| item["mode"].is_null());
     let modes = source["defaultMode"].as_u64().is_none_or(|mode| mode == 0o644);
-    let items = list(&source["items"]).map(|item| (text(&item["key"]), text(&item["path"]))).collect();
+    let items =
+        read_list(&source["items"]).map(|item| (read_text(&item["key"]), read_text(&item["path"]))).collect();
     (!name.is_empty() && plain && modes).then(|| Files { name, items, optional: source["optional"] == true })
 }

@@ -47,7 +47,7 @@ fn what_is_no_replica_of_a_deployment_is_no_row() {
     for pod in [stateful, owned_only, evicted] {
         let pod: Pod = serde_json::from_value(pod).unwrap();
         assert_eq!(pod.key(), Some(("prod".into(), "shop-6f7c-x2x".into())), "can be forgotten");
-        assert_eq!(pod.row(), None);
+        assert_eq!(pod.into_row(), None);
     }
 }
 
@@ -127,7 +127,8 @@ fn a_pod_that_passed_its_probe_is_told_from_one_that_never_did() {
 #[test]
 fn a_pod_that_was_ready_once_is_told_from_one_that_starts_through_restarts_too() {
     let second = |n: i64| (time(CREATED) + Duration::from_secs(n.unsigned_abs())).to_string();
-    // As the kubelet writes it: created at 0, seen by the kubelet at 40, which is when the scheduler had found a node.
+    // As the kubelet writes it: created at 0, seen by the kubelet at 40, which is when the scheduler had
+    // found a node.
     let pod = |ready: bool, changed: i64, restarts: i64, started: i64| {
         let mut pod = mk_running();
         pod["status"]["startTime"] = json!(second(40));

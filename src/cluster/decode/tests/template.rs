@@ -1,4 +1,5 @@
-//! What is rendered is read back, and what others wrote is read as far as there are words for it and named where there are none.
+//! What is rendered is read back, and what others wrote is read as far as there are words for it and named
+//! where there are none.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -18,7 +19,8 @@ use crate::{
     },
 };
 
-/// What the API server makes of a Deployment that it takes: `SetDefaults_*` of Kubernetes, and no field that is empty.
+/// What the API server makes of a Deployment that it takes: `SetDefaults_*` of Kubernetes, and no field that
+/// is empty.
 fn with_defaults(deployment: &mut Value) {
     fill(&mut deployment["spec"], &json!({"replicas": 1, "revisionHistoryLimit": 10}));
     deployment["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;

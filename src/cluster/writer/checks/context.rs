@@ -151,7 +151,7 @@ impl CheckContext<'_> {
             (c["name"].as_str().unwrap_or_default().to_owned(), amounts(c, "requests"), amounts(c, "limits"))
         };
         Needs {
-            requests: placing.pod("").asks.exact,
+            requests: placing.to_pod("").asks.exact,
             limits: placing.limits(),
             containers: containers.map(of).collect(),
         }

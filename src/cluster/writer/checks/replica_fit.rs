@@ -36,7 +36,7 @@ pub(super) struct Fit {
 pub(super) async fn check_fit(context: &CheckContext<'_>) -> Fit {
     let all = context.writer.cluster.all::<PlacingNode>();
     let (nodes, around) = tokio::join!(
-        list_in_time(&all, ListParams::default(), "nodes", PlacingNode::place),
+        list_in_time(&all, ListParams::default(), "nodes", PlacingNode::into_node),
         around(context),
     );
     let foreseen = match (&nodes, around) {
@@ -57,7 +57,7 @@ async fn around(context: &CheckContext<'_>) -> Result<Around, String> {
     let all = context.writer.cluster.all::<PlacingPod>();
     // What has ended takes no room, and what is on no node takes none yet.
     let bound = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=");
-    let make = |pod: PlacingPod| (pod.replica_set().map(ToOwned::to_owned), pod.pod(""));
+    let make = |pod: PlacingPod| (pod.replica_set().map(ToOwned::to_owned), pod.to_pod(""));
     tokio::try_join!(list_in_time(&all, bound, "pods", make), templates(context), volumes(context))
 }
 
@@ -70,7 +70,7 @@ fn foresee(context: &CheckContext<'_>, nodes: &[Node], (pods, templates, volumes
     let pods: Vec<_> = pods.into_iter().map(own).collect();
     let selector = Selector::from_structured(&context.change.deployment["spec"]["selector"]);
     let hash = template_hash_after(templates.current.clone(), context.change.replaces);
-    let mut shape = context.placing.shape(namespace, &hash, &selector);
+    let mut shape = context.placing.to_shape(namespace, &hash, &selector);
     shape.volumes = volumes;
     scheduling::forecast_placement(nodes, &pods, &shape, &context.growth.change)
 }
@@ -103,7 +103,7 @@ async fn volumes(context: &CheckContext<'_>) -> Result<Vec<scheduling::Volume>, 
     let one = async |claim: String| {
         let found = context.objects::<PersistentVolumeClaim>().get(&claim).await.ok()?;
         let volumes = context.writer.cluster.all::<PlacingVolume>();
-        Some(volumes.get(&found.spec?.volume_name?).await.ok()?.volume(&claim))
+        Some(volumes.get(&found.spec?.volume_name?).await.ok()?.to_volume(&claim))
     };
     let all = futures::future::join_all(claims.into_iter().map(one));
     in_time(async { Ok(all.await) }, || "get persistentvolumes".to_owned())

@@ -1,4 +1,5 @@
-//! The change log: each app at its latest version, so that a reader who is behind gets every app once and nothing piles up.
+//! The change log: each app at its latest version, so that a reader who is behind gets every app once and
+//! nothing piles up.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,18 +31,19 @@ pub(super) struct ChangeLog {
 
 /// A place in the change log of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
+pub struct ChangeCursor {
     /// Which process.
     pub epoch: u64,
     /// Version of the last change that was seen.
     pub version: u64,
-    /// In the middle of a snapshot: the version at which it began. Deletions up to it are none to this reader.
+    /// In the middle of a snapshot: the version at which it began. Deletions up to it are none to this
+    /// reader.
     pub snapshot: u64,
 }
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum AppChange {
     /// The app as it is now.
     Updated(Arc<App>),
     /// It is gone.
@@ -50,18 +52,18 @@ pub enum Change {
 
 /// Some changes in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
+pub struct ChangeBatch {
     /// These follow on nothing: forget everything known before.
     pub fresh: bool,
     /// The changes, each with the cursor that stands behind it.
-    pub changes: Vec<(Cursor, Change)>,
+    pub changes: Vec<(ChangeCursor, AppChange)>,
     /// Where to go on.
-    pub next: Cursor,
+    pub next: ChangeCursor,
     /// More follow at once.
     pub more: bool,
 }
 
-// === impl Changes ===
+// === impl ChangeLog ===
 
 impl ChangeLog {
     pub(super) fn record(&mut self, name: &name::App, exists: bool) -> u64 {
@@ -89,28 +91,32 @@ impl ChangeLog {
         self.last
     }
 
-    pub(super) fn since(
+    pub(super) fn changes_after(
         &self,
         views: &Views,
         scope: &Scope,
-        cursor: Option<Cursor>,
+        cursor: Option<ChangeCursor>,
         epoch: u64,
         limit: usize,
-    ) -> Batch {
+    ) -> ChangeBatch {
         let known = cursor.filter(|c| {
             let seen = c.version.max(c.snapshot);
             self.forgotten <= seen && seen <= self.last
         });
         let fresh = known.is_none();
-        let Cursor { version: from, snapshot, .. } =
-            known.unwrap_or(Cursor { epoch, version: 0, snapshot: self.last });
-        let at = |version| Cursor { epoch, version, snapshot: if version < snapshot { snapshot } else { 0 } };
-        let mut batch = Batch { fresh, changes: Vec::new(), next: at(self.last), more: false };
+        let ChangeCursor { version: from, snapshot, .. } =
+            known.unwrap_or(ChangeCursor { epoch, version: 0, snapshot: self.last });
+        let at = |version| ChangeCursor {
+            epoch,
+            version,
+            snapshot: if version < snapshot { snapshot } else { 0 },
+        };
+        let mut batch = ChangeBatch { fresh, changes: Vec::new(), next: at(self.last), more: false };
         for (&version, name) in self.by_version.range(from + 1..).filter(|(_, name)| scope.holds(name)) {
             let change = match views.app(name) {
-                Some(app) => Change::Updated(app),
+                Some(app) => AppChange::Updated(app),
                 None if version <= snapshot => continue,
-                None => Change::Deleted(name.clone()),
+                None => AppChange::Deleted(name.clone()),
             };
             if batch.changes.len() == limit {
                 batch.more = true;
@@ -123,9 +129,9 @@ impl ChangeLog {
     }
 }
 
-// === impl Cursor ===
+// === impl ChangeCursor ===
 
-impl Cursor {
+impl ChangeCursor {
     /// Parses a resume token; a text that is none means a fresh start.
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, version) = text.strip_prefix("w1.")?.split_once('.')?;
@@ -138,7 +144,7 @@ impl Cursor {
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for ChangeCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "w1.{}.{}", self.epoch, self.version)?;
         if self.snapshot > 0 { write!(f, ".{}", self.snapshot) } else { Ok(()) }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Index;
+use super::state::Index;
 use crate::domain::name;
 
 /// The log of a replica.
@@ -21,17 +21,19 @@ pub struct LogSource {
 // === impl Index ===
 
 impl Index {
-    /// The logs of the replicas of an app, of one rollout if that is given, the youngest replica first; none if there is no such app.
+    /// The logs of the replicas of an app, of one rollout if that is given, the youngest replica first; none
+    /// if there is no such app.
     pub fn log_sources(&self, app: &name::App, rollout: Option<u64>) -> Vec<LogSource> {
         let state = self.state.read();
-        let meant = rollout.map(|number| state.carries(app, number));
+        let meant = rollout.map(|number| state.carries_rollout(app, number));
         let wanted = state.tables.deployments.get(app).map(|d| d.spec.container());
         let revisions = state.tables.revisions.get(app);
         let replicas = state.tables.replicas(app);
         let mut found: Vec<_> = replicas
             .filter(|(_, rs)| meant.as_ref().is_none_or(|meant| meant(rs)))
             .map(|(pod, rs)| {
-                // A replica has the container of the content that it was made of, which may have been called otherwise.
+                // A replica has the container of the content that it was made of, which may have been called
+                // otherwise.
                 let revision = rs.revision.and_then(|number| revisions?.get(&number));
                 let container = revision.map(|r| r.content.spec.container()).or(wanted).unwrap_or_default();
                 let log = LogSource {
