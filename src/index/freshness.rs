@@ -64,14 +64,14 @@ impl Index {
 
     /// How many rows of a kind there are.
     pub fn count_rows<R: Row>(&self) -> usize {
-        self.state.read().tables.all::<R>().count()
+        R::all(&self.state.read().tables).count()
     }
 
     /// Where the rows are not these, which are said to be all there are.
     pub fn diff_rows<R: Row>(&self, listed: Vec<R>) -> HashMap<R::Key, RowDifference<R>> {
         let mut listed: HashMap<_, _> = listed.into_iter().map(|row| (row.key(), row)).collect();
         let mut found = HashMap::new();
-        for held in self.state.read().tables.all::<R>() {
+        for held in R::all(&self.state.read().tables) {
             let key = held.key();
             let listed = listed.remove(&key);
             if listed.as_ref() != Some(held) {

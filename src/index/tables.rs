@@ -37,9 +37,9 @@ pub struct SequencedEvent {
     pub event: Arc<Event>,
 }
 
-/// Rows of all kinds.
+/// Rows of all kinds. Public only as a word of [`Row`]: outside the index there is no way to one.
 #[derive(Default)]
-pub(super) struct Tables {
+pub struct Tables {
     pub(super) deployments: HashMap<name::App, Deployment>,
     /// Boxed: half of the table is empty room.
     pub(super) pods: HashMap<NamespacedName, Box<Pod>>,
@@ -89,48 +89,28 @@ pub trait Row: Clone + PartialEq + Send + 'static {
     /// The row's key.
     fn key(&self) -> Self::Key;
     #[doc(hidden)]
-    fn insert(self, tables: &mut TablesMut<'_>);
+    fn insert(self, t: &mut Tables);
     #[doc(hidden)]
-    fn remove(key: &Self::Key, tables: &mut TablesMut<'_>);
+    fn remove(key: &Self::Key, t: &mut Tables);
     #[doc(hidden)]
-    fn keys(tables: &TablesMut<'_>) -> Vec<Self::Key>;
-    #[doc(hidden)]
-    fn all<'a>(tables: &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a>;
+    fn all(t: &Tables) -> impl Iterator<Item = &Self>;
 }
-
-/// Keeps [`Tables`] private while [`Row`] is public: only this module can make one.
-pub struct TablesMut<'a>(&'a mut Tables);
-
-/// The same for reading.
-pub struct TablesRef<'a>(&'a Tables);
 
 // === impl Tables ===
 
 impl Tables {
-    pub(super) fn apply<R: Row>(&mut self, row: R) {
-        row.insert(&mut TablesMut(self));
-    }
-
-    pub(super) fn delete<R: Row>(&mut self, key: &R::Key) {
-        R::remove(key, &mut TablesMut(self));
-    }
-
+    /// Makes these rows all there are of their kind.
     pub(super) fn reset<R: Row>(&mut self, rows: Vec<R>) {
         let keep: HashSet<R::Key> = rows.iter().map(Row::key).collect();
-        for key in R::keys(&TablesMut(self)) {
-            if !keep.contains(&key) {
-                self.delete::<R>(&key);
-            }
+        let gone: Vec<_> = R::all(self).map(Row::key).filter(|key| !keep.contains(key)).collect();
+        for key in gone {
+            R::remove(&key, self);
         }
         // A list names mostly what is known, and no view is made anew for that.
-        let held: HashMap<R::Key, &R> = self.all::<R>().map(|row| (row.key(), row)).collect();
+        let held: HashMap<R::Key, &R> = R::all(self).map(|row| (row.key(), row)).collect();
         for row in rows.into_iter().filter(|row| held.get(&row.key()) != Some(&row)).collect::<Vec<_>>() {
-            self.apply(row);
+            row.insert(self);
         }
-    }
-
-    pub(super) fn all<R: Row>(&self) -> impl Iterator<Item = &R> {
-        R::all(&TablesRef(self))
     }
 
     pub(super) fn has_revision(&self, app: &name::App, number: u64) -> bool {
@@ -241,22 +221,18 @@ impl Row for Deployment {
         self.name.clone()
     }
 
-    fn insert(self, TablesMut(t): &mut TablesMut<'_>) {
+    fn insert(self, t: &mut Tables) {
         t.dirty.insert(self.name.clone());
         t.deployments.insert(self.name.clone(), self);
     }
 
-    fn remove(key: &name::App, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &name::App, t: &mut Tables) {
         t.dirty.insert(key.clone());
         t.deployments.remove(key);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<name::App> {
-        t.deployments.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.deployments.values())
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.deployments.values()
     }
 }
 
@@ -267,12 +243,11 @@ impl Row for ReplicaSet {
         (self.namespace.clone(), self.name.clone())
     }
 
-    fn insert(self, tables: &mut TablesMut<'_>) {
+    fn insert(self, t: &mut Tables) {
         let key = self.key();
-        if tables.0.replica_sets.get(&key).is_some_and(|old| old.deployment != self.deployment) {
-            Self::remove(&key, tables);
+        if t.replica_sets.get(&key).is_some_and(|old| old.deployment != self.deployment) {
+            Self::remove(&key, t);
         }
-        let t = &mut *tables.0;
         let numbers = |rs: &Self| (rs.revision, rs.template_revision);
         if t.replica_sets.get(&key).is_none_or(|old| numbers(old) != numbers(&self)) {
             t.show_events(Kind::ReplicaSet, &key);
@@ -289,19 +264,15 @@ impl Row for ReplicaSet {
         t.replica_sets.insert(row.key(), row);
     }
 
-    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, t: &mut Tables) {
         let Some(old) = t.replica_sets.remove(key) else { return };
         let app = app_of(&old);
         remove_from(&mut t.sets_of, &app, &old.name);
         t.dirty.insert(app);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
-        t.replica_sets.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.replica_sets.values())
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.replica_sets.values()
     }
 }
 
@@ -312,12 +283,11 @@ impl Row for Pod {
         (self.namespace.clone(), self.name.clone())
     }
 
-    fn insert(self, tables: &mut TablesMut<'_>) {
+    fn insert(self, t: &mut Tables) {
         let key = self.key();
-        if tables.0.pods.get(&key).is_some_and(|old| old.replica_set != self.replica_set) {
-            Self::remove(&key, tables);
+        if t.pods.get(&key).is_some_and(|old| old.replica_set != self.replica_set) {
+            Self::remove(&key, t);
         }
-        let t = &mut *tables.0;
         if !t.pods.contains_key(&key) {
             t.show_events(Kind::Pod, &key);
         }
@@ -335,19 +305,15 @@ impl Row for Pod {
         t.mark_set(&set);
     }
 
-    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, t: &mut Tables) {
         let Some(old) = t.pods.remove(key) else { return };
         let set = (old.namespace.clone(), old.replica_set.clone());
         remove_from(&mut t.pods_of, &set, &old.name);
         t.mark_set(&set);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
-        t.pods.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.pods.values().map(|pod| &**pod))
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.pods.values().map(|pod| &**pod)
     }
 }
 
@@ -358,12 +324,12 @@ impl Row for Revision {
         (self.app.clone(), self.number)
     }
 
-    fn insert(self, TablesMut(t): &mut TablesMut<'_>) {
+    fn insert(self, t: &mut Tables) {
         t.dirty.insert(self.app.clone());
         t.revisions.entry(self.app.clone()).or_default().insert(self.number, self);
     }
 
-    fn remove((app, number): &Self::Key, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove((app, number): &Self::Key, t: &mut Tables) {
         t.dirty.insert(app.clone());
         if let Some(all) = t.revisions.get_mut(app) {
             all.remove(number);
@@ -373,12 +339,8 @@ impl Row for Revision {
         }
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Self::Key> {
-        t.revisions.iter().flat_map(|(app, all)| all.keys().map(|n| (app.clone(), *n))).collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.revisions.values().flat_map(BTreeMap::values))
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.revisions.values().flat_map(BTreeMap::values)
     }
 }
 
@@ -392,24 +354,20 @@ macro_rules! scaler_rows {
                 (self.0.namespace.clone(), self.0.name.clone())
             }
 
-            fn insert(self, tables: &mut TablesMut<'_>) {
-                Self::remove(&self.key(), tables);
-                tables.0.scales(ScalerKind::$row, &self.0);
-                tables.0.$table.insert(self.key(), self);
+            fn insert(self, t: &mut Tables) {
+                Self::remove(&self.key(), t);
+                t.scales(ScalerKind::$row, &self.0);
+                t.$table.insert(self.key(), self);
             }
 
-            fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
+            fn remove(key: &NamespacedName, t: &mut Tables) {
                 if let Some(old) = t.$table.remove(key) {
                     t.scales_no_more(ScalerKind::$row, &old.0);
                 }
             }
 
-            fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
-                t.$table.keys().cloned().collect()
-            }
-
-            fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-                Box::new(t.$table.values())
+            fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+                t.$table.values()
             }
         }
     };

@@ -454,8 +454,8 @@ fn a_list_holds_only_the_states_that_are_asked_for() {
 #[test]
 fn a_list_of_what_is_known_makes_no_view_anew() {
     let mut tables = Tables::default();
-    tables.apply(mk_set("shop", "a"));
-    tables.apply(mk_pod("a", "a-1"));
+    mk_set("shop", "a").insert(&mut tables);
+    mk_pod("a", "a-1").insert(&mut tables);
     assert_eq!(tables.take_dirty().len(), 1);
     tables.reset(vec![mk_pod("a", "a-1")]);
     assert!(tables.take_dirty().is_empty());

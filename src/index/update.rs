@@ -16,10 +16,10 @@ impl Index {
     pub fn update_rows<R: Row>(&self, applied: Vec<R>, deleted: Vec<R::Key>, now: Timestamp) {
         let mut state = self.state.write();
         for row in applied {
-            state.tables.apply(row);
+            row.insert(&mut state.tables);
         }
         for key in deleted {
-            state.tables.delete::<R>(&key);
+            R::remove(&key, &mut state.tables);
         }
         state.publish(now);
     }

@@ -1,7 +1,12 @@
 //! The operator's port: probes, metrics and the level of the log, in plain HTTP, so that they answer whatever the API's port
 //! demands. Loopback only, and closed to web pages.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context as _;
 
 use axum::{
     Router,
@@ -16,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::log_levels::Levels;
+use super::{duration::parse_duration, log_levels::Levels};
 use crate::{
     cluster::watch,
     index::{Index, Kind},
@@ -32,6 +37,17 @@ pub(super) struct Admin {
     pub(super) index: Index,
     pub(super) levels: Levels,
     pub(super) stop: CancellationToken,
+}
+
+/// Takes the port, on a loopback address.
+pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    anyhow::ensure!(
+        address.ip().is_loopback(),
+        "--admin-listen serves loopback addresses only, and {address} is none; listen on 127.0.0.1"
+    );
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for the probes and metrics; choose another with --admin-listen")
+    })
 }
 
 /// Serves `/livez`, `/readyz`, `/metrics` and `/log` until the process ends.
@@ -122,7 +138,7 @@ async fn set_level(State(admin): State<Admin>, uri: Uri, filter: String) -> (Sta
 fn lifetime(query: Option<&str>) -> Result<Option<Duration>, String> {
     match query.filter(|query| !query.is_empty()) {
         None => Ok(None),
-        Some(query) => match query.strip_prefix("for=").map(super::parse_duration) {
+        Some(query) => match query.strip_prefix("for=").map(parse_duration) {
             Some(Ok(time)) => Ok(Some(time)),
             Some(Err(why)) => Err(why),
             None => Err("the only parameter is for, as in /log?for=10m".to_owned()),

@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc};
 
-use super::{NamespacedName, Row, SmallSet, Tables, TablesMut, TablesRef, app_of};
+use super::{NamespacedName, Row, SmallSet, Tables, app_of};
 use crate::domain::{
     name,
     observed::{Node, Pod, ReplicaSet, Slice, SlicePod},
@@ -60,9 +60,8 @@ impl Row for Slice {
         (self.namespace.clone(), self.name.clone())
     }
 
-    fn insert(mut self, tables: &mut TablesMut<'_>) {
-        Self::remove(&self.key(), tables);
-        let t = &mut *tables.0;
+    fn insert(mut self, t: &mut Tables) {
+        Self::remove(&self.key(), t);
         t.texts.intern(&mut self.namespace);
         for pod in &mut self.pods {
             let mut key = (self.namespace.clone(), pod.name.clone());
@@ -82,7 +81,7 @@ impl Row for Slice {
         t.slices.insert(self.key(), self);
     }
 
-    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, t: &mut Tables) {
         let Some(old) = t.slices.remove(key) else { return };
         for pod in &old.pods {
             let key = (old.namespace.clone(), pod.name.clone());
@@ -96,12 +95,8 @@ impl Row for Slice {
         }
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
-        t.slices.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.slices.values())
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.slices.values()
     }
 }
 
@@ -112,7 +107,7 @@ impl Row for Node {
         self.name.clone()
     }
 
-    fn insert(mut self, TablesMut(t): &mut TablesMut<'_>) {
+    fn insert(mut self, t: &mut Tables) {
         t.texts.intern(&mut self.name);
         if let Some(zone) = &mut self.zone {
             t.texts.intern(zone);
@@ -125,17 +120,13 @@ impl Row for Node {
         }
     }
 
-    fn remove(key: &Arc<str>, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &Arc<str>, t: &mut Tables) {
         if t.nodes.remove(key).is_some_and(|old| old.zone.is_some()) {
             t.mark_moved_on(key);
         }
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<Arc<str>> {
-        t.nodes.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.nodes.values())
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.nodes.values()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc};
 
-use super::{NamespacedName, Row, SequencedEvent, Tables, TablesMut, TablesRef, app_of};
+use super::{NamespacedName, Row, SequencedEvent, Tables, app_of};
 use crate::domain::{
     name,
     observed::{About, Event, Kind},
@@ -69,12 +69,11 @@ impl Row for Event {
         (self.about.namespace.clone(), self.id.clone())
     }
 
-    fn insert(self, tables: &mut TablesMut<'_>) {
+    fn insert(self, t: &mut Tables) {
         let key = self.key();
-        if tables.0.events_by_name.get(&key).is_some_and(|known| known.about != self.about) {
-            Self::remove(&key, tables);
+        if t.events_by_name.get(&key).is_some_and(|known| known.about != self.about) {
+            Self::remove(&key, t);
         }
-        let t = &mut *tables.0;
         let mut row = self;
         let about = (row.about.namespace.clone(), row.about.name.clone());
         if let Some(((_, name), _)) = t.pods.get_key_value(&about) {
@@ -107,7 +106,7 @@ impl Row for Event {
         t.mark_about(&event.about);
     }
 
-    fn remove(key: &NamespacedName, TablesMut(t): &mut TablesMut<'_>) {
+    fn remove(key: &NamespacedName, t: &mut Tables) {
         let Some(event) = t.events_by_name.remove(key) else { return };
         if let Some(lines) = t.events.get_mut(&event.about) {
             lines.retain(|line| line.event.id != key.1);
@@ -118,11 +117,7 @@ impl Row for Event {
         t.mark_about(&event.about);
     }
 
-    fn keys(TablesMut(t): &TablesMut<'_>) -> Vec<NamespacedName> {
-        t.events_by_name.keys().cloned().collect()
-    }
-
-    fn all<'a>(TablesRef(t): &TablesRef<'a>) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(t.events_by_name.values().map(|event| &**event))
+    fn all(t: &Tables) -> impl Iterator<Item = &Self> {
+        t.events_by_name.values().map(|event| &**event)
     }
 }

@@ -6,8 +6,8 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::*;
 use crate::{
-    autoscale::{Hold, LoadReport, Policy},
-    domain::{observed, scaling, spec::Spec},
+    autoscale::{Hold, LoadReport, PodUsage, Policy, Signal},
+    domain::{Error, commands::UsageSource, observed, scaling, spec::Spec},
     index::Kind,
 };
 
@@ -143,7 +143,7 @@ impl Bed {
             index.clone(),
             scaling.clone(),
             fake.clone(),
-            fake.clone(),
+            Sources::new(fake.clone(), scaling.clone()),
             Duration::from_secs(600),
         );
         Self { index, scaling, fake, looker }
@@ -203,7 +203,7 @@ async fn use_of_cpu_becomes_a_count_that_is_set_and_recorded() {
     let mut bed = Bed::new();
     bed.apply(mk_deployment(2, mk_policy(vec![Signal::CpuPercent(60)]), None));
     bed.measures(&[0.5, 0.4]);
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!(bed.resized(), [(2, 3)]);
     assert_eq!(bed.last(), (Outcome::Scaled, 2, 3));
     assert_eq!(bed.scaling.next_evaluation(), Some(now() + PERIOD));
@@ -222,14 +222,14 @@ async fn cpu_of_a_start_becomes_no_count() {
     };
     // Never ready; ready in the window of 10 s; ready before it.
     third(now() - SignedDuration::from_mins(1), false);
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![], (Outcome::Unchanged, 3, 3)));
     assert_eq!(bed.scaling.latest_decision(&app()).unwrap().seen.readings[0].starting, 1);
     third(now() - SignedDuration::from_secs(10), true);
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!(bed.resized(), []);
     third(now() - SignedDuration::from_secs(11), true);
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!(bed.resized(), [(3, 19)]);
 }
 
@@ -238,7 +238,7 @@ async fn a_metrics_api_that_is_silent_changes_nothing_and_is_named() {
     let mut bed = Bed::new();
     bed.apply(mk_deployment(5, mk_policy(vec![Signal::CpuPercent(60)]), None));
     *bed.fake.usage.lock().unwrap() = Some(Err(Error::Unreachable { message: "refused".into() }));
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![], (Outcome::Held, 5, 5)));
     let last = bed.scaling.latest_decision(&app()).unwrap();
     assert!(
@@ -255,12 +255,12 @@ async fn what_could_not_be_carried_out_is_a_failure_with_its_reason() {
     bed.apply(mk_deployment(2, mk_policy(vec![Signal::RequestsPerSecond(10.0)]), None));
     bed.report(50.0);
     *bed.fake.answer.lock().unwrap() = Some(Err(Error::Throttled { retry_after: SOON }));
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     let (outcome, from, to) = bed.last();
     assert!(matches!(outcome, Outcome::Failed(why) if why.contains("overloaded")));
     assert_eq!((from, to), (2, 2));
     *bed.fake.answer.lock().unwrap() = Some(Ok(ScaleOutcome::Outdated));
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert!(matches!(bed.last().0, Outcome::Failed(why) if why.contains("decided anew")));
 }
 
@@ -283,8 +283,8 @@ async fn shadow_frozen_and_held_apps_are_looked_at_and_left_alone() {
         let mut bed = Bed::new();
         bed.apply(deployment);
         bed.report(50.0);
-        bed.looker.look(Look::Whole, now()).await;
-        bed.looker.look(Look::Reports, now()).await;
+        bed.looker.evaluate_all(Look::Whole, now()).await;
+        bed.looker.evaluate_all(Look::Reports, now()).await;
         assert_eq!((bed.last(), bed.resized()), ((outcome, 2, to), vec![]));
     }
 }
@@ -302,9 +302,9 @@ async fn the_count_of_a_hold_that_was_cut_off_is_set_after_a_moment_and_not_agai
     let policy = || mk_policy(vec![Signal::RequestsPerSecond(10.0)]);
     let mut bed = Bed::new();
     bed.apply(mk_deployment(2, policy(), Some(hold(now()))));
-    bed.looker.look(Look::Whole, now() + SignedDuration::from_secs(2)).await;
+    bed.looker.evaluate_all(Look::Whole, now() + SignedDuration::from_secs(2)).await;
     assert_eq!(*bed.fake.settled.lock().unwrap(), 0, "its writer is at it");
-    bed.looker.look(Look::Whole, now() + SignedDuration::from_secs(4)).await;
+    bed.looker.evaluate_all(Look::Whole, now() + SignedDuration::from_secs(4)).await;
     assert_eq!(*bed.fake.settled.lock().unwrap(), 1);
     let touched =
         observed::Touch { manager: "kubectl-scale".into(), time: now() + SignedDuration::from_secs(1) };
@@ -312,7 +312,7 @@ async fn the_count_of_a_hold_that_was_cut_off_is_set_after_a_moment_and_not_agai
         count_by: Some(touched),
         ..mk_deployment(2, policy(), Some(hold(now())))
     });
-    bed.looker.look(Look::Whole, now() + SignedDuration::from_secs(9)).await;
+    bed.looker.evaluate_all(Look::Whole, now() + SignedDuration::from_secs(9)).await;
     assert_eq!(*bed.fake.settled.lock().unwrap(), 1, "somebody set a count since");
     assert_eq!(bed.resized(), []);
 }
@@ -327,10 +327,10 @@ async fn a_count_that_others_set_is_taken_as_a_hold_and_not_back() {
     };
     bed.report(95.0);
     bed.apply(set_by(Some("kubectl")));
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!((bed.resized(), *bed.fake.taken.lock().unwrap()), (vec![], 1));
     bed.apply(set_by(None));
-    bed.looker.look(Look::Whole, now()).await;
+    bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!((bed.resized(), *bed.fake.taken.lock().unwrap()), (vec![(2, 10)], 1));
 }
 
@@ -340,14 +340,14 @@ async fn a_report_raises_the_count_at_once_and_never_lowers_it() {
     let policy = || Policy { down: Duration::ZERO, ..mk_policy(vec![Signal::RequestsPerSecond(10.0)]) };
     bed.apply(mk_deployment(4, policy(), None));
     bed.report(10.0);
-    bed.looker.look(Look::Reports, now()).await;
+    bed.looker.evaluate_all(Look::Reports, now()).await;
     assert_eq!(bed.resized(), []);
     assert!(bed.scaling.latest_decision(&app()).is_none());
     bed.report(95.0);
-    bed.looker.look(Look::Reports, now()).await;
+    bed.looker.evaluate_all(Look::Reports, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![(4, 10)], (Outcome::Scaled, 4, 10)));
     bed.apply(mk_deployment(4, Policy { up: Duration::from_secs(60), ..policy() }, None));
-    bed.looker.look(Look::Reports, now()).await;
+    bed.looker.evaluate_all(Look::Reports, now()).await;
     assert_eq!(bed.resized().len(), 1, "a rise by the law takes its time");
 }
 

@@ -1,0 +1,105 @@
+//! The API as a part of the process: its port, its state of health, and how it ends. Must not know how the cluster is watched.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use super::tasks::Tasks;
+use crate::{
+    cluster::{Cluster, Writer, logs},
+    grpc::{self, Connection, Context, Health, IdempotencyCache},
+    index::{AutoscalerState, Index},
+};
+
+/// Time that running calls get to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The server of the API while it runs.
+pub(super) struct ApiServer {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    context: Context,
+    health: Health,
+    accept: CancellationToken,
+    tasks: Tasks,
+}
+
+// === impl ApiServer ===
+
+impl ApiServer {
+    /// Serves; every call answers `WARMING_UP` until the cluster was reached and read.
+    pub(super) async fn start(
+        args: &grpc::Args,
+        listener: TcpListener,
+        index: &Index,
+        scaling: &AutoscalerState,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let context = Context {
+            index: index.clone(),
+            scaling: scaling.clone(),
+            connection: Arc::new(OnceLock::new()),
+            drain: CancellationToken::new(),
+            idempotency: IdempotencyCache::default(),
+            writes: TaskTracker::new(),
+            readers: TaskTracker::new(),
+        };
+        let health = Health::new().await;
+        let router = grpc::router(&context, &health, &args.allow_origin).context("cannot build the API")?;
+        let accept = CancellationToken::new();
+        let mut tasks = Tasks::new(CancellationToken::new());
+        tasks.run("grpc", grpc::serve(listener, router, accept.clone(), GRACE));
+        info!("listening on {address}");
+        Ok(Self { address, context, health, accept, tasks })
+    }
+
+    /// From here on calls reach the cluster.
+    pub(super) fn connect(&self, cluster: &Cluster, writer: &Writer) {
+        let connection = Connection {
+            commands: Arc::new(writer.clone()),
+            logs: Arc::new(logs::Reader::new(cluster.clone())),
+            kubernetes_version: cluster.version.clone(),
+            user: cluster.user.clone(),
+        };
+        // Nobody else sets it.
+        let _ = self.context.connection.set(connection);
+    }
+
+    /// Reports ready from the moment at which the cluster was read whole; from then on reads answer, if need be with their age.
+    pub(super) fn report_ready(&self, index: Index) -> impl Future<Output = ()> + use<> {
+        let health = self.health.clone();
+        async move {
+            while !index.is_filled() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            health.set_ready(true).await;
+            let size = index.size();
+            info!(apps = size.apps, pods = size.pods, "ready");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until it ends by itself, which it should not.
+    pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
+        self.tasks.first_end().await
+    }
+
+    /// Ends in this order: no new calls are sent here, streams end with a word, running calls end, running writes end.
+    pub(super) async fn drain(mut self) {
+        self.health.set_ready(false).await;
+        self.context.drain.cancel();
+        self.accept.cancel();
+        self.tasks.join(GRACE + Duration::from_secs(1)).await;
+        self.context.writes.close();
+        if tokio::time::timeout(GRACE, self.context.writes.wait()).await.is_err() {
+            warn!("writes were still running at the end of the grace period");
+        }
+    }
+}
