@@ -29,6 +29,7 @@ pub mod problem;
 pub mod quantity;
 pub mod replica;
 pub mod replica_ownership;
+pub mod replica_state;
 pub mod revision;
 pub mod rollout;
 pub mod scaling;

@@ -196,9 +196,9 @@ fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
 
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, policy: &Policy) -> Vec<Problem> {
     let mut problems =
-        diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
+        diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
-    diagnosis::most_urgent_first(&mut problems);
+    diagnosis::sort_by_urgency(&mut problems);
     // What decided the failure stays visible when the replicas that showed it are gone.
     if let Some(error) = rollout.and_then(|r| r.error.as_ref())
         && problems.iter().all(|p| p.reason != error.reason)
@@ -224,7 +224,7 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
     let worst = problems.first();
     let because =
         |problem: Option<&Problem>| problem.map_or_else(|| ".".to_owned(), |p| format!(": {}", p.message));
-    let settled = d.observed_generation >= d.generation && d.updated >= d.desired && d.current <= d.desired;
+    let settled = d.is_observed() && d.updated >= d.desired && d.current <= d.desired;
     if d.deleting {
         return (State::Deleting, "Being deleted.".to_owned());
     }

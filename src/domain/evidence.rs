@@ -6,13 +6,15 @@
 mod redact;
 mod secrets;
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::{redact::redact_text, secrets::Secrets};
-use super::{problem::Problem, replica, revision::End};
+use super::{
+    problem::{Problem, shorten_text},
+    replica_state,
+    revision::End,
+};
 
 /// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which others want some too.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -23,12 +25,6 @@ pub const MOST_REPLICAS: usize = 50;
 pub const MOST_EVENTS: usize = 100;
 /// See [`MOST_REPLICAS`].
 pub const MOST_LINES: usize = 20;
-
-/// Stands for what was taken out.
-const GONE: &str = "[redacted]";
-
-/// Longest text of anything that is kept, in characters.
-const LONGEST: usize = 400;
 
 /// What was seen when a rollout failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +49,7 @@ pub struct Replica {
     /// Name of its pod.
     pub pod: String,
     /// Where it stood.
-    pub state: replica::State,
+    pub state: replica_state::State,
     /// One sentence that says why.
     pub message: String,
     /// Its node.
@@ -68,30 +64,13 @@ pub struct Replica {
     pub created: Timestamp,
 }
 
-// === impl Replica ===
-
-impl From<replica::Replica> for Replica {
-    fn from(replica: replica::Replica) -> Self {
-        let text = |shared: Option<Arc<str>>| shared.map(|text| text.to_string()).unwrap_or_default();
-        Self {
-            pod: replica.pod.to_string(),
-            state: replica.state,
-            message: replica.message,
-            node: text(replica.node),
-            zone: text(replica.zone),
-            restarts: replica.restarts,
-            created: replica.created,
-        }
-    }
-}
-
 // === impl Evidence ===
 
 impl Evidence {
     /// A verdict without the values of these Secrets, with what is kept about the problem that decided it.
     #[must_use]
     pub fn complete(&self, mut end: End, secrets: &Secrets) -> End {
-        let clean = |text: &mut String| *text = short(&redact_text(&secrets.out_of(text)));
+        let clean = |text: &mut String| *text = shorten_text(&redact_text(&secrets.out_of(text)));
         clean(&mut end.message);
         end.problem.iter_mut().flat_map(Problem::texts).for_each(clean);
         if let Some(problem) = &mut end.problem
@@ -123,14 +102,14 @@ impl Evidence {
         self.events.drain(..oldest);
         self.replicas.truncate(MOST_REPLICAS);
         for event in &mut self.events {
-            *event = short(&redact_text(event));
+            *event = shorten_text(&redact_text(event));
         }
         for replica in &mut self.replicas {
-            replica.message = short(&redact_text(&replica.message));
+            replica.message = shorten_text(&redact_text(&replica.message));
         }
         for problem in &mut self.problems {
-            problem.message = short(&redact_text(&problem.message));
-            problem.events.iter_mut().for_each(|event| *event = short(&redact_text(event)));
+            problem.message = shorten_text(&redact_text(&problem.message));
+            problem.events.iter_mut().for_each(|event| *event = shorten_text(&redact_text(event)));
             problem.log_tail = tail(&problem.log_tail);
         }
         while self.size() > MOST_BYTES {
@@ -159,14 +138,7 @@ impl Evidence {
 fn tail(lines: &[String]) -> Vec<String> {
     let first = lines.len().saturating_sub(MOST_LINES);
     let plain = |line: &String| line.chars().filter(|c| *c == '\t' || !c.is_control()).collect::<String>();
-    lines[first..].iter().map(|line| short(&redact_text(&plain(line)))).collect()
-}
-
-fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    lines[first..].iter().map(|line| shorten_text(&redact_text(&plain(line)))).collect()
 }
 
 #[cfg(test)]

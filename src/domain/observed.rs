@@ -358,6 +358,11 @@ pub struct ScaledObject(pub Scaler);
 // === impl Deployment ===
 
 impl Deployment {
+    /// Whether Kubernetes has taken up its newest desired state.
+    pub const fn is_observed(&self) -> bool {
+        self.observed_generation >= self.generation
+    }
+
     /// Whether its labels say that this server made it, for its own name.
     pub fn is_labelled(&self) -> bool {
         managed::is_labelled(&self.name.app, &self.labels)

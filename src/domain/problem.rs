@@ -103,3 +103,12 @@ impl Reason {
         }
     }
 }
+
+/// Bounds a text that Kubernetes or a program wrote, because an answer with a hundred problems must stay small.
+pub(super) fn shorten_text(text: &str) -> String {
+    const MAX_CHARS: usize = 400;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -3,13 +3,15 @@
 use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    diagnosis::{self, Surroundings},
+    diagnosis::{Surroundings, diagnose_pod},
+    evidence,
     observed::{Pod, TroubleKind},
     spec::Policy,
 };
+
+pub use super::replica_state::State;
 
 /// A replica.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,24 +36,6 @@ pub struct Replica {
     pub created: Timestamp,
     /// When it became ready, if it is.
     pub ready: Option<Timestamp>,
-}
-
-/// Where a replica stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Waits for a node.
-    Pending,
-    /// On a node, not ready yet.
-    Starting,
-    /// Takes traffic.
-    Ready,
-    /// Running, fails its readiness probe after having passed it.
-    Unready,
-    /// Cannot start or keeps crashing.
-    Failing,
-    /// Told to stop, finishes what it has.
-    Draining,
 }
 
 // === impl Replica ===
@@ -88,7 +72,7 @@ fn stands(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, Strin
     if pod.ready {
         return (State::Ready, "Takes traffic.".to_owned());
     }
-    let problem = diagnosis::of_pod(pod, around, policy).map(|problem| problem.message);
+    let problem = diagnose_pod(pod, around, policy).map(|problem| problem.message);
     match pod.trouble.as_ref().map(|trouble| trouble.kind) {
         Some(TroubleKind::Image | TroubleKind::Config | TroubleKind::Crash) => {
             (State::Failing, problem.unwrap_or_default())
@@ -102,6 +86,21 @@ fn stands(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, Strin
             (State::Starting, "Runs, but has not passed its readiness probe yet.".to_owned())
         }
         None => (State::Starting, "Its containers are being started.".to_owned()),
+    }
+}
+
+impl From<Replica> for evidence::Replica {
+    fn from(replica: Replica) -> Self {
+        let text = |shared: Option<Arc<str>>| shared.map(|text| text.to_string()).unwrap_or_default();
+        Self {
+            pod: replica.pod.to_string(),
+            state: replica.state,
+            message: replica.message,
+            node: text(replica.node),
+            zone: text(replica.zone),
+            restarts: replica.restarts,
+            created: replica.created,
+        }
     }
 }
 

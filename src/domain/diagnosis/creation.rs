@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Surroundings, short, telling};
+use super::surroundings::{Surroundings, pick_events, quote_text};
 use crate::domain::{
     observed::{About, Deployment, Event, Kind, ReplicaSet},
     problem::{Problem, Reason},
@@ -29,7 +29,7 @@ pub struct Refusal {
 }
 
 /// What keeps a ReplicaSet from creating its pods.
-pub(super) fn of_pods(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
+pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
     let failure = current.create_failure.as_ref()?;
     let (reason, message, remedy, fatal) = cause(&failure.message, What::Replicas)?;
     Some(Problem {
@@ -86,7 +86,7 @@ pub fn find_refusal(
         object: format!("{}/{}", Kind::Deployment.prefix(), name.app),
         container: String::new(),
         affected: deployment.desired.max(1),
-        events: telling(&events),
+        events: pick_events(&events),
         log_tail: Vec::new(),
         start: since.or(time),
         fatal,
@@ -139,7 +139,7 @@ fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)
     } else {
         return Some(denied(words, what));
     };
-    Some((reason, format!("{said}: {}", short(words)), remedy, fatal))
+    Some((reason, format!("{said}: {}", quote_text(words)), remedy, fatal))
 }
 
 /// What the control plane says when it has trouble of its own, or is about to do what it was asked.
@@ -172,7 +172,7 @@ fn denied(words: &str, what: What) -> (Reason, String, &'static str, bool) {
     } else {
         "Change what admission objects to, or the policy."
     };
-    (Reason::AdmissionDenied, format!("{said}: {}", short(words)), remedy, true)
+    (Reason::AdmissionDenied, format!("{said}: {}", quote_text(words)), remedy, true)
 }
 
 #[cfg(test)]

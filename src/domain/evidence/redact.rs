@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::GONE;
+/// Stands for what was taken out.
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// A key that names a credential, up to the sign behind it.
 macro_rules! key {
@@ -47,7 +48,7 @@ pub fn redact_text(text: &str) -> String {
             let (whole, secret) = (&found[0], &found["secret"]);
             // The last one: a name may contain the value.
             match whole.rfind(secret) {
-                Some(at) => format!("{}{GONE}{}", &whole[..at], &whole[at + secret.len()..]),
+                Some(at) => format!("{}{REDACTED}{}", &whole[..at], &whole[at + secret.len()..]),
                 None => whole.to_owned(),
             }
         });

@@ -6,7 +6,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::GONE;
+use super::redact::REDACTED;
 
 /// Bytes of the shortest value that is looked for. Shorter ones are words like any other (`prod`, `5432`), and would take what is
 /// worth knowing with them.
@@ -57,16 +57,16 @@ impl Secrets {
     /// The text without them, and without the beginning of one that the end of the text cut off.
     pub(super) fn out_of(&self, text: &str) -> String {
         let Some(found) = &self.found else {
-            return if text.is_empty() { String::new() } else { GONE.to_owned() };
+            return if text.is_empty() { String::new() } else { REDACTED.to_owned() };
         };
         let mut left = String::with_capacity(text.len());
         found.replace_all_with(text, &mut left, |_, _, to| {
-            to.push_str(GONE);
+            to.push_str(REDACTED);
             true
         });
         let (whole, end) = left.strip_suffix('…').map_or((left.as_str(), ""), |whole| (whole, "…"));
         match whole.char_indices().map(|(at, _)| at).find(|at| self.begins_with(&whole[*at..])) {
-            Some(at) => format!("{}{GONE}{end}", &whole[..at]),
+            Some(at) => format!("{}{REDACTED}{end}", &whole[..at]),
             None => left,
         }
     }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_looked_through_is_not_kept() {
-        assert_eq!(Secrets::unreadable().out_of("anything"), GONE);
+        assert_eq!(Secrets::unreadable().out_of("anything"), REDACTED);
         assert_eq!(Secrets::unreadable().out_of(""), "");
         assert_eq!(Secrets::default().out_of("anything"), "anything");
     }

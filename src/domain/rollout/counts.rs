@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AppRows, Progress, Rollout, State, observed,
+    AppRows, Progress, Rollout, State,
     progress::{Look, Moment},
 };
 use crate::domain::{
@@ -59,7 +59,7 @@ impl<'a> Counts<'a> {
         };
         let is_old = |pod: &&&Pod| current.is_none_or(|rs| rs.name != pod.replica_set);
         let older = count(facts.pods.iter().filter(is_old).count());
-        Self { progress, observed: observed(deployment), current, updated, older }
+        Self { progress, observed: deployment.is_observed(), current, updated, older }
     }
 
     /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches, either may be late.
@@ -134,7 +134,13 @@ impl<'a> Counts<'a> {
             return Vec::new();
         }
         let policy = content.spec.policy();
-        diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.around, &policy)
+        diagnosis::diagnose_replicas(
+            deployment,
+            self.current,
+            self.updated.iter().copied(),
+            facts.around,
+            &policy,
+        )
     }
 
     /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none before.

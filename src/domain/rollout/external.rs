@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AppRows, Progress, Rollout, State, observed};
+use super::{AppRows, Progress, Rollout, State};
 use crate::domain::{
     name,
     observed::{Deployment, ReplicaSet, Revision},
@@ -125,7 +125,7 @@ impl Rollout {
             Origin::Pending => State::Pending,
             Origin::External(rs) => return Some(Self::external(newest, facts.deployment?, rs)),
         };
-        Some(Self { state, ..Self::of(newest) })
+        Some(Self { state, ..Self::recorded(newest) })
     }
 
     /// The rollout of a change made past this server after this revision.
@@ -187,14 +187,6 @@ impl Rollout {
             start: rs.created,
             end: None,
         }
-    }
-}
-
-impl<'a> AppRows<'a> {
-    /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that up.
-    pub(super) fn numbered(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
-        let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
-        self.replica_sets.iter().copied().find(is_current).filter(|_| observed(deployment))
     }
 }
 
