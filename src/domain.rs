@@ -21,6 +21,7 @@ pub mod managed;
 pub mod manifest;
 pub mod mask;
 pub mod name;
+pub mod object;
 pub mod observed;
 pub mod ownership;
 pub mod plan;

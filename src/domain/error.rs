@@ -250,7 +250,7 @@ impl Error {
     }
 
     /// An object of an app's name that others made.
-    pub fn taken(kind: super::manifest::Kind, name: &super::name::App, by: &str) -> Self {
+    pub fn taken(kind: super::object::Kind, name: &super::name::App, by: &str) -> Self {
         Self::NameTaken { object: kind.object_of(name), namespace: name.namespace.clone(), by: by.to_owned() }
     }
 

@@ -5,10 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    labels::{MANAGED_BY, MANAGER},
-    manifest::APP_LABEL,
-};
+use super::labels::{APP_LABEL, MANAGED_BY, MANAGER};
 
 /// What one revision of an app says about the Deployment of the app's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use super::{APP_LABEL, volume};
+use super::volume;
 use crate::domain::{
     keyed_lists,
-    labels::MANAGED_BY,
+    labels::{APP_LABEL, MANAGED_BY},
     pod_template_patch::{self, OwnedField},
     spec::{Check, Content, SecurityProfile, Spec, Spread},
 };

@@ -1,16 +1,41 @@
 //! The pod template: what a replica is made of.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Frame, RESTARTED, labels,
     owned::{owned_fields, when_unsatisfiable},
     volume,
 };
 use crate::domain::{
+    labels::{APP_LABEL, MANAGED_BY, MANAGER, RESTARTED},
     name, pod_template_patch,
     spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, whole_seconds},
 };
+
+/// What a Deployment is rendered with besides its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Number of the revision.
+    pub revision: u64,
+    /// The count; left out where others own it.
+    pub replicas: Option<i32>,
+    /// Labels that select the pods.
+    pub selector: BTreeMap<String, String>,
+    /// When the replicas were last told to restart.
+    pub restarted: Option<Timestamp>,
+}
+
+/// Labels of every object of an app: the caller's and ours.
+pub(super) fn app_labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
+    let mut labels = content.labels.clone();
+    labels.insert("app.kubernetes.io/name".to_owned(), name.app.clone());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels.insert(APP_LABEL.to_owned(), name.app.clone());
+    labels
+}
 
 pub(super) fn render_template(
     name: &name::App,
@@ -52,7 +77,7 @@ pub(super) fn render_template(
         pod["imagePullSecrets"] = spec.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
     }
     // An app that was taken over keeps its selector, and what that demands of the pods.
-    let mut labels = labels(name, content);
+    let mut labels = app_labels(name, content);
     labels.extend(frame.selector.clone());
     let mut template = json!({"metadata": {"labels": labels}, "spec": pod});
     if let Some(restarted) = frame.restarted {
