@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use super::{
-    Exclusion, Node, Pod, Shape, explain,
+    Exclusion, Node, Pod, Shape,
+    explain::explain_exclusions,
     model::{Model, Parts, total_requests},
     score::WEIGHTS,
 };
+use crate::domain::check::{Check, Finding, Kind};
 
 /// Replicas beyond those wanted that are looked for.
 const MOST_HEADROOM: usize = 1000;
@@ -93,7 +95,7 @@ pub fn forecast_placement(nodes: &[Node], pods: &[Pod], shape: &Shape, change: &
     let outcome = if change.replaces { play.replace(change) } else { play.grow(change.replicas) };
     let short_of = match &play.blocked {
         Some(exclusions) if outcome.fits < outcome.wanted || !outcome.completes => {
-            explain::short_of(exclusions)
+            explain_exclusions(exclusions)
         }
         _ => Vec::new(),
     };
@@ -101,6 +103,43 @@ pub fn forecast_placement(nodes: &[Node], pods: &[Pod], shape: &Shape, change: &
     let cut_off = play.work == 0;
     let headroom = if outcome.completes { play.headroom() } else { 0 };
     Forecast { headroom, short_of, cut_off, nodes: ranked(nodes, &first, excluded, &placed), ..outcome }
+}
+
+// === impl Forecast ===
+
+impl Forecast {
+    /// What the forecast says about the change.
+    pub fn check(&self) -> Check {
+        let Self { wanted, fits, headroom, .. } = self;
+        let says = |result, message: String| Check::new(Kind::Fit, result, message);
+        if self.cut_off {
+            let message = "Not foreseen: too many replicas and nodes to play it through.";
+            return says(Finding::Skipped, message.to_owned());
+        }
+        let short = self.short_of.join("; ");
+        let remedy = "Ask for less in resources.requests, allow more nodes in placement, or add nodes.";
+        if !self.completes {
+            let begins = if fits < wanted {
+                format!("Only {fits} of {wanted} replicas fit now, and it")
+            } else {
+                "It would begin, and".to_owned()
+            };
+            let message = format!("{begins} would not come to its end: {short}. {remedy}");
+            return says(Finding::Fail, message);
+        }
+        if fits < wanted {
+            let message = format!(
+                "{fits} of {wanted} replicas fit now, those of the surge included; the others wait until old ones make room: {short}. {remedy}"
+            );
+            return says(Finding::Warn, message);
+        }
+        let more = if *headroom == 1000 { "at least 1000".to_owned() } else { headroom.to_string() };
+        match wanted {
+            0 => says(Finding::Pass, format!("No replica is to be placed; {more} would fit.")),
+            1 => says(Finding::Pass, format!("The replica fits now, and {more} more would.")),
+            _ => says(Finding::Pass, format!("All {wanted} replicas fit now, and {more} more would.")),
+        }
+    }
 }
 
 struct Play<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Amounts;
+use super::amounts::Amounts;
 
 /// What the scheduler's scores, not its filters, take a container for that asks for no CPU: thousandths of a core.
 const UNASKED_CPU: i64 = 100;
