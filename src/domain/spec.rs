@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 mod check;
+mod omit;
 mod placement;
 mod probe;
 mod volume;
@@ -19,6 +20,7 @@ pub use self::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::omit::is_default;
 use super::labels::caller_labels;
 
 /// Everything that a deploy sets and a rollback brings back, the replica count included.
@@ -91,7 +93,7 @@ pub struct Spec {
 pub struct Port {
     pub name: String,
     pub number: u16,
-    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub protocol: Protocol,
 }
 
@@ -208,10 +210,6 @@ pub enum OnFailure {
     RollBack,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 // === impl Content ===
 
 impl Content {
@@ -317,15 +315,6 @@ impl Port {
     pub fn is_name(text: &str) -> bool {
         let letter = text.starts_with(|c: char| c.is_ascii_lowercase());
         text.len() <= 15 && letter && super::name::is_label(text)
-    }
-}
-
-// === impl Protocol ===
-
-impl Protocol {
-    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's skip_serializing_if passes a reference
-    fn is_tcp(&self) -> bool {
-        *self == Self::Tcp
     }
 }
 
