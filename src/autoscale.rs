@@ -20,7 +20,7 @@ pub use self::{
     decision::{Evaluation, Memory, Outcome, Verdict},
     hold::{Count, Hold},
     load_reports::{LoadReport, LoadReports, RefusedReport},
-    measurement::{Measurement, Missing, PodUsage, Replica, Source, Start, cpu_and_memory},
+    measurement::{Measurement, Missing, PodUsage, Replica, Source, Start, measure_cpu_and_memory},
     policy::{Field, Forecast, Mode, Policy, PolicyChange, RuleViolation, Signal},
     rate_law::{AppliedLimit, Limit, Observation, RateLaw, State, Step},
 };

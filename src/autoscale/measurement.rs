@@ -133,7 +133,7 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 ///
 /// `replicas` are the pods that count, `used` what the metrics API said by pod, `request` the cores or bytes that one replica asks for.
 /// CPU of a replica that starts is left out, measured or not, and the replica is not missed; memory stays in use, so it counts.
-pub fn cpu_and_memory<S: BuildHasher>(
+pub fn measure_cpu_and_memory<S: BuildHasher>(
     signal: &Signal,
     replicas: &[Replica],
     used: &HashMap<Arc<str>, PodUsage, S>,

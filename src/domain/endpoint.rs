@@ -68,7 +68,7 @@ struct Ports {
 }
 
 /// A pod with what is known around it.
-pub struct Placed<'a> {
+pub struct PodContext<'a> {
     /// The pod.
     pub pod: &'a Pod,
     /// What the slices that hold it say of it; any order, and one more than once makes no difference.
@@ -89,15 +89,15 @@ impl Set {
         app: name::App,
         wanted: &[spec::Port],
         ours: bool,
-        replicas: impl IntoIterator<Item = Placed<'a>>,
+        replicas: impl IntoIterator<Item = PodContext<'a>>,
     ) -> Self {
         let mut ports = Ports::new(wanted, &[]);
         let mut complete = ours;
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for placed in replicas {
+        for context in replicas {
             // A pod that is ready and in no slice has no Service: a slice holds it from its address on.
-            complete |= placed.pod.ready || !placed.slices.is_empty();
-            let Some(mut endpoint) = Endpoint::new(&placed) else { continue };
+            complete |= context.pod.ready || !context.slices.is_empty();
+            let Some(mut endpoint) = Endpoint::new(&context) else { continue };
             ports.services.extend(endpoint.ports.services.iter().cloned());
             // Replicas of one template have the same ports; they are kept once.
             if let Some(last) = endpoints.last().filter(|last| last.ports == endpoint.ports) {
@@ -163,18 +163,18 @@ impl Set {
 
 impl Endpoint {
     /// `None` for a pod that has no address yet.
-    fn new(placed: &Placed<'_>) -> Option<Self> {
-        let Placed { pod, slices, .. } = placed;
+    fn new(context: &PodContext<'_>) -> Option<Self> {
+        let PodContext { pod, slices, .. } = context;
         let state = State::of(pod, slices);
         let by_slices = || slices.iter().filter_map(|(_, at)| at.zone.as_ref()).min().cloned();
         Some(Self {
             pod: pod.name.clone(),
             address: pod.address?,
             state,
-            zone: placed.zone.clone().or_else(by_slices),
+            zone: context.zone.clone().or_else(by_slices),
             node: pod.node.clone(),
-            rollout: placed.rollout,
-            ports: Arc::new(Ports::new(placed.ports, slices)),
+            rollout: context.rollout,
+            ports: Arc::new(Ports::new(context.ports, slices)),
         })
     }
 }

@@ -33,4 +33,5 @@ pub fn is_reserved(key: &str) -> bool {
 }
 
 /// Field managers of this server and of Kubernetes' own controllers: what they set is no change by others.
-pub const NOT_OTHERS: [&str; 4] = ["gantry", "gantry-meta", "gantry-scale", "kube-controller-manager"];
+pub const KNOWN_FIELD_MANAGERS: [&str; 4] =
+    ["gantry", "gantry-meta", "gantry-scale", "kube-controller-manager"];

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Error;
 
 pub use self::{
-    live::{Bounds, Live, Popped},
+    live::{Bounds, Live, NextEntry},
     past::Past,
     position::Position,
 };

@@ -9,7 +9,7 @@ mod volume;
 
 use serde_json::{Value, json};
 
-pub use self::template::Frame;
+pub use self::template::RenderContext;
 use self::template::{app_labels, render_template};
 pub use super::{
     labels::{APP_LABEL, RESTARTED, REVISION, REVISIONS_OF},
@@ -33,23 +33,23 @@ pub struct Object {
 pub fn render_deployment(
     name: &name::App,
     content: &Content,
-    frame: &Frame,
+    context: &RenderContext,
 ) -> Result<Object, pod_template_patch::Invalid> {
     let policy = content.spec.policy();
     let mut annotations = content.annotations.clone();
-    annotations.insert(REVISION.to_owned(), frame.revision.to_string());
+    annotations.insert(REVISION.to_owned(), context.revision.to_string());
     let strategy = match policy.strategy {
         Strategy::Rolling => json!({"type": "RollingUpdate", "rollingUpdate": {
             "maxSurge": int_or_percent(&policy.max_surge), "maxUnavailable": int_or_percent(&policy.max_unavailable)}}),
         Strategy::Recreate => json!({"type": "Recreate"}),
     };
     let mut spec = json!({
-        "selector": {"matchLabels": frame.selector},
+        "selector": {"matchLabels": context.selector},
         "strategy": strategy,
         "progressDeadlineSeconds": whole_seconds(policy.progress_timeout).max(1),
-        "template": render_template(name, content, frame)?,
+        "template": render_template(name, content, context)?,
     });
-    if let Some(replicas) = frame.replicas {
+    if let Some(replicas) = context.replicas {
         spec["replicas"] = json!(replicas);
     }
     let manifest = json!({

@@ -60,9 +60,9 @@ pub struct Deployment {
     /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout is complete.
     pub deadline: Option<u64>,
     /// Who changed the pod template last, other than this server.
-    pub template_by: Option<Touch>,
+    pub template_by: Option<FieldUpdate>,
     /// Who set the replica count last.
-    pub count_by: Option<Touch>,
+    pub count_by: Option<FieldUpdate>,
     /// What it says about its autoscaler.
     pub scaling: Scaling,
     /// Held by `spec.paused`.
@@ -81,7 +81,7 @@ pub struct Deployment {
 
 /// That somebody set a part of an object, as its managed fields say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Touch {
+pub struct FieldUpdate {
     /// The field manager, for example `kubectl-set`.
     pub manager: Arc<str>,
     /// When it last changed anything; Kubernetes counts whole seconds.

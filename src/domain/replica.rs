@@ -49,7 +49,7 @@ impl Replica {
         around: Surroundings<'_>,
         policy: &Policy,
     ) -> Self {
-        let (state, message) = stands(pod, around, policy);
+        let (state, message) = find_state(pod, around, policy);
         Self {
             pod: pod.name.clone(),
             state,
@@ -65,7 +65,7 @@ impl Replica {
     }
 }
 
-fn stands(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, String) {
+fn find_state(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, String) {
     if pod.deleting {
         return (State::Draining, "Told to stop; finishes what it has.".to_owned());
     }

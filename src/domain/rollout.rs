@@ -105,7 +105,7 @@ pub struct Progress {
 
 /// What a rollout needs to know of the one that took its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next<'a> {
+pub struct Successor<'a> {
     /// Its number.
     pub number: u64,
     /// When it began.
@@ -208,7 +208,7 @@ impl Rollout {
 
     /// One that is not the newest of its app: it ended, or another one took its place.
     #[must_use]
-    pub fn before(self, decided: Option<&End>, next: &Next<'_>) -> Self {
+    pub fn before(self, decided: Option<&End>, next: &Successor<'_>) -> Self {
         if let Some(end) = decided {
             return self.ended(end);
         }

@@ -26,8 +26,8 @@ use std::{
 pub(crate) use self::explain::format_amount;
 pub use self::{
     amounts::Amounts,
-    forecast::{Change, Forecast, Scored, forecast_placement},
-    requests::{Asks, Container, of_pod},
+    forecast::{Change, Forecast, ScoredNode, forecast_placement},
+    requests::{Container, PodRequests, compute_pod_requests},
 };
 use super::selector::Selector;
 
@@ -95,7 +95,7 @@ pub struct Pod {
     /// It was told to stop: it takes room, but is not counted in spreads.
     pub deleting: bool,
     /// What it asks for.
-    pub asks: Asks,
+    pub requests: PodRequests,
     /// Ports of the node that it takes.
     pub ports: BTreeSet<HostPort>,
     /// What it wants to be near to, and away from.
@@ -189,7 +189,7 @@ pub struct Volume {
 
 /// A pod to be placed, again and again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+pub struct PodTemplate {
     /// The pod.
     pub pod: Pod,
     /// Labels that a node must have.

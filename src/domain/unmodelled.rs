@@ -9,17 +9,18 @@ use super::{keyed_lists, pod_template_patch};
 
 /// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole Deployments.
 pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
-    let mut walk = Walk { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
+    let mut comparison =
+        Comparison { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
     for (field, value) in live["spec"].as_object().into_iter().flatten() {
         // The count has rules of its own, pausing calls of its own, and the selector stays what it is.
         if !matches!(field.as_str(), "replicas" | "paused" | "selector") {
-            walk.value(&format!("spec.{field}"), value, rendered["spec"].get(field));
+            comparison.value(&format!("spec.{field}"), value, rendered["spec"].get(field));
         }
     }
-    walk.found
+    comparison.found
 }
 
-struct Walk<'a> {
+struct Comparison<'a> {
     live: &'a Value,
     rendered: &'a Value,
     /// The names that our own rendering gives to each volume of the live object; one for each place where it is mounted.
@@ -27,7 +28,7 @@ struct Walk<'a> {
     found: Vec<String>,
 }
 
-impl Walk<'_> {
+impl Comparison<'_> {
     fn value(&mut self, path: &str, live: &Value, rendered: Option<&Value>) {
         if is_empty(live) || rendered.is_some_and(|rendered| self.is_same(path, live, rendered)) {
             return;
@@ -35,7 +36,7 @@ impl Walk<'_> {
         match (live, rendered) {
             (Value::Object(live), Some(Value::Object(rendered))) => self.map(path, live, rendered),
             (Value::Array(live), Some(Value::Array(rendered)))
-                if keyed_lists::key(keyed_lists::name(path)).is_some() =>
+                if keyed_lists::key_field(keyed_lists::list_name(path)).is_some() =>
             {
                 self.entries(path, live, rendered);
             }
@@ -53,8 +54,8 @@ impl Walk<'_> {
     }
 
     fn entries(&mut self, path: &str, live: &[Value], rendered: &[Value]) {
-        let list = keyed_lists::name(path);
-        let id_of = |entry: &Value| keyed_lists::id(list, entry);
+        let list = keyed_lists::list_name(path);
+        let id_of = |entry: &Value| keyed_lists::entry_id(list, entry);
         for (i, entry) in live.iter().enumerate() {
             let id = id_of(entry).unwrap_or_else(|| i.to_string());
             let wanted = match list {
@@ -64,7 +65,7 @@ impl Walk<'_> {
             let same = rendered.iter().find(|r| id_of(r).as_ref() == Some(wanted));
             // Of two entries with one key, Kubernetes lets the last one win.
             let shadowed = live[i + 1..].iter().any(|later| id_of(later).as_ref() == Some(&id));
-            self.value(&keyed_lists::join(path, &id), entry, same.filter(|_| !shadowed));
+            self.value(&keyed_lists::join_entry(path, &id), entry, same.filter(|_| !shadowed));
         }
     }
 
@@ -131,7 +132,7 @@ impl Walk<'_> {
     fn is_all_default(&self, path: &str, live: &Map<String, Value>) -> bool {
         // What is in a source or a check is the choice of it, also where all of it is at its default.
         let choice = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
-        choice.contains(&keyed_lists::name(path))
+        choice.contains(&keyed_lists::list_name(path))
             && live.iter().all(|(key, value)| {
                 is_empty(value) || self.is_default(&pod_template_patch::join_path(path, key), value)
             })

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::tables::{Tables, app_rows::Manages};
 use crate::domain::{
-    endpoint::{Placed, Set, State},
+    endpoint::{PodContext, Set, State},
     name,
     replica::Replica,
 };
@@ -71,7 +71,7 @@ impl Tables {
     pub(super) fn endpoints(&self, name: &name::App) -> Endpoints {
         let deployment = self.deployments.get(name)?;
         let ours = self.manages(name) != Manages::No;
-        let replicas = self.replicas(name).map(|(pod, rs)| Placed {
+        let replicas = self.replicas(name).map(|(pod, rs)| PodContext {
             pod,
             slices: self.slices_of(pod),
             zone: self.zone_of(pod),

@@ -18,8 +18,8 @@ use crate::domain::{
     manifest::APP_LABEL,
     name::{self, Scope, Which},
     observed::{
-        About, Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,
-        ScaledObject, Scaler, Slice, Touch, Trouble, TroubleKind,
+        About, Deployment, Event, FieldUpdate, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet,
+        Revision, ScaledObject, Scaler, Slice, Trouble, TroubleKind,
     },
     revision::{Cause, End, Outcome, Record},
     rollout::State as Stands,

@@ -23,7 +23,7 @@ use super::tasks::Tasks;
 use crate::{
     autoscale::{
         Count, Evaluation, Measurement, Memory, Missing, Mode, Outcome, PodUsage, Policy, Signal, Source,
-        Verdict, cpu_and_memory,
+        Verdict, measure_cpu_and_memory,
     },
     cluster::{Cluster, lease::Election},
     domain::{
@@ -337,7 +337,7 @@ impl Autoscaler {
         };
         let expected = u32::try_from(app.pods.len()).unwrap_or(u32::MAX);
         match measured.get(&app.app.namespace) {
-            Some(Ok(used)) => cpu_and_memory(target, &app.pods, used, request, now),
+            Some(Ok(used)) => measure_cpu_and_memory(target, &app.pods, used, request, now),
             Some(Err(why)) => {
                 Measurement::missing(Source::MetricsApi, Missing::Silent(why.clone()), expected)
             }

@@ -152,7 +152,7 @@ impl CheckContext<'_> {
             (c["name"].as_str().unwrap_or_default().to_owned(), amounts(c, "requests"), amounts(c, "limits"))
         };
         Needs {
-            requests: placing.pod("").asks.exact,
+            requests: placing.pod("").requests.exact,
             limits: placing.limits(),
             containers: containers.map(of).collect(),
         }

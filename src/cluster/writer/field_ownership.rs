@@ -9,7 +9,7 @@ use crate::{
     cluster::{error::Doing, yaml::apply_body},
     domain::{
         Error, diff,
-        manifest::{self, Frame, Kind},
+        manifest::{self, Kind, RenderContext},
         name, ownership,
         plan::{FIELD_MANAGER, Intent, Rendered},
     },
@@ -63,7 +63,7 @@ pub(super) async fn plan_transfer(
         return Ok(None);
     };
     let name = &intent.name;
-    let frame = Frame {
+    let context = RenderContext {
         revision: intent.number,
         replicas: None,
         selector: deployment.selector.clone(),
@@ -71,7 +71,7 @@ pub(super) async fn plan_transfer(
     };
     // If its own content cannot be rendered, or would not be admitted any more, what is to be applied says which fields it is about.
     let applied = &rendered.objects[0].manifest;
-    let own = manifest::render_deployment(name, &deployment.content, &frame);
+    let own = manifest::render_deployment(name, &deployment.content, &context);
     let manifest = own.as_ref().map_or(applied, |object| &object.manifest);
     let id = Kind::Deployment.object_of(name);
     let api = actor.objects(&name.namespace, Kind::Deployment);

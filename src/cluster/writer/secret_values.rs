@@ -17,7 +17,7 @@ use crate::{
         Error,
         checks::references::{self, Kind as Referred},
         evidence::Secrets,
-        manifest::{self, Frame, Kind},
+        manifest::{self, Kind, RenderContext},
         name,
         spec::Content,
     },
@@ -37,9 +37,9 @@ pub(super) async fn read_secret_values(
 ) -> Result<Secrets, Error> {
     let deployment = snapshot::get_object(actor, Kind::Deployment, app).await?;
     let deployed = deployment.map(|object| names(&object.data["spec"]["template"])).unwrap_or_default();
-    let frame = Frame { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
+    let context = RenderContext { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
     // What cannot be rendered was never applied.
-    let wanted = manifest::render_deployment(app, wanted, &frame)
+    let wanted = manifest::render_deployment(app, wanted, &context)
         .map(|object| names(&object.manifest["spec"]["template"]));
     let all: BTreeSet<_> = deployed.into_iter().chain(wanted.unwrap_or_default()).collect();
     match try_join_all(all.into_iter().map(|name| read(actor, app, name))).await {

@@ -17,7 +17,7 @@ const MOST_LISTED: usize = 50;
 
 /// An image that the replicas need.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
+pub struct RequiredImage {
     /// Its name, as the template has it.
     pub name: String,
     /// When it is pulled.
@@ -36,7 +36,7 @@ pub enum Pull {
 }
 
 /// The images of a pod template, or of a pod, each once.
-pub fn images_of(template: &Value) -> Vec<Wanted> {
+pub fn images_of(template: &Value) -> Vec<RequiredImage> {
     let spec = &template["spec"];
     let list = |part: &str| spec[part].as_array().into_iter().flatten();
     let wanted = |name: &Value, policy: &Value| {
@@ -45,7 +45,7 @@ pub fn images_of(template: &Value) -> Vec<Wanted> {
             Some("Never") => Pull::Never,
             _ => Pull::IfAbsent,
         };
-        Some(Wanted { name: name.as_str()?.to_owned(), pull })
+        Some(RequiredImage { name: name.as_str()?.to_owned(), pull })
     };
     let containers = list("initContainers").chain(list("containers"));
     let of_containers = containers.filter_map(|c| wanted(&c["image"], &c["imagePullPolicy"]));
@@ -70,7 +70,11 @@ pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
 }
 
 /// What becomes of the images: one check, the worst of what was found first, and what is in order only if all is.
-pub fn check_images(wanted: &[Wanted], running: &BTreeSet<Image>, nodes: Result<&[Node], &str>) -> Check {
+pub fn check_images(
+    wanted: &[RequiredImage],
+    running: &BTreeSet<Image>,
+    nodes: Result<&[Node], &str>,
+) -> Check {
     let mut found: Vec<_> = wanted.iter().map(|wanted| judge_one(wanted, running, nodes)).collect();
     found.sort_by_key(|(result, _)| *result);
     let result = found.first().map_or(Finding::Pass, |(result, _)| *result);
@@ -80,7 +84,7 @@ pub fn check_images(wanted: &[Wanted], running: &BTreeSet<Image>, nodes: Result<
 }
 
 fn judge_one(
-    Wanted { name, pull }: &Wanted,
+    RequiredImage { name, pull }: &RequiredImage,
     running: &BTreeSet<Image>,
     nodes: Result<&[Node], &str>,
 ) -> (Finding, String) {

@@ -54,7 +54,7 @@ fn mk_ports(ports: &[(&str, u16)]) -> Vec<spec::Port> {
 fn mk_set(pod: &Pod, own: &[(&str, u16)], slices: &[&Slice]) -> Set {
     let own = mk_ports(own);
     let slices = slices.iter().flat_map(|s| s.pods.iter().map(|at| (*s, at))).collect();
-    let placed = Placed { pod, slices, zone: None, rollout: Some(3), ports: &own };
+    let placed = PodContext { pod, slices, zone: None, rollout: Some(3), ports: &own };
     Set::new(name::App::new("a", "x"), &own, false, [placed])
 }
 
@@ -164,7 +164,7 @@ fn while_no_slice_can_show_it_any_name_may_be_that_of_a_service() {
 fn replicas_of_two_templates_are_each_reached_at_their_own_number() {
     let (old, new) = (mk_ports(&[("http", 80)]), mk_ports(&[("http", 8080), ("grpc", 9090)]));
     let (one, two) = (mk_pod("p1"), mk_pod("p2"));
-    let placed = |pod, ports| Placed { pod, slices: vec![], zone: None, rollout: None, ports };
+    let placed = |pod, ports| PodContext { pod, slices: vec![], zone: None, rollout: None, ports };
     let set = Set::new(name::App::new("a", "x"), &new, true, [placed(&two, &new), placed(&one, &old)]);
     assert_eq!(numbers(&set, "http"), [80, 8080]);
     assert_eq!(numbers(&set, ""), [80, 9090]);
@@ -181,7 +181,7 @@ fn the_zone_is_the_node_s_or_else_what_slices_say() {
     let (pod, slice) = (mk_pod("p"), mk_slice("s", &[("http", 80)], &[mk_at(true, true, false)]));
     let zone = |zone: Option<&str>, slices: Vec<_>| {
         let zone = zone.map(Into::into);
-        let placed = Placed { pod: &pod, slices, zone, rollout: None, ports: &[] };
+        let placed = PodContext { pod: &pod, slices, zone, rollout: None, ports: &[] };
         Endpoint::new(&placed).unwrap().zone
     };
     assert_eq!(zone(Some("n"), vec![(&slice, &slice.pods[0])]).as_deref(), Some("n"));

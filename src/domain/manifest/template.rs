@@ -17,7 +17,7 @@ use crate::domain::{
 
 /// What a Deployment is rendered with besides its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct RenderContext {
     /// Number of the revision.
     pub revision: u64,
     /// The count; left out where others own it.
@@ -40,7 +40,7 @@ pub(super) fn app_labels(name: &name::App, content: &Content) -> BTreeMap<String
 pub(super) fn render_template(
     name: &name::App,
     content: &Content,
-    frame: &Frame,
+    context: &RenderContext,
 ) -> Result<Value, pod_template_patch::Invalid> {
     let spec = &content.spec;
     let placement = spec.placement.as_deref().cloned().unwrap_or_default();
@@ -49,7 +49,7 @@ pub(super) fn render_template(
         "containers": [container(spec)],
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": spec.grace_seconds(),
-        "topologySpreadConstraints": spreads.iter().map(|s| spread(s, frame)).collect::<Vec<_>>(),
+        "topologySpreadConstraints": spreads.iter().map(|s| spread(s, context)).collect::<Vec<_>>(),
         // Said even where no field says anything: left out, the API server fills it again from `serviceAccount`, the
         // deprecated copy that it made of an earlier account and that no field manager owns.
         "serviceAccountName": if spec.service_account.is_empty() { "default" } else { &spec.service_account },
@@ -78,9 +78,9 @@ pub(super) fn render_template(
     }
     // An app that was taken over keeps its selector, and what that demands of the pods.
     let mut labels = app_labels(name, content);
-    labels.extend(frame.selector.clone());
+    labels.extend(context.selector.clone());
     let mut template = json!({"metadata": {"labels": labels}, "spec": pod});
-    if let Some(restarted) = frame.restarted {
+    if let Some(restarted) = context.restarted {
         template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
     }
     match &spec.pod_template_patch {
@@ -89,12 +89,12 @@ pub(super) fn render_template(
     }
 }
 
-fn spread(spread: &Spread, frame: &Frame) -> Value {
+fn spread(spread: &Spread, context: &RenderContext) -> Value {
     json!({
         "topologyKey": spread.topology_key,
         "maxSkew": spread.max_skew.max(1),
         "whenUnsatisfiable": when_unsatisfiable(spread),
-        "labelSelector": {"matchLabels": frame.selector},
+        "labelSelector": {"matchLabels": context.selector},
         "matchLabelKeys": ["pod-template-hash"],
     })
 }

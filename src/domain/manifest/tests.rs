@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 mod fields;
 
-use super::{APP_LABEL, Frame, Kind, Object, owned::owned_fields};
+use super::{APP_LABEL, Kind, Object, RenderContext, owned::owned_fields};
 use crate::domain::{
     keyed_lists, name,
     pod_template_patch::{self, Invalid},
@@ -30,7 +30,7 @@ fn deployment(
     super::render_deployment(
         name,
         content,
-        &Frame { revision, replicas, selector: own(name), restarted: None },
+        &RenderContext { revision, replicas, selector: own(name), restarted: None },
     )
 }
 

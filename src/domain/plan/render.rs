@@ -8,7 +8,7 @@ use crate::domain::{
     change::{Action, Change},
     check::{Check, Finding, Kind as CheckKind},
     labels::MANAGER,
-    manifest::{self, Frame, Object},
+    manifest::{self, Object, RenderContext},
     object::Kind,
     pod_template_patch,
     replica_ownership::{self, Count, Decision},
@@ -45,7 +45,7 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
     }
     let (count, check) = decide_count(intent, live, autoscaler.as_ref());
     let selector = live.selector(name);
-    let frame = Frame {
+    let context = RenderContext {
         revision: intent.number,
         replicas: match count {
             Decision::Apply { replicas, .. } => Some(replicas),
@@ -54,7 +54,7 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
         selector: selector.clone(),
         restarted: intent.record.restarted,
     };
-    let deployment = manifest::render_deployment(name, content, &frame).map_err(|e| refuse_patch(&e))?;
+    let deployment = manifest::render_deployment(name, content, &context).map_err(|e| refuse_patch(&e))?;
     let labels = pod_labels(&deployment);
     let mut objects = vec![deployment];
     let mut prune = Vec::new();

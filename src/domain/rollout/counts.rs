@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AppRows, Progress, Rollout, State,
-    progress::{Look, Moment},
+    progress::{Moment, Observation},
 };
 use crate::domain::{
     diagnosis,
@@ -90,13 +90,13 @@ impl<'a> Counts<'a> {
     }
 
     /// What is seen of the rollout, for its tracker.
-    pub(super) fn look(
+    pub(super) fn observe(
         &self,
         rollout: &Rollout,
         deployment: &Deployment,
         facts: &AppRows<'_>,
         at: Moment,
-    ) -> Look {
+    ) -> Observation {
         let p = self.progress;
         let applied = rollout.state != State::Pending;
         let stopping = facts.pods.iter().filter(|pod| pod.deleting).map(|pod| pod.time_to_stop(at.heard));
@@ -108,7 +108,7 @@ impl<'a> Counts<'a> {
         // A ReplicaSet that exists is not what the Deployment controller was refused: a later change of others waits, and this rollout
         // ended or never will.
         let overtaken = rollout.set.is_some() && deployment.create_failure.is_some();
-        Look {
+        Observation {
             applied,
             taken_up: applied && self.current.is_some(),
             paused: deployment.paused || overtaken,

@@ -119,7 +119,7 @@ impl Rollout {
     /// The newest rollout of an app, before it is judged: of the newest revision, of a change made past this server after it,
     /// or, for an app that others made, of its ReplicaSet.
     pub fn latest(newest: Option<&Revision>, facts: &AppRows<'_>) -> Option<Self> {
-        let Some(newest) = newest else { return Self::foreign(facts) };
+        let Some(newest) = newest else { return Self::unmanaged(facts) };
         let state = match find_origin(newest, facts) {
             Origin::Current => State::Running,
             Origin::Pending => State::Pending,
@@ -145,7 +145,7 @@ impl Rollout {
     }
 
     /// The newest rollout of an app that others made.
-    fn foreign(facts: &AppRows<'_>) -> Option<Self> {
+    fn unmanaged(facts: &AppRows<'_>) -> Option<Self> {
         let deployment = facts.deployment.filter(|_| !facts.managed)?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;

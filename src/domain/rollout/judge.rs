@@ -31,7 +31,7 @@ impl Rollout {
     ) -> Self {
         if let Some(deployment) = facts.deployment {
             let counts = Counts::new(deployment, facts);
-            tracker.look(&counts.look(&self, deployment, facts, at), at);
+            tracker.observe(&counts.observe(&self, deployment, facts, at), at);
             if self.state == State::Pending {
                 self.judge_pending(tracker, at.now);
             } else {

@@ -11,7 +11,7 @@ const UNASKED_MEMORY: i64 = 200 * 1024 * 1024;
 
 /// What a pod asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
+pub struct PodRequests {
     /// What is reserved for it.
     pub exact: Amounts,
     /// The same for scores, where a container that asks for nothing counts for something.
@@ -32,12 +32,12 @@ pub struct Container {
 /// overhead of its runtime comes on top.
 ///
 /// The rule: <https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers#resources-calculation-for-scheduling-and-pod-admission>.
-pub fn of_pod(
+pub fn compute_pod_requests(
     init: &[Container],
     containers: &[Container],
     whole: &BTreeMap<String, String>,
     overhead: &BTreeMap<String, String>,
-) -> Asks {
+) -> PodRequests {
     let sum = |weighed: bool| {
         let of = |container: &Container| {
             let mut amounts = Amounts::read(&container.requests);
@@ -80,5 +80,5 @@ pub fn of_pod(
         running.add(&Amounts::read(overhead), 1);
         running
     };
-    Asks { exact: sum(false), weighed: sum(true) }
+    PodRequests { exact: sum(false), weighed: sum(true) }
 }

@@ -230,7 +230,7 @@ fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
 
 /// The same content in the one form in which a Deployment is read: times in whole seconds, what is the default anyway unset, and
 /// without what no Deployment shows.
-pub(crate) fn normal(spec: &Spec) -> Spec {
+pub(crate) fn normalize_spec(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
     let whole = |time: Option<Duration>, least: u64, default: u64| {
         time.map(|t| whole_seconds(t).max(least)).filter(|s| *s != default).map(Duration::from_secs)

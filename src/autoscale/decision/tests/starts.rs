@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::autoscale::{PodUsage, Replica, Start, cpu_and_memory};
+use crate::autoscale::{PodUsage, Replica, Start, measure_cpu_and_memory};
 
 const NOW: i64 = 1000;
 
@@ -22,7 +22,7 @@ fn mk_on_cpu(
     down: u64,
 ) -> Evaluation {
     let target = Signal::CpuPercent(60);
-    let reading = cpu_and_memory(&target, replicas, used, Some(1.0), at(now));
+    let reading = measure_cpu_and_memory(&target, replicas, used, Some(1.0), at(now));
     let policy = Policy { targets: vec![target], ..mk_policy(1, 20, 0, down) };
     Evaluation { now: at(now), readings: vec![reading], ..mk_seen(policy, current, 0.0) }
 }

@@ -13,7 +13,7 @@ use crate::{
         spec::{
             Check, Content, EmptyDir, Placement, Probe, Probes, RolloutPolicy, SecurityProfile, Source, Spec,
             Toleration, Volume,
-            arbitrary::{mk_any_content, normal},
+            arbitrary::{mk_any_content, normalize_spec},
         },
     },
 };
@@ -72,8 +72,8 @@ fn fill(value: &mut Value, defaults: &Value) {
 fn mk_live(content: &Content, replicas: Option<i32>, by: &str) -> Value {
     let name = name::App::new("prod", "shop");
     let selector = [(manifest::APP_LABEL.to_owned(), name.app.clone())].into();
-    let frame = manifest::Frame { revision: 1, replicas, selector, restarted: None };
-    let mut live = manifest::render_deployment(&name, content, &frame).unwrap().manifest;
+    let context = manifest::RenderContext { revision: 1, replicas, selector, restarted: None };
+    let mut live = manifest::render_deployment(&name, content, &context).unwrap().manifest;
     with_defaults(&mut live);
     live["metadata"]["labels"][MANAGED_BY] = json!(by);
     live
@@ -88,7 +88,7 @@ proptest! {
     #[test]
     fn what_is_rendered_is_read_back(content in mk_any_content(), replicas in 0..9) {
         let found = read(mk_live(&content, Some(replicas), "helm"));
-        let expected = Spec { replicas: Some(replicas), ..normal(&content.spec) };
+        let expected = Spec { replicas: Some(replicas), ..normalize_spec(&content.spec) };
         prop_assert_eq!(found.unmodelled, Vec::<String>::new());
         prop_assert_eq!(&found.spec, &expected);
         let again = Content { spec: found.spec, ..content.clone() };

@@ -15,7 +15,7 @@ use crate::domain::{
     diagnosis::Surroundings,
     labels::{MANAGED_BY, MANAGER},
     name,
-    observed::{Deployment, ReplicaSet, Revision, Touch},
+    observed::{Deployment, FieldUpdate, ReplicaSet, Revision},
     revision::{Cause, Record},
     spec::{Content, Port, Protocol, Resources, Spec},
 };
@@ -134,7 +134,7 @@ impl Cluster {
             row.template = u64::from(id);
             self.round.clear();
             if others {
-                row.template_by = Some(Touch { manager: "kubectl".into(), time: moment(version) });
+                row.template_by = Some(FieldUpdate { manager: "kubectl".into(), time: moment(version) });
             }
         }
         self.told_deployment.push((row.clone(), writer));
@@ -278,7 +278,7 @@ impl Server {
     }
 
     /// What it makes of what it has seen; what it finds out it keeps. The error is a claim that is not true.
-    fn look(&self, cluster: &mut Cluster) -> Result<Option<State>, String> {
+    fn observe(&self, cluster: &mut Cluster) -> Result<Option<State>, String> {
         let Some((row, writer)) = self.deployment.checked_sub(1).map(|i| cluster.told_deployment[i].clone())
         else {
             return Ok(None);
@@ -366,7 +366,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
             _ => {
                 let server = &mut servers[i % 2];
                 server.see(&cluster, turn, usize::from(pick % 4));
-                server.look(&mut cluster)?;
+                server.observe(&mut cluster)?;
             }
         }
     }
@@ -374,7 +374,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
     for _ in 0..4 {
         for server in &mut servers {
             (0..3).for_each(|which| server.see(&cluster, which, usize::MAX / 2));
-            server.look(&mut cluster)?;
+            server.observe(&mut cluster)?;
         }
     }
     let Some((_, _, (others, write))) = &cluster.deployment else { return Ok(()) };
@@ -384,7 +384,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
         return Err(format!("{newest:?} of {of} is not the last write {write}, by others: {others}"));
     }
     for server in &servers {
-        if server.look(&mut cluster)? != Some(State::Running) {
+        if server.observe(&mut cluster)? != Some(State::Running) {
             return Err("a server that has seen everything does not know what runs".to_owned());
         }
     }
@@ -409,7 +409,7 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
     let deployment = Deployment {
         revision: Some(2),
         template_revision: 5,
-        template_by: Some(Touch { manager: "kubectl-set".into(), time: at(50) }),
+        template_by: Some(FieldUpdate { manager: "kubectl-set".into(), time: at(50) }),
         spec: live,
         ..mk_deployment()
     };
