@@ -161,7 +161,7 @@ impl Evaluation {
         }
     }
 
-    /// Whether somebody else decides the count for now. Advice is given all the same.
+    /// Whether something else decides the count for now. Advice is given all the same.
     fn gate(&self, mode: Mode) -> bool {
         match mode {
             Mode::Off | Mode::Shadow => false,

@@ -85,8 +85,8 @@ impl Evaluation {
                 self.policy.freeze_end.map_or_else(|| "somebody ends it".to_owned(), |end| end.to_string());
             return format!("it is frozen until {until}{otherwise}");
         }
-        if let Some(foreign) = &self.other_autoscaler {
-            return format!("{foreign} decides the count{otherwise}");
+        if let Some(autoscaler) = &self.other_autoscaler {
+            return format!("{autoscaler} decides the count{otherwise}");
         }
         match self.held() {
             Some(hold) => {

@@ -164,7 +164,7 @@ impl LoadReports {
         }
     }
 
-    /// Lets go of what nobody misses any more.
+    /// Lets go of what is not missed any more.
     pub fn drop_older(&mut self, now: Timestamp) {
         self.0.retain(|_, numbers| {
             numbers.retain(|_, sources| {

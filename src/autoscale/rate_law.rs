@@ -86,7 +86,7 @@ pub enum Limit {
     RateUp,
     /// [`RateLaw::dt_down`].
     RateDown,
-    /// Somebody else decides the count for now: a caller's hold, a freeze, an autoscaler of others; or the input cannot be used.
+    /// Something else decides the count for now: a caller's hold, a freeze, another autoscaler; or the input cannot be used.
     Hold,
     /// No figure is recent enough to go by.
     StaleSignal,

@@ -23,7 +23,7 @@ pub struct App {
     pub name: name::App,
     /// Tells it from an earlier one of the same name.
     pub uid: String,
-    /// What callers asked for; for an app that others made, what its pod template says.
+    /// What callers asked for; for an app that Gantry does not manage, what its pod template says.
     pub content: Arc<Content>,
     /// Guards updates.
     pub etag: String,
@@ -53,18 +53,18 @@ pub struct App {
     pub problems: Vec<Problem>,
     /// The newest rollout's number.
     pub rollout: Option<u64>,
-    /// Fields of the Deployment that the content cannot express, of an app that others made.
+    /// Fields of the Deployment that the content cannot express, of an app that Gantry does not manage.
     pub unmodelled: Vec<String>,
     /// Who decides the replica count.
     pub owner: Owner,
-    /// When somebody else does, with nothing written: the end of a hold or of a freeze.
+    /// When another one does, with nothing written: the end of a hold or of a freeze.
     pub owner_until: Option<Timestamp>,
 }
 
 /// Who decides the replica count of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Whoever sets it: the field manager that did so last, empty if that is not known.
+    /// Callers set it: the field manager that did so last, empty if that is not known.
     Caller(String),
     /// The autoscaler of this server; the words say what keeps it from acting, if anything does.
     Autoscaler(String),
@@ -149,7 +149,7 @@ impl App {
 }
 
 impl Owner {
-    /// Who decides the count of a Deployment at this time, given the autoscaler of others that scales it.
+    /// Who decides the count of a Deployment at this time, given the Kubernetes autoscaler that scales it.
     fn of(d: &Deployment, foreign: Option<&str>, now: Timestamp) -> Self {
         if let Some(autoscaler) = foreign {
             return Self::Foreign(autoscaler.to_owned());

@@ -62,7 +62,7 @@ fn share(value: &Value, replicas: usize, up: bool) -> Option<usize> {
     Some(if up { parts.div_ceil(100) } else { parts / 100 })
 }
 
-/// The same finding about several things as one check, so that nobody reads ten lines to learn that all is well.
+/// The same finding about several things as one check, because ten lines are too many to say that all is well.
 pub fn or_pass(checks: Vec<Check>, pass: impl FnOnce() -> Check) -> Vec<Check> {
     let all_well = checks.iter().all(|check| check.result == Finding::Pass);
     if all_well { vec![pass()] } else { checks.into_iter().filter(|c| c.result != Finding::Pass).collect() }

@@ -37,7 +37,7 @@ pub trait Commands: Send + Sync + 'static {
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and of that count.
     fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Makes a hold of this length of a count that somebody set past this server, if the autoscaler would take it back.
+    /// Makes a hold of this length of a count that was set outside Gantry, if the autoscaler would take it back.
     fn create_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
     /// Sets the count of a hold whose writer ended before it did.
     fn complete_hold(&self, app: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
@@ -57,12 +57,12 @@ pub trait Commands: Send + Sync + 'static {
         pod: String,
         container: String,
     ) -> BoxFuture<'_, Result<Vec<String>, Error>>;
-    /// Carries out the newest revision of an app, if whoever wrote it did not come to that.
+    /// Carries out the newest revision of an app, if its writer did not come to that.
     fn resume_incomplete(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
     /// Gives the revisions of an app that were applied and have lost their owner to its Deployment, and takes it from those that
     /// Kubernetes cannot take it from itself, if the Deployment is deleted without what it owns.
     fn repair_revision_owners(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
-    /// Keeps a change that was made past this server as a revision of this number, unless there is one already.
+    /// Keeps a change that was made outside Gantry as a revision of this number, unless there is one already.
     fn record_external_change(
         &self,
         app: name::App,
@@ -113,7 +113,7 @@ pub struct Deploy {
     pub mask: Mask,
     /// Take over fields that another field manager owns.
     pub force: bool,
-    /// Take over a Deployment that others made.
+    /// Take over a Deployment that Gantry does not manage.
     pub adopt: bool,
     /// Fail instead of superseding a rollout that still runs.
     pub reject_concurrent: bool,
@@ -141,7 +141,7 @@ pub struct Rollback {
     pub force: bool,
     /// Leave the autoscaler's policy as it is.
     pub keep_autoscaler: bool,
-    /// Nobody asks: the policy of this rollout, which failed, says so.
+    /// No caller asks: the policy of this rollout, which failed, says so.
     pub failed: Option<u64>,
     /// By whom.
     pub meta: RequestMeta,
@@ -189,7 +189,7 @@ pub struct SetReplicas {
 pub enum ScaleOutcome {
     /// The count is set.
     Done,
-    /// Policy, hold or count are others than those that were decided on; it is to be decided anew.
+    /// Policy, hold or count are not those that were decided on; it is to be decided anew.
     Outdated,
 }
 

@@ -249,7 +249,7 @@ impl Error {
         Self::Invalid(vec![Violation { field: field.into(), description: description.to_string() }])
     }
 
-    /// An object of an app's name that others made.
+    /// An object of an app's name that Gantry did not make.
     pub fn taken(kind: super::object::Kind, name: &super::name::App, by: &str) -> Self {
         Self::NameTaken { object: kind.object_of(name), namespace: name.namespace.clone(), by: by.to_owned() }
     }

@@ -16,7 +16,7 @@ use super::{
     revision::End,
 };
 
-/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which others want some too.
+/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which other tools want some too.
 pub const MOST_BYTES: usize = 64 * 1024;
 
 /// Most replicas, events and log lines that are kept at first; fewer if they are long.

@@ -1,5 +1,5 @@
 //! Names of container images: whether one has the form that a registry can have, and which names mean the same image. The grammar is that of
-//! the kubelet, github.com/distribution/reference. Asks nobody; must not know what is done with an image.
+//! the kubelet, github.com/distribution/reference. Asks no registry; must not know what is done with an image.
 
 use std::fmt;
 

@@ -32,6 +32,6 @@ pub fn is_reserved(key: &str) -> bool {
         || key.starts_with("gantry.dev/")
 }
 
-/// Field managers of this server and of Kubernetes' own controllers: what they set is no change by others.
+/// Field managers of this server and of Kubernetes' own controllers: what they set is no change outside Gantry.
 pub const KNOWN_FIELD_MANAGERS: [&str; 4] =
     ["gantry", "gantry-meta", "gantry-scale", "kube-controller-manager"];

@@ -61,7 +61,7 @@ pub fn render_deployment(
     Ok(Object { kind: Kind::Deployment, manifest })
 }
 
-/// The Service, for an app with ports. `taken` are ports that others put into it: those stay theirs, and so do their names.
+/// The Service, for an app with ports. `taken` are ports that other field managers put into it: those stay theirs, and so do their names.
 pub fn render_service(
     name: &name::App,
     content: &Content,

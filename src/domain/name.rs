@@ -53,7 +53,7 @@ impl App {
         Self { namespace: namespace.into(), app: app.into() }
     }
 
-    /// Parses the name of an app to read: what others deployed may have any name that Kubernetes allows.
+    /// Parses the name of an app to read: what was deployed outside Gantry may have any name that Kubernetes allows.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let expected =
             || Invalid(format!("\"{text}\" is no app name; expected namespaces/{{namespace}}/apps/{{app}}"));

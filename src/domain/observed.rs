@@ -79,7 +79,7 @@ pub struct Deployment {
     pub unmodelled: Vec<String>,
 }
 
-/// That somebody set a part of an object, as its managed fields say.
+/// That a field manager set a part of an object, as its managed fields say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldUpdate {
     /// The field manager, for example `kubectl-set`.
@@ -324,11 +324,11 @@ pub struct Revision {
     pub form: Form,
     /// Number of the rollout that a rollback returns to.
     pub source: Option<u64>,
-    /// For a change made past this server: the ReplicaSet that it led to.
+    /// For a change made outside Gantry: the ReplicaSet that it led to.
     pub replica_set: Option<Arc<str>>,
     /// And Kubernetes' number of the template at that time: a ReplicaSet that is used again gets another one.
     pub template_revision: Option<u64>,
-    /// The policy of the app's autoscaler when it began; `None` if nobody kept it.
+    /// The policy of the app's autoscaler when it began; `None` if it was not kept.
     pub autoscaler: Option<Arc<Policy>>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,

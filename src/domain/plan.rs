@@ -1,6 +1,6 @@
 //! What a change does, decided from what is wanted and what is there. Pure: reads and writes happen around it.
 //!
-//! In two steps, so that a change that was cut off is carried on by whoever finds it: an [`Intent`] is decided from the
+//! In two steps, so that a change that was cut off is carried on by the daemon that finds it: an [`Intent`] is decided from the
 //! request and kept as a revision; what is to be applied is rendered from the intent and the cluster as it is then.
 
 mod decide;
@@ -95,7 +95,7 @@ pub struct Deployment {
 pub enum Managed {
     /// It does.
     Yes,
-    /// It does, and its field manager has none of the fields: somebody else made the Deployment again, from a backup or with kubectl.
+    /// It does, and its field manager has none of the fields: the Deployment was made again outside Gantry, from a backup or with kubectl.
     WithoutFields,
     /// It does not.
     #[default]
@@ -107,9 +107,9 @@ pub enum Managed {
 pub struct Service {
     /// Who made it, as its label says.
     pub managed_by: String,
-    /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it, is nobody's to take away.
+    /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it, is not to be taken away.
     pub owned: bool,
-    /// Names and numbers of ports that others put there.
+    /// Names and numbers of ports that other field managers put there.
     pub other_ports: Vec<(String, u16)>,
 }
 
@@ -186,11 +186,11 @@ impl AppState {
     }
 
     /// The highest number that a rollout of the app has: of a revision, or, where those are gone, of the annotation that names the last
-    /// one. What others made had rollouts too, numbered as Kubernetes numbers templates.
+    /// one. What Gantry did not make had rollouts too, numbered as Kubernetes numbers templates.
     pub fn highest_number(&self) -> u64 {
         let of_deployment = self.deployment.as_ref().map_or(0, |d| {
-            let others = if d.is_ours() { 0 } else { d.template_revision };
-            d.revision.unwrap_or_default().max(others)
+            let unmanaged = if d.is_ours() { 0 } else { d.template_revision };
+            d.revision.unwrap_or_default().max(unmanaged)
         });
         self.newest_number().max(of_deployment)
     }
@@ -210,7 +210,7 @@ impl AppState {
         self.deployment.as_ref().filter(|d| d.uid == *uid).map(|_| *version)
     }
 
-    /// Refuses if an autoscaler of others decides the count, naming it.
+    /// Refuses if another autoscaler decides the count, naming it.
     pub fn check_no_other_autoscaler(&self, name: &name::App) -> Result<(), Error> {
         match &self.other_autoscaler {
             Some(object) => Err(Error::ForeignAutoscaler { app: name.to_string(), object: object.clone() }),
@@ -218,7 +218,7 @@ impl AppState {
         }
     }
 
-    /// The last policy of the autoscaler while a revision was the newest: what the next one found. `None` if nobody kept it.
+    /// The last policy of the autoscaler while a revision was the newest: what the next one found. `None` if it was not kept.
     pub fn policy_of(&self, number: u64) -> Option<Policy> {
         match self.revisions.iter().find(|past| past.number > number) {
             Some(next) => next.record.autoscaler.clone(),

@@ -62,7 +62,7 @@ pub enum Reason {
 // === impl Problem ===
 
 impl Problem {
-    /// Every text in it that others wrote.
+    /// Every text in it that Kubernetes or a program wrote.
     pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         std::iter::once(&mut self.message).chain(&mut self.events).chain(&mut self.log_tail)
     }

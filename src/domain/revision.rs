@@ -44,7 +44,7 @@ pub struct Record {
     /// The request that asked for it, to know a repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
-    /// For a change made past this server: the ReplicaSet that it led to.
+    /// For a change made outside Gantry: the ReplicaSet that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
     /// And Kubernetes' number of its template at that time.
@@ -53,16 +53,16 @@ pub struct Record {
     /// It takes over fields that another field manager owns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// It takes over objects of the app's name that others made.
+    /// It takes over objects of the app's name that Gantry does not manage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
-    /// It sets the replica count over whoever set it before.
+    /// It sets the replica count over the field manager that set it before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_count: bool,
     /// What it changes, object by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// The policy of the app's autoscaler when this began, and so the last one of the revision before. `None` if nobody kept it.
+    /// The policy of the app's autoscaler when this began, and so the last one of the revision before. `None` if it was not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<Policy>,
     /// The policy that it sets instead, for a rollback.
@@ -91,7 +91,7 @@ pub enum Cause {
     AutoRollback,
     /// RestartApp.
     Restart,
-    /// Somebody who changed the Deployment past this server.
+    /// A change of the Deployment outside Gantry.
     External,
 }
 
@@ -124,7 +124,7 @@ pub enum Outcome {
 // === impl Record ===
 
 impl Record {
-    /// A record by this version of the server, of a change that somebody asked for.
+    /// A record by this version of the server, of a change that a caller asked for.
     pub fn new(cause: Cause, content: Content, actor: String, reason: String, time: Timestamp) -> Self {
         Self {
             renderer: RENDERER,

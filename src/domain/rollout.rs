@@ -51,7 +51,7 @@ pub struct Rollout {
     pub evidence: Option<Arc<Evidence>>,
     /// Its verdict is about to be kept with its revision, and with it the last lines of logs. Only of the newest.
     pub unkept: bool,
-    /// The last policy of the app's autoscaler in its time, if it had one and somebody kept it.
+    /// The last policy of the app's autoscaler in its time, if it had one and it was kept.
     pub autoscaler: Option<Arc<Policy>>,
     /// What started it.
     pub cause: Cause,
@@ -63,7 +63,7 @@ pub struct Rollout {
     pub source: Option<u64>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,
-    /// For a change made past this server: the ReplicaSet that it led to, and Kubernetes' number of its template.
+    /// For a change made outside Gantry: the ReplicaSet that it led to, and Kubernetes' number of its template.
     pub set: Option<(Arc<str>, u64)>,
     /// When it began.
     pub start: Timestamp,
@@ -110,7 +110,7 @@ pub struct Successor<'a> {
     pub number: u64,
     /// When it began.
     pub start: Timestamp,
-    /// Who changed the app past this server, if that is what it was; empty if nobody knows.
+    /// The field manager that changed the app outside Gantry, if one did; empty if it is not known.
     pub changed_by: Option<&'a str>,
 }
 

@@ -23,7 +23,7 @@ pub struct Scaling {
     pub policy: Option<Arc<Policy>>,
     /// A caller's count over it, perhaps of a time that is past.
     pub hold: Option<Arc<Hold>>,
-    /// Who set the count, if it was nobody that belongs to this server or to Kubernetes' own controllers.
+    /// Who set the count, if it was neither Gantry nor one of Kubernetes' own controllers.
     pub set_outside: Option<Arc<str>>,
     /// Cores that all containers of a replica ask for; `None` if one asks for none.
     pub cpu_request: Option<f64>,
@@ -62,7 +62,7 @@ impl Scaling {
         self.hold.as_ref().filter(|hold| owns && hold.holds(now))
     }
 
-    /// The hold that a count set past this server stands for, if the autoscaler would take it back: whoever scales by hand means it.
+    /// The hold that a count set outside Gantry stands for, if the autoscaler would take it back: who scales by hand means it.
     /// `length` says how long such a word counts. The hold in force is given once more while its count is still to be taken over.
     pub fn hold_for_outside_count(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
         let (policy, by) = (self.policy.as_ref()?, self.set_outside.as_ref()?);
@@ -79,7 +79,7 @@ impl Scaling {
         Some(Hold { replicas, until, actor: by.to_string(), reason, since: now, generation: 0 })
     }
 
-    /// When somebody else decides the count, with nothing written: the end of a hold or of a freeze.
+    /// When another one decides the count, with nothing written: the end of a hold or of a freeze.
     pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let freeze = self.policy.as_ref().filter(|p| p.mode == Mode::Frozen).and_then(|p| p.freeze_end);
         let hold = self.active_hold(now).map(|hold| hold.until);

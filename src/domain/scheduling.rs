@@ -5,7 +5,7 @@
 //! `pkg/scheduler/framework/plugins` of <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, weights in
 //! `pkg/scheduler/apis/config/v1/default_plugins.go`; written anew from what they compute. `tests/cluster/placing.rs` holds both
 //! against each other. Not foreseen: preemption, dynamic resources, limits of volumes per node, requests that are being resized,
-//! plugins of others, that from 100 nodes on the scheduler looks at a part of them only, and that it counts the nodes that have an
+//! plugins of other makers, that from 100 nodes on the scheduler looks at a part of them only, and that it counts the nodes that have an
 //! image as they were when the scored node last changed.
 
 mod affinity;

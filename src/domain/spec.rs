@@ -213,7 +213,7 @@ pub enum OnFailure {
 // === impl Content ===
 
 impl Content {
-    /// What an app that others made says, from the labels and the spec of its Deployment. Reads and writes make it in this one
+    /// What an app that Gantry does not manage says, from the labels and the spec of its Deployment. Reads and writes make it in this one
     /// place, since an etag is its digest.
     pub fn of_unmanaged(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
         Self { labels: caller_labels(labels), spec: spec.clone(), ..Self::default() }
@@ -224,7 +224,7 @@ impl Content {
         digest(self)
     }
 
-    /// Digest that guards updates: the replica count is left out, since others than callers change it.
+    /// Digest that guards updates: the replica count is left out, since not only callers change it.
     pub fn etag(&self) -> String {
         let mut without = self.clone();
         without.spec.replicas = None;

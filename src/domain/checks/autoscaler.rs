@@ -48,7 +48,7 @@ pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, no
     found
 }
 
-/// What the autoscalers of others that target the app could not measure of the new template: KEDA's ScaledObjects, and
+/// What the Kubernetes autoscalers that target the app could not measure of the new template: KEDA's ScaledObjects, and
 /// HorizontalPodAutoscalers, but for those that KEDA made of the former.
 pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) -> Vec<Check> {
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();

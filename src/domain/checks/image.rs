@@ -55,8 +55,8 @@ pub fn images_of(template: &Value) -> Vec<RequiredImage> {
     all.into_iter().collect()
 }
 
-/// The images that the replicas of a Deployment run, if all of them run its present template: of one under way nobody knows whether its new image
-/// was ever had.
+/// The images that the replicas of a Deployment run, if all of them run its present template: of one under way it is not known whether its new
+/// image was ever had.
 pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     let count = |of: &Value| of.as_u64().unwrap_or_default();
     let (spec, status) = (&deployment["spec"], &deployment["status"]);

@@ -106,7 +106,7 @@ fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     let quota = has(&["exceeded quota", "insufficient quota", "status unknown for quota"]);
     let (reason, said, remedy, fatal) = if quota {
-        // It frees itself when others leave.
+        // It frees itself when other replicas leave.
         let (said, remedy) = match what {
             What::Replicas => {
                 ("A quota refuses more replicas", "Ask for less, or raise the quota of the namespace.")

@@ -128,7 +128,7 @@ fn config(trouble: &Trouble) -> Finding {
             format!("Container \"{}\" cannot be made: {}", trouble.container, quote_text(&trouble.message))
         },
         remedy.to_owned(),
-        // The kubelet tries again, so creating the missing object cures it; nobody but a person does that.
+        // The kubelet tries again, so creating the missing object cures it; only a person does that.
         !passing,
     )
 }
@@ -245,7 +245,7 @@ fn volume(events: &[&Event]) -> Option<Finding> {
     if missing.iter().any(|word| note.contains(word)) {
         let message = format!("A volume cannot be filled: {}", quote_text(last_part(note)));
         let remedy = "Create what is missing, or correct the reference to it.".to_owned();
-        // As for a container's configuration: nobody but a person cures it. A cache of the kubelet may be behind for a moment.
+        // As for a container's configuration: only a person cures it. A cache of the kubelet may be behind for a moment.
         let passing = ["timed out", "failed to sync"].iter().any(|word| note.contains(word));
         return Some((Reason::ConfigMissing, message, remedy, !passing));
     }

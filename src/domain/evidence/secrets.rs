@@ -19,7 +19,7 @@ const IN_URLS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 pub struct Secrets {
     /// In order, so that a beginning of one is found.
     values: Vec<String>,
-    /// Finds all of them at once. `None`: they are not known, and then no text of others may be kept.
+    /// Finds all of them at once. `None`: they are not known, and then no quoted text may be kept.
     found: Option<AhoCorasick>,
 }
 

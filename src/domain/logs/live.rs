@@ -66,7 +66,7 @@ impl<T> Live<T> {
         Self { bounds, logs: HashMap::new(), by_time: BTreeSet::new(), by_arrival: BTreeSet::new() }
     }
 
-    /// A line came. True if nothing was held before: whoever waits must look again.
+    /// A line came. True if nothing was held before: who waits must look again.
     pub fn line(&mut self, log: u64, time: Timestamp, item: T, bytes: usize, arrived: Duration) -> bool {
         self.push(log, Entry { time, arrived, bytes: Some(bytes), item })
     }

@@ -20,7 +20,7 @@ use crate::domain::{
 pub struct RenderContext {
     /// Number of the revision.
     pub revision: u64,
-    /// The count; left out where others own it.
+    /// The count; left out where another field manager owns it.
     pub replicas: Option<i32>,
     /// Labels that select the pods.
     pub selector: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
 //! The form in which a record stands in the `data` of a ControllerRevision: one that every JSON encoder writes with the same bytes.
 //!
-//! The API server refuses each update of a ControllerRevision whose `data` differs by a byte, and whoever updates or patches one
+//! The API server refuses each update of a ControllerRevision whose `data` differs by a byte, and a client that updates or patches one
 //! encodes `data` again: Go sorts keys, writes `1.0` as `1` and escapes `<`, `>` and `&`; Java's Gson escapes `=` and `'` too; others
 //! escape what is not ASCII. So `data` is an object with one string of printable ASCII without those characters, and that string is
 //! the record. See docs/adr/0014.

@@ -105,7 +105,7 @@ impl<'a> Counts<'a> {
         let made = self.updated.iter().flat_map(|pod| [Some(pod.created), pod.ready_since()]);
         let moved =
             [deployment.progressed, self.current.map(|rs| rs.created)].into_iter().chain(made).flatten();
-        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change of others waits, and this rollout
+        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change outside Gantry waits, and this rollout
         // ended or never will.
         let overtaken = rollout.set.is_some() && deployment.create_failure.is_some();
         Observation {
@@ -151,7 +151,7 @@ impl<'a> Counts<'a> {
         facts: &AppRows<'_>,
         applied: SignedDuration,
     ) -> Option<Problem> {
-        // A change of others that has a ReplicaSet was not refused one.
+        // A change outside Gantry that has a ReplicaSet was not refused one.
         if self.current.is_some() || rollout.set.is_some() {
             return None;
         }

@@ -1,7 +1,7 @@
-//! Changes made past this server: whether a Deployment runs what the newest revision asked for, and the rollout of what it runs
-//! instead. Also the rollouts of Deployments that others made.
+//! Changes made outside Gantry: whether a Deployment runs what the newest revision asked for, and the rollout of what it runs
+//! instead. Also the rollouts of Deployments that Gantry does not manage.
 //!
-//! Rows of Deployments, ReplicaSets and revisions come by watches of their own, so any of them may be behind the others. What
+//! Rows of Deployments, ReplicaSets and revisions come by watches of their own, so any of them may be behind another. What
 //! is said here must hold for every such mixture: a change that is not there may never be told, one that is there may be told
 //! late.
 
@@ -37,7 +37,7 @@ pub enum Origin<'a> {
     Current,
     /// Not from the newest revision yet, or the rows are too old to tell.
     Pending,
-    /// From somebody who changed the Deployment after the newest revision; this ReplicaSet runs it.
+    /// From a change of the Deployment outside Gantry after the newest revision; this ReplicaSet runs it.
     External(&'a ReplicaSet),
 }
 
@@ -63,7 +63,7 @@ pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
         _ => match deployment.revision {
             Some(number) if number >= newest.number => number == newest.number,
             // Our annotation was taken away from the Deployment, or an older number put there. The ReplicaSet keeps it until that is taken
-            // up; then the revision itself says that it was applied, and nobody has touched the template since.
+            // up; then the revision itself says that it was applied, and the template was not touched since.
             _ => {
                 let stands =
                     newest.applied && shows(deployment, newest) && !is_touched_since(deployment, newest);
@@ -79,7 +79,7 @@ const fn shows(deployment: &Deployment, revision: &Revision) -> bool {
     deployment.resource_version > revision.version
 }
 
-/// Whether others may have changed the pod template after the revision was written.
+/// Whether the pod template may have been changed outside Gantry after the revision was written.
 fn is_touched_since(deployment: &Deployment, revision: &Revision) -> bool {
     let touch = deployment.template_by.as_ref();
     touch.is_some_and(|touch| touch.time.as_second() + SKEW >= revision.created.as_second())
@@ -95,7 +95,7 @@ fn came_after(
     // A later revision of ours was applied and has not been seen: the change may be that one's.
     let is_later = |revision: Option<u64>| revision.is_some_and(|number| number > newest.number);
     let behind = is_later(deployment.revision) || facts.replica_sets.iter().any(|rs| is_later(rs.revision));
-    // Two deploys of ours at once may be applied in the other order; that is no change of others.
+    // Two deploys of ours at once may be applied in the other order; that is no change outside Gantry.
     if behind || !is_touched_since(deployment, newest) || !newest.applied {
         return false;
     }
@@ -116,8 +116,8 @@ fn came_after(
 // === impl Rollout ===
 
 impl Rollout {
-    /// The newest rollout of an app, before it is judged: of the newest revision, of a change made past this server after it,
-    /// or, for an app that others made, of its ReplicaSet.
+    /// The newest rollout of an app, before it is judged: of the newest revision, of a change made outside Gantry after it,
+    /// or, for an app that Gantry does not manage, of its ReplicaSet.
     pub fn latest(newest: Option<&Revision>, facts: &AppRows<'_>) -> Option<Self> {
         let Some(newest) = newest else { return Self::unmanaged(facts) };
         let state = match find_origin(newest, facts) {
@@ -128,7 +128,7 @@ impl Rollout {
         Some(Self { state, ..Self::recorded(newest) })
     }
 
-    /// The rollout of a change made past this server after this revision.
+    /// The rollout of a change made outside Gantry after this revision.
     fn external(after: &Revision, deployment: &Deployment, rs: &ReplicaSet) -> Self {
         let content = Content {
             spec: with_template_changes(&after.content.spec, &deployment.spec),
@@ -144,7 +144,7 @@ impl Rollout {
         }
     }
 
-    /// The newest rollout of an app that others made.
+    /// The newest rollout of an app that Gantry does not manage.
     fn unmanaged(facts: &AppRows<'_>) -> Option<Self> {
         let deployment = facts.deployment.filter(|_| !facts.managed)?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
@@ -159,7 +159,7 @@ impl Rollout {
         })
     }
 
-    /// A rollout of an app that others made, which another one has replaced. What it ran is not known any more.
+    /// A rollout of an app that Gantry does not manage, which another one has replaced. What it ran is not known any more.
     pub fn replaced(app: &name::App, deployment: &Deployment, rs: &ReplicaSet) -> Self {
         Self { state: State::Pending, start: rs.created, ..Self::of_set(app, deployment, rs) }
     }

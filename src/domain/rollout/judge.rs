@@ -78,7 +78,7 @@ impl Rollout {
         if let Some(seconds) = deployment.deadline.filter(|_| external) {
             policy.progress_timeout = Duration::from_secs(seconds);
         }
-        // A change that was made while nobody looked may have completed long before replicas got sick: Kubernetes remembers.
+        // A change that was made while Gantry did not run may have completed long before replicas got sick: Kubernetes remembers.
         let complete = match deployment.deadline.filter(|_| external) {
             Some(_) => deployment.completed.filter(|_| counts.current.is_some()),
             None => (counts.complete(deployment) && counts.proved(&self.content, now)).then_some(now),
@@ -100,7 +100,7 @@ impl Rollout {
             self.end = Some(time.max(self.start));
             return;
         }
-        // Of a change of others it is Kubernetes' own word that counts; of ours it is not, since it counts the time in which the cluster was
+        // Of a change outside Gantry it is Kubernetes' own word that counts; of ours it is not, since it counts the time in which the cluster was
         // out of sight. A ReplicaSet that is used again does not clear the condition, so one may be about the rollout before: within
         // the timeout this one cannot have run into it. Kubernetes' times are whole seconds, rounded down.
         let timeout = i64::try_from(policy.progress_timeout.as_secs()).unwrap_or(i64::MAX);
@@ -144,11 +144,11 @@ impl Rollout {
         };
     }
 
-    /// Whether others took away its replicas before it had shown that it works.
+    /// Whether another field manager took away its replicas before it had shown that it works.
     fn cut_short(&self, deployment: &Deployment) -> bool {
-        let by_others = deployment.count_by.as_ref().filter(|touch| &*touch.manager != FIELD_MANAGER);
+        let by_other = deployment.count_by.as_ref().filter(|touch| &*touch.manager != FIELD_MANAGER);
         self.content.spec.replicas != Some(0)
-            && by_others.is_some_and(|touch| {
+            && by_other.is_some_and(|touch| {
                 let second = touch.time.as_second();
                 second > self.start.as_second()
                     && deployment.completed.is_none_or(|completed| second <= completed.as_second())
@@ -160,7 +160,7 @@ impl Rollout {
         let p = self.progress;
         let unready = counts.updated.iter().any(|pod| pod.running && !pod.ready);
         let mut stands = format!("{} ready", replicas(p.ready, p.desired));
-        // Of those that are wanted: a count that went down took others away.
+        // Of those that are wanted: a count that went down took the rest away.
         let lost = tracker.most_ready().min(p.desired) - p.ready;
         if lost > 0 {
             let were = if lost == 1 { "1 was and is not" } else { &format!("{lost} were and are not") };

@@ -20,7 +20,7 @@ struct NodeUsage {
     ports: BTreeMap<HostPort, i64>,
 }
 
-/// What a node is to the pod, whoever is on it.
+/// What a node is to the pod, whatever pods are on it.
 #[derive(Debug)]
 struct StaticFit {
     exclusion: Option<Exclusion>,
