@@ -1,6 +1,7 @@
 //! What Gantry is about, as pure data and functions: names, specs, observed rows, diagnosis, rollouts, plans.
 //!
-//! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out as JSON values.
+//! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out
+//! as JSON values.
 
 pub mod app;
 pub mod change;

@@ -1,4 +1,5 @@
-//! The sentence that explains a decision: what came of it, which signal asked for what, and which limits held it.
+//! The sentence that explains a decision: what came of it, which signal asked for what, and which limits held
+//! it.
 //!
 //! A pure function of the record, so that it need not be kept. Must not decide anything.
 
@@ -98,7 +99,8 @@ impl Evaluation {
     }
 }
 
-/// Replicas that are not measured: `absent` of those that were asked for do not run, and `starting` run and are left out.
+/// Replicas that are not measured: `absent` of those that were asked for do not run, and `starting` run and
+/// are left out.
 fn absent_in_words(absent: u32, starting: u32) -> String {
     let away = match absent {
         0 => String::new(),

@@ -1,6 +1,8 @@
-//! The policy of one app's autoscaler: what callers may set, its defaults, its rules, and how it is written down.
+//! The policy of one app's autoscaler: what callers may set, its defaults, its rules, and how it is written
+//! down.
 //!
-//! Must not know who asks, nor where it is kept. Its JSON form is kept in the cluster for years: fields are added, never renamed.
+//! Must not know who asks, nor where it is kept. Its JSON form is kept in the cluster for years: fields are
+//! added, never renamed.
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! An app as callers see it: what is wanted, how it is, in one view. Pure; made anew from rows whenever one changes.
+//! An app as callers see it: what is wanted, how it is, in one view. Pure; made anew from rows whenever one
+//! changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -94,7 +95,8 @@ pub enum State {
 // === impl App ===
 
 impl App {
-    /// The view of a Deployment at this time. `rollout` is the newest one; `asked` is what callers asked for last, if Gantry made the app.
+    /// The view of a Deployment at this time. `rollout` is the newest one; `asked` is what callers asked for
+    /// last, if Gantry made the app.
     pub fn new(
         d: &Deployment,
         asked: Option<&Revision>,
@@ -187,7 +189,8 @@ impl App {
     }
 }
 
-/// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is about the one before.
+/// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is
+/// about the one before.
 fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
     let is_there =
         facts.replica_sets.is_empty() || facts.replica_sets.iter().any(|rs| rs.template == d.template);
@@ -208,7 +211,8 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, poli
     problems
 }
 
-/// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it knows whether that is about it.
+/// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it
+/// knows whether that is about it.
 fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>) -> Option<Problem> {
     let refusal = diagnosis::find_refusal(d, &facts.replica_sets, facts.around)?;
     let under_way = rollout.filter(|r| !r.state.ended() && r.set.is_none());

@@ -1,5 +1,5 @@
-//! What can be done to the cluster, as a trait: the side that answers callers asks for it, the side that talks to Kubernetes
-//! does it, and neither knows the other.
+//! What can be done to the cluster, as a trait: the side that answers callers asks for it, the side that
+//! talks to Kubernetes does it, and neither knows the other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,13 +35,16 @@ pub trait Commands: Send + Sync + 'static {
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Changes the autoscaler of an app.
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>>;
-    /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and of that count.
+    /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and
+    /// of that count.
     fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Makes a hold of this length of a count that was set outside Gantry, if the autoscaler would take it back.
+    /// Makes a hold of this length of a count that was set outside Gantry, if the autoscaler would take it
+    /// back.
     fn create_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
     /// Sets the count of a hold whose writer ended before it did.
     fn complete_hold(&self, app: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Keeps a verdict with its revision, and what was seen if it is a failure: as much of it as can be kept, without values of Secrets.
+    /// Keeps a verdict with its revision, and what was seen if it is a failure: as much of it as can be kept,
+    /// without values of Secrets.
     fn record_verdict(
         &self,
         app: name::App,
@@ -49,8 +52,8 @@ pub trait Commands: Send + Sync + 'static {
         end: End,
         evidence: Option<Evidence>,
     ) -> BoxFuture<'_, Result<(), Error>>;
-    /// The last lines that a container of a pod wrote, oldest first: of the run that ended last, if it does not run. An empty name means
-    /// the container that the pod says is meant.
+    /// The last lines that a container of a pod wrote, oldest first: of the run that ended last, if it does
+    /// not run. An empty name means the container that the pod says is meant.
     fn last_log_lines(
         &self,
         namespace: String,
@@ -59,8 +62,9 @@ pub trait Commands: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<String>, Error>>;
     /// Carries out the newest revision of an app, if its writer did not come to that.
     fn resume_incomplete(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
-    /// Gives the revisions of an app that were applied and have lost their owner to its Deployment, and takes it from those that
-    /// Kubernetes cannot take it from itself, if the Deployment is deleted without what it owns.
+    /// Gives the revisions of an app that were applied and have lost their owner to its Deployment, and takes
+    /// it from those that Kubernetes cannot take it from itself, if the Deployment is deleted without what it
+    /// owns.
     fn repair_revision_owners(&self, app: name::App) -> BoxFuture<'_, Result<(), Error>>;
     /// Keeps a change that was made outside Gantry as a revision of this number, unless there is one already.
     fn record_external_change(

@@ -1,4 +1,5 @@
-//! From rows to problems: what is wrong with these replicas, told apart by cause. Pure; the clock is not asked.
+//! From rows to problems: what is wrong with these replicas, told apart by cause. Pure; the clock is not
+//! asked.
 
 mod creation;
 mod pod;
@@ -19,8 +20,8 @@ use super::{
     spec::Policy,
 };
 
-/// Everything that is wrong with these pods and with the making of new ones, most urgent first. New ones are made by the
-/// `current` ReplicaSet alone.
+/// Everything that is wrong with these pods and with the making of new ones, most urgent first. New ones are
+/// made by the `current` ReplicaSet alone.
 pub fn diagnose_replicas<'a>(
     deployment: &Deployment,
     current: Option<&ReplicaSet>,
@@ -31,7 +32,8 @@ pub fn diagnose_replicas<'a>(
     let mut found: BTreeMap<(Reason, String), Problem> = BTreeMap::new();
     for pod in pods.into_iter().filter(|p| !p.deleting) {
         let Some(problem) = diagnose_pod(pod, around, policy) else { continue };
-        // Pods of one template share the cause; what differs between them (names, addresses) stays in the first one's words.
+        // Pods of one template share the cause; what differs between them (names, addresses) stays in the
+        // first one's words.
         let cause = pod.trouble.as_ref().map(|t| t.container.clone()).unwrap_or_default();
         found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
     }
@@ -56,9 +58,9 @@ fn merge(known: &mut Problem, other: &Problem) {
     }
 }
 
-/// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes are counted, not
-/// timed: the waits between them grow beyond any grace. A health check that does not pass yet is what a slow start looks like. And a
-/// replica of a lost node is replaced, later than most graces.
+/// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes
+/// are counted, not timed: the waits between them grow beyond any grace. A health check that does not pass
+/// yet is what a slow start looks like. And a replica of a lost node is replaced, later than most graces.
 pub fn is_past_grace(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
     if matches!(
         problem.reason,

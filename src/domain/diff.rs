@@ -15,8 +15,9 @@ pub struct FieldChange {
     pub new: Option<Value>,
 }
 
-/// What differs, but for what the API server alone writes. A list whose entries have keys is compared entry by entry, a map by its keys,
-/// every other list as one value. A null is a field that is not there, and the order of entries that have keys says nothing.
+/// What differs, but for what the API server alone writes. A list whose entries have keys is compared entry
+/// by entry, a map by its keys, every other list as one value. A null is a field that is not there, and the
+/// order of entries that have keys says nothing.
 pub fn diff_objects(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare("", Some(before), Some(after), &mut changes);

@@ -1,5 +1,5 @@
-//! Where an app's replicas can be reached: pods, what EndpointSlices say of them, and the names of ports, as one set. Pure; how
-//! rows are found is not its business.
+//! Where an app's replicas can be reached: pods, what EndpointSlices say of them, and the names of ports, as
+//! one set. Pure; how rows are found is not its business.
 
 use std::{
     collections::BTreeSet,
@@ -84,7 +84,8 @@ pub struct PodContext<'a> {
 // === impl Set ===
 
 impl Set {
-    /// The set of an app that wants these ports. `ours`: this server made it, so its Service has the container's port names.
+    /// The set of an app that wants these ports. `ours`: this server made it, so its Service has the
+    /// container's port names.
     pub fn new<'a>(
         app: name::App,
         wanted: &[spec::Port],
@@ -192,8 +193,8 @@ impl State {
     }
 }
 
-/// Slices follow the pod by a moment, so each must agree. A slice of a Service that publishes unready pods (ready, and yet not
-/// serving) is its owner's wish.
+/// Slices follow the pod by a moment, so each must agree. A slice of a Service that publishes unready pods
+/// (ready, and yet not serving) is its owner's wish.
 fn takes_traffic(pod: &Pod, slices: &[(&Slice, &SlicePod)]) -> bool {
     let published = slices.iter().any(|(_, at)| at.ready && !at.serving);
     slices.iter().all(|(_, at)| at.ready) && (pod.ready || published)
@@ -229,7 +230,8 @@ impl Ports {
         if !asked.is_empty() {
             return by_name(asked);
         }
-        // What the container declares are the app's ports. Many declare none; then those that its Services lead to are.
+        // What the container declares are the app's ports. Many declare none; then those that its Services
+        // lead to are.
         let declared = if self.own.is_empty() { &self.services } else { &self.own };
         let numbers: BTreeSet<u16> = declared.iter().map(|(_, number)| *number).collect();
         match numbers.len() {

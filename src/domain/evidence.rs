@@ -1,5 +1,5 @@
-//! What was seen when a rollout failed, as it is kept with its revision: problems, replicas, events, last lines of logs. Pure; must not
-//! know who gathers it nor where it is kept.
+//! What was seen when a rollout failed, as it is kept with its revision: problems, replicas, events, last
+//! lines of logs. Pure; must not know who gathers it nor where it is kept.
 //!
 //! Its JSON form is kept in the cluster for years: fields are added, never renamed.
 
@@ -16,7 +16,8 @@ use super::{
     revision::End,
 };
 
-/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which other tools want some too.
+/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which other tools
+/// want some too.
 pub const MOST_BYTES: usize = 64 * 1024;
 
 /// Most replicas, events and log lines that are kept at first; fewer if they are long.
@@ -82,7 +83,8 @@ impl Evidence {
         end
     }
 
-    /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no part of one is left.
+    /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no
+    /// part of one is left.
     #[must_use]
     pub fn without_secrets(mut self, secrets: &Secrets) -> Self {
         let clean = |text: &mut String| *text = secrets.out_of(text);
@@ -94,8 +96,8 @@ impl Evidence {
         self
     }
 
-    /// The same within the bounds, without what looks like a credential. What is cut off first is what says least: the oldest events,
-    /// then replicas beyond the first, then the oldest lines.
+    /// The same within the bounds, without what looks like a credential. What is cut off first is what says
+    /// least: the oldest events, then replicas beyond the first, then the oldest lines.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         let oldest = self.events.len().saturating_sub(MOST_EVENTS);
@@ -134,7 +136,8 @@ impl Evidence {
     }
 }
 
-/// The last lines of a log as they are kept: bounded, without control characters or what looks like a credential.
+/// The last lines of a log as they are kept: bounded, without control characters or what looks like a
+/// credential.
 fn tail(lines: &[String]) -> Vec<String> {
     let first = lines.len().saturating_sub(MOST_LINES);
     let plain = |line: &String| line.chars().filter(|c| *c == '\t' || !c.is_control()).collect::<String>();

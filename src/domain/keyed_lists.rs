@@ -1,5 +1,5 @@
-//! The lists of a manifest whose entries have keys, so that two versions of one can be compared and merged entry by entry: what
-//! Kubernetes' API declares as `listMapKey`. All other lists are one value.
+//! The lists of a manifest whose entries have keys, so that two versions of one can be compared and merged
+//! entry by entry: what Kubernetes' API declares as `listMapKey`. All other lists are one value.
 
 use serde_json::Value;
 
@@ -8,8 +8,9 @@ pub(crate) mod path;
 
 /// Fields that make the key of an entry, the first one alone where the others are not given.
 ///
-/// Of `PodSpec`, `Container` and `ServiceSpec` in <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>,
-/// and of `ObjectMeta` beside it.
+/// Of `PodSpec`, `Container` and `ServiceSpec` in
+/// <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>, and of
+/// `ObjectMeta` beside it.
 fn key_fields(list: &str) -> Option<&'static [&'static str]> {
     Some(match list {
         "containers"
@@ -66,7 +67,8 @@ pub fn entry_id(list: &str, entry: &Value) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// Which entry a change is about. One that leaves the second half of its key open means the first that has the other half.
+/// Which entry a change is about. One that leaves the second half of its key open means the first that has
+/// the other half.
 pub fn find_entry(list: &str, entries: &[Value], change: &Value) -> Option<usize> {
     let wanted = entry_id(list, change)?;
     let exact = entries.iter().position(|entry| entry_id(list, entry).as_ref() == Some(&wanted));

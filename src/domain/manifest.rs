@@ -1,5 +1,6 @@
-//! From content to Kubernetes manifests, as JSON. A pure function of content and [`super::revision::RENDERER`]: the same content rendered by
-//! another daemon of the same renderer version gives the same bytes, so an upgrade replaces no pod.
+//! From content to Kubernetes manifests, as JSON. A pure function of content and
+//! [`super::revision::RENDERER`]: the same content rendered by another daemon of the same renderer version
+//! gives the same bytes, so an upgrade replaces no pod.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +62,8 @@ pub fn render_deployment(
     Ok(Object { kind: Kind::Deployment, manifest })
 }
 
-/// The Service, for an app with ports. `taken` are ports that other field managers put into it: those stay theirs, and so do their names.
+/// The Service, for an app with ports. `taken` are ports that other field managers put into it: those stay
+/// theirs, and so do their names.
 pub fn render_service(
     name: &name::App,
     content: &Content,

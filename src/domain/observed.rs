@@ -50,14 +50,17 @@ pub struct Deployment {
     pub available: i32,
     /// When Kubernetes last said that the rollout had made no progress for too long.
     pub stalled: Option<Timestamp>,
-    /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick later.
+    /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick
+    /// later.
     pub completed: Option<Timestamp>,
     /// When the Deployment controller last said that the rollout moves, is held or goes on.
     pub progressed: Option<Timestamp>,
-    /// Why the Deployment controller could not create the ReplicaSet of the newest template when it last tried. It says so again only after
-    /// it has said something else, so this may be about an earlier template.
+    /// Why the Deployment controller could not create the ReplicaSet of the newest template when it last
+    /// tried. It says so again only after it has said something else, so this may be about an earlier
+    /// template.
     pub create_failure: Option<CreateFailure>,
-    /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout is complete.
+    /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout
+    /// is complete.
     pub deadline: Option<u64>,
     /// Who changed the pod template last, other than this server.
     pub template_by: Option<FieldUpdate>,
@@ -114,10 +117,11 @@ pub struct ReplicaSet {
     pub revision: Option<u64>,
     /// When it was created.
     pub created: Timestamp,
-    /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be about any of its
-    /// ReplicaSets, also one whose template was given up.
+    /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be
+    /// about any of its ReplicaSets, also one whose template was given up.
     pub create_failure: Option<CreateFailure>,
-    /// Ports that its template's container declares; those of the Deployment are already the next ones while it rolls.
+    /// Ports that its template's container declares; those of the Deployment are already the next ones while
+    /// it rolls.
     pub ports: Vec<Port>,
 }
 
@@ -139,7 +143,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// It was told to stop.
     pub deleting: bool,
-    /// The second, since 1970, at which its time to stop is over, if it was told to. Small, as there are many pods.
+    /// The second, since 1970, at which its time to stop is over, if it was told to. Small, as there are many
+    /// pods.
     pub stop_by: Option<NonZeroU32>,
     /// It passes its readiness probes.
     pub ready: bool,
@@ -147,7 +152,8 @@ pub struct Pod {
     pub ready_changed: Option<Timestamp>,
     /// It fails its readiness probes after having passed them, with the same containers running all along.
     pub was_ready: bool,
-    /// It fails its readiness probes after having passed them at any time, also with containers that have ended since.
+    /// It fails its readiness probes after having passed them at any time, also with containers that have
+    /// ended since.
     pub once_ready: bool,
     /// All its containers run.
     pub running: bool,
@@ -316,7 +322,8 @@ pub struct Revision {
     pub end: Option<End>,
     /// What was seen if it failed.
     pub evidence: Option<Arc<Evidence>>,
-    /// Everything that it wants was applied, or a later revision took its place; until then it is an intent that any daemon may finish.
+    /// Everything that it wants was applied, or a later revision took its place; until then it is an intent
+    /// that any daemon may finish.
     pub applied: bool,
     /// uid of the Deployment that owns it; `None` if it never had an owner, or lost it.
     pub owner: Option<Box<str>>,
@@ -434,7 +441,8 @@ impl std::fmt::Display for About {
 // === impl Pod ===
 
 impl Pod {
-    /// Times that a container of it ended by itself: a restart follows a crash, and the last crash may still wait for its own.
+    /// Times that a container of it ended by itself: a restart follows a crash, and the last crash may still
+    /// wait for its own.
     pub fn crashes(&self) -> i32 {
         let waiting = self.trouble.as_ref().is_some_and(|t| t.kind == TroubleKind::Crash);
         self.restarts + i32::from(waiting)

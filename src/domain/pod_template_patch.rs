@@ -40,7 +40,8 @@ pub struct OwnedField {
     pub field: &'static str,
 }
 
-/// Merges `patch` into `template`: maps by key, lists by Kubernetes' own list keys, other lists replaced, null removes.
+/// Merges `patch` into `template`: maps by key, lists by Kubernetes' own list keys, other lists replaced,
+/// null removes.
 pub fn apply_patch(template: &Value, patch: &Value, owned: &[OwnedField]) -> Result<Value, Invalid> {
     match (template, patch) {
         (Value::Object(template), Value::Object(patch)) => {
@@ -70,7 +71,8 @@ fn merge_map(
     Ok(merged)
 }
 
-/// The path of a key below a path. A key that would look like a path itself stands in quotes: `metadata.labels["a.b/c"]`.
+/// The path of a key below a path. A key that would look like a path itself stands in quotes:
+/// `metadata.labels["a.b/c"]`.
 pub fn join_path(path: &str, key: &str) -> String {
     if key.contains(['.', '[', ']']) {
         format!("{path}[\"{key}\"]")

@@ -104,7 +104,8 @@ impl Reason {
     }
 }
 
-/// Bounds a text that Kubernetes or a program wrote, because an answer with a hundred problems must stay small.
+/// Bounds a text that Kubernetes or a program wrote, because an answer with a hundred problems must stay
+/// small.
 pub(super) fn shorten_text(text: &str) -> String {
     const MAX_CHARS: usize = 400;
     match text.char_indices().nth(MAX_CHARS) {

@@ -1,4 +1,5 @@
-//! One replica as callers see it: where its pod stands, and why in a sentence. Pure; made when it is asked for.
+//! One replica as callers see it: where its pod stands, and why in a sentence. Pure; made when it is asked
+//! for.
 
 use std::{net::IpAddr, sync::Arc};
 

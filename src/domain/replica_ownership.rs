@@ -1,4 +1,5 @@
-//! The rule of `AppSpec.replicas`: who may set the count, and what an apply must say so that no other owner's count is reset.
+//! The rule of `AppSpec.replicas`: who may set the count, and what an apply must say so that no other owner's
+//! count is reset.
 
 /// What is known of the count before a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +20,16 @@ pub enum Decision {
         /// Over another owner: only because the caller named the field.
         force: bool,
     },
-    /// Leaves the field out, since another field manager owns it; `ignored` is what the spec would have asked for.
+    /// Leaves the field out, since another field manager owns it; `ignored` is what the spec would have asked
+    /// for.
     Leave {
         /// The count in the spec that is not applied, if it differs.
         ignored: Option<i32>,
     },
 }
 
-/// Decides for one deploy. `wanted` is the count of the new content, `named` says that `update_mask` names it.
+/// Decides for one deploy. `wanted` is the count of the new content, `named` says that `update_mask` names
+/// it.
 pub fn decide_replicas(count: &Count<'_>, wanted: Option<i32>, named: bool, ours: &str) -> Decision {
     let Some(live) = count.live else {
         return Decision::Apply { replicas: wanted.unwrap_or(1), force: false };

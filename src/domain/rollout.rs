@@ -49,7 +49,8 @@ pub struct Rollout {
     pub error: Option<Problem>,
     /// What was seen when it failed.
     pub evidence: Option<Arc<Evidence>>,
-    /// Its verdict is about to be kept with its revision, and with it the last lines of logs. Only of the newest.
+    /// Its verdict is about to be kept with its revision, and with it the last lines of logs. Only of the
+    /// newest.
     pub unkept: bool,
     /// The last policy of the app's autoscaler in its time, if it had one and it was kept.
     pub autoscaler: Option<Arc<Policy>>,
@@ -63,7 +64,8 @@ pub struct Rollout {
     pub source: Option<u64>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,
-    /// For a change made outside Gantry: the ReplicaSet that it led to, and Kubernetes' number of its template.
+    /// For a change made outside Gantry: the ReplicaSet that it led to, and Kubernetes' number of its
+    /// template.
     pub set: Option<(Arc<str>, u64)>,
     /// When it began.
     pub start: Timestamp,
@@ -126,21 +128,24 @@ pub struct AppRows<'a> {
     pub pods: Vec<&'a Pod>,
     /// Events, and which nodes are lost.
     pub around: Surroundings<'a>,
-    /// The autoscaler, not of this server, that owns the replica count, for example `horizontalpodautoscaler.autoscaling/shop`.
+    /// The autoscaler, not of this server, that owns the replica count, for example
+    /// `horizontalpodautoscaler.autoscaling/shop`.
     pub autoscaler: Option<String>,
 }
 
 // === impl AppRows ===
 
 impl<'a> AppRows<'a> {
-    /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up. One that is used again gets its
-    /// new number before the Deployment does; until then that number is of the template before.
+    /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up. One that is
+    /// used again gets its new number before the Deployment does; until then that number is of the template
+    /// before.
     pub fn current(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
         let carries = |rs: &&ReplicaSet| deployment.revision.is_none() || deployment.revision == rs.revision;
         self.numbered(deployment).filter(carries)
     }
 
-    /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that up.
+    /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that
+    /// up.
     fn numbered(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
         let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
         self.replica_sets.iter().copied().find(is_current).filter(|_| deployment.is_observed())

@@ -1,5 +1,5 @@
-//! What a Deployment says about who decides its replica count: the autoscaler's policy and a caller's hold, each an annotation, and
-//! what its replicas ask for. Must not know who reads or writes it.
+//! What a Deployment says about who decides its replica count: the autoscaler's policy and a caller's hold,
+//! each an annotation, and what its replicas ask for. Must not know who reads or writes it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -34,8 +34,8 @@ pub struct Scaling {
 // === impl Scaling ===
 
 impl Scaling {
-    /// Reads the annotations and the pod template of a Deployment, not who set its count. What cannot be read is as good as absent: an autoscaler that is not
-    /// understood must not act.
+    /// Reads the annotations and the pod template of a Deployment, not who set its count. What cannot be read
+    /// is as good as absent: an autoscaler that is not understood must not act.
     pub fn read(annotations: Option<&BTreeMap<String, String>>, template: &Value) -> Self {
         Self {
             policy: read(annotations, AUTOSCALER),
@@ -62,8 +62,9 @@ impl Scaling {
         self.hold.as_ref().filter(|hold| owns && hold.holds(now))
     }
 
-    /// The hold that a count set outside Gantry stands for, if the autoscaler would take it back: who scales by hand means it.
-    /// `length` says how long such a word counts. The hold in force is given once more while its count is still to be taken over.
+    /// The hold that a count set outside Gantry stands for, if the autoscaler would take it back: who scales
+    /// by hand means it. `length` says how long such a word counts. The hold in force is given once more
+    /// while its count is still to be taken over.
     pub fn hold_for_outside_count(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
         let (policy, by) = (self.policy.as_ref()?, self.set_outside.as_ref()?);
         if policy.mode_at(now) != Mode::Active {
@@ -91,8 +92,8 @@ fn read<T: DeserializeOwned>(annotations: Option<&BTreeMap<String, String>>, key
     serde_json::from_str(annotations?.get(key)?).ok().map(Arc::new)
 }
 
-/// What the containers of a pod template ask for together. Init containers that go on running are containers too; the others are gone
-/// when use is measured.
+/// What the containers of a pod template ask for together. Init containers that go on running are containers
+/// too; the others are gone when use is measured.
 fn request(template: &Value, resource: &str) -> Option<f64> {
     let spec = &template["spec"];
     let all = |key: &str| spec[key].as_array().into_iter().flatten();

@@ -1,12 +1,14 @@
-//! Where replicas would go: the filters and scores of the default Kubernetes scheduler, computed ahead of it. Pure: nodes and
-//! pods come in as data. A forecast; the scheduler decides, later, on what it then sees.
+//! Where replicas would go: the filters and scores of the default Kubernetes scheduler, computed ahead of it.
+//! Pure: nodes and pods come in as data. A forecast; the scheduler decides, later, on what it then sees.
 //!
-//! Filters, formulas, their integer arithmetic and the weights are those of the default profile of kube-scheduler 1.36:
-//! `pkg/scheduler/framework/plugins` of <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, weights in
-//! `pkg/scheduler/apis/config/v1/default_plugins.go`; written anew from what they compute. `tests/cluster/placing.rs` holds both
-//! against each other. Not foreseen: preemption, dynamic resources, limits of volumes per node, requests that are being resized,
-//! plugins of other makers, that from 100 nodes on the scheduler looks at a part of them only, and that it counts the nodes that have an
-//! image as they were when the scored node last changed.
+//! Filters, formulas, their integer arithmetic and the weights are those of the default profile of
+//! kube-scheduler 1.36: `pkg/scheduler/framework/plugins` of
+//! <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, weights in
+//! `pkg/scheduler/apis/config/v1/default_plugins.go`; written anew from what they compute.
+//! `tests/cluster/placing.rs` holds both against each other. Not foreseen: preemption, dynamic resources,
+//! limits of volumes per node, requests that are being resized, plugins of other makers, that from 100 nodes
+//! on the scheduler looks at a part of them only, and that it counts the nodes that have an image as they
+//! were when the scored node last changed.
 
 mod affinity;
 mod amounts;
@@ -183,7 +185,8 @@ pub struct Volume {
     pub claim: String,
     /// Where it is: one of these must hold.
     pub nodes: Vec<NodeTerm>,
-    /// Labels of zone or region, with the values that a node may have; a node that has none of these labels is taken.
+    /// Labels of zone or region, with the values that a node may have; a node that has none of these labels
+    /// is taken.
     pub zones: BTreeMap<String, BTreeSet<String>>,
 }
 

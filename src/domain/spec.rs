@@ -1,7 +1,8 @@
-//! What a caller wants: the app's desired content, in the terms of the API. Knows nothing of Kubernetes objects.
+//! What a caller wants: the app's desired content, in the terms of the API. Knows nothing of Kubernetes
+//! objects.
 //!
-//! The serialized form of [`Content`] is kept in revisions for ever: fields may be added, never renamed, and a field at its
-//! default is left out, so that the digest of old content stays what it was.
+//! The serialized form of [`Content`] is kept in revisions for ever: fields may be added, never renamed, and
+//! a field at its default is left out, so that the digest of old content stays what it was.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -37,7 +38,8 @@ pub struct Content {
     pub spec: Spec,
 }
 
-/// How to run an app. Each field means what the field of `AppSpec` of the same name means; unset is empty or `None`.
+/// How to run an app. Each field means what the field of `AppSpec` of the same name means; unset is empty or
+/// `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)] // the fields are documented in proto/gantry/v1/app.proto
@@ -213,8 +215,8 @@ pub enum OnFailure {
 // === impl Content ===
 
 impl Content {
-    /// What an app that Gantry does not manage says, from the labels and the spec of its Deployment. Reads and writes make it in this one
-    /// place, since an etag is its digest.
+    /// What an app that Gantry does not manage says, from the labels and the spec of its Deployment. Reads
+    /// and writes make it in this one place, since an etag is its digest.
     pub fn of_unmanaged(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
         Self { labels: caller_labels(labels), spec: spec.clone(), ..Self::default() }
     }
@@ -240,7 +242,8 @@ fn digest(content: &Content) -> String {
 // === impl Spec ===
 
 impl Spec {
-    /// Whether a readiness probe says when a replica is ready: the one that is asked for, or the default one of an app with ports.
+    /// Whether a readiness probe says when a replica is ready: the one that is asked for, or the default one
+    /// of an app with ports.
     pub fn is_probed(&self) -> bool {
         let asked = self.probes.as_ref().and_then(|probes| probes.readiness.as_ref());
         asked.map_or(!self.ports.is_empty(), |probe| probe.check != Check::None)
@@ -256,7 +259,8 @@ impl Spec {
         if self.container.is_empty() { Self::CONTAINER } else { &self.container }
     }
 
-    /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole seconds.
+    /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole
+    /// seconds.
     pub fn grace_seconds(&self) -> u64 {
         self.termination_grace.map_or(Self::GRACE_SECONDS, whole_seconds)
     }

@@ -1,5 +1,6 @@
-//! What a Deployment says that `AppSpec` has no words for: what is left of it when everything is taken away that its own spec,
-//! read and rendered again, would say, and everything that the API server fills in by itself. Pure; works on JSON.
+//! What a Deployment says that `AppSpec` has no words for: what is left of it when everything is taken away
+//! that its own spec, read and rendered again, would say, and everything that the API server fills in by
+//! itself. Pure; works on JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::{keyed_lists, pod_template_patch};
 
-/// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole Deployments.
+/// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole
+/// Deployments.
 pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
     let mut comparison =
         Comparison { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
@@ -23,7 +25,8 @@ pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
 struct Comparison<'a> {
     live: &'a Value,
     rendered: &'a Value,
-    /// The names that our own rendering gives to each volume of the live object; one for each place where it is mounted.
+    /// The names that our own rendering gives to each volume of the live object; one for each place where it
+    /// is mounted.
     names: BTreeMap<String, Vec<String>>,
     found: Vec<String>,
 }
@@ -183,7 +186,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     ("mountPropagation", "None"),
 ];
 
-/// Fields with a number or a truth value for a default, as `SetDefaults_*` of Kubernetes fills them in or as they mean if unset.
+/// Fields with a number or a truth value for a default, as `SetDefaults_*` of Kubernetes fills them in or as
+/// they mean if unset.
 fn is_default_scalar(field: &str, live: &Value) -> bool {
     match field {
         "hostNetwork"

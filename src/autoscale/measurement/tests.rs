@@ -52,7 +52,8 @@ fn what_is_missing_is_named() {
     assert_eq!(gap(1, &used, Some(1.0), 90), (true, None));
 }
 
-/// What is read at 100 s of one replica at rest that uses 0.3 of its request, and a second one that uses 9 of it.
+/// What is read at 100 s of one replica at rest that uses 0.3 of its request, and a second one that uses 9 of
+/// it.
 fn beside_one_at_rest(signal: &Signal, second: Start, figure: Option<(i64, i64)>) -> Measurement {
     let mut used = mk_used(&[0.3], 95);
     if let Some((time, window)) = figure {

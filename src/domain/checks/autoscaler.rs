@@ -1,5 +1,5 @@
-//! What the app's autoscaler, ours or another's, makes of the new spec: targets that could not be measured, a count out of its
-//! range.
+//! What the app's autoscaler, ours or another's, makes of the new spec: targets that could not be measured, a
+//! count out of its range.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -48,8 +48,8 @@ pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, no
     found
 }
 
-/// What the Kubernetes autoscalers that target the app could not measure of the new template: KEDA's ScaledObjects, and
-/// HorizontalPodAutoscalers, but for those that KEDA made of the former.
+/// What the Kubernetes autoscalers that target the app could not measure of the new template: KEDA's
+/// ScaledObjects, and HorizontalPodAutoscalers, but for those that KEDA made of the former.
 pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) -> Vec<Check> {
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let is_made = |hpa: &Value| {
@@ -81,8 +81,8 @@ pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &
     of_keda.chain(of_kubernetes).collect()
 }
 
-/// What one of this kind, for people and as part of an object's name, could not measure. `relative` are the resources it looks at in
-/// percent of the request.
+/// What one of this kind, for people and as part of an object's name, could not measure. `relative` are the
+/// resources it looks at in percent of the request.
 fn check_other_autoscaler<'a>(
     (kind, resource): (&str, &str),
     name: &str,

@@ -1,5 +1,5 @@
-//! Whether the images of the replicas can be had: whether their names are any, and whether nodes have had them before. Asks no registry; must
-//! not know how nodes are read.
+//! Whether the images of the replicas can be had: whether their names are any, and whether nodes have had
+//! them before. Asks no registry; must not know how nodes are read.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::domain::{
     scheduling::Node,
 };
 
-/// A kubelet lists the largest images only, 50 unless it is told otherwise, so that the object of its node stays small. Of a node that lists as
-/// many it is not known what else it has.
+/// A kubelet lists the largest images only, 50 unless it is told otherwise, so that the object of its node
+/// stays small. Of a node that lists as many it is not known what else it has.
 const MOST_LISTED: usize = 50;
 
 /// An image that the replicas need.
@@ -55,8 +55,8 @@ pub fn images_of(template: &Value) -> Vec<RequiredImage> {
     all.into_iter().collect()
 }
 
-/// The images that the replicas of a Deployment run, if all of them run its present template: of one under way it is not known whether its new
-/// image was ever had.
+/// The images that the replicas of a Deployment run, if all of them run its present template: of one under
+/// way it is not known whether its new image was ever had.
 pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     let count = |of: &Value| of.as_u64().unwrap_or_default();
     let (spec, status) = (&deployment["spec"], &deployment["status"]);
@@ -69,7 +69,8 @@ pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     images_of(&spec["template"]).iter().filter_map(|wanted| Image::parse(&wanted.name).ok()).collect()
 }
 
-/// What becomes of the images: one check, the worst of what was found first, and what is in order only if all is.
+/// What becomes of the images: one check, the worst of what was found first, and what is in order only if all
+/// is.
 pub fn check_images(
     wanted: &[RequiredImage],
     running: &BTreeSet<Image>,

@@ -1,5 +1,5 @@
-//! What the replicas refer to: which objects a pod template needs, and whether what was found is enough. Knows names and keys,
-//! never values.
+//! What the replicas refer to: which objects a pod template needs, and whether what was found is enough.
+//! Knows names and keys, never values.
 
 use std::collections::{BTreeMap, BTreeSet};
 

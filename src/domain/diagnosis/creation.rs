@@ -1,5 +1,5 @@
-//! Problems of making replicas at all: the ReplicaSet's with its pods, and the Deployment controller's with the ReplicaSet. These never show
-//! in a pod's status, since there is no pod. Pure.
+//! Problems of making replicas at all: the ReplicaSet's with its pods, and the Deployment controller's with
+//! the ReplicaSet. These never show in a pod's status, since there is no pod. Pure.
 
 use jiff::Timestamp;
 
@@ -24,7 +24,8 @@ enum What {
 pub struct Refusal {
     /// What is wrong.
     pub problem: Problem,
-    /// When Kubernetes last said so, as far as it tells: what was said before a rollout began may be about the one before.
+    /// When Kubernetes last said so, as far as it tells: what was said before a rollout began may be about
+    /// the one before.
     pub time: Option<Timestamp>,
 }
 
@@ -46,11 +47,12 @@ pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -
     })
 }
 
-/// What keeps the Deployment controller from creating the ReplicaSet of the newest template; nothing once there is one, whatever was
-/// said before.
+/// What keeps the Deployment controller from creating the ReplicaSet of the newest template; nothing once
+/// there is one, whatever was said before.
 ///
-/// The condition is said once and not renewed, nor are its words, while event after event tells each attempt. But of many events in a row
-/// Kubernetes drops some, and after an hour all. So both are read, and the later one counts.
+/// The condition is said once and not renewed, nor are its words, while event after event tells each attempt.
+/// But of many events in a row Kubernetes drops some, and after an hour all. So both are read, and the later
+/// one counts.
 pub fn find_refusal(
     deployment: &Deployment,
     replica_sets: &[&ReplicaSet],
@@ -94,13 +96,15 @@ pub fn find_refusal(
     Some(Refusal { problem, time })
 }
 
-/// The API server's words: `Failed to create new replica set "shop-6f7c": replicasets.apps "shop-6f7c" is forbidden: ...`.
+/// The API server's words: `Failed to create new replica set "shop-6f7c": replicasets.apps "shop-6f7c" is
+/// forbidden: ...`.
 fn unwrapped(words: &str) -> &str {
     let rest = words.strip_prefix("Failed to create new replica set \"");
     rest.and_then(|rest| rest.split_once("\": ")).map_or(words, |(_, cause)| cause)
 }
 
-/// Told apart by what has to happen. `None` for what the control plane gets over by itself: conflicts, errors of its own, too much to do.
+/// Told apart by what has to happen. `None` for what the control plane gets over by itself: conflicts, errors
+/// of its own, too much to do.
 fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)> {
     let lower = words.to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));

@@ -1,4 +1,5 @@
-//! What is wrong with one pod, told apart by cause: its image, its configuration, its crashes, its probes, its volumes, its node. Pure.
+//! What is wrong with one pod, told apart by cause: its image, its configuration, its crashes, its probes,
+//! its volumes, its node. Pure.
 
 use jiff::Timestamp;
 
@@ -104,7 +105,8 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
 }
 
 fn config(trouble: &Trouble) -> Finding {
-    // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that is the cure.
+    // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that
+    // is the cure.
     let passing =
         ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
     let unstarted =
@@ -133,7 +135,8 @@ fn config(trouble: &Trouble) -> Finding {
     )
 }
 
-/// What a runtime says last, after the steps that led to it: `... unable to start container process: exec: "/x": no such file`.
+/// What a runtime says last, after the steps that led to it: `... unable to start container process: exec:
+/// "/x": no such file`.
 fn from_exec(message: &str) -> &str {
     message.find("exec: ").map_or(message, |at| &message[at..])
 }
@@ -216,7 +219,8 @@ fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Fi
     }
 }
 
-/// A replica whose node does not answer. Kubernetes replaces it by itself, five minutes later unless the app says otherwise.
+/// A replica whose node does not answer. Kubernetes replaces it by itself, five minutes later unless the app
+/// says otherwise.
 fn node_lost(node: &str) -> Finding {
     (
         Reason::NodeLost,
@@ -245,7 +249,8 @@ fn volume(events: &[&Event]) -> Option<Finding> {
     if missing.iter().any(|word| note.contains(word)) {
         let message = format!("A volume cannot be filled: {}", quote_text(last_part(note)));
         let remedy = "Create what is missing, or correct the reference to it.".to_owned();
-        // As for a container's configuration: only a person cures it. A cache of the kubelet may be behind for a moment.
+        // As for a container's configuration: only a person cures it. A cache of the kubelet may be behind
+        // for a moment.
         let passing = ["timed out", "failed to sync"].iter().any(|word| note.contains(word));
         return Some((Reason::ConfigMissing, message, remedy, !passing));
     }
@@ -316,7 +321,8 @@ fn signal(number: i32) -> String {
     format!("signal {number}: {words}")
 }
 
-/// What a container runtime says last, after each step quoted the image anew: `... reference "x": x: not found`.
+/// What a container runtime says last, after each step quoted the image anew: `... reference "x": x: not
+/// found`.
 fn innermost(message: &str) -> &str {
     message.rsplit_once("\": ").map_or(message, |(_, cause)| cause)
 }

@@ -23,8 +23,8 @@ impl Surroundings<'_> {
     }
 }
 
-/// The two events that say most, oldest first: the last warnings, of different reasons where there are, and those that only
-/// say that Kubernetes tries again after the others.
+/// The two events that say most, oldest first: the last warnings, of different reasons where there are, and
+/// those that only say that Kubernetes tries again after the others.
 pub(super) fn pick_events(events: &[&Event]) -> Vec<String> {
     let echo = |note: &str| {
         note.starts_with("Back-off")

@@ -1,4 +1,5 @@
-//! Sets of endpoints: whoever says it, however often and in whichever order, a replica is in it once, and stands where it stands.
+//! Sets of endpoints: whoever says it, however often and in whichever order, a replica is in it once, and
+//! stands where it stands.
 
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -107,7 +108,8 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
     let at = || [mk_at(true, true, false)];
     let (none, service) = (vec![], mk_slice("s", &[("web", 8080), ("admin", 9000)], &at()));
     let alone = mk_slice("s", &[("", 7000)], &at());
-    // The container's ports, the Services' slices, the port asked for, and the number or the ports that it has instead.
+    // The container's ports, the Services' slices, the port asked for, and the number or the ports that it
+    // has instead.
     let cases: [Case<'_>; 16] = [
         (&[("http", 80)], none.clone(), "", Ok(80)),
         (&[("http", 80)], none.clone(), "http", Ok(80)),

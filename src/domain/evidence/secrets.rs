@@ -1,4 +1,5 @@
-//! The values of Secrets, known for as long as it takes to take them out of what is kept. There is no way to read them here.
+//! The values of Secrets, known for as long as it takes to take them out of what is kept. There is no way to
+//! read them here.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::redact::REDACTED;
 
-/// Bytes of the shortest value that is looked for. Shorter ones are words like any other (`prod`, `5432`), and would take what is
-/// worth knowing with them.
+/// Bytes of the shortest value that is looked for. Shorter ones are words like any other (`prod`, `5432`),
+/// and would take what is worth knowing with them.
 const SHORTEST: usize = 6;
 
 /// What URLs write in another form, as most libraries do it.
@@ -30,7 +31,8 @@ impl Default for Secrets {
 }
 
 impl Secrets {
-    /// Of the values of Secrets, as they are in memory. What is not text is left out but for its base64 form: programs print text.
+    /// Of the values of Secrets, as they are in memory. What is not text is left out but for its base64 form:
+    /// programs print text.
     pub fn new(values: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let mut all = BTreeSet::new();
         for value in values {

@@ -1,6 +1,6 @@
-//! Lines of many logs as they come, for one reader: in the order of their time as far as their delays allow, and bounded. Each log has
-//! room of its own, so that one that says much costs the others nothing; what a slow reader does not take in time is dropped there, the
-//! oldest first, and counted.
+//! Lines of many logs as they come, for one reader: in the order of their time as far as their delays allow,
+//! and bounded. Each log has room of its own, so that one that says much costs the others nothing; what a
+//! slow reader does not take in time is dropped there, the oldest first, and counted.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -20,7 +20,8 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// The lines that a reader has not taken yet. Times of arrival are given by the caller, by one clock that does not go back.
+/// The lines that a reader has not taken yet. Times of arrival are given by the caller, by one clock that
+/// does not go back.
 #[derive(Debug)]
 pub struct Live<T> {
     bounds: Bounds,
@@ -83,8 +84,8 @@ impl<T> Live<T> {
         self.by_arrival.first().map(|(arrived, _)| *arrived + self.bounds.window)
     }
 
-    /// The next line, if it is due: then the one of all that are held whose time is the earliest. So a line waits for its window at
-    /// most, also beside a log whose clock is behind.
+    /// The next line, if it is due: then the one of all that are held whose time is the earliest. So a line
+    /// waits for its window at most, also beside a log whose clock is behind.
     pub fn pop(&mut self, now: Duration) -> Option<NextEntry<T>> {
         if self.due()? > now {
             return None;

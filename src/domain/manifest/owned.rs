@@ -1,5 +1,5 @@
-//! Which places of the pod template belong to a field that is set, so that no patch may touch them. What was rendered because
-//! a field is unset, such as the default probe, belongs to no field.
+//! Which places of the pod template belong to a field that is set, so that no patch may touch them. What was
+//! rendered because a field is unset, such as the default probe, belongs to no field.
 
 use serde_json::json;
 

@@ -50,8 +50,9 @@ pub(super) fn render_template(
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": spec.grace_seconds(),
         "topologySpreadConstraints": spreads.iter().map(|s| spread(s, context)).collect::<Vec<_>>(),
-        // Said even where no field says anything: left out, the API server fills it again from `serviceAccount`, the
-        // deprecated copy that it made of an earlier account and that no field manager owns.
+        // Said even where no field says anything: left out, the API server fills it again from
+        // `serviceAccount`, the deprecated copy that it made of an earlier account and that no field manager
+        // owns.
         "serviceAccountName": if spec.service_account.is_empty() { "default" } else { &spec.service_account },
     });
     // An account that was asked for decides itself about its token, which is mounted unless it says no.

@@ -1,4 +1,5 @@
-//! The rendering is pure, changes pods only when it must, and lets a patch touch nothing that a field has set.
+//! The rendering is pure, changes pods only when it must, and lets a patch touch nothing that a field has
+//! set.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Volumes and their mounts. A volume's name is made of its content, so that the same spec has the same names everywhere.
+//! Volumes and their mounts. A volume's name is made of its content, so that the same spec has the same names
+//! everywhere.
 
 use serde_json::{Value, json};
 

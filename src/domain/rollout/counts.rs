@@ -15,14 +15,15 @@ use crate::domain::{
     spec::Content,
 };
 
-/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a second and tells what it saw some
-/// seconds later if it is busy; times are rounded down to whole ones.
+/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a
+/// second and tells what it saw some seconds later if it is busy; times are rounded down to whole ones.
 const UNPROBED: SignedDuration = SignedDuration::from_secs(5);
-/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten seconds later.
+/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten
+/// seconds later.
 const UNPROBED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
-/// Age of a rollout from which a refusal that Kubernetes does not renew is about it, if it still is not taken up: that takes less than a
-/// second, or some if the controllers of the cluster start again.
+/// Age of a rollout from which a refusal that Kubernetes does not renew is about it, if it still is not taken
+/// up: that takes less than a second, or some if the controllers of the cluster start again.
 const STANDING: SignedDuration = SignedDuration::from_secs(10);
 
 /// The pods of an app, told apart by whether they run the current template.
@@ -62,7 +63,8 @@ impl<'a> Counts<'a> {
         Self { progress, observed: deployment.is_observed(), current, updated, older }
     }
 
-    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches, either may be late.
+    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches,
+    /// either may be late.
     pub(super) fn complete(&self, deployment: &Deployment) -> bool {
         let d = deployment;
         self.observed
@@ -74,8 +76,8 @@ impl<'a> Counts<'a> {
             && self.progress.old == 0
     }
 
-    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that ends a moment later: then it
-    /// must have run for a moment.
+    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that
+    /// ends a moment later: then it must have run for a moment.
     pub(super) fn proved(&self, content: &Content, now: Timestamp) -> bool {
         let ran = |pod: &&Pod| {
             let least = if pod.restarts == 0 { UNPROBED } else { UNPROBED_AGAIN };
@@ -105,8 +107,8 @@ impl<'a> Counts<'a> {
         let made = self.updated.iter().flat_map(|pod| [Some(pod.created), pod.ready_since()]);
         let moved =
             [deployment.progressed, self.current.map(|rs| rs.created)].into_iter().chain(made).flatten();
-        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change outside Gantry waits, and this rollout
-        // ended or never will.
+        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change outside
+        // Gantry waits, and this rollout ended or never will.
         let overtaken = rollout.set.is_some() && deployment.create_failure.is_some();
         Observation {
             applied,
@@ -143,7 +145,8 @@ impl<'a> Counts<'a> {
         )
     }
 
-    /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none before.
+    /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none
+    /// before.
     pub(super) fn refusal(
         &self,
         rollout: &Rollout,

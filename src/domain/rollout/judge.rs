@@ -1,4 +1,5 @@
-//! The verdict on a rollout: whether it succeeded or failed, and what is said about it. Pure; the time is an argument.
+//! The verdict on a rollout: whether it succeeded or failed, and what is said about it. Pure; the time is an
+//! argument.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use crate::domain::{
 };
 
 impl Rollout {
-    /// How it stands, for the newest one of an app. `decided` is a verdict that was reached earlier: it stays. The tracker is this rollout's
-    /// own, and takes in what is seen now.
+    /// How it stands, for the newest one of an app. `decided` is a verdict that was reached earlier: it
+    /// stays. The tracker is this rollout's own, and takes in what is seen now.
     #[must_use]
     pub fn judged(
         mut self,
@@ -78,7 +79,8 @@ impl Rollout {
         if let Some(seconds) = deployment.deadline.filter(|_| external) {
             policy.progress_timeout = Duration::from_secs(seconds);
         }
-        // A change that was made while Gantry did not run may have completed long before replicas got sick: Kubernetes remembers.
+        // A change that was made while Gantry did not run may have completed long before replicas got sick:
+        // Kubernetes remembers.
         let complete = match deployment.deadline.filter(|_| external) {
             Some(_) => deployment.completed.filter(|_| counts.current.is_some()),
             None => (counts.complete(deployment) && counts.proved(&self.content, now)).then_some(now),
@@ -100,17 +102,20 @@ impl Rollout {
             self.end = Some(time.max(self.start));
             return;
         }
-        // Of a change outside Gantry it is Kubernetes' own word that counts; of ours it is not, since it counts the time in which the cluster was
-        // out of sight. A ReplicaSet that is used again does not clear the condition, so one may be about the rollout before: within
-        // the timeout this one cannot have run into it. Kubernetes' times are whole seconds, rounded down.
+        // Of a change outside Gantry it is Kubernetes' own word that counts; of ours it is not, since it
+        // counts the time in which the cluster was out of sight. A ReplicaSet that is used again does not
+        // clear the condition, so one may be about the rollout before: within the timeout this one cannot
+        // have run into it. Kubernetes' times are whole seconds, rounded down.
         let timeout = i64::try_from(policy.progress_timeout.as_secs()).unwrap_or(i64::MAX);
         let soonest = SignedDuration::from_secs(timeout.saturating_sub(1));
-        // A standing condition is not renewed: once this rollout has had the time itself, an old one is about it too.
+        // A standing condition is not renewed: once this rollout has had the time itself, an old one is about
+        // it too.
         let late = tracker.had(Duration::from_secs(policy.progress_timeout.as_secs()));
         let stalled = deployment
             .stalled
             .filter(|s| external && counts.observed && (late || s.duration_since(self.start) >= soonest));
-        // Kubernetes stops asking once a rollout was complete for an instant, and never asks of what it does not take up.
+        // Kubernetes stops asking once a rollout was complete for an instant, and never asks of what it does
+        // not take up.
         let own = if external {
             deployment.deadline.map(Duration::from_secs)
         } else {

@@ -1,22 +1,23 @@
 //! How long a rollout has made no progress, from what was observed of it. Pure; times are arguments.
 //!
-//! Kubernetes has a deadline too, and stops asking once a rollout was complete for an instant. This one goes on until the rollout has ended:
-//! progress is what the rollout never had before, so coming and going is none, and there is an end to it.
+//! Kubernetes has a deadline too, and stops asking once a rollout was complete for an instant. This one goes
+//! on until the rollout has ended: progress is what the rollout never had before, so coming and going is
+//! none, and there is an end to it.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Longest time between two observations of a cluster that answers: each kind is asked for every ten seconds. In
-/// a longer one nothing was heard.
+/// Longest time between two observations of a cluster that answers: each kind is asked for every ten seconds.
+/// In a longer one nothing was heard.
 const QUIET: SignedDuration = SignedDuration::from_secs(15);
 /// What such a time counts: observations are a second apart.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(1);
-/// Time for which it must have been observed: after a start of this server, rows tell of the time before, and not
-/// all of it.
+/// Time for which it must have been observed: after a start of this server, rows tell of the time before, and
+/// not all of it.
 const OWN: SignedDuration = SignedDuration::from_secs(10);
-/// How many times the timeout it may take in the end, when only the count goes down and up again, or one replica after the other is told to
-/// stop.
+/// How many times the timeout it may take in the end, when only the count goes down and up again, or one
+/// replica after the other is told to stop.
 const MOST: i32 = 2;
 
 /// What is seen of a rollout at one time.
@@ -69,9 +70,11 @@ struct State {
     until: Timestamp,
     /// Since when the Deployment is known to carry it.
     applied: Timestamp,
-    /// Time without progress, but for that in which replicas finish their work. A raise of the count begins it again.
+    /// Time without progress, but for that in which replicas finish their work. A raise of the count begins
+    /// it again.
     idle: SignedDuration,
-    /// All the time without progress. Here a raise to a count that the rollout had before is none: that is coming and going too.
+    /// All the time without progress. Here a raise to a count that the rollout had before is none: that is
+    /// coming and going too.
     spent: SignedDuration,
     /// Time since it began.
     whole: SignedDuration,
@@ -136,7 +139,8 @@ impl Tracker {
 
 impl State {
     fn first(seen: &Observation, now: Timestamp) -> Self {
-        // Until when one was held rows do not tell; and one that is not applied yet may be taken up again in a moment.
+        // Until when one was held rows do not tell; and one that is not applied yet may be taken up again in
+        // a moment.
         let counts = seen.applied && !seen.is_held();
         let since = |then: Timestamp| now.duration_since(then).max(SignedDuration::ZERO);
         let ago = |then| if counts { since(then) } else { SignedDuration::ZERO };

@@ -325,7 +325,8 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
         |revision: Revision| Revision { cause: Cause::External, template_revision: Some(2), ..revision };
     let theirs = of_others(mk_revision(1, RolloutPolicy::default()));
     let waiting = of_others(mk_revision(1, wait()));
-    // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout before.
+    // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout
+    // before.
     for (stalled, expected) in [
         (-1, State::Running),
         (0, State::Running),

@@ -1,5 +1,5 @@
-//! Which other pods a pod must, or would rather, be near to or away from, and they from it. The scheduler's plugin
-//! `InterPodAffinity`.
+//! Which other pods a pod must, or would rather, be near to or away from, and they from it. The scheduler's
+//! plugin `InterPodAffinity`.
 
 use std::collections::HashMap;
 

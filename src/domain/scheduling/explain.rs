@@ -64,7 +64,8 @@ pub(crate) fn format_amount(resource: &str, amount: i64) -> String {
     }
 }
 
-/// What keeps a replica from all of these nodes, the most promising first: what is short and by how much, then the rest.
+/// What keeps a replica from all of these nodes, the most promising first: what is short and by how much,
+/// then the rest.
 pub(super) fn explain_exclusions(exclusions: &[Exclusion]) -> Vec<String> {
     if exclusions.is_empty() {
         return vec!["nodes: there is none".to_owned()];

@@ -1,5 +1,6 @@
-//! What of a node decides whether it takes the pod, whatever pods are on it: cordon, taints, labels, volumes. The scheduler's
-//! plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and `VolumeZone`.
+//! What of a node decides whether it takes the pod, whatever pods are on it: cordon, taints, labels, volumes.
+//! The scheduler's plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and
+//! `VolumeZone`.
 
 use std::collections::BTreeMap;
 

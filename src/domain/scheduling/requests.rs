@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::amounts::Amounts;
 
-/// What the scheduler's scores, not its filters, take a container for that asks for no CPU: thousandths of a core.
+/// What the scheduler's scores, not its filters, take a container for that asks for no CPU: thousandths of a
+/// core.
 const UNASKED_CPU: i64 = 100;
 /// And for no memory.
 const UNASKED_MEMORY: i64 = 200 * 1024 * 1024;
@@ -27,11 +28,12 @@ pub struct Container {
     pub sidecar: bool,
 }
 
-/// Adds up a pod. Containers run together, init containers before them one after the other, each beside the sidecars that were
-/// started before it; so the pod needs whichever is more. What is asked for the pod as a whole counts instead of its parts; the
-/// overhead of its runtime comes on top.
+/// Adds up a pod. Containers run together, init containers before them one after the other, each beside the
+/// sidecars that were started before it; so the pod needs whichever is more. What is asked for the pod as a
+/// whole counts instead of its parts; the overhead of its runtime comes on top.
 ///
-/// The rule: <https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers#resources-calculation-for-scheduling-and-pod-admission>.
+/// The rule:
+/// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers#resources-calculation-for-scheduling-and-pod-admission>.
 pub fn compute_pod_requests(
     init: &[Container],
     containers: &[Container],

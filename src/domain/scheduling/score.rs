@@ -1,6 +1,6 @@
-//! How much a node suits the pod, from 0 to 100 by each criterion. The scheduler's plugins `NodeResourcesFit` (`LeastAllocated`),
-//! `NodeResourcesBalancedAllocation`, `ImageLocality`, `TaintToleration` and `NodeAffinity`; its integer arithmetic is kept, so
-//! that what it finds equal is equal here.
+//! How much a node suits the pod, from 0 to 100 by each criterion. The scheduler's plugins `NodeResourcesFit`
+//! (`LeastAllocated`), `NodeResourcesBalancedAllocation`, `ImageLocality`, `TaintToleration` and
+//! `NodeAffinity`; its integer arithmetic is kept, so that what it finds equal is equal here.
 
 use super::{Amounts, Node, PodTemplate, filter};
 
@@ -42,7 +42,8 @@ fn share(part: i64, whole: i64) -> i64 {
     i64::try_from(i128::from(part) * i128::from(MOST) / i128::from(whole)).unwrap_or(MOST)
 }
 
-/// Whether CPU and memory would be used more evenly than they are: 75 if as evenly. Nothing for a pod that asks for neither.
+/// Whether CPU and memory would be used more evenly than they are: 75 if as evenly. Nothing for a pod that
+/// asks for neither.
 pub(super) fn score_balanced_allocation(node: &Node, used: &Amounts, asked: &Amounts) -> i64 {
     if asked.cpu == 0 && asked.memory == 0 {
         return 0;
@@ -65,7 +66,8 @@ pub(super) fn score_balanced_allocation(node: &Node, used: &Amounts, asked: &Amo
     MOST / 2 + (MOST / 2 + after - before) / 2
 }
 
-/// How much of the images is there already; an image that few nodes have counts less, so that they do not draw all pods.
+/// How much of the images is there already; an image that few nodes have counts less, so that they do not
+/// draw all pods.
 pub(super) fn score_image_locality(
     template: &PodTemplate,
     node: &Node,

@@ -1,4 +1,5 @@
-//! How replicas spread over nodes: rules that must hold, and wishes. The scheduler's plugin `PodTopologySpread`.
+//! How replicas spread over nodes: rules that must hold, and wishes. The scheduler's plugin
+//! `PodTopologySpread`.
 
 use super::{Constraint, Exclusion, HOSTNAME, Node, Pod, PodTemplate, filter, score::MOST};
 

@@ -1,5 +1,5 @@
-//! Each rule by an example whose result can be computed by hand, and what must hold of every forecast. That the rules are the
-//! scheduler's own is tested against it.
+//! Each rule by an example whose result can be computed by hand, and what must hold of every forecast. That
+//! the rules are the scheduler's own is tested against it.
 
 use proptest::prelude::*;
 
@@ -194,7 +194,8 @@ fn scores_are_what_the_formulas_say() {
     assert_eq!(part(&seen, "b", "least_allocated"), 37);
     // As even after it as before.
     assert_eq!(part(&seen, "a", "balanced_allocation"), 75);
-    // Shares of 1/2 and 1/4 become 3/4 and 1/2: the deviation stays 1/8, and the score is cut to 87 both times.
+    // Shares of 1/2 and 1/4 become 3/4 and 1/2: the deviation stays 1/8, and the score is cut to 87 both
+    // times.
     assert_eq!(part(&seen, "b", "balanced_allocation"), 75);
     assert_eq!(placed(&seen), [("a", 1)]);
     let unasking = mk_template(0, 0);

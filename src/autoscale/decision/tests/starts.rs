@@ -1,4 +1,5 @@
-//! Replicas that start: what they use never changes a decision, and an app of slow and greedy starters comes to rest.
+//! Replicas that start: what they use never changes a decision, and an app of slow and greedy starters comes
+//! to rest.
 
 use std::collections::HashMap;
 
@@ -100,7 +101,8 @@ proptest! {
     }
 }
 
-/// Upstream's case: five replicas of a core, two of them not ready; the other three at 30 % with a target of 50 %.
+/// Upstream's case: five replicas of a core, two of them not ready; the other three at 30 % with a target of
+/// 50 %.
 #[test]
 fn replicas_that_never_get_ready_do_not_hold_up_the_count() {
     let mk = |start, cpu| Any { start, cpu, measured: Some((NOW, 15)) };

@@ -1,6 +1,6 @@
-//! A model of what Kubernetes writes when this server, kubectl and its own controller change a Deployment in turn, and of two
-//! servers that see these writes by watches of their own: neither ever takes our own change for somebody else's, and in the end
-//! both know who was last. And what the rollout of such a change says.
+//! A model of what Kubernetes writes when this server, kubectl and its own controller change a Deployment in
+//! turn, and of two servers that see these writes by watches of their own: neither ever takes our own change
+//! for somebody else's, and in the end both know who was last. And what the rollout of such a change says.
 
 mod others;
 
@@ -97,7 +97,8 @@ struct Cluster {
     revisions: BTreeMap<u64, (Revision, u64)>,
     /// What each write of a template asked for, and whether others did.
     asked: BTreeMap<u64, (u8, bool)>,
-    /// An earlier deploy of ours was applied after a later one. Who changes the app after that is not told from it at once.
+    /// An earlier deploy of ours was applied after a later one. Who changes the app after that is not told
+    /// from it at once.
     disordered: bool,
     /// What the controller has still to write in the round that it is in.
     round: Vec<Step>,
@@ -165,7 +166,8 @@ impl Cluster {
         self.keep(Revision { created, ..mk_revision(number, Cause::Deploy, true, version) }, of);
     }
 
-    /// Two deploys at once: the later one is applied first, and both are said to be applied before the other is.
+    /// Two deploys at once: the later one is applied first, and both are said to be applied before the other
+    /// is.
     fn deploy_at_once(&mut self, template: u8, steps: &mut dyn FnMut(&mut Self)) {
         self.disordered = true;
         let number = self.revisions.keys().next_back().map_or(1, |n| n + 1);
@@ -299,7 +301,8 @@ impl Server {
         let number = match find_origin(&newest, &facts) {
             Origin::Current => return Ok(Some(State::Running)),
             Origin::Pending => return Ok(Some(State::Pending)),
-            // The same change may be told twice where it was made, undone and made again within one round of the controller.
+            // The same change may be told twice where it was made, undone and made again within one round of
+            // the controller.
             Origin::External(_) if !writer.0 || writer.1 < of => {
                 return Err(format!("{:?}\nafter {newest:?}\nby {writer:?}, not {of}", facts.replica_sets));
             }
