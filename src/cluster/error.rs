@@ -10,7 +10,7 @@ use kube::core::{
 use crate::domain::{
     Error,
     error::{Conflict, Missing, Violation},
-    manifest::Kind,
+    object::Kind,
 };
 
 /// What was being done, for the message.

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::{client::Cluster, decode::Decode, error::Doing};
 use crate::{
-    domain::{Error, manifest::REVISIONS_OF},
+    domain::{Error, labels::REVISIONS_OF},
     index::{Index, Kind, Row},
     metrics::METRICS,
 };

@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 
 pub use self::template::RenderContext;
 use self::template::{app_labels, render_template};
-pub use super::{
-    labels::{APP_LABEL, RESTARTED, REVISION, REVISIONS_OF},
-    object::Kind,
-};
 use super::{
-    name, pod_template_patch,
+    labels::REVISION,
+    name,
+    object::Kind,
+    pod_template_patch,
     spec::{Content, Port, Protocol, Strategy, whole_seconds},
 };
 

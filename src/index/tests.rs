@@ -14,8 +14,7 @@ use crate::domain::{
     Error,
     app::{Owner, State},
     commands::{ObservedVersion, Position},
-    labels::{MANAGED_BY, MANAGER},
-    manifest::APP_LABEL,
+    labels::{APP_LABEL, MANAGED_BY, MANAGER},
     name::{self, Scope, Which},
     observed::{
         About, Deployment, Event, FieldUpdate, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet,

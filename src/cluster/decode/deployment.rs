@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     domain::{
-        labels::KNOWN_FIELD_MANAGERS,
+        labels::{KNOWN_FIELD_MANAGERS, REVISION},
         managed::is_labelled,
-        manifest::{self, REVISION, RenderContext},
+        manifest::{self, RenderContext},
         name, observed,
         scaling::Scaling,
         spec::{Content, Port, Spec},

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Decode, annotation, created, meta, number as decode_number, or_default, resource, version};
 use crate::{
     domain::{
-        manifest::REVISIONS_OF,
+        labels::REVISIONS_OF,
         name, observed,
         plan::StoredRevision,
         revision::{self, Cause, End, Record, form},

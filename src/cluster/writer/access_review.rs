@@ -12,8 +12,8 @@ use crate::{
     domain::{
         Error,
         check::{Check, Finding, Kind as CheckKind},
-        manifest::Kind,
         name,
+        object::Kind,
         plan::Rendered,
     },
 };

@@ -20,7 +20,7 @@ use crate::{
         change::{Action, Change},
         commands::{CommandResult, UpdateAutoscaler},
         error::Violation,
-        manifest::Kind,
+        object::Kind,
         scaling::{AUTOSCALER, HOLD},
     },
 };

@@ -23,8 +23,9 @@ use crate::{
         change::{Action, Change},
         commands::{CommandResult, Delete, ObservedVersion, Position, RequestMeta},
         labels::MANAGER,
-        manifest::Kind,
-        name, plan,
+        name,
+        object::Kind,
+        plan,
     },
 };
 

@@ -9,8 +9,10 @@ use crate::{
     cluster::{error::Doing, yaml::apply_body},
     domain::{
         Error, diff,
-        manifest::{self, Kind, RenderContext},
-        name, ownership,
+        manifest::{self, RenderContext},
+        name,
+        object::Kind,
+        ownership,
         plan::{FIELD_MANAGER, Intent, Rendered},
     },
 };

@@ -17,8 +17,10 @@ use crate::{
         Error,
         change::{Action, Change},
         commands::{CommandResult, RequestMeta, Restart, SetPaused},
-        manifest::{Kind, RESTARTED},
-        name, plan,
+        labels::RESTARTED,
+        name,
+        object::Kind,
+        plan,
     },
 };
 

@@ -11,8 +11,8 @@ use super::{CROWDED, Writer, snapshot};
 use crate::domain::{
     Error,
     commands::RequestMeta,
-    manifest::Kind,
     name,
+    object::Kind,
     plan::{self, AppState},
     revision::Request,
 };

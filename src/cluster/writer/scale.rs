@@ -21,8 +21,9 @@ use crate::{
         Error,
         change::{Action, Change},
         commands::{CommandResult, Scale},
-        manifest::Kind,
-        name, plan,
+        name,
+        object::Kind,
+        plan,
         scaling::HOLD,
     },
 };

@@ -17,8 +17,9 @@ use crate::{
         Error,
         checks::references::{self, Kind as Referred},
         evidence::Secrets,
-        manifest::{self, Kind, RenderContext},
+        manifest::{self, RenderContext},
         name,
+        object::Kind,
         spec::Content,
     },
 };

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 mod fields;
 
-use super::{APP_LABEL, Kind, Object, RenderContext, owned::owned_fields};
+use super::{Kind, Object, RenderContext, owned::owned_fields};
 use crate::domain::{
-    keyed_lists, name,
+    keyed_lists,
+    labels::APP_LABEL,
+    name,
     pod_template_patch::{self, Invalid},
     spec::{
         Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order,

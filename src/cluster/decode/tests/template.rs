@@ -8,7 +8,7 @@ use crate::{
     cluster::decode::Deployment,
     domain::{
         diff, keyed_lists,
-        labels::MANAGED_BY,
+        labels::{APP_LABEL, MANAGED_BY},
         manifest, name, observed,
         spec::{
             Check, Content, EmptyDir, Placement, Probe, Probes, RolloutPolicy, SecurityProfile, Source, Spec,
@@ -71,7 +71,7 @@ fn fill(value: &mut Value, defaults: &Value) {
 
 fn mk_live(content: &Content, replicas: Option<i32>, by: &str) -> Value {
     let name = name::App::new("prod", "shop");
-    let selector = [(manifest::APP_LABEL.to_owned(), name.app.clone())].into();
+    let selector = [(APP_LABEL.to_owned(), name.app.clone())].into();
     let context = manifest::RenderContext { revision: 1, replicas, selector, restarted: None };
     let mut live = manifest::render_deployment(&name, content, &context).unwrap().manifest;
     with_defaults(&mut live);
