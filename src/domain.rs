@@ -1,6 +1,7 @@
 //! What Gantry is about, as pure data and functions: names, specs, observed rows, diagnosis, rollouts, plans.
 //!
-//! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out as JSON values.
+//! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out
+//! as JSON values.
 
 pub mod api_texts;
 pub mod app;
@@ -23,6 +24,7 @@ pub mod managed;
 pub mod manifest;
 pub mod mask;
 pub mod name;
+pub mod object;
 pub mod observed;
 pub mod ownership;
 pub mod plan;
@@ -31,6 +33,7 @@ pub mod problem;
 pub mod quantity;
 pub mod replica;
 pub mod replica_ownership;
+pub mod replica_state;
 pub mod revision;
 pub mod rollout;
 pub mod scaling;

@@ -1,7 +1,8 @@
-//! One evaluation of an app: from the policy and what was measured to what becomes of the replica count, and the record of it.
+//! One evaluation of an app: from the policy and what was measured to what becomes of the replica count, and
+//! the record of it.
 //!
-//! Owns the order in which limits act. Must not know where its input comes from or who carries the verdict out: equal input gives an equal
-//! verdict, bit for bit, which is what makes a record worth keeping.
+//! Owns the order in which limits act. Must not know where its input comes from or who carries the verdict
+//! out: equal input gives an equal verdict, bit for bit, which is what makes a record worth keeping.
 
 #[cfg(test)]
 mod tests;
@@ -40,8 +41,8 @@ pub struct Evaluation {
     pub memory: Memory,
 }
 
-/// What one evaluation hands to the next. A server that starts anew begins with none, which costs at most one replica's fraction
-/// and the time that an app has been idle.
+/// What one evaluation hands to the next. A server that starts anew begins with none, which costs at most one
+/// replica's fraction and the time that an app has been idle.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Of the law.
@@ -135,8 +136,8 @@ impl Evaluation {
                 keep(Limit::Rollout, &mut to);
             }
         }
-        // Also while only fractions are due, or something else keeps the count too: fractions must not be gathered meanwhile, and the record
-        // must say who decides the count.
+        // Also while only fractions are due, or something else keeps the count too: fractions must not be
+        // gathered meanwhile, and the record must say who decides the count.
         let due = wanted != self.current || step.limits.iter().any(|l| l.limit.is_rate());
         if self.gate(mode) && due {
             step.limits.push(AppliedLimit { limit: Limit::Hold, before: to, after: self.current });
@@ -161,7 +162,7 @@ impl Evaluation {
         }
     }
 
-    /// Whether somebody else decides the count for now. Advice is given all the same.
+    /// Whether something else decides the count for now. Advice is given all the same.
     fn gate(&self, mode: Mode) -> bool {
         match mode {
             Mode::Off | Mode::Shadow => false,
@@ -175,8 +176,8 @@ impl Evaluation {
         self.hold.as_deref().filter(|hold| hold.holds(self.now))
     }
 
-    /// The law of the moment, and for how long the app has been idle: an app that may be stopped keeps one replica until it has
-    /// been without demand for long enough.
+    /// The law of the moment, and for how long the app has been idle: an app that may be stopped keeps one
+    /// replica until it has been without demand for long enough.
     fn law(&self, demand: &Demand) -> (RateLaw, f64) {
         let law = self.policy.law();
         if law.min > 0 {
@@ -196,16 +197,17 @@ impl Evaluation {
         idle > 0.0 && idle >= self.policy.idle.as_secs_f64()
     }
 
-    /// Replicas that were asked for and do not run, for a target on what replicas use: what they will use cannot be measured, and is not
-    /// nothing. Those that start run, and take no load yet.
+    /// Replicas that were asked for and do not run, for a target on what replicas use: what they will use
+    /// cannot be measured, and is not nothing. Those that start run, and take no load yet.
     pub(super) fn unmeasured(&self, signal: &Signal, reading: &Measurement) -> u32 {
         let running = reading.expected.saturating_add(reading.starting);
         if signal.is_reported() { 0 } else { self.current.saturating_sub(running) }
     }
 
-    /// Replicas that a target asks for, as a fraction. A replica that does not run counts as one at its target, so that an outage of some
-    /// does not shrink the app, but never as a reason to ask for more. One that starts counts as none, up and down, as for a
-    /// HorizontalPodAutoscaler: else one that never gets ready would hold up the count for ever.
+    /// Replicas that a target asks for, as a fraction. A replica that does not run counts as one at its
+    /// target, so that an outage of some does not shrink the app, but never as a reason to ask for more. One
+    /// that starts counts as none, up and down, as for a HorizontalPodAutoscaler: else one that never gets
+    /// ready would hold up the count for ever.
     fn share(&self, signal: &Signal, reading: &Measurement) -> Option<f64> {
         let share = reading.value? / signal.per_replica();
         let current = f64::from(self.current);

@@ -1,4 +1,5 @@
-//! The sentence that explains a decision: what came of it, which signal asked for what, and which limits held it.
+//! The sentence that explains a decision: what came of it, which signal asked for what, and which limits held
+//! it.
 //!
 //! A pure function of the record, so that it need not be kept. Must not decide anything.
 
@@ -85,8 +86,8 @@ impl Evaluation {
                 self.policy.freeze_end.map_or_else(|| "somebody ends it".to_owned(), |end| end.to_string());
             return format!("it is frozen until {until}{otherwise}");
         }
-        if let Some(foreign) = &self.other_autoscaler {
-            return format!("{foreign} decides the count{otherwise}");
+        if let Some(autoscaler) = &self.other_autoscaler {
+            return format!("{autoscaler} decides the count{otherwise}");
         }
         match self.held() {
             Some(hold) => {
@@ -98,7 +99,8 @@ impl Evaluation {
     }
 }
 
-/// Replicas that are not measured: `absent` of those that were asked for do not run, and `starting` run and are left out.
+/// Replicas that are not measured: `absent` of those that were asked for do not run, and `starting` run and
+/// are left out.
 fn absent_in_words(absent: u32, starting: u32) -> String {
     let away = match absent {
         0 => String::new(),

@@ -18,22 +18,23 @@ pub struct Hold {
     pub reason: String,
     /// When it began.
     pub since: Timestamp,
-    /// Generation of the Deployment when this was kept, before its count was set; 0 where that does not matter, or is not known.
+    /// Generation of the Deployment when this was kept, before its count was set; 0 where that does not
+    /// matter, or is not known.
     #[serde(default)]
     pub generation: i64,
 }
 
-/// The count as it is, when others may have to set that of a hold.
+/// The count as it is, when another server may have to set that of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// Replicas asked for.
     pub replicas: i32,
-    /// When anybody set it last, by Kubernetes' clock of whole seconds, as far as that is known: of a count that was set through the scale
-    /// subresource it is not.
+    /// When anybody set it last, by Kubernetes' clock of whole seconds, as far as that is known: of a count
+    /// that was set through the scale subresource it is not.
     pub set: Option<Timestamp>,
-    /// Whoever set it last did so past this server.
+    /// It was last set outside Gantry.
     pub set_outside: bool,
-    /// Generation of the Deployment: whoever sets a count makes a new one.
+    /// Generation of the Deployment: setting a count makes a new one.
     pub generation: i64,
 }
 
@@ -45,10 +46,12 @@ impl Hold {
         now < self.until
     }
 
-    /// Whether its count was never set: it is kept before the count is set, and whoever wanted to set it may have ended in between.
+    /// Whether its count was never set: it is kept before the count is set, and the server that wanted to set
+    /// it may have ended in between.
     pub fn is_unfinished(&self, count: Count, now: Timestamp) -> bool {
         let later = count.set.is_some_and(|at| at.as_second() >= self.since.as_second());
-        // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says that nobody did.
+        // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says
+        // that it was not set.
         let set_since = (later || count.set_outside) && count.generation != self.generation;
         self.holds(now) && count.replicas != self.replicas && !set_since
     }

@@ -1,7 +1,7 @@
 //! The load figures that callers report: the latest of each source, added up over the sources of an app.
 //!
-//! Owns what counts as recent, and what a source that fell silent means: it is left out and missed, not counted as zero. Must not
-//! know who reports, nor whether an app exists; time is an argument.
+//! Owns what counts as recent, and what a source that fell silent means: it is left out and missed, not
+//! counted as zero. Must not know who reports, nor whether an app exists; time is an argument.
 
 #[cfg(test)]
 mod tests;
@@ -12,17 +12,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::measurement::{Measurement, Missing, Source};
 
-/// How long a figure counts. Sources report every few seconds; one that does not for this long has fallen silent.
+/// How long a figure counts. Sources report every few seconds; one that does not for this long has fallen
+/// silent.
 pub(super) const FRESH: SignedDuration = SignedDuration::from_secs(30);
 
-/// How long a silent source is missed: until then nothing is taken away from its app, then it is believed to be gone for good.
+/// How long a silent source is missed: until then nothing is taken away from its app, then it is believed to
+/// be gone for good.
 pub(super) const MISSED: SignedDuration = SignedDuration::from_secs(180);
 
 /// How far the clock of a source may be ahead.
 const AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
-/// Numbers of one app, and sources of one number. A metric name or a source that changes with each call is a mistake, and must
-/// not eat the memory of this server.
+/// Numbers of one app, and sources of one number. A metric name or a source that changes with each call is a
+/// mistake, and must not eat the memory of this server.
 const NUMBERS: usize = 64;
 const SOURCES: usize = 1000;
 
@@ -68,8 +70,8 @@ struct Latest {
 // === impl Figures ===
 
 impl LoadReports {
-    /// Takes in a report, all of it or, if a figure is wrong, nothing. Returns how many figures were news: one that is older than
-    /// what is known of its source changes nothing.
+    /// Takes in a report, all of it or, if a figure is wrong, nothing. Returns how many figures were news:
+    /// one that is older than what is known of its source changes nothing.
     pub fn report(&mut self, figures: &[LoadReport], now: Timestamp) -> Result<usize, Vec<RefusedReport>> {
         let refused: Vec<_> =
             figures.iter().enumerate().filter_map(|(i, f)| self.refuse(i, f, now)).collect();
@@ -134,8 +136,8 @@ impl LoadReports {
         None
     }
 
-    /// What is known of a number of an app: the sum over the sources that were heard lately. `since` is when this server began to
-    /// listen: a moment after that, not every source can have been heard.
+    /// What is known of a number of an app: the sum over the sources that were heard lately. `since` is when
+    /// this server began to listen: a moment after that, not every source can have been heard.
     pub fn measurement(&self, app: &str, metric: &str, since: Timestamp, now: Timestamp) -> Measurement {
         let sources = self.0.get(app).and_then(|numbers| numbers.get(metric));
         let age = |latest: &Latest| now.duration_since(latest.time);
@@ -164,7 +166,7 @@ impl LoadReports {
         }
     }
 
-    /// Lets go of what nobody misses any more.
+    /// Lets go of what is not missed any more.
     pub fn drop_older(&mut self, now: Timestamp) {
         self.0.retain(|_, numbers| {
             numbers.retain(|_, sources| {

@@ -1,7 +1,7 @@
 //! What was measured for one target: a value for the whole app, how old it is, and what is missing in it.
 //!
-//! Owns the arithmetic from the use of single replicas to that of an app, and which use is that of a start. Must not know where figures
-//! come from.
+//! Owns the arithmetic from the use of single replicas to that of an app, and which use is that of a start.
+//! Must not know where figures come from.
 
 #[cfg(test)]
 mod tests;
@@ -75,7 +75,8 @@ pub struct Replica {
 pub enum Start {
     /// It goes on: the replica was never ready.
     Open,
-    /// It ended then, in whole seconds: the replica has been ready since, for the first time as far as can be told.
+    /// It ended then, in whole seconds: the replica has been ready since, for the first time as far as can be
+    /// told.
     Ended(Timestamp),
     /// It is past: whatever the replica does now, ready or not any more, is for its load.
     Past,
@@ -117,23 +118,26 @@ impl Source {
     }
 }
 
-/// Seconds after which a figure of the metrics API says nothing any more. Metrics-server reads every 15 s as it is installed, and
-/// every 60 s by its own default.
+/// Seconds after which a figure of the metrics API says nothing any more. Metrics-server reads every 15 s as
+/// it is installed, and every 60 s by its own default.
 const LONGEST_AGE: f64 = 90.0;
 
-/// How long a replica that has become ready is left out at most while nothing was measured over a window that began after that. Such a
-/// figure comes after one to two windows, which is 10 to 30 s as metrics-server is installed and 2 min by its own default, and a moment.
+/// How long a replica that has become ready is left out at most while nothing was measured over a window that
+/// began after that. Such a figure comes after one to two windows, which is 10 to 30 s as metrics-server is
+/// installed and 2 min by its own default, and a moment.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(150);
 
-/// Kubernetes rounds times down to whole seconds: a replica that is ready since 3:04:05 became so before 3:04:06.
+/// Kubernetes rounds times down to whole seconds: a replica that is ready since 3:04:05 became so before
+/// 3:04:06.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 
-/// The use of CPU or memory by the replicas that should be measured, in percent of the request of one of them: 250 means two
-/// and a half replicas' worth.
+/// The use of CPU or memory by the replicas that should be measured, in percent of the request of one of
+/// them: 250 means two and a half replicas' worth.
 ///
-/// `replicas` are the pods that count, `used` what the metrics API said by pod, `request` the cores or bytes that one replica asks for.
-/// CPU of a replica that starts is left out, measured or not, and the replica is not missed; memory stays in use, so it counts.
-pub fn cpu_and_memory<S: BuildHasher>(
+/// `replicas` are the pods that count, `used` what the metrics API said by pod, `request` the cores or bytes
+/// that one replica asks for. CPU of a replica that starts is left out, measured or not, and the replica is
+/// not missed; memory stays in use, so it counts.
+pub fn measure_cpu_and_memory<S: BuildHasher>(
     signal: &Signal,
     replicas: &[Replica],
     used: &HashMap<Arc<str>, PodUsage, S>,
@@ -182,8 +186,8 @@ pub fn cpu_and_memory<S: BuildHasher>(
 // === impl Replica ===
 
 impl Replica {
-    /// Whether CPU that is measured of it may be that of its start. What it uses says nothing here: no figure at all, which may come
-    /// any moment, is the same as one over a window that began too early.
+    /// Whether CPU that is measured of it may be that of its start. What it uses says nothing here: no figure
+    /// at all, which may come any moment, is the same as one over a window that began too early.
     fn is_starting(&self, usage: Option<&PodUsage>, now: Timestamp) -> bool {
         match self.start {
             Start::Open => true,

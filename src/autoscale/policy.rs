@@ -1,11 +1,13 @@
-//! The policy of one app's autoscaler: what callers may set, its defaults, its rules, and how it is written down.
+//! The policy of one app's autoscaler: what callers may set, its defaults, its rules, and how it is written
+//! down.
 //!
-//! Must not know who asks, nor where it is kept. Its JSON form is kept in the cluster for years: fields are added, never renamed.
+//! Must not know who asks, nor where it is kept. Its JSON form is kept in the cluster for years: fields are
+//! added, never renamed.
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -197,10 +199,7 @@ impl Policy {
     /// Digest of what was set, which guards an update: the first 128 bits of the SHA-256 of the JSON form.
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
-        Sha256::digest(json).iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        format!("{:.32x}", Sha256::digest(json))
     }
 
     /// This policy with a change made to it by `actor`.

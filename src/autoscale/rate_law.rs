@@ -1,15 +1,20 @@
-//! The rate law `dN = (N_req - N_cur) / dt`: how fast a replica count follows the count that the demand requires.
+//! The rate law `dN = (N_req - N_cur) / dt`: how fast a replica count follows the count that the demand
+//! requires.
 //!
-//! Owns one step of the law: carried fractions, a time constant for each direction, the limits, and what to do with input that makes no
-//! sense. Must not know where the required count comes from, nor what becomes of the result.
+//! Owns one step of the law: carried fractions, a time constant for each direction, the limits, and what to
+//! do with input that makes no sense. Must not know where the required count comes from, nor what becomes of
+//! the result.
 //!
-//! Evaluated every `h` seconds the law is a first-order lag, `N[k+1] = N[k] + (N_req - N[k]) * h / dt`: 63 % of a change after `dt`, 95 %
-//! after `3 dt`. Replicas are whole, so the fraction of a step that is not taken is carried into the next one; without that, an error
-//! smaller than `dt / h` replicas would never be corrected. A constant error of `n` replicas is gone after `dt * (1 + 1/2 + ... + 1/n)`,
-//! and after `3 dt` at the latest: what is left of it then, a twentieth, is taken at once, so that constant load means a constant count.
+//! Evaluated every `h` seconds the law is a first-order lag, `N[k+1] = N[k] + (N_req - N[k]) * h / dt`: 63 %
+//! of a change after `dt`, 95 % after `3 dt`. Replicas are whole, so the fraction of a step that is not taken
+//! is carried into the next one; without that, an error smaller than `dt / h` replicas would never be
+//! corrected. A constant error of `n` replicas is gone after `dt * (1 + 1/2 + ... + 1/n)`, and after `3 dt`
+//! at the latest: what is left of it then, a twentieth, is taken at once, so that constant load means a
+//! constant count.
 //!
-//! Only IEEE 754 addition, multiplication, division, ceiling and truncation are used. They are exact or correctly rounded on every platform,
-//! so equal input gives equal output bit for bit; a logarithm or an exponential would not.
+//! Only IEEE 754 addition, multiplication, division, ceiling and truncation are used. They are exact or
+//! correctly rounded on every platform, so equal input gives equal output bit for bit; a logarithm or an
+//! exponential would not.
 
 #[cfg(test)]
 mod tests;
@@ -30,9 +35,11 @@ pub struct RateLaw {
 /// What one step starts from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
-    /// `N_req`, the replicas that the demand requires, before limits; a fraction rounds up. `None` if nothing is known.
+    /// `N_req`, the replicas that the demand requires, before limits; a fraction rounds up. `None` if nothing
+    /// is known.
     pub required: Option<f64>,
-    /// `N_cur`, the replicas asked for now. Those still starting count: capacity that is coming must not be ordered twice.
+    /// `N_cur`, the replicas asked for now. Those still starting count: capacity that is coming must not be
+    /// ordered twice.
     pub current: u32,
     /// `h`, the seconds since the last step.
     pub elapsed: f64,
@@ -86,11 +93,13 @@ pub enum Limit {
     RateUp,
     /// [`RateLaw::dt_down`].
     RateDown,
-    /// Somebody else decides the count for now: a caller's hold, a freeze, an autoscaler of others; or the input cannot be used.
+    /// Something else decides the count for now: a caller's hold, a freeze, another autoscaler; or the input
+    /// cannot be used.
     Hold,
     /// No figure is recent enough to go by.
     StaleSignal,
-    /// Some of the figures are missing, and what is missing is not nothing: the count may rise and must not fall.
+    /// Some of the figures are missing, and what is missing is not nothing: the count may rise and must not
+    /// fall.
     PartialSignal,
     /// A rollout runs.
     Rollout,
@@ -112,17 +121,18 @@ enum Unusable {
 // A first-order lag has done 95 % of a change after three time constants; the rest is taken then.
 const REST: f64 = 3.0;
 
-// Thousandths of a millionth of a replica: a required count of 3.000000000001 is rounding noise of a quotient, not a need for a fourth.
+// Thousandths of a millionth of a replica: a required count of 3.000000000001 is rounding noise of a
+// quotient, not a need for a fourth.
 const NOISE: f64 = 1e-9;
 
-// === impl Law ===
+// === impl RateLaw ===
 
 impl RateLaw {
     /// Takes one step of the law.
     ///
-    /// The limits hold at once, whatever the rate: a count outside of `[min, max]` is brought to the nearest of the two. Input that cannot be
-    /// used holds the count, and then an app is never shrunk: a count below `min` is raised to it, one above `max` stays until the demand is
-    /// known again.
+    /// The limits hold at once, whatever the rate: a count outside of `[min, max]` is brought to the nearest
+    /// of the two. Input that cannot be used holds the count, and then an app is never shrunk: a count below
+    /// `min` is raised to it, one above `max` stays until the demand is known again.
     pub fn step(&self, seen: &Observation) -> Step {
         match self.goal(seen) {
             Ok((required, goal)) => self.follow(seen, required, goal),
@@ -164,7 +174,8 @@ impl RateLaw {
 
         let replicas = moved.clamp(self.min, self.max);
         push_limit(&mut limits, if replicas < moved { Limit::Max } else { Limit::Min }, moved, replicas);
-        // A carry belongs to the count it was gathered at; a limit that moved the count by itself starts afresh.
+        // A carry belongs to the count it was gathered at; a limit that moved the count by itself starts
+        // afresh.
         let carry = if replicas == moved { carry } else { 0.0 };
         Step { replicas, state: State { carry, goal: Some(goal), pursued }, required: Some(required), limits }
     }
@@ -181,7 +192,8 @@ impl RateLaw {
         let carried = if carry.abs() < 1.0 && carry * error > 0.0 { carry } else { 0.0 };
         // Capped at the error, so that a late evaluation (h > dt) arrives and does not overshoot.
         let due = (carried + error / dt * seen.elapsed).clamp(error.min(0.0), error.max(0.0));
-        // The same noise again: 24 steps of 5 s make 120 s, although 24 times 5/120 adds up to a little less than 1.
+        // The same noise again: 24 steps of 5 s make 120 s, although 24 times 5/120 adds up to a little less
+        // than 1.
         let whole = (due + NOISE.copysign(error)).trunc();
         let left = due - whole;
         (to_count(f64::from(seen.current) + whole), if left * error > 0.0 { left } else { 0.0 })
@@ -228,7 +240,8 @@ pub(super) fn push_limit(limits: &mut Vec<AppliedLimit>, limit: Limit, before: u
     }
 }
 
-// Whole and not negative by construction, or larger than any count: `as` saturates then, which is what a limit wants to see.
+// Whole and not negative by construction, or larger than any count: `as` saturates then, which is what a
+// limit wants to see.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn to_count(n: f64) -> u32 {
     n as u32

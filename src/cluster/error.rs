@@ -18,7 +18,7 @@ use crate::domain::{
     },
     caller::Caller,
     error::{Conflict, Missing, Violation},
-    manifest::Kind,
+    object::Kind,
 };
 
 /// What is asked of an object.

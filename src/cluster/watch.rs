@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{client::Cluster, decode::Decode};
 use crate::{
-    domain::{Error, manifest::REVISIONS_OF},
+    domain::{Error, labels::REVISIONS_OF},
     index::{Index, Kind, Row},
     metrics::METRICS,
 };

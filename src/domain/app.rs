@@ -1,4 +1,5 @@
-//! An app as callers see it: what is wanted, how it is, in one view. Pure; made anew from rows whenever one changes.
+//! An app as callers see it: what is wanted, how it is, in one view. Pure; made anew from rows whenever one
+//! changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,7 +24,7 @@ pub struct App {
     pub name: name::App,
     /// Tells it from an earlier one of the same name.
     pub uid: String,
-    /// What callers asked for; for an app that others made, what its pod template says.
+    /// What callers asked for; for an app that Gantry does not manage, what its pod template says.
     pub content: Arc<Content>,
     /// Guards updates.
     pub etag: String,
@@ -53,18 +54,18 @@ pub struct App {
     pub problems: Vec<Problem>,
     /// The newest rollout's number.
     pub rollout: Option<u64>,
-    /// Fields of the Deployment that the content cannot express, of an app that others made.
+    /// Fields of the Deployment that the content cannot express, of an app that Gantry does not manage.
     pub unmodelled: Vec<String>,
     /// Who decides the replica count.
     pub owner: Owner,
-    /// When somebody else does, with nothing written: the end of a hold or of a freeze.
+    /// When another one does, with nothing written: the end of a hold or of a freeze.
     pub owner_until: Option<Timestamp>,
 }
 
 /// Who decides the replica count of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Whoever sets it: the field manager that did so last, empty if that is not known.
+    /// Callers set it: the field manager that did so last, empty if that is not known.
     Caller(String),
     /// The autoscaler of this server; the words say what keeps it from acting, if anything does.
     Autoscaler(String),
@@ -94,7 +95,8 @@ pub enum State {
 // === impl App ===
 
 impl App {
-    /// The view of a Deployment at this time. `rollout` is the newest one; `asked` is what callers asked for last, if Gantry made the app.
+    /// The view of a Deployment at this time. `rollout` is the newest one; `asked` is what callers asked for
+    /// last, if Gantry made the app.
     pub fn new(
         d: &Deployment,
         asked: Option<&Revision>,
@@ -149,7 +151,7 @@ impl App {
 }
 
 impl Owner {
-    /// Who decides the count of a Deployment at this time, given the autoscaler of others that scales it.
+    /// Who decides the count of a Deployment at this time, given the Kubernetes autoscaler that scales it.
     fn of(d: &Deployment, foreign: Option<&str>, now: Timestamp) -> Self {
         if let Some(autoscaler) = foreign {
             return Self::Foreign(autoscaler.to_owned());
@@ -187,7 +189,8 @@ impl App {
     }
 }
 
-/// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is about the one before.
+/// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is
+/// about the one before.
 fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
     let is_there =
         facts.replica_sets.is_empty() || facts.replica_sets.iter().any(|rs| rs.template == d.template);
@@ -196,9 +199,9 @@ fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
 
 fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, policy: &Policy) -> Vec<Problem> {
     let mut problems =
-        diagnosis::diagnose(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
+        diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
-    diagnosis::most_urgent_first(&mut problems);
+    diagnosis::sort_by_urgency(&mut problems);
     // What decided the failure stays visible when the replicas that showed it are gone.
     if let Some(error) = rollout.and_then(|r| r.error.as_ref())
         && problems.iter().all(|p| p.reason != error.reason)
@@ -208,7 +211,8 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, poli
     problems
 }
 
-/// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it knows whether that is about it.
+/// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it
+/// knows whether that is about it.
 fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>) -> Option<Problem> {
     let refusal = diagnosis::find_refusal(d, &facts.replica_sets, facts.around)?;
     let under_way = rollout.filter(|r| !r.state.ended() && r.set.is_none());
@@ -224,7 +228,7 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
     let worst = problems.first();
     let because =
         |problem: Option<&Problem>| problem.map_or_else(|| ".".to_owned(), |p| format!(": {}", p.message));
-    let settled = d.observed_generation >= d.generation && d.updated >= d.desired && d.current <= d.desired;
+    let settled = d.is_observed() && d.updated >= d.desired && d.current <= d.desired;
     if d.deleting {
         return (State::Deleting, "Being deleted.".to_owned());
     }

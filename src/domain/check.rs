@@ -20,7 +20,7 @@ pub enum Kind {
     Replicas,
     /// Whether the API server takes the objects.
     Admission,
-    /// Whether somebody else manages what would be set.
+    /// Whether another field manager owns what would be set.
     FieldOwnership,
     /// Whether the caller may do each write.
     Permission,

@@ -1,5 +1,5 @@
-//! What a change would meet in the cluster, judged before its first write: each judgement takes what was read and gives a check.
-//! Pure; reads nothing. Where replicas would go is judged in [`super::scheduling`].
+//! What a change would meet in the cluster, judged before its first write: each judgement takes what was read
+//! and gives a check. Pure; reads nothing. Where replicas would go is judged in [`super::scheduling`].
 
 pub mod autoscaler;
 pub mod disruption;
@@ -24,8 +24,8 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Reads a Deployment as it would be. The surge is rounded up and the unavailable ones down, and never are both none, as
-    /// Kubernetes does it.
+    /// Reads a Deployment as it would be. The surge is rounded up and the unavailable ones down, and never
+    /// are both none, as Kubernetes does it.
     pub fn read(deployment: &Value, before: usize, replaces: bool) -> Self {
         let spec = &deployment["spec"];
         let replicas = spec["replicas"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(1);
@@ -62,7 +62,8 @@ fn share(value: &Value, replicas: usize, up: bool) -> Option<usize> {
     Some(if up { parts.div_ceil(100) } else { parts / 100 })
 }
 
-/// The same finding about several things as one check, so that nobody reads ten lines to learn that all is well.
+/// The same finding about several things as one check, because ten lines are too many to say that all is
+/// well.
 pub fn or_pass(checks: Vec<Check>, pass: impl FnOnce() -> Check) -> Vec<Check> {
     let all_well = checks.iter().all(|check| check.result == Finding::Pass);
     if all_well { vec![pass()] } else { checks.into_iter().filter(|c| c.result != Finding::Pass).collect() }

@@ -78,7 +78,7 @@ pub struct Deploy {
     pub mask: Mask,
     /// Take over fields that another field manager owns.
     pub force: bool,
-    /// Take over a Deployment that others made.
+    /// Take over a Deployment that Gantry does not manage.
     pub adopt: bool,
     /// Fail instead of superseding a rollout that still runs.
     pub reject_concurrent: bool,
@@ -106,7 +106,7 @@ pub struct Rollback {
     pub force: bool,
     /// Leave the autoscaler's policy as it is.
     pub keep_autoscaler: bool,
-    /// Nobody asks: the policy of this rollout, which failed, says so.
+    /// No caller asks: the policy of this rollout, which failed, says so.
     pub failed: Option<u64>,
     /// By whom.
     pub meta: RequestMeta,
@@ -156,7 +156,7 @@ pub struct SetReplicas {
 pub enum ScaleOutcome {
     /// The count is set.
     Done,
-    /// Policy, hold or count are others than those that were decided on; it is to be decided anew.
+    /// Policy, hold or count are not those that were decided on; it is to be decided anew.
     Outdated,
 }
 

@@ -15,8 +15,9 @@ pub struct FieldChange {
     pub new: Option<Value>,
 }
 
-/// What differs, but for what the API server alone writes. A list whose entries have keys is compared entry by entry, a map by its keys,
-/// every other list as one value. A null is a field that is not there, and the order of entries that have keys says nothing.
+/// What differs, but for what the API server alone writes. A list whose entries have keys is compared entry
+/// by entry, a map by its keys, every other list as one value. A null is a field that is not there, and the
+/// order of entries that have keys says nothing.
 pub fn diff_objects(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare("", Some(before), Some(after), &mut changes);
@@ -92,25 +93,25 @@ fn maps(path: &str, old: &Map<String, Value>, new: &Map<String, Value>, changes:
 
 /// Whether every entry of both can be told from the others.
 fn are_keyed(path: &str, old: &[Value], new: &[Value]) -> bool {
-    let list = keyed_lists::name(path);
+    let list = keyed_lists::list_name(path);
     let distinct = |entries: &[Value]| {
         let ids: Option<std::collections::BTreeSet<_>> =
-            entries.iter().map(|e| keyed_lists::id(list, e)).collect();
+            entries.iter().map(|e| keyed_lists::entry_id(list, e)).collect();
         ids.is_some_and(|ids| ids.len() == entries.len())
     };
     distinct(old) && distinct(new)
 }
 
 fn entries(path: &str, old: &[Value], new: &[Value], changes: &mut Vec<FieldChange>) {
-    let list = keyed_lists::name(path);
+    let list = keyed_lists::list_name(path);
     let find = |entries: &'_ [Value], id: &str| {
-        entries.iter().position(|e| keyed_lists::id(list, e).as_deref() == Some(id))
+        entries.iter().position(|e| keyed_lists::entry_id(list, e).as_deref() == Some(id))
     };
-    let at = |id: &str| keyed_lists::join(path, id);
-    for (entry, id) in old.iter().filter_map(|e| Some((e, keyed_lists::id(list, e)?))) {
+    let at = |id: &str| keyed_lists::join_entry(path, id);
+    for (entry, id) in old.iter().filter_map(|e| Some((e, keyed_lists::entry_id(list, e)?))) {
         compare(&at(&id), Some(entry), find(new, &id).map(|i| &new[i]), changes);
     }
-    for (entry, id) in new.iter().filter_map(|e| Some((e, keyed_lists::id(list, e)?))) {
+    for (entry, id) in new.iter().filter_map(|e| Some((e, keyed_lists::entry_id(list, e)?))) {
         if find(old, &id).is_none() {
             compare(&at(&id), None, Some(entry), changes);
         }

@@ -1,5 +1,5 @@
-//! Where an app's replicas can be reached: pods, what EndpointSlices say of them, and the names of ports, as one set. Pure; how
-//! rows are found is not its business.
+//! Where an app's replicas can be reached: pods, what EndpointSlices say of them, and the names of ports, as
+//! one set. Pure; how rows are found is not its business.
 
 use std::{
     collections::BTreeSet,
@@ -68,7 +68,7 @@ struct Ports {
 }
 
 /// A pod with what is known around it.
-pub struct Placed<'a> {
+pub struct PodContext<'a> {
     /// The pod.
     pub pod: &'a Pod,
     /// What the slices that hold it say of it; any order, and one more than once makes no difference.
@@ -84,20 +84,21 @@ pub struct Placed<'a> {
 // === impl Set ===
 
 impl Set {
-    /// The set of an app that wants these ports. `ours`: this server made it, so its Service has the container's port names.
+    /// The set of an app that wants these ports. `ours`: this server made it, so its Service has the
+    /// container's port names.
     pub fn new<'a>(
         app: name::App,
         wanted: &[spec::Port],
         ours: bool,
-        replicas: impl IntoIterator<Item = Placed<'a>>,
+        replicas: impl IntoIterator<Item = PodContext<'a>>,
     ) -> Self {
         let mut ports = Ports::new(wanted, &[]);
         let mut complete = ours;
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for placed in replicas {
+        for context in replicas {
             // A pod that is ready and in no slice has no Service: a slice holds it from its address on.
-            complete |= placed.pod.ready || !placed.slices.is_empty();
-            let Some(mut endpoint) = Endpoint::new(&placed) else { continue };
+            complete |= context.pod.ready || !context.slices.is_empty();
+            let Some(mut endpoint) = Endpoint::new(&context) else { continue };
             ports.services.extend(endpoint.ports.services.iter().cloned());
             // Replicas of one template have the same ports; they are kept once.
             if let Some(last) = endpoints.last().filter(|last| last.ports == endpoint.ports) {
@@ -163,18 +164,18 @@ impl Set {
 
 impl Endpoint {
     /// `None` for a pod that has no address yet.
-    fn new(placed: &Placed<'_>) -> Option<Self> {
-        let Placed { pod, slices, .. } = placed;
+    fn new(context: &PodContext<'_>) -> Option<Self> {
+        let PodContext { pod, slices, .. } = context;
         let state = State::of(pod, slices);
         let by_slices = || slices.iter().filter_map(|(_, at)| at.zone.as_ref()).min().cloned();
         Some(Self {
             pod: pod.name.clone(),
             address: pod.address?,
             state,
-            zone: placed.zone.clone().or_else(by_slices),
+            zone: context.zone.clone().or_else(by_slices),
             node: pod.node.clone(),
-            rollout: placed.rollout,
-            ports: Arc::new(Ports::new(placed.ports, slices)),
+            rollout: context.rollout,
+            ports: Arc::new(Ports::new(context.ports, slices)),
         })
     }
 }
@@ -192,8 +193,8 @@ impl State {
     }
 }
 
-/// Slices follow the pod by a moment, so each must agree. A slice of a Service that publishes unready pods (ready, and yet not
-/// serving) is its owner's wish.
+/// Slices follow the pod by a moment, so each must agree. A slice of a Service that publishes unready pods
+/// (ready, and yet not serving) is its owner's wish.
 fn takes_traffic(pod: &Pod, slices: &[(&Slice, &SlicePod)]) -> bool {
     let published = slices.iter().any(|(_, at)| at.ready && !at.serving);
     slices.iter().all(|(_, at)| at.ready) && (pod.ready || published)
@@ -229,7 +230,8 @@ impl Ports {
         if !asked.is_empty() {
             return by_name(asked);
         }
-        // What the container declares are the app's ports. Many declare none; then those that its Services lead to are.
+        // What the container declares are the app's ports. Many declare none; then those that its Services
+        // lead to are.
         let declared = if self.own.is_empty() { &self.services } else { &self.own };
         let numbers: BTreeSet<u16> = declared.iter().map(|(_, number)| *number).collect();
         match numbers.len() {

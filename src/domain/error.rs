@@ -1,4 +1,5 @@
-//! The only error that an answer can carry. What it is called on the wire is decided in `grpc::status`, in one place.
+//! The only error that an answer can carry. What it is called on the wire is decided in `grpc::status`, in
+//! one place.
 
 use std::time::Duration;
 
@@ -261,8 +262,8 @@ impl Error {
         Self::Invalid(vec![Violation { field: field.into(), description: description.to_string() }])
     }
 
-    /// An object of an app's name that others made.
-    pub fn taken(kind: super::manifest::Kind, name: &super::name::App, by: &str) -> Self {
+    /// An object of an app's name that Gantry did not make.
+    pub fn taken(kind: super::object::Kind, name: &super::name::App, by: &str) -> Self {
         Self::NameTaken { object: kind.object_of(name), namespace: name.namespace.clone(), by: by.to_owned() }
     }
 
@@ -297,8 +298,8 @@ impl Error {
 }
 
 impl Conflict {
-    /// Whether it is about what this server writes for itself and no caller can leave out: its labels and annotations. Who set one
-    /// of them copied it, or changed it by hand.
+    /// Whether it is about what this server writes for itself and no caller can leave out: its labels and
+    /// annotations. Who set one of them copied it, or changed it by hand.
     pub fn is_bookkeeping(&self) -> bool {
         let key = |parent: &str| self.field.rsplit_once(parent).map(|(_, key)| key);
         let key = key(".metadata.labels.").or_else(|| key(".metadata.annotations."));

@@ -1,20 +1,23 @@
-//! What was seen when a rollout failed, as it is kept with its revision: problems, replicas, events, last lines of logs. Pure; must not
-//! know who gathers it nor where it is kept.
+//! What was seen when a rollout failed, as it is kept with its revision: problems, replicas, events, last
+//! lines of logs. Pure; must not know who gathers it nor where it is kept.
 //!
 //! Its JSON form is kept in the cluster for years: fields are added, never renamed.
 
 mod redact;
 mod secrets;
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::{redact::redact_text, secrets::Secrets};
-use super::{problem::Problem, replica, revision::End};
+use super::{
+    problem::{Problem, shorten_text},
+    replica_state,
+    revision::End,
+};
 
-/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which others want some too.
+/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which other tools
+/// want some too.
 pub const MOST_BYTES: usize = 64 * 1024;
 
 /// Most replicas, events and log lines that are kept at first; fewer if they are long.
@@ -23,12 +26,6 @@ pub const MOST_REPLICAS: usize = 50;
 pub const MOST_EVENTS: usize = 100;
 /// See [`MOST_REPLICAS`].
 pub const MOST_LINES: usize = 20;
-
-/// Stands for what was taken out.
-const GONE: &str = "[redacted]";
-
-/// Longest text of anything that is kept, in characters.
-const LONGEST: usize = 400;
 
 /// What was seen when a rollout failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +50,7 @@ pub struct Replica {
     /// Name of its pod.
     pub pod: String,
     /// Where it stood.
-    pub state: replica::State,
+    pub state: replica_state::State,
     /// One sentence that says why.
     pub message: String,
     /// Its node.
@@ -68,30 +65,13 @@ pub struct Replica {
     pub created: Timestamp,
 }
 
-// === impl Replica ===
-
-impl From<replica::Replica> for Replica {
-    fn from(replica: replica::Replica) -> Self {
-        let text = |shared: Option<Arc<str>>| shared.map(|text| text.to_string()).unwrap_or_default();
-        Self {
-            pod: replica.pod.to_string(),
-            state: replica.state,
-            message: replica.message,
-            node: text(replica.node),
-            zone: text(replica.zone),
-            restarts: replica.restarts,
-            created: replica.created,
-        }
-    }
-}
-
 // === impl Evidence ===
 
 impl Evidence {
     /// A verdict without the values of these Secrets, with what is kept about the problem that decided it.
     #[must_use]
     pub fn complete(&self, mut end: End, secrets: &Secrets) -> End {
-        let clean = |text: &mut String| *text = short(&redact_text(&secrets.out_of(text)));
+        let clean = |text: &mut String| *text = shorten_text(&redact_text(&secrets.out_of(text)));
         clean(&mut end.message);
         end.problem.iter_mut().flat_map(Problem::texts).for_each(clean);
         if let Some(problem) = &mut end.problem
@@ -103,7 +83,8 @@ impl Evidence {
         end
     }
 
-    /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no part of one is left.
+    /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no
+    /// part of one is left.
     #[must_use]
     pub fn without_secrets(mut self, secrets: &Secrets) -> Self {
         let clean = |text: &mut String| *text = secrets.out_of(text);
@@ -115,22 +96,22 @@ impl Evidence {
         self
     }
 
-    /// The same within the bounds, without what looks like a credential. What is cut off first is what says least: the oldest events,
-    /// then replicas beyond the first, then the oldest lines.
+    /// The same within the bounds, without what looks like a credential. What is cut off first is what says
+    /// least: the oldest events, then replicas beyond the first, then the oldest lines.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         let oldest = self.events.len().saturating_sub(MOST_EVENTS);
         self.events.drain(..oldest);
         self.replicas.truncate(MOST_REPLICAS);
         for event in &mut self.events {
-            *event = short(&redact_text(event));
+            *event = shorten_text(&redact_text(event));
         }
         for replica in &mut self.replicas {
-            replica.message = short(&redact_text(&replica.message));
+            replica.message = shorten_text(&redact_text(&replica.message));
         }
         for problem in &mut self.problems {
-            problem.message = short(&redact_text(&problem.message));
-            problem.events.iter_mut().for_each(|event| *event = short(&redact_text(event)));
+            problem.message = shorten_text(&redact_text(&problem.message));
+            problem.events.iter_mut().for_each(|event| *event = shorten_text(&redact_text(event)));
             problem.log_tail = tail(&problem.log_tail);
         }
         while self.size() > MOST_BYTES {
@@ -155,18 +136,12 @@ impl Evidence {
     }
 }
 
-/// The last lines of a log as they are kept: bounded, without control characters or what looks like a credential.
+/// The last lines of a log as they are kept: bounded, without control characters or what looks like a
+/// credential.
 fn tail(lines: &[String]) -> Vec<String> {
     let first = lines.len().saturating_sub(MOST_LINES);
     let plain = |line: &String| line.chars().filter(|c| *c == '\t' || !c.is_control()).collect::<String>();
-    lines[first..].iter().map(|line| short(&redact_text(&plain(line)))).collect()
-}
-
-fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    lines[first..].iter().map(|line| shorten_text(&redact_text(&plain(line)))).collect()
 }
 
 #[cfg(test)]

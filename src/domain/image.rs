@@ -1,5 +1,6 @@
-//! Names of container images: whether one has the form that a registry can have, and which names mean the same image. The grammar is that of
-//! the kubelet, github.com/distribution/reference. Asks nobody; must not know what is done with an image.
+//! Names of container images: whether one has the form that a registry can have, and which names mean the
+//! same image. The grammar is that of the kubelet, github.com/distribution/reference. Asks no registry; must
+//! not know what is done with an image.
 
 use std::fmt;
 
@@ -102,7 +103,8 @@ impl Image {
         Ok(Self { host: host.to_owned(), path, tag: owned(tag), digest: owned(digest) })
     }
 
-    /// Whether another image can take its name: it has no digest, and its tag is the one that moves by custom, or left out.
+    /// Whether another image can take its name: it has no digest, and its tag is the one that moves by
+    /// custom, or left out.
     pub fn moves(&self) -> bool {
         self.digest.is_none() && self.tag.as_deref().is_none_or(|tag| tag == "latest")
     }
@@ -112,8 +114,8 @@ impl Image {
         self.tag.is_some()
     }
 
-    /// The names under which a node may list it: in full, and as runtimes shorten those of [`REGISTRY`]. With a digest the tag counts for
-    /// nothing, as for the one who pulls it.
+    /// The names under which a node may list it: in full, and as runtimes shorten those of [`REGISTRY`]. With
+    /// a digest the tag counts for nothing, as for the one who pulls it.
     pub fn listed(&self) -> Vec<String> {
         let Self { host, path, .. } = self;
         let end = match (&self.digest, &self.tag) {
@@ -165,7 +167,8 @@ fn is_host(host: &str) -> bool {
     is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Words of lower-case letters and digits, between two of them a dot, one or two underscores, or any number of dashes.
+/// Words of lower-case letters and digits, between two of them a dot, one or two underscores, or any number
+/// of dashes.
 fn is_component(part: &str) -> bool {
     let word = |b: char| b.is_ascii_lowercase() || b.is_ascii_digit();
     let between = |gap: &str| matches!(gap, "" | "." | "_" | "__") || gap.bytes().all(|b| b == b'-');

@@ -1,5 +1,5 @@
-//! The lists of a manifest whose entries have keys, so that two versions of one can be compared and merged entry by entry: what
-//! Kubernetes' API declares as `listMapKey`. All other lists are one value.
+//! The lists of a manifest whose entries have keys, so that two versions of one can be compared and merged
+//! entry by entry: what Kubernetes' API declares as `listMapKey`. All other lists are one value.
 
 use serde_json::Value;
 
@@ -8,9 +8,10 @@ pub(crate) mod path;
 
 /// Fields that make the key of an entry, the first one alone where the others are not given.
 ///
-/// Of `PodSpec`, `Container` and `ServiceSpec` in <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>,
-/// and of `ObjectMeta` beside it.
-fn keys(list: &str) -> Option<&'static [&'static str]> {
+/// Of `PodSpec`, `Container` and `ServiceSpec` in
+/// <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>, and of
+/// `ObjectMeta` beside it.
+fn key_fields(list: &str) -> Option<&'static [&'static str]> {
     Some(match list {
         "containers"
         | "initContainers"
@@ -33,19 +34,19 @@ fn keys(list: &str) -> Option<&'static [&'static str]> {
 }
 
 /// Name of the list that a path leads to: its last field.
-pub fn name(path: &str) -> &str {
+pub fn list_name(path: &str) -> &str {
     if path.ends_with(']') { "" } else { path.rsplit('.').next().unwrap_or(path) }
 }
 
 /// The field that an entry of this list must have, if the list has keys.
-pub fn key(list: &str) -> Option<&'static str> {
-    keys(list)?.first().copied()
+pub fn key_field(list: &str) -> Option<&'static str> {
+    key_fields(list)?.first().copied()
 }
 
 /// What tells an entry of a list from the others; `None` if the list has no keys or the entry lacks its own.
-pub fn id(list: &str, entry: &Value) -> Option<String> {
+pub fn entry_id(list: &str, entry: &Value) -> Option<String> {
     let mut id = String::new();
-    for key in keys(list)? {
+    for key in key_fields(list)? {
         let text = match entry.get(*key) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Number(number)) => number.to_string(),
@@ -66,10 +67,11 @@ pub fn id(list: &str, entry: &Value) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// Which entry a change is about. One that leaves the second half of its key open means the first that has the other half.
-pub fn find(list: &str, entries: &[Value], change: &Value) -> Option<usize> {
-    let wanted = id(list, change)?;
-    let exact = entries.iter().position(|entry| id(list, entry).as_ref() == Some(&wanted));
+/// Which entry a change is about. One that leaves the second half of its key open means the first that has
+/// the other half.
+pub fn find_entry(list: &str, entries: &[Value], change: &Value) -> Option<usize> {
+    let wanted = entry_id(list, change)?;
+    let exact = entries.iter().position(|entry| entry_id(list, entry).as_ref() == Some(&wanted));
     exact.or_else(|| match list {
         "topologySpreadConstraints" if change.get("whenUnsatisfiable").is_none() => {
             entries.iter().position(|entry| entry.get("topologyKey") == change.get("topologyKey"))
@@ -79,7 +81,7 @@ pub fn find(list: &str, entries: &[Value], change: &Value) -> Option<usize> {
 }
 
 /// The path of an entry of a list.
-pub fn join(list: &str, id: &str) -> String {
+pub fn join_entry(list: &str, id: &str) -> String {
     format!("{list}[{id}]")
 }
 
@@ -109,7 +111,7 @@ mod tests {
             ("tolerations", json!({"key": "a"}), None),
             ("env", json!("text"), None),
         ] {
-            assert_eq!(id(list, &entry).as_deref(), expected, "{list} {entry}");
+            assert_eq!(entry_id(list, &entry).as_deref(), expected, "{list} {entry}");
         }
     }
 
@@ -118,7 +120,7 @@ mod tests {
         let strict = json!({"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"});
         let half = json!({"topologyKey": "zone", "maxSkew": 2});
         let soft = json!({"topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"});
-        let find = |entries: &[Value], change| find("topologySpreadConstraints", entries, change);
+        let find = |entries: &[Value], change| find_entry("topologySpreadConstraints", entries, change);
         assert_eq!(find(std::slice::from_ref(&strict), &half), Some(0));
         assert_eq!(find(&[strict.clone(), soft.clone()], &half), Some(1));
         assert_eq!(find(&[strict], &soft), None);
@@ -126,9 +128,9 @@ mod tests {
 
     #[test]
     fn the_name_of_a_list_is_the_last_field_of_its_path() {
-        assert_eq!(name("spec.containers[app].env"), "env");
-        assert_eq!(name("spec.containers[app]"), "");
-        assert_eq!(name("metadata.annotations[\"a.env\"]"), "");
-        assert_eq!(name("spec"), "spec");
+        assert_eq!(list_name("spec.containers[app].env"), "env");
+        assert_eq!(list_name("spec.containers[app]"), "");
+        assert_eq!(list_name("metadata.annotations[\"a.env\"]"), "");
+        assert_eq!(list_name("spec"), "spec");
     }
 }

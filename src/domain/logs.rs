@@ -1,6 +1,7 @@
-//! Logs of containers, as a trait: the side that answers callers asks for lines, the side that talks to Kubernetes reads them. Beside
-//! it what is pure about logs: where a reader stands ([`Position`]), past lines in the order of their time ([`Past`]), live lines in the
-//! same order as far as their delays allow, bounded ([`Live`]). Must not know how lines travel.
+//! Logs of containers, as a trait: the side that answers callers asks for lines, the side that talks to
+//! Kubernetes reads them. Beside it what is pure about logs: where a reader stands ([`Position`]), past lines
+//! in the order of their time ([`Past`]), live lines in the same order as far as their delays allow, bounded
+//! ([`Live`]). Must not know how lines travel.
 
 mod live;
 mod past;
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use super::Error;
 
 pub use self::{
-    live::{Bounds, Live, Popped},
+    live::{Bounds, Live, NextEntry},
     past::Past,
     position::Position,
 };
@@ -24,7 +25,8 @@ pub const LONGEST_LINE: usize = 16 * 1024;
 
 /// Reads logs of containers.
 pub trait Logs: Send + Sync + 'static {
-    /// Opens one log. The lines end with the log; with `follow`, when its container ends, or when the connection does.
+    /// Opens one log. The lines end with the log; with `follow`, when its container ends, or when the
+    /// connection does.
     fn open(&self, wanted: LogRequest) -> BoxFuture<'_, Result<Lines, LogError>>;
 }
 
@@ -44,7 +46,8 @@ pub struct LogRequest {
     pub previous: bool,
     /// Go on with new lines.
     pub follow: bool,
-    /// Only lines from this time on. Kubernetes counts whole seconds, so earlier ones of the same second may come.
+    /// Only lines from this time on. Kubernetes counts whole seconds, so earlier ones of the same second may
+    /// come.
     pub since: Option<Timestamp>,
     /// At most so many lines of what is there.
     pub tail: Option<u32>,

@@ -1,22 +1,21 @@
-//! Which Deployments this server manages: the one rule by which it changes and deletes a Deployment, or leaves it alone.
+//! Which Deployments this server manages: the one rule by which it changes and deletes a Deployment, or
+//! leaves it alone.
 //!
-//! Labels are not enough, since they are copied: with a manifest to another name or namespace, from a backup, by a tool. So a
-//! Deployment is managed if its labels say so for its own name, and a revision here confirms it.
+//! Labels are not enough, since they are copied: with a manifest to another name or namespace, from a backup,
+//! by a tool. So a Deployment is managed if its labels say so for its own name, and a revision here confirms
+//! it.
 
 use std::collections::BTreeMap;
 
-use super::{
-    labels::{MANAGED_BY, MANAGER},
-    manifest::APP_LABEL,
-};
+use super::labels::{APP_LABEL, MANAGED_BY, MANAGER};
 
 /// What one revision of an app says about the Deployment of the app's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
     /// Its number.
     pub number: u64,
-    /// uid of the Deployment that owns it. `None` if it never had an owner, or lost it: when its Deployment was deleted with
-    /// `--cascade=orphan`, or when it was restored from a backup.
+    /// uid of the Deployment that owns it. `None` if it never had an owner, or lost it: when its Deployment
+    /// was deleted with `--cascade=orphan`, or when it was restored from a backup.
     pub owner: Option<&'a str>,
     /// It was carried out.
     pub applied: bool,
@@ -63,7 +62,8 @@ fn confirms(subject: Subject<'_>, claim: Claim<'_>) -> bool {
 /// A Service or budget of an app's name, as far as the rule asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its labels say that this server made it for the app of its name. `kubectl expose` copies them from the Deployment.
+    /// Its labels say that this server made it for the app of its name. `kubectl expose` copies them from the
+    /// Deployment.
     pub labelled: bool,
     /// The Deployment of its name owns it, by uid.
     pub owned: bool,
@@ -71,8 +71,9 @@ pub struct Part {
     pub applied: bool,
 }
 
-/// Whether a Service or budget was made for its app by this server: two of its three signs agree. After a backup was restored only the
-/// labels are left: `restored` says that the Deployment has none of its fields from this server either.
+/// Whether a Service or budget was made for its app by this server: two of its three signs agree. After a
+/// backup was restored only the labels are left: `restored` says that the Deployment has none of its fields
+/// from this server either.
 pub const fn is_part(part: Part, restored: bool) -> bool {
     let Part { labelled, owned, applied } = part;
     applied && (owned || labelled) || labelled && (owned || restored)

@@ -1,4 +1,5 @@
-//! The meaning of `update_mask`: which parts of the old content a deploy replaces. Works on the stored form of content.
+//! The meaning of `update_mask`: which parts of the old content a deploy replaces. Works on the stored form
+//! of content.
 
 use std::collections::BTreeSet;
 

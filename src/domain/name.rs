@@ -53,7 +53,8 @@ impl App {
         Self { namespace: namespace.into(), app: app.into() }
     }
 
-    /// Parses the name of an app to read: what others deployed may have any name that Kubernetes allows.
+    /// Parses the name of an app to read: what was deployed outside Gantry may have any name that Kubernetes
+    /// allows.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let expected =
             || Invalid(format!("\"{text}\" is no app name; expected namespaces/{{namespace}}/apps/{{app}}"));
@@ -72,7 +73,8 @@ impl App {
         Ok(Self::new(namespace, app))
     }
 
-    /// Parses the name of an app to deploy: stricter, since the name also becomes that of a Service and a label value.
+    /// Parses the name of an app to deploy: stricter, since the name also becomes that of a Service and a
+    /// label value.
     pub fn parse_to_deploy(text: &str) -> Result<Self, Invalid> {
         let name = Self::parse(text)?;
         let starts_with_letter = name.app.starts_with(|c: char| c.is_ascii_lowercase());
@@ -179,7 +181,8 @@ pub fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// An RFC 1123 subdomain: labels (here without a length limit of their own, as Kubernetes has it) joined by dots, at most 253.
+/// An RFC 1123 subdomain: labels (here without a length limit of their own, as Kubernetes has it) joined by
+/// dots, at most 253.
 pub fn is_subdomain(text: &str) -> bool {
     let part = |p: &str| {
         !p.is_empty()

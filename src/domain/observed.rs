@@ -50,19 +50,22 @@ pub struct Deployment {
     pub available: i32,
     /// When Kubernetes last said that the rollout had made no progress for too long.
     pub stalled: Option<Timestamp>,
-    /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick later.
+    /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick
+    /// later.
     pub completed: Option<Timestamp>,
     /// When the Deployment controller last said that the rollout moves, is held or goes on.
     pub progressed: Option<Timestamp>,
-    /// Why the Deployment controller could not create the ReplicaSet of the newest template when it last tried. It says so again only after
-    /// it has said something else, so this may be about an earlier template.
+    /// Why the Deployment controller could not create the ReplicaSet of the newest template when it last
+    /// tried. It says so again only after it has said something else, so this may be about an earlier
+    /// template.
     pub create_failure: Option<CreateFailure>,
-    /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout is complete.
+    /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout
+    /// is complete.
     pub deadline: Option<u64>,
     /// Who changed the pod template last, other than this server.
-    pub template_by: Option<Touch>,
+    pub template_by: Option<FieldUpdate>,
     /// Who set the replica count last.
-    pub count_by: Option<Touch>,
+    pub count_by: Option<FieldUpdate>,
     /// What it says about its autoscaler.
     pub scaling: Scaling,
     /// Held by `spec.paused`.
@@ -79,9 +82,9 @@ pub struct Deployment {
     pub unmodelled: Vec<String>,
 }
 
-/// That somebody set a part of an object, as its managed fields say.
+/// That a field manager set a part of an object, as its managed fields say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Touch {
+pub struct FieldUpdate {
     /// The field manager, for example `kubectl-set`.
     pub manager: Arc<str>,
     /// When it last changed anything; Kubernetes counts whole seconds.
@@ -114,10 +117,11 @@ pub struct ReplicaSet {
     pub revision: Option<u64>,
     /// When it was created.
     pub created: Timestamp,
-    /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be about any of its
-    /// ReplicaSets, also one whose template was given up.
+    /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be
+    /// about any of its ReplicaSets, also one whose template was given up.
     pub create_failure: Option<CreateFailure>,
-    /// Ports that its template's container declares; those of the Deployment are already the next ones while it rolls.
+    /// Ports that its template's container declares; those of the Deployment are already the next ones while
+    /// it rolls.
     pub ports: Vec<Port>,
 }
 
@@ -139,7 +143,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// It was told to stop.
     pub deleting: bool,
-    /// The second, since 1970, at which its time to stop is over, if it was told to. Small, as there are many pods.
+    /// The second, since 1970, at which its time to stop is over, if it was told to. Small, as there are many
+    /// pods.
     pub stop_by: Option<NonZeroU32>,
     /// It passes its readiness probes.
     pub ready: bool,
@@ -147,7 +152,8 @@ pub struct Pod {
     pub ready_changed: Option<Timestamp>,
     /// It fails its readiness probes after having passed them, with the same containers running all along.
     pub was_ready: bool,
-    /// It fails its readiness probes after having passed them at any time, also with containers that have ended since.
+    /// It fails its readiness probes after having passed them at any time, also with containers that have
+    /// ended since.
     pub once_ready: bool,
     /// All its containers run.
     pub running: bool,
@@ -316,7 +322,8 @@ pub struct Revision {
     pub end: Option<End>,
     /// What was seen if it failed.
     pub evidence: Option<Arc<Evidence>>,
-    /// Everything that it wants was applied, or a later revision took its place; until then it is an intent that any daemon may finish.
+    /// Everything that it wants was applied, or a later revision took its place; until then it is an intent
+    /// that any daemon may finish.
     pub applied: bool,
     /// uid of the Deployment that owns it; `None` if it never had an owner, or lost it.
     pub owner: Option<Box<str>>,
@@ -324,11 +331,11 @@ pub struct Revision {
     pub form: Form,
     /// Number of the rollout that a rollback returns to.
     pub source: Option<u64>,
-    /// For a change made past this server: the ReplicaSet that it led to.
+    /// For a change made outside Gantry: the ReplicaSet that it led to.
     pub replica_set: Option<Arc<str>>,
     /// And Kubernetes' number of the template at that time: a ReplicaSet that is used again gets another one.
     pub template_revision: Option<u64>,
-    /// The policy of the app's autoscaler when it began; `None` if nobody kept it.
+    /// The policy of the app's autoscaler when it began; `None` if it was not kept.
     pub autoscaler: Option<Arc<Policy>>,
     /// What it changes, object by object.
     pub changes: Arc<[Change]>,
@@ -358,6 +365,11 @@ pub struct ScaledObject(pub Scaler);
 // === impl Deployment ===
 
 impl Deployment {
+    /// Whether Kubernetes has taken up its newest desired state.
+    pub const fn is_observed(&self) -> bool {
+        self.observed_generation >= self.generation
+    }
+
     /// Whether its labels say that this server made it, for its own name.
     pub fn is_labelled(&self) -> bool {
         managed::is_labelled(&self.name.app, &self.labels)
@@ -429,7 +441,8 @@ impl std::fmt::Display for About {
 // === impl Pod ===
 
 impl Pod {
-    /// Times that a container of it ended by itself: a restart follows a crash, and the last crash may still wait for its own.
+    /// Times that a container of it ended by itself: a restart follows a crash, and the last crash may still
+    /// wait for its own.
     pub fn crashes(&self) -> i32 {
         let waiting = self.trouble.as_ref().is_some_and(|t| t.kind == TroubleKind::Crash);
         self.restarts + i32::from(waiting)

@@ -1,11 +1,13 @@
-//! Field ownership as Kubernetes writes it (`fieldsV1`): trees of `f:name`, `k:{key}` and `v:value`, leaves empty, `.` for the
-//! thing itself beside what is in it. Pure set arithmetic on them, and what goes of an object with them. Knows no kind of object.
+//! Field ownership as Kubernetes writes it (`fieldsV1`): trees of `f:name`, `k:{key}` and `v:value`, leaves
+//! empty, `.` for the thing itself beside what is in it. Pure set arithmetic on them, and what goes of an
+//! object with them. Knows no kind of object.
 
 use serde_json::{Map, Value};
 
-/// The fields of `a` that are not in `b`. Of a thing in which `b` holds something `a` does not keep the bare existence: it would stay as
-/// an empty shell when what is in it goes, which of a choice (`valueFrom`, `rollingUpdate`) is not valid. And nothing at all of what is
-/// `whole`, the fields that are there with all that belongs to them or not at all.
+/// The fields of `a` that are not in `b`. Of a thing in which `b` holds something `a` does not keep the bare
+/// existence: it would stay as an empty shell when what is in it goes, which of a choice (`valueFrom`,
+/// `rollingUpdate`) is not valid. And nothing at all of what is `whole`, the fields that are there with all
+/// that belongs to them or not at all.
 pub fn subtract_fields(a: &Value, b: &Value, whole: &[&str]) -> Value {
     let (Some(of), Some(without)) = (a.as_object(), b.as_object()) else { return a.clone() };
     let mut rest = Map::new();
@@ -31,11 +33,12 @@ pub fn is_empty(fields: &Value) -> bool {
     fields.as_object().is_none_or(Map::is_empty)
 }
 
-/// Takes out of an object what goes when its manager applies less: what it `held` and nobody of those who `keep` something holds
-/// (itself with what it applies now among them).
+/// Takes out of an object what goes when its manager applies less: what it `held` and nobody of those who
+/// `keep` something holds (itself with what it applies now among them).
 ///
-/// As the API server does it: a field goes with all that is in it when nobody keeps anything in it; an entry of a list when nobody
-/// keeps the entry itself; what nobody ever held, the defaults, goes only with what it is in. See `prune` in
+/// As the API server does it: a field goes with all that is in it when nobody keeps anything in it; an entry
+/// of a list when nobody keeps the entry itself; what nobody ever held, the defaults, goes only with what it
+/// is in. See `prune` in
 /// <https://github.com/kubernetes-sigs/structured-merge-diff/blob/v6.4.0/merge/update.go>.
 pub fn prune_fields(object: &mut Value, held: &Value, keep: &[&Value]) {
     for (key, inner) in held.as_object().into_iter().flatten() {

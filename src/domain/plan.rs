@@ -1,7 +1,9 @@
-//! What a change does, decided from what is wanted and what is there. Pure: reads and writes happen around it.
+//! What a change does, decided from what is wanted and what is there. Pure: reads and writes happen around
+//! it.
 //!
-//! In two steps, so that a change that was cut off is carried on by whoever finds it: an [`Intent`] is decided from the
-//! request and kept as a revision; what is to be applied is rendered from the intent and the cluster as it is then.
+//! In two steps, so that a change that was cut off is carried on by the daemon that finds it: an [`Intent`]
+//! is decided from the request and kept as a revision; what is to be applied is rendered from the intent and
+//! the cluster as it is then.
 
 mod decide;
 mod render;
@@ -21,9 +23,10 @@ use super::{
     Error,
     change::{Action, Change},
     check::Check,
+    labels::APP_LABEL,
     managed::Claim,
-    manifest::{APP_LABEL, Kind},
     name,
+    object::Kind,
     revision::{Cause, Outcome, Record, form::Form},
     scaling::Scaling,
     selector::Selector,
@@ -31,7 +34,8 @@ use super::{
 };
 use crate::autoscale::Policy;
 
-/// The field manager of everything that a deploy sets. One for ever: another name would leave old fields without an owner.
+/// The field manager of everything that a deploy sets. One for ever: another name would leave old fields
+/// without an owner.
 pub const FIELD_MANAGER: &str = "gantry";
 
 /// For how long a repeat of a request is answered as the first one was.
@@ -50,7 +54,8 @@ pub struct AppState {
     pub other_budgets: Vec<Selector>,
     /// Every revision, the newest last.
     pub revisions: Vec<StoredRevision>,
-    /// An autoscaler that is not of this server and targets the app, for example `horizontalpodautoscaler.autoscaling/shop`.
+    /// An autoscaler that is not of this server and targets the app, for example
+    /// `horizontalpodautoscaler.autoscaling/shop`.
     pub other_autoscaler: Option<String>,
 }
 
@@ -94,7 +99,8 @@ pub struct Deployment {
 pub enum Managed {
     /// It does.
     Yes,
-    /// It does, and its field manager has none of the fields: somebody else made the Deployment again, from a backup or with kubectl.
+    /// It does, and its field manager has none of the fields: the Deployment was made again outside Gantry,
+    /// from a backup or with kubectl.
     WithoutFields,
     /// It does not.
     #[default]
@@ -106,9 +112,10 @@ pub enum Managed {
 pub struct Service {
     /// Who made it, as its label says.
     pub managed_by: String,
-    /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it, is nobody's to take away.
+    /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it,
+    /// is not to be taken away.
     pub owned: bool,
-    /// Names and numbers of ports that others put there.
+    /// Names and numbers of ports that other field managers put there.
     pub other_ports: Vec<(String, u16)>,
 }
 
@@ -151,11 +158,12 @@ pub struct Intent {
     pub record: Record,
     /// What is to be said about it beside what the cluster says.
     pub notes: Vec<Check>,
-    /// The revision is still to be written; else it is the newest there is, and nothing is expected to change.
+    /// The revision is still to be written; else it is the newest there is, and nothing is expected to
+    /// change.
     pub is_new: bool,
 }
 
-// === impl Live ===
+// === impl AppState ===
 
 impl AppState {
     /// The newest revision.
@@ -168,12 +176,14 @@ impl AppState {
         self.newest().map_or(0, |past| past.number)
     }
 
-    /// The newest revision that a caller asked for: what a deploy that names some fields starts from. Without its Deployment an app is
-    /// gone, whatever revisions are left of it, and the revisions of an earlier Deployment say nothing about the next one of its name.
-    /// Then only one that is still to be carried out counts: it makes the Deployment, or adopts it.
+    /// The newest revision that a caller asked for: what a deploy that names some fields starts from. Without
+    /// its Deployment an app is gone, whatever revisions are left of it, and the revisions of an earlier
+    /// Deployment say nothing about the next one of its name. Then only one that is still to be carried out
+    /// counts: it makes the Deployment, or adopts it.
     pub fn last_requested(&self) -> Option<&StoredRevision> {
         let is_asked = |past: &&StoredRevision| past.record.cause != Cause::External;
-        // A Deployment that a backup brought back runs the revision that its annotation names, and later ones are of another time.
+        // A Deployment that a backup brought back runs the revision that its annotation names, and later ones
+        // are of another time.
         let restored = self.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
         let runs = |past: &&StoredRevision| restored.is_some_and(|d| d.revision == Some(past.number));
         let named = self.revisions.iter().filter(is_asked).find(runs);
@@ -184,12 +194,13 @@ impl AppState {
         })
     }
 
-    /// The highest number that a rollout of the app has: of a revision, or, where those are gone, of the annotation that names the last
-    /// one. What others made had rollouts too, numbered as Kubernetes numbers templates.
+    /// The highest number that a rollout of the app has: of a revision, or, where those are gone, of the
+    /// annotation that names the last one. What Gantry did not make had rollouts too, numbered as Kubernetes
+    /// numbers templates.
     pub fn highest_number(&self) -> u64 {
         let of_deployment = self.deployment.as_ref().map_or(0, |d| {
-            let others = if d.is_ours() { 0 } else { d.template_revision };
-            d.revision.unwrap_or_default().max(others)
+            let unmanaged = if d.is_ours() { 0 } else { d.template_revision };
+            d.revision.unwrap_or_default().max(unmanaged)
         });
         self.newest_number().max(of_deployment)
     }
@@ -209,7 +220,7 @@ impl AppState {
         self.deployment.as_ref().filter(|d| d.uid == *uid).map(|_| *version)
     }
 
-    /// Refuses if an autoscaler of others decides the count, naming it.
+    /// Refuses if another autoscaler decides the count, naming it.
     pub fn check_no_other_autoscaler(&self, name: &name::App) -> Result<(), Error> {
         match &self.other_autoscaler {
             Some(object) => Err(Error::ForeignAutoscaler { app: name.to_string(), object: object.clone() }),
@@ -217,7 +228,8 @@ impl AppState {
         }
     }
 
-    /// The last policy of the autoscaler while a revision was the newest: what the next one found. `None` if nobody kept it.
+    /// The last policy of the autoscaler while a revision was the newest: what the next one found. `None` if
+    /// it was not kept.
     pub fn policy_of(&self, number: u64) -> Option<Policy> {
         match self.revisions.iter().find(|past| past.number > number) {
             Some(next) => next.record.autoscaler.clone(),
@@ -230,8 +242,9 @@ impl AppState {
         self.deployment.as_ref().map(|d| (*d.scaling.policy()).clone()).unwrap_or_default()
     }
 
-    /// Revisions that are more than `keep`, oldest first. Never those that something still needs: the one that is applied, the newest
-    /// that succeeded, what is not carried out yet, and, for an hour and up to ten times as many, those that answer a repeat.
+    /// Revisions that are more than `keep`, oldest first. Never those that something still needs: the one
+    /// that is applied, the newest that succeeded, what is not carried out yet, and, for an hour and up to
+    /// ten times as many, those that answer a repeat.
     pub fn expired_revisions(&self, keep: usize, now: Timestamp) -> Vec<u64> {
         let applied = self.deployment.as_ref().and_then(|d| d.revision);
         let good = self.revisions.iter().rev().find(|past| past.outcome == Some(Outcome::Succeeded));
@@ -270,7 +283,7 @@ impl Deployment {
     }
 }
 
-// === impl Past ===
+// === impl StoredRevision ===
 
 impl StoredRevision {
     /// What it says about the Deployment of its app's name.

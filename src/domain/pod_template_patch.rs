@@ -40,7 +40,8 @@ pub struct OwnedField {
     pub field: &'static str,
 }
 
-/// Merges `patch` into `template`: maps by key, lists by Kubernetes' own list keys, other lists replaced, null removes.
+/// Merges `patch` into `template`: maps by key, lists by Kubernetes' own list keys, other lists replaced,
+/// null removes.
 pub fn apply_patch(template: &Value, patch: &Value, owned: &[OwnedField]) -> Result<Value, Invalid> {
     match (template, patch) {
         (Value::Object(template), Value::Object(patch)) => {
@@ -70,7 +71,8 @@ fn merge_map(
     Ok(merged)
 }
 
-/// The path of a key below a path. A key that would look like a path itself stands in quotes: `metadata.labels["a.b/c"]`.
+/// The path of a key below a path. A key that would look like a path itself stands in quotes:
+/// `metadata.labels["a.b/c"]`.
 pub fn join_path(path: &str, key: &str) -> String {
     if key.contains(['.', '[', ']']) {
         format!("{path}[\"{key}\"]")
@@ -82,7 +84,7 @@ pub fn join_path(path: &str, key: &str) -> String {
 }
 
 fn merge(old: &Value, patch: &Value, path: &str, owned: &[OwnedField]) -> Result<Value, Invalid> {
-    let key = keyed_lists::key(keyed_lists::name(path));
+    let key = keyed_lists::key_field(keyed_lists::list_name(path));
     match (old, patch, key) {
         (Value::Object(old), Value::Object(patch), _) => {
             merge_map(old, patch, path, owned).map(Value::Object)
@@ -118,17 +120,17 @@ fn merge_list(
     path: &str,
     owned: &[OwnedField],
 ) -> Result<Value, Invalid> {
-    let list = keyed_lists::name(path);
+    let list = keyed_lists::list_name(path);
     let mut merged = old.to_vec();
     for change in patch {
         let no_key = || Invalid::NoKey { path: path.to_owned(), key };
-        let id = keyed_lists::id(list, change).ok_or_else(no_key)?;
-        match keyed_lists::find(list, &merged, change) {
+        let id = keyed_lists::entry_id(list, change).ok_or_else(no_key)?;
+        match keyed_lists::find_entry(list, &merged, change) {
             Some(i) => {
-                let id = keyed_lists::id(list, &merged[i]).unwrap_or(id);
-                merged[i] = merge(&merged[i], change, &keyed_lists::join(path, &id), owned)?;
+                let id = keyed_lists::entry_id(list, &merged[i]).unwrap_or(id);
+                merged[i] = merge(&merged[i], change, &keyed_lists::join_entry(path, &id), owned)?;
             }
-            None => merged.push(merge(&Value::Null, change, &keyed_lists::join(path, &id), owned)?),
+            None => merged.push(merge(&Value::Null, change, &keyed_lists::join_entry(path, &id), owned)?),
         }
     }
     Ok(Value::Array(merged))

@@ -62,7 +62,7 @@ pub enum Reason {
 // === impl Problem ===
 
 impl Problem {
-    /// Every text in it that others wrote.
+    /// Every text in it that Kubernetes or a program wrote.
     pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         std::iter::once(&mut self.message).chain(&mut self.events).chain(&mut self.log_tail)
     }
@@ -101,5 +101,15 @@ impl Reason {
             Self::ProbeFailing => "PROBE_FAILING",
             Self::ProgressTimeout => "PROGRESS_TIMEOUT",
         }
+    }
+}
+
+/// Bounds a text that Kubernetes or a program wrote, because an answer with a hundred problems must stay
+/// small.
+pub(super) fn shorten_text(text: &str) -> String {
+    const MAX_CHARS: usize = 400;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

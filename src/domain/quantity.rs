@@ -41,8 +41,9 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// The value in parts of its unit, `parts` to one, rounded up as Kubernetes rounds: `ceil("100m", 1000)` is 100 thousandths of a
-/// core. Exact as far as 128 bits go; what is larger than an `i64` holds is the largest one.
+/// The value in parts of its unit, `parts` to one, rounded up as Kubernetes rounds: `ceil("100m", 1000)` is
+/// 100 thousandths of a core. Exact as far as 128 bits go; what is larger than an `i64` holds is the largest
+/// one.
 pub fn ceil_quantity(text: &str, parts: i64) -> Option<i64> {
     let value = parse_quantity(text)?;
     let (number, suffix) = split(text);

@@ -1,15 +1,18 @@
-//! One replica as callers see it: where its pod stands, and why in a sentence. Pure; made when it is asked for.
+//! One replica as callers see it: where its pod stands, and why in a sentence. Pure; made when it is asked
+//! for.
 
 use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    diagnosis::{self, Surroundings},
+    diagnosis::{Surroundings, diagnose_pod},
+    evidence,
     observed::{Pod, TroubleKind},
     spec::Policy,
 };
+
+pub use super::replica_state::State;
 
 /// A replica.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,24 +39,6 @@ pub struct Replica {
     pub ready: Option<Timestamp>,
 }
 
-/// Where a replica stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Waits for a node.
-    Pending,
-    /// On a node, not ready yet.
-    Starting,
-    /// Takes traffic.
-    Ready,
-    /// Running, fails its readiness probe after having passed it.
-    Unready,
-    /// Cannot start or keeps crashing.
-    Failing,
-    /// Told to stop, finishes what it has.
-    Draining,
-}
-
 // === impl Replica ===
 
 impl Replica {
@@ -65,7 +50,7 @@ impl Replica {
         around: Surroundings<'_>,
         policy: &Policy,
     ) -> Self {
-        let (state, message) = stands(pod, around, policy);
+        let (state, message) = find_state(pod, around, policy);
         Self {
             pod: pod.name.clone(),
             state,
@@ -81,14 +66,14 @@ impl Replica {
     }
 }
 
-fn stands(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, String) {
+fn find_state(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, String) {
     if pod.deleting {
         return (State::Draining, "Told to stop; finishes what it has.".to_owned());
     }
     if pod.ready {
         return (State::Ready, "Takes traffic.".to_owned());
     }
-    let problem = diagnosis::of_pod(pod, around, policy).map(|problem| problem.message);
+    let problem = diagnose_pod(pod, around, policy).map(|problem| problem.message);
     match pod.trouble.as_ref().map(|trouble| trouble.kind) {
         Some(TroubleKind::Image | TroubleKind::Config | TroubleKind::Crash) => {
             (State::Failing, problem.unwrap_or_default())
@@ -102,6 +87,21 @@ fn stands(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, Strin
             (State::Starting, "Runs, but has not passed its readiness probe yet.".to_owned())
         }
         None => (State::Starting, "Its containers are being started.".to_owned()),
+    }
+}
+
+impl From<Replica> for evidence::Replica {
+    fn from(replica: Replica) -> Self {
+        let text = |shared: Option<Arc<str>>| shared.map(|text| text.to_string()).unwrap_or_default();
+        Self {
+            pod: replica.pod.to_string(),
+            state: replica.state,
+            message: replica.message,
+            node: text(replica.node),
+            zone: text(replica.zone),
+            restarts: replica.restarts,
+            created: replica.created,
+        }
     }
 }
 

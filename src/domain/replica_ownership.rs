@@ -1,4 +1,5 @@
-//! The rule of `AppSpec.replicas`: who may set the count, and what an apply must say so that nobody's count is reset.
+//! The rule of `AppSpec.replicas`: who may set the count, and what an apply must say so that no other owner's
+//! count is reset.
 
 /// What is known of the count before a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,30 +13,32 @@ pub struct Count<'a> {
 /// What a deploy does with the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Sends it. `force` takes it over from whoever owns it.
+    /// Sends it. `force` takes it over from its owner.
     Apply {
         /// The count.
         replicas: i32,
         /// Over another owner: only because the caller named the field.
         force: bool,
     },
-    /// Leaves the field out, since somebody else owns it; `ignored` is what the spec would have asked for.
+    /// Leaves the field out, since another field manager owns it; `ignored` is what the spec would have asked
+    /// for.
     Leave {
         /// The count in the spec that is not applied, if it differs.
         ignored: Option<i32>,
     },
 }
 
-/// Decides for one deploy. `wanted` is the count of the new content, `named` says that `update_mask` names it.
+/// Decides for one deploy. `wanted` is the count of the new content, `named` says that `update_mask` names
+/// it.
 pub fn decide_replicas(count: &Count<'_>, wanted: Option<i32>, named: bool, ours: &str) -> Decision {
     let Some(live) = count.live else {
         return Decision::Apply { replicas: wanted.unwrap_or(1), force: false };
     };
-    let foreign = count.owners.iter().any(|owner| owner != ours);
+    let owned_by_other = count.owners.iter().any(|owner| owner != ours);
     if named && let Some(replicas) = wanted {
-        return Decision::Apply { replicas, force: foreign };
+        return Decision::Apply { replicas, force: owned_by_other };
     }
-    if foreign {
+    if owned_by_other {
         return Decision::Leave { ignored: wanted.filter(|w| *w != live) };
     }
     // Sole owner: leaving the field out would let it fall to Kubernetes' default of 1.

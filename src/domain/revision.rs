@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{change::Change, digest, name, problem::Problem, spec::Content};
 use crate::autoscale::Policy;
 
-/// Version of the rendering. A change that would alter the pod template of unchanged content needs a new version beside the
-/// old one, kept in each revision.
+/// Version of the rendering. A change that would alter the pod template of unchanged content needs a new
+/// version beside the old one, kept in each revision.
 pub const RENDERER: u32 = 1;
 
-/// Age by its writer's clock, when Kubernetes made the object, from which a revision is a copy of an earlier one: a writer has its object
-/// made within a second, and clocks do not differ by minutes.
+/// Age by its writer's clock, when Kubernetes made the object, from which a revision is a copy of an earlier
+/// one: a writer has its object made within a second, and clocks do not differ by minutes.
 const COPIED: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is written once, before anything is applied; never changed afterwards.
@@ -38,13 +38,14 @@ pub struct Record {
     /// Number of the rollout that a rollback returns to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<u64>,
-    /// When the replicas were last told to restart; rendered into the pod template, so later revisions carry it on.
+    /// When the replicas were last told to restart; rendered into the pod template, so later revisions carry
+    /// it on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted: Option<Timestamp>,
     /// The request that asked for it, to know a repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
-    /// For a change made past this server: the ReplicaSet that it led to.
+    /// For a change made outside Gantry: the ReplicaSet that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
     /// And Kubernetes' number of its template at that time.
@@ -53,16 +54,17 @@ pub struct Record {
     /// It takes over fields that another field manager owns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// It takes over objects of the app's name that others made.
+    /// It takes over objects of the app's name that Gantry does not manage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
-    /// It sets the replica count over whoever set it before.
+    /// It sets the replica count over the field manager that set it before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_count: bool,
     /// What it changes, object by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// The policy of the app's autoscaler when this began, and so the last one of the revision before. `None` if nobody kept it.
+    /// The policy of the app's autoscaler when this began, and so the last one of the revision before. `None`
+    /// if it was not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<Policy>,
     /// The policy that it sets instead, for a rollback.
@@ -91,7 +93,7 @@ pub enum Cause {
     AutoRollback,
     /// RestartApp.
     Restart,
-    /// Somebody who changed the Deployment past this server.
+    /// A change of the Deployment outside Gantry.
     External,
 }
 
@@ -124,7 +126,7 @@ pub enum Outcome {
 // === impl Record ===
 
 impl Record {
-    /// A record by this version of the server, of a change that somebody asked for.
+    /// A record by this version of the server, of a change that a caller asked for.
     pub fn new(cause: Cause, content: Content, actor: String, reason: String, time: Timestamp) -> Self {
         Self {
             renderer: RENDERER,
@@ -162,21 +164,23 @@ impl Record {
     }
 }
 
-/// Whether a revision that does not say that it was carried out is still to be. A change made outside Gantry never is, and what a backup
-/// brought back was wanted at another time, perhaps in another cluster.
+/// Whether a revision that does not say that it was carried out is still to be. A change made outside Gantry
+/// never is, and what a backup brought back was wanted at another time, perhaps in another cluster.
 pub fn is_to_be_applied(record: &Record, created: Timestamp) -> bool {
     record.cause != Cause::External && created.duration_since(record.time) < COPIED
 }
 
-/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if the two agree. Of a copy, which
-/// is old or ended before it was made, it is the writer's time: Kubernetes knows only when the copy was made.
+/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if
+/// the two agree. Of a copy, which is old or ended before it was made, it is the writer's time: Kubernetes
+/// knows only when the copy was made.
 pub fn began_at(created: Timestamp, written: Timestamp, end: Option<Timestamp>) -> Timestamp {
     let same = written.as_second() == created.as_second();
     let is_copy = created.duration_since(written) >= COPIED || end.is_some_and(|end| end < created);
     if same || is_copy { written } else { created }
 }
 
-/// Name of the object that holds a revision. Two deploys at once want the same one, and one of them loses: that is the lock.
+/// Name of the object that holds a revision. Two deploys at once want the same one, and one of them loses:
+/// that is the lock.
 pub fn object_name(app: &name::App, number: u64) -> String {
     format!("gantry-{}-{number}", app.app)
 }

@@ -1,5 +1,5 @@
-//! What a Deployment says about who decides its replica count: the autoscaler's policy and a caller's hold, each an annotation, and
-//! what its replicas ask for. Must not know who reads or writes it.
+//! What a Deployment says about who decides its replica count: the autoscaler's policy and a caller's hold,
+//! each an annotation, and what its replicas ask for. Must not know who reads or writes it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ pub struct Scaling {
     pub policy: Option<Arc<Policy>>,
     /// A caller's count over it, perhaps of a time that is past.
     pub hold: Option<Arc<Hold>>,
-    /// Who set the count, if it was nobody that belongs to this server or to Kubernetes' own controllers.
+    /// Who set the count, if it was neither Gantry nor one of Kubernetes' own controllers.
     pub set_outside: Option<Arc<str>>,
     /// Cores that all containers of a replica ask for; `None` if one asks for none.
     pub cpu_request: Option<f64>,
@@ -37,8 +37,8 @@ pub struct Scaling {
 // === impl Scaling ===
 
 impl Scaling {
-    /// Reads the annotations and the pod template of a Deployment, not who set its count. What cannot be read is as good as absent: an autoscaler that is not
-    /// understood must not act.
+    /// Reads the annotations and the pod template of a Deployment, not who set its count. What cannot be read
+    /// is as good as absent: an autoscaler that is not understood must not act.
     pub fn read(annotations: Option<&BTreeMap<String, String>>, template: &Value) -> Self {
         Self {
             policy: read(annotations, AUTOSCALER),
@@ -65,8 +65,9 @@ impl Scaling {
         self.hold.as_ref().filter(|hold| owns && hold.holds(now))
     }
 
-    /// The hold that a count set past this server stands for, if the autoscaler would take it back: whoever scales by hand means it.
-    /// `length` says how long such a word counts. The hold in force is given once more while its count is still to be taken over.
+    /// The hold that a count set outside Gantry stands for, if the autoscaler would take it back: who scales
+    /// by hand means it. `length` says how long such a word counts. The hold in force is given once more
+    /// while its count is still to be taken over.
     pub fn hold_for_outside_count(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
         let (policy, by) = (self.policy.as_ref()?, self.set_outside.as_ref()?);
         if policy.mode_at(now) != Mode::Active {
@@ -82,7 +83,7 @@ impl Scaling {
         Some(Hold { replicas, until, actor: by.to_string(), reason, since: now, generation: 0 })
     }
 
-    /// When somebody else decides the count, with nothing written: the end of a hold or of a freeze.
+    /// When another one decides the count, with nothing written: the end of a hold or of a freeze.
     pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let freeze = self.policy.as_ref().filter(|p| p.mode == Mode::Frozen).and_then(|p| p.freeze_end);
         let hold = self.active_hold(now).map(|hold| hold.until);
@@ -94,8 +95,8 @@ fn read<T: DeserializeOwned>(annotations: Option<&BTreeMap<String, String>>, key
     serde_json::from_str(annotations?.get(key)?).ok().map(Arc::new)
 }
 
-/// What the containers of a pod template ask for together. Init containers that go on running are containers too; the others are gone
-/// when use is measured.
+/// What the containers of a pod template ask for together. Init containers that go on running are containers
+/// too; the others are gone when use is measured.
 fn request(template: &Value, resource: &str) -> Option<f64> {
     let spec = &template["spec"];
     let all = |key: &str| spec[key].as_array().into_iter().flatten();

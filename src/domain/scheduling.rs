@@ -1,14 +1,17 @@
-//! Where replicas would go: the filters and scores of the default Kubernetes scheduler, computed ahead of it. Pure: nodes and
-//! pods come in as data. A forecast; the scheduler decides, later, on what it then sees.
+//! Where replicas would go: the filters and scores of the default Kubernetes scheduler, computed ahead of it.
+//! Pure: nodes and pods come in as data. A forecast; the scheduler decides, later, on what it then sees.
 //!
-//! Filters, formulas, their integer arithmetic and the weights are those of the default profile of kube-scheduler 1.36:
-//! `pkg/scheduler/framework/plugins` of <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, weights in
-//! `pkg/scheduler/apis/config/v1/default_plugins.go`; written anew from what they compute. `tests/cluster/placing.rs` holds both
-//! against each other. Not foreseen: preemption, dynamic resources, limits of volumes per node, requests that are being resized,
-//! plugins of others, that from 100 nodes on the scheduler looks at a part of them only, and that it counts the nodes that have an
-//! image as they were when the scored node last changed.
+//! Filters, formulas, their integer arithmetic and the weights are those of the default profile of
+//! kube-scheduler 1.36: `pkg/scheduler/framework/plugins` of
+//! <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, weights in
+//! `pkg/scheduler/apis/config/v1/default_plugins.go`; written anew from what they compute.
+//! `tests/cluster/placing.rs` holds both against each other. Not foreseen: preemption, dynamic resources,
+//! limits of volumes per node, requests that are being resized, plugins of other makers, that from 100 nodes
+//! on the scheduler looks at a part of them only, and that it counts the nodes that have an image as they
+//! were when the scored node last changed.
 
 mod affinity;
+mod amounts;
 mod explain;
 mod filter;
 mod forecast;
@@ -24,10 +27,11 @@ use std::{
 
 pub(crate) use self::explain::format_amount;
 pub use self::{
-    forecast::{Change, Forecast, Scored, forecast_placement},
-    requests::{Asks, Container, of_pod},
+    amounts::Amounts,
+    forecast::{Change, Forecast, ScoredNode, forecast_placement},
+    requests::{Container, PodRequests, compute_pod_requests},
 };
-use super::{quantity, selector::Selector};
+use super::selector::Selector;
 
 /// The label of a node's name, which spreads and ties are counted by in ways of its own.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -37,19 +41,6 @@ pub const ZONE: &str = "topology.kubernetes.io/zone";
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 /// Stands for the hash of a template that does not exist yet; no label has this value.
 pub const NEW_TEMPLATE: &str = "-";
-
-/// Amounts of resources: CPU in thousandths of a core, all else in the unit that Kubernetes counts it in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Amounts {
-    /// Thousandths of a core.
-    pub cpu: i64,
-    /// Bytes.
-    pub memory: i64,
-    /// Bytes of ephemeral storage.
-    pub storage: i64,
-    /// Extended resources and huge pages, by name.
-    pub others: BTreeMap<String, i64>,
-}
 
 /// A node as a place for pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +97,7 @@ pub struct Pod {
     /// It was told to stop: it takes room, but is not counted in spreads.
     pub deleting: bool,
     /// What it asks for.
-    pub asks: Asks,
+    pub requests: PodRequests,
     /// Ports of the node that it takes.
     pub ports: BTreeSet<HostPort>,
     /// What it wants to be near to, and away from.
@@ -194,13 +185,14 @@ pub struct Volume {
     pub claim: String,
     /// Where it is: one of these must hold.
     pub nodes: Vec<NodeTerm>,
-    /// Labels of zone or region, with the values that a node may have; a node that has none of these labels is taken.
+    /// Labels of zone or region, with the values that a node may have; a node that has none of these labels
+    /// is taken.
     pub zones: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A pod to be placed, again and again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+pub struct PodTemplate {
     /// The pod.
     pub pod: Pod,
     /// Labels that a node must have.
@@ -253,65 +245,6 @@ pub struct Shortage {
     pub asked: i64,
     /// What is left.
     pub free: i64,
-}
-
-// === impl Amounts ===
-
-impl Amounts {
-    /// Reads quantities by name; what is no quantity counts as nothing.
-    pub fn read<'a>(quantities: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
-        let mut amounts = Self::default();
-        for (name, text) in quantities {
-            let of = |parts| quantity::ceil_quantity(text, parts).unwrap_or_default();
-            match name.as_str() {
-                "cpu" => amounts.cpu = of(1000),
-                "memory" => amounts.memory = of(1),
-                "ephemeral-storage" => amounts.storage = of(1),
-                _ => {
-                    amounts.others.insert(name.clone(), of(1));
-                }
-            }
-        }
-        amounts
-    }
-
-    /// Adds as often as `times` says; negative takes away.
-    pub fn add(&mut self, other: &Self, times: i64) {
-        let sum = |a: &mut i64, b: i64| *a = a.saturating_add(b.saturating_mul(times));
-        sum(&mut self.cpu, other.cpu);
-        sum(&mut self.memory, other.memory);
-        sum(&mut self.storage, other.storage);
-        for (name, amount) in &other.others {
-            sum(self.others.entry(name.clone()).or_default(), *amount);
-        }
-    }
-
-    /// The larger of both, resource by resource.
-    pub fn max(&mut self, other: &Self) {
-        self.cpu = self.cpu.max(other.cpu);
-        self.memory = self.memory.max(other.memory);
-        self.storage = self.storage.max(other.storage);
-        for (name, amount) in &other.others {
-            let own = self.others.entry(name.clone()).or_default();
-            *own = (*own).max(*amount);
-        }
-    }
-
-    /// Every resource with its amount.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, i64)> {
-        let named = [("cpu", self.cpu), ("memory", self.memory), ("ephemeral-storage", self.storage)];
-        named.into_iter().chain(self.others.iter().map(|(name, amount)| (name.as_str(), *amount)))
-    }
-
-    /// The amount of one resource.
-    pub fn of(&self, resource: &str) -> i64 {
-        match resource {
-            "cpu" => self.cpu,
-            "memory" => self.memory,
-            "ephemeral-storage" => self.storage,
-            other => self.others.get(other).copied().unwrap_or_default(),
-        }
-    }
 }
 
 // === impl Taint ===

@@ -139,7 +139,8 @@ fn parse_requirement(text: &str) -> Option<Requirement> {
     (is_label_key(key) && values_fit).then(|| Requirement { key: key.to_owned(), rule })
 }
 
-/// Whether Kubernetes takes this text as a label's key: an optional DNS prefix and `/`, then at most 63 characters.
+/// Whether Kubernetes takes this text as a label's key: an optional DNS prefix and `/`, then at most 63
+/// characters.
 pub fn is_label_key(text: &str) -> bool {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(p, n)| (Some(p), n));
     let dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
@@ -148,7 +149,8 @@ pub fn is_label_key(text: &str) -> bool {
         && prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.chars().all(dns))
 }
 
-/// Whether Kubernetes takes this text as a label's value: at most 63 letters, digits, `-`, `_`, `.`, alphanumeric at the ends.
+/// Whether Kubernetes takes this text as a label's value: at most 63 letters, digits, `-`, `_`, `.`,
+/// alphanumeric at the ends.
 pub fn is_label_value(text: &str) -> bool {
     let alphanumeric = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     text.len() <= 63

@@ -1,11 +1,13 @@
-//! What a caller wants: the app's desired content, in the terms of the API. Knows nothing of Kubernetes objects.
+//! What a caller wants: the app's desired content, in the terms of the API. Knows nothing of Kubernetes
+//! objects.
 //!
-//! The serialized form of [`Content`] is kept in revisions for ever: fields may be added, never renamed, and a field at its
-//! default is left out, so that the digest of old content stays what it was.
+//! The serialized form of [`Content`] is kept in revisions for ever: fields may be added, never renamed, and
+//! a field at its default is left out, so that the digest of old content stays what it was.
 
 use std::{collections::BTreeMap, time::Duration};
 
 mod check;
+mod omit;
 mod placement;
 mod probe;
 mod volume;
@@ -19,6 +21,7 @@ pub use self::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::omit::is_default;
 use super::labels::caller_labels;
 
 /// Everything that a deploy sets and a rollback brings back, the replica count included.
@@ -35,7 +38,8 @@ pub struct Content {
     pub spec: Spec,
 }
 
-/// How to run an app. Each field means what the field of `AppSpec` of the same name means; unset is empty or `None`.
+/// How to run an app. Each field means what the field of `AppSpec` of the same name means; unset is empty or
+/// `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)] // the fields are documented in proto/gantry/v1/app.proto
@@ -91,7 +95,7 @@ pub struct Spec {
 pub struct Port {
     pub name: String,
     pub number: u16,
-    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub protocol: Protocol,
 }
 
@@ -208,15 +212,11 @@ pub enum OnFailure {
     RollBack,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 // === impl Content ===
 
 impl Content {
-    /// What an app that others made says, from the labels and the spec of its Deployment. Reads and writes make it in this one
-    /// place, since an etag is its digest.
+    /// What an app that Gantry does not manage says, from the labels and the spec of its Deployment. Reads
+    /// and writes make it in this one place, since an etag is its digest.
     pub fn of_unmanaged(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
         Self { labels: caller_labels(labels), spec: spec.clone(), ..Self::default() }
     }
@@ -226,7 +226,7 @@ impl Content {
         digest(self)
     }
 
-    /// Digest that guards updates: the replica count is left out, since others than callers change it.
+    /// Digest that guards updates: the replica count is left out, since not only callers change it.
     pub fn etag(&self) -> String {
         let mut without = self.clone();
         without.spec.replicas = None;
@@ -242,7 +242,8 @@ fn digest(content: &Content) -> String {
 // === impl Spec ===
 
 impl Spec {
-    /// Whether a readiness probe says when a replica is ready: the one that is asked for, or the default one of an app with ports.
+    /// Whether a readiness probe says when a replica is ready: the one that is asked for, or the default one
+    /// of an app with ports.
     pub fn is_probed(&self) -> bool {
         let asked = self.probes.as_ref().and_then(|probes| probes.readiness.as_ref());
         asked.map_or(!self.ports.is_empty(), |probe| probe.check != Check::None)
@@ -258,7 +259,8 @@ impl Spec {
         if self.container.is_empty() { Self::CONTAINER } else { &self.container }
     }
 
-    /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole seconds.
+    /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole
+    /// seconds.
     pub fn grace_seconds(&self) -> u64 {
         self.termination_grace.map_or(Self::GRACE_SECONDS, whole_seconds)
     }
@@ -317,15 +319,6 @@ impl Port {
     pub fn is_name(text: &str) -> bool {
         let letter = text.starts_with(|c: char| c.is_ascii_lowercase());
         text.len() <= 15 && letter && super::name::is_label(text)
-    }
-}
-
-// === impl Protocol ===
-
-impl Protocol {
-    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's skip_serializing_if passes a reference
-    fn is_tcp(&self) -> bool {
-        *self == Self::Tcp
     }
 }
 

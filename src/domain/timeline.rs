@@ -1,5 +1,5 @@
-//! The order of what happened to an app, and where a reader of it stands: pure, so that any cut and resume can be tried. Must not know
-//! what the entries say, nor where they are kept.
+//! The order of what happened to an app, and where a reader of it stands: pure, so that any cut and resume
+//! can be tried. Must not know what the entries say, nor where they are kept.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 /// Marks that a position holds one by one. Entries that become known late are told apart by them.
 const RECENT: usize = 24;
 
-/// The place of an entry. What can be read from the cluster again, by any server, gets the same mark each time.
+/// The place of an entry. What can be read from the cluster again, by any server, gets the same mark each
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// When it happened.
@@ -71,7 +72,8 @@ impl Position {
         }
     }
 
-    /// An entry is told when it becomes known. Only one that the cluster `keeps` can come again after a restart.
+    /// An entry is told when it becomes known. Only one that the cluster `keeps` can come again after a
+    /// restart.
     pub fn tell(&mut self, mark: Mark, sequence: u64, keeps: bool) {
         self.sequence = sequence;
         if keeps {

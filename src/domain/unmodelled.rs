@@ -1,5 +1,6 @@
-//! What a Deployment says that `AppSpec` has no words for: what is left of it when everything is taken away that its own spec,
-//! read and rendered again, would say, and everything that the API server fills in by itself. Pure; works on JSON.
+//! What a Deployment says that `AppSpec` has no words for: what is left of it when everything is taken away
+//! that its own spec, read and rendered again, would say, and everything that the API server fills in by
+//! itself. Pure; works on JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +8,30 @@ use serde_json::{Map, Value};
 
 use super::{keyed_lists, pod_template_patch};
 
-/// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole Deployments.
+/// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole
+/// Deployments.
 pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
-    let mut walk = Walk { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
+    let mut comparison =
+        Comparison { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
     for (field, value) in live["spec"].as_object().into_iter().flatten() {
         // The count has rules of its own, pausing calls of its own, and the selector stays what it is.
         if !matches!(field.as_str(), "replicas" | "paused" | "selector") {
-            walk.value(&format!("spec.{field}"), value, rendered["spec"].get(field));
+            comparison.value(&format!("spec.{field}"), value, rendered["spec"].get(field));
         }
     }
-    walk.found
+    comparison.found
 }
 
-struct Walk<'a> {
+struct Comparison<'a> {
     live: &'a Value,
     rendered: &'a Value,
-    /// The names that our own rendering gives to each volume of the live object; one for each place where it is mounted.
+    /// The names that our own rendering gives to each volume of the live object; one for each place where it
+    /// is mounted.
     names: BTreeMap<String, Vec<String>>,
     found: Vec<String>,
 }
 
-impl Walk<'_> {
+impl Comparison<'_> {
     fn value(&mut self, path: &str, live: &Value, rendered: Option<&Value>) {
         if is_empty(live) || rendered.is_some_and(|rendered| self.is_same(path, live, rendered)) {
             return;
@@ -35,7 +39,7 @@ impl Walk<'_> {
         match (live, rendered) {
             (Value::Object(live), Some(Value::Object(rendered))) => self.map(path, live, rendered),
             (Value::Array(live), Some(Value::Array(rendered)))
-                if keyed_lists::key(keyed_lists::name(path)).is_some() =>
+                if keyed_lists::key_field(keyed_lists::list_name(path)).is_some() =>
             {
                 self.entries(path, live, rendered);
             }
@@ -53,8 +57,8 @@ impl Walk<'_> {
     }
 
     fn entries(&mut self, path: &str, live: &[Value], rendered: &[Value]) {
-        let list = keyed_lists::name(path);
-        let id_of = |entry: &Value| keyed_lists::id(list, entry);
+        let list = keyed_lists::list_name(path);
+        let id_of = |entry: &Value| keyed_lists::entry_id(list, entry);
         for (i, entry) in live.iter().enumerate() {
             let id = id_of(entry).unwrap_or_else(|| i.to_string());
             let wanted = match list {
@@ -64,7 +68,7 @@ impl Walk<'_> {
             let same = rendered.iter().find(|r| id_of(r).as_ref() == Some(wanted));
             // Of two entries with one key, Kubernetes lets the last one win.
             let shadowed = live[i + 1..].iter().any(|later| id_of(later).as_ref() == Some(&id));
-            self.value(&keyed_lists::join(path, &id), entry, same.filter(|_| !shadowed));
+            self.value(&keyed_lists::join_entry(path, &id), entry, same.filter(|_| !shadowed));
         }
     }
 
@@ -131,7 +135,7 @@ impl Walk<'_> {
     fn is_all_default(&self, path: &str, live: &Map<String, Value>) -> bool {
         // What is in a source or a check is the choice of it, also where all of it is at its default.
         let choice = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
-        choice.contains(&keyed_lists::name(path))
+        choice.contains(&keyed_lists::list_name(path))
             && live.iter().all(|(key, value)| {
                 is_empty(value) || self.is_default(&pod_template_patch::join_path(path, key), value)
             })
@@ -182,7 +186,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     ("mountPropagation", "None"),
 ];
 
-/// Fields with a number or a truth value for a default, as `SetDefaults_*` of Kubernetes fills them in or as they mean if unset.
+/// Fields with a number or a truth value for a default, as `SetDefaults_*` of Kubernetes fills them in or as
+/// they mean if unset.
 fn is_default_scalar(field: &str, live: &Value) -> bool {
     match field {
         "hostNetwork"

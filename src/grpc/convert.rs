@@ -24,7 +24,7 @@ use crate::{
         replica::{self, Replica},
         revision::Cause,
         rollout::{Rollout, State},
-        scheduling::{Forecast, Scored},
+        scheduling::{Forecast, ScoredNode},
         spec::Content,
     },
     pb,
@@ -251,7 +251,7 @@ fn fit(forecast: &Forecast) -> pb::Fit {
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     #[allow(clippy::cast_precision_loss)] // at most 100
     let part = |(name, score): &(&str, i64)| ((*name).to_owned(), *score as f64);
-    let node = |node: &Scored| pb::NodeScore {
+    let node = |node: &ScoredNode| pb::NodeScore {
         node: node.node.clone(),
         zone: node.zone.clone(),
         score: node.score,

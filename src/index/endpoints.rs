@@ -11,7 +11,7 @@ use super::{
     tables::{Tables, app_rows::Manages},
 };
 use crate::domain::{
-    endpoint::{Placed, Set, State},
+    endpoint::{PodContext, Set, State},
     name,
     observed::ReplicaSet,
     replica::Replica,
@@ -59,7 +59,7 @@ impl Tables {
     pub(super) fn endpoints(&self, name: &name::App) -> Endpoints {
         let deployment = self.deployments.get(name)?;
         let ours = self.manages(name) != Manages::No;
-        let replicas = self.replicas(name).map(|(pod, rs)| Placed {
+        let replicas = self.replicas(name).map(|(pod, rs)| PodContext {
             pod,
             slices: self.slices_of(pod),
             zone: self.zone_of(pod),

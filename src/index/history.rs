@@ -10,7 +10,7 @@ use crate::domain::{
     name::{self, Which},
     observed::{ReplicaSet, Revision},
     revision::Cause,
-    rollout::{Next, Rollout},
+    rollout::{Rollout, Successor},
 };
 
 impl IndexState {
@@ -48,7 +48,7 @@ impl IndexState {
         wanted: &dyn Fn(u64) -> bool,
         limit: usize,
     ) -> Vec<Rollout> {
-        let mut next = Next::to(newest);
+        let mut next = Successor::to(newest);
         let mut found = Vec::new();
         // The last policy in a revision's time is the first one that the next revision saw.
         let mut policy = newest.autoscaler.clone();
@@ -64,7 +64,7 @@ impl IndexState {
                 let past = self.views.past_rollout(Rollout::recorded(revision), revision.end.as_ref(), &next);
                 found.push(Rollout { autoscaler, ..past });
             }
-            next = Next {
+            next = Successor {
                 number: revision.number,
                 start: revision.created,
                 changed_by: (revision.cause == Cause::External).then_some(revision.actor.as_str()),
@@ -84,14 +84,14 @@ impl IndexState {
         let is_past = |rs: &&ReplicaSet| (1..newest.number).contains(&rs.template_revision);
         let mut sets: Vec<_> = self.tables.sets(&newest.app).filter(is_past).collect();
         sets.sort_by_key(|rs| std::cmp::Reverse(rs.template_revision));
-        let mut next = Next { changed_by: None, ..Next::to(newest) };
+        let mut next = Successor { changed_by: None, ..Successor::to(newest) };
         let mut found = Vec::new();
         for rs in sets {
             if wanted(rs.template_revision) && found.len() < limit {
                 let rollout = Rollout::replaced(&newest.app, deployment, rs);
                 found.push(self.views.past_rollout(rollout, None, &next));
             }
-            next = Next { number: rs.template_revision, start: rs.created, changed_by: None };
+            next = Successor { number: rs.template_revision, start: rs.created, changed_by: None };
         }
         found
     }
@@ -111,7 +111,7 @@ impl IndexState {
     }
 }
 
-impl<'a> Next<'a> {
+impl<'a> Successor<'a> {
     fn to(rollout: &'a Rollout) -> Self {
         Self {
             number: rollout.number,

@@ -19,7 +19,7 @@ use crate::domain::{
     name::{self, Scope},
     observed::{ReplicaSet, Revision},
     revision::{Cause, End},
-    rollout::{self, Moment, Next, Rollout, Tracker},
+    rollout::{self, Moment, Rollout, Successor, Tracker},
 };
 
 /// Views of all apps, by name, and the verdicts that the cluster does not hold yet.
@@ -154,7 +154,12 @@ impl Views {
 
     /// A rollout that is not the newest, with the verdict that was reached here if its revision does not tell
     /// one.
-    pub(super) fn past_rollout(&self, rollout: Rollout, recorded: Option<&End>, next: &Next<'_>) -> Rollout {
+    pub(super) fn past_rollout(
+        &self,
+        rollout: Rollout,
+        recorded: Option<&End>,
+        next: &Successor<'_>,
+    ) -> Rollout {
         let decided = self.verdict(&rollout).filter(|_| recorded.is_none());
         let evidence =
             decided.and_then(|verdict| verdict.evidence.clone()).or_else(|| rollout.evidence.clone());

@@ -42,7 +42,7 @@ fn diagnosed(recorded: &Value, events: &[Value]) -> String {
     events.sort_by_key(|event| event.time);
     let about = |about: &About| events.iter().filter(|event| event.about == *about).collect();
     let around = Surroundings { events: &about, ..Surroundings::nothing() };
-    match diagnosis::of_pod(&pod, around, &Spec::default().policy()) {
+    match diagnosis::diagnose_pod(&pod, around, &Spec::default().policy()) {
         None if pod.ready => "ready".to_owned(),
         None => "nothing wrong".to_owned(),
         Some(problem) => {

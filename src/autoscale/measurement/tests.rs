@@ -31,16 +31,16 @@ fn pods(n: usize) -> Vec<Replica> {
 #[test]
 fn use_is_told_in_percent_of_one_request() {
     let used = mk_used(&[0.3, 0.2], 0);
-    let cpu = cpu_and_memory(&Signal::CpuPercent(60), &pods(2), &used, Some(0.25), at(10));
+    let cpu = measure_cpu_and_memory(&Signal::CpuPercent(60), &pods(2), &used, Some(0.25), at(10));
     assert_eq!((cpu.value, cpu.age, cpu.gap), (Some(200.0), 10.0, None));
-    let memory = cpu_and_memory(&Signal::MemoryPercent(60), &pods(2), &used, Some(0.5), at(10));
+    let memory = measure_cpu_and_memory(&Signal::MemoryPercent(60), &pods(2), &used, Some(0.5), at(10));
     assert_eq!(memory.value, Some(200.0));
 }
 
 #[test]
 fn what_is_missing_is_named() {
     let gap = |n, used: &HashMap<_, _>, request, now| {
-        let reading = cpu_and_memory(&Signal::CpuPercent(60), &pods(n), used, request, at(now));
+        let reading = measure_cpu_and_memory(&Signal::CpuPercent(60), &pods(n), used, request, at(now));
         (reading.value.is_some(), reading.gap)
     };
     let used = mk_used(&[0.3], 0);
@@ -52,7 +52,8 @@ fn what_is_missing_is_named() {
     assert_eq!(gap(1, &used, Some(1.0), 90), (true, None));
 }
 
-/// What is read at 100 s of one replica at rest that uses 0.3 of its request, and a second one that uses 9 of it.
+/// What is read at 100 s of one replica at rest that uses 0.3 of its request, and a second one that uses 9 of
+/// it.
 fn beside_one_at_rest(signal: &Signal, second: Start, figure: Option<(i64, i64)>) -> Measurement {
     let mut used = mk_used(&[0.3], 95);
     if let Some((time, window)) = figure {
@@ -61,7 +62,7 @@ fn beside_one_at_rest(signal: &Signal, second: Start, figure: Option<(i64, i64)>
             PodUsage { pod: pod.clone(), cpu: 9.0, memory: 9.0, time: at(time), window: seconds(window) };
         used.insert(pod, usage);
     }
-    cpu_and_memory(signal, &mk_replicas(&[Start::Past, second]), &used, Some(1.0), at(100))
+    measure_cpu_and_memory(signal, &mk_replicas(&[Start::Past, second]), &used, Some(1.0), at(100))
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn where_all_replicas_start_nothing_is_known_and_the_metrics_api_is_not_to_blame
     let gap = |starts: &[Start], figures| {
         let used = mk_used(&vec![9.0; figures], 95);
         let reading =
-            cpu_and_memory(&Signal::CpuPercent(60), &mk_replicas(starts), &used, Some(1.0), at(100));
+            measure_cpu_and_memory(&Signal::CpuPercent(60), &mk_replicas(starts), &used, Some(1.0), at(100));
         assert_eq!((reading.value, reading.covered), (None, 0));
         (reading.gap.unwrap(), reading.expected, reading.starting)
     };
@@ -123,8 +124,13 @@ fn where_all_replicas_start_nothing_is_known_and_the_metrics_api_is_not_to_blame
     }
     assert_eq!(gap(&[Start::Past, ended], 0), (Missing::Nothing, 1, 1), "one of them should be measured");
     assert_eq!(gap(&[], 0), (Missing::Nothing, 0, 0), "none runs");
-    let without =
-        cpu_and_memory(&Signal::CpuPercent(60), &mk_replicas(&[ended]), &HashMap::new(), None, at(100));
+    let without = measure_cpu_and_memory(
+        &Signal::CpuPercent(60),
+        &mk_replicas(&[ended]),
+        &HashMap::new(),
+        None,
+        at(100),
+    );
     assert_eq!(without.gap, Some(Missing::NoRequest));
 }
 
@@ -132,7 +138,7 @@ proptest! {
     #[test]
     fn replicas_that_go_do_not_count(cores in proptest::collection::vec(0.0..10.0, 1..20), n in 1usize..20) {
         let n = n.min(cores.len());
-        let reading = cpu_and_memory(&Signal::CpuPercent(50), &pods(n), &mk_used(&cores, 0), Some(1.0), at(0));
+        let reading = measure_cpu_and_memory(&Signal::CpuPercent(50), &pods(n), &mk_used(&cores, 0), Some(1.0), at(0));
         let sum: f64 = cores[..n].iter().sum();
         prop_assert!((reading.value.unwrap() - 100.0 * sum).abs() < 1e-6);
     }

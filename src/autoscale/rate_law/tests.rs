@@ -1,4 +1,5 @@
-//! The properties that the rate law promises, over random policies and input, and the cases that its documentation names.
+//! The properties that the rate law promises, over random policies and input, and the cases that its
+//! documentation names.
 
 use proptest::prelude::*;
 
@@ -134,7 +135,8 @@ proptest! {
         let rest = 3 * per_dt as usize;
         let counts = mk_run(&law, f64::from(goal), from, h, 3 * per_dt + 20);
         prop_assert!(counts[rest - 1..].iter().all(|&n| n == goal), "{error} from {from}: {counts:?}");
-        // What is left to be taken at once at the end is a twentieth, but for the replica that is being carried.
+        // What is left to be taken at once at the end is a twentieth, but for the replica that is being
+        // carried.
         let left = if rest > 1 { counts[rest - 2].abs_diff(goal) } else { 0 };
         let last_but_one = (-f64::from(3 * per_dt - 1) / f64::from(per_dt)).exp();
         prop_assert!(f64::from(left) <= last_but_one * f64::from(error) + 2.0, "{left} of {error} left: {counts:?}");
@@ -142,7 +144,8 @@ proptest! {
 
     #[test]
     fn slow_rates_add_up(dt in 10.0..600.0, from in 110u32..400) {
-        // A hundred steps of a thousandth of dt end where ten of a hundredth do, but for the replica that is being carried.
+        // A hundred steps of a thousandth of dt end where ten of a hundredth do, but for the replica that is
+        // being carried.
         let law = RateLaw { dt_up: dt, dt_down: dt, min: 0, max: 400 };
         let (fine, coarse) = (mk_run(&law, 100.0, from, dt / 1000.0, 100), mk_run(&law, 100.0, from, dt / 100.0, 10));
         prop_assert!(fine[99].abs_diff(coarse[9]) <= 2, "{fine:?} {coarse:?}");

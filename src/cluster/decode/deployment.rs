@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     domain::{
-        labels::NOT_OTHERS,
+        labels::{KNOWN_FIELD_MANAGERS, REVISION},
         managed::is_labelled,
-        manifest::{self, Frame, REVISION},
+        manifest::{self, RenderContext},
         name, observed,
         scaling::Scaling,
         spec::{Content, Port, Spec},
@@ -87,9 +87,9 @@ fn find_rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     let labels = metadata.labels.clone().unwrap_or_default();
     let content = Content { labels, spec: words.clone(), ..Content::default() };
     let selector = serde_json::from_value(spec["selector"]["matchLabels"].clone()).unwrap_or_default();
-    let frame = Frame { revision: 0, replicas: None, selector, restarted: None };
+    let context = RenderContext { revision: 0, replicas: None, selector, restarted: None };
     // Without a patch there is nothing to refuse.
-    let rendered = manifest::render_deployment(&name, &content, &frame)
+    let rendered = manifest::render_deployment(&name, &content, &context)
         .map(|object| object.manifest)
         .unwrap_or_default();
     let live = Value::Object([("spec".to_owned(), spec)].into_iter().collect());
@@ -150,7 +150,7 @@ impl Decode for Deployment {
             deadline: deadline
                 .filter(|seconds| *seconds != i32::MAX)
                 .and_then(|seconds| seconds.try_into().ok()),
-            template_by: last_touch(&metadata, TEMPLATE, &NOT_OTHERS),
+            template_by: last_touch(&metadata, TEMPLATE, &KNOWN_FIELD_MANAGERS),
             count_by: last_touch(&metadata, COUNT, &[]),
             scaling,
             paused,

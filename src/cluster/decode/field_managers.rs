@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntr
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{labels::NOT_OTHERS, observed::Touch};
+use crate::domain::{labels::KNOWN_FIELD_MANAGERS, observed::FieldUpdate};
 
 /// The pod template, as a path into managed fields.
 pub(super) const TEMPLATE: &str = "/f:spec/f:template";
@@ -65,8 +65,8 @@ fn owns(entry: &ManagedFieldsEntry, path: &str) -> bool {
 }
 
 /// Who changed this part last, but for those who do not count.
-pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<Touch> {
-    let touch = |entry: &ManagedFieldsEntry| Touch {
+pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<FieldUpdate> {
+    let touch = |entry: &ManagedFieldsEntry| FieldUpdate {
         manager: entry.manager.as_deref().unwrap_or("unknown").into(),
         time: entry.time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
     };
@@ -82,9 +82,11 @@ pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<
 /// The field manager that set this part outside Gantry, if neither Gantry nor a controller of Kubernetes has
 /// set it too.
 pub(super) fn find_outside_manager(meta: &ObjectMeta, path: &str) -> Option<std::sync::Arc<str>> {
-    let outside = last_touch(meta, path, &NOT_OTHERS)?;
+    let outside = last_touch(meta, path, &KNOWN_FIELD_MANAGERS)?;
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
     let ours = entries.iter().filter(|entry| owns(entry, path));
-    let ours = ours.filter_map(|entry| entry.manager.as_deref()).any(|manager| NOT_OTHERS.contains(&manager));
+    let ours = ours
+        .filter_map(|entry| entry.manager.as_deref())
+        .any(|manager| KNOWN_FIELD_MANAGERS.contains(&manager));
     (!ours).then_some(outside.manager)
 }

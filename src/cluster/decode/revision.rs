@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        manifest::REVISIONS_OF,
+        labels::REVISIONS_OF,
         name, observed,
         plan::StoredRevision,
         revision::{self, Cause, End, Record, form},

@@ -13,7 +13,7 @@ pub use self::volume::PlacingVolume;
 use super::{decode_meta, or_default, resource, slim};
 use crate::domain::{
     scheduling::{
-        self, Affinity, Amounts, Constraint, HostPort, NodeTerm, PodTerm, Requirement, Shape, Taint,
+        self, Affinity, Amounts, Constraint, HostPort, NodeTerm, PodTemplate, PodTerm, Requirement, Taint,
         Toleration,
     },
     selector::Selector,
@@ -229,7 +229,7 @@ impl PlacingPod {
         let mut preferred = weighted(pod_affinity, 1);
         preferred.extend(weighted(pod_anti_affinity, -1));
         scheduling::Pod {
-            asks: scheduling::of_pod(&init, &containers, &whole, &spec.overhead),
+            requests: scheduling::compute_pod_requests(&init, &containers, &whole, &spec.overhead),
             ports: spec.host_ports(),
             affinity: Affinity {
                 near: terms(&pod_affinity.required),
@@ -252,7 +252,7 @@ impl PlacingPod {
         };
         let init: Vec<_> = self.spec.init_containers.iter().map(of).collect();
         let containers: Vec<_> = self.spec.containers.iter().map(of).collect();
-        scheduling::of_pod(&init, &containers, &self.spec.resources.limits, &Map::new()).exact
+        scheduling::compute_pod_requests(&init, &containers, &self.spec.resources.limits, &Map::new()).exact
     }
 
     /// Name of the ReplicaSet that owns it.
@@ -262,7 +262,7 @@ impl PlacingPod {
 
     /// The pod as one that is to be placed. `hash` tells its template from other ones; `selector` is that of
     /// its Deployment.
-    pub fn to_shape(&self, namespace: &str, hash: &str, selector: &Selector) -> Shape {
+    pub fn to_shape(&self, namespace: &str, hash: &str, selector: &Selector) -> PodTemplate {
         let mut pod = self.to_pod(namespace);
         pod.labels.insert(scheduling::TEMPLATE_HASH.to_owned(), hash.to_owned());
         let spec = &self.spec;
@@ -272,7 +272,7 @@ impl PlacingPod {
         let template = [(scheduling::TEMPLATE_HASH.to_owned(), hash.to_owned())];
         let of_template = || selector.clone().and(template.iter().map(|(k, v)| (k, v)));
         let affinity = &spec.affinity.node_affinity;
-        Shape {
+        PodTemplate {
             selector: spec.node_selector.clone(),
             required: affinity.required.as_ref().map(NodeSelector::terms),
             preferred: affinity.preferred.iter().map(|p| (p.weight, p.preference.node_term())).collect(),

@@ -168,7 +168,7 @@ fn who_changed_template_and_count_last_is_read_from_the_managed_fields() {
         entry("gantry-scale", Some("scale"), 51, json!({"f:replicas": {}})),
     ]);
     let found = row::<Deployment>(deployment.clone()).unwrap();
-    let told = |touch: Option<observed::Touch>| touch.map(|t| (t.manager.to_string(), t.time));
+    let told = |touch: Option<observed::FieldUpdate>| touch.map(|t| (t.manager.to_string(), t.time));
     assert_eq!(told(found.template_by), Some(("kubectl-edit".into(), time("2026-01-02T03:04:30Z"))));
     assert_eq!(told(found.count_by), Some(("gantry-scale".into(), time("2026-01-02T03:04:51Z"))));
     for fields in [Value::Null, json!([]), json!([{"fieldsV1": {"f:spec": null}}, {"manager": null}])] {

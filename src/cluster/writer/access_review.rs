@@ -10,8 +10,8 @@ use super::{objects::Writer, snapshot::Snapshot};
 use crate::domain::{
     Error,
     check::{Check, Finding, Kind as CheckKind},
-    manifest::Kind,
     name,
+    object::Kind,
     plan::Rendered,
 };
 

@@ -20,7 +20,7 @@ use crate::{
         Error,
         commands::{CommandResult, Position, UpdateAutoscaler},
         error::Violation,
-        manifest::Kind,
+        object::Kind,
         scaling::{AUTOSCALER, HOLD, policy_changes},
     },
 };

@@ -24,8 +24,9 @@ use crate::domain::{
     change::{Action, Change},
     commands::{CommandResult, Delete, ObservedVersion, Position, RequestMeta},
     labels::MANAGER,
-    manifest::Kind,
-    name, plan,
+    name,
+    object::Kind,
+    plan,
 };
 
 pub(super) async fn delete_app(writer: &Writer, request: Delete) -> Result<CommandResult, Error> {

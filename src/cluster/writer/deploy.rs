@@ -18,8 +18,8 @@ use crate::domain::{
     Error,
     change::Change,
     commands::{CommandResult, Deploy, Position, RequestMeta, Restart, Rollback},
-    manifest::Kind,
     name,
+    object::Kind,
     plan::{self, AppState, Intent, Rendered, StoredRevision},
     scaling::policy_changes,
 };

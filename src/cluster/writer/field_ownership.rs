@@ -13,8 +13,10 @@ use crate::{
     cluster::yaml::apply_body,
     domain::{
         Error, diff,
-        manifest::{self, Frame, Kind},
-        name, ownership,
+        manifest::{self, RenderContext},
+        name,
+        object::Kind,
+        ownership,
         plan::{FIELD_MANAGER, Intent, Rendered},
     },
 };
@@ -64,7 +66,7 @@ pub(super) async fn plan_transfer(
         return Ok(None);
     };
     let name = &intent.name;
-    let frame = Frame {
+    let context = RenderContext {
         revision: intent.number,
         replicas: None,
         selector: deployment.selector.clone(),
@@ -72,7 +74,7 @@ pub(super) async fn plan_transfer(
     };
     // If its own content cannot be rendered, or would not be admitted any more, what is to be applied says which fields it is about.
     let applied = &rendered.objects[0].manifest;
-    let own = manifest::render_deployment(name, &deployment.content, &frame);
+    let own = manifest::render_deployment(name, &deployment.content, &context);
     let manifest = own.as_ref().map_or(applied, |object| &object.manifest);
     let deployments = writer.objects(&name.namespace, Kind::Deployment);
     let params = PatchParams { dry_run: true, ..apply_params(true) };

@@ -16,10 +16,7 @@ use crate::{
         decode,
     },
     domain::{
-        Error,
-        caller::Caller,
-        manifest::{Kind, Object, REVISIONS_OF},
-        name,
+        Error, caller::Caller, labels::REVISIONS_OF, manifest::Object, name, object::Kind,
         plan::FIELD_MANAGER,
     },
 };

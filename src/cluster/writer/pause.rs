@@ -16,8 +16,10 @@ use crate::domain::{
     Error,
     change::{Action, Change},
     commands::{CommandResult, Position, RequestMeta, Restart, SetPaused},
-    manifest::{Kind, RESTARTED},
-    name, plan,
+    labels::RESTARTED,
+    name,
+    object::Kind,
+    plan,
 };
 
 /// Attempts to write over the version that was read.

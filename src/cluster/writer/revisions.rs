@@ -15,8 +15,8 @@ use crate::{
     cluster::decode::{self, Decode},
     domain::{
         Error,
+        labels::REVISIONS_OF,
         labels::{MANAGED_BY, MANAGER},
-        manifest::REVISIONS_OF,
         name,
         plan::StoredRevision,
         revision::{

@@ -19,8 +19,9 @@ use crate::{
         Error,
         change::{Action, Change},
         commands::{CommandResult, Position, Scale},
-        manifest::Kind,
-        name, plan,
+        name,
+        object::Kind,
+        plan,
         scaling::HOLD,
     },
 };

@@ -5,7 +5,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::objects::Writer;
-use crate::domain::{Error, manifest::Kind, name};
+use crate::domain::{Error, name, object::Kind};
 
 /// The field manager of replica counts that callers and the autoscaler set.
 const SCALE_MANAGER: &str = "gantry-scale";

@@ -14,8 +14,9 @@ use crate::domain::{
     Error,
     checks::references::{self, Kind as Referred},
     evidence::Secrets,
-    manifest::{self, Frame, Kind},
+    manifest::{self, RenderContext},
     name,
+    object::Kind,
     spec::Content,
 };
 
@@ -33,9 +34,9 @@ pub(super) async fn read_secret_values(
 ) -> Result<Secrets, Error> {
     let deployment = writer.get_object(Kind::Deployment, app).await?;
     let deployed = deployment.map(|object| names(&object.data["spec"]["template"])).unwrap_or_default();
-    let frame = Frame { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
+    let context = RenderContext { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
     // What cannot be rendered was never applied.
-    let wanted = manifest::render_deployment(app, wanted, &frame)
+    let wanted = manifest::render_deployment(app, wanted, &context)
         .map(|object| names(&object.manifest["spec"]["template"]));
     let all: BTreeSet<_> = deployed.into_iter().chain(wanted.unwrap_or_default()).collect();
     match try_join_all(all.into_iter().map(|name| read(writer, app, name))).await {

@@ -20,8 +20,8 @@ use crate::{
     domain::{
         Error,
         commands::{ScaleOutcome, SetReplicas},
-        manifest::Kind,
         name,
+        object::Kind,
         scaling::{HOLD, Scaling},
     },
 };

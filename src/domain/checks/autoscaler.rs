@@ -1,5 +1,5 @@
-//! What the app's autoscaler, ours or another's, makes of the new spec: targets that could not be measured, a count out of its
-//! range.
+//! What the app's autoscaler, ours or another's, makes of the new spec: targets that could not be measured, a
+//! count out of its range.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -48,9 +48,9 @@ pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, no
     found
 }
 
-/// What the autoscalers of others that target the app could not measure of the new template: KEDA's ScaledObjects, and
-/// HorizontalPodAutoscalers, but for those that KEDA made of the former.
-pub fn judge_others(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) -> Vec<Check> {
+/// What the Kubernetes autoscalers that target the app could not measure of the new template: KEDA's
+/// ScaledObjects, and HorizontalPodAutoscalers, but for those that KEDA made of the former.
+pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) -> Vec<Check> {
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let is_made = |hpa: &Value| {
         let owners = hpa["metadata"]["ownerReferences"].as_array().into_iter().flatten();
@@ -66,7 +66,7 @@ pub fn judge_others(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) ->
                 [&trigger["metricType"], &trigger["metadata"]["type"]].into_iter().find(|k| k.is_string())?;
             (kind == "Utilization").then(|| trigger["type"].as_str())?
         });
-        judge_other(("ScaledObject", "scaledobject.keda.sh"), &name(object), relative, wanted)
+        check_other_autoscaler(("ScaledObject", "scaledobject.keda.sh"), &name(object), relative, wanted)
     });
     let of_kubernetes = horizontal.iter().filter(|hpa| !is_made(hpa)).flat_map(|object| {
         let metrics = object["spec"]["metrics"].as_array().into_iter().flatten();
@@ -76,14 +76,14 @@ pub fn judge_others(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) ->
             source["target"]["averageUtilization"].is_number().then(|| source["name"].as_str())?
         });
         let kind = ("HorizontalPodAutoscaler", "horizontalpodautoscaler.autoscaling");
-        judge_other(kind, &name(object), relative, wanted)
+        check_other_autoscaler(kind, &name(object), relative, wanted)
     });
     of_keda.chain(of_kubernetes).collect()
 }
 
-/// What one of this kind, for people and as part of an object's name, could not measure. `relative` are the resources it looks at in
-/// percent of the request.
-fn judge_other<'a>(
+/// What one of this kind, for people and as part of an object's name, could not measure. `relative` are the
+/// resources it looks at in percent of the request.
+fn check_other_autoscaler<'a>(
     (kind, resource): (&str, &str),
     name: &str,
     relative: impl Iterator<Item = &'a str>,

@@ -16,8 +16,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// How many of so many replicas it lets be evicted at a time. A percentage is rounded up, as Kubernetes does it, also where
-    /// that is to the favour of those who evict.
+    /// How many of so many replicas it lets be evicted at a time. A percentage is rounded up, as Kubernetes
+    /// does it, also where that is to the favour of those who evict.
     fn allows(&self, replicas: usize) -> usize {
         if let Some(stay) = super::share(&self.min_available, replicas, true) {
             return replicas.saturating_sub(stay);

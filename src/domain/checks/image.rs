@@ -1,5 +1,5 @@
-//! Whether the images of the replicas can be had: whether their names are any, and whether nodes have had them before. Asks no registry; must
-//! not know how nodes are read.
+//! Whether the images of the replicas can be had: whether their names are any, and whether nodes have had
+//! them before. Asks no registry; must not know how nodes are read.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,13 @@ use crate::domain::{
     scheduling::Node,
 };
 
-/// A kubelet lists the largest images only, 50 unless it is told otherwise, so that the object of its node stays small. Of a node that lists as
-/// many it is not known what else it has.
+/// A kubelet lists the largest images only, 50 unless it is told otherwise, so that the object of its node
+/// stays small. Of a node that lists as many it is not known what else it has.
 const MOST_LISTED: usize = 50;
 
 /// An image that the replicas need.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
+pub struct RequiredImage {
     /// Its name, as the template has it.
     pub name: String,
     /// When it is pulled.
@@ -36,7 +36,7 @@ pub enum Pull {
 }
 
 /// The images of a pod template, or of a pod, each once.
-pub fn images_of(template: &Value) -> Vec<Wanted> {
+pub fn images_of(template: &Value) -> Vec<RequiredImage> {
     let spec = &template["spec"];
     let list = |part: &str| spec[part].as_array().into_iter().flatten();
     let wanted = |name: &Value, policy: &Value| {
@@ -45,7 +45,7 @@ pub fn images_of(template: &Value) -> Vec<Wanted> {
             Some("Never") => Pull::Never,
             _ => Pull::IfAbsent,
         };
-        Some(Wanted { name: name.as_str()?.to_owned(), pull })
+        Some(RequiredImage { name: name.as_str()?.to_owned(), pull })
     };
     let containers = list("initContainers").chain(list("containers"));
     let of_containers = containers.filter_map(|c| wanted(&c["image"], &c["imagePullPolicy"]));
@@ -55,8 +55,8 @@ pub fn images_of(template: &Value) -> Vec<Wanted> {
     all.into_iter().collect()
 }
 
-/// The images that the replicas of a Deployment run, if all of them run its present template: of one under way nobody knows whether its new image
-/// was ever had.
+/// The images that the replicas of a Deployment run, if all of them run its present template: of one under
+/// way it is not known whether its new image was ever had.
 pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     let count = |of: &Value| of.as_u64().unwrap_or_default();
     let (spec, status) = (&deployment["spec"], &deployment["status"]);
@@ -69,8 +69,13 @@ pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     images_of(&spec["template"]).iter().filter_map(|wanted| Image::parse(&wanted.name).ok()).collect()
 }
 
-/// What becomes of the images: one check, the worst of what was found first, and what is in order only if all is.
-pub fn check_images(wanted: &[Wanted], running: &BTreeSet<Image>, nodes: Result<&[Node], &str>) -> Check {
+/// What becomes of the images: one check, the worst of what was found first, and what is in order only if all
+/// is.
+pub fn check_images(
+    wanted: &[RequiredImage],
+    running: &BTreeSet<Image>,
+    nodes: Result<&[Node], &str>,
+) -> Check {
     let mut found: Vec<_> = wanted.iter().map(|wanted| judge_one(wanted, running, nodes)).collect();
     found.sort_by_key(|(result, _)| *result);
     let result = found.first().map_or(Finding::Pass, |(result, _)| *result);
@@ -80,7 +85,7 @@ pub fn check_images(wanted: &[Wanted], running: &BTreeSet<Image>, nodes: Result<
 }
 
 fn judge_one(
-    Wanted { name, pull }: &Wanted,
+    RequiredImage { name, pull }: &RequiredImage,
     running: &BTreeSet<Image>,
     nodes: Result<&[Node], &str>,
 ) -> (Finding, String) {

@@ -21,7 +21,8 @@ pub struct Quota {
     pub hard: BTreeMap<String, String>,
     /// What there is.
     pub used: BTreeMap<String, String>,
-    /// Which pods count: `BestEffort`, `NotBestEffort`, `Terminating`, `NotTerminating`; others are [`Self::unknown_scope`].
+    /// Which pods count: `BestEffort`, `NotBestEffort`, `Terminating`, `NotTerminating`; others are
+    /// [`Self::unknown_scope`].
     pub scopes: Vec<String>,
     /// It has a scope that is not understood here.
     pub unknown_scope: bool,
@@ -73,7 +74,8 @@ impl Needs {
     }
 }
 
-/// What one quota means for the change; `None` if it does not count such pods. `old` are the needs of the replicas that are there.
+/// What one quota means for the change; `None` if it does not count such pods. `old` are the needs of the
+/// replicas that are there.
 pub fn check_quota(quota: &Quota, needs: &Needs, old: &Needs, growth: &Growth) -> Option<Check> {
     let counts = |scope: &String| match scope.as_str() {
         "BestEffort" => needs.is_best_effort(),
@@ -140,7 +142,8 @@ pub fn quota_resource(group: &str, resource: &str) -> String {
     if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
 }
 
-/// What one quota means for the objects that the change creates, one of each of these resources; `None` if it counts none of them.
+/// What one quota means for the objects that the change creates, one of each of these resources; `None` if it
+/// counts none of them.
 pub fn check_object_count(quota: &Quota, made: &[String]) -> Option<Check> {
     let says = |result, message: String| {
         Check::new(CheckKind::Quota, result, message).of(format!("resourcequota/{}", quota.name))

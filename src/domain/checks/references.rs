@@ -1,5 +1,5 @@
-//! What the replicas refer to: which objects a pod template needs, and whether what was found is enough. Knows names and keys,
-//! never values.
+//! What the replicas refer to: which objects a pod template needs, and whether what was found is enough.
+//! Knows names and keys, never values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,7 @@ pub enum Found {
 
 /// Everything that a pod template refers to, each object once.
 pub fn references_of(template: &Value) -> Vec<Reference> {
-    let mut all = Collected::default();
+    let mut all = References::default();
     let spec = &template["spec"];
     let list = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
     for container in list(&spec["initContainers"]).iter().chain(&list(&spec["containers"])) {
@@ -95,9 +95,9 @@ pub fn references_of(template: &Value) -> Vec<Reference> {
 
 /// By kind and name: the keys that must be there, and whether it must be there itself.
 #[derive(Default)]
-struct Collected(BTreeMap<(Kind, String), (BTreeSet<String>, bool)>);
+struct References(BTreeMap<(Kind, String), (BTreeSet<String>, bool)>);
 
-impl Collected {
+impl References {
     fn add(&mut self, kind: Kind, name: &Value, keys: Vec<String>, optional: bool) {
         let Some(name) = name.as_str().filter(|name| !name.is_empty()) else { return };
         let entry = self.0.entry((kind, name.to_owned())).or_default();

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     Growth,
-    autoscaler::{check_autoscaler as judge_autoscaler, judge_others},
+    autoscaler::{check_autoscaler as judge_autoscaler, check_other_autoscalers},
     disruption::{self, Budget},
-    image::{self, Pull, Wanted},
+    image::{self, Pull, RequiredImage},
     or_pass,
     quota::{self, Limit, Needs, Quota},
     references::{self, Found, Kind},
@@ -231,7 +231,7 @@ fn an_autoscaler_of_others_is_named_once() {
     };
     let mk_scaled = |triggers: Value| json!({"metadata": {"name": "web"}, "spec": {"triggers": triggers}});
     let told = |scaled: &[Value], horizontal: &[Value], wanted: &Scaling| {
-        let all = judge_others(scaled, horizontal, wanted).into_iter();
+        let all = check_other_autoscalers(scaled, horizontal, wanted).into_iter();
         all.map(|check| (check.object, check.result)).collect::<Vec<_>>()
     };
     let (hpa, keda) = (
@@ -277,7 +277,7 @@ fn an_image_is_judged_by_its_name_and_by_what_nodes_have() {
         "status": {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2},
     }));
     let judge = |name: &str, pull, nodes: Result<&[Node], &str>| {
-        let check = image::check_images(&[Wanted { name: name.into(), pull }], &running, nodes);
+        let check = image::check_images(&[RequiredImage { name: name.into(), pull }], &running, nodes);
         (check.result, check.message)
     };
     let (known, unread) = (Ok(&nodes[..]), Err("the caller may not list nodes"));
@@ -310,7 +310,7 @@ fn an_image_is_judged_by_its_name_and_by_what_nodes_have() {
     // One check of all, the worst first; what is in order is told only if all is.
     let all = |names: &[&str]| {
         let wanted: Vec<_> =
-            names.iter().map(|name| Wanted { name: (*name).into(), pull: Pull::IfAbsent }).collect();
+            names.iter().map(|name| RequiredImage { name: (*name).into(), pull: Pull::IfAbsent }).collect();
         image::check_images(&wanted, &running, known)
     };
     let worst = all(&["web:1", "web:9", "Shop::1"]);

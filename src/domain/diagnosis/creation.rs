@@ -1,9 +1,9 @@
-//! Problems of making replicas at all: the ReplicaSet's with its pods, and the Deployment controller's with the ReplicaSet. These never show
-//! in a pod's status, since there is no pod. Pure.
+//! Problems of making replicas at all: the ReplicaSet's with its pods, and the Deployment controller's with
+//! the ReplicaSet. These never show in a pod's status, since there is no pod. Pure.
 
 use jiff::Timestamp;
 
-use super::{Surroundings, short, telling};
+use super::surroundings::{Surroundings, pick_events, quote_text};
 use crate::domain::{
     observed::{About, Deployment, Event, Kind, ReplicaSet},
     problem::{Problem, Reason},
@@ -24,12 +24,13 @@ enum What {
 pub struct Refusal {
     /// What is wrong.
     pub problem: Problem,
-    /// When Kubernetes last said so, as far as it tells: what was said before a rollout began may be about the one before.
+    /// When Kubernetes last said so, as far as it tells: what was said before a rollout began may be about
+    /// the one before.
     pub time: Option<Timestamp>,
 }
 
 /// What keeps a ReplicaSet from creating its pods.
-pub(super) fn of_pods(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
+pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
     let failure = current.create_failure.as_ref()?;
     let (reason, message, remedy, fatal) = cause(&failure.message, What::Replicas)?;
     Some(Problem {
@@ -46,11 +47,12 @@ pub(super) fn of_pods(deployment: &Deployment, current: &ReplicaSet) -> Option<P
     })
 }
 
-/// What keeps the Deployment controller from creating the ReplicaSet of the newest template; nothing once there is one, whatever was
-/// said before.
+/// What keeps the Deployment controller from creating the ReplicaSet of the newest template; nothing once
+/// there is one, whatever was said before.
 ///
-/// The condition is said once and not renewed, nor are its words, while event after event tells each attempt. But of many events in a row
-/// Kubernetes drops some, and after an hour all. So both are read, and the later one counts.
+/// The condition is said once and not renewed, nor are its words, while event after event tells each attempt.
+/// But of many events in a row Kubernetes drops some, and after an hour all. So both are read, and the later
+/// one counts.
 pub fn find_refusal(
     deployment: &Deployment,
     replica_sets: &[&ReplicaSet],
@@ -86,7 +88,7 @@ pub fn find_refusal(
         object: format!("{}/{}", Kind::Deployment.prefix(), name.app),
         container: String::new(),
         affected: deployment.desired.max(1),
-        events: telling(&events),
+        events: pick_events(&events),
         log_tail: Vec::new(),
         start: since.or(time),
         fatal,
@@ -94,19 +96,21 @@ pub fn find_refusal(
     Some(Refusal { problem, time })
 }
 
-/// The API server's words: `Failed to create new replica set "shop-6f7c": replicasets.apps "shop-6f7c" is forbidden: ...`.
+/// The API server's words: `Failed to create new replica set "shop-6f7c": replicasets.apps "shop-6f7c" is
+/// forbidden: ...`.
 fn unwrapped(words: &str) -> &str {
     let rest = words.strip_prefix("Failed to create new replica set \"");
     rest.and_then(|rest| rest.split_once("\": ")).map_or(words, |(_, cause)| cause)
 }
 
-/// Told apart by what has to happen. `None` for what the control plane gets over by itself: conflicts, errors of its own, too much to do.
+/// Told apart by what has to happen. `None` for what the control plane gets over by itself: conflicts, errors
+/// of its own, too much to do.
 fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)> {
     let lower = words.to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     let quota = has(&["exceeded quota", "insufficient quota", "status unknown for quota"]);
     let (reason, said, remedy, fatal) = if quota {
-        // It frees itself when others leave.
+        // It frees itself when other replicas leave.
         let (said, remedy) = match what {
             What::Replicas => {
                 ("A quota refuses more replicas", "Ask for less, or raise the quota of the namespace.")
@@ -139,7 +143,7 @@ fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)
     } else {
         return Some(denied(words, what));
     };
-    Some((reason, format!("{said}: {}", short(words)), remedy, fatal))
+    Some((reason, format!("{said}: {}", quote_text(words)), remedy, fatal))
 }
 
 /// What the control plane says when it has trouble of its own, or is about to do what it was asked.
@@ -172,7 +176,7 @@ fn denied(words: &str, what: What) -> (Reason, String, &'static str, bool) {
     } else {
         "Change what admission objects to, or the policy."
     };
-    (Reason::AdmissionDenied, format!("{said}: {}", short(words)), remedy, true)
+    (Reason::AdmissionDenied, format!("{said}: {}", quote_text(words)), remedy, true)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Surroundings, diagnose, is_past_grace};
+use super::{Surroundings, diagnose_replicas, is_past_grace};
 use crate::domain::{
     name,
     observed::{About, CreateFailure, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
@@ -122,7 +122,7 @@ fn diagnosed(deployment: &Deployment, pods: &[Pod], events: &[Event]) -> Vec<Pro
     let of = |about: &About| -> Vec<&Event> { events.iter().filter(|e| e.about == *about).collect() };
     let is_lost = |node: &str| node == "lost";
     let around = Surroundings { events: &of, is_lost: &is_lost };
-    diagnose(deployment, None, pods, around, &Spec::default().policy())
+    diagnose_replicas(deployment, None, pods, around, &Spec::default().policy())
 }
 
 fn the_one(pod: Pod, events: &[Event]) -> Problem {
@@ -323,7 +323,7 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
         };
         let deployment = Deployment { updated: 1, ..mk_deployment() };
         let policy = Spec::default().policy();
-        let problems = diagnose(&deployment, Some(&current), [], Surroundings::nothing(), &policy);
+        let problems = diagnose_replicas(&deployment, Some(&current), [], Surroundings::nothing(), &policy);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!((problem.reason, problem.fatal), (reason, fatal), "{message}");
         assert!(problem.message.contains(message), "{}", problem.message);

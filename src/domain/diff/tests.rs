@@ -4,14 +4,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{FieldChange, diff_objects, merge_patch, restarts_replicas};
-use crate::domain::{keyed_lists, manifest, name, spec::arbitrary::mk_any_content};
+use crate::domain::{keyed_lists, labels::APP_LABEL, manifest, name, spec::arbitrary::mk_any_content};
 
 fn mk_deployment() -> impl Strategy<Value = Value> {
     (mk_any_content(), 1u64..9, proptest::option::of(0..9)).prop_map(|(content, revision, replicas)| {
         let name = name::App::new("prod", "shop");
-        let selector = [(manifest::APP_LABEL.to_owned(), name.app.clone())].into();
-        let frame = manifest::Frame { revision, replicas, selector, restarted: None };
-        manifest::render_deployment(&name, &content, &frame).unwrap().manifest
+        let selector = [(APP_LABEL.to_owned(), name.app.clone())].into();
+        let context = manifest::RenderContext { revision, replicas, selector, restarted: None };
+        manifest::render_deployment(&name, &content, &context).unwrap().manifest
     })
 }
 
@@ -55,7 +55,7 @@ fn sorted(value: &mut Value, path: &str) {
             for entry in entries.iter_mut() {
                 sorted(entry, "");
             }
-            entries.sort_by_key(|entry| keyed_lists::id(path, entry));
+            entries.sort_by_key(|entry| keyed_lists::entry_id(path, entry));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

@@ -1,4 +1,5 @@
-//! Sets of endpoints: whoever says it, however often and in whichever order, a replica is in it once, and stands where it stands.
+//! Sets of endpoints: whoever says it, however often and in whichever order, a replica is in it once, and
+//! stands where it stands.
 
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -54,7 +55,7 @@ fn mk_ports(ports: &[(&str, u16)]) -> Vec<spec::Port> {
 fn mk_set(pod: &Pod, own: &[(&str, u16)], slices: &[&Slice]) -> Set {
     let own = mk_ports(own);
     let slices = slices.iter().flat_map(|s| s.pods.iter().map(|at| (*s, at))).collect();
-    let placed = Placed { pod, slices, zone: None, rollout: Some(3), ports: &own };
+    let placed = PodContext { pod, slices, zone: None, rollout: Some(3), ports: &own };
     Set::new(name::App::new("a", "x"), &own, false, [placed])
 }
 
@@ -107,7 +108,8 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
     let at = || [mk_at(true, true, false)];
     let (none, service) = (vec![], mk_slice("s", &[("web", 8080), ("admin", 9000)], &at()));
     let alone = mk_slice("s", &[("", 7000)], &at());
-    // The container's ports, the Services' slices, the port asked for, and the number or the ports that it has instead.
+    // The container's ports, the Services' slices, the port asked for, and the number or the ports that it
+    // has instead.
     let cases: [Case<'_>; 16] = [
         (&[("http", 80)], none.clone(), "", Ok(80)),
         (&[("http", 80)], none.clone(), "http", Ok(80)),
@@ -164,7 +166,7 @@ fn while_no_slice_can_show_it_any_name_may_be_that_of_a_service() {
 fn replicas_of_two_templates_are_each_reached_at_their_own_number() {
     let (old, new) = (mk_ports(&[("http", 80)]), mk_ports(&[("http", 8080), ("grpc", 9090)]));
     let (one, two) = (mk_pod("p1"), mk_pod("p2"));
-    let placed = |pod, ports| Placed { pod, slices: vec![], zone: None, rollout: None, ports };
+    let placed = |pod, ports| PodContext { pod, slices: vec![], zone: None, rollout: None, ports };
     let set = Set::new(name::App::new("a", "x"), &new, true, [placed(&two, &new), placed(&one, &old)]);
     assert_eq!(numbers(&set, "http"), [80, 8080]);
     assert_eq!(numbers(&set, ""), [80, 9090]);
@@ -181,7 +183,7 @@ fn the_zone_is_the_node_s_or_else_what_slices_say() {
     let (pod, slice) = (mk_pod("p"), mk_slice("s", &[("http", 80)], &[mk_at(true, true, false)]));
     let zone = |zone: Option<&str>, slices: Vec<_>| {
         let zone = zone.map(Into::into);
-        let placed = Placed { pod: &pod, slices, zone, rollout: None, ports: &[] };
+        let placed = PodContext { pod: &pod, slices, zone, rollout: None, ports: &[] };
         Endpoint::new(&placed).unwrap().zone
     };
     assert_eq!(zone(Some("n"), vec![(&slice, &slice.pods[0])]).as_deref(), Some("n"));

@@ -1,11 +1,12 @@
-//! Takes what looks like a credential out of text that programs and Kubernetes wrote. A guess by the words around it, beside what
-//! is known of the values of Secrets.
+//! Takes what looks like a credential out of text that programs and Kubernetes wrote. A guess by the words
+//! around it, beside what is known of the values of Secrets.
 
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::GONE;
+/// Stands for what was taken out.
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// A key that names a credential, up to the sign behind it.
 macro_rules! key {
@@ -31,7 +32,8 @@ const PATTERNS: [&str; 6] = [
     r"\b(?<secret>eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)",
     // DB_PASSWORD=abc. Not `password for user`: there must be a sign between.
     concat!(r"(?i)\b", key!(), "=", value!()),
-    // "api_key": "abc", secret: abc. Not `/run/secrets/token: permission denied`: what follows a path is what is wrong with it.
+    // "api_key": "abc", secret: abc. Not `/run/secrets/token: permission denied`: what follows a path is what
+    // is wrong with it.
     concat!(r"(?i)(?:^|[^a-z0-9_./-])", key!(), ":", value!()),
     // The lines of a PEM block other than its borders.
     r"^(?<secret>[A-Za-z0-9+/]{60,}={0,2})$",
@@ -47,7 +49,7 @@ pub fn redact_text(text: &str) -> String {
             let (whole, secret) = (&found[0], &found["secret"]);
             // The last one: a name may contain the value.
             match whole.rfind(secret) {
-                Some(at) => format!("{}{GONE}{}", &whole[..at], &whole[at + secret.len()..]),
+                Some(at) => format!("{}{REDACTED}{}", &whole[..at], &whole[at + secret.len()..]),
                 None => whole.to_owned(),
             }
         });

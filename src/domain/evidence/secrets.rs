@@ -1,4 +1,5 @@
-//! The values of Secrets, known for as long as it takes to take them out of what is kept. There is no way to read them here.
+//! The values of Secrets, known for as long as it takes to take them out of what is kept. There is no way to
+//! read them here.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +7,10 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::GONE;
+use super::redact::REDACTED;
 
-/// Bytes of the shortest value that is looked for. Shorter ones are words like any other (`prod`, `5432`), and would take what is
-/// worth knowing with them.
+/// Bytes of the shortest value that is looked for. Shorter ones are words like any other (`prod`, `5432`),
+/// and would take what is worth knowing with them.
 const SHORTEST: usize = 6;
 
 /// What URLs write in another form, as most libraries do it.
@@ -19,7 +20,7 @@ const IN_URLS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 pub struct Secrets {
     /// In order, so that a beginning of one is found.
     values: Vec<String>,
-    /// Finds all of them at once. `None`: they are not known, and then no text of others may be kept.
+    /// Finds all of them at once. `None`: they are not known, and then no quoted text may be kept.
     found: Option<AhoCorasick>,
 }
 
@@ -30,7 +31,8 @@ impl Default for Secrets {
 }
 
 impl Secrets {
-    /// Of the values of Secrets, as they are in memory. What is not text is left out but for its base64 form: programs print text.
+    /// Of the values of Secrets, as they are in memory. What is not text is left out but for its base64 form:
+    /// programs print text.
     pub fn new(values: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let mut all = BTreeSet::new();
         for value in values {
@@ -57,16 +59,16 @@ impl Secrets {
     /// The text without them, and without the beginning of one that the end of the text cut off.
     pub(super) fn out_of(&self, text: &str) -> String {
         let Some(found) = &self.found else {
-            return if text.is_empty() { String::new() } else { GONE.to_owned() };
+            return if text.is_empty() { String::new() } else { REDACTED.to_owned() };
         };
         let mut left = String::with_capacity(text.len());
         found.replace_all_with(text, &mut left, |_, _, to| {
-            to.push_str(GONE);
+            to.push_str(REDACTED);
             true
         });
         let (whole, end) = left.strip_suffix('…').map_or((left.as_str(), ""), |whole| (whole, "…"));
         match whole.char_indices().map(|(at, _)| at).find(|at| self.begins_with(&whole[*at..])) {
-            Some(at) => format!("{}{GONE}{end}", &whole[..at]),
+            Some(at) => format!("{}{REDACTED}{end}", &whole[..at]),
             None => left,
         }
     }
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_looked_through_is_not_kept() {
-        assert_eq!(Secrets::unreadable().out_of("anything"), GONE);
+        assert_eq!(Secrets::unreadable().out_of("anything"), REDACTED);
         assert_eq!(Secrets::unreadable().out_of(""), "");
         assert_eq!(Secrets::default().out_of("anything"), "anything");
     }

@@ -1,6 +1,6 @@
-//! Lines of many logs as they come, for one reader: in the order of their time as far as their delays allow, and bounded. Each log has
-//! room of its own, so that one that says much costs the others nothing; what a slow reader does not take in time is dropped there, the
-//! oldest first, and counted.
+//! Lines of many logs as they come, for one reader: in the order of their time as far as their delays allow,
+//! and bounded. Each log has room of its own, so that one that says much costs the others nothing; what a
+//! slow reader does not take in time is dropped there, the oldest first, and counted.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -20,7 +20,8 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// The lines that a reader has not taken yet. Times of arrival are given by the caller, by one clock that does not go back.
+/// The lines that a reader has not taken yet. Times of arrival are given by the caller, by one clock that
+/// does not go back.
 #[derive(Debug)]
 pub struct Live<T> {
     bounds: Bounds,
@@ -33,13 +34,13 @@ pub struct Live<T> {
 
 #[derive(Debug)]
 struct Log<T> {
-    held: VecDeque<Held<T>>,
+    held: VecDeque<Entry<T>>,
     bytes: usize,
     dropped: u64,
 }
 
 #[derive(Debug)]
-struct Held<T> {
+struct Entry<T> {
     time: Timestamp,
     arrived: Duration,
     /// `None` of what must not be dropped.
@@ -49,7 +50,7 @@ struct Held<T> {
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Popped<T> {
+pub struct NextEntry<T> {
     /// Which log it is of.
     pub log: u64,
     /// Lines of this log that were dropped before it.
@@ -66,16 +67,16 @@ impl<T> Live<T> {
         Self { bounds, logs: HashMap::new(), by_time: BTreeSet::new(), by_arrival: BTreeSet::new() }
     }
 
-    /// A line came. True if nothing was held before: whoever waits must look again.
+    /// A line came. True if nothing was held before: who waits must look again.
     pub fn line(&mut self, log: u64, time: Timestamp, item: T, bytes: usize, arrived: Duration) -> bool {
-        self.push(log, Held { time, arrived, bytes: Some(bytes), item })
+        self.push(log, Entry { time, arrived, bytes: Some(bytes), item })
     }
 
     /// A word about a log came; it comes after the lines that came before it, and is never dropped.
     pub fn word(&mut self, log: u64, now: Timestamp, item: T, arrived: Duration) -> bool {
         let last = self.logs.get(&log).and_then(|log| log.held.back());
         let time = last.map_or(now, |held| held.time);
-        self.push(log, Held { time, arrived, bytes: None, item })
+        self.push(log, Entry { time, arrived, bytes: None, item })
     }
 
     /// When there is something to take, by the clock of the arrivals. `None` if nothing is held.
@@ -83,9 +84,9 @@ impl<T> Live<T> {
         self.by_arrival.first().map(|(arrived, _)| *arrived + self.bounds.window)
     }
 
-    /// The next line, if it is due: then the one of all that are held whose time is the earliest. So a line waits for its window at
-    /// most, also beside a log whose clock is behind.
-    pub fn pop(&mut self, now: Duration) -> Option<Popped<T>> {
+    /// The next line, if it is due: then the one of all that are held whose time is the earliest. So a line
+    /// waits for its window at most, also beside a log whose clock is behind.
+    pub fn pop(&mut self, now: Duration) -> Option<NextEntry<T>> {
         if self.due()? > now {
             return None;
         }
@@ -99,10 +100,10 @@ impl<T> Live<T> {
             self.logs.remove(&id);
         }
         self.link(id);
-        Some(Popped { log: id, dropped, item: held.item })
+        Some(NextEntry { log: id, dropped, item: held.item })
     }
 
-    fn push(&mut self, id: u64, held: Held<T>) -> bool {
+    fn push(&mut self, id: u64, held: Entry<T>) -> bool {
         let was_empty = self.logs.is_empty();
         let bounds = self.bounds;
         self.unlink(id);
@@ -154,7 +155,7 @@ mod tests {
         Timestamp::from_millisecond(i64::try_from(millis).unwrap()).unwrap()
     }
 
-    fn all<T>(live: &mut Live<T>) -> Vec<Popped<T>> {
+    fn all<T>(live: &mut Live<T>) -> Vec<NextEntry<T>> {
         std::iter::from_fn(|| live.pop(Duration::MAX)).collect()
     }
 

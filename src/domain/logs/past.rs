@@ -1,4 +1,5 @@
-//! Past lines of several logs, in the order of their time: at each moment one line of each log is held, and the earliest goes.
+//! Past lines of several logs, in the order of their time: at each moment one line of each log is held, and
+//! the earliest goes.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,8 @@ pub struct Past {
 #[derive(Debug, Default)]
 struct Head {
     line: Option<Line>,
-    /// A line that says to be earlier than the one before it is not to overtake it, nor to come before what was given.
+    /// A line that says to be earlier than the one before it is not to overtake it, nor to come before what
+    /// was given.
     not_before: Timestamp,
 }
 

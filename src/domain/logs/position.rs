@@ -6,11 +6,12 @@ use super::Line;
 
 /// Lines that a reader has.
 ///
-/// Kubernetes opens a log from a whole second on, and filters line by line. So the lines of a second opening begin with exactly those
-/// that the first one gave of that second and later, in the same order: to count them is enough, and lines that share a time are no
-/// special case. It is opened from one second before the latest line on, since what is written at once by two threads may stand in the
-/// file with times that go back. A log that was rotated away meanwhile gives fewer; the count then ends at the first line that is later
-/// than any seen.
+/// Kubernetes opens a log from a whole second on, and filters line by line. So the lines of a second opening
+/// begin with exactly those that the first one gave of that second and later, in the same order: to count
+/// them is enough, and lines that share a time are no special case. It is opened from one second before the
+/// latest line on, since what is written at once by two threads may stand in the file with times that go
+/// back. A log that was rotated away meanwhile gives fewer; the count then ends at the first line that is
+/// later than any seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Only later lines are wanted.
@@ -35,7 +36,8 @@ impl Position {
         Self { after, from: None, latest: None, of_second: 0, of_before: 0, passing: 0 }
     }
 
-    /// Nothing was read, and lines long before this time are not wanted. The clock of the node may be another one, so none is refused.
+    /// Nothing was read, and lines long before this time are not wanted. The clock of the node may be another
+    /// one, so none is refused.
     pub fn from(time: Timestamp) -> Self {
         Self { from: Some(time), ..Self::new(None) }
     }
@@ -45,7 +47,8 @@ impl Position {
         self.latest.is_some()
     }
 
-    /// The time from which the log is to be opened now; the lines that come are to be shown to [`Self::admits`].
+    /// The time from which the log is to be opened now; the lines that come are to be shown to
+    /// [`Self::admits`].
     pub fn reopen(&mut self) -> Option<Timestamp> {
         self.passing = self.of_second + self.of_before;
         match self.latest {

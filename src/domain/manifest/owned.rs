@@ -1,12 +1,12 @@
-//! Which places of the pod template belong to a field that is set, so that no patch may touch them. What was rendered because
-//! a field is unset, such as the default probe, belongs to nobody.
+//! Which places of the pod template belong to a field that is set, so that no patch may touch them. What was
+//! rendered because a field is unset, such as the default probe, belongs to no field.
 
 use serde_json::json;
 
-use super::{APP_LABEL, volume};
+use super::volume;
 use crate::domain::{
     keyed_lists,
-    labels::MANAGED_BY,
+    labels::{APP_LABEL, MANAGED_BY},
     pod_template_patch::{self, OwnedField},
     spec::{Check, Content, SecurityProfile, Spec, Spread},
 };
@@ -40,10 +40,10 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
         }
     }
     for volume in &spec.volumes {
-        own(keyed_lists::join("spec.volumes", &volume::volume_name(volume)), "spec.volumes");
+        own(keyed_lists::join_entry("spec.volumes", &volume::volume_name(volume)), "spec.volumes");
     }
     for secret in &spec.image_pull_secrets {
-        own(keyed_lists::join("spec.imagePullSecrets", secret), "spec.image_pull_secrets");
+        own(keyed_lists::join_entry("spec.imagePullSecrets", secret), "spec.image_pull_secrets");
     }
     if let Some(placement) = &spec.placement {
         for key in placement.node_selector.keys() {
@@ -55,8 +55,8 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
         for spread in &placement.spread {
             let entry =
                 json!({"topologyKey": spread.topology_key, "whenUnsatisfiable": when_unsatisfiable(spread)});
-            if let Some(id) = keyed_lists::id("topologySpreadConstraints", &entry) {
-                own(keyed_lists::join("spec.topologySpreadConstraints", &id), "spec.placement");
+            if let Some(id) = keyed_lists::entry_id("topologySpreadConstraints", &entry) {
+                own(keyed_lists::join_entry("spec.topologySpreadConstraints", &id), "spec.placement");
             }
         }
         if !placement.priority_class.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
 }
 
 fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
-    let container = keyed_lists::join("spec.containers", spec.container());
+    let container = keyed_lists::join_entry("spec.containers", spec.container());
     own(format!("{container}.name"), "spec.container");
     own(format!("{container}.image"), "spec.image");
     if !spec.command.is_empty() {
@@ -83,10 +83,10 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
         .chain(spec.secret_env.keys().map(|key| (key, "spec.secret_env")))
         .chain(spec.config_map_env.keys().map(|key| (key, "spec.config_map_env")))
     {
-        own(keyed_lists::join(&format!("{container}.env"), key), field);
+        own(keyed_lists::join_entry(&format!("{container}.env"), key), field);
     }
     for port in &spec.ports {
-        own(keyed_lists::join(&format!("{container}.ports"), &port.number.to_string()), "spec.ports");
+        own(keyed_lists::join_entry(&format!("{container}.ports"), &port.number.to_string()), "spec.ports");
     }
     for (part, map) in spec.resources.iter().flat_map(|r| [("requests", &r.requests), ("limits", &r.limits)])
     {
@@ -103,7 +103,10 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
         }
     }
     for volume in &spec.volumes {
-        own(keyed_lists::join(&format!("{container}.volumeMounts"), &volume.mount_path), "spec.volumes");
+        own(
+            keyed_lists::join_entry(&format!("{container}.volumeMounts"), &volume.mount_path),
+            "spec.volumes",
+        );
     }
     if let Some(profile) = spec.security_profile {
         own(format!("{container}.securityContext.allowPrivilegeEscalation"), "spec.security_profile");

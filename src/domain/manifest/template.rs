@@ -1,21 +1,46 @@
 //! The pod template: what a replica is made of.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Frame, RESTARTED, labels,
     owned::{owned_fields, when_unsatisfiable},
     volume,
 };
 use crate::domain::{
+    labels::{APP_LABEL, MANAGED_BY, MANAGER, RESTARTED},
     name, pod_template_patch,
     spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, whole_seconds},
 };
 
+/// What a Deployment is rendered with besides its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderContext {
+    /// Number of the revision.
+    pub revision: u64,
+    /// The count; left out where another field manager owns it.
+    pub replicas: Option<i32>,
+    /// Labels that select the pods.
+    pub selector: BTreeMap<String, String>,
+    /// When the replicas were last told to restart.
+    pub restarted: Option<Timestamp>,
+}
+
+/// Labels of every object of an app: the caller's and ours.
+pub(super) fn app_labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
+    let mut labels = content.labels.clone();
+    labels.insert("app.kubernetes.io/name".to_owned(), name.app.clone());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels.insert(APP_LABEL.to_owned(), name.app.clone());
+    labels
+}
+
 pub(super) fn render_template(
     name: &name::App,
     content: &Content,
-    frame: &Frame,
+    context: &RenderContext,
 ) -> Result<Value, pod_template_patch::Invalid> {
     let spec = &content.spec;
     let placement = spec.placement.as_deref().cloned().unwrap_or_default();
@@ -24,9 +49,10 @@ pub(super) fn render_template(
         "containers": [container(spec)],
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": spec.grace_seconds(),
-        "topologySpreadConstraints": spreads.iter().map(|s| spread(s, frame)).collect::<Vec<_>>(),
-        // Said even where no field says anything: left out, the API server fills it again from `serviceAccount`, the
-        // deprecated copy that it made of an earlier account and that no field manager owns.
+        "topologySpreadConstraints": spreads.iter().map(|s| spread(s, context)).collect::<Vec<_>>(),
+        // Said even where no field says anything: left out, the API server fills it again from
+        // `serviceAccount`, the deprecated copy that it made of an earlier account and that no field manager
+        // owns.
         "serviceAccountName": if spec.service_account.is_empty() { "default" } else { &spec.service_account },
     });
     // An account that was asked for decides itself about its token, which is mounted unless it says no.
@@ -52,10 +78,10 @@ pub(super) fn render_template(
         pod["imagePullSecrets"] = spec.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
     }
     // An app that was taken over keeps its selector, and what that demands of the pods.
-    let mut labels = labels(name, content);
-    labels.extend(frame.selector.clone());
+    let mut labels = app_labels(name, content);
+    labels.extend(context.selector.clone());
     let mut template = json!({"metadata": {"labels": labels}, "spec": pod});
-    if let Some(restarted) = frame.restarted {
+    if let Some(restarted) = context.restarted {
         template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
     }
     match &spec.pod_template_patch {
@@ -64,12 +90,12 @@ pub(super) fn render_template(
     }
 }
 
-fn spread(spread: &Spread, frame: &Frame) -> Value {
+fn spread(spread: &Spread, context: &RenderContext) -> Value {
     json!({
         "topologyKey": spread.topology_key,
         "maxSkew": spread.max_skew.max(1),
         "whenUnsatisfiable": when_unsatisfiable(spread),
-        "labelSelector": {"matchLabels": frame.selector},
+        "labelSelector": {"matchLabels": context.selector},
         "matchLabelKeys": ["pod-template-hash"],
     })
 }

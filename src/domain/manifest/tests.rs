@@ -1,4 +1,5 @@
-//! The rendering is pure, changes pods only when it must, and lets a patch touch nothing that a field has set.
+//! The rendering is pure, changes pods only when it must, and lets a patch touch nothing that a field has
+//! set.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,9 +8,11 @@ use serde_json::{Value, json};
 
 mod fields;
 
-use super::{APP_LABEL, Frame, Kind, Object, owned::owned_fields};
+use super::{Kind, Object, RenderContext, owned::owned_fields};
 use crate::domain::{
-    keyed_lists, name,
+    keyed_lists,
+    labels::APP_LABEL,
+    name,
     pod_template_patch::{self, Invalid},
     spec::{
         Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order,
@@ -30,7 +33,7 @@ fn deployment(
     super::render_deployment(
         name,
         content,
-        &Frame { revision, replicas, selector: own(name), restarted: None },
+        &RenderContext { revision, replicas, selector: own(name), restarted: None },
     )
 }
 

@@ -1,13 +1,15 @@
-//! Volumes and their mounts. A volume's name is made of its content, so that the same spec has the same names everywhere.
+//! Volumes and their mounts. A volume's name is made of its content, so that the same spec has the same names
+//! everywhere.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::domain::spec::{Files, Source, Volume};
+use crate::domain::{
+    digest::sha256_hex,
+    spec::{Files, Source, Volume},
+};
 
 /// Name of the volume: its kind, and a digest of where it comes from and goes to. One path has one volume.
 pub(super) fn volume_name(volume: &Volume) -> String {
-    use std::fmt::Write as _;
     let kind = match &volume.source {
         Source::ConfigMap(_) => "config-map",
         Source::Secret(_) => "secret",
@@ -15,10 +17,7 @@ pub(super) fn volume_name(volume: &Volume) -> String {
         Source::EmptyDir(_) => "empty-dir",
     };
     let content = json!([volume.mount_path, volume.source]).to_string();
-    Sha256::digest(content).iter().take(5).fold(format!("{kind}-"), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
+    format!("{kind}-{:.10}", sha256_hex(content))
 }
 
 pub(super) fn render_volume(volume: &Volume) -> Value {

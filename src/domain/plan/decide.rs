@@ -9,9 +9,10 @@ use crate::{
         Error,
         check::{Check, Finding, Kind as CheckKind},
         commands::{Deploy, RequestMeta, Restart, Rollback},
-        manifest::{APP_LABEL, Kind},
+        labels::APP_LABEL,
         mask::Mask,
         name,
+        object::Kind,
         revision::{Cause, Outcome, Record, Request},
         spec::Content,
     },
@@ -30,7 +31,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     let adopted = live.deployment.as_ref().filter(|d| !d.is_ours());
     let mut base = adopted.map(|d| &d.content).or_else(|| wanted.map(|past| &past.record.content));
     if let Err(mismatch) = check_etag(request.meta.etag.as_deref(), base) {
-        // A deploy that was cut off is repeated with the etag that it had: what it wanted is the newest intent already.
+        // A deploy that was cut off is repeated with the etag that it had: what it wanted is the newest
+        // intent already.
         let before = wanted.filter(|past| !past.applied).and_then(|past| earlier(live, past.number));
         let content = before.map(|past| &past.record.content);
         check_etag(request.meta.etag.as_deref(), content).map_err(|_| mismatch.clone())?;
@@ -54,10 +56,11 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
             ),
         ));
     }
-    // The same again after a failure is a new attempt: the image may have been pushed meanwhile. And over a change that was
-    // made past this server, the same again is no repeat.
+    // The same again after a failure is a new attempt: the image may have been pushed meanwhile. And over a
+    // change that was made outside Gantry, the same again is no repeat.
     let repeats = newest.filter(|past| {
-        // One that cannot be marked is written again, and so is one that is older than what the Deployment says was applied last.
+        // One that cannot be marked is written again, and so is one that is older than what the Deployment
+        // says was applied last.
         let newest = past.number == live.highest_number() && !past.is_stuck();
         let goes_on = adopted.is_none() && newest && past.outcome != Some(Outcome::Failed);
         goes_on && wanted.is_some_and(|w| w.number == past.number) && past.record.content == content
@@ -65,8 +68,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     let named = request.mask.names("spec.replicas") || request.mask.names("spec");
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
-        // What is wanted is the same; what may be taken from others to get it is what this request says. And it is a deploy that asks, also
-        // for a count, whatever made the revision.
+        // What is wanted is the same; what may be taken from other field managers to get it is what this
+        // request says. And it is a deploy that asks, also for a count, whatever made the revision.
         let record = Record {
             cause: Cause::Deploy,
             force: request.force,
@@ -155,7 +158,7 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     let newest = live.newest().map_or(wanted.number, |past| past.number);
     let runs = live.newest().unwrap_or(wanted);
     if request.failed.is_some_and(|failed| failed != newest) {
-        // Something came after it, which nobody wants undone.
+        // Something came after it, which is not to be undone.
         return Ok(None);
     }
     let source = match request.to {
@@ -177,10 +180,11 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     let mut remarks = Vec::new();
     let brings = policy_to_bring(request, source.number, live).filter(|policy| {
         let against = live.other_autoscaler.as_ref().filter(|_| policy.owns_count(request.meta.time));
-        // What others made to decide the count since then goes on doing so.
-        if let Some(foreign) = against {
-            let message =
-                format!("The autoscaler's earlier policy is not brought back: {foreign} decides the count.");
+        // Another autoscaler that decides the count since then goes on doing so.
+        if let Some(autoscaler) = against {
+            let message = format!(
+                "The autoscaler's earlier policy is not brought back: {autoscaler} decides the count."
+            );
             remarks.push(Check::new(CheckKind::Autoscaler, Finding::Warn, message));
         }
         against.is_none()
@@ -197,7 +201,7 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
         remarks.push(Check::new(CheckKind::History, Finding::Warn, message));
     }
     let cause = if request.failed.is_some() { Cause::AutoRollback } else { Cause::Rollback };
-    // The replica count is never brought back: since then others may have set it for good reasons.
+    // The replica count is never brought back: since then it may have been set for good reasons.
     let mut content = source.record.content.clone();
     content.spec.replicas = wanted.record.content.spec.replicas;
     let record = Record {
@@ -209,8 +213,8 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     Ok(Some(Intent { notes: remarks, ..new_intent(name, live, record, brings) }))
 }
 
-/// The policy that a rollback sets, if it differs from the one in force. It acts for whoever asks for the rollback from then on, as with
-/// any other change of the mode.
+/// The policy that a rollback sets, if it differs from the one in force. It acts for the caller of the
+/// rollback from then on, as with any other change of the mode.
 fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<Policy> {
     let (then, now) = (live.policy_of(source).filter(|_| !request.keep_autoscaler)?, live.policy());
     let acts_for =
@@ -219,7 +223,7 @@ fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<P
     (then != now).then_some(then)
 }
 
-/// The intent of the newest revision, for whoever carries it on.
+/// The intent of the newest revision, for the daemon that carries it on.
 pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
     Intent {
         name: name.clone(),
@@ -230,8 +234,8 @@ pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
     }
 }
 
-/// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it `existed` when this was
-/// decided: whoever deleted the app would find it made anew.
+/// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it
+/// `existed` when this was decided: the caller who deleted the app would find it made anew.
 pub fn is_superseded(intent: &Intent, existed: bool, live: &AppState) -> Result<bool, Error> {
     match &live.deployment {
         Some(deployment) if !deployment.deleting => {
@@ -285,14 +289,15 @@ fn new_intent(name: &name::App, live: &AppState, record: Record, brings: Option<
     Intent { name: name.clone(), number: live.highest_number() + 1, record, notes: Vec::new(), is_new: true }
 }
 
-/// The intent of a revision that is stuck, under the next number: what it says is written again, at this time.
+/// The intent of a revision that is stuck, under the next number: what it says is written again, at this
+/// time.
 pub fn rewrite_stuck(name: &name::App, past: &StoredRevision, live: &AppState, now: Timestamp) -> Intent {
     let record = Record { time: now, ..past.record.clone() };
     Intent { number: live.highest_number() + 1, record, is_new: true, ..intent_of(name, past) }
 }
 
-/// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for hangs on it. Only
-/// what others made lacks our label in its selector, which never changes.
+/// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for
+/// hangs on it. Only what Gantry did not make lacks our label in its selector, which never changes.
 fn keep_container(content: &mut Content, base: Option<&Content>, live: &AppState) {
     let adopted = live.deployment.as_ref().is_some_and(|d| !d.selector.contains_key(APP_LABEL));
     if let Some(base) = base.filter(|_| adopted && content.spec.container.is_empty()) {
@@ -329,8 +334,8 @@ fn check_managed<'a>(name: &name::App, live: &'a AppState) -> Result<&'a super::
     Ok(deployment)
 }
 
-/// Refuses a Deployment that is being deleted, and one that others made unless it may be taken over. What else the app needs,
-/// and whether others made that, is known when it is rendered.
+/// Refuses a Deployment that is being deleted, and one that Gantry does not manage unless it may be taken
+/// over. What else the app needs, and whether Gantry made that, is known when it is rendered.
 fn check_ownership(request: &Deploy, live: &AppState) -> Result<(), Error> {
     let Some(deployment) = &live.deployment else { return Ok(()) };
     if !deployment.is_ours() && !request.adopt {

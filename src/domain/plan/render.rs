@@ -8,7 +8,8 @@ use crate::domain::{
     change::{Action, Change},
     check::{Check, Finding, Kind as CheckKind},
     labels::MANAGER,
-    manifest::{self, Frame, Kind, Object},
+    manifest::{self, Object, RenderContext},
+    object::Kind,
     pod_template_patch,
     replica_ownership::{self, Count, Decision},
     revision::Cause,
@@ -25,7 +26,7 @@ pub struct Rendered {
     pub take_count: bool,
     /// The Deployment's rollout is held, and this ends the hold; no manifest says so.
     pub resume: Option<Change>,
-    /// The Deployment was made by others, or made again by them, and its fields are taken over.
+    /// The Deployment was made outside Gantry, or made again there, and its fields are taken over.
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
     pub count: Check,
@@ -39,12 +40,12 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
         Some(Autoscaler::Ours) if intent.record.takes_count => {
             return Err(Error::AutoscalerActive { app: name.to_string() });
         }
-        Some(Autoscaler::Foreign(_)) if intent.record.takes_count => live.check_no_other_autoscaler(name)?,
+        Some(Autoscaler::Other(_)) if intent.record.takes_count => live.check_no_other_autoscaler(name)?,
         Some(_) | None => {}
     }
     let (count, check) = decide_count(intent, live, autoscaler.as_ref());
     let selector = live.selector(name);
-    let frame = Frame {
+    let context = RenderContext {
         revision: intent.number,
         replicas: match count {
             Decision::Apply { replicas, .. } => Some(replicas),
@@ -53,7 +54,7 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
         selector: selector.clone(),
         restarted: intent.record.restarted,
     };
-    let deployment = manifest::render_deployment(name, content, &frame).map_err(|e| refuse_patch(&e))?;
+    let deployment = manifest::render_deployment(name, content, &context).map_err(|e| refuse_patch(&e))?;
     let labels = pod_labels(&deployment);
     let mut objects = vec![deployment];
     let mut prune = Vec::new();
@@ -65,8 +66,8 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
         }
         None => {}
     }
-    let foreign = live.budget.iter().filter(|b| b.managed_by != MANAGER).map(|b| &b.selector);
-    let covered = live.other_budgets.iter().chain(foreign).any(|selector| selector.matches(&labels));
+    let unmanaged = live.budget.iter().filter(|b| b.managed_by != MANAGER).map(|b| &b.selector);
+    let covered = live.other_budgets.iter().chain(unmanaged).any(|selector| selector.matches(&labels));
     match (covered, live.budget.as_ref().is_some_and(|b| b.managed_by == MANAGER)) {
         (false, _) => objects.push(manifest::render_budget(name, content, &selector)),
         // Two budgets over the same pods make every eviction fail.
@@ -88,13 +89,13 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
     })
 }
 
-/// Refuses to take over what others made, unless whoever asked for this said so: they may have made it since.
+/// Refuses to take over what Gantry did not make, unless the caller said so: it may have been made since.
 fn check_makers(intent: &Intent, live: &AppState, objects: &[Object]) -> Result<(), Error> {
-    let others = |kind: Kind| match kind {
+    let other_maker = |kind: Kind| match kind {
         Kind::Deployment => live.deployment.as_ref().filter(|d| !d.is_ours()).map(|d| d.managed_by.as_str()),
         Kind::Service | Kind::Budget => live.made_by(kind).filter(|by| *by != MANAGER),
     };
-    match objects.iter().find_map(|object| Some((object.kind, others(object.kind)?))) {
+    match objects.iter().find_map(|object| Some((object.kind, other_maker(object.kind)?))) {
         Some((kind, by)) if !intent.record.adopt => Err(Error::taken(kind, &intent.name, by)),
         _ => Ok(()),
     }
@@ -103,14 +104,14 @@ fn check_makers(intent: &Intent, live: &AppState, objects: &[Object]) -> Result<
 /// Who, other than callers, decides the count.
 enum Autoscaler<'a> {
     Ours,
-    Foreign(&'a str),
+    Other(&'a str),
 }
 
 impl std::fmt::Display for Autoscaler<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ours => f.write_str("the app's autoscaler"),
-            Self::Foreign(object) => f.write_str(object),
+            Self::Other(object) => f.write_str(object),
         }
     }
 }
@@ -119,7 +120,7 @@ impl std::fmt::Display for Autoscaler<'_> {
 fn decides_count(live: &AppState, now: jiff::Timestamp) -> Option<Autoscaler<'_>> {
     let deployment = live.deployment.as_ref()?;
     match &live.other_autoscaler {
-        Some(object) => Some(Autoscaler::Foreign(object)),
+        Some(object) => Some(Autoscaler::Other(object)),
         None => deployment.scaling.is_active(now).then_some(Autoscaler::Ours),
     }
 }
@@ -151,20 +152,20 @@ fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler
             says(Finding::Pass, format!("The count in the spec is applied: {replicas}."))
         }
         Decision::Apply { replicas, force: true } => {
-            says(Finding::Pass, format!("The count is set to {replicas}, over {}.", others(&count)))
+            says(Finding::Pass, format!("The count is set to {replicas}, over {}.", list_owners(&count)))
         }
         Decision::Leave { ignored: Some(_) } if intent.record.cause != Cause::Deploy => {
-            // Nobody asked for a count.
-            says(Finding::Pass, format!("The count stays as it is; {} set it.", others(&count)))
+            // The spec asks for no count.
+            says(Finding::Pass, format!("The count stays as it is; {} set it.", list_owners(&count)))
         }
         Decision::Leave { ignored: None } => {
-            says(Finding::Pass, format!("The count stays as it is; {} set it.", others(&count)))
+            says(Finding::Pass, format!("The count stays as it is; {} set it.", list_owners(&count)))
         }
         Decision::Leave { ignored: Some(wanted) } => says(
             Finding::Warn,
             format!(
                 "spec.replicas {wanted} is not applied: {} set the count to {}. Name spec.replicas in update_mask to set it.",
-                others(&count),
+                list_owners(&count),
                 count.live.unwrap_or_default()
             ),
         ),
@@ -172,7 +173,7 @@ fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler
     (decision, check.of(Kind::Deployment.object_of(&intent.name)))
 }
 
-fn others(count: &Count<'_>) -> String {
+fn list_owners(count: &Count<'_>) -> String {
     let owners: Vec<_> = count.owners.iter().filter(|o| *o != FIELD_MANAGER).cloned().collect();
     owners.join(", ")
 }

@@ -1,9 +1,10 @@
-//! The form in which a record stands in the `data` of a ControllerRevision: one that every JSON encoder writes with the same bytes.
+//! The form in which a record stands in the `data` of a ControllerRevision: one that every JSON encoder
+//! writes with the same bytes.
 //!
-//! The API server refuses each update of a ControllerRevision whose `data` differs by a byte, and whoever updates or patches one
-//! encodes `data` again: Go sorts keys, writes `1.0` as `1` and escapes `<`, `>` and `&`; Java's Gson escapes `=` and `'` too; others
-//! escape what is not ASCII. So `data` is an object with one string of printable ASCII without those characters, and that string is
-//! the record. See docs/adr/0014.
+//! The API server refuses each update of a ControllerRevision whose `data` differs by a byte, and a client
+//! that updates or patches one encodes `data` again: Go sorts keys, writes `1.0` as `1` and escapes `<`, `>`
+//! and `&`; Java's Gson escapes `=` and `'` too; others escape what is not ASCII. So `data` is an object with
+//! one string of printable ASCII without those characters, and that string is the record. See docs/adr/0014.
 
 use std::{
     fmt::Write as _,
@@ -22,12 +23,12 @@ const RECORD: &str = "record";
 /// Key of the record as JSON text, compressed (DEFLATE) and in base64 (URL alphabet, no padding).
 const DEFLATED: &str = "deflated";
 
-/// Longest text, in bytes, that is kept as it is. etcd takes 1.5 MiB for an object, and a text of quotes is twice as long once it
-/// stands in JSON.
+/// Longest text, in bytes, that is kept as it is. etcd takes 1.5 MiB for an object, and a text of quotes is
+/// twice as long once it stands in JSON.
 const LONGEST: usize = 384 * 1024;
 
-/// Longest text, in bytes, that a compressed record may have. Nothing that Kubernetes takes needs more; a text that was made to
-/// be large must not fill the memory.
+/// Longest text, in bytes, that a compressed record may have. Nothing that Kubernetes takes needs more; a
+/// text that was made to be large must not fill the memory.
 const LONGEST_INFLATED: u64 = 64 * 1024 * 1024;
 
 /// Forms of `data`.
@@ -35,16 +36,16 @@ const LONGEST_INFLATED: u64 = 64 * 1024 * 1024;
 pub enum Form {
     /// One string, as this version writes it.
     Text,
-    /// The record itself as an object, as earlier versions wrote it. The API server may refuse to change such a revision at all, even
-    /// its metadata.
+    /// The record itself as an object, as earlier versions wrote it. The API server may refuse to change such
+    /// a revision at all, even its metadata.
     Object,
 }
 
 // === impl Form ===
 
 impl Form {
-    /// Whether a revision of this form must be written again before it can be carried out, if it was not `applied`: the API server may
-    /// refuse the word that it was.
+    /// Whether a revision of this form must be written again before it can be carried out, if it was not
+    /// `applied`: the API server may refuse the word that it was.
     pub fn is_stuck(self, applied: bool) -> bool {
         !applied && self == Self::Object
     }
@@ -77,8 +78,8 @@ pub fn from_data(data: Value) -> Option<(Record, Form)> {
     Some((serde_json::from_value(data).ok()?, Form::Object))
 }
 
-/// The same JSON with `\u` escapes for all but printable ASCII, and for what some encoders escape. Outside strings JSON has none of
-/// those characters.
+/// The same JSON with `\u` escapes for all but printable ASCII, and for what some encoders escape. Outside
+/// strings JSON has none of those characters.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + json.len() / 8);
     for c in json.chars() {
@@ -109,7 +110,8 @@ mod tests {
         Record::new(Cause::Deploy, content, "ann".into(), reason.into(), Timestamp::UNIX_EPOCH)
     }
 
-    /// What Go's encoder makes of the text of some JSON: keys sorted, floats without a fraction as integers, and HTML escaped.
+    /// What Go's encoder makes of the text of some JSON: keys sorted, floats without a fraction as integers,
+    /// and HTML escaped.
     fn as_go(data: &str) -> String {
         let value: Value = serde_json::from_str(data).unwrap(); // sorts keys
         let mut text = value.to_string();

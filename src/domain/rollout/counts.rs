@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AppRows, Progress, Rollout, State, observed,
-    progress::{Look, Moment},
+    AppRows, Progress, Rollout, State,
+    progress::{Moment, Observation},
 };
 use crate::domain::{
     diagnosis,
@@ -15,14 +15,15 @@ use crate::domain::{
     spec::Content,
 };
 
-/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a second and tells what it saw some
-/// seconds later if it is busy; times are rounded down to whole ones.
+/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a
+/// second and tells what it saw some seconds later if it is busy; times are rounded down to whole ones.
 const UNPROBED: SignedDuration = SignedDuration::from_secs(5);
-/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten seconds later.
+/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten
+/// seconds later.
 const UNPROBED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
-/// Age of a rollout from which a refusal that Kubernetes does not renew is about it, if it still is not taken up: that takes less than a
-/// second, or some if the controllers of the cluster start again.
+/// Age of a rollout from which a refusal that Kubernetes does not renew is about it, if it still is not taken
+/// up: that takes less than a second, or some if the controllers of the cluster start again.
 const STANDING: SignedDuration = SignedDuration::from_secs(10);
 
 /// The pods of an app, told apart by whether they run the current template.
@@ -59,10 +60,11 @@ impl<'a> Counts<'a> {
         };
         let is_old = |pod: &&&Pod| current.is_none_or(|rs| rs.name != pod.replica_set);
         let older = count(facts.pods.iter().filter(is_old).count());
-        Self { progress, observed: observed(deployment), current, updated, older }
+        Self { progress, observed: deployment.is_observed(), current, updated, older }
     }
 
-    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches, either may be late.
+    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches,
+    /// either may be late.
     pub(super) fn complete(&self, deployment: &Deployment) -> bool {
         let d = deployment;
         self.observed
@@ -74,8 +76,8 @@ impl<'a> Counts<'a> {
             && self.progress.old == 0
     }
 
-    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that ends a moment later: then it
-    /// must have run for a moment.
+    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that
+    /// ends a moment later: then it must have run for a moment.
     pub(super) fn proved(&self, content: &Content, now: Timestamp) -> bool {
         let ran = |pod: &&Pod| {
             let least = if pod.restarts == 0 { UNPROBED } else { UNPROBED_AGAIN };
@@ -90,13 +92,13 @@ impl<'a> Counts<'a> {
     }
 
     /// What is seen of the rollout, for its tracker.
-    pub(super) fn look(
+    pub(super) fn observe(
         &self,
         rollout: &Rollout,
         deployment: &Deployment,
         facts: &AppRows<'_>,
         at: Moment,
-    ) -> Look {
+    ) -> Observation {
         let p = self.progress;
         let applied = rollout.state != State::Pending;
         let stopping = facts.pods.iter().filter(|pod| pod.deleting).map(|pod| pod.time_to_stop(at.heard));
@@ -105,10 +107,10 @@ impl<'a> Counts<'a> {
         let made = self.updated.iter().flat_map(|pod| [Some(pod.created), pod.ready_since()]);
         let moved =
             [deployment.progressed, self.current.map(|rs| rs.created)].into_iter().chain(made).flatten();
-        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change of others waits, and this rollout
-        // ended or never will.
+        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change outside
+        // Gantry waits, and this rollout ended or never will.
         let overtaken = rollout.set.is_some() && deployment.create_failure.is_some();
-        Look {
+        Observation {
             applied,
             taken_up: applied && self.current.is_some(),
             paused: deployment.paused || overtaken,
@@ -134,10 +136,17 @@ impl<'a> Counts<'a> {
             return Vec::new();
         }
         let policy = content.spec.policy();
-        diagnosis::diagnose(deployment, self.current, self.updated.iter().copied(), facts.around, &policy)
+        diagnosis::diagnose_replicas(
+            deployment,
+            self.current,
+            self.updated.iter().copied(),
+            facts.around,
+            &policy,
+        )
     }
 
-    /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none before.
+    /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none
+    /// before.
     pub(super) fn refusal(
         &self,
         rollout: &Rollout,
@@ -145,7 +154,7 @@ impl<'a> Counts<'a> {
         facts: &AppRows<'_>,
         applied: SignedDuration,
     ) -> Option<Problem> {
-        // A change of others that has a ReplicaSet was not refused one.
+        // A change outside Gantry that has a ReplicaSet was not refused one.
         if self.current.is_some() || rollout.set.is_some() {
             return None;
         }

@@ -1,15 +1,15 @@
-//! Changes made past this server: whether a Deployment runs what the newest revision asked for, and the rollout of what it runs
-//! instead. Also the rollouts of Deployments that others made.
+//! Changes made outside Gantry: whether a Deployment runs what the newest revision asked for, and the rollout
+//! of what it runs instead. Also the rollouts of Deployments that Gantry does not manage.
 //!
-//! Rows of Deployments, ReplicaSets and revisions come by watches of their own, so any of them may be behind the others. What
-//! is said here must hold for every such mixture: a change that is not there may never be told, one that is there may be told
-//! late.
+//! Rows of Deployments, ReplicaSets and revisions come by watches of their own, so any of them may be behind
+//! another. What is said here must hold for every such mixture: a change that is not there may never be told,
+//! one that is there may be told late.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AppRows, Progress, Rollout, State, observed};
+use super::{AppRows, Progress, Rollout, State};
 use crate::domain::{
     name,
     observed::{Deployment, ReplicaSet, Revision},
@@ -21,11 +21,12 @@ use crate::domain::{
 /// Seconds by which the clocks of several API servers may differ.
 const SKEW: i64 = 5;
 
-/// Age of a revision from which its Deployment counts as gone if there is none. Rows of the two come by different watches.
+/// Age of a revision from which its Deployment counts as gone if there is none. Rows of the two come by
+/// different watches.
 const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
 
-/// Whether the app of this revision is gone, and only its history is left: nothing of it is rolled out. Its Deployment may be unseen for a
-/// moment after the revision was carried out.
+/// Whether the app of this revision is gone, and only its history is left: nothing of it is rolled out. Its
+/// Deployment may be unseen for a moment after the revision was carried out.
 pub fn is_gone(newest: &Revision, facts: &AppRows<'_>, now: Timestamp) -> bool {
     facts.deployment.is_none() && newest.applied && now.duration_since(newest.created) > UNSEEN
 }
@@ -37,15 +38,15 @@ pub enum Origin<'a> {
     Current,
     /// Not from the newest revision yet, or the rows are too old to tell.
     Pending,
-    /// From somebody who changed the Deployment after the newest revision; this ReplicaSet runs it.
+    /// From a change of the Deployment outside Gantry after the newest revision; this ReplicaSet runs it.
     External(&'a ReplicaSet),
 }
 
 /// Decides where what the Deployment runs comes from.
 ///
-/// Kubernetes numbers templates in the order in which they become current, and copies the Deployment's annotation, with our
-/// number in it, to the current ReplicaSet in the same write. So the lowest number of a template that carries the newest
-/// revision is its own, and a higher one came after it.
+/// Kubernetes numbers templates in the order in which they become current, and copies the Deployment's
+/// annotation, with our number in it, to the current ReplicaSet in the same write. So the lowest number of a
+/// template that carries the newest revision is its own, and a higher one came after it.
 pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
     let Some(deployment) = facts.deployment else { return Origin::Pending };
     let current = facts.numbered(deployment);
@@ -62,8 +63,9 @@ pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
         (Cause::External, Some(number)) => deployment.template_revision >= number,
         _ => match deployment.revision {
             Some(number) if number >= newest.number => number == newest.number,
-            // Our annotation was taken away from the Deployment, or an older number put there. The ReplicaSet keeps it until that is taken
-            // up; then the revision itself says that it was applied, and nobody has touched the template since.
+            // Our annotation was taken away from the Deployment, or an older number put there. The ReplicaSet
+            // keeps it until that is taken up; then the revision itself says that it was applied, and the
+            // template was not touched since.
             _ => {
                 let stands =
                     newest.applied && shows(deployment, newest) && !is_touched_since(deployment, newest);
@@ -79,7 +81,7 @@ const fn shows(deployment: &Deployment, revision: &Revision) -> bool {
     deployment.resource_version > revision.version
 }
 
-/// Whether others may have changed the pod template after the revision was written.
+/// Whether the pod template may have been changed outside Gantry after the revision was written.
 fn is_touched_since(deployment: &Deployment, revision: &Revision) -> bool {
     let touch = deployment.template_by.as_ref();
     touch.is_some_and(|touch| touch.time.as_second() + SKEW >= revision.created.as_second())
@@ -95,7 +97,7 @@ fn came_after(
     // A later revision of ours was applied and has not been seen: the change may be that one's.
     let is_later = |revision: Option<u64>| revision.is_some_and(|number| number > newest.number);
     let behind = is_later(deployment.revision) || facts.replica_sets.iter().any(|rs| is_later(rs.revision));
-    // Two deploys of ours at once may be applied in the other order; that is no change of others.
+    // Two deploys of ours at once may be applied in the other order; that is no change outside Gantry.
     if behind || !is_touched_since(deployment, newest) || !newest.applied {
         return false;
     }
@@ -104,8 +106,8 @@ fn came_after(
         (Cause::External, Some(number), _) => current.template_revision > number,
         (Cause::External, None, _) => shown && newest.replica_set.as_ref() != Some(&current.name),
         (_, _, Some(first)) => current.template_revision > first,
-        // It was undone before Kubernetes took it up at all. A ReplicaSet that is used again gets its number before the Deployment
-        // does: until then the Deployment has the number of another template.
+        // It was undone before Kubernetes took it up at all. A ReplicaSet that is used again gets its number
+        // before the Deployment does: until then the Deployment has the number of another template.
         (_, _, None) => {
             let undone = deployment.revision.is_some_and(|number| number < newest.number);
             shown && undone && current.template == deployment.template
@@ -116,19 +118,19 @@ fn came_after(
 // === impl Rollout ===
 
 impl Rollout {
-    /// The newest rollout of an app, before it is judged: of the newest revision, of a change made past this server after it,
-    /// or, for an app that others made, of its ReplicaSet.
+    /// The newest rollout of an app, before it is judged: of the newest revision, of a change made outside
+    /// Gantry after it, or, for an app that Gantry does not manage, of its ReplicaSet.
     pub fn latest(newest: Option<&Revision>, facts: &AppRows<'_>) -> Option<Self> {
-        let Some(newest) = newest else { return Self::foreign(facts) };
+        let Some(newest) = newest else { return Self::unmanaged(facts) };
         let state = match find_origin(newest, facts) {
             Origin::Current => State::Running,
             Origin::Pending => State::Pending,
             Origin::External(rs) => return Some(Self::external(newest, facts.deployment?, rs)),
         };
-        Some(Self { state, ..Self::of(newest) })
+        Some(Self { state, ..Self::recorded(newest) })
     }
 
-    /// The rollout of a change made past this server after this revision.
+    /// The rollout of a change made outside Gantry after this revision.
     fn external(after: &Revision, deployment: &Deployment, rs: &ReplicaSet) -> Self {
         let content = Content {
             spec: with_template_changes(&after.content.spec, &deployment.spec),
@@ -144,8 +146,8 @@ impl Rollout {
         }
     }
 
-    /// The newest rollout of an app that others made.
-    fn foreign(facts: &AppRows<'_>) -> Option<Self> {
+    /// The newest rollout of an app that Gantry does not manage.
+    fn unmanaged(facts: &AppRows<'_>) -> Option<Self> {
         let deployment = facts.deployment.filter(|_| !facts.managed)?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
         let rs = facts.replica_sets.iter().filter(|rs| rs.template_revision > 0).find(is_current)?;
@@ -159,7 +161,8 @@ impl Rollout {
         })
     }
 
-    /// A rollout of an app that others made, which another one has replaced. What it ran is not known any more.
+    /// A rollout of an app that Gantry does not manage, which another one has replaced. What it ran is not
+    /// known any more.
     pub fn replaced(app: &name::App, deployment: &Deployment, rs: &ReplicaSet) -> Self {
         Self { state: State::Pending, start: rs.created, ..Self::of_set(app, deployment, rs) }
     }
@@ -190,20 +193,12 @@ impl Rollout {
     }
 }
 
-impl<'a> AppRows<'a> {
-    /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that up.
-    pub(super) fn numbered(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
-        let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
-        self.replica_sets.iter().copied().find(is_current).filter(|_| observed(deployment))
-    }
-}
-
 fn changed_by(deployment: &Deployment) -> String {
     deployment.template_by.as_ref().map_or_else(String::new, |touch| touch.manager.to_string())
 }
 
-/// When a template became current. A ReplicaSet that is used again is older than that, and who changed the template may have
-/// changed something else since.
+/// When a template became current. A ReplicaSet that is used again is older than that, and who changed the
+/// template may have changed something else since.
 fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
     let touched = deployment.template_by.as_ref().map(|touch| touch.time);
     touched

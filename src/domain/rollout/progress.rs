@@ -1,25 +1,28 @@
-//! How long a rollout has made no progress, from the looks that were taken at it. Pure; times are arguments.
+//! How long a rollout has made no progress, from what was observed of it. Pure; times are arguments.
 //!
-//! Kubernetes has a deadline too, and stops asking once a rollout was complete for an instant. This one goes on until the rollout has ended:
-//! progress is what the rollout never had before, so coming and going is none, and there is an end to it.
+//! Kubernetes has a deadline too, and stops asking once a rollout was complete for an instant. This one goes
+//! on until the rollout has ended: progress is what the rollout never had before, so coming and going is
+//! none, and there is an end to it.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Longest time between two looks at a cluster that answers: each kind is asked for every ten seconds. In a longer one nothing was heard.
+/// Longest time between two observations of a cluster that answers: each kind is asked for every ten seconds.
+/// In a longer one nothing was heard.
 const QUIET: SignedDuration = SignedDuration::from_secs(15);
-/// What such a time counts: looks are a second apart.
-const LOOK: SignedDuration = SignedDuration::from_secs(1);
-/// Time for which it must have been looked at: after a start of this server, rows tell of the time before, and not all of it.
+/// What such a time counts: observations are a second apart.
+const INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+/// Time for which it must have been observed: after a start of this server, rows tell of the time before, and
+/// not all of it.
 const OWN: SignedDuration = SignedDuration::from_secs(10);
-/// How many times the timeout it may take in the end, when only the count goes down and up again, or one replica after the other is told to
-/// stop.
+/// How many times the timeout it may take in the end, when only the count goes down and up again, or one
+/// replica after the other is told to stop.
 const MOST: i32 = 2;
 
 /// What is seen of a rollout at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct Observation {
     /// The Deployment carries it.
     pub applied: bool,
     /// The Deployment controller has taken it up.
@@ -40,11 +43,11 @@ pub struct Look {
     pub grace: SignedDuration,
     /// When it began.
     pub start: Timestamp,
-    /// When it last made progress, as far as rows tell. Only the first look asks.
+    /// When it last made progress, as far as rows tell. Only the first observation asks.
     pub moved: Timestamp,
 }
 
-/// When a look is taken.
+/// When an observation is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Now.
@@ -53,27 +56,29 @@ pub struct Moment {
     pub heard: Timestamp,
 }
 
-/// What the looks at one rollout say about its progress.
+/// What the observations of one rollout say about its progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tracker(Option<State>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State {
     /// The best of each so far.
-    best: Look,
-    /// The look before, which says how the time since then counts.
-    last: Look,
+    best: Observation,
+    /// The observation before, which says how the time since then counts.
+    last: Observation,
     /// Until when time was counted.
     until: Timestamp,
     /// Since when the Deployment is known to carry it.
     applied: Timestamp,
-    /// Time without progress, but for that in which replicas finish their work. A raise of the count begins it again.
+    /// Time without progress, but for that in which replicas finish their work. A raise of the count begins
+    /// it again.
     idle: SignedDuration,
-    /// All the time without progress. Here a raise to a count that the rollout had before is none: that is coming and going too.
+    /// All the time without progress. Here a raise to a count that the rollout had before is none: that is
+    /// coming and going too.
     spent: SignedDuration,
     /// Time since it began.
     whole: SignedDuration,
-    /// Time since the first look.
+    /// Time since the first seen.
     own: SignedDuration,
     /// The longest that a replica may finish its work in that time.
     longest: SignedDuration,
@@ -88,9 +93,9 @@ impl From<Timestamp> for Moment {
     }
 }
 
-// === impl Look ===
+// === impl Observation ===
 
-impl Look {
+impl Observation {
     /// Whether time stands still: it is held, or no replica is wanted.
     const fn is_held(&self) -> bool {
         self.paused || self.desired == 0
@@ -100,11 +105,11 @@ impl Look {
 // === impl Tracker ===
 
 impl Tracker {
-    /// Takes in a look.
-    pub fn look(&mut self, look: &Look, at: Moment) {
+    /// Takes in a seen.
+    pub fn observe(&mut self, seen: &Observation, at: Moment) {
         match &mut self.0 {
-            Some(state) => state.look(look, at),
-            None => self.0 = Some(State::first(look, at.now)),
+            Some(state) => state.observe(seen, at),
+            None => self.0 = Some(State::first(seen, at.now)),
         }
     }
 
@@ -133,58 +138,59 @@ impl Tracker {
 }
 
 impl State {
-    fn first(look: &Look, now: Timestamp) -> Self {
-        // Until when one was held rows do not tell; and one that is not applied yet may be taken up again in a moment.
-        let counts = look.applied && !look.is_held();
+    fn first(seen: &Observation, now: Timestamp) -> Self {
+        // Until when one was held rows do not tell; and one that is not applied yet may be taken up again in
+        // a moment.
+        let counts = seen.applied && !seen.is_held();
         let since = |then: Timestamp| now.duration_since(then).max(SignedDuration::ZERO);
         let ago = |then| if counts { since(then) } else { SignedDuration::ZERO };
         Self {
-            best: Look { ready: look.ready + look.lost, ..*look },
-            last: *look,
-            until: now.max(look.start),
-            applied: if look.applied { look.start } else { now },
-            idle: ago(look.moved.max(look.start)),
-            spent: ago(look.moved.max(look.start)),
-            whole: ago(look.start),
+            best: Observation { ready: seen.ready + seen.lost, ..*seen },
+            last: *seen,
+            until: now.max(seen.start),
+            applied: if seen.applied { seen.start } else { now },
+            idle: ago(seen.moved.max(seen.start)),
+            spent: ago(seen.moved.max(seen.start)),
+            whole: ago(seen.start),
             own: SignedDuration::ZERO,
-            longest: look.grace,
+            longest: seen.grace,
         }
     }
 
-    fn look(&mut self, look: &Look, at: Moment) {
+    fn observe(&mut self, seen: &Observation, at: Moment) {
         self.count(at.heard);
         let best = &self.best;
-        let moved = look.applied && !best.applied
-            || look.taken_up && !best.taken_up
-            || look.ready > best.ready
-            || look.serving < best.serving
-            || look.old < best.old;
-        let raised = look.desired > self.last.desired;
-        if look.applied && !best.applied {
+        let moved = seen.applied && !best.applied
+            || seen.taken_up && !best.taken_up
+            || seen.ready > best.ready
+            || seen.serving < best.serving
+            || seen.old < best.old;
+        let raised = seen.desired > self.last.desired;
+        if seen.applied && !best.applied {
             self.applied = at.now;
         }
         if moved || raised {
             self.idle = SignedDuration::ZERO;
         }
-        if moved || look.desired > best.desired {
+        if moved || seen.desired > best.desired {
             self.spent = SignedDuration::ZERO;
             self.longest = SignedDuration::ZERO;
         }
         // What is seen now is from now on, and time counts up to where the cluster was heard of.
-        if moved || raised || look.is_held() != self.last.is_held() {
+        if moved || raised || seen.is_held() != self.last.is_held() {
             self.until = self.until.max(at.now);
         }
-        self.longest = self.longest.max(look.grace);
-        self.best = Look {
-            applied: best.applied || look.applied,
-            taken_up: best.taken_up || look.taken_up,
-            ready: best.ready.max(look.ready),
-            serving: best.serving.min(look.serving),
-            old: best.old.min(look.old),
-            desired: best.desired.max(look.desired),
-            ..*look
+        self.longest = self.longest.max(seen.grace);
+        self.best = Observation {
+            applied: best.applied || seen.applied,
+            taken_up: best.taken_up || seen.taken_up,
+            ready: best.ready.max(seen.ready),
+            serving: best.serving.min(seen.serving),
+            old: best.old.min(seen.old),
+            desired: best.desired.max(seen.desired),
+            ..*seen
         };
-        self.last = *look;
+        self.last = *seen;
     }
 
     fn count(&mut self, until: Timestamp) {
@@ -196,7 +202,7 @@ impl State {
         if self.last.is_held() {
             return;
         }
-        let step = if step > QUIET { LOOK } else { step };
+        let step = if step > QUIET { INTERVAL } else { step };
         self.idle += step - step.min(self.last.grace);
         self.spent += step;
         self.whole += step;

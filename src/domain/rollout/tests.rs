@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{AppRows, Next, Rollout, State, Tracker};
+use super::{AppRows, Rollout, State, Successor, Tracker};
 use crate::domain::{
     app::App,
     diagnosis::Surroundings,
@@ -325,7 +325,8 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
         |revision: Revision| Revision { cause: Cause::External, template_revision: Some(2), ..revision };
     let theirs = of_others(mk_revision(1, RolloutPolicy::default()));
     let waiting = of_others(mk_revision(1, wait()));
-    // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout before.
+    // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout
+    // before.
     for (stalled, expected) in [
         (-1, State::Running),
         (0, State::Running),
@@ -389,7 +390,7 @@ fn without_a_probe_a_replica_must_have_run_for_a_moment_and_longer_after_it_ende
 #[test]
 fn a_past_rollout_keeps_its_end_or_was_superseded() {
     let mut revision = mk_revision(1, RolloutPolicy::default());
-    let next = Next { number: 2, start: at(90), changed_by: None };
+    let next = Successor { number: 2, start: at(90), changed_by: None };
     let past = |revision: &Revision| Rollout::recorded(revision).before(revision.end.as_ref(), &next);
     let superseded = past(&revision);
     assert_eq!((superseded.state, superseded.end), (State::Superseded, Some(at(90))));

@@ -1,5 +1,5 @@
-//! Which other pods a pod must, or would rather, be near to or away from, and they from it. The scheduler's plugin
-//! `InterPodAffinity`.
+//! Which other pods a pod must, or would rather, be near to or away from, and they from it. The scheduler's
+//! plugin `InterPodAffinity`.
 
 use std::collections::HashMap;
 
@@ -102,9 +102,9 @@ impl<'a> Affinities<'a> {
         let near = || self.pod.affinity.near.iter().zip(&self.near);
         if near().any(|(term, counts)| count(&term.topology, counts).is_none_or(|n| n <= 0)) {
             // The first of a group that wants to be near to itself must be put somewhere.
-            let nobody = self.near.iter().flatten().all(|n| *n <= 0);
+            let none_near = self.near.iter().flatten().all(|n| *n <= 0);
             let has_labels = near().all(|(term, counts)| count(&term.topology, counts).is_some());
-            let is_first = nobody && has_labels && near().all(|(term, _)| term.matches(self.pod));
+            let is_first = none_near && has_labels && near().all(|(term, _)| term.matches(self.pod));
             if !is_first {
                 return Some(Exclusion::Affinity("pods that it must be near to are elsewhere".to_owned()));
             }

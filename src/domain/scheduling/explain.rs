@@ -1,9 +1,8 @@
-//! What a forecast says, in words for people. Names no node.
+//! What keeps replicas from nodes, in words for people. Names no node.
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Exclusion, Forecast, Shortage};
-use crate::domain::check::{Check, Finding, Kind};
+use super::{Exclusion, Shortage};
 
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,8 +64,9 @@ pub(crate) fn format_amount(resource: &str, amount: i64) -> String {
     }
 }
 
-/// What keeps a replica from all of these nodes, the most promising first: what is short and by how much, then the rest.
-pub(super) fn short_of(exclusions: &[Exclusion]) -> Vec<String> {
+/// What keeps a replica from all of these nodes, the most promising first: what is short and by how much,
+/// then the rest.
+pub(super) fn explain_exclusions(exclusions: &[Exclusion]) -> Vec<String> {
     if exclusions.is_empty() {
         return vec!["nodes: there is none".to_owned()];
     }
@@ -114,40 +114,5 @@ fn in_general(exclusion: &Exclusion) -> String {
         Exclusion::Volume(claim) => format!("the volume of claim {claim} is elsewhere"),
         Exclusion::Spread(topology) => format!("the spread over {topology} would be broken"),
         Exclusion::Affinity(why) => why.clone(),
-    }
-}
-
-impl Forecast {
-    /// What the forecast says about the change.
-    pub fn check(&self) -> Check {
-        let Self { wanted, fits, headroom, .. } = self;
-        let says = |result, message: String| Check::new(Kind::Fit, result, message);
-        if self.cut_off {
-            let message = "Not foreseen: too many replicas and nodes to play it through.";
-            return says(Finding::Skipped, message.to_owned());
-        }
-        let short = self.short_of.join("; ");
-        let remedy = "Ask for less in resources.requests, allow more nodes in placement, or add nodes.";
-        if !self.completes {
-            let begins = if fits < wanted {
-                format!("Only {fits} of {wanted} replicas fit now, and it")
-            } else {
-                "It would begin, and".to_owned()
-            };
-            let message = format!("{begins} would not come to its end: {short}. {remedy}");
-            return says(Finding::Fail, message);
-        }
-        if fits < wanted {
-            let message = format!(
-                "{fits} of {wanted} replicas fit now, those of the surge included; the others wait until old ones make room: {short}. {remedy}"
-            );
-            return says(Finding::Warn, message);
-        }
-        let more = if *headroom == 1000 { "at least 1000".to_owned() } else { headroom.to_string() };
-        match wanted {
-            0 => says(Finding::Pass, format!("No replica is to be placed; {more} would fit.")),
-            1 => says(Finding::Pass, format!("The replica fits now, and {more} more would.")),
-            _ => says(Finding::Pass, format!("All {wanted} replicas fit now, and {more} more would.")),
-        }
     }
 }

@@ -1,45 +1,46 @@
-//! What of a node decides whether it takes the pod, whoever else is on it: cordon, taints, labels, volumes. The scheduler's
-//! plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and `VolumeZone`.
+//! What of a node decides whether it takes the pod, whatever pods are on it: cordon, taints, labels, volumes.
+//! The scheduler's plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and
+//! `VolumeZone`.
 
 use std::collections::BTreeMap;
 
-use super::{Exclusion, Node, NodeTerm, Requirement, Shape, Taint, Volume};
+use super::{Exclusion, Node, NodeTerm, PodTemplate, Requirement, Taint, Volume};
 
 /// The taint that stands for a cordon; who tolerates it is put there nevertheless.
 const CORDON: &str = "node.kubernetes.io/unschedulable";
 
 /// Why the node cannot take the pod, if so.
-pub(super) fn find_exclusion(shape: &Shape, node: &Node) -> Option<Exclusion> {
+pub(super) fn find_exclusion(template: &PodTemplate, node: &Node) -> Option<Exclusion> {
     let cordon = Taint { key: CORDON.to_owned(), value: String::new(), effect: "NoSchedule".to_owned() };
-    if node.unschedulable && !tolerates_taint(shape, &cordon) {
+    if node.unschedulable && !tolerates_taint(template, &cordon) {
         return Some(Exclusion::Unschedulable);
     }
-    if let Some(taint) = untolerated_taint(shape, node) {
+    if let Some(taint) = find_untolerated_taint(template, node) {
         return Some(Exclusion::Taint(taint.to_string()));
     }
-    if let Some(demand) = unmatched_terms(shape, node) {
+    if let Some(demand) = find_unmatched_term(template, node) {
         return Some(Exclusion::Selector(demand));
     }
-    let away = shape.volumes.iter().find(|volume| !volume.is_at(node));
+    let away = template.volumes.iter().find(|volume| !volume.is_at(node));
     away.map(|volume| Exclusion::Volume(volume.claim.clone()))
 }
 
-pub(super) fn tolerates_taint(shape: &Shape, taint: &Taint) -> bool {
-    shape.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+pub(super) fn tolerates_taint(template: &PodTemplate, taint: &Taint) -> bool {
+    template.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }
 
 /// The first taint that keeps the pod away.
-pub(super) fn untolerated_taint<'a>(shape: &Shape, node: &'a Node) -> Option<&'a Taint> {
-    node.taints.iter().find(|taint| taint.repels() && !tolerates_taint(shape, taint))
+pub(super) fn find_untolerated_taint<'a>(template: &PodTemplate, node: &'a Node) -> Option<&'a Taint> {
+    node.taints.iter().find(|taint| taint.repels() && !tolerates_taint(template, taint))
 }
 
 /// What the pod demands of nodes and this one has not.
-pub(super) fn unmatched_terms(shape: &Shape, node: &Node) -> Option<String> {
-    let missing = shape.selector.iter().find(|(key, value)| node.labels.get(*key) != Some(value));
+pub(super) fn find_unmatched_term(template: &PodTemplate, node: &Node) -> Option<String> {
+    let missing = template.selector.iter().find(|(key, value)| node.labels.get(*key) != Some(value));
     if let Some((key, value)) = missing {
         return Some(format!("{key}={value}"));
     }
-    let terms = shape.required.as_ref()?;
+    let terms = template.required.as_ref()?;
     (!terms.iter().any(|term| term.matches(node))).then(|| "the node affinity".to_owned())
 }
 

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use super::{
-    Exclusion, Node, Pod, Shape, explain,
-    model::{Model, Parts, total_requests},
+    Exclusion, Node, Pod, PodTemplate,
+    explain::explain_exclusions,
+    model::{Model, Scores, total_score},
     score::WEIGHTS,
 };
+use crate::domain::check::{Check, Finding, Kind};
 
 /// Replicas beyond those wanted that are looked for.
 const MOST_HEADROOM: usize = 1000;
@@ -46,14 +48,14 @@ pub struct Forecast {
     /// What keeps replicas away, if not all fit; names no node.
     pub short_of: Vec<String>,
     /// Nodes, best first, those that take no replica last; at most 100.
-    pub nodes: Vec<Scored>,
+    pub nodes: Vec<ScoredNode>,
     /// There were too many nodes and replicas to play it to its end.
     pub cut_off: bool,
 }
 
 /// A node as a place for the next replica.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scored {
+pub struct ScoredNode {
     /// Name.
     pub node: String,
     /// Zone.
@@ -69,10 +71,10 @@ pub struct Scored {
 }
 
 /// Plays a change through. `pods` are all that are on nodes; those that are the app's own are marked.
-pub fn forecast_placement(nodes: &[Node], pods: &[Pod], shape: &Shape, change: &Change) -> Forecast {
+pub fn forecast_placement(nodes: &[Node], pods: &[Pod], template: &PodTemplate, change: &Change) -> Forecast {
     let index: HashMap<&str, usize> = nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
-    let mut play = Play {
-        model: Model::new(shape, nodes),
+    let mut simulation = Simulation {
+        model: Model::new(template, nodes),
         old: vec![Vec::new(); nodes.len()],
         placed: vec![0; nodes.len()],
         work: MOST_WORK / nodes.len().max(1),
@@ -80,30 +82,67 @@ pub fn forecast_placement(nodes: &[Node], pods: &[Pod], shape: &Shape, change: &
     };
     for pod in pods {
         let Some(node) = index.get(pod.node.as_str()).copied() else { continue };
-        play.model.add(pod, node, 1);
+        simulation.model.add(pod, node, 1);
         if pod.own && !pod.deleting {
-            play.old[node].push(pod);
+            simulation.old[node].push(pod);
         }
     }
     if change.replaces && change.recreate {
-        play.remove(play.before());
+        simulation.remove(simulation.before());
     }
-    let first = play.model.scores();
-    let excluded: Vec<_> = (0..nodes.len()).map(|node| play.model.exclusion(node)).collect();
-    let outcome = if change.replaces { play.replace(change) } else { play.grow(change.replicas) };
-    let short_of = match &play.blocked {
+    let first = simulation.model.scores();
+    let excluded: Vec<_> = (0..nodes.len()).map(|node| simulation.model.exclusion(node)).collect();
+    let outcome = if change.replaces { simulation.replace(change) } else { simulation.grow(change.replicas) };
+    let short_of = match &simulation.blocked {
         Some(exclusions) if outcome.fits < outcome.wanted || !outcome.completes => {
-            explain::short_of(exclusions)
+            explain_exclusions(exclusions)
         }
         _ => Vec::new(),
     };
-    let placed = play.placed.clone();
-    let cut_off = play.work == 0;
-    let headroom = if outcome.completes { play.headroom() } else { 0 };
+    let placed = simulation.placed.clone();
+    let cut_off = simulation.work == 0;
+    let headroom = if outcome.completes { simulation.headroom() } else { 0 };
     Forecast { headroom, short_of, cut_off, nodes: ranked(nodes, &first, excluded, &placed), ..outcome }
 }
 
-struct Play<'a> {
+// === impl Forecast ===
+
+impl Forecast {
+    /// What the forecast says about the change.
+    pub fn check(&self) -> Check {
+        let Self { wanted, fits, headroom, .. } = self;
+        let says = |result, message: String| Check::new(Kind::Fit, result, message);
+        if self.cut_off {
+            let message = "Not foreseen: too many replicas and nodes to play it through.";
+            return says(Finding::Skipped, message.to_owned());
+        }
+        let short = self.short_of.join("; ");
+        let remedy = "Ask for less in resources.requests, allow more nodes in placement, or add nodes.";
+        if !self.completes {
+            let begins = if fits < wanted {
+                format!("Only {fits} of {wanted} replicas fit now, and it")
+            } else {
+                "It would begin, and".to_owned()
+            };
+            let message = format!("{begins} would not come to its end: {short}. {remedy}");
+            return says(Finding::Fail, message);
+        }
+        if fits < wanted {
+            let message = format!(
+                "{fits} of {wanted} replicas fit now, those of the surge included; the others wait until old ones make room: {short}. {remedy}"
+            );
+            return says(Finding::Warn, message);
+        }
+        let more = if *headroom == 1000 { "at least 1000".to_owned() } else { headroom.to_string() };
+        match wanted {
+            0 => says(Finding::Pass, format!("No replica is to be placed; {more} would fit.")),
+            1 => says(Finding::Pass, format!("The replica fits now, and {more} more would.")),
+            _ => says(Finding::Pass, format!("All {wanted} replicas fit now, and {more} more would.")),
+        }
+    }
+}
+
+struct Simulation<'a> {
     model: Model<'a>,
     /// The app's replicas that were there before, by node.
     old: Vec<Vec<&'a Pod>>,
@@ -114,7 +153,7 @@ struct Play<'a> {
     blocked: Option<Vec<Exclusion>>,
 }
 
-impl Play<'_> {
+impl Simulation<'_> {
     /// Places as many as fit of these.
     fn place(&mut self, count: usize) -> usize {
         for done in 0..count {
@@ -189,19 +228,19 @@ impl Play<'_> {
 
 fn ranked(
     nodes: &[Node],
-    scores: &[(usize, Parts)],
+    scores: &[(usize, Scores)],
     excluded: Vec<Option<Exclusion>>,
     placed: &[usize],
-) -> Vec<Scored> {
-    let parts: HashMap<usize, Parts> = scores.iter().copied().collect();
+) -> Vec<ScoredNode> {
+    let parts: HashMap<usize, Scores> = scores.iter().copied().collect();
     let weights: i64 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
     let scored = |(i, (node, excluded)): (usize, (&Node, Option<Exclusion>))| {
         let parts = parts.get(&i);
         #[allow(clippy::cast_precision_loss)] // some hundreds
-        let score = parts.map_or(0.0, |parts| total_requests(parts) as f64 / weights as f64);
+        let score = parts.map_or(0.0, |parts| total_score(parts) as f64 / weights as f64);
         let named =
-            |parts: &Parts| WEIGHTS.iter().zip(parts).map(|((name, _), part)| (*name, *part)).collect();
-        Scored {
+            |parts: &Scores| WEIGHTS.iter().zip(parts).map(|((name, _), part)| (*name, *part)).collect();
+        ScoredNode {
             node: node.name.clone(),
             zone: node.labels.get(super::ZONE).cloned().unwrap_or_default(),
             score,
@@ -212,7 +251,7 @@ fn ranked(
     };
     let mut all: Vec<_> = nodes.iter().zip(excluded).enumerate().map(scored).collect();
     all.sort_by(|a, b| {
-        let by = |s: &Scored| (s.excluded.is_some(), s.placed == 0 && s.excluded.is_some());
+        let by = |s: &ScoredNode| (s.excluded.is_some(), s.placed == 0 && s.excluded.is_some());
         by(a).cmp(&by(b)).then(b.score.total_cmp(&a.score)).then_with(|| a.node.cmp(&b.node))
     });
     all.truncate(MOST_NODES);

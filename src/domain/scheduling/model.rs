@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    Amounts, Exclusion, HostPort, Node, Pod, Shape, Shortage,
+    Amounts, Exclusion, HostPort, Node, Pod, PodTemplate, Shortage,
     affinity::Affinities,
     filter,
     score::{self, CRITERIA, WEIGHTS},
@@ -12,7 +12,7 @@ use super::{
 
 /// What is taken of a node.
 #[derive(Clone, Debug, Default)]
-struct Taken {
+struct NodeUsage {
     exact: Amounts,
     /// CPU and memory as scores count them.
     weighed: [i64; 2],
@@ -20,9 +20,9 @@ struct Taken {
     ports: BTreeMap<HostPort, i64>,
 }
 
-/// What a node is to the pod, whoever is on it.
+/// What a node is to the pod, whatever pods are on it.
 #[derive(Debug)]
-struct Fixed {
+struct StaticFit {
     exclusion: Option<Exclusion>,
     unwelcome: i64,
     preference: i64,
@@ -30,50 +30,50 @@ struct Fixed {
 }
 
 /// Scores of a node by criterion, in the order of [`WEIGHTS`].
-pub(super) type Parts = [i64; CRITERIA];
+pub(super) type Scores = [i64; CRITERIA];
 
 #[derive(Debug)]
 pub(super) struct Model<'a> {
-    pub(super) shape: &'a Shape,
+    pub(super) template: &'a PodTemplate,
     pub(super) nodes: &'a [Node],
-    taken: Vec<Taken>,
-    fixed: Vec<Fixed>,
+    taken: Vec<NodeUsage>,
+    fixed: Vec<StaticFit>,
     spreads: Spreads<'a>,
     affinities: Affinities<'a>,
 }
 
 impl<'a> Model<'a> {
-    pub(super) fn new(shape: &'a Shape, nodes: &'a [Node]) -> Self {
+    pub(super) fn new(template: &'a PodTemplate, nodes: &'a [Node]) -> Self {
         let wanted: BTreeSet<String> =
-            shape.images.iter().map(|image| score::normalize_scores(image)).collect();
+            template.images.iter().map(|image| score::normalize_image_name(image)).collect();
         let having: HashMap<&str, usize> = wanted
             .iter()
             .map(|name| (name.as_str(), nodes.iter().filter(|n| n.images.contains_key(name)).count()))
             .collect();
-        let fixed = nodes.iter().map(|node| Fixed {
-            exclusion: filter::find_exclusion(shape, node),
-            unwelcome: score::count_soft_taints(shape, node),
-            preference: score::node_preference(shape, node),
-            images: score::image_locality(shape, node, nodes.len(), |name| {
+        let fixed = nodes.iter().map(|node| StaticFit {
+            exclusion: filter::find_exclusion(template, node),
+            unwelcome: score::count_soft_taints(template, node),
+            preference: score::score_node_affinity(template, node),
+            images: score::score_image_locality(template, node, nodes.len(), |name| {
                 having.get(name).copied().unwrap_or_default()
             }),
         });
         Self {
-            shape,
+            template,
             nodes,
-            taken: vec![Taken::default(); nodes.len()],
+            taken: vec![NodeUsage::default(); nodes.len()],
             fixed: fixed.collect(),
-            spreads: Spreads::new(shape, nodes),
-            affinities: Affinities::new(&shape.pod, nodes),
+            spreads: Spreads::new(template, nodes),
+            affinities: Affinities::new(&template.pod, nodes),
         }
     }
 
     /// Takes in that a pod is on a node, or, with -1, that it is not any more.
     pub(super) fn add(&mut self, pod: &Pod, node: usize, times: i64) {
         let taken = &mut self.taken[node];
-        taken.exact.add(&pod.asks.exact, times);
-        taken.weighed[0] += times * pod.asks.weighed.cpu;
-        taken.weighed[1] += times * pod.asks.weighed.memory;
+        taken.exact.add(&pod.requests.exact, times);
+        taken.weighed[0] += times * pod.requests.weighed.cpu;
+        taken.weighed[1] += times * pod.requests.weighed.memory;
         taken.pods += times;
         for port in &pod.ports {
             *taken.ports.entry(port.clone()).or_default() += times;
@@ -85,29 +85,30 @@ impl<'a> Model<'a> {
     /// Puts one pod where it suits best, of equals on the first. `None` if it fits nowhere.
     pub(super) fn place(&mut self) -> Option<usize> {
         let scores = self.scores();
-        let best = scores.iter().map(|(_, parts)| total_requests(parts)).max()?;
-        let node = scores.iter().find(|(_, parts)| total_requests(parts) == best)?.0;
-        let shape = self.shape;
-        self.add(&shape.pod, node, 1);
+        let best = scores.iter().map(|(_, parts)| total_score(parts)).max()?;
+        let node = scores.iter().find(|(_, parts)| total_score(parts) == best)?.0;
+        let template = self.template;
+        self.add(&template.pod, node, 1);
         Some(node)
     }
 
     /// Every node that takes the pod, with its scores.
-    pub(super) fn scores(&self) -> Vec<(usize, Parts)> {
+    pub(super) fn scores(&self) -> Vec<(usize, Scores)> {
         let fitting: Vec<usize> = (0..self.nodes.len()).filter(|node| self.takes(*node)).collect();
-        let of = |part: fn(&Fixed) -> i64| fitting.iter().map(|n| part(&self.fixed[*n])).collect::<Vec<_>>();
+        let of =
+            |part: fn(&StaticFit) -> i64| fitting.iter().map(|n| part(&self.fixed[*n])).collect::<Vec<_>>();
         let mut taints = of(|fixed| fixed.unwelcome);
-        score::stretch_scores(&mut taints, true);
+        score::normalize_scores(&mut taints, true);
         let mut preferences = of(|fixed| fixed.preference);
-        score::stretch_scores(&mut preferences, false);
+        score::normalize_scores(&mut preferences, false);
         let spread = self.spreads.scores(&fitting);
         let affinity = self.affinities.scores(&fitting);
-        let asks = &self.shape.pod.asks;
+        let requests = &self.template.pod.requests;
         let parts = |(i, node): (usize, &usize)| {
             let (of, taken) = (&self.nodes[*node], &self.taken[*node]);
             let parts = [
-                score::least_allocated(of, taken.weighed, &asks.weighed),
-                score::balanced_allocation(of, &taken.exact, &asks.exact),
+                score::score_least_allocated(of, taken.weighed, &requests.weighed),
+                score::score_balanced_allocation(of, &taken.exact, &requests.exact),
                 self.fixed[*node].images,
                 taints[i],
                 preferences[i],
@@ -125,9 +126,9 @@ impl<'a> Model<'a> {
         self.fixed[node].exclusion.is_none()
             && taken.pods < of.pods
             && self
-                .shape
+                .template
                 .pod
-                .asks
+                .requests
                 .exact
                 .entries()
                 .all(|(name, asked)| asked <= 0 || asked <= of.allocatable.of(name) - taken.exact.of(name))
@@ -145,7 +146,7 @@ impl<'a> Model<'a> {
                     && (any(&taken.address) || any(&port.address) || taken.address == port.address)
             })
         };
-        self.shape.pod.ports.iter().find(clash).map(|port| port.number)
+        self.template.pod.ports.iter().find(clash).map(|port| port.number)
     }
 
     /// Why the node does not take the pod; in the order in which the scheduler asks.
@@ -160,8 +161,8 @@ impl<'a> Model<'a> {
         if taken.pods >= of.pods {
             return Some(Exclusion::Pods(of.pods));
         }
-        let asks = self.shape.pod.asks.exact.entries();
-        let short = asks.filter_map(|(name, asked)| {
+        let requests = self.template.pod.requests.exact.entries();
+        let short = requests.filter_map(|(name, asked)| {
             let free = of.allocatable.of(name) - taken.exact.of(name);
             (asked > 0 && asked > free).then(|| Shortage { resource: name.to_owned(), asked, free })
         });
@@ -174,6 +175,6 @@ impl<'a> Model<'a> {
 }
 
 /// The weighted sum of the scores.
-pub(super) fn total_requests(parts: &Parts) -> i64 {
+pub(super) fn total_score(parts: &Scores) -> i64 {
     parts.iter().zip(WEIGHTS).map(|(part, (_, weight))| part * weight).sum()
 }

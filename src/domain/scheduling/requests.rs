@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::Amounts;
+use super::amounts::Amounts;
 
-/// What the scheduler's scores, not its filters, take a container for that asks for no CPU: thousandths of a core.
+/// What the scheduler's scores, not its filters, take a container for that asks for no CPU: thousandths of a
+/// core.
 const UNASKED_CPU: i64 = 100;
 /// And for no memory.
 const UNASKED_MEMORY: i64 = 200 * 1024 * 1024;
 
 /// What a pod asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
+pub struct PodRequests {
     /// What is reserved for it.
     pub exact: Amounts,
     /// The same for scores, where a container that asks for nothing counts for something.
@@ -27,17 +28,18 @@ pub struct Container {
     pub sidecar: bool,
 }
 
-/// Adds up a pod. Containers run together, init containers before them one after the other, each beside the sidecars that were
-/// started before it; so the pod needs whichever is more. What is asked for the pod as a whole counts instead of its parts; the
-/// overhead of its runtime comes on top.
+/// Adds up a pod. Containers run together, init containers before them one after the other, each beside the
+/// sidecars that were started before it; so the pod needs whichever is more. What is asked for the pod as a
+/// whole counts instead of its parts; the overhead of its runtime comes on top.
 ///
-/// The rule: <https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers#resources-calculation-for-scheduling-and-pod-admission>.
-pub fn of_pod(
+/// The rule:
+/// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers#resources-calculation-for-scheduling-and-pod-admission>.
+pub fn compute_pod_requests(
     init: &[Container],
     containers: &[Container],
     whole: &BTreeMap<String, String>,
     overhead: &BTreeMap<String, String>,
-) -> Asks {
+) -> PodRequests {
     let sum = |weighed: bool| {
         let of = |container: &Container| {
             let mut amounts = Amounts::read(&container.requests);
@@ -80,5 +82,5 @@ pub fn of_pod(
         running.add(&Amounts::read(overhead), 1);
         running
     };
-    Asks { exact: sum(false), weighed: sum(true) }
+    PodRequests { exact: sum(false), weighed: sum(true) }
 }

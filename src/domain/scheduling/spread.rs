@@ -1,6 +1,7 @@
-//! How replicas spread over nodes: rules that must hold, and wishes. The scheduler's plugin `PodTopologySpread`.
+//! How replicas spread over nodes: rules that must hold, and wishes. The scheduler's plugin
+//! `PodTopologySpread`.
 
-use super::{Constraint, Exclusion, HOSTNAME, Node, Pod, Shape, filter, score::MOST};
+use super::{Constraint, Exclusion, HOSTNAME, Node, Pod, PodTemplate, filter, score::MOST};
 
 /// Nodes by the value that they have of one label.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ struct Rule<'a> {
 /// All rules of a pod, with the counts as they are.
 #[derive(Debug)]
 pub(super) struct Spreads<'a> {
-    shape: &'a Shape,
+    template: &'a PodTemplate,
     hard: Vec<Rule<'a>>,
     soft: Vec<Rule<'a>>,
     /// For each node, whether it has every label that the wishes are about; without them it is not scored.
@@ -55,25 +56,25 @@ impl Topology {
 // === impl Spreads ===
 
 impl<'a> Spreads<'a> {
-    pub(super) fn new(shape: &'a Shape, nodes: &[Node]) -> Self {
-        let of = |required| shape.spread.iter().filter(move |c| c.required == required);
+    pub(super) fn new(template: &'a PodTemplate, nodes: &[Node]) -> Self {
+        let of = |required| template.spread.iter().filter(move |c| c.required == required);
         let complete = |required: bool| {
             let has_all = move |node: &Node| of(required).all(|c| node.labels.contains_key(&c.topology));
             nodes.iter().map(has_all).collect::<Vec<_>>()
         };
         let rules = |required: bool, complete: &[bool]| {
-            of(required).map(|constraint| Rule::new(shape, constraint, nodes, complete)).collect()
+            of(required).map(|constraint| Rule::new(template, constraint, nodes, complete)).collect()
         };
         let mut wished = complete(false);
-        if shape.spread_is_default {
+        if template.spread_is_default {
             wished.fill(true);
         }
-        Self { shape, hard: rules(true, &complete(true)), soft: rules(false, &wished), complete: wished }
+        Self { template, hard: rules(true, &complete(true)), soft: rules(false, &wished), complete: wished }
     }
 
     /// Takes in that a pod is on a node, or, with -1, that it is not any more.
     pub(super) fn add(&mut self, pod: &Pod, node: usize, times: i64) {
-        if pod.deleting || pod.namespace != self.shape.pod.namespace {
+        if pod.deleting || pod.namespace != self.template.pod.namespace {
             return;
         }
         for rule in self.hard.iter_mut().chain(&mut self.soft) {
@@ -127,19 +128,19 @@ impl<'a> Spreads<'a> {
 // === impl Rule ===
 
 impl<'a> Rule<'a> {
-    fn new(shape: &Shape, constraint: &'a Constraint, nodes: &[Node], complete: &[bool]) -> Self {
+    fn new(template: &PodTemplate, constraint: &'a Constraint, nodes: &[Node], complete: &[bool]) -> Self {
         let topology = Topology::new(nodes, &constraint.topology);
         let counted = |(i, node): (usize, &Node)| {
             complete[i]
-                && !(constraint.honors_affinity && filter::unmatched_terms(shape, node).is_some())
-                && !(constraint.honors_taints && filter::untolerated_taint(shape, node).is_some())
+                && !(constraint.honors_affinity && filter::find_unmatched_term(template, node).is_some())
+                && !(constraint.honors_taints && filter::find_untolerated_taint(template, node).is_some())
         };
         let eligible: Vec<bool> = nodes.iter().enumerate().map(counted).collect();
         let mut present = vec![false; topology.size];
         for domain in topology.of.iter().zip(&eligible).filter(|(_, is)| **is).filter_map(|(of, _)| *of) {
             present[domain] = true;
         }
-        let counts_self = constraint.selector.as_ref().is_some_and(|s| s.matches(&shape.pod.labels));
+        let counts_self = constraint.selector.as_ref().is_some_and(|s| s.matches(&template.pod.labels));
         Self {
             constraint,
             eligible,

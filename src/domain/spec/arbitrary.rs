@@ -1,4 +1,5 @@
-//! Valid content over all fields but the patch, for the tests that hold a rule for every content; and its one normal form.
+//! Valid content over all fields but the patch, for the tests that hold a rule for every content; and its one
+//! normal form.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -228,9 +229,9 @@ fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
     )
 }
 
-/// The same content in the one form in which a Deployment is read: times in whole seconds, what is the default anyway unset, and
-/// without what no Deployment shows.
-pub(crate) fn normal(spec: &Spec) -> Spec {
+/// The same content in the one form in which a Deployment is read: times in whole seconds, what is the
+/// default anyway unset, and without what no Deployment shows.
+pub(crate) fn normalize_spec(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
     let whole = |time: Option<Duration>, least: u64, default: u64| {
         time.map(|t| whole_seconds(t).max(least)).filter(|s| *s != default).map(Duration::from_secs)

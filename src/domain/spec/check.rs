@@ -1,5 +1,5 @@
-//! The rules between fields of a spec. They hold for the whole content only, after a deploy was merged into what was there:
-//! a caller who sends probes alone means the ports that the app has.
+//! The rules between fields of a spec. They hold for the whole content only, after a deploy was merged into
+//! what was there: a caller who sends probes alone means the ports that the app has.
 
 use std::time::Duration;
 

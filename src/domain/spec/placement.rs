@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::omit::is_default;
 
 /// Which nodes may run the app, and how its replicas spread.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

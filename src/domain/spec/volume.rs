@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::omit::is_default;
 
 /// Files mounted into the container. `read_only` is not kept for a ConfigMap or Secret, which always are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -117,7 +117,7 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
         labels: ours("x"),
         revision: Some(1),
         template_revision: 2,
-        template_by: Some(Touch { manager: "kubectl".into(), time: at(5) }),
+        template_by: Some(FieldUpdate { manager: "kubectl".into(), time: at(5) }),
         ..mk_deployment("x", 1)
     };
     tell(&index, managed.clone(), true);

@@ -1,11 +1,12 @@
-//! Replicas that start: what they use never changes a decision, and an app of slow and greedy starters comes to rest.
+//! Replicas that start: what they use never changes a decision, and an app of slow and greedy starters comes
+//! to rest.
 
 use std::collections::HashMap;
 
 use jiff::SignedDuration;
 
 use super::*;
-use crate::autoscale::{PodUsage, Replica, Start, cpu_and_memory};
+use crate::autoscale::{PodUsage, Replica, Start, measure_cpu_and_memory};
 
 const NOW: i64 = 1000;
 
@@ -22,7 +23,7 @@ fn mk_on_cpu(
     down: u64,
 ) -> Evaluation {
     let target = Signal::CpuPercent(60);
-    let reading = cpu_and_memory(&target, replicas, used, Some(1.0), at(now));
+    let reading = measure_cpu_and_memory(&target, replicas, used, Some(1.0), at(now));
     let policy = Policy { targets: vec![target], ..mk_policy(1, 20, 0, down) };
     Evaluation { now: at(now), readings: vec![reading], ..mk_seen(policy, current, 0.0) }
 }
@@ -100,7 +101,8 @@ proptest! {
     }
 }
 
-/// Upstream's case: five replicas of a core, two of them not ready; the other three at 30 % with a target of 50 %.
+/// Upstream's case: five replicas of a core, two of them not ready; the other three at 30 % with a target of
+/// 50 %.
 #[test]
 fn replicas_that_never_get_ready_do_not_hold_up_the_count() {
     let mk = |start, cpu| Any { start, cpu, measured: Some((NOW, 15)) };

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CREATED, END, time};
 use crate::domain::{
-    labels::MANAGER,
-    manifest,
+    labels::{MANAGER, REVISIONS_OF},
     revision::{Cause, End, Outcome, Record, form},
     spec::{Content, Spec},
 };
@@ -217,7 +216,7 @@ pub(super) fn mk_record() -> Record {
 
 pub(super) fn mk_revision() -> Value {
     let mut metadata = mk_meta("gantry-shop-5", &mk_owner("Deployment", "shop"));
-    metadata["labels"] = json!({manifest::REVISIONS_OF: "shop", "app.kubernetes.io/managed-by": MANAGER});
+    metadata["labels"] = json!({REVISIONS_OF: "shop", "app.kubernetes.io/managed-by": MANAGER});
     metadata["annotations"] = json!({END: serde_json::to_string(&mk_end()).unwrap()});
     json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 5,
         "data": form::to_data(&mk_record()).unwrap()})

@@ -9,12 +9,12 @@ use crate::{
     cluster::decode::Deployment,
     domain::{
         diff, keyed_lists,
-        labels::MANAGED_BY,
+        labels::{APP_LABEL, MANAGED_BY},
         manifest, name, observed,
         spec::{
             Check, Content, EmptyDir, Placement, Probe, Probes, RolloutPolicy, SecurityProfile, Source, Spec,
             Toleration, Volume,
-            arbitrary::{mk_any_content, normal},
+            arbitrary::{mk_any_content, normalize_spec},
         },
     },
 };
@@ -73,9 +73,9 @@ fn fill(value: &mut Value, defaults: &Value) {
 
 fn mk_live(content: &Content, replicas: Option<i32>, by: &str) -> Value {
     let name = name::App::new("prod", "shop");
-    let selector = [(manifest::APP_LABEL.to_owned(), name.app.clone())].into();
-    let frame = manifest::Frame { revision: 1, replicas, selector, restarted: None };
-    let mut live = manifest::render_deployment(&name, content, &frame).unwrap().manifest;
+    let selector = [(APP_LABEL.to_owned(), name.app.clone())].into();
+    let context = manifest::RenderContext { revision: 1, replicas, selector, restarted: None };
+    let mut live = manifest::render_deployment(&name, content, &context).unwrap().manifest;
     with_defaults(&mut live);
     live["metadata"]["labels"][MANAGED_BY] = json!(by);
     live
@@ -90,7 +90,7 @@ proptest! {
     #[test]
     fn what_is_rendered_is_read_back(content in mk_any_content(), replicas in 0..9) {
         let found = read(mk_live(&content, Some(replicas), "helm"));
-        let expected = Spec { replicas: Some(replicas), ..normal(&content.spec) };
+        let expected = Spec { replicas: Some(replicas), ..normalize_spec(&content.spec) };
         prop_assert_eq!(found.unmodelled, Vec::<String>::new());
         prop_assert_eq!(&found.spec, &expected);
         let again = Content { spec: found.spec, ..content.clone() };

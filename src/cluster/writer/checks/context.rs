@@ -25,8 +25,8 @@ use crate::{
             disruption::Budget,
             quota::{self, Needs},
         },
-        manifest::Kind,
         name,
+        object::Kind,
         plan::{Intent, Rendered},
         scaling::Scaling,
         scheduling::{self, Amounts},
@@ -151,7 +151,7 @@ impl CheckContext<'_> {
             (c["name"].as_str().unwrap_or_default().to_owned(), amounts(c, "requests"), amounts(c, "limits"))
         };
         Needs {
-            requests: placing.to_pod("").asks.exact,
+            requests: placing.to_pod("").requests.exact,
             limits: placing.limits(),
             containers: containers.map(of).collect(),
         }

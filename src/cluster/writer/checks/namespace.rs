@@ -188,7 +188,7 @@ pub(super) async fn check_autoscalers(context: &CheckContext<'_>) -> Vec<Check> 
         })
     };
     let (scaled, horizontal) = (there(scaled), there(horizontal));
-    found.extend(autoscaler::judge_others(&scaled, &horizontal, &wanted));
+    found.extend(autoscaler::check_other_autoscalers(&scaled, &horizontal, &wanted));
     if found.is_empty() {
         let message = "No autoscaler decides the count.";
         found.push(Check::new(CheckKind::Autoscaler, Finding::Pass, message));

@@ -15,8 +15,8 @@ use crate::{
     domain::{
         Error,
         commands::RequestMeta,
-        manifest::Kind,
         name,
+        object::Kind,
         plan::{self, AppState},
         revision::Request,
     },

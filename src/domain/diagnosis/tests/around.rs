@@ -1,4 +1,5 @@
-//! What keeps a replica from running though its container is not to blame: volumes, and nodes that do not answer.
+//! What keeps a replica from running though its container is not to blame: volumes, and nodes that do not
+//! answer.
 
 use super::*;
 

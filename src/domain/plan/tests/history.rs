@@ -1,4 +1,5 @@
-//! What earlier revisions are good for: what a rollback brings back, what is said of them, and how long they are kept.
+//! What earlier revisions are good for: what a rollback brings back, what is said of them, and how long they
+//! are kept.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What became of an app between the decision and its being carried out, and what was there before this server.
+//! What became of an app between the decision and its being carried out, and what was there before this
+//! server.
 
 use super::*;
 use crate::domain::plan;

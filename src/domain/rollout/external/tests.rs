@@ -1,6 +1,6 @@
-//! A model of what Kubernetes writes when this server, kubectl and its own controller change a Deployment in turn, and of two
-//! servers that see these writes by watches of their own: neither ever takes our own change for somebody else's, and in the end
-//! both know who was last. And what the rollout of such a change says.
+//! A model of what Kubernetes writes when this server, kubectl and its own controller change a Deployment in
+//! turn, and of two servers that see these writes by watches of their own: neither ever takes our own change
+//! for somebody else's, and in the end both know who was last. And what the rollout of such a change says.
 
 mod others;
 
@@ -15,7 +15,7 @@ use crate::domain::{
     diagnosis::Surroundings,
     labels::{MANAGED_BY, MANAGER},
     name,
-    observed::{Deployment, ReplicaSet, Revision, Touch},
+    observed::{Deployment, FieldUpdate, ReplicaSet, Revision},
     revision::{Cause, Record},
     spec::{Content, Port, Protocol, Resources, Spec},
 };
@@ -97,7 +97,8 @@ struct Cluster {
     revisions: BTreeMap<u64, (Revision, u64)>,
     /// What each write of a template asked for, and whether others did.
     asked: BTreeMap<u64, (u8, bool)>,
-    /// An earlier deploy of ours was applied after a later one. Who changes the app after that is not told from it at once.
+    /// An earlier deploy of ours was applied after a later one. Who changes the app after that is not told
+    /// from it at once.
     disordered: bool,
     /// What the controller has still to write in the round that it is in.
     round: Vec<Step>,
@@ -134,7 +135,7 @@ impl Cluster {
             row.template = u64::from(id);
             self.round.clear();
             if others {
-                row.template_by = Some(Touch { manager: "kubectl".into(), time: moment(version) });
+                row.template_by = Some(FieldUpdate { manager: "kubectl".into(), time: moment(version) });
             }
         }
         self.told_deployment.push((row.clone(), writer));
@@ -165,7 +166,8 @@ impl Cluster {
         self.keep(Revision { created, ..mk_revision(number, Cause::Deploy, true, version) }, of);
     }
 
-    /// Two deploys at once: the later one is applied first, and both are said to be applied before the other is.
+    /// Two deploys at once: the later one is applied first, and both are said to be applied before the other
+    /// is.
     fn deploy_at_once(&mut self, template: u8, steps: &mut dyn FnMut(&mut Self)) {
         self.disordered = true;
         let number = self.revisions.keys().next_back().map_or(1, |n| n + 1);
@@ -278,7 +280,7 @@ impl Server {
     }
 
     /// What it makes of what it has seen; what it finds out it keeps. The error is a claim that is not true.
-    fn look(&self, cluster: &mut Cluster) -> Result<Option<State>, String> {
+    fn observe(&self, cluster: &mut Cluster) -> Result<Option<State>, String> {
         let Some((row, writer)) = self.deployment.checked_sub(1).map(|i| cluster.told_deployment[i].clone())
         else {
             return Ok(None);
@@ -299,7 +301,8 @@ impl Server {
         let number = match find_origin(&newest, &facts) {
             Origin::Current => return Ok(Some(State::Running)),
             Origin::Pending => return Ok(Some(State::Pending)),
-            // The same change may be told twice where it was made, undone and made again within one round of the controller.
+            // The same change may be told twice where it was made, undone and made again within one round of
+            // the controller.
             Origin::External(_) if !writer.0 || writer.1 < of => {
                 return Err(format!("{:?}\nafter {newest:?}\nby {writer:?}, not {of}", facts.replica_sets));
             }
@@ -366,7 +369,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
             _ => {
                 let server = &mut servers[i % 2];
                 server.see(&cluster, turn, usize::from(pick % 4));
-                server.look(&mut cluster)?;
+                server.observe(&mut cluster)?;
             }
         }
     }
@@ -374,7 +377,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
     for _ in 0..4 {
         for server in &mut servers {
             (0..3).for_each(|which| server.see(&cluster, which, usize::MAX / 2));
-            server.look(&mut cluster)?;
+            server.observe(&mut cluster)?;
         }
     }
     let Some((_, _, (others, write))) = &cluster.deployment else { return Ok(()) };
@@ -384,7 +387,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
         return Err(format!("{newest:?} of {of} is not the last write {write}, by others: {others}"));
     }
     for server in &servers {
-        if server.look(&mut cluster)? != Some(State::Running) {
+        if server.observe(&mut cluster)? != Some(State::Running) {
             return Err("a server that has seen everything does not know what runs".to_owned());
         }
     }
@@ -409,7 +412,7 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
     let deployment = Deployment {
         revision: Some(2),
         template_revision: 5,
-        template_by: Some(Touch { manager: "kubectl-set".into(), time: at(50) }),
+        template_by: Some(FieldUpdate { manager: "kubectl-set".into(), time: at(50) }),
         spec: live,
         ..mk_deployment()
     };

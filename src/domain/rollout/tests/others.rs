@@ -4,7 +4,7 @@ use super::{World, at, mk_done, mk_revision, mk_set, mk_troubled};
 use crate::domain::{
     app::{self, App},
     labels,
-    observed::{ReplicaSet, Touch, TroubleKind},
+    observed::{FieldUpdate, ReplicaSet, TroubleKind},
     problem::Reason,
     revision::Cause,
     rollout::{Rollout, State, Tracker},
@@ -20,7 +20,7 @@ fn a_rollout_whose_replicas_others_take_away_has_not_shown_that_it_works() {
         revision.content = content.into();
         revision
     };
-    let by = |manager: &str, second| Some(Touch { manager: manager.into(), time: at(second) });
+    let by = |manager: &str, second| Some(FieldUpdate { manager: manager.into(), time: at(second) });
     let (running, done) = (State::Running, State::Succeeded);
     for (replicas, count_by, completed, expected) in [
         (Some(0), by("kubectl-scale", 20), None, done),
@@ -56,7 +56,7 @@ fn trouble_of_the_template_before_is_none_of_a_rollback() {
 /// As Kubernetes shows what others deployed.
 fn mk_foreign(n: usize) -> World {
     let mut world = mk_done(n);
-    let touch = Touch { manager: "helm".into(), time: at(40) };
+    let touch = FieldUpdate { manager: "helm".into(), time: at(40) };
     let d = &mut world.deployment;
     (d.revision, d.deadline, d.template_by) = (None, Some(30), Some(touch));
     world.sets.iter_mut().for_each(|set| set.revision = None);

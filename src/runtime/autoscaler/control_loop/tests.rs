@@ -307,7 +307,7 @@ async fn the_count_of_a_hold_that_was_cut_off_is_set_after_a_moment_and_not_agai
     bed.looker.evaluate_all(Look::Whole, now() + SignedDuration::from_secs(4)).await;
     assert_eq!(*bed.fake.settled.lock().unwrap(), 1);
     let touched =
-        observed::Touch { manager: "kubectl-scale".into(), time: now() + SignedDuration::from_secs(1) };
+        observed::FieldUpdate { manager: "kubectl-scale".into(), time: now() + SignedDuration::from_secs(1) };
     bed.apply(observed::Deployment {
         count_by: Some(touched),
         ..mk_deployment(2, policy(), Some(hold(now())))

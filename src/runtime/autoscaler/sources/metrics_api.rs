@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
 use crate::{
-    autoscale::{Measurement, Missing, PodUsage, Signal, Source, cpu_and_memory},
+    autoscale::{Measurement, Missing, PodUsage, Signal, Source, measure_cpu_and_memory},
     domain::{Error, commands::UsageSource},
     index::AutoscalerInput,
 };
@@ -57,7 +57,7 @@ pub(super) fn to_measurement(
     };
     let expected = u32::try_from(app.pods.len()).unwrap_or(u32::MAX);
     match answers.get(&app.app.namespace) {
-        Some(Ok(used)) => cpu_and_memory(target, &app.pods, used, request, now),
+        Some(Ok(used)) => measure_cpu_and_memory(target, &app.pods, used, request, now),
         Some(Err(why)) => Measurement::missing(Source::MetricsApi, Missing::Silent(why.clone()), expected),
         None => Measurement::missing(Source::MetricsApi, Missing::Nothing, expected),
     }

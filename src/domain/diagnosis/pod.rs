@@ -1,0 +1,339 @@
+//! What is wrong with one pod, told apart by cause: its image, its configuration, its crashes, its probes,
+//! its volumes, its node. Pure.
+
+use jiff::Timestamp;
+
+use super::surroundings::{Surroundings, pick_events, quote_text};
+use crate::domain::{
+    observed::{About, Event, Exit, Kind, Pod, Trouble, TroubleKind},
+    problem::{Problem, Reason},
+    spec::Policy,
+};
+
+/// What is wrong with one pod.
+pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Option<Problem> {
+    // Healthy pods are the many.
+    if pod.trouble.is_none() && pod.ready {
+        return None;
+    }
+    // What is known of a container was true when its node was last heard of.
+    let lost = pod.node.as_deref().filter(|node| (around.is_lost)(node));
+    let trouble = pod.trouble.as_deref().filter(|_| lost.is_none());
+    let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
+    let seen = (around.events)(&about);
+    let since = trouble.map_or_else(|| pod.unready_since(), |t| t.since);
+    let (reason, message, remedy, fatal) = match trouble.map(|t| (t.kind, t)) {
+        Some((TroubleKind::Image, t)) => image(t, &seen),
+        Some((TroubleKind::Config, t)) => config(t),
+        Some((TroubleKind::Crash, t)) => crash(pod, t, &seen, policy),
+        Some((TroubleKind::Unschedulable, t)) => unschedulable(t),
+        None if let Some(node) = lost => node_lost(node),
+        None if pod.running => probe(&seen)?,
+        None => volume(&seen)?,
+    };
+    Some(Problem {
+        reason,
+        message,
+        remedy,
+        object: format!("pod/{}", pod.name),
+        container: trouble.map(|t| t.container.clone()).unwrap_or_default(),
+        affected: 1,
+        events: pick_events(&seen),
+        log_tail: Vec::new(),
+        start: since.or(Some(pod.created)),
+        fatal,
+    })
+}
+
+type Finding = (Reason, String, String, bool);
+
+fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
+    // Kubernetes before 1.32 says in the state only that it backs off; the cause is in the event.
+    let cause = events
+        .iter()
+        .rev()
+        .map(|e| &*e.note)
+        .find(|note| note.contains("Failed to pull image"))
+        .unwrap_or_default();
+    let text = format!("{} {}", without_names(&trouble.message), without_names(cause)).to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    let detail = quote_text(innermost(if text.contains("back-off") && !cause.is_empty() {
+        cause
+    } else {
+        &trouble.message
+    }));
+    let (what, remedy, fatal) = if trouble.reason == "InvalidImageName" {
+        ("the image's name is none that a registry can have", "Correct the image's name.", true)
+    } else if trouble.reason == "ErrImageNeverPull" {
+        (
+            "the image is not on the node and may not be pulled",
+            "Load the image onto the nodes, or change the pull policy.",
+            true,
+        )
+    } else if has(&["denied", "unauthorized", "authentication required", "forbidden", "authorization failed"])
+    {
+        (
+            "the registry refuses access to the image, or it does not exist",
+            "Check the image's name, and that the service account or the nodes have credentials for the registry.",
+            true,
+        )
+    } else if has(&["not found", "manifest unknown", "does not exist", "name unknown"]) {
+        (
+            "the image does not exist",
+            "Check the image's name and tag, push the image, or deploy one that exists.",
+            true,
+        )
+    } else if has(&["429", "too many requests", "toomanyrequests"]) {
+        (
+            "the registry is asked too often",
+            "Use credentials of the registry, or a mirror; Kubernetes keeps trying.",
+            false,
+        )
+    } else {
+        (
+            "the image cannot be pulled",
+            "Check that the nodes reach the registry; Kubernetes keeps trying.",
+            false,
+        )
+    };
+    (
+        Reason::ImagePullFailed,
+        format!("Container \"{}\": {what}: {detail}", trouble.container),
+        remedy.to_owned(),
+        fatal,
+    )
+}
+
+fn config(trouble: &Trouble) -> Finding {
+    // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that
+    // is the cure.
+    let passing =
+        ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
+    let unstarted =
+        matches!(trouble.reason.as_str(), "StartError" | "ContainerCannotRun" | "RunContainerError");
+    let remedy = if passing {
+        "Wait, and look at the node if it stays; Kubernetes keeps trying."
+    } else if unstarted {
+        "Correct the command, or use an image that has it and may run it."
+    } else {
+        "Create what is missing, or correct the reference to it."
+    };
+    (
+        Reason::ConfigMissing,
+        if unstarted {
+            format!(
+                "Container \"{}\" cannot be started: {}",
+                trouble.container,
+                quote_text(from_exec(&trouble.message))
+            )
+        } else {
+            format!("Container \"{}\" cannot be made: {}", trouble.container, quote_text(&trouble.message))
+        },
+        remedy.to_owned(),
+        // The kubelet tries again, so creating the missing object cures it; only a person does that.
+        !passing,
+    )
+}
+
+/// What a runtime says last, after the steps that led to it: `... unable to start container process: exec:
+/// "/x": no such file`.
+fn from_exec(message: &str) -> &str {
+    message.find("exec: ").map_or(message, |at| &message[at..])
+}
+
+/// What a health check answered.
+struct Check<'a> {
+    /// Which one, as Kubernetes calls it.
+    which: &'a str,
+    answer: &'a str,
+    time: Timestamp,
+}
+
+impl<'a> Check<'a> {
+    /// From Kubernetes' words: `Readiness probe failed: HTTP probe failed with statuscode: 503`.
+    fn read(event: &'a Event) -> Option<Self> {
+        let (which, said) =
+            event.note.split_once(" probe ").filter(|_| &*event.reason == "Unhealthy" && event.warning)?;
+        let answer = said.split_once(": ").map_or(said, |(_, answer)| answer);
+        Some(Self { which, answer, time: event.time })
+    }
+
+    /// Kubernetes ends containers that fail it.
+    fn ends_containers(&self) -> bool {
+        matches!(self.which, "Liveness" | "Startup")
+    }
+}
+
+/// A replica that runs and is not ready. Without a word from Kubernetes it may only be slow.
+fn probe(events: &[&Event]) -> Option<Finding> {
+    let check = events.iter().rev().find_map(|event| Check::read(event))?;
+    Some((
+        Reason::ProbeFailing,
+        format!("The {} probe does not pass: {}", check.which.to_lowercase(), quote_text(check.answer)),
+        "Check what the probe asks for, and read the log of the replica.".to_owned(),
+        // A slow start looks the same.
+        false,
+    ))
+}
+
+/// The failed check for which Kubernetes ended the container, if that is why it ended.
+fn ended_by<'a>(events: &[&'a Event], exit: Option<&Exit>) -> Option<Check<'a>> {
+    /// Longest time from the check to the end: the grace that the container gets.
+    const LATEST: i64 = 60;
+    let check = events.iter().rev().filter_map(|event| Check::read(event)).find(Check::ends_containers)?;
+    let finished = exit.and_then(|exit| exit.finished)?.as_second();
+    (0..=LATEST).contains(&(finished - check.time.as_second())).then_some(check)
+}
+
+fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Finding {
+    let crashes = pod.crashes();
+    let times = if crashes == 1 { "once".to_owned() } else { format!("{crashes} times") };
+    let fatal = crashes > policy.tolerated_restarts;
+    match &trouble.exit {
+        Some(exit) if exit.reason == "OOMKilled" => (
+            Reason::OutOfMemory,
+            format!(
+                "Container \"{}\" was killed for using more memory than its limit, {times}.",
+                trouble.container
+            ),
+            "Raise the memory limit, or make the program use less.".to_owned(),
+            fatal,
+        ),
+        exit if let Some(check) = ended_by(events, exit.as_ref()) => (
+            Reason::ProbeFailing,
+            format!(
+                "Container \"{}\" was ended {times}, because its {} probe failed: {}",
+                trouble.container,
+                check.which.to_lowercase(),
+                quote_text(check.answer)
+            ),
+            "Check what the probe asks for, or give the container more time.".to_owned(),
+            fatal,
+        ),
+        exit => (
+            Reason::CrashLoop,
+            format!("Container \"{}\" ended {times}, {}.", trouble.container, ended(exit.as_ref())),
+            "Read the log of the container before its last restart.".to_owned(),
+            fatal,
+        ),
+    }
+}
+
+/// A replica whose node does not answer. Kubernetes replaces it by itself, five minutes later unless the app
+/// says otherwise.
+fn node_lost(node: &str) -> Finding {
+    (
+        Reason::NodeLost,
+        format!("Node {node} does not answer, so nothing is known of the replica on it."),
+        "Look at the node; Kubernetes replaces the replica when it gives the node up.".to_owned(),
+        false,
+    )
+}
+
+/// A replica whose containers wait, as far as events tell, for a volume.
+fn volume(events: &[&Event]) -> Option<Finding> {
+    let is_about = |e: &&&Event| {
+        e.warning && matches!(&*e.reason, "FailedMount" | "FailedAttachVolume" | "FailedMapVolume")
+    };
+    // The kubelet also says that it waits for volumes, without a cause.
+    let causes: Vec<_> = events.iter().rev().filter(is_about).collect();
+    let named = causes.iter().find(|e| !e.note.starts_with("Unable to attach or mount volumes"));
+    let note = &named.or_else(|| causes.first())?.note;
+    let missing = [
+        "configmap \"",
+        "secret \"",
+        "references non-existent",
+        "non-existent config key",
+        "non-existent secret key",
+    ];
+    if missing.iter().any(|word| note.contains(word)) {
+        let message = format!("A volume cannot be filled: {}", quote_text(last_part(note)));
+        let remedy = "Create what is missing, or correct the reference to it.".to_owned();
+        // As for a container's configuration: only a person cures it. A cache of the kubelet may be behind
+        // for a moment.
+        let passing = ["timed out", "failed to sync"].iter().any(|word| note.contains(word));
+        return Some((Reason::ConfigMissing, message, remedy, !passing));
+    }
+    let message = format!("A volume cannot be mounted: {}", quote_text(note));
+    let remedy = "Look at the volume, its claim and its storage; Kubernetes keeps trying.".to_owned();
+    Some((Reason::VolumeFailed, message, remedy, false))
+}
+
+/// What follows the name of the volume: `MountVolume.SetUp failed for volume "x" : configmap "y" not found`.
+fn last_part(note: &str) -> &str {
+    note.split_once("\" : ").map_or(note, |(_, cause)| cause)
+}
+
+fn unschedulable(trouble: &Trouble) -> Finding {
+    if trouble.message.contains("persistentvolumeclaim") || trouble.message.contains("PersistentVolumeClaim")
+    {
+        return (
+            Reason::VolumeFailed,
+            format!("No node takes the replica, for want of a volume: {}", quote_text(&trouble.message)),
+            "Create the claim, or see why it is not bound.".to_owned(),
+            false,
+        );
+    }
+    (
+        Reason::Unschedulable,
+        format!("No node takes the replica: {}", quote_text(&trouble.message)),
+        "Ask for less, add nodes, or correct placement.".to_owned(),
+        false,
+    )
+}
+
+/// How a container ended, as the end of a sentence.
+fn ended(exit: Option<&Exit>) -> String {
+    match exit {
+        None => "for a reason that Kubernetes does not tell".to_owned(),
+        Some(exit) if exit.signal != 0 => format!("last by {}", signal(exit.signal)),
+        // A shell and the runtime report death by signal N as 128 + N.
+        Some(exit) if (129..=165).contains(&exit.code) => {
+            format!("last with status {} ({})", exit.code, signal(exit.code - 128))
+        }
+        Some(Exit { code: 0, .. }) => {
+            "last with status 0, which says that it had finished; a replica must go on running".to_owned()
+        }
+        // What a shell says: POSIX, "Exit Status for Commands".
+        Some(Exit { code: 126, .. }) => "last with status 126 (the command cannot be executed)".to_owned(),
+        Some(Exit { code: 127, .. }) => "last with status 127 (the command was not found)".to_owned(),
+        Some(exit) => format!("last with status {}", exit.code),
+    }
+}
+
+/// A signal in words; the numbers are Linux'.
+fn signal(number: i32) -> String {
+    let words = match number {
+        1 => "SIGHUP",
+        2 => "SIGINT, interrupted",
+        3 => "SIGQUIT",
+        4 => "SIGILL, an instruction that the processor does not have",
+        6 => "SIGABRT, it gave up by itself",
+        7 => "SIGBUS, a bad memory access",
+        8 => "SIGFPE, a bad calculation",
+        9 => "SIGKILL, killed from outside",
+        11 => "SIGSEGV, a bad memory access",
+        13 => "SIGPIPE, nobody read what it wrote",
+        15 => "SIGTERM, told to stop",
+        31 => "SIGSYS, a system call that it may not make",
+        _ => return format!("signal {number}"),
+    };
+    format!("signal {number}: {words}")
+}
+
+/// What a container runtime says last, after each step quoted the image anew: `... reference "x": x: not
+/// found`.
+fn innermost(message: &str) -> &str {
+    message.rsplit_once("\": ").map_or(message, |(_, cause)| cause)
+}
+
+/// The text without the names of images: one may be called `access-denied`.
+fn without_names(text: &str) -> String {
+    let parts: Vec<_> = text.split('"').collect();
+    let named = |before: &str| before.ends_with("image ") || before.ends_with("reference ");
+    let names = parts.windows(2).filter(|pair| named(pair[0])).map(|pair| pair[1]);
+    names.fold(text.to_owned(), |text, name| {
+        let text = text.replace(&format!("\"{name}\""), "");
+        if name.contains(['/', ':']) { text.replace(name, "") } else { text }
+    })
+}

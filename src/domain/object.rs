@@ -1,0 +1,41 @@
+//! Kinds of objects that make an app, and how Kubernetes names them. Knows no manifest.
+
+use super::name;
+
+/// Kinds of objects that make an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// v1 Service.
+    Service,
+    /// policy/v1 PodDisruptionBudget.
+    Budget,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// How the API writes it in front of an object's name.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment.apps",
+            Self::Service => "service",
+            Self::Budget => "poddisruptionbudget.policy",
+        }
+    }
+
+    /// Group and resource as Kubernetes' authorization names them.
+    pub const fn resource(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deployment => ("apps", "deployments"),
+            Self::Service => ("", "services"),
+            Self::Budget => ("policy", "poddisruptionbudgets"),
+        }
+    }
+
+    /// The app's object of this kind as the API writes it, for example `service/shop`.
+    pub fn object_of(self, app: &name::App) -> String {
+        format!("{}/{}", self.prefix(), app.app)
+    }
+}
