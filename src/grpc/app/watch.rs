@@ -63,10 +63,10 @@ struct Watch {
     /// More of the change log is there already: what was looked at last may not have matched at all.
     more: bool,
     /// What was taken from the change log. The messages are made one by one: a reader that does not read holds no copies.
-    pending: VecDeque<(Option<Cursor>, Item)>,
+    pending: VecDeque<(Option<Cursor>, PendingEvent)>,
 }
 
-enum Item {
+enum PendingEvent {
     Updated(Arc<App>),
     Deleted(name::App),
     Synced(pb::Synced),
@@ -80,10 +80,10 @@ impl Source for Watch {
         loop {
             if let Some((cursor, item)) = self.pending.pop_front() {
                 let event = match item {
-                    Item::Updated(app) => Event::Updated(convert::to_app(&app)),
-                    Item::Deleted(name) => Event::Deleted(name.to_string()),
-                    Item::Synced(synced) => Event::Synced(synced),
-                    Item::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
+                    PendingEvent::Updated(app) => Event::Updated(convert::to_app(&app)),
+                    PendingEvent::Deleted(name) => Event::Deleted(name.to_string()),
+                    PendingEvent::Synced(synced) => Event::Synced(synced),
+                    PendingEvent::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
                 };
                 let resume_token = cursor.map(|c| format!("{c}~{}", self.watched)).unwrap_or_default();
                 return Ok(Some(pb::WatchAppsResponse { resume_token, event: Some(event) }));
@@ -94,7 +94,7 @@ impl Source for Watch {
                 && !self.more
                 && let Woken::Silence = self.news.wait().await?
             {
-                self.push(Item::Heartbeat(stream::heartbeat(&self.context)));
+                self.push(PendingEvent::Heartbeat(stream::heartbeat(&self.context)));
             }
         }
     }
@@ -115,10 +115,12 @@ impl Watch {
                     if let Some(sent) = &mut self.sent {
                         sent.insert(app.name.clone());
                     }
-                    Item::Updated(app)
+                    PendingEvent::Updated(app)
                 }
-                Change::Updated(app) if self.forgets(&app.name) => Item::Deleted(app.name.clone()),
-                Change::Deleted(name) if self.sent.is_none() || self.forgets(&name) => Item::Deleted(name),
+                Change::Updated(app) if self.forgets(&app.name) => PendingEvent::Deleted(app.name.clone()),
+                Change::Deleted(name) if self.sent.is_none() || self.forgets(&name) => {
+                    PendingEvent::Deleted(name)
+                }
                 Change::Updated(_) | Change::Deleted(_) => continue,
             };
             self.push(item);
@@ -127,7 +129,7 @@ impl Watch {
         self.more = batch.more;
         if !batch.more && !self.synced {
             self.synced = true;
-            self.push(Item::Synced(pb::Synced { resumed: self.resumed }));
+            self.push(PendingEvent::Synced(pb::Synced { resumed: self.resumed }));
         }
     }
 
@@ -138,7 +140,7 @@ impl Watch {
         known || self.sent.is_some() && self.resumed
     }
 
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: PendingEvent) {
         self.pending.push_back((self.cursor, item));
     }
 }

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::super::{
     Context, Deadline,
-    convert::{self, timeline as entries},
+    convert::{self, timeline::to_entry},
     parse,
     stream::{self, Answers, News, Source, Woken},
 };
@@ -88,7 +88,7 @@ impl Source for Watch {
                 } else {
                     self.position.tell(entry.mark, entry.sequence, entry.what.is_kept());
                 }
-                let entry = entries::entry(&self.app.app, &entry);
+                let entry = to_entry(&self.app.app, &entry);
                 return Ok(Some(self.message(Event::Entry(entry))));
             }
             self.position.in_past = false;
