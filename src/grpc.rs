@@ -8,12 +8,10 @@ mod change;
 mod codec;
 mod convert;
 mod discovery;
-mod guard;
 mod idempotency;
 mod info;
 mod json;
-mod limits;
-mod observe;
+mod layers;
 mod pagination;
 mod parse;
 mod replica_list;
@@ -37,8 +35,8 @@ use tonic::{Request, Status};
 use tracing::Instrument;
 
 pub(crate) use self::codec::Codec;
-pub use self::guard::{NoOrigin, Origin};
 pub use self::idempotency::IdempotencyCache;
+pub use self::layers::origin::{NoOrigin, Origin};
 pub use self::serve::{Args, serve};
 pub use self::server::{Health, Unbuilt, router};
 use crate::{
@@ -83,7 +81,7 @@ pub struct Identity {
     pub user: String,
 }
 
-/// When a call must be answered; put into each request by [`limits`].
+/// When a call must be answered; put into each request by [`layers::deadline`].
 #[derive(Clone, Copy, Debug)]
 struct Deadline(Option<Instant>);
 

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::guard::Origin;
+use super::layers::origin::Origin;
 
 /// Connections at a time; one more waits until one ends.
 const CONNECTIONS: usize = 1024;

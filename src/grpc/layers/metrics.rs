@@ -1,22 +1,9 @@
-//! What is measured of every call: that it began, how long it took, how it ended; and the trace that it belongs to. The outermost
-//! layer, so that it sees the status that the caller gets. Must not know what any method does.
+//! What is measured of every call: that it began, how long it took, how it ended. Outside of all layers that make a status, so that it
+//! sees the one that the caller gets. Must not know what any method does.
 
-use std::{
-    collections::HashMap,
-    pin::Pin,
-    sync::LazyLock,
-    task::{Context, Poll},
-};
+use std::{collections::HashMap, sync::LazyLock};
 
-use axum::{
-    body::{Body, Bytes, HttpBody},
-    extract::Request,
-    http::{HeaderMap, HeaderName},
-    middleware::Next,
-    response::Response,
-};
-use http_body::{Frame, SizeHint};
-use opentelemetry::{context::FutureExt as _, global, propagation::Extractor};
+use axum::{extract::Request, middleware::Next, response::Response};
 use prometheus_client::metrics::gauge::Gauge;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
@@ -24,22 +11,24 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use super::answer::on_end;
 use crate::{
     metrics::METRICS,
     pb::{self, ErrorReason},
 };
 
-/// A method of any service that is served here.
-struct Method {
+/// What a method is called in a metric, of any service that is served here.
+struct MethodLabel {
     name: String,
     streams: bool,
 }
 
 /// Whatever else is asked for. Callers choose paths, and a label must not grow by what they choose.
-static OTHER: LazyLock<Method> = LazyLock::new(|| Method { name: "other".to_owned(), streams: false });
+static OTHER: LazyLock<MethodLabel> =
+    LazyLock::new(|| MethodLabel { name: "other".to_owned(), streams: false });
 
 /// By path.
-static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
+static METHODS: LazyLock<HashMap<String, MethodLabel>> = LazyLock::new(|| {
     let sets = [
         pb::DESCRIPTOR,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -50,10 +39,10 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
     files.flat_map(|file| methods_of(&file)).map(|method| (format!("/{}", method.name), method)).collect()
 });
 
-fn methods_of(file: &FileDescriptorProto) -> Vec<Method> {
+fn methods_of(file: &FileDescriptorProto) -> Vec<MethodLabel> {
     let mut methods = Vec::new();
     for service in &file.service {
-        methods.extend(service.method.iter().map(|method| Method {
+        methods.extend(service.method.iter().map(|method| MethodLabel {
             name: format!("{}.{}/{}", file.package(), service.name(), method.name()),
             streams: method.server_streaming(),
         }));
@@ -61,31 +50,25 @@ fn methods_of(file: &FileDescriptorProto) -> Vec<Method> {
     methods
 }
 
-/// Observes one call.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
-    let call = Call::begin(METHODS.get(request.uri().path()).unwrap_or(&*OTHER));
-    // Nothing to continue, and no cost, unless traces are exported.
-    let trace = global::get_text_map_propagator(|known| known.extract(&Headers(request.headers())));
-    let response = next.run(request).with_context(trace).await;
-    if let Some(status) = Status::from_header_map(response.headers()) {
-        call.end(&status);
-        return response;
-    }
-    response.map(|body| Body::new(Observed { body, call: Some(call) }))
+/// Measures one call.
+pub(in crate::grpc) async fn measure_call(request: Request, next: Next) -> Response {
+    let timer = CallTimer::start(METHODS.get(request.uri().path()).unwrap_or(&*OTHER));
+    let answer = next.run(request).await;
+    on_end(answer, move |status, _| timer.stop(&status))
 }
 
-/// A call that runs. If it is dropped without an end, the caller has gone.
-struct Call {
-    method: &'static Method,
+/// The time and the end of a call. If it is dropped without an end, the caller has gone.
+struct CallTimer {
+    method: &'static MethodLabel,
     began: Instant,
     open: Option<Gauge>,
     ended: bool,
 }
 
-// === impl Call ===
+// === impl CallTimer ===
 
-impl Call {
-    fn begin(method: &'static Method) -> Self {
+impl CallTimer {
+    fn start(method: &'static MethodLabel) -> Self {
         METRICS.grpc_started(&method.name);
         let open = method.streams.then(|| METRICS.grpc_streams(&method.name));
         if let Some(open) = &open {
@@ -94,7 +77,7 @@ impl Call {
         Self { method, began: Instant::now(), open, ended: false }
     }
 
-    fn end(mut self, status: &Status) {
+    fn stop(mut self, status: &Status) {
         self.record(status.code());
         if status.code() != Code::Ok {
             METRICS.error(reason(status));
@@ -107,7 +90,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for CallTimer {
     fn drop(&mut self) {
         if !self.ended {
             self.record(Code::Cancelled);
@@ -115,39 +98,6 @@ impl Drop for Call {
         if let Some(open) = &self.open {
             open.dec();
         }
-    }
-}
-
-/// A body whose trailers are looked at on their way.
-struct Observed {
-    body: Body,
-    call: Option<Call>,
-}
-
-impl HttpBody for Observed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
-            && let Some(call) = self.call.take()
-        {
-            call.end(&status);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -178,18 +128,6 @@ const fn name_of(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
     }
 }
 

@@ -13,7 +13,10 @@ use axum::{
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tracing::info;
 
-use super::{json, limits, status};
+use crate::grpc::{
+    call::{CACHE_AGE, CALL_ID},
+    json, status,
+};
 
 /// How long a browser may remember what it was allowed.
 const REMEMBER: std::time::Duration = std::time::Duration::from_hours(2);
@@ -30,7 +33,7 @@ pub struct Origin(HeaderValue);
 pub struct NoOrigin;
 
 /// The origins that are allowed.
-pub(super) type Origins = Arc<[Origin]>;
+pub(in crate::grpc) type Origins = Arc<[Origin]>;
 
 impl FromStr for Origin {
     type Err = NoOrigin;
@@ -49,7 +52,11 @@ impl FromStr for Origin {
 }
 
 /// Refuses what comes from a web page that is not allowed.
-pub(super) async fn layer(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+pub(in crate::grpc) async fn check_origin(
+    State(origins): State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
     let authority = request.uri().authority().map(Authority::as_str);
     match refusal(authority, request.version(), request.headers(), &origins) {
         None => next.run(request).await,
@@ -61,14 +68,14 @@ pub(super) async fn layer(State(origins): State<Origins>, request: Request, next
 }
 
 /// What browsers ask before a page of another site may call, for the allowed ones.
-pub(super) fn cors(origins: &Origins) -> CorsLayer {
+pub(in crate::grpc) fn cors_layer(origins: &Origins) -> CorsLayer {
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin", "trailer-gantry-call-id"];
     let exposed = exposed.map(HeaderName::from_static).into_iter();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().map(|origin| origin.0.clone())))
         .allow_methods([Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.chain([limits::CALL_ID, limits::CACHE_AGE]).collect::<Vec<_>>())
+        .expose_headers(exposed.chain([CALL_ID, CACHE_AGE]).collect::<Vec<_>>())
         // A page of the Internet that calls into this machine is asked for once more.
         .allow_private_network(true)
         .max_age(REMEMBER)
