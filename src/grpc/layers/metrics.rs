@@ -1,5 +1,5 @@
-//! What is measured of every call: that it began, how long it took, how it ended. Outside of all layers that make a status, so that it
-//! sees the one that the caller gets. Must not know what any method does.
+//! What is measured of every call: that it began, how long it took, how it ended. Outside of all layers that
+//! make a status, so that it sees the one that the caller gets. Must not know what any method does.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -13,6 +13,7 @@ use tonic_types::StatusExt;
 
 use super::answer::on_end;
 use crate::{
+    grpc::status,
     metrics::METRICS,
     pb::{self, ErrorReason},
 };
@@ -86,7 +87,7 @@ impl CallTimer {
 
     fn record(&mut self, code: Code) {
         self.ended = true;
-        METRICS.grpc_ended(&self.method.name, name_of(code), self.began.elapsed());
+        METRICS.grpc_ended(&self.method.name, status::code_name(code), self.began.elapsed());
     }
 }
 
@@ -106,29 +107,6 @@ fn reason(status: &Status) -> &'static str {
     let details = status.get_error_details();
     let known = details.error_info().and_then(|info| ErrorReason::from_str_name(&info.reason));
     known.map_or("none", |reason| reason.as_str_name())
-}
-
-/// A code as gRPC's own documents write it.
-const fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]
