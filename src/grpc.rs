@@ -12,6 +12,7 @@ mod idempotency;
 mod info;
 mod json;
 mod layers;
+mod loopback;
 mod pagination;
 mod parse;
 mod replica_list;
@@ -36,9 +37,10 @@ use tracing::Instrument;
 
 pub(crate) use self::codec::Codec;
 pub use self::idempotency::IdempotencyCache;
-pub use self::layers::origin::{NoOrigin, Origin};
+pub use self::layers::origin::{InvalidOrigin, Origin};
+pub use self::loopback::is_loopback_host;
 pub use self::serve::{Args, serve};
-pub use self::server::{Health, Unbuilt, router};
+pub use self::server::{Health, RouterError, router};
 use crate::{
     domain::{
         Error,

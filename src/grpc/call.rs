@@ -1,4 +1,5 @@
-//! The call that is being answered: its id, which is in the log and in the answer; and what it asks for, as far as the audit tells it.
+//! The call that is being answered: its id, which is in the log and in the answer; and what it asks for, as
+//! far as the audit tells it.
 
 use std::sync::{
     Arc,

@@ -1,6 +1,6 @@
-//! The same API for callers that do not speak gRPC: the Connect protocol, unary and server streaming, in JSON and in binary, and lines
-//! of JSON for `curl`. Each call is translated, by the descriptor, into a gRPC call of the router in this process; so everything
-//! that holds for gRPC holds here.
+//! The same API for callers that do not speak gRPC: the Connect protocol, unary and server streaming, in JSON
+//! and in binary, and lines of JSON for `curl`. Each call is translated, by the descriptor, into a gRPC call
+//! of the router in this process; so everything that holds for gRPC holds here.
 
 mod error;
 mod form;

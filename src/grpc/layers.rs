@@ -1,5 +1,6 @@
-//! What holds for every call of every service, one layer a file, so that no service can forget it. `server` lists them from the outside
-//! to the inside. A layer that refuses a call answers with a bare status; those outside of it give the answer its id and its log line.
+//! What holds for every call of every service, one layer a file, so that no service can forget it. `server`
+//! lists them from the outside to the inside. A layer that refuses a call answers with a bare status; those
+//! outside of it give the answer its id and its log line.
 
 pub(super) mod audit;
 pub(super) mod deadline;

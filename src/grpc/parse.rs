@@ -1,5 +1,6 @@
-//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of what this version
-//! cannot do. Collects every violation before it answers. What the options say, [`super::validate`] has checked before.
+//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of
+//! what this version cannot do. Collects every violation before it answers. What the options say,
+//! [`super::validate`] has checked before.
 
 pub(super) mod autoscaler;
 mod spec;

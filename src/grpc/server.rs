@@ -1,4 +1,5 @@
-//! All services behind one router: Gantry's own, health and reflection, inside the layers that hold for every call.
+//! All services behind one router: Gantry's own, health and reflection, inside the layers that hold for every
+//! call.
 
 use axum::{
     body::Body,
@@ -74,7 +75,7 @@ impl Health {
 
 /// Why there is no API to serve.
 #[derive(Debug, thiserror::Error)]
-pub enum Unbuilt {
+pub enum RouterError {
     /// The descriptor cannot be served by reflection.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
@@ -84,8 +85,8 @@ pub enum Unbuilt {
 }
 
 /// The whole API, for programs on this machine and for the pages of these origins.
-pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, Unbuilt> {
-    schema::schema().map_err(Unbuilt::Contract)?;
+pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, RouterError> {
+    schema::schema().map_err(RouterError::Contract)?;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTOR)

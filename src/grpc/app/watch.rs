@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::super::{
     Context, Deadline, convert, pagination, parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{
@@ -54,7 +54,8 @@ struct Watch {
     /// Tells the tokens of this watch from those of watches of other apps.
     watched: String,
     filter: Filter,
-    /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this reader.
+    /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this
+    /// reader.
     sent: Option<HashSet<name::App>>,
     cursor: Option<Cursor>,
     /// It goes on where an earlier stream ended.
@@ -62,7 +63,8 @@ struct Watch {
     synced: bool,
     /// More of the change log is there already: what was looked at last may not have matched at all.
     more: bool,
-    /// What was taken from the change log. The messages are made one by one: a reader that does not read holds no copies.
+    /// What was taken from the change log. The messages are made one by one: a reader that does not read
+    /// holds no copies.
     pending: VecDeque<(Option<Cursor>, PendingEvent)>,
 }
 
@@ -92,9 +94,9 @@ impl Source for Watch {
             self.take(batch);
             if self.pending.is_empty()
                 && !self.more
-                && let Woken::Silence = self.news.wait().await?
+                && let Wakeup::Silence = self.news.wait().await?
             {
-                self.push(PendingEvent::Heartbeat(stream::heartbeat(&self.context)));
+                self.push(PendingEvent::Heartbeat(stream::make_heartbeat(&self.context)));
             }
         }
     }

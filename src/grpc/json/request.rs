@@ -1,5 +1,5 @@
-//! From a caller's request to a gRPC request. The body is translated while it is read, within the call: what is wrong with it is an
-//! error of the call, under its id and its deadline, like any other.
+//! From a caller's request to a gRPC request. The body is translated while it is read, within the call: what
+//! is wrong with it is an error of the call, under its id and its deadline, like any other.
 
 use axum::{
     body::{Body, Bytes},

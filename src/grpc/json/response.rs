@@ -1,5 +1,5 @@
-//! From a gRPC answer to what the caller speaks: one message, or a stream whose messages are translated one by one as the caller
-//! takes them.
+//! From a gRPC answer to what the caller speaks: one message, or a stream whose messages are translated one
+//! by one as the caller takes them.
 
 use std::{
     collections::BTreeMap,
@@ -265,7 +265,8 @@ fn copy_head(from: &HeaderMap, to: &mut Response) {
     }
 }
 
-/// Connect's unary answers have no trailers; they stand in the head under a prefix. Ours also without, for people.
+/// Connect's unary answers have no trailers; they stand in the head under a prefix. Ours also without, for
+/// people.
 fn copy_trailers(from: &HeaderMap, to: &mut Response) {
     for (name, value) in from.iter().filter(|(name, _)| is_metadata(name)) {
         if let Ok(prefixed) = HeaderName::try_from(format!("trailer-{name}")) {
@@ -277,7 +278,8 @@ fn copy_trailers(from: &HeaderMap, to: &mut Response) {
     }
 }
 
-/// A stream's trailers come at its end, if ever; to ask about a stream that runs, the caller needs the id before.
+/// A stream's trailers come at its end, if ever; to ask about a stream that runs, the caller needs the id
+/// before.
 fn copy_id(from: &axum::http::Extensions, to: &mut Response) {
     if let Some(id) = from.get::<CallId>().and_then(|id| HeaderValue::from_str(&id.0).ok()) {
         to.headers_mut().insert(CALL_ID, id);

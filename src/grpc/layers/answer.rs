@@ -29,7 +29,8 @@ pub(super) fn to_trailers(status: &Status) -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
-/// The status in the head of an answer, which is an error without a body. Messages and streams have theirs in the trailers.
+/// The status in the head of an answer, which is an error without a body. Messages and streams have theirs in
+/// the trailers.
 pub(super) fn status_in_head(answer: &Response) -> Option<Status> {
     Status::from_header_map(answer.headers())
 }
@@ -39,8 +40,8 @@ pub(super) fn map_body(answer: Response, wrap: impl FnOnce(Body) -> Body) -> Res
     if status_in_head(&answer).is_some() { answer } else { answer.map(wrap) }
 }
 
-/// Hands the status of an answer to `end`, with the headers that carry it, before they are sent: the head's or the trailers. If the
-/// caller does not wait for the end, `end` is dropped.
+/// Hands the status of an answer to `end`, with the headers that carry it, before they are sent: the head's
+/// or the trailers. If the caller does not wait for the end, `end` is dropped.
 pub(super) fn on_end(
     mut answer: Response,
     end: impl FnOnce(Status, &mut HeaderMap) + Send + 'static,
@@ -64,7 +65,8 @@ pub(super) fn on_end(
     answer.map(|body| Body::new(body.map_frame(see)))
 }
 
-/// Ends an answer that is still sent when `status` is there. The answer itself comes first: it knows better why it ends.
+/// Ends an answer that is still sent when `status` is there. The answer itself comes first: it knows better
+/// why it ends.
 pub(super) fn end_early(answer: Response, status: impl Future<Output = Status> + Send + 'static) -> Response {
     map_body(answer, |body| Body::new(EarlyEnd { body, status: Some(Box::pin(status)) }))
 }

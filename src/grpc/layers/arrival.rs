@@ -1,5 +1,5 @@
-//! The body of a request while it arrives: it must arrive whole, and within a time. A caller who begins a call and does not finish
-//! asking would else keep its place for ever.
+//! The body of a request while it arrives: it must arrive whole, and within a time. A caller who begins a
+//! call and does not finish asking would else keep its place for ever.
 
 use std::{
     error::Error as StdError,

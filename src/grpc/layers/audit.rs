@@ -1,5 +1,5 @@
-//! What is kept of a call that changes something, or was refused for who called: who, what, why, and how it ended. It goes to the
-//! timeline of the app that the call was about.
+//! What is kept of a call that changes something, or was refused for who called: who, what, why, and how it
+//! ended. It goes to the timeline of the app that the call was about.
 
 use std::sync::{Arc, OnceLock};
 

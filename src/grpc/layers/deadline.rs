@@ -1,4 +1,5 @@
-//! The deadline of a call: the caller's own, or one for those that would wait for ever. A request must also arrive whole within a time.
+//! The deadline of a call: the caller's own, or one for those that would wait for ever. A request must also
+//! arrive whole within a time.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::{
     },
 };
 
-/// Time for a call that is not a stream and not a wait, if the caller sets none: no caller waits longer for one answer.
+/// Time for a call that is not a stream and not a wait, if the caller sets none: no caller waits longer for
+/// one answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Time that a request gets to arrive whole.
 const ARRIVAL: Duration = Duration::from_secs(30);

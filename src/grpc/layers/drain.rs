@@ -1,5 +1,5 @@
-//! Ends the streams of health and reflection when the server goes. They know nothing of a drain, and would hold it up; the streams of
-//! Gantry's own services end themselves, each with a resume token.
+//! Ends the streams of health and reflection when the server goes. They know nothing of a drain, and would
+//! hold it up; the streams of Gantry's own services end themselves, each with a resume token.
 
 use axum::{
     extract::{Request, State},

@@ -1,4 +1,5 @@
-//! Every error has details, and a panic is an error: of a service, and of whatever makes the parts of a stream.
+//! Every error has details, and a panic is an error: of a service, and of whatever makes the parts of a
+//! stream.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -22,7 +22,7 @@ use tonic_types::StatusExt;
 use tower::{ServiceBuilder, ServiceExt};
 
 use super::{deadline, drain, errors, span, trailers};
-use crate::index::Index;
+use crate::{grpc::call::CallId, index::Index};
 
 /// What a service's stream does next.
 #[derive(Clone, Copy)]
@@ -75,9 +75,10 @@ async fn end(method: &str, steps: &[Step], drain: CancellationToken) -> (Code, S
     let router = Router::new().fallback(|| async { Response::new(Body::new(body)) }).layer(layers);
     let request = Request::post(format!("/{method}")).header("grpc-timeout", "5S").body(Body::empty());
     let answer = router.oneshot(request.unwrap()).await.unwrap();
+    let id = answer.extensions().get::<CallId>().expect("an id").0.clone();
     let collected = answer.into_body().collect().await.unwrap();
     let trailers = collected.trailers().expect("an end");
-    assert!(trailers.contains_key("gantry-call-id"));
+    assert_eq!(trailers["gantry-call-id"], id);
     let status = Status::from_header_map(trailers).unwrap();
     let info = status.get_details_error_info();
     (status.code(), info.map(|info| info.reason).unwrap_or_default())

@@ -1,4 +1,5 @@
-//! What every answer says at its end: under which id the log knows the call, and how old the cache was that it was answered from.
+//! What every answer says at its end: under which id the log knows the call, and how old the cache was that
+//! it was answered from.
 
 use axum::{
     extract::{Request, State},

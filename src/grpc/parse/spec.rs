@@ -275,7 +275,8 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Violations) -> RolloutP
     }
 }
 
-/// The message `Struct` as the JSON that it stands for; whole numbers become integers, as Kubernetes wants them.
+/// The message `Struct` as the JSON that it stands for; whole numbers become integers, as Kubernetes wants
+/// them.
 fn to_json(value: prost_types::Struct) -> Value {
     Value::Object(value.fields.into_iter().map(|(k, v)| (k, value_to_json(v))).collect::<Map<_, _>>())
 }

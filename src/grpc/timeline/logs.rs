@@ -1,5 +1,5 @@
-//! StreamLogs: the past lines of all replicas in the order of their time, as fast as the caller takes them, then with `follow` the new
-//! ones, which do not wait for the caller.
+//! StreamLogs: the past lines of all replicas in the order of their time, as fast as the caller takes them,
+//! then with `follow` the new ones, which do not wait for the caller.
 
 mod follow;
 mod past;
@@ -17,7 +17,7 @@ use self::{
 };
 use super::super::{
     Context, Deadline, convert, parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{Error, name},
@@ -121,8 +121,8 @@ impl Source for LogStream {
                         None => return Ok(None),
                     },
                     woken = self.news.wait() => match woken? {
-                        Woken::News => continue,
-                        Woken::Silence => None,
+                        Wakeup::News => continue,
+                        Wakeup::Silence => None,
                     },
                 },
                 Phase::Live(live) => live.next(&mut self.news).await?,
@@ -137,7 +137,7 @@ impl Source for LogStream {
                 Some(LogMessage::Notice(pod, message)) => {
                     Event::Notice(pb::LogNotice { pod: pod.to_string(), message })
                 }
-                None => Event::Heartbeat(stream::heartbeat(&self.context)),
+                None => Event::Heartbeat(stream::make_heartbeat(&self.context)),
             };
             return Ok(Some(pb::StreamLogsResponse { event: Some(event) }));
         }

@@ -9,7 +9,7 @@ use super::super::{
     Context, Deadline,
     convert::{self, timeline::to_entry},
     parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{name, timeline::Position},
@@ -102,8 +102,8 @@ impl Source for Watch {
             match self.context.index.timeline_since(&self.app, self.position.sequence, BATCH) {
                 Some(news) if !news.is_empty() => self.past = news.into(),
                 Some(_) => {
-                    if let Woken::Silence = self.news.wait().await? {
-                        let heartbeat = stream::heartbeat(&self.context);
+                    if let Wakeup::Silence = self.news.wait().await? {
+                        let heartbeat = stream::make_heartbeat(&self.context);
                         return Ok(Some(self.message(Event::Heartbeat(heartbeat))));
                     }
                 }

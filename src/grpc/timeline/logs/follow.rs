@@ -1,5 +1,6 @@
-//! The logs of all replicas as they go on: one task for each call reads them, whether its caller takes the lines or not, and keeps what
-//! there is room for. Replicas that come are read from their beginning, those that go to their end.
+//! The logs of all replicas as they go on: one task for each call reads them, whether its caller takes the
+//! lines or not, and keeps what there is room for. Replicas that come are read from their beginning, those
+//! that go to their end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,13 +33,14 @@ use crate::{
     },
     grpc::{
         Context,
-        stream::{News, Woken, sleep_until_heartbeat},
+        stream::{News, Wakeup, sleep_until_due},
     },
     index::{Index, LogSource},
     metrics::METRICS,
 };
 
-/// Time that a line waits for earlier ones of other replicas: more than a node and the API server take to pass one on.
+/// Time that a line waits for earlier ones of other replicas: more than a node and the API server take to
+/// pass one on.
 const WINDOW: Duration = Duration::from_millis(250);
 /// What is kept of each log for a caller that is slow: a second of 1,000 lines, with all 500 logs some 30 MB.
 const BOUNDS: Bounds = Bounds { window: WINDOW, lines: 1000, bytes: 64 * 1024 };
@@ -133,10 +135,10 @@ impl LiveReader {
                 return Err(Error::Bug("the task that reads logs ended".to_owned()).into());
             }
             tokio::select! {
-                woken = news.wait() => if let Woken::Silence = woken? {
+                woken = news.wait() => if let Wakeup::Silence = woken? {
                     return Ok(None);
                 },
-                () = sleep_until_heartbeat(due.map(|due| self.began + due)) => {}
+                () = sleep_until_due(due.map(|due| self.began + due)) => {}
             }
         }
     }

@@ -14,7 +14,8 @@ use crate::{
     index::LogSource,
 };
 
-/// Logs that are opened at once: the first lines of many replicas must not cost the API server as many requests at a time.
+/// Logs that are opened at once: the first lines of many replicas must not cost the API server as many
+/// requests at a time.
 const AT_ONCE: usize = 32;
 
 /// Reads past lines.
