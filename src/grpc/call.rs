@@ -1,12 +1,22 @@
-//! The call that is being answered: its id, which is in the log, and in the answer when there is something to look up; and what it asks
-//! for, as far as the audit tells it.
+//! The call that is being answered: its id, which is in the log and in the answer; and what it asks for, as
+//! far as the audit tells it.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use axum::http::HeaderName;
 use parking_lot::Mutex;
+
+/// Header or trailer with the id of the call.
+pub(super) const CALL_ID: HeaderName = HeaderName::from_static("gantry-call-id");
+/// Header or trailer with the age of the cache that a read was answered from, in seconds.
+pub(super) const CACHE_AGE: HeaderName = HeaderName::from_static("gantry-cache-age");
+
+/// The id of a call, in the extensions of its answer: for a layer that answers in another form than gRPC.
+#[derive(Clone, Debug)]
+pub(super) struct CallId(pub(super) String);
 
 tokio::task_local! {
     static CALL: String;
@@ -26,7 +36,7 @@ pub(super) struct AuditSubject {
 
 /// Notes what the call that is being answered asks for.
 pub(super) fn set_audit_subject(asked: AuditSubject) {
-    // A message that is read outside of a call, by a client in this process, is nobody's business.
+    // Also a client in this process reads messages, outside of any call.
     let _ = ASKED.try_with(|known| *known.lock() = asked);
 }
 
@@ -47,11 +57,15 @@ pub(super) fn in_call<T>(id: &str, part: impl FnOnce() -> T) -> T {
     CALL.sync_scope(id.to_owned(), part)
 }
 
-/// Answers a call under its id; what it asks for is noted there.
-pub(super) async fn scope_call<T>(
-    id: String,
+/// Answers a call under its id.
+pub(super) async fn scope_call<T>(id: String, answer: impl Future<Output = T>) -> T {
+    CALL.scope(id, answer).await
+}
+
+/// Answers a call; what it asks for is noted in `asked`.
+pub(super) async fn scope_audit_subject<T>(
     asked: Arc<Mutex<AuditSubject>>,
     answer: impl Future<Output = T>,
 ) -> T {
-    CALL.scope(id, ASKED.scope(asked, answer)).await
+    ASKED.scope(asked, answer).await
 }

@@ -2,14 +2,13 @@
 
 pub(super) mod autoscaler;
 mod spec;
+mod time;
 pub(super) mod timeline;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use self::spec::to_spec;
-
+pub(super) use self::time::to_timestamp;
 use crate::{
     autoscale::Policy,
     domain::{
@@ -300,8 +299,4 @@ fn changes(changes: &[Change]) -> Vec<pb::Change> {
         }
     };
     changes.iter().map(change).collect()
-}
-
-pub(super) fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }

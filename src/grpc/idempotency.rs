@@ -1,5 +1,5 @@
-//! The first answer to each `request_id`, for as long as this process lives: also two equal calls at the same time are one.
-//! What must outlive the process is kept in the cluster; see `cluster::act`.
+//! The first answer to each `request_id`, for as long as this process lives: also two equal calls at the same
+//! time are one. What must outlive the process is kept in the cluster; see `cluster::act`.
 
 use std::{
     collections::HashMap,
@@ -28,10 +28,11 @@ struct Entry {
     since: Instant,
 }
 
-// === impl Once ===
+// === impl IdempotencyCache ===
 
 impl IdempotencyCache {
-    /// Does what the request asks for, unless that was done before. An error is no answer: the request may be repeated.
+    /// Does what the request asks for, unless that was done before. An error is no answer: the request may be
+    /// repeated.
     pub(super) async fn run<F: Future<Output = Result<CommandResult, Error>>>(
         &self,
         request: Option<&Request>,
@@ -42,7 +43,7 @@ impl IdempotencyCache {
         let done = answer.get_or_try_init(change).await.cloned();
         if done.is_err() {
             let mut entries = self.0.lock();
-            // Others may wait for their turn at the same entry; who comes last takes it out.
+            // Other calls may wait for their turn at the same entry; the last one takes it out.
             if entries
                 .get(&request.id)
                 .is_some_and(|e| !e.answer.initialized() && Arc::strong_count(&e.answer) <= 2)

@@ -1,8 +1,9 @@
-//! The same API for whoever does not speak gRPC: the Connect protocol, unary and server streaming, in JSON and in binary, and lines
-//! of JSON for `curl`. Each call is translated, by the descriptor, into a gRPC call of the router in this process; so everything
-//! that holds for gRPC holds here.
+//! The same API for callers that do not speak gRPC: the Connect protocol, unary and server streaming, in JSON
+//! and in binary, and lines of JSON for `curl`. Each call is translated, by the descriptor, into a gRPC call
+//! of the router in this process; so everything that holds for gRPC holds here.
 
 mod error;
+mod form;
 mod parse;
 mod request;
 mod response;
@@ -16,26 +17,11 @@ use axum::{
 };
 use tonic::Status;
 
+use self::form::{Encoding, Form};
 use super::{schema, status};
 
-/// What a caller speaks, as its content type says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// One message each way; the answers of a stream come as lines.
-    Plain(Encoding),
-    /// Connect's frames.
-    Framed(Encoding),
-}
-
-/// How a message is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    Json,
-    Binary,
-}
-
 /// Answers what is not gRPC; lets gRPC and gRPC-Web through.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response {
     let kind = content_type(request.headers());
     if is_grpc(&kind) || is_grpc_web(&kind) {
         if is_grpc(&kind) && request.version() < Version::HTTP_2 {
@@ -54,17 +40,17 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let Some(form) = Form::of(&kind) else {
+    let Some(form) = Form::from_content_type(&kind) else {
         let status = status::not_spoken(&format!(
             "the content type {kind:?} is not spoken here; application/json is, and application/proto, \
              application/connect+json, application/connect+proto, application/grpc and application/grpc-web"
         ));
         return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     };
-    translate(form, request, next).await
+    answer_form(form, request, next).await
 }
 
-async fn translate(form: Form, request: Request, next: Next) -> Response {
+async fn answer_form(form: Form, request: Request, next: Next) -> Response {
     let method = schema::method(request.uri().path().trim_start_matches('/'));
     let Some(method) = method else {
         // Nothing to translate by; the router says that there is no such method.
@@ -129,24 +115,4 @@ fn is_grpc_web(kind: &str) -> bool {
         "application/grpc-web-text+proto",
     ]
     .contains(&kind)
-}
-
-// === impl Form ===
-
-impl Form {
-    fn of(kind: &str) -> Option<Self> {
-        Some(match kind {
-            "application/json" => Self::Plain(Encoding::Json),
-            "application/proto" => Self::Plain(Encoding::Binary),
-            "application/connect+json" => Self::Framed(Encoding::Json),
-            "application/connect+proto" => Self::Framed(Encoding::Binary),
-            _ => return None,
-        })
-    }
-
-    fn encoding(self) -> Encoding {
-        match self {
-            Self::Plain(encoding) | Self::Framed(encoding) => encoding,
-        }
-    }
 }

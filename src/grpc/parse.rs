@@ -1,8 +1,10 @@
-//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of what this version
-//! cannot do. Collects every violation before it answers. What the options say, [`super::validate`] has checked before.
+//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of
+//! what this version cannot do. Collects every violation before it answers. What the options say,
+//! [`super::validate`] has checked before.
 
 pub(super) mod autoscaler;
 mod spec;
+mod violations;
 
 use std::time::Duration;
 
@@ -11,12 +13,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tonic::Status;
 
+use self::violations::Violations;
 use crate::{
     domain::{
         Error, app,
         caller::Caller,
         commands::{Delete, Deploy, RequestMeta, Restart, Rollback, Scale},
-        error::Violation,
         labels,
         mask::Mask,
         name::{self, Scope},
@@ -88,7 +90,7 @@ pub(super) fn parse_time(
 /// A deploy, checked as far as it can be without looking at the cluster.
 pub(super) fn parse_deploy(request: pb::DeployAppRequest, caller: &Caller) -> Result<Deploy, Status> {
     let app = request.app.ok_or_else(|| Error::invalid("app", "is required"))?;
-    let mut wrong = WrongField::default();
+    let mut wrong = Violations::default();
     let name = match name::App::parse_to_deploy(&app.name) {
         Ok(name) => Some(name),
         Err(error) => {
@@ -224,7 +226,7 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
     (!id.is_empty()).then(|| revision::Request { id: id.to_ascii_lowercase(), digest })
 }
 
-fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut WrongField) {
+fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut Violations) {
     for (key, value) in labels {
         let field = || format!("app.labels[{key}]");
         if labels::is_reserved(key) {
@@ -238,7 +240,7 @@ fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut 
     }
 }
 
-fn check_annotations(annotations: &std::collections::HashMap<String, String>, wrong: &mut WrongField) {
+fn check_annotations(annotations: &std::collections::HashMap<String, String>, wrong: &mut Violations) {
     let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > ANNOTATIONS {
         wrong.add("app.annotations", format!("have {bytes} bytes; {ANNOTATIONS} are allowed"));
@@ -250,16 +252,6 @@ fn check_annotations(annotations: &std::collections::HashMap<String, String>, wr
         } else if !selector::is_label_key(key) {
             wrong.add(field(), "is no annotation key: at most 63 letters, digits, '-', '_' and '.', after an optional DNS prefix and '/'");
         }
-    }
-}
-
-/// Violations found so far.
-#[derive(Debug, Default)]
-struct WrongField(Vec<Violation>);
-
-impl WrongField {
-    fn add(&mut self, field: impl Into<String>, description: impl std::fmt::Display) {
-        self.0.push(Violation { field: field.into(), description: description.to_string() });
     }
 }
 

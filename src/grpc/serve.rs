@@ -1,5 +1,5 @@
-//! The accept loop: connections, their limits and their end. Our own, over hyper, because tonic's server answers a passed deadline
-//! with CANCELLED and cannot bound connections.
+//! The accept loop: connections, their limits and their end. Our own, over hyper, because tonic's server
+//! answers a passed deadline with CANCELLED and cannot bound connections.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,13 +15,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::guard::Origin;
+use super::layers::origin::Origin;
 
 /// Connections at a time; one more waits until one ends.
 const CONNECTIONS: usize = 1024;
 /// Calls at a time on one connection.
 const STREAMS: u32 = 100;
-/// Bytes of all headers of a call that are read at all. What is above the limit of a call and below this is answered with a reason.
+/// Bytes of all headers of a call that are read at all. What is above the limit of a call and below this is
+/// answered with a reason.
 const HEADERS: usize = 64 * 1024;
 /// How often an idle connection is asked whether it lives. Clouds cut what is silent for 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -29,7 +30,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a connection gets to begin to speak.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a connection of HTTP/1.1 gets to send the head of its next request: it cannot be asked whether it lives.
+/// Time that a connection of HTTP/1.1 gets to send the head of its next request: it cannot be asked whether
+/// it lives.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// With which every HTTP/2 connection begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,7 +45,8 @@ pub struct Args {
     /// Address of the API
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420", env = "GANTRYD_LISTEN")]
     pub listen: SocketAddr,
-    /// Serve without authentication, on a loopback address only: every caller acts as the user of the kubeconfig
+    /// Serve without authentication, on a loopback address only: every caller acts as the user of the
+    /// kubeconfig
     #[arg(long)]
     pub insecure_loopback: bool,
     /// Web site whose pages may call, for example `http://localhost:3000`; may be given several times
@@ -58,16 +61,16 @@ enum Http {
     Two,
 }
 
-/// Why it does not serve.
+/// Why the address is not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum BindError {
     /// Callers cannot be told apart yet.
     #[error(
         "this version cannot tell callers apart: start it with --insecure-loopback, which lets every local process act as the \
          user of the kubeconfig"
     )]
     Insecure,
-    /// Others could reach it.
+    /// Other machines could reach it.
     #[error("--insecure-loopback serves loopback addresses only, and {0} is none; listen on 127.0.0.1")]
     NotLoopback(SocketAddr),
     /// The address is not free.
@@ -78,20 +81,20 @@ pub enum Refused {
 // === impl Args ===
 
 impl Args {
-    /// Checks that nobody but local processes can call, and takes the address.
-    pub async fn bind(&self) -> Result<TcpListener, Refused> {
+    /// Checks that only processes on this machine can call, and takes the address.
+    pub async fn bind(&self) -> Result<TcpListener, BindError> {
         if !self.insecure_loopback {
-            return Err(Refused::Insecure);
+            return Err(BindError::Insecure);
         }
         if !self.listen.ip().is_loopback() {
-            return Err(Refused::NotLoopback(self.listen));
+            return Err(BindError::NotLoopback(self.listen));
         }
-        TcpListener::bind(self.listen).await.map_err(|e| Refused::Bind(self.listen, e))
+        TcpListener::bind(self.listen).await.map_err(|e| BindError::Bind(self.listen, e))
     }
 }
 
 /// Waits for the first bytes, without taking them out. `None` if none come.
-async fn spoken_on(stream: &TcpStream) -> Option<Http> {
+async fn detect_http(stream: &TcpStream) -> Option<Http> {
     let mut begin = [0; PREFACE.len()];
     loop {
         match stream.peek(&mut begin).await {
@@ -152,12 +155,12 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: Cancellati
         let (http_1, http_2) = (http_1.clone(), http_2.clone());
         let (watcher, stopped) = (graceful.watcher(), stop.clone());
         tasks.spawn(async move {
-            // Without this, a thousand connections that say nothing would lock everybody out.
-            let spoken = tokio::select! {
-                spoken = tokio::time::timeout(PREFACE_TIMEOUT, spoken_on(&stream)) => spoken.unwrap_or_default(),
+            // Without this, a thousand connections that say nothing would leave no room for callers.
+            let http = tokio::select! {
+                http = tokio::time::timeout(PREFACE_TIMEOUT, detect_http(&stream)) => http.unwrap_or_default(),
                 () = stopped.cancelled() => None,
             };
-            let builder = match spoken {
+            let builder = match http {
                 Some(Http::One) => http_1,
                 Some(Http::Two) => http_2,
                 None => return debug!("a connection that said nothing"),

@@ -1,23 +1,32 @@
-//! All services behind one router: ours, health and reflection, inside the layer that holds for every call.
+//! All services behind one router: Gantry's own, health and reflection, inside the layers that hold for every
+//! call.
 
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{
+    body::Body,
+    http::Request,
+    middleware::{from_fn, from_fn_with_state},
+};
 use tonic::service::Routes;
 use tonic_health::{
     ServingStatus,
     server::{HealthReporter, HealthService},
 };
 use tonic_reflection::server::Error as ReflectionError;
+use tonic_web::GrpcWebLayer;
+use tower::ServiceBuilder;
 
 use super::{
     Context,
     app::Apps,
     autoscaler::{Autoscalers, LeaderProxy},
     discovery::Discovery,
-    guard::{self, Origin, Origins},
     info::Server,
     json,
-    limits::{self, Limits},
-    observe,
+    layers::{
+        audit, deadline, drain, errors, headers, metrics,
+        origin::{self, Origin, Origins},
+        span, trailers,
+    },
     rollout::Rollouts,
     schema,
     timeline::Timeline,
@@ -66,7 +75,7 @@ impl Health {
 
 /// Why there is no API to serve.
 #[derive(Debug, thiserror::Error)]
-pub enum Unbuilt {
+pub enum RouterError {
     /// The descriptor cannot be served by reflection.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
@@ -76,8 +85,8 @@ pub enum Unbuilt {
 }
 
 /// The whole API, for programs on this machine and for the pages of these origins.
-pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, Unbuilt> {
-    schema::schema().map_err(Unbuilt::Contract)?;
+pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, RouterError> {
+    schema::schema().map_err(RouterError::Contract)?;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTOR)
@@ -86,8 +95,33 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let health = HealthService::from_health_reporter(health.0.clone());
-    let (drain, index) = (context.drain.clone(), context.index.clone());
-    let limits = Limits { drain, index, connection: context.connection.clone() };
+    let origins: Origins = origins.into();
+    let layers = ServiceBuilder::new()
+        // Refuses web pages that are not allowed.
+        .layer(from_fn_with_state(origins.clone(), origin::check_origin))
+        // Tells browsers which pages are allowed; without any, there is nothing to tell.
+        .option_layer((!origins.is_empty()).then(|| origin::cors_layer(&origins)))
+        // Translates Connect and plain JSON.
+        .layer(from_fn(json::translate_to_grpc))
+        // Translates gRPC-Web. From here on, all calls are gRPC.
+        .layer(GrpcWebLayer::new())
+        .map_request(|request: Request<tonic::body::Body>| request.map(Body::new))
+        // Counts and times calls.
+        .layer(from_fn(metrics::measure_call))
+        // Gives the call its id, its span and its log line.
+        .layer(from_fn(span::enter_span))
+        // Adds the id, and the age of the cache, to the end of the answer.
+        .layer(from_fn_with_state(context.index.clone(), trailers::add_trailers))
+        // Keeps changes and refusals in the timelines of their apps.
+        .layer(from_fn_with_state((context.index.clone(), context.connection.clone()), audit::audit_call))
+        // Refuses headers that are too large.
+        .layer(from_fn(headers::limit_headers))
+        // Ends the call at its deadline.
+        .layer(from_fn(deadline::enforce_deadline))
+        // Ends the streams of health and reflection when the server goes.
+        .layer(from_fn_with_state(context.drain.clone(), drain::end_on_drain))
+        // Answers panics, and gives details to errors that have none.
+        .layer(from_fn(errors::complete_errors));
     let context = || context.clone();
     let routes = Routes::new(
         AppServiceServer::new(Apps(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
@@ -115,14 +149,5 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
     .add_service(reflection().build_v1()?)
     .add_service(reflection().build_v1alpha()?)
     .prepare();
-    let origins: Origins = origins.into();
-    // The last one added sees a request first: who may call, then in which form, then the call itself.
-    let router = routes
-        .into_axum_router()
-        .layer(from_fn_with_state(limits, limits::layer))
-        .layer(from_fn(observe::layer))
-        .layer(tonic_web::GrpcWebLayer::new())
-        .layer(from_fn(json::layer));
-    let router = if origins.is_empty() { router } else { router.layer(guard::cors(&origins)) };
-    Ok(router.layer(from_fn_with_state(origins, guard::layer)))
+    Ok(routes.into_axum_router().layer(layers))
 }

@@ -277,6 +277,29 @@ pub(super) fn complete_status(status: &Status, method: &str) -> Status {
 /// What tonic says when an answer cannot be written; everything else that it calls internal is a caller's broken frame.
 const UNWRITABLE: [&str; 2] = ["Error encoding", "Error compressing"];
 
+/// A code as gRPC's own documents write it.
+pub(super) const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 /// The request is larger than this server takes.
 pub(super) fn too_large(message: &str) -> Status {
     bare(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)

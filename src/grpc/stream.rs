@@ -1,5 +1,5 @@
-//! Server streams: the latest state after each change, a heartbeat in silence, an ordered end. A slow reader holds nothing but
-//! its own place: the next message is made when it is asked for.
+//! Server streams: the latest state after each change, a heartbeat in silence, an ordered end. A slow reader
+//! holds nothing but its own place: the next message is made when it is asked for.
 
 use std::{pin::Pin, time::Duration};
 
@@ -22,7 +22,7 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
 
 /// What ends a wait for news.
-pub(super) enum Woken {
+pub(super) enum Wakeup {
     /// Something changed.
     News,
     /// Nothing changed for a while.
@@ -57,8 +57,8 @@ pub(super) fn to_stream<S: Source>(source: S) -> Answers<S::Message> {
     }))
 }
 
-/// Sleeps until then, or for ever.
-pub(super) async fn sleep_until_heartbeat(time: Option<Instant>) {
+/// Sleeps until this time, or for ever if there is none.
+pub(super) async fn sleep_until_due(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
@@ -66,7 +66,7 @@ pub(super) async fn sleep_until_heartbeat(time: Option<Instant>) {
 }
 
 /// A message for silent times.
-pub(super) fn heartbeat(context: &Context) -> pb::Heartbeat {
+pub(super) fn make_heartbeat(context: &Context) -> pb::Heartbeat {
     let ages = context.index.kind_ages(Timestamp::now());
     let oldest = ages.into_values().max().unwrap_or_default();
     pb::Heartbeat { cache_age: prost_types::Duration::try_from(oldest).ok() }
@@ -99,18 +99,18 @@ impl<T> News<T> {
         self.changed.borrow_and_update().clone()
     }
 
-    pub(super) async fn wait(&mut self) -> Result<Woken, Status> {
+    pub(super) async fn wait(&mut self) -> Result<Wakeup, Status> {
         let heartbeat = Instant::now() + HEARTBEAT;
         let until = self.deadline.0.map_or(heartbeat, |at| at.min(heartbeat));
         tokio::select! {
             () = self.drain.cancelled() => Err(Error::ShuttingDown.into()),
             // The channel closes only with the index, and the index goes last.
-            _ = self.changed.changed() => Ok(Woken::News),
+            _ = self.changed.changed() => Ok(Wakeup::News),
             () = tokio::time::sleep_until(until) => match self.deadline.0 {
                 Some(at) if Instant::now() >= at => {
                     Err(Error::Deadline { waiting_for: self.subject.clone(), may_have_happened: false }.into())
                 }
-                Some(_) | None => Ok(Woken::Silence),
+                Some(_) | None => Ok(Wakeup::Silence),
             },
         }
     }

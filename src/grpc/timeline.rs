@@ -1,6 +1,5 @@
 //! TimelineService: what happened to an app, and what its replicas print.
 
-mod follow;
 mod logs;
 mod watch;
 

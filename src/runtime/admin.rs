@@ -1,10 +1,7 @@
 //! The operator's port: probes, metrics and the level of the log, in plain HTTP, so that they answer whatever the API's port
 //! demands. Loopback only, and closed to web pages.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 
@@ -24,6 +21,7 @@ use tracing::error;
 use super::{duration::parse_duration, log_levels::Levels};
 use crate::{
     cluster::watch,
+    grpc::is_loopback_host,
     index::{Index, Kind},
     metrics::METRICS,
 };
@@ -87,17 +85,8 @@ fn from_web_page(headers: &HeaderMap) -> Option<&'static str> {
         return Some("this port is not for web pages: the request has an Origin\n");
     }
     let host = headers.get(header::HOST)?.to_str().unwrap_or_default();
-    (!is_loopback(host))
+    (!is_loopback_host(host))
         .then_some("this port answers as localhost or 127.0.0.1 only: the request has another Host\n")
-}
-
-/// Whether a Host header, with or without a port, means this machine.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {

@@ -33,20 +33,20 @@ pub(super) async fn wait_for_state(
     let after = parse_position(&request.read_after, &scope)?;
     let longest =
         parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
-    let mut waited = Waited { context, name, after, last: None, settled: false };
-    if waited.after.is_none() {
+    let mut wait = AppWait { context, name, after, last: None, settled: false };
+    if wait.after.is_none() {
         // Looked up before it is listened to: names of nothing must leave nothing behind.
-        waited.last = Some(context.index.get_app(&waited.name)?);
+        wait.last = Some(context.index.get_app(&wait.name)?);
     }
     tokio::select! {
         // Out of time is no error: the answer is the app as it is.
-        _ = tokio::time::timeout(deadline.within(longest), waited.until_settled(&scope)) => {}
+        _ = tokio::time::timeout(deadline.within(longest), wait.until_settled(&scope)) => {}
         () = context.drain.cancelled() => return Err(Error::ShuttingDown.into()),
     }
-    Ok(pb::WaitAppResponse { app: waited.last.as_deref().map(convert::to_app), settled: waited.settled })
+    Ok(pb::WaitAppResponse { app: wait.last.as_deref().map(convert::to_app), settled: wait.settled })
 }
 
-struct Waited<'a> {
+struct AppWait<'a> {
     context: &'a Context,
     name: name::App,
     /// The write whose outcome is waited for.
@@ -56,7 +56,7 @@ struct Waited<'a> {
     settled: bool,
 }
 
-impl Waited<'_> {
+impl AppWait<'_> {
     async fn until_settled(&mut self, scope: &Scope) {
         let mut news = self.context.index.watch_changes(scope);
         loop {

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::super::{
     context::{Context, Deadline},
     convert, pagination, parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{
@@ -55,7 +55,8 @@ struct Watch {
     /// Tells the tokens of this watch from those of watches of other apps.
     watched: String,
     filter: AppFilter,
-    /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this reader.
+    /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this
+    /// reader.
     sent: Option<HashSet<name::App>>,
     cursor: Option<ChangeCursor>,
     /// It goes on where an earlier stream ended.
@@ -63,11 +64,12 @@ struct Watch {
     synced: bool,
     /// More of the change log is there already: what was looked at last may not have matched at all.
     more: bool,
-    /// What was taken from the change log. The messages are made one by one: a reader that does not read holds no copies.
-    pending: VecDeque<(Option<ChangeCursor>, Item)>,
+    /// What was taken from the change log. The messages are made one by one: a reader that does not read
+    /// holds no copies.
+    pending: VecDeque<(Option<ChangeCursor>, PendingEvent)>,
 }
 
-enum Item {
+enum PendingEvent {
     Updated(Arc<App>),
     Deleted(name::App),
     Synced(pb::Synced),
@@ -81,10 +83,10 @@ impl Source for Watch {
         loop {
             if let Some((cursor, item)) = self.pending.pop_front() {
                 let event = match item {
-                    Item::Updated(app) => Event::Updated(convert::to_app(&app)),
-                    Item::Deleted(name) => Event::Deleted(name.to_string()),
-                    Item::Synced(synced) => Event::Synced(synced),
-                    Item::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
+                    PendingEvent::Updated(app) => Event::Updated(convert::to_app(&app)),
+                    PendingEvent::Deleted(name) => Event::Deleted(name.to_string()),
+                    PendingEvent::Synced(synced) => Event::Synced(synced),
+                    PendingEvent::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
                 };
                 let resume_token = cursor.map(|c| format!("{c}~{}", self.watched)).unwrap_or_default();
                 return Ok(Some(pb::WatchAppsResponse { resume_token, event: Some(event) }));
@@ -93,9 +95,9 @@ impl Source for Watch {
             self.take(batch);
             if self.pending.is_empty()
                 && !self.more
-                && let Woken::Silence = self.news.wait().await?
+                && let Wakeup::Silence = self.news.wait().await?
             {
-                self.push(Item::Heartbeat(stream::heartbeat(&self.context)));
+                self.push(PendingEvent::Heartbeat(stream::make_heartbeat(&self.context)));
             }
         }
     }
@@ -116,10 +118,12 @@ impl Watch {
                     if let Some(sent) = &mut self.sent {
                         sent.insert(app.name.clone());
                     }
-                    Item::Updated(app)
+                    PendingEvent::Updated(app)
                 }
-                AppChange::Updated(app) if self.forgets(&app.name) => Item::Deleted(app.name.clone()),
-                AppChange::Deleted(name) if self.sent.is_none() || self.forgets(&name) => Item::Deleted(name),
+                AppChange::Updated(app) if self.forgets(&app.name) => PendingEvent::Deleted(app.name.clone()),
+                AppChange::Deleted(name) if self.sent.is_none() || self.forgets(&name) => {
+                    PendingEvent::Deleted(name)
+                }
                 AppChange::Updated(_) | AppChange::Deleted(_) => continue,
             };
             self.push(item);
@@ -128,7 +132,7 @@ impl Watch {
         self.more = batch.more;
         if !batch.more && !self.synced {
             self.synced = true;
-            self.push(Item::Synced(pb::Synced { resumed: self.resumed }));
+            self.push(PendingEvent::Synced(pb::Synced { resumed: self.resumed }));
         }
     }
 
@@ -139,7 +143,7 @@ impl Watch {
         known || self.sent.is_some() && self.resumed
     }
 
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: PendingEvent) {
         self.pending.push_back((self.cursor, item));
     }
 }

@@ -1,5 +1,5 @@
-//! Asks the server that runs the autoscaling loop for what only that one knows, over the API that this one serves itself. Must not
-//! decide which server that is.
+//! Asks the server that runs the autoscaling loop for what only that one knows, over the API that this one
+//! serves itself. Must not decide which server that is.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,10 +39,11 @@ pub(super) struct LeaderClient {
     why: String,
 }
 
-// === impl Elsewhere ===
+// === impl LeaderProxy ===
 
 impl LeaderProxy {
-    /// The server that runs the loop, if it is another one. A request that was passed on already is not passed on once more.
+    /// The server that runs the loop, if it is another one. A request that was passed on already is not
+    /// passed on once more.
     pub(super) fn client<T>(
         &self,
         scaling: &AutoscalerState,
@@ -72,7 +73,7 @@ impl LeaderProxy {
     }
 }
 
-// === impl There ===
+// === impl LeaderClient ===
 
 impl LeaderClient {
     /// The answer; `None` if the server did not give one, whose errors all have a reason.

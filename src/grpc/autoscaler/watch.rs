@@ -8,7 +8,7 @@ use super::super::{
     context::{Context, Deadline},
     convert::autoscaler as convert,
     parse::autoscaler as parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{Error, name::Scope},
@@ -36,7 +36,8 @@ pub(super) fn watch_decisions(
         format!("decisions of {}", request.parent),
     );
     let latest = news.latest();
-    // A token of another process is a time as well as an id, so it is good here too; one that is no token begins now.
+    // A token of another process is a time as well as an id, so it is good here too; one that is no token
+    // begins now.
     let after = request.resume_token.strip_prefix("d1.").and_then(|id| id.parse().ok()).unwrap_or(latest);
     Ok(stream::to_stream(Watch {
         context: context.clone(),
@@ -83,8 +84,8 @@ impl Source for Watch {
                 let why = "it took the loop over from this one".to_owned();
                 return Err(Error::AutoscalerElsewhere { holder, why }.into());
             }
-            if let Woken::Silence = self.news.wait().await? {
-                return Ok(Some(self.message(Event::Heartbeat(stream::heartbeat(&self.context)))));
+            if let Wakeup::Silence = self.news.wait().await? {
+                return Ok(Some(self.message(Event::Heartbeat(stream::make_heartbeat(&self.context)))));
             }
         }
     }

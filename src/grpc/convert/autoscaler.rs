@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::to_timestamp;
+use super::time::{to_duration, to_timestamp};
 use crate::{
     autoscale::{Forecast, Mode, Outcome, Policy, Signal},
     domain::name,
@@ -25,7 +25,7 @@ pub(in crate::grpc) fn autoscaler(
         message: message(scaled, last, leader, now),
         last_decision: last.map(decision),
         next_decide_time: next.filter(|_| on).map(to_timestamp),
-        measured_startup_duration: scaled.startup.and_then(duration),
+        measured_startup_duration: scaled.startup.and_then(to_duration),
         acts_for: scaled.policy.acts_for.clone(),
     };
     pb::Autoscaler { status: Some(status), ..policy(&scaled.app, &scaled.policy, now) }
@@ -89,16 +89,16 @@ pub(in crate::grpc) fn policy(app: &name::App, policy: &Policy, now: Timestamp) 
         min_replicas: Some(count(policy.min)),
         max_replicas: count(policy.max),
         targets: policy.targets.iter().map(target).collect(),
-        scale_up_duration: duration(policy.up),
-        scale_down_duration: duration(policy.down),
+        scale_up_duration: to_duration(policy.up),
+        scale_down_duration: to_duration(policy.down),
         violation_objective: Some(policy.violation),
         forecast: match policy.forecast {
             Forecast::Auto => pb::Forecast::Auto,
             Forecast::None => pb::Forecast::None,
         }
         .into(),
-        idle_timeout: duration(policy.idle),
-        startup_duration: policy.startup.and_then(duration),
+        idle_timeout: to_duration(policy.idle),
+        startup_duration: policy.startup.and_then(to_duration),
         etag: policy.digest(),
         status: None,
         freeze_end_time: policy.freeze_end.filter(|_| mode == Mode::Frozen).map(to_timestamp),
@@ -128,7 +128,7 @@ pub(in crate::grpc) fn decision(decision: &Decision) -> pb::ScalingDecision {
         signal: signal.name().to_owned(),
         value: reading.value,
         per_replica: signal.per_replica(),
-        age: duration(Duration::try_from_secs_f64(reading.age).unwrap_or_default()),
+        age: to_duration(Duration::try_from_secs_f64(reading.age).unwrap_or_default()),
         source: reading.source.as_str().to_owned(),
         covered_replicas: count(reading.covered),
     });
@@ -175,8 +175,4 @@ pub(in crate::grpc) const fn outcome(outcome: &Outcome) -> pb::ScalingOutcome {
         Outcome::Advised => pb::ScalingOutcome::Advised,
         Outcome::Failed(_) => pb::ScalingOutcome::Failed,
     }
-}
-
-fn duration(duration: Duration) -> Option<prost_types::Duration> {
-    duration.try_into().ok()
 }

@@ -1,7 +1,8 @@
 //! The desired state, from the domain to messages: what comes in by `parse::spec`, the other way round.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
+use super::time::to_duration;
 use crate::{
     domain::spec::{
         Check, Files, KeyRef, OnFailure, Placement, Port, Probe, Probes, Protocol, Resources, RolloutPolicy,
@@ -32,11 +33,11 @@ pub(super) fn to_spec(spec: &Spec) -> pb::AppSpec {
         placement: spec.placement.as_deref().map(placement),
         service_account: spec.service_account.clone(),
         security_profile: security_profile.into(),
-        termination_grace: duration(spec.termination_grace),
+        termination_grace: spec.termination_grace.and_then(to_duration),
         image_pull_secrets: spec.image_pull_secrets.clone(),
         pod_template_patch: spec.pod_template_patch.as_ref().and_then(to_struct),
         container: spec.container.clone(),
-        drain_delay: duration(spec.drain_delay),
+        drain_delay: spec.drain_delay.and_then(to_duration),
         traffic: spec.traffic.as_ref().map(traffic),
     }
 }
@@ -81,10 +82,10 @@ fn probe(probe: &Probe) -> pb::Probe {
     };
     pb::Probe {
         check: Some(check),
-        period: duration(probe.period),
-        timeout: duration(probe.timeout),
+        period: probe.period.and_then(to_duration),
+        timeout: probe.timeout.and_then(to_duration),
         failure_threshold: probe.failure_threshold,
-        initial_delay: duration(probe.initial_delay),
+        initial_delay: probe.initial_delay.and_then(to_duration),
     }
 }
 
@@ -105,11 +106,11 @@ fn rollout_policy(policy: &RolloutPolicy) -> pb::RolloutPolicy {
         max_surge: policy.max_surge.clone(),
         max_unavailable: policy.max_unavailable.clone(),
         strategy: strategy.into(),
-        progress_timeout: duration(policy.progress_timeout),
+        progress_timeout: policy.progress_timeout.and_then(to_duration),
         verdict: verdict.into(),
         tolerated_restarts: policy.tolerated_restarts,
         on_failure: on_failure.into(),
-        transient_grace: duration(policy.transient_grace),
+        transient_grace: policy.transient_grace.and_then(to_duration),
     }
 }
 
@@ -150,11 +151,7 @@ fn placement(placement: &Placement) -> pb::Placement {
 }
 
 fn traffic(traffic: &Traffic) -> pb::Traffic {
-    pb::Traffic { timeout: duration(traffic.timeout), max_attempts: traffic.max_attempts }
-}
-
-fn duration(duration: Option<Duration>) -> Option<prost_types::Duration> {
-    duration.and_then(|d| d.try_into().ok())
+    pb::Traffic { timeout: traffic.timeout.and_then(to_duration), max_attempts: traffic.max_attempts }
 }
 
 /// JSON as the message that stands for it; `None` for what is no object.

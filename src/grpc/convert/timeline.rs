@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use super::{autoscaler, to_problem, to_rollout, to_timestamp};
+use super::{autoscaler, time::to_timestamp, to_problem, to_rollout};
 use crate::{
     domain::{
         revision::Cause,
@@ -12,7 +12,7 @@ use crate::{
     pb::{self, timeline_entry::Detail},
 };
 
-pub(in crate::grpc) fn entry(app: &str, entry: &TimelineEntry) -> pb::TimelineEntry {
+pub(in crate::grpc) fn to_entry(app: &str, entry: &TimelineEntry) -> pb::TimelineEntry {
     let deployment = || format!("deployment.apps/{app}");
     let (actor, object, message, detail) = match &entry.what {
         TimelineEvent::Rollout(rollout) => {

@@ -8,7 +8,7 @@ use tonic::Status;
 use super::super::{
     context::{Context, Deadline},
     convert, parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{Error, endpoint::Set},
@@ -16,8 +16,8 @@ use crate::{
     pb::{self, watch_endpoints_response::Event},
 };
 
-/// Least time between two snapshots of a stream. What happens at once to many replicas is one change; the first one after a quiet
-/// time is told at once.
+/// Least time between two snapshots of a stream. What happens at once to many replicas is one change; the
+/// first one after a quiet time is told at once.
 const SPACING: Duration = Duration::from_millis(50);
 
 pub(super) fn watch_endpoints(
@@ -74,8 +74,8 @@ impl Source for Watch {
                 self.next_at = Instant::now() + SPACING;
                 return Ok(Some(pb::WatchEndpointsResponse { event: Some(event) }));
             }
-            if let Woken::Silence = self.news.wait().await? {
-                let event = Event::Heartbeat(stream::heartbeat(&self.context));
+            if let Wakeup::Silence = self.news.wait().await? {
+                let event = Event::Heartbeat(stream::make_heartbeat(&self.context));
                 return Ok(Some(pb::WatchEndpointsResponse { event: Some(event) }));
             }
         }
@@ -101,8 +101,8 @@ impl Watch {
         Ok(Some(Event::Snapshot(pb::EndpointSet { endpoints })))
     }
 
-    /// The port to look at. The app may have come, or changed, after the stream began; a port that it does not have ends the
-    /// stream, since an empty snapshot would hide why.
+    /// The port to look at. The app may have come, or changed, after the stream began; a port that it does
+    /// not have ends the stream, since an empty snapshot would hide why.
     fn port_of(&mut self, set: &Set) -> Result<String, Error> {
         match set.check(&self.port) {
             Ok(()) => {

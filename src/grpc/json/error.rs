@@ -1,4 +1,5 @@
-//! Errors as the Connect protocol writes them: a code in words, a message, and the details both as they are and readable.
+//! Errors as the Connect protocol writes them: a code in words, a message, and the details both as they are
+//! and readable.
 
 use axum::{
     body::Body,
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use crate::grpc::schema;
+use crate::grpc::{schema, status};
 
 /// The error as JSON.
 pub(super) fn to_json(status: &Status) -> Value {
@@ -34,7 +35,8 @@ fn readable(name: &str, value: &[u8]) -> Option<Value> {
     serde_json::to_value(schema::schema().ok()?.decode(name, value)?).ok()
 }
 
-/// An answer that is an error. Connect has one HTTP status for each code; some refusals come before there is a call.
+/// An answer that is an error. Connect has one HTTP status for each code; some refusals come before there is
+/// a call.
 pub(super) fn error_response(status: &Status, http: Option<StatusCode>) -> Response {
     let mut response = Response::new(Body::from(to_json(status).to_string()));
     *response.status_mut() = http.unwrap_or_else(|| to_http(status.code()));
@@ -42,26 +44,9 @@ pub(super) fn error_response(status: &Status, http: Option<StatusCode>) -> Respo
     response
 }
 
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "ok",
-        Code::Cancelled => "canceled",
-        Code::Unknown => "unknown",
-        Code::InvalidArgument => "invalid_argument",
-        Code::DeadlineExceeded => "deadline_exceeded",
-        Code::NotFound => "not_found",
-        Code::AlreadyExists => "already_exists",
-        Code::PermissionDenied => "permission_denied",
-        Code::ResourceExhausted => "resource_exhausted",
-        Code::FailedPrecondition => "failed_precondition",
-        Code::Aborted => "aborted",
-        Code::OutOfRange => "out_of_range",
-        Code::Unimplemented => "unimplemented",
-        Code::Internal => "internal",
-        Code::Unavailable => "unavailable",
-        Code::DataLoss => "data_loss",
-        Code::Unauthenticated => "unauthenticated",
-    }
+/// Connect writes the codes of gRPC in lower case, and one of them with another spelling.
+fn name(code: Code) -> String {
+    if code == Code::Cancelled { "canceled".to_owned() } else { status::code_name(code).to_ascii_lowercase() }
 }
 
 /// The table of the Connect protocol.

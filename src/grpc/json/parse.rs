@@ -1,5 +1,5 @@
-//! From JSON to a message. What the message does not have is refused by name, every such field at once: a field that is spelled
-//! wrong and ignored would deploy something else than was asked for.
+//! From JSON to a message. What the message does not have is refused by name, every such field at once: a
+//! field that is spelled wrong and ignored would deploy something else than was asked for.
 
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor};
 use serde_json::{Deserializer, Value};

@@ -1,5 +1,5 @@
-//! From a caller's request to a gRPC request. The body is translated while it is read, within the call: what is wrong with it is an
-//! error of the call, under its id and its deadline, like any other.
+//! From a caller's request to a gRPC request. The body is translated while it is read, within the call: what
+//! is wrong with it is an error of the call, under its id and its deadline, like any other.
 
 use axum::{
     body::{Body, Bytes},
@@ -11,7 +11,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::Message;
 use tonic::Status;
 
-use super::{Encoding, Form, parse};
+use super::{
+    form::{Encoding, Form, PREFIX, frame_message},
+    parse,
+};
 use crate::{
     domain::Error,
     grpc::{
@@ -19,9 +22,6 @@ use crate::{
         status,
     },
 };
-
-/// Bytes before each message, of gRPC and of Connect: flags and length.
-pub(super) const PREFIX: usize = 5;
 
 /// Headers that say how the request came, and nothing to who answers it.
 const OF_THE_WAY: [HeaderName; 9] = [
@@ -36,7 +36,7 @@ const OF_THE_WAY: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// The request for a method that nobody knows.
+/// The request for a method that this server does not have.
 pub(super) fn empty_request(request: Request) -> Request {
     let (mut parts, _) = request.into_parts();
     parts.headers = headers(&parts.headers);
@@ -109,12 +109,7 @@ async fn translate(form: Form, method: &'static Method, body: Body, largest: usi
         Encoding::Binary => message,
         Encoding::Json => parse::parse_message(&method.input, &message)?.encode_to_vec().into(),
     };
-    let length = u32::try_from(message.len()).map_err(|_| status::too_large("the request is too large"))?;
-    let mut framed = Vec::with_capacity(PREFIX + message.len());
-    framed.push(0);
-    framed.extend_from_slice(&length.to_be_bytes());
-    framed.extend_from_slice(&message);
-    Ok(framed.into())
+    Ok(frame_message(0, &message).into())
 }
 
 fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), largest: usize) -> Status {

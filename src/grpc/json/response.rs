@@ -1,5 +1,5 @@
-//! From a gRPC answer to what the caller speaks: one message, or a stream whose messages are translated one by one as the caller
-//! takes them.
+//! From a gRPC answer to what the caller speaks: one message, or a stream whose messages are translated one
+//! by one as the caller takes them.
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +20,14 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use super::{Encoding, Form, error, request::PREFIX};
+use super::{
+    error,
+    form::{Encoding, Form, PREFIX, frame_message},
+};
 use crate::{
     domain::Error,
     grpc::{
-        limits::{CALL_ID, CallId},
+        call::{CALL_ID, CallId},
         schema::Method,
     },
 };
@@ -37,8 +40,9 @@ pub(super) fn failed_response(form: Form, status: &Status) -> Response {
     match form {
         Form::Plain(_) => error::error_response(status, None),
         Form::Framed(encoding) => {
-            let end = frame(END, end_of_stream(&HeaderMap::new(), Some(status)).to_string().as_bytes());
-            respond(kind(Form::Framed(encoding)), Body::from(end))
+            let end =
+                frame_message(END, end_of_stream(&HeaderMap::new(), Some(status)).to_string().as_bytes());
+            respond(Form::Framed(encoding).content_type(), Body::from(end))
         }
     }
 }
@@ -68,7 +72,7 @@ pub(super) async fn unary_response(encoding: Encoding, method: &Method, answer: 
     let message = (message.len() >= PREFIX).then(|| message.slice(PREFIX..));
     let mut response = match (ended.code(), message) {
         (Code::Ok, Some(message)) => match render(encoding, &method.output, message) {
-            Ok(bytes) => respond(kind(Form::Plain(encoding)), Body::from(bytes)),
+            Ok(bytes) => respond(Form::Plain(encoding).content_type(), Body::from(bytes)),
             Err(status) => error::error_response(&status, None),
         },
         (Code::Ok, None) => error::error_response(&no_end(), None),
@@ -86,7 +90,7 @@ pub(super) fn lines_response(method: &'static Method, answer: Response) -> Respo
     let mut response = if let Some(failed) = failed {
         error::error_response(&failed, None)
     } else {
-        respond("application/x-ndjson", Body::new(Translated::new(Shape::Lines, method, body)))
+        respond("application/x-ndjson", Body::new(TranscodedBody::new(StreamFormat::Lines, method, body)))
     };
     copy_head(&head.headers, &mut response);
     copy_id(&head.extensions, &mut response);
@@ -99,8 +103,8 @@ pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answe
     let mut response = if let Some(status) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
         failed_response(Form::Framed(encoding), &status)
     } else {
-        let body = Translated::new(Shape::Frames(encoding), method, body);
-        respond(kind(Form::Framed(encoding)), Body::new(body))
+        let body = TranscodedBody::new(StreamFormat::Frames(encoding), method, body);
+        respond(Form::Framed(encoding).content_type(), Body::new(body))
     };
     copy_head(&head.headers, &mut response);
     copy_id(&head.extensions, &mut response);
@@ -109,25 +113,25 @@ pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answe
 
 /// How a stream is written.
 #[derive(Clone, Copy)]
-enum Shape {
+enum StreamFormat {
     Lines,
     Frames(Encoding),
 }
 
-/// A stream of gRPC in another shape. Reads on only when the caller takes what was read.
-struct Translated {
-    shape: Shape,
+/// The messages of a gRPC stream in another format. Reads on only when the caller takes what was read.
+struct TranscodedBody {
+    format: StreamFormat,
     output: MessageDescriptor,
     body: Body,
     read: BytesMut,
     ended: bool,
 }
 
-// === impl Translated ===
+// === impl TranscodedBody ===
 
-impl Translated {
-    fn new(shape: Shape, method: &Method, body: Body) -> Self {
-        Self { shape, output: method.output.clone(), body, read: BytesMut::new(), ended: false }
+impl TranscodedBody {
+    fn new(format: StreamFormat, method: &Method, body: Body) -> Self {
+        Self { format, output: method.output.clone(), body, read: BytesMut::new(), ended: false }
     }
 
     /// The next message that is there whole.
@@ -142,13 +146,13 @@ impl Translated {
     }
 
     fn message(&mut self, message: Bytes) -> Option<Bytes> {
-        let rendered = match self.shape {
-            Shape::Lines => render(Encoding::Json, &self.output, message).map(|mut line| {
+        let rendered = match self.format {
+            StreamFormat::Lines => render(Encoding::Json, &self.output, message).map(|mut line| {
                 line.push(b'\n');
                 line
             }),
-            Shape::Frames(encoding) => {
-                render(encoding, &self.output, message).map(|message| frame(0, &message))
+            StreamFormat::Frames(encoding) => {
+                render(encoding, &self.output, message).map(|message| frame_message(0, &message))
             }
         };
         match rendered {
@@ -161,18 +165,18 @@ impl Translated {
     fn end(&mut self, trailers: &HeaderMap, status: &Status) -> Option<Bytes> {
         (self.ended, self.body) = (true, Body::empty());
         let failed = (status.code() != Code::Ok).then_some(status);
-        match self.shape {
-            Shape::Lines => {
+        match self.format {
+            StreamFormat::Lines => {
                 failed.map(|status| format!("{}\n", json!({"error": error::to_json(status)})).into())
             }
-            Shape::Frames(_) => {
-                Some(frame(END, end_of_stream(trailers, failed).to_string().as_bytes()).into())
+            StreamFormat::Frames(_) => {
+                Some(frame_message(END, end_of_stream(trailers, failed).to_string().as_bytes()).into())
             }
         }
     }
 }
 
-impl HttpBody for Translated {
+impl HttpBody for TranscodedBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -215,15 +219,6 @@ fn render(encoding: Encoding, output: &MessageDescriptor, message: Bytes) -> Res
     }
 }
 
-fn frame(flags: u8, message: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let mut framed = Vec::with_capacity(PREFIX + message.len());
-    framed.push(flags);
-    framed.extend_from_slice(&length.to_be_bytes());
-    framed.extend_from_slice(message);
-    framed
-}
-
 fn end_of_stream(trailers: &HeaderMap, failed: Option<&Status>) -> Value {
     let mut end = json!({});
     let mut metadata: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -252,15 +247,6 @@ fn broken(error: &axum::Error) -> Status {
     Error::Bug(format!("an answer broke off: {error}")).into()
 }
 
-fn kind(form: Form) -> &'static str {
-    match form {
-        Form::Plain(Encoding::Json) => "application/json",
-        Form::Plain(Encoding::Binary) => "application/proto",
-        Form::Framed(Encoding::Json) => "application/connect+json",
-        Form::Framed(Encoding::Binary) => "application/connect+proto",
-    }
-}
-
 fn respond(kind: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -279,7 +265,8 @@ fn copy_head(from: &HeaderMap, to: &mut Response) {
     }
 }
 
-/// Connect's unary answers have no trailers; they stand in the head under a prefix. Ours also without, for people.
+/// Connect's unary answers have no trailers; they stand in the head under a prefix. Ours also without, for
+/// people.
 fn copy_trailers(from: &HeaderMap, to: &mut Response) {
     for (name, value) in from.iter().filter(|(name, _)| is_metadata(name)) {
         if let Ok(prefixed) = HeaderName::try_from(format!("trailer-{name}")) {
@@ -291,7 +278,8 @@ fn copy_trailers(from: &HeaderMap, to: &mut Response) {
     }
 }
 
-/// A stream's trailers come at its end, if ever; whoever asks about a stream that runs needs the id before.
+/// A stream's trailers come at its end, if ever; to ask about a stream that runs, the caller needs the id
+/// before.
 fn copy_id(from: &axum::http::Extensions, to: &mut Response) {
     if let Some(id) = from.get::<CallId>().and_then(|id| HeaderValue::from_str(&id.0).ok()) {
         to.headers_mut().insert(CALL_ID, id);

@@ -1,5 +1,6 @@
 //! `AppSpec`: the rules of its fields.
 
+mod field;
 mod placement;
 mod probe;
 mod volume;
@@ -11,7 +12,8 @@ use std::{
 
 use serde_json::{Map, Number, Value};
 
-use super::WrongField;
+use self::field::{SPEC, check_data_key, check_object_name, parse_duration};
+use super::violations::Violations;
 use crate::{
     domain::{
         name, quantity,
@@ -23,27 +25,30 @@ use crate::{
     pb,
 };
 
-const AT: &str = "app.spec";
-
-pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut WrongField) -> Spec {
+pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut Violations) -> Spec {
     known_values(&spec, wrong);
     if spec.image.chars().any(|c| c.is_whitespace() || c.is_control()) || spec.image.len() > 1024 {
-        wrong.add(format!("{AT}.image"), "is no image; an image looks like registry/name:tag");
+        wrong.add(format!("{SPEC}.image"), "is no image; an image looks like registry/name:tag");
     }
     if let Some(n) = spec.replicas.filter(|n| !(0..=10_000).contains(n)) {
-        wrong.add(format!("{AT}.replicas"), format!("is {n}; it must be from 0 to 10000"));
+        wrong.add(format!("{SPEC}.replicas"), format!("is {n}; it must be from 0 to 10000"));
     }
     if !spec.container.is_empty() && !name::is_label(&spec.container) {
         wrong.add(
-            format!("{AT}.container"),
+            format!("{SPEC}.container"),
             "is no container name: 1 to 63 lower-case letters, digits and '-'",
         );
     }
     for key in spec.env.keys() {
-        env_name("env", key, wrong);
+        check_env_name("env", key, wrong);
     }
     if !spec.service_account.is_empty() {
-        object_name(&format!("{AT}.service_account"), &spec.service_account, "a ServiceAccount", wrong);
+        check_object_name(
+            &format!("{SPEC}.service_account"),
+            &spec.service_account,
+            "a ServiceAccount",
+            wrong,
+        );
     }
     Spec {
         image: spec.image,
@@ -65,26 +70,26 @@ pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut WrongField) -> Spec {
             Ok(pb::SecurityProfile::Baseline) => Some(SecurityProfile::Baseline),
             Ok(pb::SecurityProfile::Unspecified) | Err(_) => None,
         },
-        termination_grace: duration("termination_grace", spec.termination_grace, wrong),
+        termination_grace: parse_duration("termination_grace", spec.termination_grace, wrong),
         image_pull_secrets: pull_secrets(spec.image_pull_secrets, wrong),
         pod_template_patch: spec.pod_template_patch.map(to_json),
         container: spec.container,
-        drain_delay: duration("drain_delay", spec.drain_delay, wrong),
+        drain_delay: parse_duration("drain_delay", spec.drain_delay, wrong),
         traffic: spec.traffic.map(|t| traffic(&t, wrong)),
     }
 }
 
 /// Numbers that no value of an enum has. The others are looked at where they are translated.
-fn known_values(spec: &pb::AppSpec, wrong: &mut WrongField) {
+fn known_values(spec: &pb::AppSpec, wrong: &mut Violations) {
     if pb::SecurityProfile::try_from(spec.security_profile).is_err() {
         wrong.add(
-            format!("{AT}.security_profile"),
+            format!("{SPEC}.security_profile"),
             format!("{} is no value of SecurityProfile", spec.security_profile),
         );
     }
     if spec.pod_template_patch.as_ref().is_some_and(|patch| !patch.fields.values().all(is_json)) {
         wrong.add(
-            format!("{AT}.pod_template_patch"),
+            format!("{SPEC}.pod_template_patch"),
             "holds a number that JSON cannot write: NaN or infinity",
         );
     }
@@ -100,14 +105,14 @@ fn is_json(value: &prost_types::Value) -> bool {
     }
 }
 
-fn ports(ports: Vec<pb::Port>, wrong: &mut WrongField) -> Vec<Port> {
+fn ports(ports: Vec<pb::Port>, wrong: &mut Violations) -> Vec<Port> {
     if ports.len() > 32 {
-        wrong.add(format!("{AT}.ports"), format!("are {}; 32 are allowed", ports.len()));
+        wrong.add(format!("{SPEC}.ports"), format!("are {}; 32 are allowed", ports.len()));
     }
     let (mut names, mut numbers) = (HashSet::new(), HashSet::new());
     let mut parsed = Vec::with_capacity(ports.len());
     for (i, port) in ports.into_iter().enumerate() {
-        let at = format!("{AT}.ports[{i}]");
+        let at = format!("{SPEC}.ports[{i}]");
         if !Port::is_name(&port.name) {
             wrong.add(
                 format!("{at}.name"),
@@ -139,53 +144,36 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut WrongField) -> Vec<Port> {
     parsed
 }
 
-fn env_name(field: &str, name: &str, wrong: &mut WrongField) {
+fn check_env_name(field: &str, name: &str, wrong: &mut Violations) {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii() && !c.is_ascii_control() && c != '=') {
         let said = "is no name of a variable: printable ASCII, not empty, without '='";
-        wrong.add(format!("{AT}.{field}[{name}]"), said);
+        wrong.add(format!("{SPEC}.{field}[{name}]"), said);
     }
 }
 
 fn references(
     field: &str,
     map: HashMap<String, pb::KeyRef>,
-    wrong: &mut WrongField,
+    wrong: &mut Violations,
 ) -> BTreeMap<String, KeyRef> {
     let kind = if field == "secret_env" { "a Secret" } else { "a ConfigMap" };
     let mut parsed = BTreeMap::new();
     for (name, reference) in map {
-        env_name(field, &name, wrong);
-        let at = format!("{AT}.{field}[{name}]");
-        object_name(&format!("{at}.name"), &reference.name, kind, wrong);
-        data_key(&format!("{at}.key"), &reference.key, wrong);
+        check_env_name(field, &name, wrong);
+        let at = format!("{SPEC}.{field}[{name}]");
+        check_object_name(&format!("{at}.name"), &reference.name, kind, wrong);
+        check_data_key(&format!("{at}.key"), &reference.key, wrong);
         let pb::KeyRef { name: object, key, optional } = reference;
         parsed.insert(name, KeyRef { name: object, key, optional });
     }
     parsed
 }
 
-/// A name as Kubernetes' objects have it.
-fn object_name(field: &str, text: &str, kind: &str, wrong: &mut WrongField) {
-    if !name::is_subdomain(text) {
-        let said =
-            format!("\"{text}\" is no name of {kind}: 1 to 253 lower-case letters, digits, '-' and '.'");
-        wrong.add(field, said);
-    }
-}
-
-/// A key within a ConfigMap or Secret.
-fn data_key(field: &str, text: &str, wrong: &mut WrongField) {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !(1..=253).contains(&text.len()) || !text.chars().all(fits) || text == "." || text.starts_with("..") {
-        wrong.add(field, format!("\"{text}\" is no key: 1 to 253 letters, digits, '-', '_' and '.'"));
-    }
-}
-
-fn pull_secrets(secrets: Vec<String>, wrong: &mut WrongField) -> Vec<String> {
+fn pull_secrets(secrets: Vec<String>, wrong: &mut Violations) -> Vec<String> {
     let mut seen = HashSet::new();
     for (i, secret) in secrets.iter().enumerate() {
-        let at = format!("{AT}.image_pull_secrets[{i}]");
-        object_name(&at, secret, "a Secret", wrong);
+        let at = format!("{SPEC}.image_pull_secrets[{i}]");
+        check_object_name(&at, secret, "a Secret", wrong);
         if !seen.insert(secret) {
             wrong.add(at, "is an earlier one too");
         }
@@ -193,20 +181,20 @@ fn pull_secrets(secrets: Vec<String>, wrong: &mut WrongField) -> Vec<String> {
     secrets
 }
 
-fn traffic(traffic: &pb::Traffic, wrong: &mut WrongField) -> Traffic {
+fn traffic(traffic: &pb::Traffic, wrong: &mut Violations) -> Traffic {
     if !(0..=5).contains(&traffic.max_attempts) {
         let said = format!("is {}; it must be from 0 to 5", traffic.max_attempts);
-        wrong.add(format!("{AT}.traffic.max_attempts"), said);
+        wrong.add(format!("{SPEC}.traffic.max_attempts"), said);
     }
-    let timeout = duration("traffic.timeout", traffic.timeout, wrong);
+    let timeout = parse_duration("traffic.timeout", traffic.timeout, wrong);
     Traffic { timeout, max_attempts: traffic.max_attempts }
 }
 
-fn resources(resources: pb::Resources, wrong: &mut WrongField) -> Resources {
+fn resources(resources: pb::Resources, wrong: &mut Violations) -> Resources {
     let mut check = |part: &str, map: HashMap<String, String>| {
         for (key, text) in &map {
             if quantity::parse_quantity(text).is_none_or(|value| value < 0.0) {
-                let at = format!("{AT}.resources.{part}[{key}]");
+                let at = format!("{SPEC}.resources.{part}[{key}]");
                 wrong.add(at, format!("\"{text}\" is no quantity; examples: 250m, 2, 256Mi, 1Gi"));
             }
         }
@@ -223,14 +211,14 @@ fn resources(resources: pb::Resources, wrong: &mut WrongField) -> Resources {
         if let Some((request, limit)) = values
             && request > limit
         {
-            wrong.add(format!("{AT}.resources.requests[{key}]"), "is more than the limit");
+            wrong.add(format!("{SPEC}.resources.requests[{key}]"), "is more than the limit");
         }
     }
     parsed
 }
 
-fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut WrongField) -> RolloutPolicy {
-    let at = |field: &str| format!("{AT}.rollout_policy.{field}");
+fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Violations) -> RolloutPolicy {
+    let at = |field: &str| format!("{SPEC}.rollout_policy.{field}");
     for (field, text) in [("max_surge", &policy.max_surge), ("max_unavailable", &policy.max_unavailable)] {
         let digits = text.strip_suffix('%').unwrap_or(text);
         let longest = if digits.len() < text.len() { 3 } else { 5 };
@@ -268,7 +256,7 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut WrongField) -> RolloutP
             OnFailure::Keep
         }
     };
-    let progress_timeout = duration("rollout_policy.progress_timeout", policy.progress_timeout, wrong);
+    let progress_timeout = parse_duration("rollout_policy.progress_timeout", policy.progress_timeout, wrong);
     if progress_timeout.is_some_and(|d| d < Duration::from_secs(1)) {
         wrong.add(at("progress_timeout"), "must be at least 1 s");
     }
@@ -283,24 +271,12 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut WrongField) -> RolloutP
         verdict,
         tolerated_restarts: policy.tolerated_restarts,
         on_failure,
-        transient_grace: duration("rollout_policy.transient_grace", policy.transient_grace, wrong),
+        transient_grace: parse_duration("rollout_policy.transient_grace", policy.transient_grace, wrong),
     }
 }
 
-fn duration(field: &str, value: Option<prost_types::Duration>, wrong: &mut WrongField) -> Option<Duration> {
-    let parsed = Duration::try_from(value?);
-    if parsed.is_err() {
-        wrong.add(format!("{AT}.{field}"), "must not be negative");
-    }
-    // Kubernetes counts these in seconds, in 32 bits.
-    let longest = Duration::from_secs(i32::MAX.unsigned_abs().into());
-    if parsed.as_ref().is_ok_and(|d| *d > longest) {
-        wrong.add(format!("{AT}.{field}"), "is longer than 68 years");
-    }
-    parsed.ok()
-}
-
-/// The message `Struct` as the JSON that it stands for; whole numbers become integers, as Kubernetes wants them.
+/// The message `Struct` as the JSON that it stands for; whole numbers become integers, as Kubernetes wants
+/// them.
 fn to_json(value: prost_types::Struct) -> Value {
     Value::Object(value.fields.into_iter().map(|(k, v)| (k, value_to_json(v))).collect::<Map<_, _>>())
 }

@@ -1,5 +1,5 @@
-//! Every rule of a field names the field that breaks it, nothing is taken that this version cannot do, and what is sent back
-//! as it came means the same.
+//! Every rule of a field names the field that breaks it, nothing is taken that this version cannot do, and
+//! what is sent back as it came means the same.
 
 mod spec;
 

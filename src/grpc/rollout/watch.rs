@@ -13,7 +13,7 @@ use tonic::Status;
 use super::super::{
     context::{Context, Deadline},
     convert,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{
@@ -87,10 +87,10 @@ impl Source for Watch {
             let words = self.failed.map(|failed| failed + WORDS_WITHIN);
             let woken = tokio::select! {
                 woken = self.news.wait() => woken?,
-                () = stream::sleep_until_heartbeat(words) => Woken::News,
+                () = stream::sleep_until_due(words) => Wakeup::News,
             };
-            if let Woken::Silence = woken {
-                self.push(Timestamp::now(), Event::Heartbeat(stream::heartbeat(&self.context)));
+            if let Wakeup::Silence = woken {
+                self.push(Timestamp::now(), Event::Heartbeat(stream::make_heartbeat(&self.context)));
             }
         }
     }
@@ -123,7 +123,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Tells the end. A failure is told at once, and then, within a second, what the failing container wrote last.
+    /// Tells the end. A failure is told at once, and then, within a second, what the failing container wrote
+    /// last.
     fn end(&mut self, rollout: &Rollout, now: Timestamp) {
         let end = rollout.end.unwrap_or(now);
         if rollout.unkept && self.failed.is_none() {
@@ -166,7 +167,8 @@ impl Watch {
     }
 }
 
-/// The last log line that the reader has; a token of another process says nothing about the lines of this one.
+/// The last log line that the reader has; a token of another process says nothing about the lines of this
+/// one.
 fn parse_token(context: &Context, token: &str) -> Option<u64> {
     let (epoch, sequence) = token.strip_prefix("r1.")?.split_once('.')?;
     (epoch.parse() == Ok(context.index.epoch())).then(|| sequence.parse().ok())?

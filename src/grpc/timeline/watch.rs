@@ -7,9 +7,9 @@ use tonic::Status;
 
 use super::super::{
     context::{Context, Deadline},
-    convert::{self, timeline as entries},
+    convert::{self, timeline::to_entry},
     parse,
-    stream::{self, Answers, News, Source, Woken},
+    stream::{self, Answers, News, Source, Wakeup},
 };
 use crate::{
     domain::{name, timeline::Position},
@@ -88,7 +88,7 @@ impl Source for Watch {
                 } else {
                     self.position.tell(entry.mark, entry.sequence, entry.what.is_kept());
                 }
-                let entry = entries::entry(&self.app.app, &entry);
+                let entry = to_entry(&self.app.app, &entry);
                 return Ok(Some(self.message(Event::Entry(entry))));
             }
             self.position.in_past = false;
@@ -102,8 +102,8 @@ impl Source for Watch {
             match self.context.index.timeline_after(&self.app, self.position.sequence, BATCH) {
                 Some(news) if !news.is_empty() => self.past = news.into(),
                 Some(_) => {
-                    if let Woken::Silence = self.news.wait().await? {
-                        let heartbeat = stream::heartbeat(&self.context);
+                    if let Wakeup::Silence = self.news.wait().await? {
+                        let heartbeat = stream::make_heartbeat(&self.context);
                         return Ok(Some(self.message(Event::Heartbeat(heartbeat))));
                     }
                 }

@@ -2,20 +2,20 @@
 
 use std::collections::HashSet;
 
-use super::{AT, object_name};
+use super::field::{SPEC, check_object_name};
 use crate::{
     domain::{
         selector::{is_label_key, is_label_value},
         spec::{Placement, Spread, Toleration},
     },
-    grpc::parse::WrongField,
+    grpc::parse::violations::Violations,
     pb,
 };
 
 const EFFECTS: [&str; 4] = ["", "NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-pub(super) fn parse_placement(placement: pb::Placement, wrong: &mut WrongField) -> Placement {
-    let at = |field: String| format!("{AT}.placement.{field}");
+pub(super) fn parse_placement(placement: pb::Placement, wrong: &mut Violations) -> Placement {
+    let at = |field: String| format!("{SPEC}.placement.{field}");
     for (key, value) in &placement.node_selector {
         if !is_label_key(key) || !is_label_value(value) {
             wrong
@@ -23,7 +23,12 @@ pub(super) fn parse_placement(placement: pb::Placement, wrong: &mut WrongField) 
         }
     }
     if !placement.priority_class.is_empty() {
-        object_name(&at("priority_class".to_owned()), &placement.priority_class, "a PriorityClass", wrong);
+        check_object_name(
+            &at("priority_class".to_owned()),
+            &placement.priority_class,
+            "a PriorityClass",
+            wrong,
+        );
     }
     let mut spreads = HashSet::new();
     let mut spread = Vec::with_capacity(placement.spread.len());
@@ -52,7 +57,7 @@ pub(super) fn parse_placement(placement: pb::Placement, wrong: &mut WrongField) 
     }
 }
 
-fn toleration(at: &str, toleration: pb::Toleration, wrong: &mut WrongField) -> Toleration {
+fn toleration(at: &str, toleration: pb::Toleration, wrong: &mut Violations) -> Toleration {
     let pb::Toleration { key, value, effect } = toleration;
     if !key.is_empty() && !is_label_key(&key) {
         wrong.add(format!("{at}.key"), format!("\"{key}\" is no key of a taint"));

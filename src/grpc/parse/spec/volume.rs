@@ -2,21 +2,21 @@
 
 use std::collections::HashSet;
 
-use super::{AT, data_key, object_name};
+use super::field::{SPEC, check_data_key, check_object_name};
 use crate::{
     domain::{
         quantity,
         spec::{EmptyDir, Files, Source, Volume},
     },
-    grpc::parse::WrongField,
+    grpc::parse::violations::Violations,
     pb,
 };
 
-pub(super) fn parse_volumes(volumes: Vec<pb::Volume>, wrong: &mut WrongField) -> Vec<Volume> {
+pub(super) fn parse_volumes(volumes: Vec<pb::Volume>, wrong: &mut Violations) -> Vec<Volume> {
     let mut paths = HashSet::new();
     let mut parsed = Vec::with_capacity(volumes.len());
     for (i, volume) in volumes.into_iter().enumerate() {
-        let at = format!("{AT}.volumes[{i}]");
+        let at = format!("{SPEC}.volumes[{i}]");
         let path = &volume.mount_path;
         if !path.starts_with('/') || path.contains([':', '\0']) || path.split('/').any(|part| part == "..") {
             let said = "is no directory to mount at: an absolute path, without ':' and '..'";
@@ -31,7 +31,7 @@ pub(super) fn parse_volumes(volumes: Vec<pb::Volume>, wrong: &mut WrongField) ->
     parsed
 }
 
-fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut WrongField) -> Option<Source> {
+fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut Violations) -> Option<Source> {
     Some(match source {
         Some(pb::volume::Source::ConfigMap(from)) => {
             Source::ConfigMap(files(&format!("{at}.config_map"), from, "a ConfigMap", wrong))
@@ -40,7 +40,7 @@ fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut WrongField) 
             Source::Secret(files(&format!("{at}.secret"), from, "a Secret", wrong))
         }
         Some(pb::volume::Source::Claim(claim)) => {
-            object_name(&format!("{at}.claim"), &claim, "a PersistentVolumeClaim", wrong);
+            check_object_name(&format!("{at}.claim"), &claim, "a PersistentVolumeClaim", wrong);
             Source::Claim(claim)
         }
         Some(pb::volume::Source::EmptyDir(dir)) => {
@@ -58,11 +58,11 @@ fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut WrongField) 
     })
 }
 
-fn files(at: &str, files: pb::Files, kind: &str, wrong: &mut WrongField) -> Files {
-    object_name(&format!("{at}.name"), &files.name, kind, wrong);
+fn files(at: &str, files: pb::Files, kind: &str, wrong: &mut Violations) -> Files {
+    check_object_name(&format!("{at}.name"), &files.name, kind, wrong);
     for (key, path) in &files.items {
         let at = format!("{at}.items[{key}]");
-        data_key(&at, key, wrong);
+        check_data_key(&at, key, wrong);
         let inside = !path.is_empty() && !path.starts_with(['/', ':']) && !path.starts_with("..");
         if !inside || path.contains([':', '\0']) || path.split('/').any(|part| part == "..") {
             let said = "is no path of a file: relative, without ':' and '..'";

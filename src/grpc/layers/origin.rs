@@ -1,8 +1,8 @@
-//! Who may call at all while callers are not told apart: programs on this machine, and no web page. A page can make its visitor's
-//! browser send requests to this port, by a name of its own that points here or straight across sites; both leave their mark in
-//! headers that a page cannot change.
+//! Who may call at all while callers are not told apart: programs on this machine, and no web page. A page
+//! can make its visitor's browser send requests to this port, by a name of its own that points here or
+//! straight across sites; both leave their mark in headers that a page cannot change.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -13,7 +13,12 @@ use axum::{
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tracing::info;
 
-use super::{json, limits, status};
+use crate::grpc::{
+    call::{CACHE_AGE, CALL_ID},
+    json,
+    loopback::is_loopback_host,
+    status,
+};
 
 /// How long a browser may remember what it was allowed.
 const REMEMBER: std::time::Duration = std::time::Duration::from_hours(2);
@@ -27,29 +32,33 @@ pub struct Origin(HeaderValue);
 #[error(
     "an origin looks like https://example.org or http://localhost:3000: scheme, host and port, and nothing after them"
 )]
-pub struct NoOrigin;
+pub struct InvalidOrigin;
 
 /// The origins that are allowed.
-pub(super) type Origins = Arc<[Origin]>;
+pub(in crate::grpc) type Origins = Arc<[Origin]>;
 
 impl FromStr for Origin {
-    type Err = NoOrigin;
+    type Err = InvalidOrigin;
 
-    fn from_str(text: &str) -> Result<Self, NoOrigin> {
-        let (scheme, host) = text.split_once("://").ok_or(NoOrigin)?;
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        let (scheme, host) = text.split_once("://").ok_or(InvalidOrigin)?;
         let known = ["http", "https"].contains(&scheme);
-        let authority = Authority::from_str(host).map_err(|_| NoOrigin)?;
+        let authority = Authority::from_str(host).map_err(|_| InvalidOrigin)?;
         // As a browser writes it, or it would never match.
         let plain = !host.contains('@') && host == authority.as_str() && host == host.to_ascii_lowercase();
         if !known || !plain || authority.host().is_empty() || host.contains('*') {
-            return Err(NoOrigin);
+            return Err(InvalidOrigin);
         }
-        HeaderValue::from_str(text).map(Self).map_err(|_| NoOrigin)
+        HeaderValue::from_str(text).map(Self).map_err(|_| InvalidOrigin)
     }
 }
 
 /// Refuses what comes from a web page that is not allowed.
-pub(super) async fn layer(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+pub(in crate::grpc) async fn check_origin(
+    State(origins): State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
     let authority = request.uri().authority().map(Authority::as_str);
     match refusal(authority, request.version(), request.headers(), &origins) {
         None => next.run(request).await,
@@ -61,14 +70,14 @@ pub(super) async fn layer(State(origins): State<Origins>, request: Request, next
 }
 
 /// What browsers ask before a page of another site may call, for the allowed ones.
-pub(super) fn cors(origins: &Origins) -> CorsLayer {
+pub(in crate::grpc) fn cors_layer(origins: &Origins) -> CorsLayer {
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin", "trailer-gantry-call-id"];
     let exposed = exposed.map(HeaderName::from_static).into_iter();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().map(|origin| origin.0.clone())))
         .allow_methods([Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.chain([limits::CALL_ID, limits::CACHE_AGE]).collect::<Vec<_>>())
+        .expose_headers(exposed.chain([CALL_ID, CACHE_AGE]).collect::<Vec<_>>())
         // A page of the Internet that calls into this machine is asked for once more.
         .allow_private_network(true)
         .max_age(REMEMBER)
@@ -82,20 +91,21 @@ fn refusal(
 ) -> Option<String> {
     let hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let named: Vec<_> = authority.into_iter().chain(hosts).collect();
-    // Every browser names the host it believes to speak to. HTTP/2 leaves it to the client, and some name none.
+    // Every browser names the host it believes to speak to. HTTP/2 leaves it to the client, and some name
+    // none.
     if named.is_empty() && version < Version::HTTP_2 {
         return Some("the request names no host".to_owned());
     }
-    if let Some(foreign) = named.into_iter().find(|host| !is_loopback(host)) {
+    if let Some(host) = named.into_iter().find(|host| !is_loopback_host(host)) {
         return Some(format!(
-            "the request is for the host {foreign:?}; this server answers as localhost, 127.0.0.1 or [::1] only"
+            "the request is for the host {host:?}; this server answers as localhost, 127.0.0.1 or [::1] only"
         ));
     }
     let mut sent = headers.get_all(header::ORIGIN).iter().peekable();
     if sent.peek().is_some() {
-        let foreign = sent.find(|sent| origins.iter().all(|allowed| allowed.0 != *sent))?;
+        let origin = sent.find(|sent| origins.iter().all(|allowed| allowed.0 != *sent))?;
         return Some(format!(
-            "web pages of {foreign:?} may not call this server; --allow-origin of gantryd names those that may"
+            "web pages of {origin:?} may not call this server; --allow-origin of gantryd names those that may"
         ));
     }
     // Sent by browsers also where they send no origin.
@@ -104,48 +114,9 @@ fn refusal(
         .then(|| format!("a web page of another site (Sec-Fetch-Site: {site:?}) may not call this server"))
 }
 
-/// Whether a host, with or without a port, can only mean this machine.
-fn is_loopback(text: &str) -> bool {
-    let Ok(authority) = Authority::from_str(text) else { return false };
-    let host = authority.host();
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    !text.contains('@')
-        && (host.eq_ignore_ascii_case("localhost")
-            || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_loopback() {
-        for host in [
-            "localhost",
-            "LocalHost:7420",
-            "127.0.0.1",
-            "127.3.2.1:80",
-            "[::1]",
-            "[::1]:7420",
-            "[::ffff:127.0.0.1]:1",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.nip.io:7420",
-            "10.0.0.1",
-            "[::2]",
-            "0.0.0.0",
-            "a@localhost",
-            "localhost@evil.example",
-            "local host",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {

@@ -1,5 +1,6 @@
-//! The logs of all replicas as they go on: one task for each call reads them, whether its caller takes the lines or not, and keeps what
-//! there is room for. Replicas that come are read from their beginning, those that go to their end.
+//! The logs of all replicas as they go on: one task for each call reads them, whether its caller takes the
+//! lines or not, and keeps what there is room for. Replicas that come are read from their beginning, those
+//! that go to their end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,24 +24,23 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use super::{
-    super::{
-        context::Context,
-        stream::{News, Woken, sleep_until_heartbeat},
-    },
-    logs::{LogMessage, MOST, Selection, too_many},
-};
+use super::selection::{LogMessage, MAX_LOGS, ResumePoint, Selection, describe_left_out};
 use crate::{
     domain::{
         Error,
         logs::{Bounds, Lines, Live, LogError, LogRequest, Logs, Position},
         name::Scope,
     },
+    grpc::{
+        Context,
+        stream::{News, Wakeup, sleep_until_due},
+    },
     index::{Index, LogSource},
     metrics::METRICS,
 };
 
-/// Time that a line waits for earlier ones of other replicas: more than a node and the API server take to pass one on.
+/// Time that a line waits for earlier ones of other replicas: more than a node and the API server take to
+/// pass one on.
 const WINDOW: Duration = Duration::from_millis(250);
 /// What is kept of each log for a caller that is slow: a second of 1,000 lines, with all 500 logs some 30 MB.
 const BOUNDS: Bounds = Bounds { window: WINDOW, lines: 1000, bytes: 64 * 1024 };
@@ -54,55 +54,46 @@ const SKEW: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Lines of a call that come by themselves.
-pub(super) struct Following {
-    shared: Arc<Shared>,
+pub(super) struct LiveReader {
+    queue: Arc<LineQueue>,
     task: AbortOnDropHandle<()>,
     began: Instant,
-    /// A line whose turn it is, after the word about those that were dropped before it.
+    /// A line whose turn it is, after the notice about those that were dropped before it.
     next: Option<LogMessage>,
 }
 
-/// Where the past of a log was left.
-#[derive(Clone, Copy, Default)]
-pub(super) struct FollowEnd {
-    pub(super) position: Position,
-    /// How many of the past lines the caller wanted.
-    pub(super) tail: Option<u32>,
-    /// It could not be opened.
-    pub(super) unread: bool,
-}
-
-struct Shared {
+/// New lines in the order of their time, as far as there is room, between the task and the call.
+struct LineQueue {
     live: Mutex<Live<LogMessage>>,
     changed: watch::Sender<u64>,
     began: Instant,
 }
 
 /// What a reader is to know of its replica.
-struct ReaderState {
+struct ReplicaState {
     exists: AtomicBool,
     /// The replica is gone, or its container began anew.
     changed: Notify,
 }
 
-// === impl Following ===
+// === impl LiveReader ===
 
-impl Following {
+impl LiveReader {
     /// Begins, where the past lines ended.
     pub(super) fn start(
         context: &Context,
         logs: Arc<dyn Logs>,
         selection: Selection,
-        read: HashMap<Arc<str>, FollowEnd>,
+        read: HashMap<Arc<str>, ResumePoint>,
     ) -> Self {
         let began = Instant::now();
         let live = Mutex::new(Live::new(BOUNDS));
-        let shared = Arc::new(Shared { live, changed: watch::Sender::new(0), began });
+        let queue = Arc::new(LineQueue { live, changed: watch::Sender::new(0), began });
         let follower = Follower {
             index: context.index.clone(),
             logs,
             selection,
-            shared: shared.clone(),
+            queue: queue.clone(),
             readers: SelectAll::new(),
             known: HashMap::new(),
             next_id: 0,
@@ -110,12 +101,12 @@ impl Following {
             first: true,
         };
         let task = AbortOnDropHandle::new(context.readers.spawn(follower.run(read)));
-        Self { shared, task, began, next: None }
+        Self { queue, task, began, next: None }
     }
 
     /// Wakes when there is something after there was nothing.
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
-        self.shared.changed.subscribe()
+        self.queue.changed.subscribe()
     }
 
     /// What comes next, or nothing if it was quiet for a while.
@@ -125,7 +116,7 @@ impl Following {
         }
         loop {
             let (popped, due) = {
-                let mut live = self.shared.live.lock();
+                let mut live = self.queue.live.lock();
                 (live.pop(self.began.elapsed()), live.due())
             };
             if let Some(popped) = popped {
@@ -133,40 +124,40 @@ impl Following {
                     return Ok(Some(popped.item));
                 }
                 METRICS.log_lines_dropped.inc_by(popped.dropped);
-                let word = dropped(popped.dropped);
+                let notice = describe_dropped(popped.dropped);
                 let pod = match &popped.item {
                     LogMessage::Line(log, _) => log.pod.clone(),
-                    LogMessage::Word(pod, _) => pod.clone(),
+                    LogMessage::Notice(pod, _) => pod.clone(),
                 };
                 self.next = Some(popped.item);
-                return Ok(Some(LogMessage::Word(pod, word)));
+                return Ok(Some(LogMessage::Notice(pod, notice)));
             }
             if self.task.is_finished() {
                 return Err(Error::Bug("the task that reads logs ended".to_owned()).into());
             }
             tokio::select! {
-                woken = news.wait() => if let Woken::Silence = woken? {
+                woken = news.wait() => if let Wakeup::Silence = woken? {
                     return Ok(None);
                 },
-                () = sleep_until_heartbeat(due.map(|due| self.began + due)) => {}
+                () = sleep_until_due(due.map(|due| self.began + due)) => {}
             }
         }
     }
 }
 
-fn dropped(lines: u64) -> String {
+fn describe_dropped(lines: u64) -> String {
     let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
     format!("{lines} dropped here, because they were not taken in time")
 }
 
-/// The task of a call.
+/// The task that reads the new lines of all logs of a call.
 struct Follower {
     index: Index,
     logs: Arc<dyn Logs>,
     selection: Selection,
-    shared: Arc<Shared>,
+    queue: Arc<LineQueue>,
     readers: SelectAll<BoxStream<'static, (u64, LogMessage)>>,
-    known: HashMap<Arc<str>, Known>,
+    known: HashMap<Arc<str>, FollowedReplica>,
     next_id: u64,
     /// Replicas beyond the bound.
     left_out: usize,
@@ -174,8 +165,9 @@ struct Follower {
     first: bool,
 }
 
-struct Known {
-    standing: Arc<ReaderState>,
+/// A replica whose log is read, as it was seen last.
+struct FollowedReplica {
+    replica: Arc<ReplicaState>,
     restarts: i32,
     running: bool,
 }
@@ -183,7 +175,7 @@ struct Known {
 // === impl Follower ===
 
 impl Follower {
-    async fn run(mut self, mut read: HashMap<Arc<str>, FollowEnd>) {
+    async fn run(mut self, mut read: HashMap<Arc<str>, ResumePoint>) {
         let mut news = self.index.watch_changes(&Scope::App(self.selection.app.clone()));
         loop {
             self.look(&mut read);
@@ -196,21 +188,21 @@ impl Follower {
                         }
                         break;
                     }
-                    Some((id, said)) = self.readers.next() => self.shared.push(id, said),
+                    Some((id, said)) = self.readers.next() => self.queue.push(id, said),
                 }
             }
         }
     }
 
     /// Begins to read what is new, and tells the readers of the rest how their replicas stand.
-    fn look(&mut self, read: &mut HashMap<Arc<str>, FollowEnd>) {
-        let found = self.selection.logs(&self.index);
+    fn look(&mut self, read: &mut HashMap<Arc<str>, ResumePoint>) {
+        let found = self.selection.find_logs(&self.index);
         let there: HashSet<_> = found.iter().map(|log| log.pod.clone()).collect();
         self.known.retain(|pod, known| {
             let exists = there.contains(pod);
             if !exists {
-                known.standing.exists.store(false, Ordering::Relaxed);
-                known.standing.changed.notify_one();
+                known.replica.exists.store(false, Ordering::Relaxed);
+                known.replica.changed.notify_one();
             }
             exists
         });
@@ -219,9 +211,9 @@ impl Follower {
             if let Some(known) = self.known.get_mut(&log.pod) {
                 if (known.restarts, known.running) != (log.restarts, log.running) {
                     (known.restarts, known.running) = (log.restarts, log.running);
-                    known.standing.changed.notify_one();
+                    known.replica.changed.notify_one();
                 }
-            } else if self.readers.len() < MOST {
+            } else if self.readers.len() < MAX_LOGS {
                 let from = read.remove(&log.pod);
                 self.read(log, from);
             } else {
@@ -229,31 +221,32 @@ impl Follower {
             }
         }
         if left_out > self.left_out && !self.first {
-            self.shared.push(self.next_id, LogMessage::Word(Arc::from(""), too_many(left_out)));
+            self.queue.push(self.next_id, LogMessage::Notice(Arc::from(""), describe_left_out(left_out)));
         }
         (self.left_out, self.first) = (left_out, false);
         // Replicas that were gone before the past was read to its end.
         for (pod, _) in read.drain() {
-            self.shared.push(self.next_id, LogMessage::Word(pod, ENDED.to_owned()));
+            self.queue.push(self.next_id, LogMessage::Notice(pod, ENDED.to_owned()));
         }
     }
 
-    fn read(&mut self, log: LogSource, from: Option<FollowEnd>) {
-        let standing = Arc::new(ReaderState { exists: AtomicBool::new(true), changed: Notify::new() });
-        let known = Known { standing: standing.clone(), restarts: log.restarts, running: log.running };
+    fn read(&mut self, log: LogSource, from: Option<ResumePoint>) {
+        let replica = Arc::new(ReplicaState { exists: AtomicBool::new(true), changed: Notify::new() });
+        let known =
+            FollowedReplica { replica: replica.clone(), restarts: log.restarts, running: log.running };
         self.known.insert(log.pod.clone(), known);
         self.next_id += 1;
         let id = self.next_id;
-        let from = from.unwrap_or_else(|| FollowEnd { unread: true, ..FollowEnd::default() });
+        let from = from.unwrap_or_else(|| ResumePoint { unread: true, ..ResumePoint::default() });
         let begins = from.unread.then(|| "its log begins".to_owned());
-        let reader = Reader {
+        let reader = LogReader {
             logs: self.logs.clone(),
-            wanted: LogRequest { follow: true, ..self.selection.wanted(&log) },
+            wanted: LogRequest { follow: true, ..self.selection.request_for(&log) },
             log: Arc::new(log),
             // Of what was there when the call began, the caller may have wanted nothing.
             tail: from.tail.filter(|tail| *tail == 0),
             position: from.position,
-            standing,
+            replica,
             lines: None,
             pause: None,
             next_pause: FIRST_PAUSE,
@@ -271,7 +264,7 @@ impl Follower {
 
 const ENDED: &str = "its log has ended: the replica is gone";
 
-impl Shared {
+impl LineQueue {
     fn push(&self, id: u64, said: LogMessage) {
         let arrived = self.began.elapsed();
         let mut live = self.live.lock();
@@ -280,7 +273,7 @@ impl Shared {
                 let (time, bytes) = (line.time, line.text.len());
                 live.line(id, time, said, bytes, arrived)
             }
-            LogMessage::Word(..) => live.word(id, Timestamp::now(), said, arrived),
+            LogMessage::Notice(..) => live.word(id, Timestamp::now(), said, arrived),
         };
         drop(live);
         if was_empty {
@@ -290,40 +283,40 @@ impl Shared {
 }
 
 /// Reads one log as long as its replica is there, however often it has to be opened.
-struct Reader {
+struct LogReader {
     logs: Arc<dyn Logs>,
     log: Arc<LogSource>,
     wanted: LogRequest,
     position: Position,
     /// For the first opening.
     tail: Option<u32>,
-    standing: Arc<ReaderState>,
+    replica: Arc<ReplicaState>,
     lines: Option<Lines>,
     /// Wait so long before it is opened again.
     pause: Option<Duration>,
     next_pause: Duration,
     /// It gave a line since it was opened last.
     gave: bool,
-    /// The last word about why there is nothing to read.
+    /// The last notice about why there is nothing to read.
     told: Option<String>,
     begins: Option<String>,
     ended: bool,
 }
 
-// === impl Reader ===
+// === impl LogReader ===
 
-impl Reader {
+impl LogReader {
     async fn next(&mut self) -> Option<LogMessage> {
         loop {
             if self.ended {
                 return None;
             }
-            let word = match &mut self.lines {
+            let notice = match &mut self.lines {
                 Some(lines) => {
                     let line = tokio::select! {
                         biased;
                         line = lines.next() => line,
-                        () = self.standing.gone() => None,
+                        () = self.replica.gone() => None,
                     };
                     match line {
                         Some(Ok(line)) => {
@@ -339,8 +332,8 @@ impl Reader {
                 }
                 None => self.open().await,
             };
-            if let Some(word) = word {
-                return Some(LogMessage::Word(self.log.pod.clone(), word));
+            if let Some(notice) = notice {
+                return Some(LogMessage::Notice(self.log.pod.clone(), notice));
             }
         }
     }
@@ -349,7 +342,7 @@ impl Reader {
         if let Some(pause) = self.pause.take() {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.standing.changed.notified() => {}
+                () = self.replica.changed.notified() => {}
             }
         }
         let since = self.position.reopen();
@@ -370,7 +363,7 @@ impl Reader {
                 if skips && !matches!(why, LogError::NotNow(_)) {
                     self.tail = Some(0);
                 }
-                if !self.standing.exists.load(Ordering::Relaxed) {
+                if !self.replica.exists.load(Ordering::Relaxed) {
                     return Some(self.end());
                 }
                 self.wait_longer();
@@ -388,7 +381,7 @@ impl Reader {
     /// The container ended, or the API server closed the connection, as it does after some hours.
     fn at_end(&mut self) -> Option<String> {
         self.lines = None;
-        if !self.standing.exists.load(Ordering::Relaxed) {
+        if !self.replica.exists.load(Ordering::Relaxed) {
             return Some(self.end());
         }
         self.wait_longer();
@@ -409,16 +402,16 @@ impl Reader {
     }
 
     /// Says it, unless it was the last thing that was said.
-    fn tell(&mut self, word: String) -> Option<String> {
-        let news = self.told.as_ref() != Some(&word);
-        self.told = Some(word.clone());
-        news.then_some(word)
+    fn tell(&mut self, notice: String) -> Option<String> {
+        let news = self.told.as_ref() != Some(&notice);
+        self.told = Some(notice.clone());
+        news.then_some(notice)
     }
 }
 
-// === impl Standing ===
+// === impl ReplicaState ===
 
-impl ReaderState {
+impl ReplicaState {
     /// Returns some time after the replica has gone.
     async fn gone(&self) {
         while self.exists.load(Ordering::Relaxed) {

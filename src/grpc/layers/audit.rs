@@ -1,28 +1,55 @@
-//! What is kept of a call that changes something, or was refused for who called: who, what, why, and how it ended. It goes to the
-//! timeline of the app that the call was about.
+//! What is kept of a call that changes something, or was refused for who called: who, what, why, and how it
+//! ended. It goes to the timeline of the app that the call was about.
 
 use std::sync::{Arc, OnceLock};
 
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tonic::{Code, Status};
 
-use super::{
-    call::AuditSubject,
-    schema::{Does, Method},
-};
+use super::{answer::on_end, method_name};
 use crate::{
     domain::name,
-    grpc::context::Connection,
+    grpc::{
+        call::{self, AuditSubject},
+        context::Connection,
+        schema::{self, Does},
+    },
     index::{AuditedCall, Index, TimelineEvent},
 };
 
 /// Bytes of an error's message that are kept.
 const LONGEST_ERROR: usize = 512;
 
-/// A call until it has ended. Without an index it leaves nothing.
-#[derive(Default)]
-pub(super) struct Audit {
+/// Keeps the call, once it has ended, in the timeline of its app.
+pub(in crate::grpc) async fn audit_call(
+    State((index, connection)): State<(Index, Arc<OnceLock<Connection>>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let name = method_name(&request).to_owned();
+    let Some(method) = schema::method(&name) else { return next.run(request).await };
+    let asked = Arc::default();
+    let mut audit = Audit {
+        index: Some(index),
+        connection,
+        asked: Arc::clone(&asked),
+        id: call::current_id(),
+        method: name,
+        writes: method.does == Does::Write,
+    };
+    let answer = call::scope_audit_subject(asked, next.run(request)).await;
+    on_end(answer, move |status, _| audit.end(&status))
+}
+
+/// A call until it has ended.
+struct Audit {
+    /// `None` when it was kept.
     index: Option<Index>,
     connection: Arc<OnceLock<Connection>>,
     asked: Arc<Mutex<AuditSubject>>,
@@ -34,32 +61,14 @@ pub(super) struct Audit {
 // === impl Audit ===
 
 impl Audit {
-    pub(super) fn new(
-        index: &Index,
-        connection: Arc<OnceLock<Connection>>,
-        asked: Arc<Mutex<AuditSubject>>,
-        (id, method): (&str, &str),
-        known: Option<&Method>,
-    ) -> Self {
-        Self {
-            index: known.is_some().then(|| index.clone()),
-            connection,
-            asked,
-            id: id.to_owned(),
-            method: method.to_owned(),
-            writes: known.is_some_and(|method| method.does == Does::Write),
-        }
-    }
-
-    /// The call ended, with this error if with any.
-    pub(super) fn end(&mut self, failed: Option<&Status>) {
+    fn end(&mut self, status: &Status) {
         let Some(index) = self.index.take() else { return };
         let asked = std::mem::take(&mut *self.asked.lock());
-        let code = failed.map_or(Code::Ok, Status::code);
+        let code = status.code();
         let denied = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
         let changes = self.writes && !(asked.validate_only && code == Code::Ok);
         let Some(app) = app_of(&asked.subject).filter(|_| changes || denied) else { return };
-        let error = failed.map_or("", Status::message);
+        let error = if code == Code::Ok { "" } else { status.message() };
         let call = AuditedCall {
             method: std::mem::take(&mut self.method),
             code: code.into(),
@@ -73,10 +82,10 @@ impl Audit {
 }
 
 impl Drop for Audit {
-    /// Whoever called did not wait for the end; what was begun goes on.
+    /// The caller did not wait for the end; what was begun goes on.
     fn drop(&mut self) {
-        if self.writes && self.index.is_some() {
-            self.end(Some(&Status::new(Code::Cancelled, "the caller did not wait for the answer")));
+        if self.writes {
+            self.end(&Status::new(Code::Cancelled, "the caller did not wait for the answer"));
         }
     }
 }

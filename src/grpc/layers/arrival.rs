@@ -1,5 +1,5 @@
-//! The body of a request while it arrives: it must arrive whole, and within a time. A caller who begins a call and does not finish
-//! asking would else keep its place for ever.
+//! The body of a request while it arrives: it must arrive whole, and within a time. A caller who begins a
+//! call and does not finish asking would else keep its place for ever.
 
 use std::{
     error::Error as StdError,
@@ -56,7 +56,7 @@ impl HttpBody for Arrival {
     }
 }
 
-/// Whoever translated the request on its way knows what is wrong with it; else the connection broke.
+/// A layer that translated the request on its way has said what is wrong with it; else the connection broke.
 fn explain(error: &axum::Error) -> Status {
     let mut source: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = source {

@@ -1,0 +1,103 @@
+//! What several layers do with an answer: make one of a status, see how it ends, and end it early.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::HeaderMap,
+    response::Response,
+};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use tonic::Status;
+
+/// An answer that is a status alone.
+pub(super) fn to_response(status: &Status) -> Response {
+    status.clone().into_http::<Body>()
+}
+
+/// The last frame of a stream that ends with this status.
+pub(super) fn to_trailers(status: &Status) -> Frame<Bytes> {
+    let mut trailers = HeaderMap::new();
+    // Fails only for text that is no header; the code alone always is one.
+    if status.add_header(&mut trailers).is_err() {
+        let _ = Status::new(status.code(), "").add_header(&mut trailers);
+    }
+    Frame::trailers(trailers)
+}
+
+/// The status in the head of an answer, which is an error without a body. Messages and streams have theirs in
+/// the trailers.
+pub(super) fn status_in_head(answer: &Response) -> Option<Status> {
+    Status::from_header_map(answer.headers())
+}
+
+/// Wraps the body of an answer, unless the answer is an error without one.
+pub(super) fn map_body(answer: Response, wrap: impl FnOnce(Body) -> Body) -> Response {
+    if status_in_head(&answer).is_some() { answer } else { answer.map(wrap) }
+}
+
+/// Hands the status of an answer to `end`, with the headers that carry it, before they are sent: the head's
+/// or the trailers. If the caller does not wait for the end, `end` is dropped.
+pub(super) fn on_end(
+    mut answer: Response,
+    end: impl FnOnce(Status, &mut HeaderMap) + Send + 'static,
+) -> Response {
+    if let Some(status) = status_in_head(&answer) {
+        end(status, answer.headers_mut());
+        return answer;
+    }
+    let mut end = Some(end);
+    let see = move |frame: Frame<Bytes>| match frame.into_trailers() {
+        Ok(mut trailers) => {
+            if let Some(status) = Status::from_header_map(&trailers)
+                && let Some(end) = end.take()
+            {
+                end(status, &mut trailers);
+            }
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    };
+    answer.map(|body| Body::new(body.map_frame(see)))
+}
+
+/// Ends an answer that is still sent when `status` is there. The answer itself comes first: it knows better
+/// why it ends.
+pub(super) fn end_early(answer: Response, status: impl Future<Output = Status> + Send + 'static) -> Response {
+    map_body(answer, |body| Body::new(EarlyEnd { body, status: Some(Box::pin(status)) }))
+}
+
+struct EarlyEnd {
+    body: Body,
+    /// `None` once it has ended the body.
+    status: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+}
+
+impl HttpBody for EarlyEnd {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(status) = &mut self.status
+            && let Poll::Ready(status) = status.as_mut().poll(cx)
+        {
+            // What it was made from may hold a watch or a place in the log.
+            (self.status, self.body) = (None, Body::empty());
+            return Poll::Ready(Some(Ok(to_trailers(&status))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}

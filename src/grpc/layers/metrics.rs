@@ -1,0 +1,126 @@
+//! What is measured of every call: that it began, how long it took, how it ended. Outside of all layers that
+//! make a status, so that it sees the one that the caller gets. Must not know what any method does.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use prometheus_client::metrics::gauge::Gauge;
+use prost::Message as _;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::answer::on_end;
+use crate::{
+    grpc::status,
+    metrics::METRICS,
+    pb::{self, ErrorReason},
+};
+
+/// What a method is called in a metric, of any service that is served here.
+struct MethodLabel {
+    name: String,
+    streams: bool,
+}
+
+/// Whatever else is asked for. Callers choose paths, and a label must not grow by what they choose.
+static OTHER: LazyLock<MethodLabel> =
+    LazyLock::new(|| MethodLabel { name: "other".to_owned(), streams: false });
+
+/// By path.
+static METHODS: LazyLock<HashMap<String, MethodLabel>> = LazyLock::new(|| {
+    let sets = [
+        pb::DESCRIPTOR,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let files = sets.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok()).flat_map(|set| set.file);
+    files.flat_map(|file| methods_of(&file)).map(|method| (format!("/{}", method.name), method)).collect()
+});
+
+fn methods_of(file: &FileDescriptorProto) -> Vec<MethodLabel> {
+    let mut methods = Vec::new();
+    for service in &file.service {
+        methods.extend(service.method.iter().map(|method| MethodLabel {
+            name: format!("{}.{}/{}", file.package(), service.name(), method.name()),
+            streams: method.server_streaming(),
+        }));
+    }
+    methods
+}
+
+/// Measures one call.
+pub(in crate::grpc) async fn measure_call(request: Request, next: Next) -> Response {
+    let timer = CallTimer::start(METHODS.get(request.uri().path()).unwrap_or(&*OTHER));
+    let answer = next.run(request).await;
+    on_end(answer, move |status, _| timer.stop(&status))
+}
+
+/// The time and the end of a call. If it is dropped without an end, the caller has gone.
+struct CallTimer {
+    method: &'static MethodLabel,
+    began: Instant,
+    open: Option<Gauge>,
+    ended: bool,
+}
+
+// === impl CallTimer ===
+
+impl CallTimer {
+    fn start(method: &'static MethodLabel) -> Self {
+        METRICS.grpc_started(&method.name);
+        let open = method.streams.then(|| METRICS.grpc_streams(&method.name));
+        if let Some(open) = &open {
+            open.inc();
+        }
+        Self { method, began: Instant::now(), open, ended: false }
+    }
+
+    fn stop(mut self, status: &Status) {
+        self.record(status.code());
+        if status.code() != Code::Ok {
+            METRICS.error(reason(status));
+        }
+    }
+
+    fn record(&mut self, code: Code) {
+        self.ended = true;
+        METRICS.grpc_ended(&self.method.name, status::code_name(code), self.began.elapsed());
+    }
+}
+
+impl Drop for CallTimer {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.record(Code::Cancelled);
+        }
+        if let Some(open) = &self.open {
+            open.dec();
+        }
+    }
+}
+
+/// The reason of an error, if it is one of the contract.
+fn reason(status: &Status) -> &'static str {
+    let details = status.get_error_details();
+    let known = details.error_info().and_then(|info| ErrorReason::from_str_name(&info.reason));
+    known.map_or("none", |reason| reason.as_str_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_that_is_served_is_known() {
+        let streams = |path: &str| METHODS.get(path).map(|method| method.streams);
+        assert_eq!(streams("/gantry.v1.AppService/GetApp"), Some(false));
+        assert_eq!(streams("/gantry.v1.AppService/WatchApps"), Some(true));
+        assert_eq!(streams("/grpc.health.v1.Health/Watch"), Some(true));
+        assert_eq!(streams("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), Some(true));
+        assert_eq!(streams("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"), Some(true));
+        assert_eq!(streams("/gantry.v1.AppService/Invented"), None);
+    }
+}
