@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{keyed_lists, pod_template_patch};
+use super::{
+    keyed_lists::{entry_id, join_entry, list_name},
+    pod_template_patch::join_path,
+};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,11 +71,9 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut V
         }
         // A map of which noise is all has nothing to tell.
         (Some(Value::Object(only)), None)
-            if !only.is_empty()
-                && only.keys().all(|key| is_noise(&pod_template_patch::join_path(path, key))) => {}
+            if !only.is_empty() && only.keys().all(|key| is_noise(&join_path(path, key))) => {}
         (None, Some(Value::Object(only)))
-            if !only.is_empty()
-                && only.keys().all(|key| is_noise(&pod_template_patch::join_path(path, key))) => {}
+            if !only.is_empty() && only.keys().all(|key| is_noise(&join_path(path, key))) => {}
         (old, new) => {
             let (old, new) = (there(old), there(new));
             if old != new {
@@ -84,34 +85,33 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut V
 
 fn maps(path: &str, old: &Map<String, Value>, new: &Map<String, Value>, changes: &mut Vec<FieldChange>) {
     for (key, value) in old {
-        compare(&pod_template_patch::join_path(path, key), Some(value), new.get(key), changes);
+        compare(&join_path(path, key), Some(value), new.get(key), changes);
     }
     for (key, value) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-        compare(&pod_template_patch::join_path(path, key), None, Some(value), changes);
+        compare(&join_path(path, key), None, Some(value), changes);
     }
 }
 
 /// Whether every entry of both can be told from the others.
 fn are_keyed(path: &str, old: &[Value], new: &[Value]) -> bool {
-    let list = keyed_lists::list_name(path);
+    let list = list_name(path);
     let distinct = |entries: &[Value]| {
-        let ids: Option<std::collections::BTreeSet<_>> =
-            entries.iter().map(|e| keyed_lists::entry_id(list, e)).collect();
+        let ids: Option<std::collections::BTreeSet<_>> = entries.iter().map(|e| entry_id(list, e)).collect();
         ids.is_some_and(|ids| ids.len() == entries.len())
     };
     distinct(old) && distinct(new)
 }
 
 fn entries(path: &str, old: &[Value], new: &[Value], changes: &mut Vec<FieldChange>) {
-    let list = keyed_lists::list_name(path);
+    let list = list_name(path);
     let find = |entries: &'_ [Value], id: &str| {
-        entries.iter().position(|e| keyed_lists::entry_id(list, e).as_deref() == Some(id))
+        entries.iter().position(|e| entry_id(list, e).as_deref() == Some(id))
     };
-    let at = |id: &str| keyed_lists::join_entry(path, id);
-    for (entry, id) in old.iter().filter_map(|e| Some((e, keyed_lists::entry_id(list, e)?))) {
+    let at = |id: &str| join_entry(path, id);
+    for (entry, id) in old.iter().filter_map(|e| Some((e, entry_id(list, e)?))) {
         compare(&at(&id), Some(entry), find(new, &id).map(|i| &new[i]), changes);
     }
-    for (entry, id) in new.iter().filter_map(|e| Some((e, keyed_lists::entry_id(list, e)?))) {
+    for (entry, id) in new.iter().filter_map(|e| Some((e, entry_id(list, e)?))) {
         if find(old, &id).is_none() {
             compare(&at(&id), None, Some(entry), changes);
         }

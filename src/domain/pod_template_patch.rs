@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::keyed_lists;
+use super::keyed_lists::{entry_id, find_entry, join_entry, key_field, list_name};
 
 /// Why a patch cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +84,7 @@ pub fn join_path(path: &str, key: &str) -> String {
 }
 
 fn merge(old: &Value, patch: &Value, path: &str, owned: &[OwnedField]) -> Result<Value, Invalid> {
-    let key = keyed_lists::key_field(keyed_lists::list_name(path));
+    let key = key_field(list_name(path));
     match (old, patch, key) {
         (Value::Object(old), Value::Object(patch), _) => {
             merge_map(old, patch, path, owned).map(Value::Object)
@@ -120,17 +120,17 @@ fn merge_list(
     path: &str,
     owned: &[OwnedField],
 ) -> Result<Value, Invalid> {
-    let list = keyed_lists::list_name(path);
+    let list = list_name(path);
     let mut merged = old.to_vec();
     for change in patch {
         let no_key = || Invalid::NoKey { path: path.to_owned(), key };
-        let id = keyed_lists::entry_id(list, change).ok_or_else(no_key)?;
-        match keyed_lists::find_entry(list, &merged, change) {
+        let id = entry_id(list, change).ok_or_else(no_key)?;
+        match find_entry(list, &merged, change) {
             Some(i) => {
-                let id = keyed_lists::entry_id(list, &merged[i]).unwrap_or(id);
-                merged[i] = merge(&merged[i], change, &keyed_lists::join_entry(path, &id), owned)?;
+                let id = entry_id(list, &merged[i]).unwrap_or(id);
+                merged[i] = merge(&merged[i], change, &join_entry(path, &id), owned)?;
             }
-            None => merged.push(merge(&Value::Null, change, &keyed_lists::join_entry(path, &id), owned)?),
+            None => merged.push(merge(&Value::Null, change, &join_entry(path, &id), owned)?),
         }
     }
     Ok(Value::Array(merged))

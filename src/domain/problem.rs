@@ -62,6 +62,22 @@ pub enum Reason {
 // === impl Problem ===
 
 impl Problem {
+    /// One that affects one replica, with no events and no log yet.
+    pub(super) fn new(reason: Reason, message: String, remedy: &str, object: String, fatal: bool) -> Self {
+        Self {
+            reason,
+            message,
+            remedy: remedy.to_owned(),
+            object,
+            container: String::new(),
+            affected: 1,
+            events: Vec::new(),
+            log_tail: Vec::new(),
+            start: None,
+            fatal,
+        }
+    }
+
     /// Every text in it that Kubernetes or a program wrote.
     pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         std::iter::once(&mut self.message).chain(&mut self.events).chain(&mut self.log_tail)

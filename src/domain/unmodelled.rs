@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{keyed_lists, pod_template_patch};
+use super::{
+    keyed_lists::{entry_id, join_entry, key_field, list_name},
+    pod_template_patch::join_path,
+};
 
 /// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole
 /// Deployments.
@@ -38,9 +41,7 @@ impl Comparison<'_> {
         }
         match (live, rendered) {
             (Value::Object(live), Some(Value::Object(rendered))) => self.map(path, live, rendered),
-            (Value::Array(live), Some(Value::Array(rendered)))
-                if keyed_lists::key_field(keyed_lists::list_name(path)).is_some() =>
-            {
+            (Value::Array(live), Some(Value::Array(rendered))) if key_field(list_name(path)).is_some() => {
                 self.entries(path, live, rendered);
             }
             (_, None) if self.is_default(path, live) => {}
@@ -52,13 +53,13 @@ impl Comparison<'_> {
 
     fn map(&mut self, path: &str, live: &Map<String, Value>, rendered: &Map<String, Value>) {
         for (key, value) in live {
-            self.value(&pod_template_patch::join_path(path, key), value, rendered.get(key));
+            self.value(&join_path(path, key), value, rendered.get(key));
         }
     }
 
     fn entries(&mut self, path: &str, live: &[Value], rendered: &[Value]) {
-        let list = keyed_lists::list_name(path);
-        let id_of = |entry: &Value| keyed_lists::entry_id(list, entry);
+        let list = list_name(path);
+        let id_of = |entry: &Value| entry_id(list, entry);
         for (i, entry) in live.iter().enumerate() {
             let id = id_of(entry).unwrap_or_else(|| i.to_string());
             let wanted = match list {
@@ -68,7 +69,7 @@ impl Comparison<'_> {
             let same = rendered.iter().find(|r| id_of(r).as_ref() == Some(wanted));
             // Of two entries with one key, Kubernetes lets the last one win.
             let shadowed = live[i + 1..].iter().any(|later| id_of(later).as_ref() == Some(&id));
-            self.value(&keyed_lists::join_entry(path, &id), entry, same.filter(|_| !shadowed));
+            self.value(&join_entry(path, &id), entry, same.filter(|_| !shadowed));
         }
     }
 
@@ -127,18 +128,18 @@ impl Comparison<'_> {
     /// Labels that make the pods the app's stay with the selector.
     fn is_selected(&self, live: &Value, path: &str) -> bool {
         let selected = self.live["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
-        selected.into_iter().any(|(key, value)| {
-            value == live && pod_template_patch::join_path("spec.template.metadata.labels", key) == path
-        })
+        selected
+            .into_iter()
+            .any(|(key, value)| value == live && join_path("spec.template.metadata.labels", key) == path)
     }
 
     fn is_all_default(&self, path: &str, live: &Map<String, Value>) -> bool {
         // What is in a source or a check is the choice of it, also where all of it is at its default.
         let choice = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
-        choice.contains(&keyed_lists::list_name(path))
-            && live.iter().all(|(key, value)| {
-                is_empty(value) || self.is_default(&pod_template_patch::join_path(path, key), value)
-            })
+        choice.contains(&list_name(path))
+            && live
+                .iter()
+                .all(|(key, value)| is_empty(value) || self.is_default(&join_path(path, key), value))
     }
 }
 

@@ -33,18 +33,9 @@ pub struct Refusal {
 pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
     let failure = current.create_failure.as_ref()?;
     let (reason, message, remedy, fatal) = cause(&failure.message, What::Replicas)?;
-    Some(Problem {
-        reason,
-        message,
-        remedy: remedy.to_owned(),
-        object: format!("{}/{}", Kind::ReplicaSet.prefix(), current.name),
-        container: String::new(),
-        affected: (deployment.desired - deployment.updated).max(1),
-        events: Vec::new(),
-        log_tail: Vec::new(),
-        start: failure.since,
-        fatal,
-    })
+    let object = format!("{}/{}", Kind::ReplicaSet.prefix(), current.name);
+    let affected = (deployment.desired - deployment.updated).max(1);
+    Some(Problem { affected, start: failure.since, ..Problem::new(reason, message, remedy, object, fatal) })
 }
 
 /// What keeps the Deployment controller from creating the ReplicaSet of the newest template; nothing once
@@ -81,17 +72,12 @@ pub fn find_refusal(
         (_, None) => return None,
     };
     let (reason, message, remedy, fatal) = cause(unwrapped(words), What::ReplicaSet)?;
+    let object = format!("{}/{}", Kind::Deployment.prefix(), name.app);
     let problem = Problem {
-        reason,
-        message,
-        remedy: remedy.to_owned(),
-        object: format!("{}/{}", Kind::Deployment.prefix(), name.app),
-        container: String::new(),
         affected: deployment.desired.max(1),
         events: pick_events(&events),
-        log_tail: Vec::new(),
         start: since.or(time),
-        fatal,
+        ..Problem::new(reason, message, remedy, object, fatal)
     };
     Some(Refusal { problem, time })
 }

@@ -32,20 +32,14 @@ pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Opt
         None => volume(&seen)?,
     };
     Some(Problem {
-        reason,
-        message,
-        remedy,
-        object: format!("pod/{}", pod.name),
         container: trouble.map(|t| t.container.clone()).unwrap_or_default(),
-        affected: 1,
         events: pick_events(&seen),
-        log_tail: Vec::new(),
         start: since.or(Some(pod.created)),
-        fatal,
+        ..Problem::new(reason, message, remedy, format!("pod/{}", pod.name), fatal)
     })
 }
 
-type Finding = (Reason, String, String, bool);
+type Finding = (Reason, String, &'static str, bool);
 
 fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
     // Kubernetes before 1.32 says in the state only that it backs off; the cause is in the event.
@@ -96,12 +90,7 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
             false,
         )
     };
-    (
-        Reason::ImagePullFailed,
-        format!("Container \"{}\": {what}: {detail}", trouble.container),
-        remedy.to_owned(),
-        fatal,
-    )
+    (Reason::ImagePullFailed, format!("Container \"{}\": {what}: {detail}", trouble.container), remedy, fatal)
 }
 
 fn config(trouble: &Trouble) -> Finding {
@@ -129,7 +118,7 @@ fn config(trouble: &Trouble) -> Finding {
         } else {
             format!("Container \"{}\" cannot be made: {}", trouble.container, quote_text(&trouble.message))
         },
-        remedy.to_owned(),
+        remedy,
         // The kubelet tries again, so creating the missing object cures it; only a person does that.
         !passing,
     )
@@ -170,7 +159,7 @@ fn probe(events: &[&Event]) -> Option<Finding> {
     Some((
         Reason::ProbeFailing,
         format!("The {} probe does not pass: {}", check.which.to_lowercase(), quote_text(check.answer)),
-        "Check what the probe asks for, and read the log of the replica.".to_owned(),
+        "Check what the probe asks for, and read the log of the replica.",
         // A slow start looks the same.
         false,
     ))
@@ -196,7 +185,7 @@ fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Fi
                 "Container \"{}\" was killed for using more memory than its limit, {times}.",
                 trouble.container
             ),
-            "Raise the memory limit, or make the program use less.".to_owned(),
+            "Raise the memory limit, or make the program use less.",
             fatal,
         ),
         exit if let Some(check) = ended_by(events, exit.as_ref()) => (
@@ -207,13 +196,13 @@ fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Fi
                 check.which.to_lowercase(),
                 quote_text(check.answer)
             ),
-            "Check what the probe asks for, or give the container more time.".to_owned(),
+            "Check what the probe asks for, or give the container more time.",
             fatal,
         ),
         exit => (
             Reason::CrashLoop,
             format!("Container \"{}\" ended {times}, {}.", trouble.container, ended(exit.as_ref())),
-            "Read the log of the container before its last restart.".to_owned(),
+            "Read the log of the container before its last restart.",
             fatal,
         ),
     }
@@ -225,7 +214,7 @@ fn node_lost(node: &str) -> Finding {
     (
         Reason::NodeLost,
         format!("Node {node} does not answer, so nothing is known of the replica on it."),
-        "Look at the node; Kubernetes replaces the replica when it gives the node up.".to_owned(),
+        "Look at the node; Kubernetes replaces the replica when it gives the node up.",
         false,
     )
 }
@@ -248,14 +237,14 @@ fn volume(events: &[&Event]) -> Option<Finding> {
     ];
     if missing.iter().any(|word| note.contains(word)) {
         let message = format!("A volume cannot be filled: {}", quote_text(last_part(note)));
-        let remedy = "Create what is missing, or correct the reference to it.".to_owned();
+        let remedy = "Create what is missing, or correct the reference to it.";
         // As for a container's configuration: only a person cures it. A cache of the kubelet may be behind
         // for a moment.
         let passing = ["timed out", "failed to sync"].iter().any(|word| note.contains(word));
         return Some((Reason::ConfigMissing, message, remedy, !passing));
     }
     let message = format!("A volume cannot be mounted: {}", quote_text(note));
-    let remedy = "Look at the volume, its claim and its storage; Kubernetes keeps trying.".to_owned();
+    let remedy = "Look at the volume, its claim and its storage; Kubernetes keeps trying.";
     Some((Reason::VolumeFailed, message, remedy, false))
 }
 
@@ -270,14 +259,14 @@ fn unschedulable(trouble: &Trouble) -> Finding {
         return (
             Reason::VolumeFailed,
             format!("No node takes the replica, for want of a volume: {}", quote_text(&trouble.message)),
-            "Create the claim, or see why it is not bound.".to_owned(),
+            "Create the claim, or see why it is not bound.",
             false,
         );
     }
     (
         Reason::Unschedulable,
         format!("No node takes the replica: {}", quote_text(&trouble.message)),
-        "Ask for less, add nodes, or correct placement.".to_owned(),
+        "Ask for less, add nodes, or correct placement.",
         false,
     )
 }

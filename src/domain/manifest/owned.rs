@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::volume;
 use crate::domain::{
-    keyed_lists,
+    keyed_lists::{entry_id, join_entry},
     labels::{APP_LABEL, MANAGED_BY},
-    pod_template_patch::{self, OwnedField},
+    pod_template_patch::{OwnedField, join_path},
     spec::{Check, Content, SecurityProfile, Spec, Spread},
 };
 
@@ -15,16 +15,13 @@ use crate::domain::{
 pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
     let spec = &content.spec;
     let mut owned = vec![
-        OwnedField { path: pod_template_patch::join_path("metadata.labels", APP_LABEL), field: "name" },
-        OwnedField {
-            path: pod_template_patch::join_path("metadata.labels", "app.kubernetes.io/name"),
-            field: "name",
-        },
-        OwnedField { path: pod_template_patch::join_path("metadata.labels", MANAGED_BY), field: "name" },
+        OwnedField { path: join_path("metadata.labels", APP_LABEL), field: "name" },
+        OwnedField { path: join_path("metadata.labels", "app.kubernetes.io/name"), field: "name" },
+        OwnedField { path: join_path("metadata.labels", MANAGED_BY), field: "name" },
     ];
     let mut own = |path: String, field| owned.push(OwnedField { path, field });
     for key in content.labels.keys() {
-        own(pod_template_patch::join_path("metadata.labels", key), "labels");
+        own(join_path("metadata.labels", key), "labels");
     }
     container(spec, &mut own);
     if spec.termination_grace.is_some() {
@@ -40,14 +37,14 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
         }
     }
     for volume in &spec.volumes {
-        own(keyed_lists::join_entry("spec.volumes", &volume::volume_name(volume)), "spec.volumes");
+        own(join_entry("spec.volumes", &volume::volume_name(volume)), "spec.volumes");
     }
     for secret in &spec.image_pull_secrets {
-        own(keyed_lists::join_entry("spec.imagePullSecrets", secret), "spec.image_pull_secrets");
+        own(join_entry("spec.imagePullSecrets", secret), "spec.image_pull_secrets");
     }
     if let Some(placement) = &spec.placement {
         for key in placement.node_selector.keys() {
-            own(pod_template_patch::join_path("spec.nodeSelector", key), "spec.placement");
+            own(join_path("spec.nodeSelector", key), "spec.placement");
         }
         if !placement.tolerations.is_empty() {
             own("spec.tolerations".to_owned(), "spec.placement");
@@ -55,8 +52,8 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
         for spread in &placement.spread {
             let entry =
                 json!({"topologyKey": spread.topology_key, "whenUnsatisfiable": when_unsatisfiable(spread)});
-            if let Some(id) = keyed_lists::entry_id("topologySpreadConstraints", &entry) {
-                own(keyed_lists::join_entry("spec.topologySpreadConstraints", &id), "spec.placement");
+            if let Some(id) = entry_id("topologySpreadConstraints", &entry) {
+                own(join_entry("spec.topologySpreadConstraints", &id), "spec.placement");
             }
         }
         if !placement.priority_class.is_empty() {
@@ -67,7 +64,7 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
 }
 
 fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
-    let container = keyed_lists::join_entry("spec.containers", spec.container());
+    let container = join_entry("spec.containers", spec.container());
     own(format!("{container}.name"), "spec.container");
     own(format!("{container}.image"), "spec.image");
     if !spec.command.is_empty() {
@@ -83,18 +80,15 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
         .chain(spec.secret_env.keys().map(|key| (key, "spec.secret_env")))
         .chain(spec.config_map_env.keys().map(|key| (key, "spec.config_map_env")))
     {
-        own(keyed_lists::join_entry(&format!("{container}.env"), key), field);
+        own(join_entry(&format!("{container}.env"), key), field);
     }
     for port in &spec.ports {
-        own(keyed_lists::join_entry(&format!("{container}.ports"), &port.number.to_string()), "spec.ports");
+        own(join_entry(&format!("{container}.ports"), &port.number.to_string()), "spec.ports");
     }
     for (part, map) in spec.resources.iter().flat_map(|r| [("requests", &r.requests), ("limits", &r.limits)])
     {
         for key in map.keys() {
-            own(
-                pod_template_patch::join_path(&format!("{container}.resources.{part}"), key),
-                "spec.resources",
-            );
+            own(join_path(&format!("{container}.resources.{part}"), key), "spec.resources");
         }
     }
     for (name, probe) in spec.probes.iter().flat_map(|probes| probes.set()) {
@@ -103,10 +97,7 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
         }
     }
     for volume in &spec.volumes {
-        own(
-            keyed_lists::join_entry(&format!("{container}.volumeMounts"), &volume.mount_path),
-            "spec.volumes",
-        );
+        own(join_entry(&format!("{container}.volumeMounts"), &volume.mount_path), "spec.volumes");
     }
     if let Some(profile) = spec.security_profile {
         own(format!("{container}.securityContext.allowPrivilegeEscalation"), "spec.security_profile");

@@ -206,17 +206,12 @@ impl Rollout {
     }
 
     fn late(&self, time: Duration, stands: &str, remedy: &str) -> Problem {
+        let message = format!("No progress for {} s: {stands}.", time.as_secs());
+        let object = format!("{}/{}", Kind::Deployment.prefix(), self.app.app);
         Problem {
-            reason: Reason::ProgressTimeout,
-            message: format!("No progress for {} s: {stands}.", time.as_secs()),
-            remedy: remedy.to_owned(),
-            object: format!("{}/{}", Kind::Deployment.prefix(), self.app.app),
-            container: String::new(),
             affected: (self.progress.desired - self.progress.ready).max(1),
-            log_tail: Vec::new(),
-            events: Vec::new(),
             start: Some(self.start),
-            fatal: true,
+            ..Problem::new(Reason::ProgressTimeout, message, remedy, object, true)
         }
     }
 }
