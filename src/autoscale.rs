@@ -13,7 +13,7 @@
 mod decision;
 mod explain;
 mod hold;
-mod load_reports;
+mod load_figures;
 mod measurement;
 mod policy;
 mod rate_law;
@@ -21,7 +21,7 @@ mod rate_law;
 pub use self::{
     decision::{Evaluation, Memory, Outcome, Verdict},
     hold::{Count, Hold},
-    load_reports::{LoadReport, LoadReports, RefusedReport},
+    load_figures::{LoadFigure, LoadFigures, RejectedFigure},
     measurement::{Measurement, Missing, PodUsage, Replica, Source, Start, measure_cpu_and_memory},
     policy::{Field, Forecast, Mode, Policy, PolicyChange, RuleViolation, Signal},
     rate_law::{AppliedLimit, Limit, Observation, RateLaw, State, Step},

@@ -1,6 +1,7 @@
 //! All talk with Kubernetes: the client, the watches that feed the index, and the writes. Must not know gRPC.
 
 pub mod api_health;
+mod apply_body;
 pub mod client;
 pub mod decode;
 mod error;
@@ -12,6 +13,5 @@ pub mod watch;
 pub mod watch_audit;
 mod watch_status;
 pub mod writer;
-mod yaml;
 
 pub use self::{client::Cluster, writer::Writer};

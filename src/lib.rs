@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! kube watch -> cluster::watch -> index (rows, synchronous) -> subscription per app -> grpc stream -> client
-//! client -> grpc (parse) -> domain (plan, pure) -> cluster::act (server-side apply) -> Kubernetes
+//! client -> grpc (parse) -> domain (plan, pure) -> cluster::writer (server-side apply) -> Kubernetes
 //! ```
 //!
 //! [`domain`] and [`autoscale`] are pure, [`index`] is synchronous, [`cluster`] alone talks to Kubernetes, [`grpc`] alone

@@ -1,4 +1,5 @@
-//! A hold: a caller's replica count over the autoscaler, for a time. Must not know where it is kept.
+//! A hold: a replica count set by a caller that overrides the autoscaler until a given time. Kept as an annotation of the
+//! Deployment (`domain::scaling::HOLD`), which this file must not know.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,19 +19,19 @@ pub struct Hold {
     pub reason: String,
     /// When it began.
     pub since: Timestamp,
-    /// Generation of the Deployment when this was kept, before its count was set; 0 where that does not
-    /// matter, or is not known.
+    /// `metadata.generation` of the Deployment when the hold was stored, before `spec.replicas` is set. 0: unknown, or the hold was
+    /// created for a count that was set outside Gantry.
     #[serde(default)]
     pub generation: i64,
 }
 
-/// The count as it is, when another server may have to set that of a hold.
+/// `spec.replicas` as it is, and what is known about its last write: decides whether the count of a hold must still be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// Replicas asked for.
     pub replicas: i32,
-    /// When anybody set it last, by Kubernetes' clock of whole seconds, as far as that is known: of a count
-    /// that was set through the scale subresource it is not.
+    /// The latest time in the managed fields of an owner of `spec.replicas`, in whole seconds. `None` if nobody owns it; the Unix epoch
+    /// if the entry has no time, as for the scale subresource.
     pub set: Option<Timestamp>,
     /// It was last set outside Gantry.
     pub set_outside: bool,
@@ -48,7 +49,7 @@ impl Hold {
 
     /// Whether its count was never set: it is kept before the count is set, and the server that wanted to set
     /// it may have ended in between.
-    pub fn is_unfinished(&self, count: Count, now: Timestamp) -> bool {
+    pub fn needs_apply(&self, count: Count, now: Timestamp) -> bool {
         let later = count.set.is_some_and(|at| at.as_second() >= self.since.as_second());
         // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says
         // that it was not set.
@@ -82,7 +83,7 @@ mod tests {
             let hold = Hold { replicas: wanted, since: at(5), until: at(15), actor: String::new(), reason: String::new(), generation: 2 };
             let due = now < 15 && is != wanted && (generation == 2 || (!set_outside && set.is_none_or(|set| set < 5)));
             let count = Count { replicas: is, set: set.map(at), set_outside, generation };
-            prop_assert_eq!(hold.is_unfinished(count, at(now)), due);
+            prop_assert_eq!(hold.needs_apply(count, at(now)), due);
         }
     }
 }

@@ -97,7 +97,7 @@ pub struct PodUsage {
     pub window: SignedDuration,
 }
 
-// === impl Reading ===
+// === impl Measurement ===
 
 impl Measurement {
     /// Nothing to go by.

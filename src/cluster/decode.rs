@@ -17,7 +17,7 @@ mod condition;
 mod deployment;
 mod endpoint_slice;
 mod event;
-mod field_managers;
+mod managed_fields;
 mod node;
 mod pod;
 mod revision;
@@ -77,7 +77,7 @@ fn decode_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta,
 }
 
 fn decode_meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let mut meta: Meta<Option<Vec<field_managers::FieldsEntry>>> = or_default(deserializer)?;
+    let mut meta: Meta<Option<Vec<managed_fields::FieldsEntry>>> = or_default(deserializer)?;
     let entries = meta.managed_fields.take().unwrap_or_default();
     Ok(meta.into_meta(Some(entries.into_iter().map(Into::into).collect())))
 }
@@ -174,12 +174,12 @@ pub(super) fn parse_resource_version(meta: &ObjectMeta) -> u64 {
 
 /// When the replica count of a Deployment was set last, as its managed fields say.
 pub(super) fn count_set(meta: &ObjectMeta) -> Option<Timestamp> {
-    field_managers::last_touch(meta, field_managers::COUNT, &[]).map(|touch| touch.time)
+    managed_fields::last_update(meta, managed_fields::COUNT, &[]).map(|touch| touch.time)
 }
 
 /// What a Deployment says about its replica count.
 pub(super) fn decode_scaling(meta: &ObjectMeta, template: &Value) -> Scaling {
-    let set_outside = field_managers::find_outside_manager(meta, field_managers::COUNT);
+    let set_outside = managed_fields::find_outside_manager(meta, managed_fields::COUNT);
     Scaling { set_outside, ..Scaling::read(meta.annotations.as_ref(), template) }
 }
 

@@ -1,6 +1,5 @@
-//! What a Deployment says that `AppSpec` has no words for: what is left of it when everything is taken away
-//! that its own spec, read and rendered again, would say, and everything that the API server fills in by
-//! itself. Pure; works on JSON.
+//! Fields of a live Deployment that `AppSpec` cannot express. The live object is decoded to an `AppSpec` and rendered back; a field
+//! that differs from the rendering and is not a default of the API server is reported. Pure; works on JSON.
 
 use std::collections::BTreeMap;
 
@@ -134,9 +133,10 @@ impl Comparison<'_> {
     }
 
     fn is_all_default(&self, path: &str, live: &Map<String, Value>) -> bool {
-        // What is in a source or a check is the choice of it, also where all of it is at its default.
-        let choice = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
-        choice.contains(&list_name(path))
+        // These mean nothing when every field is at its default. A volume source or a probe handler (`emptyDir: {}`) is chosen by being
+        // there, so it counts even then.
+        let no_op_when_default = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
+        no_op_when_default.contains(&list_name(path))
             && live
                 .iter()
                 .all(|(key, value)| is_empty(value) || self.is_default(&join_path(path, key), value))

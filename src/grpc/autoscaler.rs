@@ -166,13 +166,13 @@ impl AutoscalerService for Autoscalers {
             return Err(Error::NoAutoscaler.into());
         }
         let figures = parse_autoscaler::figures(request.into_inner(), &call.caller.user)?;
-        let missing = |(i, figure): (usize, &crate::autoscale::LoadReport)| {
+        let missing = |(i, figure): (usize, &crate::autoscale::LoadFigure)| {
             let app = name::App::parse(&figure.app).ok()?;
             let error = self.context.index.get_app(&app).err()?;
             Some(Violation { field: format!("figures[{i}].app"), description: error.to_string() })
         };
         let missing: Vec<_> = figures.iter().enumerate().filter_map(missing).collect();
-        let refused = |refused: Vec<crate::autoscale::RefusedReport>| {
+        let refused = |refused: Vec<crate::autoscale::RejectedFigure>| {
             refused
                 .into_iter()
                 .map(|r| Violation { field: format!("figures[{}].{}", r.index, r.field), description: r.why })

@@ -1,5 +1,5 @@
 //! The first answer to each `request_id`, for as long as this process lives: also two equal calls at the same
-//! time are one. What must outlive the process is kept in the cluster; see `cluster::act`.
+//! time are one. What must outlive the process is kept in the cluster; see `cluster::writer::idempotency`.
 
 use std::{
     collections::HashMap,

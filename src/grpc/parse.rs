@@ -200,7 +200,7 @@ pub(super) fn parse_rollback(request: pb::RollbackAppRequest, caller: &Caller) -
 }
 
 /// Who asks to hold a rollout or to let it go on.
-pub(super) fn parse_change(
+pub(super) fn parse_pause_meta(
     method: &str,
     name: &str,
     request_id: &str,

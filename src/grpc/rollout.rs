@@ -1,4 +1,4 @@
-//! RolloutService: follows rollouts.
+//! RolloutService: gets, lists, watches and waits for rollouts; pauses, resumes and rolls back.
 
 mod list;
 mod watch;
@@ -25,14 +25,14 @@ use crate::{
     pb::{self, rollout_service_server::RolloutService},
 };
 
-/// Wait of WaitRollout if none is asked for.
-const WAIT: Duration = Duration::from_secs(30);
-/// Longest wait for a rollout whose name is the next one of its app.
-const BEGUN_WITHIN: Duration = Duration::from_secs(3);
-/// Pause in it.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Longest wait of WaitRollout.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// Timeout of WaitRollout when the request has none.
+const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait for a rollout that was just created to appear in the index.
+const NEW_ROLLOUT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Poll interval meanwhile.
+const NEW_ROLLOUT_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest timeout of WaitRollout.
+const MAX_WAIT_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The service.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl RolloutService for Rollouts {
         let (request, call) = self.0.begin(request)?;
         let name = parse::parse_rollout_name("name", &request.name)?;
         self.0.wait_until_seen(&request.read_after, &Scope::App(name.app.clone()), call.deadline).await?;
-        let rollout = self.find(&name, call.deadline).await?;
+        let rollout = self.get_or_wait_for_new(&name, call.deadline).await?;
         Ok(Response::new(pb::GetRolloutResponse { rollout: Some(convert::to_rollout(&rollout)) }))
     }
 
@@ -65,7 +65,7 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<Answers<pb::WatchRolloutResponse>>, Status> {
         let (request, call) = self.0.begin(request)?;
         let name = parse::parse_rollout_name("name", &request.name)?;
-        let rollout = self.find(&name, call.deadline).await?;
+        let rollout = self.get_or_wait_for_new(&name, call.deadline).await?;
         Ok(Response::new(watch::watch_rollout(&self.0, &rollout, &request.resume_token, call.deadline)))
     }
 
@@ -75,9 +75,10 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::WaitRolloutResponse>, Status> {
         let (request, call) = self.0.begin(request)?;
         let name = parse::parse_rollout_name("name", &request.name)?;
-        let longest =
-            parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
-        self.find(&name, call.deadline).await?;
+        let longest = parse::parse_duration("timeout", request.timeout.as_ref())?
+            .unwrap_or(DEFAULT_WAIT_TIMEOUT)
+            .min(MAX_WAIT_TIMEOUT);
+        self.get_or_wait_for_new(&name, call.deadline).await?;
         let rollout = self.wait(&name, call.deadline.within(longest)).await?;
         Ok(Response::new(pb::WaitRolloutResponse { rollout: Some(convert::to_rollout(&rollout)) }))
     }
@@ -88,7 +89,7 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::PauseRolloutResponse>, Status> {
         let (request, call) = self.0.begin(request)?;
         let pb::PauseRolloutRequest { name, request_id, reason } = request;
-        let meta = parse::parse_change("PauseRollout", &name, &request_id, reason, &call.caller);
+        let meta = parse::parse_pause_meta("PauseRollout", &name, &request_id, reason, &call.caller);
         let Changed { rollout, position, .. } = self.set_paused(&call, &name, true, meta).await?;
         Ok(Response::new(pb::PauseRolloutResponse { rollout, position }))
     }
@@ -99,7 +100,7 @@ impl RolloutService for Rollouts {
     ) -> Result<Response<pb::ResumeRolloutResponse>, Status> {
         let (request, call) = self.0.begin(request)?;
         let pb::ResumeRolloutRequest { name, request_id, reason } = request;
-        let meta = parse::parse_change("ResumeRollout", &name, &request_id, reason, &call.caller);
+        let meta = parse::parse_pause_meta("ResumeRollout", &name, &request_id, reason, &call.caller);
         let Changed { rollout, position, .. } = self.set_paused(&call, &name, false, meta).await?;
         Ok(Response::new(pb::ResumeRolloutResponse { rollout, position }))
     }
@@ -118,11 +119,15 @@ impl RolloutService for Rollouts {
 }
 
 impl Rollouts {
-    /// One rollout. The next one of its app may have begun and not have been seen yet: callers have its name from the answer to a change,
-    /// perhaps of another server.
-    async fn find(&self, name: &name::Rollout, deadline: Deadline) -> Result<Arc<Rollout>, Status> {
+    /// One rollout. For the name after the newest it waits briefly: a write that another server answered may not have reached this index
+    /// yet.
+    async fn get_or_wait_for_new(
+        &self,
+        name: &name::Rollout,
+        deadline: Deadline,
+    ) -> Result<Arc<Rollout>, Status> {
         let latest = name::Rollout { app: name.app.clone(), revision: Which::Latest };
-        let end = Instant::now() + deadline.within(BEGUN_WITHIN);
+        let end = Instant::now() + deadline.within(NEW_ROLLOUT_TIMEOUT);
         loop {
             let missing = match self.0.index.get_rollout(name) {
                 Ok(rollout) => return Ok(rollout),
@@ -132,12 +137,12 @@ impl Rollouts {
             if name.revision != Which::Number(newest + 1) || Instant::now() >= end {
                 return Err(missing.into());
             }
-            // Not by listening: names of nothing must leave nothing behind.
-            tokio::time::sleep(LOOK_AGAIN).await;
+            // Polls instead of subscribing: a subscription allocates a channel, and unknown names must not allocate.
+            tokio::time::sleep(NEW_ROLLOUT_POLL_INTERVAL).await;
         }
     }
 
-    /// Holds the newest rollout, or lets it go on.
+    /// Pauses or resumes the newest rollout.
     async fn set_paused(
         &self,
         call: &Call<'_>,
@@ -148,7 +153,7 @@ impl Rollouts {
         let name = parse::parse_rollout_name("name", name)?;
         let rollout = self.0.index.get_rollout(&name)?;
         let app = rollout.app.clone();
-        // A repeat of a call that was answered is answered again, whatever became of the rollout.
+        // With a request id the writer decides: it replays a stored answer, even if the rollout has ended since.
         if rollout.state.ended() && meta.request.is_none() {
             return Err(Error::RolloutEnded { rollout: app.rollout(rollout.number) }.into());
         }
@@ -165,7 +170,7 @@ impl Rollouts {
 
     /// The rollout when it has ended, or as it is when the time is up.
     async fn wait(&self, name: &name::Rollout, longest: Duration) -> Result<Arc<Rollout>, Status> {
-        // Looked up before it is listened to: names of nothing must leave nothing behind.
+        // Looked up before it is subscribed to: a subscription allocates a channel, and unknown names must not allocate.
         self.0.index.get_rollout(name)?;
         let mut news = self.0.index.watch_changes(&Scope::App(name.app.clone()));
         let mut rollout = self.0.index.get_rollout(name)?;

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::{
-    autoscale::{Evaluation, LoadReport, LoadReports, Measurement, Outcome, RefusedReport, Source, Verdict},
+    autoscale::{Evaluation, LoadFigure, LoadFigures, Measurement, Outcome, RejectedFigure, Source, Verdict},
     domain::name::{self, Scope},
 };
 
@@ -35,7 +35,7 @@ pub struct AutoscalerState {
 }
 
 struct LoopState {
-    figures: LoadReports,
+    figures: LoadFigures,
     /// When this server began to listen.
     since: Timestamp,
     by_id: BTreeMap<u64, Arc<Decision>>,
@@ -88,7 +88,7 @@ impl AutoscalerState {
     /// Nothing known yet; listens from this time on.
     pub fn new(since: Timestamp) -> Self {
         let state = LoopState {
-            figures: LoadReports::default(),
+            figures: LoadFigures::default(),
             since,
             by_id: BTreeMap::new(),
             of_app: HashMap::new(),
@@ -106,7 +106,7 @@ impl AutoscalerState {
     // --- load
 
     /// Takes in reported figures, all or none; says how many were news.
-    pub fn report_load(&self, figures: &[LoadReport], now: Timestamp) -> Result<usize, Vec<RefusedReport>> {
+    pub fn report_load(&self, figures: &[LoadFigure], now: Timestamp) -> Result<usize, Vec<RejectedFigure>> {
         let news = self.state.write().figures.report(figures, now)?;
         if news > 0 {
             self.reported.send_modify(|n| *n += 1);

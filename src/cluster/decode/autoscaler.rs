@@ -1,5 +1,5 @@
-//! Autoscalers that are not ours as rows: HorizontalPodAutoscalers, and KEDA's ScaledObjects, of which only
-//! the Deployment that they scale is of interest.
+//! Decodes HorizontalPodAutoscalers and KEDA ScaledObjects into rows of the index. Only the name of the Deployment
+//! that they scale is kept.
 
 use std::borrow::Cow;
 

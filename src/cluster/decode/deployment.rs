@@ -10,7 +10,7 @@ use super::{
     Decode,
     condition::{Condition, find_condition},
     controller, created, decode_meta, decode_meta_with_managers, decode_scaling,
-    field_managers::{COUNT, TEMPLATE, last_touch},
+    managed_fields::{COUNT, TEMPLATE, last_update},
     namespaced_name, or_default, parse_annotation, parse_resource_version, resource, slim, template,
 };
 use crate::{
@@ -150,8 +150,8 @@ impl Decode for Deployment {
             deadline: deadline
                 .filter(|seconds| *seconds != i32::MAX)
                 .and_then(|seconds| seconds.try_into().ok()),
-            template_by: last_touch(&metadata, TEMPLATE, &KNOWN_FIELD_MANAGERS),
-            count_by: last_touch(&metadata, COUNT, &[]),
+            template_by: last_update(&metadata, TEMPLATE, &KNOWN_FIELD_MANAGERS),
+            count_by: last_update(&metadata, COUNT, &[]),
             scaling,
             paused,
             created: created(&metadata),

@@ -1,4 +1,4 @@
-//! EndpointSlices as rows: those of Services, and in them the pods.
+//! Decodes EndpointSlices that belong to a Service into rows of the index: ports and the pods behind them.
 
 use std::borrow::Cow;
 
@@ -73,7 +73,8 @@ impl Decode for Slice {
     }
 }
 
-/// An endpoint that a pod stands behind. What is not said is meant to be true, but for its end.
+/// Endpoints with a pod only. Conditions that are not set are as the API says: ready by default, serving as ready is, not
+/// terminating.
 fn pod(endpoint: Endpoint) -> Option<SlicePod> {
     let Endpoint { conditions, target_ref, zone } = endpoint;
     let ready = conditions.ready.unwrap_or(true);

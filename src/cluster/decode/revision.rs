@@ -1,4 +1,5 @@
-//! Our ControllerRevisions as rows.
+//! Decodes Gantry's ControllerRevisions: into rows of the index, and into `plan::StoredRevision` for the writer. Owns the keys of
+//! their annotations.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -51,7 +52,7 @@ impl Revision {
         let (_, number) = self.key()?;
         let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
         let owner = owner(&self.metadata);
-        // A position of another cluster, or of an earlier Deployment, is none.
+        // With the uid of its Deployment, so that `AppState::position_of` can reject one of another cluster or of an earlier Deployment.
         let version = parse_annotation(&self.metadata, VERSION);
         let version = version.zip(annotation(&self.metadata, APPLIED).or(owner.as_deref()));
         let version = version.map(|(version, uid)| (uid.to_owned(), version));

@@ -1,9 +1,6 @@
-//! The part of any Deployment that the API has words for. Tolerant: what cannot be expressed, or is not as
-//! Kubernetes has it, is left out, and `domain::unmodelled` finds it.
-//!
-//! The result is in one form: a field that says what is the default anyway is unset, and where a default of
-//! ours would add what the Deployment does not have, the field says so (no probe, no wait, the account with
-//! its token).
+//! Decodes the spec of a Deployment into Gantry's `AppSpec`: the inverse of `domain::manifest`. Fields that `AppSpec` cannot express
+//! are dropped here and reported by `domain::unmodelled`. Values that equal Gantry's default are left unset; where Gantry's
+//! default differs from the Deployment (probe, preStop sleep, token of the service account), the value is explicit.
 
 mod json;
 mod probe;

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::{
     field_ownership::{release_replicas, transfer_ownership},
-    managed_fields::owns_no_fields,
+    managed_fields::has_no_apply_entry,
     objects::{
         META_MANAGER, Writer, apply_params, merge_params, owned_manifest, owner_reference, resource_version,
         to_annotation,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     autoscale::Policy,
-    cluster::{decode, yaml::apply_body},
+    cluster::{apply_body::encode_apply_body, decode},
     domain::{
         Error,
         error::Conflict,
@@ -228,7 +228,7 @@ impl Apply<'_> {
     ) -> Result<DynamicObject, Error> {
         let name = &self.intent.name;
         let objects = self.writer.objects(&name.namespace, kind);
-        let body = Patch::Apply(apply_body(manifest)?);
+        let body = Patch::Apply(encode_apply_body(manifest)?);
         let patch = async |force: bool| objects.patch(&name.app, &apply_params(force), &body).await;
         let is_ours = |error: &Error| matches!(error, Error::Conflict(conflicts) if conflicts.iter().all(Conflict::is_bookkeeping));
         match patch(self.intent.record.force || adopt).await {
@@ -244,7 +244,7 @@ impl Apply<'_> {
         let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
         let before = snapshot.object(object.kind);
         let foreign = snapshot.state.made_by(object.kind).is_some_and(|by| by != MANAGER);
-        let lost = before.is_some_and(owns_no_fields);
+        let lost = before.is_some_and(has_no_apply_entry);
         if let Some(left) = before.filter(|o| !foreign && self.is_left(o)) {
             self.writer.delete_part(&self.intent.name, object.kind, left).await?;
         }

@@ -160,7 +160,7 @@ pub(super) async fn resume_incomplete(writer: &Writer, name: name::App) -> Resul
         return Ok(());
     }
     info!(app = %name, number = revision.number, actor = %revision.record.actor, "finishing a change that was cut off");
-    complete_revision(writer, &name, &revision, snapshot, true).await.map(|_| ())
+    Box::pin(complete_revision(writer, &name, &revision, snapshot, true)).await.map(|_| ())
 }
 
 /// The answer to a request that was answered before; completes it first if it was cut off.
@@ -171,7 +171,9 @@ async fn replay(
     snapshot: Snapshot,
 ) -> Result<CommandResult, Error> {
     let (number, version) = match snapshot.state.position_of(revision) {
-        _ if !revision.applied => complete_revision(writer, name, revision, snapshot, false).await?,
+        _ if !revision.applied => {
+            Box::pin(complete_revision(writer, name, revision, snapshot, false)).await?
+        }
         Some(version) => (revision.number, version),
         None => (revision.number, snapshot.deployment.as_ref().map(resource_version).unwrap_or_default()),
     };

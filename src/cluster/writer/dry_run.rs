@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::{
     field_ownership::{OwnershipTransfer, dry_run_transfer, plan_transfer},
-    managed_fields::owns_no_fields,
+    managed_fields::has_no_apply_entry,
     objects::{Writer, apply_params, owned_manifest},
     snapshot::Snapshot,
 };
 use crate::{
-    cluster::yaml::apply_body,
+    cluster::apply_body::encode_apply_body,
     domain::{
         Error,
         api_texts::is_dry_run_unsupported,
@@ -87,7 +87,7 @@ async fn ask(
     snapshot: &Snapshot,
 ) -> Answer {
     let manifest = owned_manifest(object, &intent.name, uid);
-    let force = rendered.adopt || snapshot.object(object.kind).is_some_and(owns_no_fields);
+    let force = rendered.adopt || snapshot.object(object.kind).is_some_and(has_no_apply_entry);
     let dry_run = async |force| {
         let mut warnings = Vec::new();
         let after = dry_run(writer, intent, object.kind, &manifest, force, &mut warnings).await;
@@ -115,7 +115,7 @@ async fn dry_run(
     let name = &intent.name;
     let objects = writer.objects(&name.namespace, kind);
     let params = PatchParams { dry_run: true, ..apply_params(force) };
-    objects.dry_run_apply(&name.app, &params, &apply_body(manifest)?, warnings).await
+    objects.dry_run_apply(&name.app, &params, &encode_apply_body(manifest)?, warnings).await
 }
 
 /// Kubernetes refuses every dry run that a webhook with side effects would see; that says nothing about the write.

@@ -5,18 +5,17 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{
-    managed_fields::{applied_fields, entries_of, entries_without},
+    managed_fields::{applied_fields, managed_fields_json, others_without, release_from_others},
     objects::{Writer, apply_params, merge_params, resource_version},
     snapshot::Snapshot,
 };
 use crate::{
-    cluster::yaml::apply_body,
+    cluster::apply_body::encode_apply_body,
     domain::{
-        Error, diff,
+        Error, diff, fields_v1,
         manifest::{self, RenderContext},
         name,
         object::Kind,
-        ownership,
         plan::{FIELD_MANAGER, Intent, Rendered},
     },
 };
@@ -79,15 +78,14 @@ pub(super) async fn plan_transfer(
     let deployments = writer.objects(&name.namespace, Kind::Deployment);
     let params = PatchParams { dry_run: true, ..apply_params(true) };
     let try_out = async |manifest| {
-        let patch = Patch::Apply(apply_body(manifest)?);
+        let patch = Patch::Apply(encode_apply_body(manifest)?);
         deployments.patch(&name.app, &params, &patch).await
     };
     let tried = match try_out(manifest).await {
         Err(error) if error.is_refusal() && manifest != applied => try_out(applied).await?,
         tried => tried?,
     };
-    Ok(applied_fields(&tried)
-        .map(|ours| OwnershipTransfer { others: entries_without(before, &ours, false), ours }))
+    Ok(applied_fields(&tried).map(|ours| OwnershipTransfer { others: others_without(before, &ours), ours }))
 }
 
 /// The Deployment as the apply would leave it after the hand-over, given what the dry run of the apply alone made of it: less
@@ -104,7 +102,7 @@ pub(super) async fn dry_run_transfer(
     let kept: Vec<_> =
         hand_over.others.iter().map(|entry| &entry["fieldsV1"]).chain(std::iter::once(&applied)).collect();
     let mut pruned = serde_json::to_value(tried).unwrap_or_default();
-    ownership::prune_fields(&mut pruned, &hand_over.ours, &kept);
+    fields_v1::prune_fields(&mut pruned, &hand_over.ours, &kept);
     // All that a deploy sets of a Deployment, and nothing that the API server writes by itself.
     let parts = |object: &Value| {
         let metadata = &object["metadata"];
@@ -129,8 +127,8 @@ pub(super) async fn release_replicas(
     // Its controller answers every apply with a status of its own.
     for _ in 0..ATTEMPTS {
         let Some(object) = next else { return Ok(None) };
-        let entries = entries_without(&object, &replicas, true);
-        if entries == entries_of(&object) {
+        let entries = release_from_others(&object, &replicas);
+        if entries == managed_fields_json(&object) {
             return Ok(None);
         }
         match set_managed_fields(writer, name, &object, &entries).await {

@@ -1,48 +1,58 @@
-//! Which field manager owns which field of an object, as its `metadata.managedFields` say. Changes nothing.
+//! Reads `metadata.managedFields`: which field manager owns which field. Writes nothing; `field_ownership.rs` rewrites them, and
+//! `decode/managed_fields.rs` decodes them for the index.
 
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::domain::{ownership, plan::FIELD_MANAGER};
+use crate::domain::{fields_v1, plan::FIELD_MANAGER};
 
 /// A probe is taken over as a whole: if the old manager kept the fields that were defaulted, the probe would be left without a
 /// handler, which is not valid.
-const WHOLE: [&str; 3] = ["f:livenessProbe", "f:readinessProbe", "f:startupProbe"];
+const ATOMIC_FIELDS: [&str; 3] = ["f:livenessProbe", "f:readinessProbe", "f:startupProbe"];
 
-/// The entries as JSON.
-pub(super) fn entries_of(object: &DynamicObject) -> Vec<Value> {
+/// `metadata.managedFields` as JSON.
+pub(super) fn managed_fields_json(object: &DynamicObject) -> Vec<Value> {
     let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
 }
 
-/// The entries of all managers but this server, less these fields. Entries for the status are left as they are, and those
-/// for the scale unless `scale`.
-pub(super) fn entries_without(object: &DynamicObject, fields: &Value, scale: bool) -> Vec<Value> {
-    let reduce = |mut entry: Value| {
-        let subresource = entry["subresource"].as_str().unwrap_or_default();
-        let ours = entry["manager"] == FIELD_MANAGER && subresource.is_empty();
-        let untouched = match subresource {
-            "" => ours,
-            "scale" => !scale,
-            _ => true,
-        };
-        if ours && !scale {
-            return None;
-        }
-        if untouched {
-            return Some(entry);
-        }
-        let left = ownership::subtract_fields(&entry["fieldsV1"], fields, &WHOLE);
-        if ownership::is_empty(&left) {
-            return None;
-        }
-        entry["fieldsV1"] = left;
-        Some(entry)
-    };
-    entries_of(object).into_iter().filter_map(reduce).collect()
+/// The managed fields of all other managers, less these fields; entries of subresources stay as they are. For handing a Deployment
+/// over to Gantry, whose own entry is left out.
+pub(super) fn others_without(object: &DynamicObject, fields: &Value) -> Vec<Value> {
+    let others = managed_fields_json(object).into_iter().filter(|entry| !is_own_entry(entry));
+    others
+        .filter_map(|entry| if has_subresource(&entry) { Some(entry) } else { without(entry, fields) })
+        .collect()
 }
 
-/// The fields that this server applied.
+/// All managed fields, with these fields removed from every manager but Gantry, also in entries of the scale subresource. For
+/// taking over `spec.replicas`.
+pub(super) fn release_from_others(object: &DynamicObject, fields: &Value) -> Vec<Value> {
+    let stays =
+        |entry: &Value| is_own_entry(entry) || has_subresource(entry) && entry["subresource"] != "scale";
+    let all = managed_fields_json(object).into_iter();
+    all.filter_map(|entry| if stays(&entry) { Some(entry) } else { without(entry, fields) }).collect()
+}
+
+fn is_own_entry(entry: &Value) -> bool {
+    entry["manager"] == FIELD_MANAGER && !has_subresource(entry)
+}
+
+fn has_subresource(entry: &Value) -> bool {
+    entry["subresource"].as_str().is_some_and(|subresource| !subresource.is_empty())
+}
+
+/// The entry less these fields; nothing if none are left.
+fn without(mut entry: Value, fields: &Value) -> Option<Value> {
+    let left = fields_v1::subtract_fields(&entry["fieldsV1"], fields, &ATOMIC_FIELDS);
+    if fields_v1::is_empty(&left) {
+        return None;
+    }
+    entry["fieldsV1"] = left;
+    Some(entry)
+}
+
+/// `fieldsV1` of the Apply entry of the field manager `gantry`; writes by `gantry-scale` and `gantry-meta` are not in it.
 pub(super) fn applied_fields(object: &DynamicObject) -> Option<Value> {
     let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = entries
@@ -51,9 +61,8 @@ pub(super) fn applied_fields(object: &DynamicObject) -> Option<Value> {
     ours?.fields_v1.as_ref().map(|fields| fields.0.clone())
 }
 
-/// Whether this server owns no field of an object, although it made it: the object was made again from a backup or with
-/// `kubectl apply`, and another field manager owns every field.
-pub(super) fn owns_no_fields(object: &DynamicObject) -> bool {
+/// Whether Gantry has no Apply entry: the object is not managed by Gantry, or was made again from a backup or with `kubectl apply`.
+pub(super) fn has_no_apply_entry(object: &DynamicObject) -> bool {
     applied_fields(object).is_none()
 }
 
@@ -74,7 +83,7 @@ pub(super) fn replica_owners(object: &DynamicObject) -> Vec<String> {
         .collect()
 }
 
-/// Ports of a Service that this server owns, by number and protocol.
+/// The ports of a Service that the field manager `gantry` owns, by number and protocol.
 pub(super) fn owned_ports(object: &DynamicObject) -> std::collections::HashSet<(u16, String)> {
     let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = entries.iter().filter(|e| e.manager.as_deref() == Some(FIELD_MANAGER));

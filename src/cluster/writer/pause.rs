@@ -1,5 +1,5 @@
-//! Writes that leave the content as it is: a rollout is held or goes on, and the replicas of an app that others made are
-//! replaced. Each is one patch, which also remembers the request.
+//! Pause and resume of a rollout, and the restart of an app that is not managed by Gantry: each is one merge patch of the
+//! Deployment over the version that was read, which creates no revision and also stores the request id.
 
 use serde_json::{Value, json};
 use tracing::info;
@@ -22,30 +22,31 @@ use crate::domain::{
     plan,
 };
 
-/// Attempts to write over the version that was read.
+/// Attempts when the write conflicts.
 const ATTEMPTS: u32 = 20;
 
 pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<CommandResult, Error> {
     let (name, number) = (&request.name, request.number);
-    // Written as null, the field goes whoever set it: what `kubectl rollout pause` held can be resumed too.
+    // A merge patch with null removes `spec.paused` whoever owns it, so a rollout paused by kubectl can be resumed too.
     let paused = if request.pause { json!(true) } else { Value::Null };
     let what = if request.pause { "paused" } else { "resumed" };
-    patch(writer, name, &request.meta, Some(number), what, |snapshot| {
+    patch_spec(writer, name, &request.meta, Some(number), what, |snapshot| {
         let ours = snapshot.state.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
+        // Ended when the caller asked: only a retry, which is answered before this, may succeed.
         if request.ended || ours && snapshot.state.newest_number() > number {
             return Err(Error::RolloutEnded { rollout: name.rollout(number) });
         }
-        let held = snapshot.state.deployment.as_ref().is_some_and(|d| d.paused);
-        Ok((held != request.pause).then(|| json!({"paused": paused.clone()})))
+        let paused_now = snapshot.state.deployment.as_ref().is_some_and(|d| d.paused);
+        Ok((paused_now != request.pause).then(|| json!({"paused": paused.clone()})))
     })
     .await
 }
 
-/// Restarts the replicas of an app that others made.
+/// Restarts an app that Gantry does not manage, as `kubectl rollout restart` does: by an annotation of the pod template.
 pub(super) async fn restart_unmanaged(writer: &Writer, request: &Restart) -> Result<CommandResult, Error> {
     let (name, meta) = (&request.name, &request.meta);
     let annotations = json!({RESTARTED: meta.time.to_string()});
-    patch(writer, name, meta, None, "restarted", |snapshot| {
+    patch_spec(writer, name, meta, None, "restarted", |snapshot| {
         let deployment = snapshot.state.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
         plan::check_etag(meta.etag.as_deref(), Some(&deployment.content))?;
         if deployment.paused {
@@ -56,9 +57,9 @@ pub(super) async fn restart_unmanaged(writer: &Writer, request: &Restart) -> Res
     .await
 }
 
-/// Merges into the spec of the Deployment what `decide` says, over the version that it looked at. Without a `number` it is about
-/// the rollout that a new template begins.
-async fn patch(
+/// Reads the Deployment, lets `decide` make a merge patch for its spec (`None`: nothing to change), and writes it over the version that
+/// was read. `number` is the rollout that is reported; `None` means the one that the new pod template starts.
+async fn patch_spec(
     writer: &Writer,
     name: &name::App,
     meta: &RequestMeta,
@@ -66,10 +67,10 @@ async fn patch(
     what: &str,
     decide: impl Fn(&Snapshot) -> Result<Option<Value>, Error>,
 ) -> Result<CommandResult, Error> {
-    retry_on_conflict(ATTEMPTS, || try_patch(writer, name, meta, number, what, &decide)).await
+    retry_on_conflict(ATTEMPTS, || try_patch_spec(writer, name, meta, number, what, &decide)).await
 }
 
-async fn try_patch(
+async fn try_patch_spec(
     writer: &Writer,
     name: &name::App,
     meta: &RequestMeta,
@@ -80,7 +81,8 @@ async fn try_patch(
     let snapshot = read_snapshot(writer, name).await?;
     let (deployment, object) = snapshot.existing_deployment(name)?;
     let at = |version| Some(Position::of_version(name, version, snapshot.state.newest_number()));
-    // Kubernetes counts on from the template that the version which is written over carries.
+    // Rollouts of an unmanaged app are numbered by `deployment.kubernetes.io/revision`: the Deployment controller will give the new
+    // template the next number. The patch carries the version, so that the number cannot be taken in between.
     let number = number.unwrap_or(deployment.template_revision + 1);
     if !meta.validate_only
         && let Some(answered) = check_answered(&snapshot.state, object, meta)?

@@ -44,7 +44,7 @@ fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<H
 }
 
 /// Keeps a hold with the Deployment, or takes it away.
-async fn keep_hold(writer: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
+async fn patch_hold_annotation(writer: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
     let text = hold.map(|hold| to_annotation("hold", hold)).transpose()?;
     writer.patch_deployment(name, json!({"annotations": {HOLD: text}})).await.map(|_| ())
 }
@@ -88,22 +88,23 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
         None if request.hold_for.is_some() => done.warnings.push(NO_AUTOSCALER.to_owned()),
         None => {}
     }
-    // A hold comes before its count: whoever finds one without its count sets it, while a count without its hold would be taken back.
-    // One that is not needed, since the autoscaler is frozen, ends the earlier one, which must not stand over a count that it did not ask
-    // for: before the count too, or whoever finds that hold undoes the count.
+    // The hold is written before the count: after a crash the autoscaling loop finds it and sets the count, while a count without its
+    // hold would be changed back. A count that needs no hold, because the autoscaler is frozen, first removes an earlier hold, or the
+    // loop would restore that one's count.
     let changes_hold = !meta.validate_only && (hold.is_some() || scaling.active_hold(meta.time).is_some());
     if changes_hold {
-        keep_hold(writer, name, hold.as_ref()).await?;
+        patch_hold_annotation(writer, name, hold.as_ref()).await?;
     }
     let scaled = match set_replica_count(writer, name, request.replicas, None, meta.validate_only).await {
         Ok(scaled) => scaled,
         Err(error) => {
-            // What was refused leaves nothing behind; what may have happened is completed or ends with the hold.
+            // The count was refused: the earlier hold comes back. If the outcome is unknown the hold stays, and the loop completes it or it ends.
             if changes_hold
                 && error.is_refusal()
-                && let Err(stays) = keep_hold(writer, name, scaling.hold.as_deref()).await
+                && let Err(rollback_error) =
+                    patch_hold_annotation(writer, name, scaling.hold.as_deref()).await
             {
-                warn!(app = %name, error = %stays, "cannot take back the hold of a scaling that was refused");
+                warn!(app = %name, error = %rollback_error, "cannot take back the hold of a scaling that was refused");
             }
             return Err(error);
         }

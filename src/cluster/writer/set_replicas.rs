@@ -1,6 +1,6 @@
-//! Carries out what the autoscaler decided: sets the count through the scale subresource, over the version that was read, and only if
-//! what it decided on still holds. So two servers that both believe to be the one that runs the loop do nothing twice, and a
-//! caller's word that came in between stands.
+//! Writes of the autoscaling loop: sets the replica count through the scale subresource, over the version that was read, and only if
+//! policy, hold and count are unchanged. So two servers that both believe to be the leader cannot scale twice, and a call of ScaleApp
+//! in between wins.
 
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::{
 /// Attempts to write over a Deployment whose status changes meanwhile.
 const ATTEMPTS: u32 = 5;
 
+/// Sets the count that the autoscaler decided on, if what it decided on still holds.
 pub(super) async fn set_replicas(writer: &Writer, request: SetReplicas) -> Result<ScaleOutcome, Error> {
     set(writer, &request.name, |seen| {
         let now = Timestamp::now();
@@ -41,11 +42,12 @@ pub(super) async fn set_replicas(writer: &Writer, request: SetReplicas) -> Resul
     .await
 }
 
+/// Sets the replica count of a hold whose writer ended before it did.
 pub(super) async fn complete_hold(writer: &Writer, name: name::App) -> Result<ScaleOutcome, Error> {
     set(writer, &name, |seen| {
         let now = Timestamp::now();
         let hold = seen.scaling.active_hold(now)?;
-        hold.is_unfinished(seen.count, now).then_some(hold.replicas)
+        hold.needs_apply(seen.count, now).then_some(hold.replicas)
     })
     .await
 }

@@ -60,7 +60,7 @@ impl Snapshot {
 
 /// Reads everything that a plan looks at.
 pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<Snapshot, Error> {
-    let (deployment, service, (budget, other_budgets), mut past, other_autoscaler) = tokio::try_join!(
+    let (mut deployment, service, (budget, other_budgets), mut past, other_autoscaler) = tokio::try_join!(
         writer.get_object(Kind::Deployment, name),
         writer.get_object(Kind::Service, name),
         list_budgets(writer, name),
@@ -74,6 +74,11 @@ pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<S
     {
         past = list_revisions(writer, name).await?;
         known = Some(to_deployment(object, &past));
+    }
+    // One that is still missing may have gone with the Deployment, which was read before its deletion.
+    if known.as_ref().is_some_and(|d| lacks_revision(d, &past)) {
+        deployment = writer.get_object(Kind::Deployment, name).await?;
+        known = deployment.as_ref().map(|object| to_deployment(object, &past));
     }
     let lost =
         deployment.as_ref().zip(known.as_ref()).and_then(|(object, d)| lost_revision(object, d, &past));
@@ -164,7 +169,7 @@ pub(super) fn manager_of(object: &DynamicObject, owner: &Owner) -> String {
     let part = Part {
         labelled: name.as_ref().zip(labels.as_ref()).is_some_and(|(name, labels)| is_labelled(name, labels)),
         owned: is_owned(object, owner),
-        applied: !managed_fields::owns_no_fields(object),
+        applied: !managed_fields::has_no_apply_entry(object),
     };
     if is_part(part, owner.restored) {
         return MANAGER.to_owned();
@@ -201,7 +206,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
     let content = row.as_ref().map(|row| Content::of_unmanaged(&row.labels, &row.spec));
     Deployment {
         managed_by: labelled_by(object).cloned().unwrap_or_default(),
-        managed: match (ours, managed_fields::owns_no_fields(object)) {
+        managed: match (ours, managed_fields::has_no_apply_entry(object)) {
             (true, false) => Managed::Yes,
             (true, true) => Managed::WithoutFields,
             (false, _) => Managed::No,

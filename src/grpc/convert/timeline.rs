@@ -1,4 +1,5 @@
-//! Entries of a timeline as messages, each with a sentence for people.
+//! Converts entries of a timeline for callers, and writes the sentence of each. The index marks the begin of a rollout with its pending
+//! state (`index::timeline::begin_of`): that entry has the actor of the rollout, all later ones are Gantry's own.
 
 use tonic::Code;
 
@@ -17,7 +18,7 @@ pub(in crate::grpc) fn to_entry(app: &str, entry: &TimelineEntry) -> pb::Timelin
     let (actor, object, message, detail) = match &entry.what {
         TimelineEvent::Rollout(rollout) => {
             let actor = if rollout.state == State::Pending { rollout.actor.clone() } else { "gantry".into() };
-            (actor, deployment(), said(rollout), Detail::Rollout(to_rollout(rollout)))
+            (actor, deployment(), rollout_message(rollout), Detail::Rollout(to_rollout(rollout)))
         }
         TimelineEvent::Problem(found) => {
             let message = format!("{}: {}", found.reason.as_str(), found.message);
@@ -44,7 +45,7 @@ pub(in crate::grpc) fn to_entry(app: &str, entry: &TimelineEntry) -> pb::Timelin
                 reason: call.reason.clone(),
                 call_id: call.id.clone(),
             };
-            (call.actor.clone(), deployment(), called(call), Detail::Call(detail))
+            (call.actor.clone(), deployment(), call_message(call), Detail::Call(detail))
         }
         TimelineEvent::Endpoints { ready, draining } => {
             let takes = if *ready == 1 { "endpoint takes" } else { "endpoints take" };
@@ -65,9 +66,10 @@ pub(in crate::grpc) fn to_entry(app: &str, entry: &TimelineEntry) -> pb::Timelin
     }
 }
 
-fn said(rollout: &Rollout) -> String {
+/// The sentence about a rollout; of its begin if it is pending.
+fn rollout_message(rollout: &Rollout) -> String {
     let number = rollout.number;
-    let how = match rollout.state {
+    let verb = match rollout.state {
         State::Pending => {
             let cause = match rollout.cause {
                 Cause::Deploy => "a deploy",
@@ -85,10 +87,10 @@ fn said(rollout: &Rollout) -> String {
         State::Failed => "failed",
         State::Superseded => "was superseded",
     };
-    format!("Rollout {number} {how}: {}", rollout.message)
+    format!("Rollout {number} {verb}: {}", rollout.message)
 }
 
-fn called(call: &AuditedCall) -> String {
+fn call_message(call: &AuditedCall) -> String {
     let method = call.method.rsplit('/').next().unwrap_or_default();
     let why = if call.reason.is_empty() { String::new() } else { format!(" ({})", call.reason) };
     let code = Code::from(call.code);

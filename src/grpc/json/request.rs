@@ -1,5 +1,5 @@
-//! From a caller's request to a gRPC request. The body is translated while it is read, within the call: what
-//! is wrong with it is an error of the call, under its id and its deadline, like any other.
+//! Translates a request of the Connect protocol or of plain HTTP, in JSON or binary, into a gRPC request. The body is translated when the
+//! service reads it, so that what is wrong with it is an error of the call, under its id and its deadline.
 
 use axum::{
     body::{Body, Bytes},
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-/// Headers that say how the request came, and nothing to who answers it.
-const OF_THE_WAY: [HeaderName; 9] = [
+/// Headers of the HTTP transport, which are not passed on as gRPC metadata.
+const TRANSPORT_HEADERS: [HeaderName; 9] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::CONNECTION,
@@ -36,7 +36,7 @@ const OF_THE_WAY: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// The request for a method that this server does not have.
+/// A request without a body for a method that this server does not have: the router itself answers UNIMPLEMENTED.
 pub(super) fn empty_request(request: Request) -> Request {
     let (mut parts, _) = request.into_parts();
     parts.headers = headers(&parts.headers);
@@ -44,7 +44,7 @@ pub(super) fn empty_request(request: Request) -> Request {
     Request::from_parts(parts, Body::empty())
 }
 
-/// The same call in gRPC.
+/// Translates headers, timeout and body. Refuses an unknown version of Connect, and compression.
 pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> Result<Request, Status> {
     let (mut parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
@@ -68,18 +68,18 @@ pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> 
     }
     parts.version = Version::HTTP_2;
     let largest = schema::largest_request(parts.uri.path());
-    let translated = stream::once(translate(form, method, body, largest));
+    let translated = stream::once(transcode_body(form, method, body, largest));
     Ok(Request::from_parts(parts, Body::from_stream(translated)))
 }
 
 /// What the caller sent along, as gRPC's metadata.
 fn headers(sent: &HeaderMap) -> HeaderMap {
-    let of_the_way = |name: &HeaderName| {
-        OF_THE_WAY.contains(name)
+    let is_transport_header = |name: &HeaderName| {
+        TRANSPORT_HEADERS.contains(name)
             || name.as_str().starts_with("connect-")
             || ["grpc-encoding", "grpc-accept-encoding"].contains(&name.as_str())
     };
-    let kept = sent.iter().filter(|(name, _)| !of_the_way(name));
+    let kept = sent.iter().filter(|(name, _)| !is_transport_header(name));
     let mut headers = HeaderMap::new();
     for (name, value) in kept {
         headers.append(name, value.clone());
@@ -98,12 +98,18 @@ fn parse_timeout(text: &str) -> Result<HeaderValue, Status> {
     HeaderValue::from_str(&timeout).map_err(|_| wrong().into())
 }
 
-async fn translate(form: Form, method: &'static Method, body: Body, largest: usize) -> Result<Bytes, Status> {
+/// Reads the whole body, bounded, and makes one length-prefixed message of gRPC of it.
+async fn transcode_body(
+    form: Form,
+    method: &'static Method,
+    body: Body,
+    largest: usize,
+) -> Result<Bytes, Status> {
     let read = Limited::new(body, largest + PREFIX).collect().await;
-    let sent = read.map_err(|error| unread(&*error, largest))?.to_bytes();
+    let sent = read.map_err(|error| to_body_error(&*error, largest))?.to_bytes();
     let message = match form {
         Form::Plain(_) => sent,
-        Form::Framed(_) => unframe(&sent)?,
+        Form::Framed(_) => strip_envelope(&sent)?,
     };
     let message = match form.encoding() {
         Encoding::Binary => message,
@@ -112,15 +118,15 @@ async fn translate(form: Form, method: &'static Method, body: Body, largest: usi
     Ok(frame_message(0, &message).into())
 }
 
-fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), largest: usize) -> Status {
+fn to_body_error(error: &(dyn std::error::Error + Send + Sync + 'static), largest: usize) -> Status {
     if error.is::<LengthLimitError>() {
         return status::too_large(&format!("the request is larger than {largest} bytes"));
     }
     Error::invalid("", format!("the request broke off: {error}")).into()
 }
 
-/// The message of a request that has exactly one.
-fn unframe(sent: &Bytes) -> Result<Bytes, Status> {
+/// Strips the envelope of Connect (a byte of flags, four of length) from a body that must hold exactly one message.
+fn strip_envelope(sent: &Bytes) -> Result<Bytes, Status> {
     let wrong =
         |what: &str| Status::from(Error::invalid("", format!("the request is no frame of Connect: {what}")));
     let Some((&[flags, a, b, c, d], rest)) = sent.split_first_chunk::<PREFIX>() else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{given, request_meta, to_request};
 use crate::{
-    autoscale::{Field, Forecast, LoadReport, Mode, PolicyChange, Signal},
+    autoscale::{Field, Forecast, LoadFigure, Mode, PolicyChange, Signal},
     domain::{
         Error,
         caller::Caller,
@@ -183,7 +183,7 @@ fn check_metric(field: &str, metric: &str) -> Result<(), Error> {
 pub(in crate::grpc) fn figures(
     request: pb::ReportLoadRequest,
     caller: &str,
-) -> Result<Vec<LoadReport>, Error> {
+) -> Result<Vec<LoadFigure>, Error> {
     let mut wrong = Vec::new();
     let mut figures = Vec::with_capacity(request.figures.len());
     for (i, figure) in request.figures.into_iter().enumerate() {
@@ -203,7 +203,7 @@ pub(in crate::grpc) fn figures(
         }
         let source = if figure.source.is_empty() { caller.to_owned() } else { figure.source };
         let (app, metric, value) = (figure.app, figure.metric, figure.value);
-        figures.push(LoadReport { app, metric, value, source, time: time.unwrap_or_default() });
+        figures.push(LoadFigure { app, metric, value, source, time: time.unwrap_or_default() });
     }
     if wrong.is_empty() { Ok(figures) } else { Err(Error::Invalid(wrong)) }
 }

@@ -58,7 +58,7 @@ fn the_last_thousand_of_an_app_are_kept_and_others_do_not_push_them_out() {
 
 #[test]
 fn a_server_that_takes_over_knows_that_it_has_not_heard_all() {
-    let figure = LoadReport {
+    let figure = LoadFigure {
         app: app("a").to_string(),
         metric: "q".into(),
         value: 1.0,

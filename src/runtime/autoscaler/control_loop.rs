@@ -237,7 +237,7 @@ async fn complete_hold(scaler: &dyn Scaler, app: &AutoscalerInput, now: Timestam
     let young = now.duration_since(hold.since) < OWN_COUNT;
     let set_outside = app.scaling.set_outside.is_some();
     let count = Count { replicas: app.desired, set: app.count_set, set_outside, generation: app.generation };
-    if young || !hold.is_unfinished(count, now) {
+    if young || !hold.needs_apply(count, now) {
         return;
     }
     match scaler.complete_hold(app.app.clone()).await {

@@ -1,4 +1,5 @@
-//! Files mounted into the app's container, as far as the API has words for them.
+//! Decodes the volume mounts of the app container, with their volumes, into `AppSpec.volumes`: the inverse of
+//! `domain::manifest::volume`. What `AppSpec` cannot express is skipped.
 
 use serde_json::Value;
 

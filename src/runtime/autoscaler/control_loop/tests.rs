@@ -6,7 +6,7 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::*;
 use crate::{
-    autoscale::{Hold, LoadReport, PodUsage, Policy, Signal},
+    autoscale::{Hold, LoadFigure, PodUsage, Policy, Signal},
     domain::{Error, commands::UsageSource, observed, scaling, spec::Spec},
     index::Kind,
 };
@@ -178,7 +178,7 @@ impl Bed {
     }
 
     fn report(&self, value: f64) {
-        let figure = LoadReport {
+        let figure = LoadFigure {
             app: app().to_string(),
             metric: "requests_per_second".into(),
             value,

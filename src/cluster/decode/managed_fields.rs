@@ -1,6 +1,5 @@
-//! Field managers: who set which part of an object. Managed fields are often the larger half of an object; of
-//! them only the names, the times, and whether an entry holds one of the two parts that rows tell of are
-//! built.
+//! Decodes `metadata.managedFields`. They are often half of an object's size, so of each entry only the manager, operation,
+//! subresource, time, and whether it owns `spec.template` or `spec.replicas` are kept. `writer/managed_fields.rs` reads them whole.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta, Time};
@@ -9,11 +8,12 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::{labels::KNOWN_FIELD_MANAGERS, observed::FieldUpdate};
 
-/// The pod template, as a path into managed fields.
+/// JSON Pointer to `spec.template` in `fieldsV1`.
 pub(super) const TEMPLATE: &str = "/f:spec/f:template";
-/// The replica count, as a path into managed fields.
+/// JSON Pointer to `spec.replicas` in `fieldsV1`.
 pub(super) const COUNT: &str = "/f:spec/f:replicas";
-/// An entry of the managed fields.
+
+/// An entry of `managedFields`, reduced while it is read.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct FieldsEntry {
@@ -43,7 +43,7 @@ struct SpecFields {
 // === impl FieldsEntry ===
 
 impl From<FieldsEntry> for ManagedFieldsEntry {
-    /// In Kubernetes' own form, cut down to the paths above.
+    /// Back to Kubernetes' type; `fieldsV1` has the two paths above only.
     fn from(entry: FieldsEntry) -> Self {
         let spec = entry.fields_v1.and_then(|fields| fields.spec).unwrap_or_default();
         let held = [("f:template", spec.template), ("f:replicas", spec.replicas)];
@@ -64,8 +64,8 @@ fn owns(entry: &ManagedFieldsEntry, path: &str) -> bool {
     entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some())
 }
 
-/// Who changed this part last, but for those who do not count.
-pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<FieldUpdate> {
+/// The latest entry that owns this path, but for these managers. An entry without a time counts as 1970.
+pub(super) fn last_update(meta: &ObjectMeta, path: &str, ignored: &[&str]) -> Option<FieldUpdate> {
     let touch = |entry: &ManagedFieldsEntry| FieldUpdate {
         manager: entry.manager.as_deref().unwrap_or("unknown").into(),
         time: entry.time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
@@ -75,14 +75,13 @@ pub(super) fn last_touch(meta: &ObjectMeta, path: &str, but: &[&str]) -> Option<
         .iter()
         .filter(|entry| owns(entry, path))
         .map(touch)
-        .filter(|t| !but.contains(&&*t.manager))
+        .filter(|t| !ignored.contains(&&*t.manager))
         .max_by_key(|t| t.time)
 }
 
-/// The field manager that set this part outside Gantry, if neither Gantry nor a controller of Kubernetes has
-/// set it too.
+/// The latest field manager that owns this path, if neither Gantry nor a controller of Kubernetes owns it too.
 pub(super) fn find_outside_manager(meta: &ObjectMeta, path: &str) -> Option<std::sync::Arc<str>> {
-    let outside = last_touch(meta, path, &KNOWN_FIELD_MANAGERS)?;
+    let outside = last_update(meta, path, &KNOWN_FIELD_MANAGERS)?;
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
     let ours = entries.iter().filter(|entry| owns(entry, path));
     let ours = ours

@@ -1,6 +1,5 @@
-//! Manifests as the API server reads them: it takes the body of every server-side apply for YAML, also where it is JSON. YAML refuses
-//! characters that JSON takes (DEL, C1 controls, a byte order mark) and folds some that JSON keeps (NEL, U+2028, U+2029); written as
-//! escapes, all of them arrive.
+//! Encodes the body of a server-side apply. The API server parses it as YAML, also if it is JSON, so characters that YAML
+//! rejects (DEL, C1 controls, a byte order mark) or folds (NEL, U+2028, U+2029) are written as escapes.
 
 use std::fmt::Write;
 
@@ -10,14 +9,14 @@ use crate::domain::Error;
 
 /// The manifest as JSON that YAML reads as the same. Beyond the basic plane nothing is escaped: JSON writes such a character as two
 /// escapes, which YAML does not put together, and YAML takes all of them as they are.
-pub(super) fn apply_body(manifest: &Value) -> Result<Box<RawValue>, Error> {
+pub(super) fn encode_apply_body(manifest: &Value) -> Result<Box<RawValue>, Error> {
     let json = manifest.to_string();
     let mut body = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
             ' '..='~' | '\u{10000}'.. => body.push(c),
             _ => {
-                // Writing to a text cannot fail.
+                // Writing to a String cannot fail.
                 let _ = write!(body, "\\u{:04x}", u32::from(c));
             }
         }
@@ -36,7 +35,7 @@ mod tests {
         #[test]
         fn it_is_the_same_json_without_what_yaml_takes_otherwise(text in "(.|[\u{0}-\u{a0}\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}\u{1fffe}\n]){0,40}") {
             let manifest = json!({"a": {&text: [text]}});
-            let body = apply_body(&manifest).unwrap();
+            let body = encode_apply_body(&manifest).unwrap();
             // What is left of YAML's unprintable characters and line breaks: https://yaml.org/spec/1.2.2/#51-character-set
             let is_plain = |c: char| matches!(c, ' '..='~') || u32::from(c) > 0xffff;
             prop_assert!(body.get().chars().all(is_plain));

@@ -12,17 +12,17 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn mk_figure(source: &str, value: f64, time: Option<i64>) -> LoadReport {
-    LoadReport { app: APP.into(), metric: "queue".into(), value, source: source.into(), time: time.map(at) }
+fn mk_figure(source: &str, value: f64, time: Option<i64>) -> LoadFigure {
+    LoadFigure { app: APP.into(), metric: "queue".into(), value, source: source.into(), time: time.map(at) }
 }
 
-fn reading(figures: &LoadReports, now: i64) -> Measurement {
+fn reading(figures: &LoadFigures, now: i64) -> Measurement {
     figures.measurement(APP, "queue", at(-1000), at(now))
 }
 
 #[test]
 fn sources_add_up_and_one_that_falls_silent_is_missed_and_then_forgotten() {
-    let mut figures = LoadReports::default();
+    let mut figures = LoadFigures::default();
     figures.report(&[mk_figure("a", 3.0, None), mk_figure("b", 4.0, None)], at(0)).unwrap();
     let all = reading(&figures, 10);
     assert_eq!((all.value, all.covered, all.expected, all.gap, all.age), (Some(7.0), 2, 2, None, 10.0));
@@ -38,7 +38,7 @@ fn sources_add_up_and_one_that_falls_silent_is_missed_and_then_forgotten() {
 
 #[test]
 fn right_after_the_start_not_all_can_have_been_heard() {
-    let mut figures = LoadReports::default();
+    let mut figures = LoadFigures::default();
     figures.report(&[mk_figure("a", 3.0, None)], at(5)).unwrap();
     let gap = |now| figures.measurement(APP, "queue", at(0), at(now)).gap;
     assert_eq!((gap(10), gap(29), gap(30)), (Some(Missing::Young), Some(Missing::Young), None));
@@ -46,7 +46,7 @@ fn right_after_the_start_not_all_can_have_been_heard() {
 
 #[test]
 fn each_wrong_figure_is_named_and_nothing_of_the_report_is_taken() {
-    let mut figures = LoadReports::default();
+    let mut figures = LoadFigures::default();
     let report = [
         mk_figure("a", 1.0, None),
         mk_figure("b", f64::NAN, None),
@@ -65,16 +65,16 @@ fn each_wrong_figure_is_named_and_nothing_of_the_report_is_taken() {
 
 #[test]
 fn names_that_change_with_each_call_are_refused_before_they_eat_the_memory() {
-    let mut figures = LoadReports::default();
-    for i in 0..SOURCES {
+    let mut figures = LoadFigures::default();
+    for i in 0..MAX_SOURCES_PER_METRIC {
         figures.report(&[mk_figure(&i.to_string(), 1.0, None)], at(0)).unwrap();
     }
     assert_eq!(figures.report(&[mk_figure("one more", 1.0, None)], at(0)).unwrap_err()[0].field, "source");
     assert_eq!(figures.report(&[mk_figure("7", 2.0, None)], at(0)), Ok(1));
-    for i in 1..NUMBERS {
-        figures.report(&[LoadReport { metric: i.to_string(), ..mk_figure("a", 1.0, None) }], at(0)).unwrap();
+    for i in 1..MAX_METRICS_PER_APP {
+        figures.report(&[LoadFigure { metric: i.to_string(), ..mk_figure("a", 1.0, None) }], at(0)).unwrap();
     }
-    let more = LoadReport { metric: "one more".into(), ..mk_figure("a", 1.0, None) };
+    let more = LoadFigure { metric: "one more".into(), ..mk_figure("a", 1.0, None) };
     assert_eq!(figures.report(&[more], at(0)).unwrap_err()[0].field, "metric");
 }
 
@@ -83,7 +83,7 @@ proptest! {
     fn the_latest_of_each_source_counts_in_whatever_order_it_comes(
         reports in proptest::collection::vec((0u8..5, 0.0..100.0, 0i64..20), 1..40),
     ) {
-        let mut figures = LoadReports::default();
+        let mut figures = LoadFigures::default();
         let mut expected: BTreeMap<u8, (i64, f64)> = BTreeMap::new();
         for (source, value, time) in reports {
             figures.report(&[mk_figure(&source.to_string(), value, Some(time))], at(20)).unwrap();
@@ -102,7 +102,7 @@ proptest! {
         values in proptest::collection::vec(0.0..100.0, 1..10), silent in 0usize..10, later in 1i64..200,
     ) {
         let silent = silent % values.len();
-        let mut figures = LoadReports::default();
+        let mut figures = LoadFigures::default();
         let name = |i: usize| i.to_string();
         let all: Vec<_> = values.iter().enumerate().map(|(i, v)| mk_figure(&name(i), *v, None)).collect();
         figures.report(&all, at(0)).unwrap();

@@ -1,6 +1,6 @@
 //! The load figures that callers report: the latest of each source, added up over the sources of an app.
 //!
-//! Owns what counts as recent, and what a source that fell silent means: it is left out and missed, not
+//! Owns what counts as recent, and what a silent source means: it is left out of the sum and still expected, not
 //! counted as zero. Must not know who reports, nor whether an app exists; time is an argument.
 
 #[cfg(test)]
@@ -12,41 +12,40 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::measurement::{Measurement, Missing, Source};
 
-/// How long a figure counts. Sources report every few seconds; one that does not for this long has fallen
-/// silent.
-pub(super) const FRESH: SignedDuration = SignedDuration::from_secs(30);
+/// Age after which a figure does not count any more. Sources report every few seconds; one that does not for this long is silent.
+pub(super) const STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
-/// How long a silent source is missed: until then nothing is taken away from its app, then it is believed to
-/// be gone for good.
-pub(super) const MISSED: SignedDuration = SignedDuration::from_secs(180);
+/// A source that is silent for longer than [`STALE_AFTER`], but not longer than this, still counts as expected, so the sum is
+/// partial and no app is shrunk for it. After this it is forgotten.
+pub(super) const FORGET_AFTER: SignedDuration = SignedDuration::from_secs(180);
 
 /// How far the clock of a source may be ahead.
 const AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
-/// Numbers of one app, and sources of one number. A metric name or a source that changes with each call is a
-/// mistake, and must not eat the memory of this server.
-const NUMBERS: usize = 64;
-const SOURCES: usize = 1000;
+/// Limits against names that change with each call: metrics of one app, and sources of one metric. They are checked before a batch
+/// is added, so one batch may exceed them.
+const MAX_METRICS_PER_APP: usize = 64;
+const MAX_SOURCES_PER_METRIC: usize = 1000;
 
 /// One figure as reported.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LoadReport {
+pub struct LoadFigure {
     /// The app, by its resource name.
     pub app: String,
-    /// Name of the number.
+    /// Name of the metric.
     pub metric: String,
     /// Its value, for the part of the app's load that the source sees.
     pub value: f64,
-    /// Who reports.
+    /// Identifies the client that reports; figures of different sources add up.
     pub source: String,
     /// When it was measured; `None` means now.
     pub time: Option<Timestamp>,
 }
 
-/// Why a figure is not taken.
+/// Why a figure was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedReport {
-    /// Its place in the report.
+pub struct RejectedFigure {
+    /// Its index in the batch.
     pub index: usize,
     /// The field that is wrong.
     pub field: &'static str,
@@ -56,10 +55,10 @@ pub struct RefusedReport {
 
 /// The latest figures of all sources.
 #[derive(Clone, Debug, Default)]
-pub struct LoadReports(BTreeMap<String, Numbers>);
+pub struct LoadFigures(BTreeMap<String, FiguresByMetric>);
 
 /// By metric, then by source.
-type Numbers = BTreeMap<String, BTreeMap<String, Latest>>;
+type FiguresByMetric = BTreeMap<String, BTreeMap<String, Latest>>;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Latest {
@@ -67,12 +66,12 @@ struct Latest {
     time: Timestamp,
 }
 
-// === impl Figures ===
+// === impl LoadFigures ===
 
-impl LoadReports {
+impl LoadFigures {
     /// Takes in a report, all of it or, if a figure is wrong, nothing. Returns how many figures were news:
     /// one that is older than what is known of its source changes nothing.
-    pub fn report(&mut self, figures: &[LoadReport], now: Timestamp) -> Result<usize, Vec<RefusedReport>> {
+    pub fn report(&mut self, figures: &[LoadFigure], now: Timestamp) -> Result<usize, Vec<RejectedFigure>> {
         let refused: Vec<_> =
             figures.iter().enumerate().filter_map(|(i, f)| self.refuse(i, f, now)).collect();
         if !refused.is_empty() {
@@ -93,8 +92,8 @@ impl LoadReports {
         Ok(news)
     }
 
-    fn refuse(&self, index: usize, figure: &LoadReport, now: Timestamp) -> Option<RefusedReport> {
-        let no = |field, why: String| Some(RefusedReport { index, field, why });
+    fn refuse(&self, index: usize, figure: &LoadFigure, now: Timestamp) -> Option<RejectedFigure> {
+        let no = |field, why: String| Some(RejectedFigure { index, field, why });
         if !figure.value.is_finite() || figure.value < 0.0 {
             return no("value", format!("is {}; it must be a finite number, 0 or more", figure.value));
         }
@@ -107,7 +106,7 @@ impl LoadReports {
                     ),
                 );
             }
-            Some(time) if time < now - MISSED => {
+            Some(time) if time < now - FORGET_AFTER => {
                 return no(
                     "time",
                     format!("is {time}, more than 3 minutes ago; report what is measured now"),
@@ -117,19 +116,20 @@ impl LoadReports {
         }
         let numbers = self.0.get(&figure.app);
         let sources = numbers.and_then(|numbers| numbers.get(&figure.metric));
-        if sources.is_none() && numbers.is_some_and(|numbers| numbers.len() >= NUMBERS) {
+        if sources.is_none() && numbers.is_some_and(|numbers| numbers.len() >= MAX_METRICS_PER_APP) {
             return no(
                 "metric",
                 format!(
-                    "would be more than {NUMBERS} different numbers of one app in 3 minutes; use fewer names"
+                    "would be more than {MAX_METRICS_PER_APP} different numbers of one app in 3 minutes; use fewer names"
                 ),
             );
         }
-        if sources.is_some_and(|all| all.len() >= SOURCES && !all.contains_key(&figure.source)) {
+        if sources.is_some_and(|all| all.len() >= MAX_SOURCES_PER_METRIC && !all.contains_key(&figure.source))
+        {
             return no(
                 "source",
                 format!(
-                    "would be more than {SOURCES} sources of one number in 3 minutes; keep the name of a source the same"
+                    "would be more than {MAX_SOURCES_PER_METRIC} sources of one number in 3 minutes; keep the name of a source the same"
                 ),
             );
         }
@@ -141,9 +141,9 @@ impl LoadReports {
     pub fn measurement(&self, app: &str, metric: &str, since: Timestamp, now: Timestamp) -> Measurement {
         let sources = self.0.get(app).and_then(|numbers| numbers.get(metric));
         let age = |latest: &Latest| now.duration_since(latest.time);
-        let missed = sources.into_iter().flatten().filter(|(_, latest)| age(latest) <= MISSED);
+        let missed = sources.into_iter().flatten().filter(|(_, latest)| age(latest) <= FORGET_AFTER);
         let (fresh, silent): (Vec<_>, Vec<_>) =
-            missed.map(|(_, latest)| latest).partition(|latest| age(latest) <= FRESH);
+            missed.map(|(_, latest)| latest).partition(|latest| age(latest) <= STALE_AFTER);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (covered, expected) = (count(fresh.len()), count(fresh.len() + silent.len()));
         if fresh.is_empty() {
@@ -151,7 +151,7 @@ impl LoadReports {
             return Measurement::missing(Source::Reported, gap, expected);
         }
         let gap = if silent.is_empty() {
-            (now.duration_since(since) < FRESH).then_some(Missing::Young)
+            (now.duration_since(since) < STALE_AFTER).then_some(Missing::Young)
         } else {
             Some(Missing::Partial)
         };
@@ -170,7 +170,7 @@ impl LoadReports {
     pub fn drop_older(&mut self, now: Timestamp) {
         self.0.retain(|_, numbers| {
             numbers.retain(|_, sources| {
-                sources.retain(|_, latest| now.duration_since(latest.time) <= MISSED);
+                sources.retain(|_, latest| now.duration_since(latest.time) <= FORGET_AFTER);
                 !sources.is_empty()
             });
             !numbers.is_empty()
