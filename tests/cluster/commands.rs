@@ -81,8 +81,11 @@ async fn the_demo_works_by_hand() {
         assert_eq!(app["status"]["readyReplicas"], 3, "{app}");
         let replicas = json(&["replicas", "my-app"]).await;
         assert_eq!(count(&replicas, "REPLICA_STATE_READY"), 3, "{replicas}");
-        let endpoints = json(&["endpoints", "my-app"]).await;
-        assert_eq!(count(&endpoints, "ENDPOINT_STATE_READY"), 3, "{endpoints}");
+        // EndpointSlices are written a moment after the pods are ready.
+        until("all endpoints are ready", async || {
+            count(&json(&["endpoints", "my-app"]).await, "ENDPOINT_STATE_READY") == 3
+        })
+        .await;
         run(&["wait", "my-app"], 0).await;
 
         let good = ["deploy", "my-app", "--env", "GREETING=hello"];

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Env, follow, run, until, web};
+use crate::support::{Daemon, Env, follow, reason, run, until, web};
 
 fn revisions(env: &Env) -> Api<ControllerRevision> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -137,7 +137,15 @@ async fn the_next_call_mends_a_stuck_app_too() {
         let apps = env.daemon.apps().await;
         let calls = [request, env.deploy("web", with_url(web()))].map(|request| {
             let mut apps = apps.clone();
-            async move { apps.deploy_app(request).await.unwrap().into_inner() }
+            async move {
+                loop {
+                    match apps.deploy_app(request.clone()).await {
+                        // The daemon itself was writing the same revision at this moment; clients call again.
+                        Err(status) if reason(&status) == "WRITE_CONFLICT" => {}
+                        answer => break answer.unwrap().into_inner(),
+                    }
+                }
+            }
         });
         let answers = join_all(calls).await;
         let rollouts: Vec<_> = answers.into_iter().filter_map(|a| a.rollout).map(|r| r.name).collect();
