@@ -12,7 +12,7 @@ use axum::{
 };
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// An answer that is a status alone.
 pub(super) fn to_response(status: &Status) -> Response {
@@ -32,7 +32,15 @@ pub(super) fn to_trailers(status: &Status) -> Frame<Bytes> {
 /// The status in the head of an answer, which is an error without a body. Messages and streams have theirs in
 /// the trailers.
 pub(super) fn status_in_head(answer: &Response) -> Option<Status> {
-    Status::from_header_map(answer.headers())
+    read_status(answer.headers())
+}
+
+/// The status that these headers carry. Of a success nothing but the code is read: each layer asks, and tonic copies the headers.
+pub(super) fn read_status(headers: &HeaderMap) -> Option<Status> {
+    match headers.get(Status::GRPC_STATUS)?.as_bytes() {
+        b"0" => Some(Status::new(Code::Ok, "")),
+        _ => Status::from_header_map(headers),
+    }
 }
 
 /// Wraps the body of an answer, unless the answer is an error without one.
@@ -53,7 +61,7 @@ pub(super) fn on_end(
     let mut end = Some(end);
     let see = move |frame: Frame<Bytes>| match frame.into_trailers() {
         Ok(mut trailers) => {
-            if let Some(status) = Status::from_header_map(&trailers)
+            if let Some(status) = read_status(&trailers)
                 && let Some(end) = end.take()
             {
                 end(status, &mut trailers);
@@ -68,33 +76,45 @@ pub(super) fn on_end(
 /// Ends an answer that is still sent when `status` is there. The answer itself comes first: it knows better
 /// why it ends.
 pub(super) fn end_early(answer: Response, status: impl Future<Output = Status> + Send + 'static) -> Response {
-    map_body(answer, |body| Body::new(EarlyEnd { body, status: Some(Box::pin(status)) }))
+    let mut status = Box::pin(status);
+    map_body(answer, |body| {
+        poll_body(body, move |body, cx| {
+            let polled = Pin::new(&mut *body).poll_frame(cx);
+            if polled.is_pending()
+                && let Poll::Ready(status) = status.as_mut().poll(cx)
+            {
+                *body = Body::empty();
+                return Poll::Ready(Some(Ok(to_trailers(&status))));
+            }
+            polled
+        })
+    })
 }
 
-struct EarlyEnd {
+/// A body whose frames `poll` makes of those of `body`. To end it, `poll` puts an empty body in its place, which also lets go of what the
+/// former was made from: it may hold a watch or a place in the log.
+pub(super) fn poll_body(
     body: Body,
-    /// `None` once it has ended the body.
-    status: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+    poll: impl FnMut(&mut Body, &mut Context<'_>) -> PolledFrame + Send + Unpin + 'static,
+) -> Body {
+    Body::new(PolledBody { body, poll })
 }
 
-impl HttpBody for EarlyEnd {
+/// The next frame of an answer's body.
+pub(super) type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
+
+struct PolledBody<F> {
+    body: Body,
+    poll: F,
+}
+
+impl<F: FnMut(&mut Body, &mut Context<'_>) -> PolledFrame + Unpin> HttpBody for PolledBody<F> {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(status) = &mut self.status
-            && let Poll::Ready(status) = status.as_mut().poll(cx)
-        {
-            // What it was made from may hold a watch or a place in the log.
-            (self.status, self.body) = (None, Body::empty());
-            return Poll::Ready(Some(Ok(to_trailers(&status))));
-        }
-        polled
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
+        let Self { body, poll } = &mut *self;
+        poll(body, cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,25 +1,21 @@
 //! The call in logs and traces: its id, its span within the caller's trace, and a line about how it ended.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::pin::Pin;
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::HttpBody,
     extract::Request,
     http::{HeaderMap, HeaderName},
     middleware::Next,
     response::Response,
 };
-use http_body::Frame;
 use opentelemetry::{global, propagation::Extractor};
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::{Instrument, Span, debug, field, info, info_span};
+use tracing::{Instrument, debug, field, info, info_span};
 
 use super::{
-    answer::{map_body, on_end, status_in_head},
+    answer::{map_body, on_end, poll_body, status_in_head},
     method_name,
 };
 use crate::grpc::call;
@@ -34,7 +30,12 @@ pub(in crate::grpc) async fn enter_span(request: Request, next: Next) -> Respons
         info_span!("call", method = %method_name(&request), id, app = field::Empty)
     };
     let answer = call::scope_call(id.clone(), log_answer(request, next).instrument(span.clone())).await;
-    map_body(answer, |body| Body::new(InSpan { body, id, span }))
+    // The parts of the body are made within the span and under the id, too.
+    map_body(answer, |body| {
+        poll_body(body, move |body, cx| {
+            span.in_scope(|| call::in_call(&id, || Pin::new(body).poll_frame(cx)))
+        })
+    })
 }
 
 async fn log_answer(request: Request, next: Next) -> Response {
@@ -54,30 +55,6 @@ fn log_end(status: &Status) {
         debug!("ended");
     } else {
         info!(code = ?status.code(), message = status.message(), "ended");
-    }
-}
-
-/// A body whose parts are made within the span and under the id of their call.
-struct InSpan {
-    body: Body,
-    id: String,
-    span: Span,
-}
-
-impl HttpBody for InSpan {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Self { body, id, span } = &mut *self;
-        span.in_scope(|| call::in_call(id, || Pin::new(body).poll_frame(cx)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 }
 
