@@ -206,9 +206,13 @@ impl TraceService for Collector {
 #[tokio::test]
 async fn a_call_is_a_span_of_the_callers_trace() {
     let (send, mut spans) = mpsc::unbounded_channel();
-    let endpoint = free_address().await;
+    // Bound at once: an address that is only free may be taken by another test before it is served.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap();
     let collector = TraceServiceServer::new(Collector(Mutex::new(send)));
-    let serve = tonic::transport::Server::builder().add_service(collector).serve(endpoint.parse().unwrap());
+    let serve = tonic::transport::Server::builder()
+        .add_service(collector)
+        .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener));
     #[allow(clippy::disallowed_methods)] // ends with the test
     let serving = tokio::spawn(serve);
 
