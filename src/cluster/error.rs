@@ -99,7 +99,7 @@ impl Resource {
 
     /// The kind as a label of a metric: one of few words.
     pub(super) fn label(&self) -> &'static str {
-        const KNOWN: [&str; 24] = [
+        const KNOWN: [&str; 23] = [
             "configmap",
             "controllerrevision",
             "deployment",
@@ -123,7 +123,6 @@ impl Resource {
             "selfsubjectreview",
             "service",
             "serviceaccount",
-            "version",
         ];
         let name = self.singular.split('.').next().unwrap_or_default();
         KNOWN.into_iter().find(|known| *known == name).unwrap_or("other")

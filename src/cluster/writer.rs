@@ -3,7 +3,7 @@
 //! A deploy writes the revision first, then the Deployment, then what belongs to it, each by server-side apply with one field
 //! manager, and last into the revision that all is done; whoever finds a revision without that word completes it.
 //!
-//! From the top down: `commands` and `maintenance`; a file for each command; `carry_out` and `apply`; `dry_run`, `access_review` and
+//! From the top down: `commands`; a file for each command, and for each thing that the daemon does by itself; `carry_out` and `apply`; `dry_run`, `access_review` and
 //! `checks`; `snapshot`; `revisions`, `managed_fields`, `scale_subresource`, `idempotency`; `objects`.
 
 mod access_review;
@@ -19,7 +19,6 @@ mod dry_run;
 mod external_revision;
 mod field_ownership;
 mod idempotency;
-mod maintenance;
 mod managed_fields;
 mod objects;
 mod other_autoscalers;

@@ -22,7 +22,7 @@ use crate::{
     domain::{Error, caller::Caller},
 };
 
-/// The objects of one kind, in one namespace or in all, as somebody may ask for them.
+/// The objects of one kind, in one namespace or in all.
 #[derive(Clone)]
 pub(in crate::cluster) struct Objects<K> {
     cluster: Cluster,
@@ -36,7 +36,7 @@ pub(in crate::cluster) struct Objects<K> {
 enum TriedWrite<'a> {
     /// The object of this name, applied.
     Apply(&'a str, &'a PatchParams, &'a RawValue),
-    /// An object made anew.
+    /// A new object.
     Create(&'a PostParams, &'a Value),
 }
 

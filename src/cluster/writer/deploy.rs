@@ -149,18 +149,20 @@ async fn apply(
     Ok(result)
 }
 
-/// Carries out the newest revision if nobody did.
-pub(super) async fn resume_incomplete(writer: &Writer, name: name::App) -> Result<(), Error> {
-    let snapshot = read_snapshot(writer, &name).await?;
-    let newest = snapshot.state.newest().filter(|newest| !newest.applied);
-    let Some(revision) = newest.cloned() else { return Ok(()) };
-    if snapshot.deployment.is_none() && !revision.creates() {
-        // It was to change an app that was deleted meanwhile; nobody wants it back for that.
-        withdraw_revision(writer, &name, revision.number).await;
-        return Ok(());
+impl Writer {
+    /// Carries out the newest revision of an app if nobody did.
+    pub async fn resume_incomplete(&self, name: name::App) -> Result<(), Error> {
+        let snapshot = read_snapshot(self, &name).await?;
+        let newest = snapshot.state.newest().filter(|newest| !newest.applied);
+        let Some(revision) = newest.cloned() else { return Ok(()) };
+        if snapshot.deployment.is_none() && !revision.creates() {
+            // It was to change an app that was deleted meanwhile; nobody wants it back for that.
+            withdraw_revision(self, &name, revision.number).await;
+            return Ok(());
+        }
+        info!(app = %name, number = revision.number, actor = %revision.record.actor, "finishing a change that was cut off");
+        Box::pin(complete_revision(self, &name, &revision, snapshot, true)).await.map(|_| ())
     }
-    info!(app = %name, number = revision.number, actor = %revision.record.actor, "finishing a change that was cut off");
-    Box::pin(complete_revision(writer, &name, &revision, snapshot, true)).await.map(|_| ())
 }
 
 /// The answer to a request that was answered before; completes it first if it was cut off.

@@ -30,7 +30,7 @@ pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<Co
     // A merge patch with null removes `spec.paused` whoever owns it, so a rollout paused by kubectl can be resumed too.
     let paused = if request.pause { json!(true) } else { Value::Null };
     let what = if request.pause { "paused" } else { "resumed" };
-    patch_spec(writer, name, &request.meta, Some(number), what, |snapshot| {
+    let decide = |snapshot: &Snapshot| {
         let ours = snapshot.state.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
         // Ended when the caller asked: only a retry, which is answered before this, may succeed.
         if request.ended || ours && snapshot.state.newest_number() > number {
@@ -38,23 +38,24 @@ pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<Co
         }
         let paused_now = snapshot.state.deployment.as_ref().is_some_and(|d| d.paused);
         Ok((paused_now != request.pause).then(|| json!({"paused": paused.clone()})))
-    })
-    .await
+    };
+    let patch = || patch_spec(writer, name, &request.meta, Some(number), what, &decide);
+    retry_on_conflict(ATTEMPTS, patch).await
 }
 
 /// Restarts an app that Gantry does not manage, as `kubectl rollout restart` does: by an annotation of the pod template.
 pub(super) async fn restart_unmanaged(writer: &Writer, request: &Restart) -> Result<CommandResult, Error> {
     let (name, meta) = (&request.name, &request.meta);
     let annotations = json!({RESTARTED: meta.time.to_string()});
-    patch_spec(writer, name, meta, None, "restarted", |snapshot| {
+    let decide = |snapshot: &Snapshot| {
         let deployment = snapshot.state.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
         plan::check_etag(meta.etag.as_deref(), Some(&deployment.content))?;
         if deployment.paused {
             return Err(Error::RolloutPaused { app: name.to_string() });
         }
         Ok(Some(json!({"template": {"metadata": {"annotations": annotations.clone()}}})))
-    })
-    .await
+    };
+    retry_on_conflict(ATTEMPTS, || patch_spec(writer, name, meta, None, "restarted", &decide)).await
 }
 
 /// Reads the Deployment, lets `decide` make a merge patch for its spec (`None`: nothing to change), and writes it over the version that
@@ -65,18 +66,7 @@ async fn patch_spec(
     meta: &RequestMeta,
     number: Option<u64>,
     what: &str,
-    decide: impl Fn(&Snapshot) -> Result<Option<Value>, Error>,
-) -> Result<CommandResult, Error> {
-    retry_on_conflict(ATTEMPTS, || try_patch_spec(writer, name, meta, number, what, &decide)).await
-}
-
-async fn try_patch_spec(
-    writer: &Writer,
-    name: &name::App,
-    meta: &RequestMeta,
-    number: Option<u64>,
-    what: &str,
-    decide: impl Fn(&Snapshot) -> Result<Option<Value>, Error>,
+    decide: &impl Fn(&Snapshot) -> Result<Option<Value>, Error>,
 ) -> Result<CommandResult, Error> {
     let snapshot = read_snapshot(writer, name).await?;
     let (deployment, object) = snapshot.existing_deployment(name)?;

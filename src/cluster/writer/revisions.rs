@@ -15,8 +15,7 @@ use crate::{
     cluster::decode::{self, Decode},
     domain::{
         Error,
-        labels::REVISIONS_OF,
-        labels::{MANAGED_BY, MANAGER},
+        labels::{MANAGED_BY, MANAGER, REVISIONS_OF},
         name,
         plan::StoredRevision,
         revision::{
@@ -52,9 +51,9 @@ pub(super) async fn create_revision(
     record: &Record,
     uid: Option<&str>,
 ) -> Result<bool, Error> {
-    let data = form::to_data(record).map_err(|e| Error::Bug(format!("writing a revision: {e}")))?;
+    let data = form::to_data(record).map_err(to_bug)?;
     let owners = uid.map(|uid| serde_json::from_value(json!([owner_reference(name, uid)])));
-    let owner_references = owners.transpose().map_err(|e| Error::Bug(format!("writing an owner: {e}")))?;
+    let owner_references = owners.transpose().map_err(to_bug)?;
     let labels = [(REVISIONS_OF, name.app.as_str()), (MANAGED_BY, MANAGER)];
     let object = DynamicObject {
         types: Some(TypeMeta { api_version: "apps/v1".to_owned(), kind: "ControllerRevision".to_owned() }),
@@ -137,17 +136,19 @@ async fn rewrite_revision(
     let revisions = writer.revisions(namespace);
     let found = revisions.get(object).await?;
     let Some((record, Form::Object)) = form::from_data(found.data["data"].clone()) else { return Ok(false) };
-    let bug = |error: serde_json::Error| Error::Bug(format!("writing a revision: {error}"));
-    let data = form::to_data(&record).map_err(|error| Error::Bug(format!("writing a revision: {error}")))?;
-    let renewed = renewed(&found, metadata, &data);
+    let data = form::to_data(&record).map_err(to_bug)?;
+    let renewed = serde_json::from_value(renewed(&found, metadata, &data)).map_err(to_bug)?;
     let preconditions = Some(Preconditions { uid: found.uid(), resource_version: found.resource_version() });
     revisions.delete(object, &DeleteParams { preconditions, ..DeleteParams::default() }).await?;
-    let created = revisions.create(&create_params(), &serde_json::from_value(renewed).map_err(bug)?).await?;
-    if created.is_none() {
+    if revisions.create(&create_params(), &renewed).await?.is_none() {
         return Err(Error::WriteConflict { object: object.to_owned() });
     }
     info!(namespace, revision = object, "wrote a revision of an earlier version again");
     Ok(true)
+}
+
+fn to_bug(error: impl std::fmt::Display) -> Error {
+    Error::Bug(format!("writing a revision: {error}"))
 }
 
 fn create_params() -> PostParams {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -19,7 +20,7 @@ use crate::{
     cluster::decode,
     domain::{
         Error,
-        commands::{ScaleOutcome, SetReplicas},
+        commands::{ScaleOutcome, Scaler, SetReplicas},
         name,
         object::Kind,
         scaling::{HOLD, Scaling},
@@ -29,8 +30,22 @@ use crate::{
 /// Attempts to write over a Deployment whose status changes meanwhile.
 const ATTEMPTS: u32 = 5;
 
+impl Scaler for Writer {
+    fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
+        async move { set_replicas(&self.on_behalf_of(&request.caller), request).await }.boxed()
+    }
+
+    fn create_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
+        create_hold(self, app, length).boxed()
+    }
+
+    fn complete_hold(&self, app: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>> {
+        complete_hold(self, app).boxed()
+    }
+}
+
 /// Sets the count that the autoscaler decided on, if what it decided on still holds.
-pub(super) async fn set_replicas(writer: &Writer, request: SetReplicas) -> Result<ScaleOutcome, Error> {
+async fn set_replicas(writer: &Writer, request: SetReplicas) -> Result<ScaleOutcome, Error> {
     set(writer, &request.name, |seen| {
         let now = Timestamp::now();
         let same = seen.scaling.is_active(now)
@@ -43,7 +58,7 @@ pub(super) async fn set_replicas(writer: &Writer, request: SetReplicas) -> Resul
 }
 
 /// Sets the replica count of a hold whose writer ended before it did.
-pub(super) async fn complete_hold(writer: &Writer, name: name::App) -> Result<ScaleOutcome, Error> {
+async fn complete_hold(writer: &Writer, name: name::App) -> Result<ScaleOutcome, Error> {
     set(writer, &name, |seen| {
         let now = Timestamp::now();
         let hold = seen.scaling.active_hold(now)?;
@@ -54,11 +69,7 @@ pub(super) async fn complete_hold(writer: &Writer, name: name::App) -> Result<Sc
 
 /// Creates a hold for a count that was set outside Gantry, then owns the count together with who set it: so it is taken once, and
 /// the next count that is set outside Gantry is seen. A crash between the two leaves the hold to be found and the rest to be done.
-pub(super) async fn create_hold(
-    writer: &Writer,
-    name: name::App,
-    length: Duration,
-) -> Result<ScaleOutcome, Error> {
+async fn create_hold(writer: &Writer, name: name::App, length: Duration) -> Result<ScaleOutcome, Error> {
     or_outdated(
         retry_on_conflict(ATTEMPTS, || async {
             let Some(object) = existing_deployment(writer, &name).await? else {

@@ -58,6 +58,9 @@ impl Snapshot {
     }
 }
 
+/// How often a Deployment and its revisions are read again that do not fit together.
+const REREADS: u32 = 2;
+
 /// Reads everything that a plan looks at.
 pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<Snapshot, Error> {
     let (mut deployment, service, (budget, other_budgets), mut past, other_autoscaler) = tokio::try_join!(
@@ -68,15 +71,13 @@ pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<S
         find_autoscaler(writer, name),
     )?;
     let mut known = deployment.as_ref().map(|object| to_deployment(object, &past));
-    // A revision is written before its Deployment, and the two were read in any order: one that seems to be missing is looked for once more.
-    if let Some(object) =
-        deployment.as_ref().filter(|_| known.as_ref().is_some_and(|d| lacks_revision(d, &past)))
-    {
+    // A revision is written before its Deployment, and goes with it; the two were read in any order. One that seems to be missing may
+    // have been written since, or have gone with the Deployment, or be that of the next one of the name.
+    for _ in 0..REREADS {
+        if !known.as_ref().is_some_and(|deployment| lacks_revision(deployment, &past)) {
+            break;
+        }
         past = list_revisions(writer, name).await?;
-        known = Some(to_deployment(object, &past));
-    }
-    // One that is still missing may have gone with the Deployment, which was read before its deletion.
-    if known.as_ref().is_some_and(|d| lacks_revision(d, &past)) {
         deployment = writer.get_object(Kind::Deployment, name).await?;
         known = deployment.as_ref().map(|object| to_deployment(object, &past));
     }

@@ -9,7 +9,10 @@ use super::{
     secret_values::read_secret_values,
 };
 use crate::{
-    cluster::decode::{self, Decode},
+    cluster::{
+        decode::{self, Decode},
+        last_log_lines::last_log_lines,
+    },
     domain::{
         Error,
         evidence::Evidence,
@@ -18,35 +21,49 @@ use crate::{
     },
 };
 
-/// Writes the verdict unless there is one already, and with it as much of the evidence as can be kept, without values of Secrets.
-pub(super) async fn record_verdict(
-    writer: &Writer,
-    app: name::App,
-    number: u64,
-    end: End,
-    evidence: Option<Evidence>,
-) -> Result<(), Error> {
-    let object = object_name(&app, number);
-    let found = writer.cluster.namespaced::<decode::Revision>(&app.namespace).get(&object).await?;
-    let version = found.meta().resource_version.clone();
-    // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
-    let Some(row) = found.into_row().filter(|row| row.end.is_none() && row.created <= end.time) else {
-        return Ok(());
-    };
-    if row.form.is_stuck(row.applied) {
-        // It is written again under the next number, and then it gets its verdict.
-        return Err(Error::WriteConflict { object });
-    }
-    let annotations = match evidence {
-        Some(evidence) => {
-            let secrets = read_secret_values(writer, &app, &row.content, end.time).await?;
-            let evidence = evidence.without_secrets(&secrets).bounded();
-            let end = evidence.complete(end, &secrets);
-            json!({decode::END: to_annotation("verdict", &end)?, decode::EVIDENCE: to_annotation("verdict", &evidence)?})
+impl Writer {
+    /// Keeps a verdict with its revision, unless there is one already, and with a failure as much of what was seen as can be kept,
+    /// without values of Secrets.
+    pub async fn record_verdict(
+        &self,
+        app: name::App,
+        number: u64,
+        end: End,
+        evidence: Option<Evidence>,
+    ) -> Result<(), Error> {
+        let object = object_name(&app, number);
+        let found = self.cluster.namespaced::<decode::Revision>(&app.namespace).get(&object).await?;
+        let version = found.meta().resource_version.clone();
+        // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
+        let Some(row) = found.into_row().filter(|row| row.end.is_none() && row.created <= end.time) else {
+            return Ok(());
+        };
+        if row.form.is_stuck(row.applied) {
+            // It is written again under the next number, and then it gets its verdict.
+            return Err(Error::WriteConflict { object });
         }
-        None => json!({decode::END: to_annotation("verdict", &end)?}),
-    };
-    // Refused if anybody wrote meanwhile.
-    let metadata = json!({"resourceVersion": version, "annotations": annotations});
-    patch_revision(writer, &app.namespace, &object, metadata).await
+        let annotations = match evidence {
+            Some(evidence) => {
+                let secrets = read_secret_values(self, &app, &row.content, end.time).await?;
+                let evidence = evidence.without_secrets(&secrets).bounded();
+                let end = evidence.complete(end, &secrets);
+                json!({decode::END: to_annotation("verdict", &end)?, decode::EVIDENCE: to_annotation("verdict", &evidence)?})
+            }
+            None => json!({decode::END: to_annotation("verdict", &end)?}),
+        };
+        // Refused if anybody wrote meanwhile.
+        let metadata = json!({"resourceVersion": version, "annotations": annotations});
+        patch_revision(self, &app.namespace, &object, metadata).await
+    }
+
+    /// The last lines that a container of a pod wrote, oldest first: of the run that ended last, if it does not run. An empty name means
+    /// the container that the pod says is meant.
+    pub async fn last_log_lines(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> Result<Vec<String>, Error> {
+        last_log_lines(&self.cluster, namespace, pod, container).await
+    }
 }

@@ -174,22 +174,24 @@ fn is_out_of_reach(error: &Error) -> bool {
     )
 }
 
-/// Deletes those that need not be remembered any more, a bounded number of them.
-pub(in crate::cluster::writer) async fn delete_expired(writer: &Writer, now: Timestamp) -> Result<(), Error> {
-    let mut params = ListParams::default().labels(&format!("{KEEPS}={DELETION}")).limit(A_PAGE);
-    let mut over = Vec::new();
-    for _ in 0..PAGES {
-        let page = leases(writer).list(&params).await?;
-        over.extend(page.items.into_iter().filter(|lease| is_over(lease, now)));
-        let next = page.metadata.continue_.filter(|token| !token.is_empty());
-        if over.len() >= A_ROUND || next.is_none() {
-            break;
+impl Writer {
+    /// Deletes the ids of deletions that need not be remembered any more at this time, a bounded number of them.
+    pub async fn collect_garbage(&self, now: Timestamp) -> Result<(), Error> {
+        let mut params = ListParams::default().labels(&format!("{KEEPS}={DELETION}")).limit(A_PAGE);
+        let mut over = Vec::new();
+        for _ in 0..PAGES {
+            let page = leases(self).list(&params).await?;
+            over.extend(page.items.into_iter().filter(|lease| is_over(lease, now)));
+            let next = page.metadata.continue_.filter(|token| !token.is_empty());
+            if over.len() >= A_ROUND || next.is_none() {
+                break;
+            }
+            params.continue_token = next;
         }
-        params.continue_token = next;
+        over.truncate(A_ROUND);
+        let all = stream::iter(over).map(|lease| let_go(self, lease)).buffer_unordered(AT_ONCE);
+        all.try_collect::<()>().await
     }
-    over.truncate(A_ROUND);
-    let all = stream::iter(over).map(|lease| let_go(writer, lease)).buffer_unordered(AT_ONCE);
-    all.try_collect::<()>().await
 }
 
 async fn let_go(writer: &Writer, lease: Lease) -> Result<(), Error> {
