@@ -1,6 +1,8 @@
 //! All services behind one router: Gantry's own, health and reflection, inside the layers that hold for every
 //! call.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     http::Request,
@@ -119,7 +121,7 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         // Ends the call at its deadline.
         .layer(from_fn(deadline::enforce_deadline))
         // Ends the streams of health and reflection when the server goes.
-        .layer(from_fn_with_state(context.drain.clone(), drain::end_on_drain))
+        .layer(from_fn_with_state(Arc::new(context.drain.clone()), drain::end_on_drain))
         // Answers panics, and gives details to errors that have none.
         .layer(from_fn(errors::complete_errors));
     let context = || context.clone();

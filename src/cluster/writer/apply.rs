@@ -58,48 +58,46 @@ pub(super) async fn apply_intent(
     intent: &Intent,
     snapshot: Snapshot,
 ) -> Result<u64, ApplyFailure> {
-    let mut writer = Apply { writer, intent, uid: String::new() };
+    let mut apply = Apply { writer, intent, uid: String::new() };
     let deployment = Kind::Deployment.object_of(&intent.name);
-    let (object, rendered, snapshot) = match writer.deployment(snapshot).await {
+    let (object, rendered, snapshot) = match apply.deployment(snapshot).await {
         Ok(done) => done,
-        Err(error) if writer.uid.is_empty() => {
+        Err(error) if apply.uid.is_empty() => {
             return Err(ApplyFailure { error, applied: Vec::new(), not_applied: vec![deployment] });
         }
         Err(error) => return Err(ApplyFailure { error, applied: vec![deployment], not_applied: Vec::new() }),
     };
-    let (version, mut failure) = match writer.settle(rendered.as_ref(), &object).await {
+    let (version, mut failure) = match apply.settle(rendered.as_ref(), &object).await {
         Ok(version) => (version, None),
         Err(error) => (resource_version(&object), Some(error)),
     };
     let rest = rendered.iter().flat_map(|r| &r.objects).filter(|o| o.kind != Kind::Deployment);
     let (same, rest): (Vec<_>, Vec<_>) = rest.partition(|o| snapshot.unchanged.contains(&o.kind));
     let prune: Vec<_> = rendered.iter().flat_map(|r| r.prune.iter().copied()).collect();
-    let results = join_all(rest.iter().map(|object| writer.owned(object, &snapshot))).await;
-    let mut stopped =
-        ApplyFailure { error: Error::ShuttingDown, applied: vec![deployment], not_applied: Vec::new() };
-    stopped.applied.extend(same.iter().map(|object| object.kind.object_of(&intent.name)));
+    let results = join_all(rest.iter().map(|object| apply.owned(object, &snapshot))).await;
+    let (mut applied, mut not_applied) = (vec![deployment], Vec::new());
+    applied.extend(same.iter().map(|object| object.kind.object_of(&intent.name)));
     for (object, result) in rest.iter().zip(results) {
         let id = object.kind.object_of(&intent.name);
         match result {
-            Ok(()) => stopped.applied.push(id),
+            Ok(()) => applied.push(id),
             Err(error) => {
-                stopped.not_applied.push(id);
+                not_applied.push(id);
                 failure.get_or_insert(error);
             }
         }
     }
     for kind in prune {
-        if let Err(error) = writer.prune(kind).await {
-            stopped.not_applied.push(kind.object_of(&intent.name));
+        if let Err(error) = apply.prune(kind).await {
+            not_applied.push(kind.object_of(&intent.name));
             failure.get_or_insert(error);
         }
     }
-    let failure = match failure {
-        Some(error) => Some(error),
-        None => writer.mark(&snapshot, version).await.err(),
-    };
+    if failure.is_none() {
+        failure = apply.mark(&snapshot, version).await.err();
+    }
     match failure {
-        Some(error) => Err(ApplyFailure { error, ..stopped }),
+        Some(error) => Err(ApplyFailure { error, applied, not_applied }),
         None => Ok(version),
     }
 }

@@ -1,6 +1,8 @@
 //! Ends the streams of health and reflection when the server goes. They know nothing of a drain, and would
 //! hold it up; the streams of Gantry's own services end themselves, each with a resume token.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -11,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{answer::end_early, method_name};
 use crate::domain::Error;
 
+/// The token is shared, because each layer around this one clones it for each call, and a token locks to be cloned.
 pub(in crate::grpc) async fn end_on_drain(
-    State(drain): State<CancellationToken>,
+    State(drain): State<Arc<CancellationToken>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -23,7 +26,7 @@ pub(in crate::grpc) async fn end_on_drain(
         return answer;
     }
     end_early(answer, async move {
-        drain.cancelled_owned().await;
+        drain.cancelled().await;
         Error::ShuttingDown.into()
     })
 }

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -70,7 +71,7 @@ async fn end(method: &str, steps: &[Step], drain: CancellationToken) -> (Code, S
         .layer(from_fn(span::enter_span))
         .layer(from_fn_with_state(Index::new(1), trailers::add_trailers))
         .layer(from_fn(deadline::enforce_deadline))
-        .layer(from_fn_with_state(drain, drain::end_on_drain))
+        .layer(from_fn_with_state(Arc::new(drain), drain::end_on_drain))
         .layer(from_fn(errors::complete_errors));
     let router = Router::new().fallback(|| async { Response::new(Body::new(body)) }).layer(layers);
     let request = Request::post(format!("/{method}")).header("grpc-timeout", "5S").body(Body::empty());
