@@ -20,7 +20,7 @@ mod rate_law;
 
 pub use self::{
     decision::{Evaluation, Memory, Outcome, Verdict},
-    hold::{Count, Hold},
+    hold::{Hold, ReplicaCount},
     load_figures::{LoadFigure, LoadFigures, RejectedFigure},
     measurement::{Measurement, Missing, PodUsage, Replica, Source, Start, measure_cpu_and_memory},
     policy::{Field, Forecast, Mode, Policy, PolicyChange, RuleViolation, Signal},

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gantry::{
-    domain::observed::{About, Event, Kind, Node, Pod, ReplicaSet, Slice, SlicePod, SlicePort},
+    domain::observed::{About, EndpointSlice, Event, Kind, Node, Pod, ReplicaSet, SlicePod, SlicePort},
     index::{self, Index, Row},
 };
 use jiff::Timestamp;
@@ -94,7 +94,7 @@ fn pod(app: usize, n: usize) -> Pod {
     }
 }
 
-fn slice(app: usize) -> Slice {
+fn slice(app: usize) -> EndpointSlice {
     let pod = |n| SlicePod {
         name: pod_name(app, n),
         zone: Some(format!("zone-{}", n % 3).into()),
@@ -102,7 +102,7 @@ fn slice(app: usize) -> Slice {
         serving: true,
         terminating: false,
     };
-    Slice {
+    EndpointSlice {
         namespace: namespace(),
         name: format!("checkout-{app}-x7k2p").into(),
         ports: vec![SlicePort { name: "http".to_owned(), number: 8080 }],

@@ -1,5 +1,5 @@
 //! A hold: a replica count set by a caller that overrides the autoscaler until a given time. Kept as an annotation of the
-//! Deployment (`domain::scaling::HOLD`), which this file must not know.
+//! Deployment (`domain::scaling::HOLD_ANNOTATION`), which this file must not know.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct Hold {
 
 /// `spec.replicas` as it is, and what is known about its last write: decides whether the count of a hold must still be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
+pub struct ReplicaCount {
     /// Replicas asked for.
     pub replicas: i32,
     /// The latest time in the managed fields of an owner of `spec.replicas`, in whole seconds. `None` if nobody owns it; the Unix epoch
@@ -49,7 +49,7 @@ impl Hold {
 
     /// Whether its count was never set: it is kept before the count is set, and the server that wanted to set
     /// it may have ended in between.
-    pub fn needs_apply(&self, count: Count, now: Timestamp) -> bool {
+    pub fn needs_apply(&self, count: ReplicaCount, now: Timestamp) -> bool {
         let later = count.set.is_some_and(|at| at.as_second() >= self.since.as_second());
         // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says
         // that it was not set.
@@ -82,7 +82,7 @@ mod tests {
         ) {
             let hold = Hold { replicas: wanted, since: at(5), until: at(15), actor: String::new(), reason: String::new(), generation: 2 };
             let due = now < 15 && is != wanted && (generation == 2 || (!set_outside && set.is_none_or(|set| set < 5)));
-            let count = Count { replicas: is, set: set.map(at), set_outside, generation };
+            let count = ReplicaCount { replicas: is, set: set.map(at), set_outside, generation };
             prop_assert_eq!(hold.needs_apply(count, at(now)), due);
         }
     }

@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Longest wait for the answer. Kubernetes' own objective is 1 s for 99 of 100 calls that are more than this
 /// one.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Longest wait for the second opinion, which is asked for at once. Together a loss is known within 4 s.
+/// Longest wait for the second opinion, which is asked for at once. Together, an outage is known within 4 s.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 
 /// What is known of the way to the API server; cheap to clone.
@@ -38,12 +38,12 @@ pub struct ApiHealth {
 enum ApiState {
     #[default]
     Up,
-    Lost(Loss),
+    Down(Outage),
 }
 
 /// An API server that does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct Outage {
     /// When it was first asked in vain.
     pub since: Timestamp,
     /// What was seen.
@@ -53,13 +53,13 @@ pub struct Loss {
 /// What a probe changed.
 #[derive(Debug, PartialEq, Eq)]
 enum HealthChange {
-    Lost(Loss),
-    Restored { since: Timestamp },
+    Down(Outage),
+    Up { since: Timestamp },
 }
 
 /// Decides by the outcomes of probes.
 #[derive(Default)]
-struct LossDetector {
+struct OutageDetector {
     /// The time of the first failure in a row.
     failing: Option<Timestamp>,
     lost: bool,
@@ -74,26 +74,26 @@ impl Default for ApiHealth {
 }
 
 impl ApiHealth {
-    /// The loss, while there is one.
-    pub fn loss(&self) -> Option<Loss> {
-        loss(&self.state.borrow())
+    /// The outage, while there is one.
+    pub fn outage(&self) -> Option<Outage> {
+        outage(&self.state.borrow())
     }
 
     /// Notes that the API server answered a call, whatever it said.
-    pub(super) fn heard(&self, now: Timestamp) {
+    pub(super) fn note_answer(&self, now: Timestamp) {
         self.answered.fetch_max(now.as_microsecond(), Ordering::Relaxed);
     }
 
     /// Waits until the API server is lost.
-    pub(super) async fn until_lost(&self) -> Loss {
+    pub(super) async fn wait_for_outage(&self) -> Outage {
         let mut state = self.state.subscribe();
         loop {
-            let now = loss(&state.borrow_and_update());
-            if let Some(loss) = now {
-                return loss;
+            let now = outage(&state.borrow_and_update());
+            if let Some(outage) = now {
+                return outage;
             }
             if state.changed().await.is_err() {
-                // Cannot be while `self` lives; and no loss must be told that is none.
+                // Cannot be while `self` lives; and no outage must be reported that is none.
                 std::future::pending::<()>().await;
             }
         }
@@ -101,13 +101,13 @@ impl ApiHealth {
 
     fn report(&self, change: HealthChange, now: Timestamp) {
         match change {
-            HealthChange::Lost(loss) => {
+            HealthChange::Down(outage) => {
                 METRICS.kube_link_up.set(0);
                 METRICS.kube_link_lost.inc();
-                warn!(why = %loss.why, "the API server does not answer; reads go on from what is known, writes fail at once");
-                self.state.send_replace(ApiState::Lost(loss));
+                warn!(why = %outage.why, "the API server does not answer; reads go on from what is known, writes fail at once");
+                self.state.send_replace(ApiState::Down(outage));
             }
-            HealthChange::Restored { since } => {
+            HealthChange::Up { since } => {
                 METRICS.kube_link_up.set(1);
                 info!(lost_for_s = now.duration_since(since).as_secs(), "the API server answers again");
                 self.state.send_replace(ApiState::Up);
@@ -116,49 +116,49 @@ impl ApiHealth {
     }
 }
 
-fn loss(state: &ApiState) -> Option<Loss> {
+fn outage(state: &ApiState) -> Option<Outage> {
     match state {
         ApiState::Up => None,
-        ApiState::Lost(loss) => Some(loss.clone()),
+        ApiState::Down(outage) => Some(outage.clone()),
     }
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "lost since {:.0}: {}", self.since, self.why)
     }
 }
 
-// === impl LossDetector ===
+// === impl OutageDetector ===
 
-impl LossDetector {
-    /// Takes in the outcome of a probe that was sent at `asked`. `heard` says that another call was answered
+impl OutageDetector {
+    /// Takes in the outcome of a probe that was sent at `asked`. `answered_since` says that another call was answered
     /// since: then the server is slow, or this machine is, and not away.
     fn observe(
         &mut self,
         outcome: Result<(), String>,
         asked: Timestamp,
-        heard: bool,
+        answered_since: bool,
     ) -> Option<HealthChange> {
         match (outcome, self.failing) {
             (Ok(()), None) => None,
             (Ok(()), Some(since)) => {
                 self.failing = None;
-                std::mem::take(&mut self.lost).then_some(HealthChange::Restored { since })
+                std::mem::take(&mut self.lost).then_some(HealthChange::Up { since })
             }
             (Err(_), None) => {
                 self.failing = Some(asked);
                 None
             }
             (Err(_), Some(_)) if self.lost => None,
-            (Err(_), Some(_)) if heard => {
+            (Err(_), Some(_)) if answered_since => {
                 self.failing = None;
                 None
             }
             // One failure may be a connection that was cut; two in a row, on different ones, are the server.
             (Err(why), Some(since)) => {
                 self.lost = true;
-                Some(HealthChange::Lost(Loss { since, why }))
+                Some(HealthChange::Down(Outage { since, why }))
             }
         }
     }
@@ -175,14 +175,14 @@ impl LossDetector {
 /// Asks whether the API server answers, and reports to `health`. Runs until dropped.
 pub(super) async fn monitor_api(health: ApiHealth, client: Client) {
     METRICS.kube_link_up.set(1);
-    let mut detector = LossDetector::default();
+    let mut detector = OutageDetector::default();
     loop {
         let (pause, limit) = detector.next_probe();
         tokio::time::sleep(pause).await;
         let asked = Timestamp::now();
         let outcome = ask(&client, limit).await;
-        let heard = health.answered.load(Ordering::Relaxed) >= asked.as_microsecond();
-        if let Some(change) = detector.observe(outcome, asked, heard) {
+        let answered_since = health.answered.load(Ordering::Relaxed) >= asked.as_microsecond();
+        if let Some(change) = detector.observe(outcome, asked, answered_since) {
             health.report(change, Timestamp::now());
         }
     }
@@ -213,22 +213,22 @@ mod tests {
 
     #[test]
     fn one_failure_is_asked_again_at_once_and_two_are_a_loss() {
-        let mut detector = LossDetector::default();
+        let mut detector = OutageDetector::default();
         assert_eq!(detector.observe(Ok(()), at(1), false), None);
         assert_eq!(detector.next_probe(), (PERIOD, LIMIT));
         assert_eq!(detector.observe(silent(), at(2), false), None);
         assert_eq!(detector.next_probe(), (Duration::ZERO, CONFIRM_LIMIT));
-        let loss = Loss { since: at(2), why: "no answer".to_owned() };
-        assert_eq!(detector.observe(silent(), at(4), false), Some(HealthChange::Lost(loss)));
+        let outage = Outage { since: at(2), why: "no answer".to_owned() };
+        assert_eq!(detector.observe(silent(), at(4), false), Some(HealthChange::Down(outage)));
         assert_eq!(detector.next_probe(), (PERIOD, LIMIT));
         assert_eq!(detector.observe(silent(), at(6), false), None, "told once");
-        assert_eq!(detector.observe(Ok(()), at(8), false), Some(HealthChange::Restored { since: at(2) }));
+        assert_eq!(detector.observe(Ok(()), at(8), false), Some(HealthChange::Up { since: at(2) }));
         assert_eq!(detector.observe(silent(), at(9), false), None, "it begins anew");
     }
 
     #[test]
     fn a_server_that_answers_others_is_slow_and_not_lost() {
-        let mut detector = LossDetector::default();
+        let mut detector = OutageDetector::default();
         for second in [2, 6, 10] {
             assert_eq!(detector.observe(silent(), at(second), false), None);
             assert_eq!(detector.observe(silent(), at(second + 2), true), None);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_failure_between_answers_is_no_loss() {
-        let mut detector = LossDetector::default();
+        let mut detector = OutageDetector::default();
         for second in 0..10 {
             assert_eq!(detector.observe(silent(), at(2 * second), false), None);
             assert_eq!(detector.observe(Ok(()), at(2 * second + 1), false), None);
@@ -247,13 +247,13 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_is_told() {
         let health = ApiHealth::default();
-        assert_eq!(health.loss(), None);
-        let loss = Loss { since: at(5), why: "refused".to_owned() };
-        let tell = async { health.report(HealthChange::Lost(loss.clone()), at(8)) };
-        let (told, ()) = tokio::join!(health.until_lost(), tell);
-        assert_eq!((&told, health.loss().as_ref()), (&loss, Some(&loss)));
-        assert_eq!(loss.to_string(), "lost since 1970-01-01T00:00:05Z: refused");
-        health.report(HealthChange::Restored { since: at(5) }, at(9));
-        assert_eq!(health.loss(), None);
+        assert_eq!(health.outage(), None);
+        let outage = Outage { since: at(5), why: "refused".to_owned() };
+        let tell = async { health.report(HealthChange::Down(outage.clone()), at(8)) };
+        let (told, ()) = tokio::join!(health.wait_for_outage(), tell);
+        assert_eq!((&told, health.outage().as_ref()), (&outage, Some(&outage)));
+        assert_eq!(outage.to_string(), "lost since 1970-01-01T00:00:05Z: refused");
+        health.report(HealthChange::Up { since: at(5) }, at(9));
+        assert_eq!(health.outage(), None);
     }
 }

@@ -14,7 +14,7 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{
-    api_health::{self, ApiHealth, Loss},
+    api_health::{self, ApiHealth, Outage},
     error::{self, ApiCall, Resource, Verb},
     watch_status::WatchStatus,
 };
@@ -126,8 +126,8 @@ impl Cluster {
 
     /// What is wrong between this server and the cluster, in one sentence each.
     pub(super) fn health_warnings(&self, now: Timestamp) -> Vec<String> {
-        let lost = self.api_health.loss().map(|loss| {
-            format!("The Kubernetes API server does not answer ({loss}): reads are as old as cache_ages says, writes fail.")
+        let lost = self.api_health.outage().map(|outage| {
+            format!("The Kubernetes API server does not answer ({outage}): reads are as old as cache_ages says, writes fail.")
         });
         lost.into_iter().chain(self.watch_status.refusals(now)).collect()
     }
@@ -159,9 +159,9 @@ impl Cluster {
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Error> {
         let verb = call.verb.as_str();
-        if let Some(loss) = self.api_health.loss() {
+        if let Some(outage) = self.api_health.outage() {
             return Err(Error::Unreachable {
-                message: format!("{loss}; it was not asked to {verb} {}", call.object()),
+                message: format!("{outage}; it was not asked to {verb} {}", call.object()),
             });
         }
         tokio::select! {
@@ -169,12 +169,12 @@ impl Cluster {
             biased;
             answer = tokio::time::timeout(CALL_TIMEOUT, answer) => match answer {
                 Ok(Ok(answer)) => {
-                    self.api_health.heard(Timestamp::now());
+                    self.api_health.note_answer(Timestamp::now());
                     Ok(answer)
                 }
                 Ok(Err(error)) => {
                     if matches!(error, kube::Error::Api(_)) {
-                        self.api_health.heard(Timestamp::now());
+                        self.api_health.note_answer(Timestamp::now());
                     }
                     Err(error::to_domain_error(call, error))
                 }
@@ -183,7 +183,7 @@ impl Cluster {
                     may_have_happened: call.verb.writes(),
                 }),
             },
-            loss = self.api_health.until_lost() => Err(cut_off(call, &loss)),
+            outage = self.api_health.wait_for_outage() => Err(cut_off(call, &outage)),
         }
     }
 }
@@ -208,12 +208,12 @@ async fn configuration(args: &Args) -> Result<Config, ConnectError> {
 }
 
 /// The error of a call that was under way when the API server was lost.
-fn cut_off(call: ApiCall<'_>, loss: &Loss) -> Error {
+fn cut_off(call: ApiCall<'_>, outage: &Outage) -> Error {
     let (verb, object) = (call.verb.as_str(), call.object());
     let open =
         if call.verb.writes() { "; it may have been done, and repeating the call is safe" } else { "" };
     Error::Unreachable {
-        message: format!("{loss}; it was asked to {verb} {object} and did not answer{open}"),
+        message: format!("{outage}; it was asked to {verb} {object} and did not answer{open}"),
     }
 }
 
@@ -232,10 +232,10 @@ mod tests {
 
     #[test]
     fn a_write_that_was_cut_off_says_what_is_not_known() {
-        let loss = Loss { since: Timestamp::UNIX_EPOCH, why: "refused".to_owned() };
+        let outage = Outage { since: Timestamp::UNIX_EPOCH, why: "refused".to_owned() };
         let resource = Resource::of_kind(&ApiResource::erase::<SelfSubjectReview>(&()));
         let call = ApiCall { verb: Verb::Patch, resource: &resource, name: "shop", on_behalf_of: None };
-        assert!(cut_off(call, &loss).to_string().contains("may have been done"));
-        assert!(!cut_off(ApiCall { verb: Verb::Get, ..call }, &loss).to_string().contains("done"));
+        assert!(cut_off(call, &outage).to_string().contains("may have been done"));
+        assert!(!cut_off(ApiCall { verb: Verb::Get, ..call }, &outage).to_string().contains("done"));
     }
 }

@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::{domain::scaling::Scaling, index};
 
-mod autoscaler;
 mod condition;
 mod deployment;
 mod endpoint_slice;
 mod event;
+mod external_autoscaler;
 mod managed_fields;
 mod node;
 mod pod;
@@ -25,13 +25,15 @@ mod scheduling;
 mod template;
 
 pub use self::{
-    autoscaler::{HorizontalPodAutoscaler, ScaledObject},
     deployment::{Deployment, ReplicaSet},
-    endpoint_slice::Slice,
+    endpoint_slice::EndpointSlice,
     event::Event,
+    external_autoscaler::{HorizontalPodAutoscaler, ScaledObject},
     node::Node,
     pod::Pod,
-    revision::{APPLIED, END, EVIDENCE, Revision, VERSION},
+    revision::{
+        APPLIED_TO_ANNOTATION, EVIDENCE_ANNOTATION, Revision, VERDICT_ANNOTATION, VERSION_ANNOTATION,
+    },
     scheduling::{PlacingNode, PlacingPod, PlacingVolume},
     template::template_hash,
 };

@@ -38,7 +38,7 @@ const STEP_DOWN: Duration = Duration::from_secs(7);
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Where its holder can be called.
-const ADDRESS: &str = "gantry.dev/address";
+const ADDRESS_ANNOTATION: &str = "gantry.dev/address";
 
 const MANAGER: &str = "gantry-lease";
 
@@ -134,7 +134,8 @@ impl Election {
         match holder {
             Some(other) if other != self.identity && !given_up && !predecessor(other) => {
                 let annotations = lease.metadata.annotations.as_ref();
-                let address = annotations.and_then(|a| a.get(ADDRESS)).cloned().unwrap_or_default();
+                let address =
+                    annotations.and_then(|a| a.get(ADDRESS_ANNOTATION)).cloned().unwrap_or_default();
                 Ok(Leader::Remote { holder: other.to_owned(), address })
             }
             _ if !self.stands => Ok(Leader::Off),
@@ -159,7 +160,7 @@ impl Election {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(NAME.to_owned()),
-                annotations: Some([(ADDRESS.to_owned(), self.address.clone())].into()),
+                annotations: Some([(ADDRESS_ANNOTATION.to_owned(), self.address.clone())].into()),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -194,7 +195,7 @@ impl Election {
     /// Merges into the lease, over the version that was read.
     async fn write(&self, lease: &Lease, spec: Value, address: Value) -> Result<Lease, Error> {
         let body = json!({"spec": spec,
-            "metadata": {"resourceVersion": lease.metadata.resource_version, "annotations": {ADDRESS: address}}});
+            "metadata": {"resourceVersion": lease.metadata.resource_version, "annotations": {ADDRESS_ANNOTATION: address}}});
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         self.leases().patch(NAME, &params, &Patch::Merge(body)).await
     }

@@ -164,7 +164,7 @@ impl OpenLog {
                 }
                 Err(error) => root_cause(&error),
             },
-            loss = cluster.api_health.until_lost() => loss.to_string(),
+            outage = cluster.api_health.wait_for_outage() => outage.to_string(),
             () = stall => format!("no byte came for {} s", STALL.as_secs()),
         };
         self.ended = true;

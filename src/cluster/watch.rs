@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{client::Cluster, decode::Decode};
 use crate::{
-    domain::{Error, labels::REVISIONS_OF},
+    domain::{Error, labels::REVISIONS_OF_LABEL},
     index::{Index, Kind, Row},
     metrics::METRICS,
 };
@@ -69,7 +69,7 @@ macro_rules! each_kind {
                 $do
             }
             Kind::EndpointSlices => {
-                type $k = decode::Slice;
+                type $k = decode::EndpointSlice;
                 $do
             }
             Kind::Nodes => {
@@ -91,7 +91,7 @@ pub(super) use each_kind;
 
 /// The labels that objects of a kind must have to be watched.
 pub(super) fn label_selector(kind: Kind) -> Option<&'static str> {
-    (kind == Kind::Revisions).then_some(REVISIONS_OF)
+    (kind == Kind::Revisions).then_some(REVISIONS_OF_LABEL)
 }
 
 /// Watches one kind until dropped.
@@ -111,7 +111,7 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
         let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
             // The link has its own probe; asking again would only fill the log.
-            if cluster.api_health.loss().is_some() {
+            if cluster.api_health.outage().is_some() {
                 break;
             }
             match each_kind!(kind, K => read_version::<K>(&cluster).await) {
@@ -189,7 +189,9 @@ where
                     }
                     // The link has said so, and a place in the history is not lost because it cannot be asked
                     // for.
-                    Err(error) if cluster.api_health.loss().is_some() => debug!(%error, kind, "watch failed"),
+                    Err(error) if cluster.api_health.outage().is_some() => {
+                        debug!(%error, kind, "watch failed");
+                    }
                     // Not installed, or not any more. It may come, so it is asked for again.
                     Err(error) if K::KIND.is_optional() && is_absent(&error) => {
                         debug!(%error, kind, "the cluster does not have this kind");

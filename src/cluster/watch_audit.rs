@@ -30,7 +30,7 @@ const PAGE: u32 = 500;
 pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
     loop {
         tokio::time::sleep(spread_requests(period, Timestamp::now())).await;
-        if !index.is_filled() || cluster.api_health.loss().is_some() {
+        if !index.is_filled() || cluster.api_health.outage().is_some() {
             continue;
         }
         let without = index.refused_kinds();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     diagnosis,
-    labels::{MANAGED_BY, MANAGER},
+    labels::{MANAGED_BY_LABEL, MANAGER},
     name,
     observed::{Deployment, Revision},
     problem::Problem,
@@ -130,7 +130,7 @@ impl App {
             updated: asked.map_or(d.created, |revision| revision.created),
             managed_by: d
                 .labels
-                .get(MANAGED_BY)
+                .get(MANAGED_BY_LABEL)
                 .filter(|by| facts.managed || *by != MANAGER)
                 .cloned()
                 .unwrap_or_default(),

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Error, name,
-    observed::{Pod, Slice, SlicePod},
+    observed::{EndpointSlice, Pod, SlicePod},
     spec,
 };
 
@@ -72,7 +72,7 @@ pub struct PodContext<'a> {
     /// The pod.
     pub pod: &'a Pod,
     /// What the slices that hold it say of it; any order, and one more than once makes no difference.
-    pub slices: Vec<(&'a Slice, &'a SlicePod)>,
+    pub slices: Vec<(&'a EndpointSlice, &'a SlicePod)>,
     /// Zone of its node, if that is known.
     pub zone: Option<Arc<str>>,
     /// Number of the rollout that it belongs to.
@@ -182,7 +182,7 @@ impl Endpoint {
 
 impl State {
     /// Where a pod stands as an endpoint, with what slices say of it.
-    pub fn of(pod: &Pod, slices: &[(&Slice, &SlicePod)]) -> Self {
+    pub fn of(pod: &Pod, slices: &[(&EndpointSlice, &SlicePod)]) -> Self {
         if pod.deleting || slices.iter().any(|(_, at)| at.terminating) {
             Self::Draining
         } else if takes_traffic(pod, slices) {
@@ -195,7 +195,7 @@ impl State {
 
 /// Slices follow the pod by a moment, so each must agree. A slice of a Service that publishes unready pods
 /// (ready, and yet not serving) is its owner's wish.
-fn takes_traffic(pod: &Pod, slices: &[(&Slice, &SlicePod)]) -> bool {
+fn takes_traffic(pod: &Pod, slices: &[(&EndpointSlice, &SlicePod)]) -> bool {
     let published = slices.iter().any(|(_, at)| at.ready && !at.serving);
     slices.iter().all(|(_, at)| at.ready) && (pod.ready || published)
 }
@@ -203,7 +203,7 @@ fn takes_traffic(pod: &Pod, slices: &[(&Slice, &SlicePod)]) -> bool {
 // === impl Ports ===
 
 impl Ports {
-    fn new(own: &[spec::Port], slices: &[(&Slice, &SlicePod)]) -> Self {
+    fn new(own: &[spec::Port], slices: &[(&EndpointSlice, &SlicePod)]) -> Self {
         let named = |name: &str, number: u16| {
             (if name.is_empty() { number.to_string() } else { name.to_owned() }, number)
         };

@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 pub const MANAGER: &str = "gantry";
 
 /// The label that says who made an object.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
 /// The label that selects an app's pods. Callers cannot set it, and revisions do not carry it (see
-/// [`REVISIONS_OF`]).
+/// [`REVISIONS_OF_LABEL`]).
 pub const APP_LABEL: &str = "gantry.dev/app";
 
 /// The label of an app's revisions. Another one than the pods', so that no StatefulSet whose selector matches
 /// our pods can adopt our revisions.
-pub const REVISIONS_OF: &str = "gantry.dev/revisions-of";
+pub const REVISIONS_OF_LABEL: &str = "gantry.dev/revisions-of";
 
 /// The annotation of a Deployment that says which revision was applied last.
-pub const REVISION: &str = "gantry.dev/revision";
+pub const REVISION_ANNOTATION: &str = "gantry.dev/revision";
 
 /// The annotation of a pod template that replaces the replicas when it changes: when they were last told to
 /// restart.
-pub const RESTARTED: &str = "gantry.dev/restarted-at";
+pub const RESTARTED_AT_ANNOTATION: &str = "gantry.dev/restarted-at";
 
 /// The labels of an object that its callers set: without those that this server and Kubernetes keep for
 /// themselves.
@@ -31,7 +31,7 @@ pub fn caller_labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, Stri
 
 /// Whether callers may not set this label.
 pub fn is_reserved(key: &str) -> bool {
-    ["app.kubernetes.io/name", MANAGED_BY, "pod-template-hash"].contains(&key)
+    ["app.kubernetes.io/name", MANAGED_BY_LABEL, "pod-template-hash"].contains(&key)
         || key.starts_with("gantry.dev/")
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::labels::{APP_LABEL, MANAGED_BY, MANAGER};
+use super::labels::{APP_LABEL, MANAGED_BY_LABEL, MANAGER};
 
 /// What one revision of an app says about the Deployment of the app's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Subject<'a> {
 /// Whether the labels of an object of this name say that this server made it for the app of that name.
 pub fn is_labelled(name: &str, labels: &BTreeMap<String, String>) -> bool {
     let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-    is(MANAGED_BY, MANAGER) && is(APP_LABEL, name)
+    is(MANAGED_BY_LABEL, MANAGER) && is(APP_LABEL, name)
 }
 
 /// Whether this server manages the Deployment, given all revisions of the app of its name.
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn mk_labels(manager: &str, app: &str) -> BTreeMap<String, String> {
-        [(MANAGED_BY.to_owned(), manager.to_owned()), (APP_LABEL.to_owned(), app.to_owned())].into()
+        [(MANAGED_BY_LABEL.to_owned(), manager.to_owned()), (APP_LABEL.to_owned(), app.to_owned())].into()
     }
 
     #[test]

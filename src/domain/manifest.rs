@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub use self::template::RenderContext;
 use self::template::{app_labels, render_template};
 use super::{
-    labels::REVISION,
+    labels::REVISION_ANNOTATION,
     name,
     object::Kind,
     pod_template_patch,
@@ -37,7 +37,7 @@ pub fn render_deployment(
 ) -> Result<Object, pod_template_patch::Invalid> {
     let policy = content.spec.policy();
     let mut annotations = content.annotations.clone();
-    annotations.insert(REVISION.to_owned(), context.revision.to_string());
+    annotations.insert(REVISION_ANNOTATION.to_owned(), context.revision.to_string());
     let strategy = match policy.strategy {
         Strategy::Rolling => json!({"type": "RollingUpdate", "rollingUpdate": {
             "maxSurge": int_or_percent(&policy.max_surge), "maxUnavailable": int_or_percent(&policy.max_unavailable)}}),

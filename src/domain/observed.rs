@@ -210,7 +210,7 @@ pub struct Exit {
 
 /// An EndpointSlice: some replicas that a Service stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
+pub struct EndpointSlice {
     /// Namespace.
     pub namespace: Arc<str>,
     /// Name.
@@ -345,7 +345,7 @@ pub struct Revision {
 
 /// A Kubernetes autoscaler that owns the replica count of a Deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scaler {
+pub struct ExternalAutoscaler {
     /// Namespace.
     pub namespace: Arc<str>,
     /// Name.
@@ -356,11 +356,11 @@ pub struct Scaler {
 
 /// A HorizontalPodAutoscaler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HorizontalPodAutoscaler(pub Scaler);
+pub struct HorizontalPodAutoscaler(pub ExternalAutoscaler);
 
 /// A ScaledObject of KEDA.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScaledObject(pub Scaler);
+pub struct ScaledObject(pub ExternalAutoscaler);
 
 // === impl Deployment ===
 

@@ -3,7 +3,7 @@
 
 /// What is known of the count before a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Count<'a> {
+pub struct ReplicasField<'a> {
     /// The count as it is; `None` for a new app.
     pub live: Option<i32>,
     /// Field managers that own `spec.replicas` of the Deployment, the scale subresource included.
@@ -30,7 +30,7 @@ pub enum Decision {
 
 /// Decides for one deploy. `wanted` is the count of the new content, `named` says that `update_mask` names
 /// it.
-pub fn decide_replicas(count: &Count<'_>, wanted: Option<i32>, named: bool, ours: &str) -> Decision {
+pub fn decide_replicas(count: &ReplicasField<'_>, wanted: Option<i32>, named: bool, ours: &str) -> Decision {
     let Some(live) = count.live else {
         return Decision::Apply { replicas: wanted.unwrap_or(1), force: false };
     };
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_new_app_gets_what_it_asks_for_or_one() {
-        let count = Count { live: None, owners: &[] };
+        let count = ReplicasField { live: None, owners: &[] };
         assert_eq!(
             decide_replicas(&count, None, false, "gantry"),
             Decision::Apply { replicas: 1, force: false }
@@ -72,7 +72,7 @@ mod tests {
         #[test]
         fn what_somebody_else_set_stays_unless_named(live in 0..100, wanted in proptest::option::of(0..100), ours_too: bool) {
             let names = if ours_too { owners(&["gantry", "kubectl"]) } else { owners(&["kubectl"]) };
-            let count = Count { live: Some(live), owners: &names };
+            let count = ReplicasField { live: Some(live), owners: &names };
             let left = matches!(decide_replicas(&count, wanted, false, "gantry"), Decision::Leave { .. });
             prop_assert!(left);
             if let Some(replicas) = wanted {
@@ -83,7 +83,7 @@ mod tests {
         #[test]
         fn without_a_count_in_the_spec_ours_stays_what_it_is(live in 0..100, named: bool) {
             let names = owners(&["gantry"]);
-            let count = Count { live: Some(live), owners: &names };
+            let count = ReplicasField { live: Some(live), owners: &names };
             prop_assert_eq!(decide_replicas(&count, None, named, "gantry"), Decision::Apply { replicas: live, force: false });
         }
     }

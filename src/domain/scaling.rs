@@ -14,10 +14,10 @@ use super::{
 use crate::autoscale::{Hold, Mode, Policy};
 
 /// The annotation of a Deployment that holds the policy of its autoscaler.
-pub const AUTOSCALER: &str = "gantry.dev/autoscaler";
+pub const AUTOSCALER_ANNOTATION: &str = "gantry.dev/autoscaler";
 
 /// The annotation of a Deployment that holds a caller's count over the autoscaler.
-pub const HOLD: &str = "gantry.dev/hold";
+pub const HOLD_ANNOTATION: &str = "gantry.dev/hold";
 
 /// What a Deployment says about its replica count.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +41,8 @@ impl Scaling {
     /// is as good as absent: an autoscaler that is not understood must not act.
     pub fn read(annotations: Option<&BTreeMap<String, String>>, template: &Value) -> Self {
         Self {
-            policy: read(annotations, AUTOSCALER),
-            hold: read(annotations, HOLD),
+            policy: read(annotations, AUTOSCALER_ANNOTATION),
+            hold: read(annotations, HOLD_ANNOTATION),
             set_outside: None,
             cpu_request: request(template, "cpu"),
             memory_request: request(template, "memory"),
@@ -124,7 +124,7 @@ pub fn policy_changes(id: &str, before: &Policy, after: &Policy) -> Vec<Change> 
     let text = |value: &Value| if value.is_null() { String::new() } else { value.to_string() };
     let change = |key: String| {
         (old[&key] != new[&key]).then(|| Change {
-            path: format!("metadata.annotations[{AUTOSCALER}].{key}"),
+            path: format!("metadata.annotations[{AUTOSCALER_ANNOTATION}].{key}"),
             old: text(&old[&key]),
             new: text(&new[&key]),
             ..Change::whole(id.to_owned(), Action::Update)
@@ -145,7 +145,8 @@ mod tests {
     }
 
     fn mk_annotations(policy: &str, hold: &str) -> BTreeMap<String, String> {
-        [(AUTOSCALER.to_owned(), policy.to_owned()), (HOLD.to_owned(), hold.to_owned())].into()
+        [(AUTOSCALER_ANNOTATION.to_owned(), policy.to_owned()), (HOLD_ANNOTATION.to_owned(), hold.to_owned())]
+            .into()
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub use self::{
 use super::selector::Selector;
 
 /// The label of a node's name, which spreads and ties are counted by in ways of its own.
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 /// The label of a node's zone.
-pub const ZONE: &str = "topology.kubernetes.io/zone";
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// The label that tells the pods of one template from those of another.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 /// Stands for the hash of a template that does not exist yet; no label has this value.
@@ -296,7 +296,7 @@ impl Constraint {
             honors_affinity: true,
             honors_taints: false,
         };
-        [(HOSTNAME, 3), (ZONE, 5)].map(over).into()
+        [(HOSTNAME_LABEL, 3), (ZONE_LABEL, 5)].map(over).into()
     }
 }
 

@@ -16,10 +16,10 @@ pub(super) const CACHE_AGE: HeaderName = HeaderName::from_static("gantry-cache-a
 
 /// The id of a call, in the extensions of its answer: for a layer that answers in another form than gRPC.
 #[derive(Clone, Debug)]
-pub(super) struct CallId(pub(super) String);
+pub(super) struct CallId(pub(super) Arc<str>);
 
 tokio::task_local! {
-    static CALL: String;
+    static CALL: Arc<str>;
     static ASKED: Arc<Mutex<AuditSubject>>;
 }
 
@@ -41,24 +41,24 @@ pub(super) fn set_audit_subject(asked: AuditSubject) {
 }
 
 /// Id of the call that is being answered, as it stands in the log.
-pub(super) fn current_id() -> String {
-    CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".to_owned())
+pub(super) fn current_id() -> Arc<str> {
+    CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".into())
 }
 
 /// Makes ids that differ within a process; the log's own time tells processes apart.
-pub(super) fn next_id() -> String {
+pub(super) fn next_id() -> Arc<str> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let count = LAST.fetch_add(1, Ordering::Relaxed);
-    format!("{:08x}-{count:x}", std::process::id())
+    format!("{:08x}-{count:x}", std::process::id()).into()
 }
 
 /// Makes a part of an answer under its call's id.
-pub(super) fn in_call<T>(id: &str, part: impl FnOnce() -> T) -> T {
-    CALL.sync_scope(id.to_owned(), part)
+pub(super) fn in_call<T>(id: &Arc<str>, part: impl FnOnce() -> T) -> T {
+    CALL.sync_scope(Arc::clone(id), part)
 }
 
 /// Answers a call under its id.
-pub(super) async fn scope_call<T>(id: String, answer: impl Future<Output = T>) -> T {
+pub(super) async fn scope_call<T>(id: Arc<str>, answer: impl Future<Output = T>) -> T {
     CALL.scope(id, answer).await
 }
 

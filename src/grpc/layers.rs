@@ -3,14 +3,12 @@
 //! outside of it give the answer its id and its log line.
 
 pub(super) mod audit;
-pub(super) mod deadline;
 pub(super) mod drain;
 pub(super) mod errors;
-pub(super) mod headers;
+pub(super) mod limits;
 pub(super) mod metrics;
 pub(super) mod origin;
 pub(super) mod span;
-pub(super) mod trailers;
 
 mod answer;
 mod arrival;

@@ -1,8 +1,6 @@
 //! All services behind one router: Gantry's own, health and reflection, inside the layers that hold for every
 //! call.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
     http::Request,
@@ -25,9 +23,9 @@ use super::{
     info::Server,
     json,
     layers::{
-        audit, deadline, drain, errors, headers, metrics,
+        audit, drain, errors, limits, metrics,
         origin::{self, Origin, Origins},
-        span, trailers,
+        span,
     },
     rollout::Rollouts,
     schema,
@@ -110,20 +108,24 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         .map_request(|request: Request<tonic::body::Body>| request.map(Body::new))
         // Counts and times calls.
         .layer(from_fn(metrics::measure_call))
-        // Gives the call its id, its span and its log line.
-        .layer(from_fn(span::enter_span))
-        // Adds the id, and the age of the cache, to the end of the answer.
-        .layer(from_fn_with_state(context.index.clone(), trailers::add_trailers))
+        // Gives the call its id, its span and its log line; the answer ends with the id and the age of the cache.
+        .layer(from_fn_with_state(context.index.clone(), span::enter_span))
         // Keeps changes and refusals in the timelines of their apps.
         .layer(from_fn_with_state((context.index.clone(), context.connection.clone()), audit::audit_call))
-        // Refuses headers that are too large.
-        .layer(from_fn(headers::limit_headers))
-        // Ends the call at its deadline.
-        .layer(from_fn(deadline::enforce_deadline))
-        // Ends the streams of health and reflection when the server goes.
-        .layer(from_fn_with_state(Arc::new(context.drain.clone()), drain::end_on_drain))
+        // Refuses headers that are too large, and ends the call at its deadline.
+        .layer(from_fn(limits::enforce_limits))
         // Answers panics, and gives details to errors that have none.
         .layer(from_fn(errors::complete_errors));
+    // Gantry's own streams end themselves when the server goes, each with a resume token.
+    let health_and_reflection = Routes::new(
+        tonic_health::pb::health_server::HealthServer::new(health)
+            .max_decoding_message_size(schema::LARGEST_REQUEST),
+    )
+    .add_service(reflection().build_v1()?)
+    .add_service(reflection().build_v1alpha()?)
+    .into_axum_router()
+    .reset_fallback()
+    .route_layer(from_fn_with_state(context.drain.clone(), drain::end_on_drain));
     let context = || context.clone();
     let routes = Routes::new(
         AppServiceServer::new(Apps(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
@@ -144,12 +146,6 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
     .add_service(
         TimelineServiceServer::new(Timeline(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
     )
-    .add_service(
-        tonic_health::pb::health_server::HealthServer::new(health)
-            .max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .add_service(reflection().build_v1()?)
-    .add_service(reflection().build_v1alpha()?)
     .prepare();
-    Ok(routes.into_axum_router().layer(layers))
+    Ok(routes.into_axum_router().merge(health_and_reflection).layer(layers))
 }

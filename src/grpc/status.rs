@@ -154,7 +154,7 @@ fn to_status(error: &Error) -> Status {
             // What went wrong inside is for the log; the id in the answer finds it there.
             let id = super::call::current_id();
             tracing::error!(%message, call = %id, "a bug");
-            details.set_request_info(&id, "");
+            details.set_request_info(&*id, "");
             details.set_error_info(ErrorReason::Bug.as_str_name(), DOMAIN, metadata);
             let text = format!("a bug of this server; its log has more under call {id}");
             return Status::with_error_details(Code::Internal, text, details);

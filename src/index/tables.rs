@@ -20,8 +20,8 @@ use super::interner::Interner;
 use crate::domain::{
     name,
     observed::{
-        About, Deployment, Event, HorizontalPodAutoscaler, Kind, Node, Pod, ReplicaSet, Revision,
-        ScaledObject, Scaler, Slice,
+        About, Deployment, EndpointSlice, Event, ExternalAutoscaler, HorizontalPodAutoscaler, Kind, Node,
+        Pod, ReplicaSet, Revision, ScaledObject,
     },
 };
 
@@ -53,7 +53,7 @@ pub struct Tables {
     horizontal: HashMap<NamespacedName, HorizontalPodAutoscaler>,
     scaled: HashMap<NamespacedName, ScaledObject>,
     /// Which autoscalers scale each Deployment, the one to be named first.
-    scalers_of: HashMap<name::App, BTreeSet<(ScalerKind, Arc<str>)>>,
+    scalers_of: HashMap<name::App, BTreeSet<(ExternalAutoscalerKind, Arc<str>)>>,
     /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may
     /// come again.
     events: HashMap<About, Vec<SequencedEvent>>,
@@ -64,7 +64,7 @@ pub struct Tables {
     pub(super) revisions_heard: Option<Timestamp>,
     /// Events that came since they were last asked for.
     fresh: Vec<NamespacedName>,
-    slices: HashMap<NamespacedName, Slice>,
+    slices: HashMap<NamespacedName, EndpointSlice>,
     /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a
     /// Deployment.
     slices_of: HashMap<NamespacedName, SmallSet>,
@@ -77,7 +77,7 @@ pub struct Tables {
 /// Kinds of autoscalers. KEDA makes a HorizontalPodAutoscaler of its own for each ScaledObject, so the latter
 /// comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum ScalerKind {
+enum ExternalAutoscalerKind {
     ScaledObject,
     HorizontalPodAutoscaler,
 }
@@ -129,18 +129,20 @@ impl Tables {
     pub(super) fn autoscaler_of(&self, app: &name::App) -> Option<String> {
         let (kind, name) = self.scalers_of.get(app)?.first()?;
         Some(match kind {
-            ScalerKind::ScaledObject => format!("scaledobject.keda.sh/{name}"),
-            ScalerKind::HorizontalPodAutoscaler => format!("horizontalpodautoscaler.autoscaling/{name}"),
+            ExternalAutoscalerKind::ScaledObject => format!("scaledobject.keda.sh/{name}"),
+            ExternalAutoscalerKind::HorizontalPodAutoscaler => {
+                format!("horizontalpodautoscaler.autoscaling/{name}")
+            }
         })
     }
 
-    fn scales(&mut self, kind: ScalerKind, row: &Scaler) {
+    fn scales(&mut self, kind: ExternalAutoscalerKind, row: &ExternalAutoscaler) {
         let app = scaled_by(row);
         self.scalers_of.entry(app.clone()).or_default().insert((kind, row.name.clone()));
         self.dirty.insert(app);
     }
 
-    fn scales_no_more(&mut self, kind: ScalerKind, row: &Scaler) {
+    fn scales_no_more(&mut self, kind: ExternalAutoscalerKind, row: &ExternalAutoscaler) {
         let app = scaled_by(row);
         if let Some(all) = self.scalers_of.get_mut(&app) {
             all.remove(&(kind, row.name.clone()));
@@ -195,7 +197,7 @@ impl Tables {
     }
 }
 
-fn scaled_by(scaler: &Scaler) -> name::App {
+fn scaled_by(scaler: &ExternalAutoscaler) -> name::App {
     name::App::new(&*scaler.namespace, &*scaler.target)
 }
 
@@ -356,13 +358,13 @@ macro_rules! scaler_rows {
 
             fn insert(self, t: &mut Tables) {
                 Self::remove(&self.key(), t);
-                t.scales(ScalerKind::$row, &self.0);
+                t.scales(ExternalAutoscalerKind::$row, &self.0);
                 t.$table.insert(self.key(), self);
             }
 
             fn remove(key: &NamespacedName, t: &mut Tables) {
                 if let Some(old) = t.$table.remove(key) {
-                    t.scales_no_more(ScalerKind::$row, &old.0);
+                    t.scales_no_more(ExternalAutoscalerKind::$row, &old.0);
                 }
             }
 

@@ -14,11 +14,11 @@ use crate::domain::{
     Error,
     app::{Owner, State},
     commands::{ObservedVersion, Position},
-    labels::{APP_LABEL, MANAGED_BY, MANAGER},
+    labels::{APP_LABEL, MANAGED_BY_LABEL, MANAGER},
     name::{self, Scope, Which},
     observed::{
-        About, Deployment, Event, FieldUpdate, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet,
-        Revision, ScaledObject, Scaler, Slice, Trouble, TroubleKind,
+        About, Deployment, EndpointSlice, Event, ExternalAutoscaler, FieldUpdate, HorizontalPodAutoscaler,
+        Kind as Of, Node, Pod, ReplicaSet, Revision, ScaledObject, Trouble, TroubleKind,
     },
     revision::{Cause, End, Outcome, Record},
     rollout::State as Stands,
@@ -31,7 +31,7 @@ fn at(second: i64) -> Timestamp {
 
 /// The labels of a Deployment that this server made.
 fn ours(app: &str) -> std::collections::BTreeMap<String, String> {
-    [(MANAGED_BY.into(), MANAGER.into()), (APP_LABEL.into(), app.into())].into()
+    [(MANAGED_BY_LABEL.into(), MANAGER.into()), (APP_LABEL.into(), app.into())].into()
 }
 
 /// A Deployment that Gantry does not manage.
@@ -144,7 +144,7 @@ fn mk_index() -> Index {
     index.reset_rows::<Revision>(Kind::Revisions, vec![], at(9));
     index.reset_rows::<Deployment>(Kind::Deployments, vec![], at(9));
     index.reset_rows::<ReplicaSet>(Kind::ReplicaSets, vec![], at(9));
-    index.reset_rows::<Slice>(Kind::EndpointSlices, vec![], at(9));
+    index.reset_rows::<EndpointSlice>(Kind::EndpointSlices, vec![], at(9));
     index.reset_rows::<Node>(Kind::Nodes, vec![], at(9));
     index.reset_rows::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscalers, vec![], at(9));
     index.reset_rows::<ScaledObject>(Kind::ScaledObjects, vec![], at(9));
@@ -194,7 +194,7 @@ fn nothing_is_answered_before_every_kind_was_read() {
             Kind::Pods => index.reset_rows::<Pod>(kind, vec![], at(6)),
             Kind::Events => index.reset_rows::<Event>(kind, vec![], at(6)),
             Kind::Revisions => index.reset_rows::<Revision>(kind, vec![], at(6)),
-            Kind::EndpointSlices => index.reset_rows::<Slice>(kind, vec![], at(6)),
+            Kind::EndpointSlices => index.reset_rows::<EndpointSlice>(kind, vec![], at(6)),
             Kind::Nodes => index.reset_rows::<Node>(kind, vec![], at(6)),
             Kind::HorizontalPodAutoscalers => {
                 index.reset_rows::<HorizontalPodAutoscaler>(kind, vec![], at(6));
@@ -313,8 +313,11 @@ fn the_owner_of_the_count_is_the_autoscaler_that_people_know() {
     let index = mk_index();
     tell(&index, mk_deployment("x", 1), true);
     let app = name::App::new("a", "x");
-    let scaler =
-        |name: &str, target: &str| Scaler { namespace: "a".into(), name: name.into(), target: target.into() };
+    let scaler = |name: &str, target: &str| ExternalAutoscaler {
+        namespace: "a".into(),
+        name: name.into(),
+        target: target.into(),
+    };
     tell(&index, HorizontalPodAutoscaler(scaler("keda-hpa-x", "x")), true);
     let owner = || index.get_app(&app).unwrap().owner.clone();
     let foreign = |name: &str| Owner::Foreign(name.into());

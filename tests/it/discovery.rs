@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gantry::{
     domain::{
-        observed::{self, Slice, SlicePod, SlicePort, Trouble, TroubleKind},
+        observed::{self, EndpointSlice, SlicePod, SlicePort, Trouble, TroubleKind},
         spec::{Port, Protocol, Spec},
     },
     index::Kind,
@@ -117,7 +117,7 @@ async fn two_services_over_the_same_pods_show_each_once_by_either_name() {
         serving: true,
         terminating: false,
     };
-    let slice = |name: &str, port: &str| Slice {
+    let slice = |name: &str, port: &str| EndpointSlice {
         namespace: "shop".into(),
         name: name.into(),
         ports: vec![SlicePort { name: port.into(), number: 8080 }],

@@ -1,7 +1,7 @@
 //! The history of an app on the wire: rollouts in pages, with as much of each as is asked for.
 
 use gantry::{
-    domain::observed::{Deployment, HorizontalPodAutoscaler, ReplicaSet, Scaler},
+    domain::observed::{Deployment, ExternalAutoscaler, HorizontalPodAutoscaler, ReplicaSet},
     pb,
 };
 
@@ -79,7 +79,8 @@ async fn what_others_deployed_has_rollouts_and_an_owner_of_its_count() {
         ..mk_replica_set("web")
     };
     server.index.update_rows(vec![set("web-1", 3), set("web-2", 4)], vec![], now());
-    let scaler = Scaler { namespace: "shop".into(), name: "by-hand".into(), target: "web".into() };
+    let scaler =
+        ExternalAutoscaler { namespace: "shop".into(), name: "by-hand".into(), target: "web".into() };
     server.index.update_rows(vec![HorizontalPodAutoscaler(scaler)], vec![], now());
     let name = ask("web").parent;
     let app = server.apps().get_app(pb::GetAppRequest { name: name.clone(), ..Default::default() }).await;

@@ -164,7 +164,7 @@ impl Server {
         self.index.reset_rows::<observed::Pod>(Kind::Pods, vec![], now());
         self.index.reset_rows::<observed::Event>(Kind::Events, vec![], now());
         self.index.reset_rows::<observed::Revision>(Kind::Revisions, vec![], now());
-        self.index.reset_rows::<observed::Slice>(Kind::EndpointSlices, vec![], now());
+        self.index.reset_rows::<observed::EndpointSlice>(Kind::EndpointSlices, vec![], now());
         self.index.reset_rows::<observed::Node>(Kind::Nodes, vec![], now());
         let hpas = Kind::HorizontalPodAutoscalers;
         self.index.reset_rows::<observed::HorizontalPodAutoscaler>(hpas, vec![], now());

@@ -89,7 +89,7 @@ fn fill(server: &Server, time: Timestamp) {
     keep::<observed::Pod>(server, Kind::Pods, time);
     keep::<observed::Event>(server, Kind::Events, time);
     keep::<observed::Revision>(server, Kind::Revisions, time);
-    keep::<observed::Slice>(server, Kind::EndpointSlices, time);
+    keep::<observed::EndpointSlice>(server, Kind::EndpointSlices, time);
     keep::<observed::Node>(server, Kind::Nodes, time);
     keep::<observed::HorizontalPodAutoscaler>(server, Kind::HorizontalPodAutoscalers, time);
     keep::<observed::ScaledObject>(server, Kind::ScaledObjects, time);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{
-        labels::{KNOWN_FIELD_MANAGERS, REVISION},
+        labels::{KNOWN_FIELD_MANAGERS, REVISION_ANNOTATION},
         managed::is_labelled,
         manifest::{self, RenderContext},
         name, observed,
@@ -34,7 +34,7 @@ const ORPHAN: &str = "orphan";
 const HIGHEST: u64 = 1 << 53;
 
 /// Kubernetes' own count of pod templates.
-const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
+const TEMPLATE_REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
 /// The slim form of an apps/v1 Deployment.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -131,8 +131,8 @@ impl Decode for Deployment {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: parse_resource_version(&metadata),
-            revision: parse_annotation(&metadata, REVISION).filter(|number| *number <= HIGHEST),
-            template_revision: parse_annotation(&metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            revision: parse_annotation(&metadata, REVISION_ANNOTATION).filter(|number| *number <= HIGHEST),
+            template_revision: parse_annotation(&metadata, TEMPLATE_REVISION_ANNOTATION).unwrap_or_default(),
             template,
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation,
@@ -217,9 +217,10 @@ impl Decode for ReplicaSet {
             namespace,
             name,
             deployment: controller(&self.metadata, "Deployment")?.into(),
-            template_revision: parse_annotation(&self.metadata, TEMPLATE_REVISION).unwrap_or_default(),
+            template_revision: parse_annotation(&self.metadata, TEMPLATE_REVISION_ANNOTATION)
+                .unwrap_or_default(),
             template: self.spec.template,
-            revision: parse_annotation(&self.metadata, REVISION),
+            revision: parse_annotation(&self.metadata, REVISION_ANNOTATION),
             created: created(&self.metadata),
             create_failure: find_condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
                 observed::CreateFailure { message: c.message.clone(), since: c.last_transition_time }

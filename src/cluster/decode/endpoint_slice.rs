@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// The label that names a slice's Service.
-const SERVICE: &str = "kubernetes.io/service-name";
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// The slim form of a discovery.k8s.io/v1 EndpointSlice.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Slice {
+pub struct EndpointSlice {
     #[serde(deserialize_with = "decode_meta")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
@@ -29,7 +29,7 @@ pub struct Slice {
 slim! {
     struct Endpoint {
         conditions: Conditions,
-        target_ref: Target,
+        target_ref: TargetRef,
         zone: Option<String>,
     }
 
@@ -39,7 +39,7 @@ slim! {
         terminating: Option<bool>,
     }
 
-    struct Target {
+    struct TargetRef {
         kind: String,
         name: String,
     }
@@ -50,32 +50,32 @@ slim! {
     }
 }
 
-resource!(Slice, "EndpointSlice", "discovery.k8s.io", "endpointslices");
+resource!(EndpointSlice, "EndpointSlice", "discovery.k8s.io", "endpointslices");
 
-impl Decode for Slice {
-    type Row = observed::Slice;
+impl Decode for EndpointSlice {
+    type Row = observed::EndpointSlice;
     const KIND: index::Kind = index::Kind::EndpointSlices;
 
     fn key(&self) -> Option<<Self::Row as index::Row>::Key> {
         namespaced_name(&self.metadata)
     }
 
-    fn into_row(self) -> Option<observed::Slice> {
+    fn into_row(self) -> Option<observed::EndpointSlice> {
         let (namespace, name) = self.key()?;
         // Meshes and multi-cluster controllers make slices too; those speak of no Service of this cluster.
-        label(&self.metadata, SERVICE)?;
-        let mut pods: Vec<SlicePod> = self.endpoints.into_iter().filter_map(pod).collect();
+        label(&self.metadata, SERVICE_NAME_LABEL)?;
+        let mut pods: Vec<SlicePod> = self.endpoints.into_iter().filter_map(to_slice_pod).collect();
         pods.sort();
         pods.dedup();
         let port = |p: Port| Some(SlicePort { name: p.name, number: p.port?.try_into().ok()? });
         let ports = self.ports.into_iter().filter_map(port).collect();
-        Some(observed::Slice { namespace, name, ports, pods })
+        Some(observed::EndpointSlice { namespace, name, ports, pods })
     }
 }
 
-/// Endpoints with a pod only. Conditions that are not set are as the API says: ready by default, serving as ready is, not
+/// Endpoints of pods only. Conditions that are not set are as the API says: ready by default, serving as ready is, not
 /// terminating.
-fn pod(endpoint: Endpoint) -> Option<SlicePod> {
+fn to_slice_pod(endpoint: Endpoint) -> Option<SlicePod> {
     let Endpoint { conditions, target_ref, zone } = endpoint;
     let ready = conditions.ready.unwrap_or(true);
     (target_ref.kind == "Pod" && !target_ref.name.is_empty()).then(|| SlicePod {

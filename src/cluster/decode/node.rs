@@ -13,7 +13,7 @@ use super::{
 use crate::{domain::observed, index};
 
 /// The label that names a node's zone.
-const ZONE: &str = "topology.kubernetes.io/zone";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// The slim form of a v1 Node.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,7 +50,7 @@ impl Decode for Node {
     fn into_row(self) -> Option<observed::Node> {
         Some(observed::Node {
             name: self.key()?,
-            zone: label(&self.metadata, ZONE).map(Into::into),
+            zone: label(&self.metadata, ZONE_LABEL).map(Into::into),
             ready: find_condition(&self.status.conditions, "Ready", "True").is_some(),
             unschedulable: self.spec.unschedulable,
         })

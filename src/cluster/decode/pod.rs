@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The annotation that names the container that is meant when none is named.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
 
 /// Kubernetes' times are whole seconds, rounded down, so that two that are the same may be this far apart.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
@@ -147,7 +147,8 @@ impl Decode for Pod {
 
 /// The app's container: the one that the pod names, as injectors of sidecars do, or the first.
 fn own_container<'a>(metadata: &'a ObjectMeta, spec: &'a PodSpec) -> Option<&'a str> {
-    annotation(metadata, DEFAULT_CONTAINER).or_else(|| spec.containers.first().map(|c| c.name.as_str()))
+    annotation(metadata, DEFAULT_CONTAINER_ANNOTATION)
+        .or_else(|| spec.containers.first().map(|c| c.name.as_str()))
 }
 
 /// When the last of the containers was started, if all of them run.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        labels::REVISIONS_OF,
+        labels::REVISIONS_OF_LABEL,
         name, observed,
         plan::StoredRevision,
         revision::{self, Cause, End, Record, form},
@@ -22,16 +22,16 @@ use crate::{
 
 /// The annotation that says that everything was applied, or that a later revision took its place: the uid of
 /// the Deployment.
-pub const APPLIED: &str = "gantry.dev/applied-to";
+pub const APPLIED_TO_ANNOTATION: &str = "gantry.dev/applied-to";
 
 /// The annotation that says at which version of the Deployment everything had been applied.
-pub const VERSION: &str = "gantry.dev/version";
+pub const VERSION_ANNOTATION: &str = "gantry.dev/version";
 
 /// The annotation that holds how a rollout ended.
-pub const END: &str = "gantry.dev/end";
+pub const VERDICT_ANNOTATION: &str = "gantry.dev/end";
 
 /// The annotation that holds what was seen when a rollout failed.
-pub const EVIDENCE: &str = "gantry.dev/evidence";
+pub const EVIDENCE_ANNOTATION: &str = "gantry.dev/evidence";
 
 /// The slim form of an apps/v1 ControllerRevision.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,11 +50,12 @@ impl Revision {
     /// The revision as a change looks at it.
     pub fn into_stored(self) -> Option<StoredRevision> {
         let (_, number) = self.key()?;
-        let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
+        let end = annotation(&self.metadata, VERDICT_ANNOTATION)
+            .and_then(|json| serde_json::from_str::<End>(json).ok());
         let owner = owner(&self.metadata);
         // With the uid of its Deployment, so that `AppState::position_of` can reject one of another cluster or of an earlier Deployment.
-        let version = parse_annotation(&self.metadata, VERSION);
-        let version = version.zip(annotation(&self.metadata, APPLIED).or(owner.as_deref()));
+        let version = parse_annotation(&self.metadata, VERSION_ANNOTATION);
+        let version = version.zip(annotation(&self.metadata, APPLIED_TO_ANNOTATION).or(owner.as_deref()));
         let version = version.map(|(version, uid)| (uid.to_owned(), version));
         let (record, form) = form::from_data(self.data)?;
         Some(StoredRevision {
@@ -81,8 +82,8 @@ fn owner(metadata: &ObjectMeta) -> Option<String> {
 fn is_applied(metadata: &ObjectMeta, record: &Record) -> bool {
     let says = |key| annotation(metadata, key).is_some();
     owner(metadata).is_some()
-        || says(APPLIED)
-        || says(VERSION)
+        || says(APPLIED_TO_ANNOTATION)
+        || says(VERSION_ANNOTATION)
         || !revision::is_to_be_applied(record, created(metadata))
 }
 
@@ -91,7 +92,7 @@ impl Decode for Revision {
     const KIND: index::Kind = index::Kind::Revisions;
 
     fn key(&self) -> Option<(name::App, u64)> {
-        let app = self.metadata.labels.as_ref()?.get(REVISIONS_OF)?;
+        let app = self.metadata.labels.as_ref()?.get(REVISIONS_OF_LABEL)?;
         let app = name::App::new(self.metadata.namespace.clone()?, app);
         Some((app, u64::try_from(self.revision).ok()?))
     }
@@ -101,8 +102,10 @@ impl Decode for Revision {
         // What a newer daemon wrote may not be readable here; it is skipped, not misread.
         let (record, form) = form::from_data(self.data)?;
         let (applied, owner) = (is_applied(&self.metadata, &record), owner(&self.metadata));
-        let end = annotation(&self.metadata, END).and_then(|json| serde_json::from_str::<End>(json).ok());
-        let evidence = annotation(&self.metadata, EVIDENCE).and_then(|json| serde_json::from_str(json).ok());
+        let end = annotation(&self.metadata, VERDICT_ANNOTATION)
+            .and_then(|json| serde_json::from_str::<End>(json).ok());
+        let evidence =
+            annotation(&self.metadata, EVIDENCE_ANNOTATION).and_then(|json| serde_json::from_str(json).ok());
         Some(observed::Revision {
             evidence: evidence.map(Arc::new),
             created: match record.cause {

@@ -16,8 +16,8 @@ use self::objects::{
     mk_running, mk_scaler, mk_series, mk_slice, mk_text, mk_waiting,
 };
 use super::{
-    Decode, Deployment, END, Event, HorizontalPodAutoscaler, Node, Pod, ReplicaSet, Revision, ScaledObject,
-    Slice,
+    Decode, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, Node, Pod, ReplicaSet, Revision,
+    ScaledObject, VERDICT_ANNOTATION,
 };
 use crate::domain::{
     name,
@@ -52,7 +52,7 @@ fn a_slice_holds_the_pods_of_a_service_and_what_it_says_of_them() {
         serving,
         terminating,
     };
-    let expected = observed::Slice {
+    let expected = observed::EndpointSlice {
         namespace: "prod".into(),
         name: "shop-x7k2p".into(),
         ports: vec![observed::SlicePort { name: "web".into(), number: 8080 }],
@@ -63,14 +63,14 @@ fn a_slice_holds_the_pods_of_a_service_and_what_it_says_of_them() {
             observed::SlicePod { zone: None, ..pod("shop-6f7c-c", true, true, false) },
         ],
     };
-    assert_eq!(row::<Slice>(mk_slice()), Some(expected));
+    assert_eq!(row::<EndpointSlice>(mk_slice()), Some(expected));
     let mut foreign = mk_slice();
     foreign["metadata"]["labels"] = json!({"multicluster.kubernetes.io/service-name": "shop"});
-    assert_eq!(row::<Slice>(foreign), None);
+    assert_eq!(row::<EndpointSlice>(foreign), None);
     // A Service without pods.
     let mut empty = mk_slice();
     (empty["endpoints"], empty["ports"]) = (Value::Null, Value::Null);
-    assert_eq!(row::<Slice>(empty).map(|s| (s.pods, s.ports)), Some((vec![], vec![])));
+    assert_eq!(row::<EndpointSlice>(empty).map(|s| (s.pods, s.ports)), Some((vec![], vec![])));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_deployment_says_when_it_was_complete_and_whether_it_will_ever_say_so() {
 
 #[test]
 fn an_autoscaler_is_a_row_if_it_scales_a_deployment() {
-    let scaler = |name: &str, target: &str| observed::Scaler {
+    let scaler = |name: &str, target: &str| observed::ExternalAutoscaler {
         namespace: "prod".into(),
         name: name.into(),
         target: target.into(),
@@ -415,7 +415,7 @@ fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
         "noticed later"
     );
     let mut garbled = mk_revision();
-    garbled["metadata"]["annotations"][END] = json!("{");
+    garbled["metadata"]["annotations"][VERDICT_ANNOTATION] = json!("{");
     assert_eq!(row::<Revision>(garbled).map(|r| r.end), Some(None));
 }
 
@@ -462,7 +462,7 @@ proptest! {
             2 => survives::<ReplicaSet>(&object)?,
             3 | 4 => survives::<Event>(&object)?,
             5 => survives::<HorizontalPodAutoscaler>(&object)?,
-            7 => survives::<Slice>(&object)?,
+            7 => survives::<EndpointSlice>(&object)?,
             8 => survives::<Node>(&object)?,
             _ => survives::<Revision>(&object)?,
         };

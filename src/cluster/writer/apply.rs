@@ -30,7 +30,7 @@ use crate::{
         object::Kind,
         plan::{self, Intent, Managed, Rendered},
         revision,
-        scaling::AUTOSCALER,
+        scaling::AUTOSCALER_ANNOTATION,
     },
 };
 
@@ -210,10 +210,11 @@ impl Apply<'_> {
     async fn bring(&self, policy: &Policy, applied: &DynamicObject) -> Result<Option<u64>, Error> {
         let name = &self.intent.name;
         let text = to_annotation("policy", policy)?;
-        if applied.metadata.annotations.as_ref().and_then(|a| a.get(AUTOSCALER)) == Some(&text) {
+        if applied.metadata.annotations.as_ref().and_then(|a| a.get(AUTOSCALER_ANNOTATION)) == Some(&text) {
             return Ok(None);
         }
-        let written = self.writer.patch_deployment(name, json!({"annotations": {AUTOSCALER: text}})).await?;
+        let written =
+            self.writer.patch_deployment(name, json!({"annotations": {AUTOSCALER_ANNOTATION: text}})).await?;
         Ok(Some(resource_version(&written)))
     }
 
@@ -271,7 +272,7 @@ impl Apply<'_> {
         let name = &self.intent.name;
         let metadata = json!({
             "ownerReferences": [owner_reference(name, &self.uid)],
-            "annotations": {decode::APPLIED: self.uid, decode::VERSION: version.to_string()},
+            "annotations": {decode::APPLIED_TO_ANNOTATION: self.uid, decode::VERSION_ANNOTATION: version.to_string()},
         });
         let object = revision::object_name(name, self.intent.number);
         match patch_revision(self.writer, &name.namespace, &object, metadata.clone()).await {
@@ -283,8 +284,9 @@ impl Apply<'_> {
             }
             marked => marked?,
         }
-        let cut_off = snapshot.state.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
-        for past in cut_off {
+        let cut_off_by =
+            snapshot.state.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
+        for past in cut_off_by {
             // This one has the content of a stuck one, or takes its place.
             let settled = if past.is_stuck() {
                 delete_revision(self.writer, name, past.number).await

@@ -21,7 +21,7 @@ use crate::{
         commands::{CommandResult, Position, UpdateAutoscaler},
         error::Violation,
         object::Kind,
-        scaling::{AUTOSCALER, HOLD, policy_changes},
+        scaling::{AUTOSCALER_ANNOTATION, HOLD_ANNOTATION, policy_changes},
     },
 };
 
@@ -51,11 +51,11 @@ async fn try_update(writer: &Writer, request: &UpdateAutoscaler) -> Result<Comma
             ..CommandResult::default()
         });
     }
-    let written = object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(AUTOSCALER));
+    let written = object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(AUTOSCALER_ANNOTATION));
     if written && deployment.scaling.policy.is_none() {
         // Writing over what cannot be read would lose it.
         let what = format!(
-            "reading the annotation {AUTOSCALER} of {name}, which a newer server or somebody else wrote,"
+            "reading the annotation {AUTOSCALER_ANNOTATION} of {name}, which a newer server or somebody else wrote,"
         );
         return Err(Error::NotImplemented { what });
     }
@@ -81,9 +81,9 @@ async fn try_update(writer: &Writer, request: &UpdateAutoscaler) -> Result<Comma
         return Ok(CommandResult { position: at(version), ..result });
     }
     let mut annotations = remembered.unwrap_or_else(|| json!({}));
-    annotations[AUTOSCALER] = json!(to_annotation("policy", &*policy)?);
+    annotations[AUTOSCALER_ANNOTATION] = json!(to_annotation("policy", &*policy)?);
     if ends_hold {
-        annotations[HOLD] = Value::Null;
+        annotations[HOLD_ANNOTATION] = Value::Null;
     }
     let mut over = object.metadata.resource_version.clone();
     if policy.mode_at(meta.time) == Mode::Active && deployment.scaling.set_outside.is_some() {

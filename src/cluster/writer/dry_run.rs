@@ -19,7 +19,7 @@ use crate::{
         check::{Check, Finding, Kind as CheckKind},
         diff,
         error::Conflict,
-        labels::REVISION,
+        labels::REVISION_ANNOTATION,
         manifest::Object,
         object::Kind,
         plan::{Intent, Rendered},
@@ -240,7 +240,7 @@ fn is_same(before: &DynamicObject, after: &DynamicObject) -> bool {
 fn compare(kind: Kind, id: &str, before: &DynamicObject, after: &DynamicObject) -> Vec<Change> {
     let json = |object: &DynamicObject| serde_json::to_value(object).unwrap_or_default();
     let text = |value: Option<Value>| value.map(|v| v.to_string()).unwrap_or_default();
-    let number = pod_template_patch::join_path("metadata.annotations", REVISION);
+    let number = pod_template_patch::join_path("metadata.annotations", REVISION_ANNOTATION);
     diff::diff_objects(&json(before), &json(after))
         .into_iter()
         // Lists give objects without their type.

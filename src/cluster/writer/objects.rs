@@ -16,7 +16,7 @@ use crate::{
         decode,
     },
     domain::{
-        Error, caller::Caller, labels::REVISIONS_OF, manifest::Object, name, object::Kind,
+        Error, caller::Caller, labels::REVISIONS_OF_LABEL, manifest::Object, name, object::Kind,
         plan::FIELD_MANAGER,
     },
 };
@@ -126,7 +126,7 @@ pub(super) fn owned_manifest(object: &Object, name: &name::App, uid: Option<&str
 
 /// Selects the revisions of an app.
 pub(super) fn revisions_of(app: &name::App) -> ListParams {
-    ListParams::default().labels(&format!("{REVISIONS_OF}={}", app.app))
+    ListParams::default().labels(&format!("{REVISIONS_OF_LABEL}={}", app.app))
 }
 
 /// The text of an annotation. `what` is what it says, for an error.

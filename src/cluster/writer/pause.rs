@@ -16,7 +16,7 @@ use crate::domain::{
     Error,
     change::{Action, Change},
     commands::{CommandResult, Position, RequestMeta, Restart, SetPaused},
-    labels::RESTARTED,
+    labels::RESTARTED_AT_ANNOTATION,
     name,
     object::Kind,
     plan,
@@ -46,7 +46,7 @@ pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<Co
 /// Restarts an app that Gantry does not manage, as `kubectl rollout restart` does: by an annotation of the pod template.
 pub(super) async fn restart_unmanaged(writer: &Writer, request: &Restart) -> Result<CommandResult, Error> {
     let (name, meta) = (&request.name, &request.meta);
-    let annotations = json!({RESTARTED: meta.time.to_string()});
+    let annotations = json!({RESTARTED_AT_ANNOTATION: meta.time.to_string()});
     let decide = |snapshot: &Snapshot| {
         let deployment = snapshot.state.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
         plan::check_etag(meta.etag.as_deref(), Some(&deployment.content))?;

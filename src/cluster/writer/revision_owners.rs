@@ -33,7 +33,7 @@ impl Writer {
             });
             let let_go = owned.map(|past| async {
                 let metadata =
-                    json!({"ownerReferences": null, "annotations": {decode::APPLIED: deployment.uid}});
+                    json!({"ownerReferences": null, "annotations": {decode::APPLIED_TO_ANNOTATION: deployment.uid}});
                 patch_revision(self, &name.namespace, &object_name(&name, past.number), metadata).await
             });
             return try_join_all(let_go).await.map(drop);

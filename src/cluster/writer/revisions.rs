@@ -15,7 +15,7 @@ use crate::{
     cluster::decode::{self, Decode},
     domain::{
         Error,
-        labels::{MANAGED_BY, MANAGER, REVISIONS_OF},
+        labels::{MANAGED_BY_LABEL, MANAGER, REVISIONS_OF_LABEL},
         name,
         plan::StoredRevision,
         revision::{
@@ -54,7 +54,7 @@ pub(super) async fn create_revision(
     let data = form::to_data(record).map_err(to_bug)?;
     let owners = uid.map(|uid| serde_json::from_value(json!([owner_reference(name, uid)])));
     let owner_references = owners.transpose().map_err(to_bug)?;
-    let labels = [(REVISIONS_OF, name.app.as_str()), (MANAGED_BY, MANAGER)];
+    let labels = [(REVISIONS_OF_LABEL, name.app.as_str()), (MANAGED_BY_LABEL, MANAGER)];
     let object = DynamicObject {
         types: Some(TypeMeta { api_version: "apps/v1".to_owned(), kind: "ControllerRevision".to_owned() }),
         metadata: ObjectMeta {
@@ -94,7 +94,7 @@ pub(super) async fn own_revision(
     number: u64,
     uid: &str,
 ) -> Result<(), Error> {
-    let annotations = json!({decode::APPLIED: uid, decode::VERSION: null});
+    let annotations = json!({decode::APPLIED_TO_ANNOTATION: uid, decode::VERSION_ANNOTATION: null});
     let metadata = json!({"ownerReferences": [owner_reference(name, uid)], "annotations": annotations});
     patch_revision(writer, &name.namespace, &object_name(name, number), metadata).await
 }

@@ -22,7 +22,7 @@ use crate::{
         name,
         object::Kind,
         plan,
-        scaling::HOLD,
+        scaling::HOLD_ANNOTATION,
     },
 };
 
@@ -46,7 +46,7 @@ fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<H
 /// Keeps a hold with the Deployment, or takes it away.
 async fn patch_hold_annotation(writer: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
     let text = hold.map(|hold| to_annotation("hold", hold)).transpose()?;
-    writer.patch_deployment(name, json!({"annotations": {HOLD: text}})).await.map(|_| ())
+    writer.patch_deployment(name, json!({"annotations": {HOLD_ANNOTATION: text}})).await.map(|_| ())
 }
 
 pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<CommandResult, Error> {
@@ -81,7 +81,7 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
     }
     match &hold {
         Some(hold) => done.changes.push(Change {
-            path: format!("metadata.annotations[{HOLD}]"),
+            path: format!("metadata.annotations[{HOLD_ANNOTATION}]"),
             new: format!("{} replicas until {}", hold.replicas, hold.until),
             ..Change::whole(id.clone(), Action::Update)
         }),

@@ -16,14 +16,14 @@ use super::{
     scale_subresource::set_replica_count,
 };
 use crate::{
-    autoscale::Count,
+    autoscale::ReplicaCount,
     cluster::decode,
     domain::{
         Error,
         commands::{ScaleOutcome, Scaler, SetReplicas},
         name,
         object::Kind,
-        scaling::{HOLD, Scaling},
+        scaling::{HOLD_ANNOTATION, Scaling},
     },
 };
 
@@ -75,13 +75,13 @@ async fn create_hold(writer: &Writer, name: name::App, length: Duration) -> Resu
             let Some(object) = existing_deployment(writer, &name).await? else {
                 return Ok(ScaleOutcome::Outdated);
             };
-            let Observed { scaling, count: Count { replicas, .. } } = to_observed(&object);
+            let Observed { scaling, count: ReplicaCount { replicas, .. } } = to_observed(&object);
             let Some(hold) = scaling.hold_for_outside_count(replicas, length, Timestamp::now()) else {
                 return Ok(ScaleOutcome::Outdated);
             };
             let mut version = object.metadata.resource_version;
             if scaling.hold.as_deref() != Some(&hold) {
-                let annotations = json!({HOLD: to_annotation("hold", &hold)?});
+                let annotations = json!({HOLD_ANNOTATION: to_annotation("hold", &hold)?});
                 let metadata = json!({"resourceVersion": version, "annotations": annotations});
                 version = writer.patch_deployment(&name, metadata).await?.metadata.resource_version;
             }
@@ -94,7 +94,7 @@ async fn create_hold(writer: &Writer, name: name::App, length: Duration) -> Resu
 /// What is looked at before a count is set.
 struct Observed {
     scaling: Scaling,
-    count: Count,
+    count: ReplicaCount,
 }
 
 /// Sets the count that `decide` wants, given the Deployment as it is.
@@ -132,7 +132,7 @@ async fn existing_deployment(writer: &Writer, name: &name::App) -> Result<Option
 fn to_observed(object: &DynamicObject) -> Observed {
     let spec = &object.data["spec"];
     let scaling = decode::decode_scaling(&object.metadata, &spec["template"]);
-    let count = Count {
+    let count = ReplicaCount {
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         set: decode::count_set(&object.metadata),
         set_outside: scaling.set_outside.is_some(),

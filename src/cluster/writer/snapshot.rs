@@ -11,7 +11,7 @@ use crate::{
     cluster::decode::{self, Decode},
     domain::{
         Error,
-        labels::{MANAGED_BY, MANAGER, RESTARTED, REVISION},
+        labels::{MANAGED_BY_LABEL, MANAGER, RESTARTED_AT_ANNOTATION, REVISION_ANNOTATION},
         managed::{Part, is_labelled, is_managed, is_part},
         name,
         object::Kind,
@@ -118,7 +118,7 @@ fn lost_revision(
     let (number, newest) = (deployment.revision?, past.last()?);
     if !deployment.is_ours()
         || number <= newest.number
-        || !managed_fields::owns_field(object, &["metadata", "annotations", REVISION])
+        || !managed_fields::owns_field(object, &["metadata", "annotations", REVISION_ANNOTATION])
     {
         return None;
     }
@@ -184,7 +184,7 @@ pub(super) fn is_owned(object: &DynamicObject, owner: &Owner) -> bool {
 }
 
 fn labelled_by(object: &DynamicObject) -> Option<&String> {
-    object.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY))
+    object.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL))
 }
 
 fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deployment {
@@ -200,7 +200,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
     if !ours && found.as_ref().is_some_and(observed::Deployment::is_labelled) {
         // Without our label it is read as what others made is: with all that the API has no words for.
         let mut bare = object.clone();
-        bare.metadata.labels.iter_mut().for_each(|labels| drop(labels.remove(MANAGED_BY)));
+        bare.metadata.labels.iter_mut().for_each(|labels| drop(labels.remove(MANAGED_BY_LABEL)));
         found = row(&bare);
     }
     let row = found;
@@ -219,7 +219,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: managed_fields::replica_owners(object),
         scaling: decode::decode_scaling(&object.metadata, &spec["template"]),
-        restarted: spec["template"]["metadata"]["annotations"][RESTARTED]
+        restarted: spec["template"]["metadata"]["annotations"][RESTARTED_AT_ANNOTATION]
             .as_str()
             .and_then(|t| t.parse().ok()),
         selector: labels(&spec["selector"]["matchLabels"]),

@@ -47,9 +47,9 @@ impl Writer {
                 let secrets = read_secret_values(self, &app, &row.content, end.time).await?;
                 let evidence = evidence.without_secrets(&secrets).bounded();
                 let end = evidence.complete(end, &secrets);
-                json!({decode::END: to_annotation("verdict", &end)?, decode::EVIDENCE: to_annotation("verdict", &evidence)?})
+                json!({decode::VERDICT_ANNOTATION: to_annotation("verdict", &end)?, decode::EVIDENCE_ANNOTATION: to_annotation("verdict", &evidence)?})
             }
-            None => json!({decode::END: to_annotation("verdict", &end)?}),
+            None => json!({decode::VERDICT_ANNOTATION: to_annotation("verdict", &end)?}),
         };
         // Refused if anybody wrote meanwhile.
         let metadata = json!({"resourceVersion": version, "annotations": annotations});

@@ -28,9 +28,9 @@ fn mk_pod(name: &str) -> Pod {
     }
 }
 
-fn mk_slice(name: &str, ports: &[(&str, u16)], pods: &[SlicePod]) -> Slice {
+fn mk_slice(name: &str, ports: &[(&str, u16)], pods: &[SlicePod]) -> EndpointSlice {
     let port = |(name, number): &(&str, u16)| SlicePort { name: (*name).into(), number: *number };
-    Slice {
+    EndpointSlice {
         namespace: "a".into(),
         name: name.into(),
         ports: ports.iter().map(port).collect(),
@@ -52,7 +52,7 @@ fn mk_ports(ports: &[(&str, u16)]) -> Vec<spec::Port> {
 }
 
 /// The set of an app with one pod.
-fn mk_set(pod: &Pod, own: &[(&str, u16)], slices: &[&Slice]) -> Set {
+fn mk_set(pod: &Pod, own: &[(&str, u16)], slices: &[&EndpointSlice]) -> Set {
     let own = mk_ports(own);
     let slices = slices.iter().flat_map(|s| s.pods.iter().map(|at| (*s, at))).collect();
     let placed = PodContext { pod, slices, zone: None, rollout: Some(3), ports: &own };
@@ -66,7 +66,7 @@ fn numbers(set: &Set, port: &str) -> Vec<u16> {
 #[test]
 fn a_replica_stands_where_its_pod_and_all_slices_say() {
     let stands = |pod: &Pod, slices: &[SlicePod]| {
-        let slices: Vec<Slice> =
+        let slices: Vec<EndpointSlice> =
             slices.iter().map(|at| mk_slice("s", &[], std::slice::from_ref(at))).collect();
         let set = mk_set(pod, &[("http", 80)], &slices.iter().collect::<Vec<_>>());
         set.at("", true).next().map(|(e, _)| e.state)
@@ -104,7 +104,7 @@ fn unless_asked_for_only_those_that_take_traffic_are_given() {
 
 #[test]
 fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
-    type Case<'a> = (&'a [(&'a str, u16)], Vec<&'a Slice>, &'a str, Result<u16, &'a str>);
+    type Case<'a> = (&'a [(&'a str, u16)], Vec<&'a EndpointSlice>, &'a str, Result<u16, &'a str>);
     let at = || [mk_at(true, true, false)];
     let (none, service) = (vec![], mk_slice("s", &[("web", 8080), ("admin", 9000)], &at()));
     let alone = mk_slice("s", &[("", 7000)], &at());
@@ -199,12 +199,12 @@ proptest! {
         own in subsequence(vec![("a", 1u16), ("b", 9), ("grpc", 2)], 0..=3),
         flags in any::<[bool; 2]>(), order in any::<u64>(),
     ) {
-        let slices: Vec<Slice> = slices.into_iter().map(|(ports, [ready, serving, terminating], zone)| {
+        let slices: Vec<EndpointSlice> = slices.into_iter().map(|(ports, [ready, serving, terminating], zone)| {
             let ports: Vec<_> = ports.iter().map(|(name, number)| (name.as_str(), *number)).collect();
             mk_slice("s", &ports, &[SlicePod { zone: zone.map(Into::into), ..mk_at(ready, serving, terminating) }])
         }).collect();
         let pod = Pod { ready: flags[0], deleting: flags[1], ..mk_pod("p") };
-        let mut told: Vec<&Slice> = slices.iter().collect();
+        let mut told: Vec<&EndpointSlice> = slices.iter().collect();
         if !slices.is_empty() {
             told.extend(again.iter().map(|i| i.get(&slices)));
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::volume;
 use crate::domain::{
     keyed_lists::{entry_id, join_entry},
-    labels::{APP_LABEL, MANAGED_BY},
+    labels::{APP_LABEL, MANAGED_BY_LABEL},
     pod_template_patch::{OwnedField, join_path},
     spec::{Check, Content, SecurityProfile, Spec, Spread},
 };
@@ -17,7 +17,7 @@ pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
     let mut owned = vec![
         OwnedField { path: join_path("metadata.labels", APP_LABEL), field: "name" },
         OwnedField { path: join_path("metadata.labels", "app.kubernetes.io/name"), field: "name" },
-        OwnedField { path: join_path("metadata.labels", MANAGED_BY), field: "name" },
+        OwnedField { path: join_path("metadata.labels", MANAGED_BY_LABEL), field: "name" },
     ];
     let mut own = |path: String, field| owned.push(OwnedField { path, field });
     for key in content.labels.keys() {

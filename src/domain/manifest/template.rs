@@ -10,7 +10,7 @@ use super::{
     volume,
 };
 use crate::domain::{
-    labels::{APP_LABEL, MANAGED_BY, MANAGER, RESTARTED},
+    labels::{APP_LABEL, MANAGED_BY_LABEL, MANAGER, RESTARTED_AT_ANNOTATION},
     name, pod_template_patch,
     spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, whole_seconds},
 };
@@ -32,7 +32,7 @@ pub struct RenderContext {
 pub(super) fn app_labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
     let mut labels = content.labels.clone();
     labels.insert("app.kubernetes.io/name".to_owned(), name.app.clone());
-    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
     labels.insert(APP_LABEL.to_owned(), name.app.clone());
     labels
 }
@@ -82,7 +82,7 @@ pub(super) fn render_template(
     labels.extend(context.selector.clone());
     let mut template = json!({"metadata": {"labels": labels}, "spec": pod});
     if let Some(restarted) = context.restarted {
-        template["metadata"]["annotations"] = json!({RESTARTED: restarted.to_string()});
+        template["metadata"]["annotations"] = json!({RESTARTED_AT_ANNOTATION: restarted.to_string()});
     }
     match &spec.pod_template_patch {
         Some(patch) => pod_template_patch::apply_patch(&template, patch, &owned_fields(content)),

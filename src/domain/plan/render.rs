@@ -11,7 +11,7 @@ use crate::domain::{
     manifest::{self, Object, RenderContext},
     object::Kind,
     pod_template_patch,
-    replica_ownership::{self, Count, Decision},
+    replica_ownership::{self, Decision, ReplicasField},
     revision::Cause,
 };
 
@@ -127,7 +127,7 @@ fn decides_count(live: &AppState, now: jiff::Timestamp) -> Option<Autoscaler<'_>
 
 fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler<'_>>) -> (Decision, Check) {
     let deployment = live.deployment.as_ref();
-    let count = Count {
+    let count = ReplicasField {
         live: deployment.map(|d| d.replicas),
         owners: deployment.map_or(&[], |d| d.replica_owners.as_slice()),
     };
@@ -173,7 +173,7 @@ fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler
     (decision, check.of(Kind::Deployment.object_of(&intent.name)))
 }
 
-fn list_owners(count: &Count<'_>) -> String {
+fn list_owners(count: &ReplicasField<'_>) -> String {
     let owners: Vec<_> = count.owners.iter().filter(|o| *o != FIELD_MANAGER).cloned().collect();
     owners.join(", ")
 }

@@ -12,7 +12,7 @@ use super::{AppRows, Rollout, State, Successor, Tracker};
 use crate::domain::{
     app::App,
     diagnosis::Surroundings,
-    labels::{MANAGED_BY, MANAGER},
+    labels::{MANAGED_BY_LABEL, MANAGER},
     name,
     observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
     problem::Reason,
@@ -89,7 +89,7 @@ impl World {
     fn facts(&self) -> AppRows<'_> {
         AppRows {
             deployment: Some(&self.deployment),
-            managed: self.deployment.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER),
+            managed: self.deployment.labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGER),
             replica_sets: self.sets.iter().collect(),
             pods: self.pods.iter().collect(),
             around: Surroundings::nothing(),

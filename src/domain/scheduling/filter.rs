@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use super::{Exclusion, Node, NodeTerm, PodTemplate, Requirement, Taint, Volume};
 
 /// The taint that stands for a cordon; who tolerates it is put there nevertheless.
-const CORDON: &str = "node.kubernetes.io/unschedulable";
+const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// Why the node cannot take the pod, if so.
 pub(super) fn find_exclusion(template: &PodTemplate, node: &Node) -> Option<Exclusion> {
-    let cordon = Taint { key: CORDON.to_owned(), value: String::new(), effect: "NoSchedule".to_owned() };
+    let cordon =
+        Taint { key: UNSCHEDULABLE_TAINT.to_owned(), value: String::new(), effect: "NoSchedule".to_owned() };
     if node.unschedulable && !tolerates_taint(template, &cordon) {
         return Some(Exclusion::Unschedulable);
     }

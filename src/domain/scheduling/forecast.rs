@@ -242,7 +242,7 @@ fn ranked(
             |parts: &Scores| WEIGHTS.iter().zip(parts).map(|((name, _), part)| (*name, *part)).collect();
         ScoredNode {
             node: node.name.clone(),
-            zone: node.labels.get(super::ZONE).cloned().unwrap_or_default(),
+            zone: node.labels.get(super::ZONE_LABEL).cloned().unwrap_or_default(),
             score,
             parts: parts.map(named).unwrap_or_default(),
             placed: placed[i],

@@ -1,7 +1,7 @@
 //! How replicas spread over nodes: rules that must hold, and wishes. The scheduler's plugin
 //! `PodTopologySpread`.
 
-use super::{Constraint, Exclusion, HOSTNAME, Node, Pod, PodTemplate, filter, score::MOST};
+use super::{Constraint, Exclusion, HOSTNAME_LABEL, Node, Pod, PodTemplate, filter, score::MOST};
 
 /// Nodes by the value that they have of one label.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl<'a> Rule<'a> {
 
     /// How much a pod there counts: more where there are more places to spread over.
     fn weight(&self, scored: &[usize]) -> f64 {
-        let size = if self.constraint.topology == HOSTNAME {
+        let size = if self.constraint.topology == HOSTNAME_LABEL {
             scored.len()
         } else {
             let mut seen = vec![false; self.topology.size + 1];
@@ -181,8 +181,11 @@ impl<'a> Rule<'a> {
 
     fn cost(&self, node: usize, weight: f64) -> f64 {
         let Some(domain) = self.topology.of[node] else { return 0.0 };
-        let count =
-            if self.constraint.topology == HOSTNAME { self.on_node[node] } else { self.in_domain[domain] };
+        let count = if self.constraint.topology == HOSTNAME_LABEL {
+            self.on_node[node]
+        } else {
+            self.in_domain[domain]
+        };
         #[allow(clippy::cast_precision_loss)] // counts of pods
         let cost = count as f64 * weight + (self.constraint.max_skew - 1) as f64;
         cost

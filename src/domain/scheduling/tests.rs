@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Affinity, Amounts, Change, Constraint, Container, Exclusion, Forecast, HOSTNAME, HostPort, Node,
-    NodeTerm, Pod, PodRequests, PodTemplate, PodTerm, Requirement, Taint, Toleration, Volume, ZONE,
+    Affinity, Amounts, Change, Constraint, Container, Exclusion, Forecast, HOSTNAME_LABEL, HostPort, Node,
+    NodeTerm, Pod, PodRequests, PodTemplate, PodTerm, Requirement, Taint, Toleration, Volume, ZONE_LABEL,
     compute_pod_requests, forecast_placement,
 };
 use crate::domain::{check::Finding, selector::Selector};
@@ -24,7 +24,7 @@ fn mk_requests(cpu: i64, memory: i64) -> PodRequests {
 fn mk_node(name: &str, cpu: i64, memory: i64) -> Node {
     Node {
         name: name.into(),
-        labels: mk_map(&[(HOSTNAME, name), (ZONE, &name[..1])]),
+        labels: mk_map(&[(HOSTNAME_LABEL, name), (ZONE_LABEL, &name[..1])]),
         allocatable: Amounts { cpu, memory: memory * MI, ..Amounts::default() },
         pods: 110,
         ..Node::default()
@@ -150,7 +150,7 @@ fn a_node_is_excluded_for_the_reason_that_there_is() {
         panic!()
     };
     assert_eq!((short[0].resource.as_str(), short[0].asked, short[0].free), ("cpu", 500, 0));
-    let zones = [(ZONE.to_owned(), ["b".to_owned()].into())].into();
+    let zones = [(ZONE_LABEL.to_owned(), ["b".to_owned()].into())].into();
     let volume = Volume { claim: "data".into(), zones, ..Volume::default() };
     let mounting = PodTemplate { volumes: vec![volume], ..template() };
     assert_eq!(excluded(&[node()], &[], &mounting), Some(Exclusion::Volume("data".into())));
@@ -218,7 +218,8 @@ fn an_image_that_is_there_and_a_taint_that_would_rather_not_count() {
     template.images = vec!["web:2".into()];
     assert_eq!(part(&forecast_placement(&nodes, &[], &template, &grow(1)), "a", "image_locality"), 0);
     let likes = |weight, zone: &str| {
-        let labels = vec![Requirement { key: ZONE.into(), operator: "In".into(), values: vec![zone.into()] }];
+        let labels =
+            vec![Requirement { key: ZONE_LABEL.into(), operator: "In".into(), values: vec![zone.into()] }];
         (weight, NodeTerm { labels, ..NodeTerm::default() })
     };
     template.preferred = vec![likes(10, "a"), likes(5, "b")];
@@ -229,7 +230,7 @@ fn an_image_that_is_there_and_a_taint_that_would_rather_not_count() {
 #[test]
 fn a_spread_that_must_hold_does() {
     let nodes = [mk_node("a1", 9000, 9000), mk_node("a2", 9000, 9000), mk_node("b1", 1000, 1000)];
-    let template = PodTemplate { spread: vec![mk_constraint(ZONE, 1, true)], ..mk_template(1000, 100) };
+    let template = PodTemplate { spread: vec![mk_constraint(ZONE_LABEL, 1, true)], ..mk_template(1000, 100) };
     let seen = forecast_placement(&nodes, &[], &template, &grow(4));
     assert_eq!((seen.fits, seen.completes), (3, false), "{seen:?}");
     assert!(seen.short_of.iter().any(|s| s.contains("spread over topology")), "{:?}", seen.short_of);
@@ -239,7 +240,7 @@ fn a_spread_that_must_hold_does() {
         Pod { namespace: "other".into(), requests: PodRequests::default(), ..mk_on(&template, "b1") };
     assert_eq!(forecast_placement(&nodes, &[leaving, foreign], &template, &grow(4)).fits, 3);
     // With two values for three that there should be, the emptiest counts as empty.
-    let wide = Constraint { min_domains: 3, ..mk_constraint(ZONE, 1, true) };
+    let wide = Constraint { min_domains: 3, ..mk_constraint(ZONE_LABEL, 1, true) };
     let template = PodTemplate { spread: vec![wide], ..template };
     assert_eq!(forecast_placement(&nodes, &[], &template, &grow(9)).fits, 2);
 }
@@ -274,18 +275,18 @@ fn pods_are_near_to_and_away_from_each_other() {
         namespaces: Some(vec!["prod".into()]),
     };
     let mut apart = mk_template(100, 100);
-    apart.pod.affinity.away = vec![term(HOSTNAME, "app=shop")];
+    apart.pod.affinity.away = vec![term(HOSTNAME_LABEL, "app=shop")];
     let seen = forecast_placement(&nodes, &[], &apart, &grow(4));
     assert_eq!((seen.fits, placed(&seen).len()), (3, 3));
     let mut together = mk_template(100, 100);
-    together.pod.affinity.near = vec![term(ZONE, "app=shop")];
+    together.pod.affinity.near = vec![term(ZONE_LABEL, "app=shop")];
     let seen = forecast_placement(&nodes, &[], &together, &grow(4));
     assert_eq!(seen.fits, 4, "the first may go anywhere");
     let zones: std::collections::BTreeSet<_> =
         placed(&seen).iter().map(|(node, _)| node[..1].to_owned()).collect();
     assert_eq!(zones.len(), 1);
     let mut lonely = mk_template(100, 100);
-    lonely.pod.affinity.near = vec![term(ZONE, "app=db")];
+    lonely.pod.affinity.near = vec![term(ZONE_LABEL, "app=db")];
     assert_eq!(forecast_placement(&nodes, &[], &lonely, &grow(1)).fits, 0);
     let mut db = mk_on(&mk_template(100, 100), "b1");
     db.labels = mk_map(&[("app", "db")]);
@@ -293,7 +294,7 @@ fn pods_are_near_to_and_away_from_each_other() {
         placed(&forecast_placement(&nodes, std::slice::from_ref(&db), &lonely, &grow(1))),
         [("b1", 1)]
     );
-    db.affinity = Affinity { away: vec![term(ZONE, "app=shop")], ..Affinity::default() };
+    db.affinity = Affinity { away: vec![term(ZONE_LABEL, "app=shop")], ..Affinity::default() };
     let plain = mk_template(100, 100);
     let seen = forecast_placement(&nodes, &[db], &plain, &grow(9));
     assert!(placed(&seen).iter().all(|(node, _)| node.starts_with('a')), "it must be away from us: {seen:?}");
@@ -355,7 +356,7 @@ prop_compose! {
             ..mk_node(&format!("{}{i}", zone(*z)), cpu * 1000, memory * 1000)
         }).collect();
         let mut template = mk_template(asked.0, asked.1);
-        template.spread = spread.iter().map(|(skew, required)| mk_constraint(ZONE, *skew, *required)).collect();
+        template.spread = spread.iter().map(|(skew, required)| mk_constraint(ZONE_LABEL, *skew, *required)).collect();
         let mut left: Vec<(i64, i64)> = nodes.iter().map(|n| (n.allocatable.cpu, n.allocatable.memory)).collect();
         let pods = pods.iter().filter_map(|(i, cpu, memory, own)| {
             let node = nodes.get(*i)?;

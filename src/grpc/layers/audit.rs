@@ -53,7 +53,7 @@ struct Audit {
     index: Option<Index>,
     connection: Arc<OnceLock<Connection>>,
     asked: Arc<Mutex<AuditSubject>>,
-    id: String,
+    id: Arc<str>,
     method: String,
     writes: bool,
 }
@@ -75,7 +75,7 @@ impl Audit {
             error: error[..error.floor_char_boundary(LONGEST_ERROR)].to_owned(),
             actor: self.connection.get().map(|connection| connection.user.clone()).unwrap_or_default(),
             reason: asked.reason,
-            id: std::mem::take(&mut self.id),
+            id: self.id.to_string(),
         };
         index.record_event(&app, Timestamp::now(), TimelineEvent::Call(Arc::new(call)));
     }

@@ -1,14 +1,16 @@
-//! The call in logs and traces: its id, its span within the caller's trace, and a line about how it ended.
+//! The call in logs and traces: its id, its span within the caller's trace, and a line about how it ended. The
+//! answer ends with the id, and with the age of the cache that it was made from.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use axum::{
     body::HttpBody,
-    extract::Request,
-    http::{HeaderMap, HeaderName},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
 };
+use jiff::Timestamp;
 use opentelemetry::{global, propagation::Extractor};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -18,18 +20,34 @@ use super::{
     answer::{map_body, on_end, poll_body, status_in_head},
     method_name,
 };
-use crate::grpc::call;
+use crate::{
+    grpc::{
+        call::{self, CACHE_AGE, CALL_ID, CallId},
+        schema,
+    },
+    index::Index,
+};
 
 /// Answers a call under a new id and in a span of its own, body included.
-pub(in crate::grpc) async fn enter_span(request: Request, next: Next) -> Response {
+pub(in crate::grpc) async fn enter_span(
+    State(index): State<Index>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = call::next_id();
     let span = {
         // Nothing to continue, and no cost, unless traces are exported.
         let trace = global::get_text_map_propagator(|known| known.extract(&Headers(request.headers())));
         let _parent = trace.attach();
-        info_span!("call", method = %method_name(&request), id, app = field::Empty)
+        info_span!("call", method = %method_name(&request), id = &*id, app = field::Empty)
     };
-    let answer = call::scope_call(id.clone(), log_answer(request, next).instrument(span.clone())).await;
+    let trailers = CallTrailers {
+        id: Arc::clone(&id),
+        cache: schema::method(method_name(&request)).filter(|method| method.cached).map(|_| index),
+    };
+    let answer = log_answer(request, next, trailers).instrument(span.clone());
+    let mut answer = call::scope_call(Arc::clone(&id), answer).await;
+    answer.extensions_mut().insert(CallId(Arc::clone(&id)));
     // The parts of the body are made within the span and under the id, too.
     map_body(answer, |body| {
         poll_body(body, move |body, cx| {
@@ -38,16 +56,46 @@ pub(in crate::grpc) async fn enter_span(request: Request, next: Next) -> Respons
     })
 }
 
-async fn log_answer(request: Request, next: Next) -> Response {
+async fn log_answer(request: Request, next: Next, trailers: CallTrailers) -> Response {
     let started = Instant::now();
     let answer = next.run(request).await;
     let millis = started.elapsed().as_millis();
-    if let Some(failed) = status_in_head(&answer).filter(|status| status.code() != Code::Ok) {
+    let refusal = status_in_head(&answer).filter(|status| status.code() != Code::Ok);
+    if let Some(failed) = &refusal {
         info!(millis, code = ?failed.code(), message = ?failed.message(), "refused");
-        return answer;
+    } else {
+        debug!(millis, "answered");
     }
-    debug!(millis, "answered");
-    on_end(answer, |status, _| log_end(&status))
+    on_end(answer, move |status, headers| {
+        if refusal.is_none() {
+            log_end(&status);
+        }
+        trailers.add_to(headers);
+    })
+}
+
+/// What the end of every answer says of the call.
+struct CallTrailers {
+    /// Under which the log knows the call.
+    id: Arc<str>,
+    /// What the call is answered from, if it is answered from the cache.
+    cache: Option<Index>,
+}
+
+// === impl CallTrailers ===
+
+impl CallTrailers {
+    fn add_to(&self, headers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            headers.insert(CALL_ID, id);
+        }
+        if let Some(index) = self.cache.as_ref().filter(|index| index.is_filled()) {
+            let oldest = index.kind_ages(Timestamp::now()).into_values().max().unwrap_or_default();
+            if let Ok(age) = HeaderValue::from_str(&format!("{:.3}", oldest.as_secs_f64())) {
+                headers.insert(CACHE_AGE, age);
+            }
+        }
+    }
 }
 
 fn log_end(status: &Status) {

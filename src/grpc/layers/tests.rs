@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -22,7 +21,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::{ServiceBuilder, ServiceExt};
 
-use super::{deadline, drain, errors, span, trailers};
+use super::{drain, errors, limits, span};
 use crate::{grpc::call::CallId, index::Index};
 
 /// What a service's stream does next.
@@ -68,18 +67,17 @@ impl HttpBody for Scripted {
 async fn end(method: &str, steps: &[Step], drain: CancellationToken) -> (Code, String) {
     let body = Scripted(steps.iter().copied().collect());
     let layers = ServiceBuilder::new()
-        .layer(from_fn(span::enter_span))
-        .layer(from_fn_with_state(Index::new(1), trailers::add_trailers))
-        .layer(from_fn(deadline::enforce_deadline))
-        .layer(from_fn_with_state(Arc::new(drain), drain::end_on_drain))
-        .layer(from_fn(errors::complete_errors));
+        .layer(from_fn_with_state(Index::new(1), span::enter_span))
+        .layer(from_fn(limits::enforce_limits))
+        .layer(from_fn(errors::complete_errors))
+        .layer(from_fn_with_state(drain, drain::end_on_drain));
     let router = Router::new().fallback(|| async { Response::new(Body::new(body)) }).layer(layers);
     let request = Request::post(format!("/{method}")).header("grpc-timeout", "5S").body(Body::empty());
     let answer = router.oneshot(request.unwrap()).await.unwrap();
     let id = answer.extensions().get::<CallId>().expect("an id").0.clone();
     let collected = answer.into_body().collect().await.unwrap();
     let trailers = collected.trailers().expect("an end");
-    assert_eq!(trailers["gantry-call-id"], id);
+    assert_eq!(trailers["gantry-call-id"], *id);
     let status = Status::from_header_map(trailers).unwrap();
     let info = status.get_details_error_info();
     (status.code(), info.map(|info| info.reason).unwrap_or_default())

@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 use super::{NamespacedName, Row, SmallSet, Tables, app_of};
 use crate::domain::{
     name,
-    observed::{Node, Pod, ReplicaSet, Slice, SlicePod},
+    observed::{EndpointSlice, Node, Pod, ReplicaSet, SlicePod},
 };
 
 impl Tables {
@@ -21,7 +21,7 @@ impl Tables {
     }
 
     /// What slices say of a pod.
-    pub(in crate::index) fn slices_of(&self, pod: &Pod) -> Vec<(&Slice, &SlicePod)> {
+    pub(in crate::index) fn slices_of(&self, pod: &Pod) -> Vec<(&EndpointSlice, &SlicePod)> {
         let names = self.slices_of.get(&(pod.namespace.clone(), pod.name.clone()));
         let slices = names.into_iter().flat_map(SmallSet::iter).filter_map(|name| {
             let slice = self.slices.get(&(pod.namespace.clone(), name.clone()))?;
@@ -53,7 +53,7 @@ impl Tables {
     }
 }
 
-impl Row for Slice {
+impl Row for EndpointSlice {
     type Key = NamespacedName;
 
     fn key(&self) -> NamespacedName {

@@ -6,13 +6,13 @@ use crate::{
     domain::{
         Error,
         name::{self, Scope},
-        observed::{Deployment, Event, Node, Pod, ReplicaSet, Revision, Slice, SlicePod, SlicePort},
+        observed::{Deployment, EndpointSlice, Event, Node, Pod, ReplicaSet, Revision, SlicePod, SlicePort},
         spec::{Port, Protocol},
     },
     index::{Index, Kind},
 };
 
-pub(super) fn mk_slice(name: &str, pods: &[(&str, bool)]) -> Slice {
+pub(super) fn mk_slice(name: &str, pods: &[(&str, bool)]) -> EndpointSlice {
     let pod = |(name, ready): &(&str, bool)| SlicePod {
         name: (*name).into(),
         zone: None,
@@ -20,7 +20,7 @@ pub(super) fn mk_slice(name: &str, pods: &[(&str, bool)]) -> Slice {
         serving: *ready,
         terminating: false,
     };
-    Slice {
+    EndpointSlice {
         namespace: "a".into(),
         name: name.into(),
         ports: vec![SlicePort { name: "web".into(), number: 80 }],

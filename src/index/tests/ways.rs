@@ -18,8 +18,8 @@ use crate::{
         app::App,
         name::{self, Scope, Which},
         observed::{
-            Deployment, Event, HorizontalPodAutoscaler, Kind as Of, Node, Pod, ReplicaSet, Revision,
-            ScaledObject, Scaler, Slice,
+            Deployment, EndpointSlice, Event, ExternalAutoscaler, HorizontalPodAutoscaler, Kind as Of, Node,
+            Pod, ReplicaSet, Revision, ScaledObject,
         },
         spec::{Content, RolloutPolicy, Spec, Verdict},
     },
@@ -34,7 +34,7 @@ struct Rows {
     pods: BTreeMap<String, Pod>,
     events: BTreeMap<String, Event>,
     revisions: BTreeMap<(String, u64), Revision>,
-    slices: BTreeMap<String, Slice>,
+    slices: BTreeMap<String, EndpointSlice>,
     nodes: BTreeMap<String, Node>,
     hpas: BTreeMap<String, HorizontalPodAutoscaler>,
     scaled: BTreeMap<String, ScaledObject>,
@@ -62,10 +62,10 @@ enum Op {
     Pod(Pod, bool),
     Event(Event, bool),
     Revision(Box<Revision>, bool),
-    Slice(Slice, bool),
+    Slice(EndpointSlice, bool),
     Node(Node, bool),
-    Hpa(Scaler, bool),
-    Scaled(Scaler, bool),
+    Hpa(ExternalAutoscaler, bool),
+    Scaled(ExternalAutoscaler, bool),
 }
 
 fn keep<K: Ord, R>(rows: &mut BTreeMap<K, R>, key: K, row: R, there: bool) {
@@ -135,7 +135,14 @@ fn mk_op() -> impl Strategy<Value = Op> {
     ];
     let scaler = || {
         (app(), "[hk]", there()).prop_map(|(target, name, there)| {
-            (Scaler { namespace: "a".into(), name: name.as_str().into(), target: target.into() }, there)
+            (
+                ExternalAutoscaler {
+                    namespace: "a".into(),
+                    name: name.as_str().into(),
+                    target: target.into(),
+                },
+                there,
+            )
         })
     };
     prop_oneof![

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::sources::{Answers, Sources};
 use crate::{
-    autoscale::{Count, Evaluation, Memory, Mode, Outcome, Policy, Verdict},
+    autoscale::{Evaluation, Memory, Mode, Outcome, Policy, ReplicaCount, Verdict},
     domain::{
         caller::Caller,
         commands::{ScaleOutcome, Scaler, SetReplicas},
@@ -236,7 +236,8 @@ async fn complete_hold(scaler: &dyn Scaler, app: &AutoscalerInput, now: Timestam
     let Some(hold) = &app.hold else { return };
     let young = now.duration_since(hold.since) < OWN_COUNT;
     let set_outside = app.scaling.set_outside.is_some();
-    let count = Count { replicas: app.desired, set: app.count_set, set_outside, generation: app.generation };
+    let count =
+        ReplicaCount { replicas: app.desired, set: app.count_set, set_outside, generation: app.generation };
     if young || !hold.needs_apply(count, now) {
         return;
     }

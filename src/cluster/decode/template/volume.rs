@@ -12,41 +12,42 @@ pub(super) fn decode_volumes(pod: &Value) -> Vec<Volume> {
 }
 
 fn volume(mount: &Value, pod: &Value) -> Option<Volume> {
-    let plain = ["subPath", "subPathExpr"].iter().all(|field| read_text(&mount[*field]).is_empty());
+    let whole = ["subPath", "subPathExpr"].iter().all(|field| read_text(&mount[*field]).is_empty());
     let propagates = !matches!(mount["mountPropagation"].as_str(), None | Some("None"));
     let volume = read_list(&pod["volumes"]).find(|v| v["name"] == mount["name"] && !v["name"].is_null())?;
-    let source = source(volume).filter(|_| plain && !propagates)?;
-    // Each volume of ours is mounted once: an empty directory would no longer be the same one in two places.
-    if matches!(source, Source::EmptyDir(_)) && uses(pod, &mount["name"]) != 1 {
+    let source = source(volume).filter(|_| whole && !propagates)?;
+    // AppSpec gives each mount a volume of its own, so an emptyDir that two mounts share would become two.
+    if matches!(source, Source::EmptyDir(_)) && count_mounts(pod, &mount["name"]) != 1 {
         return None;
     }
-    let always = matches!(source, Source::ConfigMap(_) | Source::Secret(_));
+    // The kubelet mounts these read-only, whatever the mount says.
+    let always_read_only = matches!(source, Source::ConfigMap(_) | Source::Secret(_));
     Some(Volume {
         mount_path: read_text(&mount["mountPath"]),
         source,
-        read_only: mount["readOnly"] == true && !always,
+        read_only: mount["readOnly"] == true && !always_read_only,
     })
 }
 
 /// How many mounts there are of a volume, in all containers.
-fn uses(pod: &Value, volume: &Value) -> usize {
+fn count_mounts(pod: &Value, volume: &Value) -> usize {
     let containers = ["containers", "initContainers"].into_iter().flat_map(|kind| read_list(&pod[kind]));
     containers.flat_map(|c| read_list(&c["volumeMounts"])).filter(|m| m["name"] == *volume).count()
 }
 
 fn source(volume: &Value) -> Option<Source> {
-    let there = |field: &str| Some(&volume[field]).filter(|v| v.is_object());
-    if let Some(source) = there("configMap") {
+    let get_source = |field: &str| Some(&volume[field]).filter(|v| v.is_object());
+    if let Some(source) = get_source("configMap") {
         return files(source, "name").map(Source::ConfigMap);
     }
-    if let Some(source) = there("secret") {
+    if let Some(source) = get_source("secret") {
         return files(source, "secretName").map(Source::Secret);
     }
-    if let Some(source) = there("persistentVolumeClaim") {
+    if let Some(source) = get_source("persistentVolumeClaim") {
         let claim = read_text(&source["claimName"]);
         return (!claim.is_empty() && source["readOnly"] != true).then_some(Source::Claim(claim));
     }
-    let dir = there("emptyDir")?;
+    let dir = get_source("emptyDir")?;
     let medium = read_text(&dir["medium"]);
     matches!(medium.as_str(), "" | "Memory").then(|| {
         let limit = &dir["sizeLimit"];
@@ -57,10 +58,14 @@ fn source(volume: &Value) -> Option<Source> {
 
 fn files(source: &Value, name: &str) -> Option<Files> {
     let name = read_text(&source[name]);
-    // One list is one value, and one with modes has no words here.
-    let plain = read_list(&source["items"]).all(|item| item["mode"].is_null());
-    let modes = source["defaultMode"].as_u64().is_none_or(|mode| mode == 0o644);
+    // AppSpec has no file modes. Without some of its items the list would mean something else, so it is skipped whole.
+    let no_item_mode = read_list(&source["items"]).all(|item| item["mode"].is_null());
+    let default_mode = source["defaultMode"].as_u64().is_none_or(|mode| mode == 0o644);
     let items =
         read_list(&source["items"]).map(|item| (read_text(&item["key"]), read_text(&item["path"]))).collect();
-    (!name.is_empty() && plain && modes).then(|| Files { name, items, optional: source["optional"] == true })
+    (!name.is_empty() && no_item_mode && default_mode).then(|| Files {
+        name,
+        items,
+        optional: source["optional"] == true,
+    })
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{CREATED, END, time};
+use super::{CREATED, VERDICT_ANNOTATION, time};
 use crate::domain::{
-    labels::{MANAGER, REVISIONS_OF},
+    labels::{MANAGER, REVISIONS_OF_LABEL},
     revision::{Cause, End, Outcome, Record, form},
     spec::{Content, Spec},
 };
@@ -216,8 +216,8 @@ pub(super) fn mk_record() -> Record {
 
 pub(super) fn mk_revision() -> Value {
     let mut metadata = mk_meta("gantry-shop-5", &mk_owner("Deployment", "shop"));
-    metadata["labels"] = json!({REVISIONS_OF: "shop", "app.kubernetes.io/managed-by": MANAGER});
-    metadata["annotations"] = json!({END: serde_json::to_string(&mk_end()).unwrap()});
+    metadata["labels"] = json!({REVISIONS_OF_LABEL: "shop", "app.kubernetes.io/managed-by": MANAGER});
+    metadata["annotations"] = json!({VERDICT_ANNOTATION: serde_json::to_string(&mk_end()).unwrap()});
     json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 5,
         "data": form::to_data(&mk_record()).unwrap()})
 }

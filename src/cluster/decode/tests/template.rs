@@ -9,7 +9,7 @@ use crate::{
     cluster::decode::Deployment,
     domain::{
         diff, keyed_lists,
-        labels::{APP_LABEL, MANAGED_BY},
+        labels::{APP_LABEL, MANAGED_BY_LABEL},
         manifest, name, observed,
         spec::{
             Check, Content, EmptyDir, Placement, Probe, Probes, RolloutPolicy, SecurityProfile, Source, Spec,
@@ -77,7 +77,7 @@ fn mk_live(content: &Content, replicas: Option<i32>, by: &str) -> Value {
     let context = manifest::RenderContext { revision: 1, replicas, selector, restarted: None };
     let mut live = manifest::render_deployment(&name, content, &context).unwrap().manifest;
     with_defaults(&mut live);
-    live["metadata"]["labels"][MANAGED_BY] = json!(by);
+    live["metadata"]["labels"][MANAGED_BY_LABEL] = json!(by);
     live
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The annotation by which Kubernetes says which template of a Deployment is the present one.
-const TEMPLATE_REVISION: &str = "deployment.kubernetes.io/revision";
+const TEMPLATE_REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
 /// Templates of the app: the names of their ReplicaSets, and the hash of the present one.
 #[derive(Default)]
@@ -81,14 +81,14 @@ async fn templates(context: &CheckContext<'_>) -> Result<Templates, String> {
     let replica_sets = context.objects::<ReplicaSet>();
     let params = ListParams::default();
     let all = in_time(replica_sets.list_metadata(&params), || "list replicasets".to_owned()).await?;
-    let present = before.metadata.annotations.as_ref().and_then(|a| a.get(TEMPLATE_REVISION));
+    let present = before.metadata.annotations.as_ref().and_then(|a| a.get(TEMPLATE_REVISION_ANNOTATION));
     let mut templates = Templates::default();
     for set in all {
         let owners = set.metadata.owner_references.unwrap_or_default();
         if !owners.iter().any(|owner| Some(&owner.uid) == before.metadata.uid.as_ref()) {
             continue;
         }
-        let revision = set.metadata.annotations.as_ref().and_then(|a| a.get(TEMPLATE_REVISION));
+        let revision = set.metadata.annotations.as_ref().and_then(|a| a.get(TEMPLATE_REVISION_ANNOTATION));
         if present.is_some() && revision == present {
             templates.current = set.metadata.labels.as_ref().and_then(|l| l.get(TEMPLATE_HASH)).cloned();
         }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The annotation: a line for each request, the oldest first.
-const REQUESTS: &str = "gantry.dev/requests";
+const REQUESTS_ANNOTATION: &str = "gantry.dev/requests";
 
 /// How long a request is remembered at least; the contract promises one hour.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2);
@@ -93,7 +93,7 @@ pub(in crate::cluster::writer) fn add_answer(
     all.push(Answered { request, time: meta.time, version, rollout });
     let first = all.len().saturating_sub(MOST);
     let lines: Vec<_> = all[first..].iter().map(line).collect();
-    Some(json!({REQUESTS: lines.join("\n")}))
+    Some(json!({REQUESTS_ANNOTATION: lines.join("\n")}))
 }
 
 /// Remembers an answer by a write of its own, after whatever it was about. Without it a repeat does the same again, so that a failure
@@ -136,7 +136,7 @@ fn read_line(line: &str) -> Option<Answered> {
 }
 
 fn read(object: &DynamicObject) -> Vec<Answered> {
-    let text = object.metadata.annotations.as_ref().and_then(|a| a.get(REQUESTS));
+    let text = object.metadata.annotations.as_ref().and_then(|a| a.get(REQUESTS_ANNOTATION));
     let text = text.map(String::as_str).unwrap_or_default();
     // A list in JSON is what earlier versions wrote.
     if text.starts_with('[') {
@@ -165,13 +165,12 @@ mod tests {
     }
 
     fn mk_object(text: &str) -> DynamicObject {
-        let metadata =
-            json!({"name": "shop", "resourceVersion": "20000000000", "annotations": {REQUESTS: text}});
+        let metadata = json!({"name": "shop", "resourceVersion": "20000000000", "annotations": {REQUESTS_ANNOTATION: text}});
         serde_json::from_value(json!({"metadata": metadata})).unwrap()
     }
 
     fn text_of(annotations: &Value) -> String {
-        annotations[REQUESTS].as_str().unwrap().to_owned()
+        annotations[REQUESTS_ANNOTATION].as_str().unwrap().to_owned()
     }
 
     #[test]
@@ -183,7 +182,7 @@ mod tests {
                 &add_answer(&object, &meta, u64::from(n) + 10_000_000_000, 99_999).unwrap(),
             ));
         }
-        let text = &object.metadata.annotations.as_ref().unwrap()[REQUESTS];
+        let text = &object.metadata.annotations.as_ref().unwrap()[REQUESTS_ANNOTATION];
         assert!(text.len() <= 103 * MOST && text.len() < 42_000, "{}", text.len());
         let first = mk_asked(999 - 360, 0);
         assert_eq!(find_answer(&object, &first).unwrap().unwrap().version, 10_000_000_639);

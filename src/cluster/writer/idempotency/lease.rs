@@ -21,20 +21,20 @@ use crate::{
     },
     domain::{
         Error,
-        labels::{MANAGED_BY, MANAGER},
+        labels::{MANAGED_BY_LABEL, MANAGER},
         name,
         revision::Request,
     },
 };
 
 /// The label by which they are listed.
-const KEEPS: &str = "gantry.dev/keeps";
+const KEEPS_LABEL: &str = "gantry.dev/keeps";
 
 /// Its value.
 const DELETION: &str = "deletion";
 
 /// The annotation that says what was deleted, and for whom.
-const DELETED: &str = "gantry.dev/deletion";
+const DELETION_ANNOTATION: &str = "gantry.dev/deletion";
 
 /// How long one is remembered at least; the contract promises one hour.
 const KEPT_FOR: Duration = Duration::from_hours(2);
@@ -69,7 +69,8 @@ fn object_name(app: &str, id: &str) -> String {
 }
 
 fn read(lease: &Lease) -> Option<Deletion> {
-    let deletion: Deletion = serde_json::from_str(lease.metadata.annotations.as_ref()?.get(DELETED)?).ok()?;
+    let deletion: Deletion =
+        serde_json::from_str(lease.metadata.annotations.as_ref()?.get(DELETION_ANNOTATION)?).ok()?;
     Some(Deletion { kept: lease.metadata.creation_timestamp.as_ref().map(|time| time.0), ..deletion })
 }
 
@@ -82,13 +83,15 @@ fn is_over(lease: &Lease, now: Timestamp) -> bool {
 
 impl Deletion {
     fn to_lease(&self) -> Result<Lease, Error> {
-        let labels = [(MANAGED_BY, MANAGER), (KEEPS, DELETION)];
+        let labels = [(MANAGED_BY_LABEL, MANAGER), (KEEPS_LABEL, DELETION)];
         let time = MicroTime(self.time);
         Ok(Lease {
             metadata: ObjectMeta {
                 name: Some(object_name(&self.app, &self.request.id)),
                 labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
-                annotations: Some([(DELETED.to_owned(), to_annotation("deletion", self)?)].into()),
+                annotations: Some(
+                    [(DELETION_ANNOTATION.to_owned(), to_annotation("deletion", self)?)].into(),
+                ),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -177,7 +180,7 @@ fn is_out_of_reach(error: &Error) -> bool {
 impl Writer {
     /// Deletes the ids of deletions that need not be remembered any more at this time, a bounded number of them.
     pub async fn collect_garbage(&self, now: Timestamp) -> Result<(), Error> {
-        let mut params = ListParams::default().labels(&format!("{KEEPS}={DELETION}")).limit(A_PAGE);
+        let mut params = ListParams::default().labels(&format!("{KEEPS_LABEL}={DELETION}")).limit(A_PAGE);
         let mut over = Vec::new();
         for _ in 0..PAGES {
             let page = leases(self).list(&params).await?;

@@ -13,7 +13,7 @@ use super::{super::Tracker, AppRows, Origin, Rollout, State, find_origin};
 use crate::domain::{
     app::App,
     diagnosis::Surroundings,
-    labels::{MANAGED_BY, MANAGER},
+    labels::{MANAGED_BY_LABEL, MANAGER},
     name,
     observed::{Deployment, FieldUpdate, ReplicaSet, Revision},
     revision::{Cause, Record},
@@ -33,7 +33,7 @@ fn mk_deployment() -> Deployment {
         name: shop(),
         uid: "u".into(),
         resource_version: 0,
-        labels: [(MANAGED_BY.to_owned(), MANAGER.to_owned())].into(),
+        labels: [(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned())].into(),
         revision: None,
         template_revision: 0,
         template: 0,

@@ -99,7 +99,7 @@ fn what_others_deployed_is_judged_with_kubernetes_as_the_witness() {
     assert_eq!(judged(&failing, 60).state, State::Running, "that was about the one before");
 
     let mut ours = mk_foreign(1);
-    ours.deployment.labels = [(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned())].into();
+    ours.deployment.labels = [(labels::MANAGED_BY_LABEL.to_owned(), labels::MANAGER.to_owned())].into();
     assert_eq!(Rollout::latest(None, &ours.facts()), None, "its revision has not been seen yet");
     let mut new = mk_foreign(1);
     new.sets.clear();

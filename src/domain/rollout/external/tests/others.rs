@@ -17,7 +17,8 @@ fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> AppRows<'a> 
 /// Writes compute the etag of such an app from its Deployment, reads from the view.
 #[test]
 fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
-    let labels = [("tier", "web"), (MANAGED_BY, "Helm")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let labels =
+        [("tier", "web"), (MANAGED_BY_LABEL, "Helm")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let deployment = Deployment { labels, template_revision: 1, ..mk_deployment() };
     let set = mk_set("shop-1", 1, None);
     let facts = mk_facts(&deployment, &set);
@@ -31,7 +32,7 @@ fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
 
 #[test]
 fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
-    let labels = [(MANAGED_BY, "Helm"), ("app.kubernetes.io/name", "shop"), ("team", "web")];
+    let labels = [(MANAGED_BY_LABEL, "Helm"), ("app.kubernetes.io/name", "shop"), ("team", "web")];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let deployment = Deployment { labels, template_revision: 5, ..mk_deployment() };
     let set = mk_set("a", 5, None);

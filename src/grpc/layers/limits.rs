@@ -1,5 +1,5 @@
-//! The deadline of a call: the caller's own, or one for those that would wait for ever. A request must also
-//! arrive whole within a time.
+//! The limits of a call: the size of its headers, the time in which its request must arrive, and its deadline,
+//! which is the caller's own or one for calls that would wait for ever.
 
 use std::time::Duration;
 
@@ -17,17 +17,26 @@ use crate::{
     grpc::{
         context::Deadline,
         schema::{self, Does},
+        status,
     },
 };
 
+/// Bytes of all headers of a call.
+const HEADERS: usize = 16 * 1024;
 /// Time for a call that is not a stream and not a wait, if the caller sets none: no caller waits longer for
 /// one answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Time that a request gets to arrive whole.
 const ARRIVAL: Duration = Duration::from_secs(30);
 
-/// Ends a call at its deadline, whether it is being answered then or a stream is being sent.
-pub(in crate::grpc) async fn enforce_deadline(mut request: Request, next: Next) -> Response {
+/// Refuses a call whose headers are too large, and ends a call at its deadline, whether it is being answered
+/// then or a stream is being sent.
+pub(in crate::grpc) async fn enforce_limits(mut request: Request, next: Next) -> Response {
+    let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HEADERS {
+        let text = format!("the headers have {bytes} bytes; {HEADERS} are allowed");
+        return to_response(&status::too_large(&text));
+    }
     let name = method_name(&request).to_owned();
     let method = schema::method(&name);
     let own = method.filter(|m| !m.streams && !m.takes_stream && m.does != Does::Wait).map(|_| DEADLINE);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Decode, decode_meta, namespaced_name, or_default, resource, slim};
 use crate::{
-    domain::observed::{self, Scaler},
+    domain::observed::{self, ExternalAutoscaler},
     index,
 };
 
@@ -56,12 +56,12 @@ resource!(ScaledObject, "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", 
 
 impl Spec {
     /// KEDA lets version and kind of a Deployment be left out.
-    fn scaler(self, metadata: &ObjectMeta) -> Option<Scaler> {
+    fn scaler(self, metadata: &ObjectMeta) -> Option<ExternalAutoscaler> {
         let (namespace, name) = namespaced_name(metadata)?;
         let target = self.scale_target_ref;
         let is_deployment = ["", "Deployment"].contains(&target.kind.as_str())
             && (target.api_version.is_empty() || target.api_version.starts_with("apps/"));
-        (is_deployment && !target.name.is_empty()).then(|| Scaler {
+        (is_deployment && !target.name.is_empty()).then(|| ExternalAutoscaler {
             namespace,
             name,
             target: target.name.into(),
