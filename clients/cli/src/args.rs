@@ -55,16 +55,16 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// How results are printed; json is the proto JSON of the API.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
+    /// How results are printed: on a terminal a table is cut to its width, wide is not; json is the proto JSON of the API.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
     /// Time limit, for example 90s or 5m [default: deploy and all else that follows a rollout 10m, wait and delete 5m, reads 30s].
     #[arg(long, global = true, value_parser = value::duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
     /// How progress is shown: auto draws on a terminal and writes lines elsewhere.
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
     pub(crate) progress: Progress,
-    /// Say on standard error which settings are used and where they come from.
+    /// Say on standard error which settings are used and where they come from; show every check and node of a dry run.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 }
@@ -90,10 +90,20 @@ pub(crate) struct Settings {
     pub(crate) ca_file: Option<PathBuf>,
 }
 
-/// How results are printed.
+/// What `--output` takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum Output {
     #[default]
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
     Table,
     Json,
     Yaml,
@@ -107,6 +117,20 @@ pub(crate) enum Progress {
     Auto,
     Plain,
     None,
+}
+
+// === impl Output ===
+
+impl Output {
+    /// The format; a wide table is a table.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Table | Self::Wide => Format::Table,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+            Self::Name => Format::Name,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,7 +9,7 @@ use gantry_client::{
 
 use crate::{
     proto,
-    text::{self, Paint},
+    render::text::{self, Paint},
 };
 
 /// How the program ends.

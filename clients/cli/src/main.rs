@@ -1,24 +1,15 @@
 //! `gantry`: reads the command line, runs the command, and exits with its status.
 //!
-//! args -> settings, request (pure) -> gantry-client -> progress, settling, plan, rows, describe, outcome (pure) -> terminal; every
-//! failure -> failure (pure).
+//! A command goes through `args`, `settings` and `request` (pure) to the server, and its answer through `render`
+//! to the terminal. Every failure goes through `failure`. `run` carries the commands out.
 
 mod args;
-mod describe;
 mod failure;
-mod outcome;
-mod plan;
-mod problem;
-mod progress;
 mod proto;
+mod render;
 mod request;
-mod rows;
 mod run;
 mod settings;
-mod settling;
-mod table;
-mod terminal;
-mod text;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ mod context;
 mod decisions;
 mod deploy;
 mod follow;
+mod list;
 mod logs;
 mod read;
 mod settle;
@@ -25,7 +26,7 @@ use self::context::Context;
 use crate::{
     args::{Cli, Command, Rollout},
     failure::{Exit, Failure},
-    terminal::Screen,
+    render::terminal::Screen,
 };
 
 /// The beat of live views.
@@ -64,7 +65,7 @@ async fn dispatch(context: &mut Context, command: &Command) -> Result<Exit, Fail
         Command::Scale(flags) => change::scale(context, flags).await,
         Command::Autoscale(flags) => autoscale::autoscale(context, flags).await,
         Command::Decisions(flags) if flags.follow => decisions::follow(context, flags).await,
-        Command::Decisions(flags) => decisions::list(context, flags).await,
+        Command::Decisions(flags) => decisions::list_decisions(context, flags).await,
         Command::Report(flags) => autoscale::report(context, flags).await,
         Command::Restart(flags) => change::restart(context, flags).await,
         Command::Rollouts(flags) => read::rollouts(context, flags).await,

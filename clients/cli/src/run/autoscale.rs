@@ -7,9 +7,9 @@ use gantry_client::{Error, name, v1};
 use super::{Context, now, read::READ};
 use crate::{
     args::{self, Format},
-    describe,
     failure::{Exit, Failure},
-    request, terminal, text,
+    render::{describe, terminal, text},
+    request,
 };
 
 const CHANGE: Duration = Duration::from_mins(1);

@@ -8,10 +8,10 @@ use tokio::time::{self, Instant};
 
 use super::{BEAT, Context, follow, interrupted, settle};
 use crate::{
-    args::{self, Format},
-    describe,
+    args,
     failure::{Exit, Failure},
-    outcome, plan, progress, request, rows, settling, terminal, text,
+    render::{describe, outcome, plan, progress, rows, settling, terminal, text},
+    request,
 };
 
 const SETTLE: Duration = Duration::from_mins(10);
@@ -23,25 +23,89 @@ const POLLS: [Duration; 4] = [
     Duration::from_secs(1),
 ];
 
-/// Prints the plan of a change that was not made, and says whether it would work.
-pub(super) fn dry_run<M: Message + Name>(
-    plan: Option<&v1::Plan>,
-    output: Format,
-    (answer, name): (&M, &str),
-) -> Result<Exit, Failure> {
-    let plan = plan.cloned().unwrap_or_default();
-    terminal::print(output, answer, name, |paint| plan::lines(&plan, paint))?;
-    match plan::failing(&plan) {
-        0 => Ok(Exit::Done),
-        failing => Err(Failure::Plan(failing)),
-    }
+/// The answer to a change that a rollout carries out.
+pub(super) trait RolloutAnswer: Message + Name {
+    /// What the change does, if the server says it.
+    fn plan(&self) -> Option<&v1::Plan>;
+    /// The rollout that carries it out; `None` if nothing changed.
+    fn rollout(&mut self) -> &mut Option<v1::Rollout>;
 }
 
-/// Prints what the plan of a change that was made warns of.
-pub(super) fn warn(context: &mut Context, plan: Option<&v1::Plan>) {
-    let warnings = plan.map(plan::warnings).unwrap_or_default();
-    let painted: Vec<_> = warnings.iter().map(|warning| context.screen.paint.warn(warning)).collect();
-    context.screen.print(&painted);
+macro_rules! rollout_answer {
+    ($($answer:ident),*) => {$(
+        impl RolloutAnswer for v1::$answer {
+            fn plan(&self) -> Option<&v1::Plan> {
+                self.plan.as_ref()
+            }
+
+            fn rollout(&mut self) -> &mut Option<v1::Rollout> {
+                &mut self.rollout
+            }
+        }
+    )*};
+}
+
+rollout_answer!(DeployAppResponse, RestartAppResponse, RollbackAppResponse);
+
+/// How a change ends for the caller.
+pub(super) struct Ending {
+    /// What was changed, by its resource name.
+    pub(super) name: String,
+    /// Only the plan was asked for.
+    pub(super) dry_run: bool,
+    /// The rollout is not followed.
+    pub(super) no_wait: bool,
+    /// When the call was sent, and until when its rollout is followed.
+    pub(super) began: Instant,
+    pub(super) end: Instant,
+    /// What is said if nothing changed.
+    pub(super) unchanged: String,
+}
+
+/// Ends a change: prints its plan, or its warnings and how its rollout goes.
+pub(super) async fn finish_change(
+    context: &mut Context,
+    client: &Client,
+    mut answer: impl RolloutAnswer,
+    ending: Ending,
+) -> Result<Exit, Failure> {
+    let name = &ending.name;
+    if let Some(exit) = show_plan(context, answer.plan(), ending.dry_run, (&answer, name))? {
+        return Ok(exit);
+    }
+    let Some(rollout) = answer.rollout().clone() else {
+        terminal::print(context.output, &answer, name, |_| vec![ending.unchanged])?;
+        return Ok(Exit::Done);
+    };
+    if ending.no_wait {
+        let line = follow::begun(context, &rollout)?;
+        terminal::print(context.output, &answer, name, |_| vec![line])?;
+        return Ok(Exit::Done);
+    }
+    let rollout = follow::follow(context, client, rollout, ending.end).await?;
+    *answer.rollout() = Some(rollout.clone());
+    follow::conclude(context, &rollout, Some(ending.began.elapsed()), (&answer, name))
+}
+
+/// Prints the plan of a dry run, which ends the command: it fails if a check does. Of a change that was made it prints the warnings.
+fn show_plan<M: Message + Name>(
+    context: &mut Context,
+    plan: Option<&v1::Plan>,
+    dry_run: bool,
+    (answer, name): (&M, &str),
+) -> Result<Option<Exit>, Failure> {
+    if !dry_run {
+        let warnings = plan.map(plan::warnings).unwrap_or_default();
+        let painted: Vec<_> = warnings.iter().map(|warning| context.screen.paint.warn(warning)).collect();
+        context.screen.print(&painted);
+        return Ok(None);
+    }
+    let plan = plan.cloned().unwrap_or_default();
+    terminal::print(context.output, answer, name, |paint| plan::lines(&plan, context.verbose, paint))?;
+    match plan::failing(&plan) {
+        0 => Ok(Some(Exit::Done)),
+        failing => Err(Failure::Plan(failing)),
+    }
 }
 
 /// `gantry scale`
@@ -51,10 +115,9 @@ pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<
     let client = context.connect_to_change(SETTLE).await?;
     let mut response = client.scale_app(request::scale(&name, flags)).await?;
     let full = name.to_string();
-    if flags.guard.dry_run {
-        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    if let Some(exit) = show_plan(context, response.plan.as_ref(), flags.guard.dry_run, (&response, &full))? {
+        return Ok(exit);
     }
-    warn(context, response.plan.as_ref());
     let short = context.short(&full);
     let wanted = text::count(flags.replicas, "replica");
     let hold = response.app.as_ref().and_then(describe::hold);
@@ -88,52 +151,39 @@ pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<
 /// `gantry restart`
 pub(super) async fn restart(context: &mut Context, flags: &args::Restart) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
-    let end = Instant::now() + context.timeout.unwrap_or(follow::LIMIT);
+    let began = Instant::now();
     let client = context.connect_to_change(follow::LIMIT).await?;
-    let mut response = client.restart_app(request::restart(&name, flags)).await?;
-    let full = name.to_string();
-    if flags.guard.dry_run {
-        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    let response = client.restart_app(request::restart(&name, flags)).await?;
+    if !flags.guard.dry_run && response.rollout.is_none() {
+        return Err(Error::Incomplete("rollout").into());
     }
-    warn(context, response.plan.as_ref());
-    let rollout = response.rollout.clone().ok_or(Error::Incomplete("rollout"))?;
-    if flags.follow.no_wait {
-        let line = follow::begun(context, &rollout)?;
-        terminal::print(context.output, &response, &full, |_| vec![line])?;
-        return Ok(Exit::Done);
-    }
-    let rollout = follow::follow(context, &client, rollout, end).await?;
-    response.rollout = Some(rollout.clone());
-    let took = context.screen.elapsed();
-    follow::conclude(context, &rollout, Some(took), (&response, &full))
+    let ending = Ending {
+        name: name.to_string(),
+        dry_run: flags.guard.dry_run,
+        no_wait: flags.follow.no_wait,
+        began,
+        end: began + context.timeout.unwrap_or(follow::LIMIT),
+        unchanged: String::new(),
+    };
+    finish_change(context, &client, response, ending).await
 }
 
 /// `gantry rollback`
 pub(super) async fn rollback(context: &mut Context, flags: &args::Rollback) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
     let request = request::rollback(&name, flags).map_err(Error::from)?;
-    let end = Instant::now() + context.timeout.unwrap_or(follow::LIMIT);
+    let began = Instant::now();
     let client = context.connect_to_change(follow::LIMIT).await?;
-    let mut response = client.rollback_app(request).await?;
-    let full = name.to_string();
-    if flags.guard.dry_run {
-        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
-    }
-    warn(context, response.plan.as_ref());
-    let Some(rollout) = response.rollout.clone() else {
-        let line = format!("{}: nothing changed, it runs that already", context.short(&full));
-        terminal::print(context.output, &response, &full, |_| vec![line])?;
-        return Ok(Exit::Done);
+    let response = client.rollback_app(request).await?;
+    let ending = Ending {
+        name: name.to_string(),
+        dry_run: flags.guard.dry_run,
+        no_wait: flags.follow.no_wait,
+        began,
+        end: began + context.timeout.unwrap_or(follow::LIMIT),
+        unchanged: format!("{}: nothing changed, it runs that already", context.short(&name.to_string())),
     };
-    if flags.follow.no_wait {
-        let line = follow::begun(context, &rollout)?;
-        terminal::print(context.output, &response, &full, |_| vec![line])?;
-        return Ok(Exit::Done);
-    }
-    let rollout = follow::follow(context, &client, rollout, end).await?;
-    response.rollout = Some(rollout.clone());
-    let took = context.screen.elapsed();
-    follow::conclude(context, &rollout, Some(took), (&response, &full))
+    finish_change(context, &client, response, ending).await
 }
 
 /// `gantry pause`
@@ -176,10 +226,9 @@ pub(super) async fn delete(context: &mut Context, flags: &args::Delete) -> Resul
     let client = context.connect_to_change(DELETE).await?;
     let response = client.delete_app(request::delete(&name, flags)).await?;
     let full = name.to_string();
-    if flags.guard.dry_run {
-        return dry_run(response.plan.as_ref(), context.output, (&response, &full));
+    if let Some(exit) = show_plan(context, response.plan.as_ref(), flags.guard.dry_run, (&response, &full))? {
+        return Ok(exit);
     }
-    warn(context, response.plan.as_ref());
     let short = context.short(&full);
     let line = match &response.app {
         None => format!("{short} does not exist"),

@@ -9,13 +9,10 @@ use std::{
 use gantry_client::{Client, Error, Options, name};
 
 use crate::{
-    args::{Format, Global},
-    describe,
+    args::{Format, Global, Output},
     failure::Failure,
-    outcome,
+    render::{describe, outcome, terminal::Screen, text},
     settings::{self, Settings, Source, Token},
-    terminal::Screen,
-    text,
 };
 
 /// An answer to a change comes at once; what follows is waited for otherwise.
@@ -25,6 +22,10 @@ const ANSWER: Duration = Duration::from_mins(1);
 pub(super) struct Context {
     /// How results are printed.
     pub(super) output: Format,
+    /// Whether tables on a terminal may be wider than it.
+    pub(super) wide: bool,
+    /// Whether plans show every check and node.
+    pub(super) verbose: bool,
     /// The time limit, if one is set.
     pub(super) timeout: Option<Duration>,
     /// Server, namespace and token.
@@ -77,7 +78,14 @@ impl Context {
     pub(super) fn new(global: &Global, screen: Screen) -> Result<Self, Failure> {
         let file = read_config(&screen)?;
         let settings = settings::resolve(&global.settings, variable, file.as_ref());
-        let context = Self { output: global.output, timeout: global.timeout, settings, screen };
+        let context = Self {
+            output: global.output.format(),
+            wide: global.output == Output::Wide,
+            verbose: global.verbose,
+            timeout: global.timeout,
+            settings,
+            screen,
+        };
         if global.verbose {
             for line in describe::in_columns(&context.settings.lines(), context.screen.paint) {
                 context.screen.note(&line);

@@ -3,18 +3,18 @@
 use gantry_client::v1::{self, watch_scaling_decisions_response::Event};
 
 use super::{
-    Context, now,
+    Context,
+    list::{self, List},
+    now,
     read::READ,
     watch::{Model, watch},
 };
 use crate::{
     args::{self, Format},
-    describe,
     failure::{Exit, Failure},
-    proto, request,
-    rows::decisions,
-    table, terminal,
-    text::Paint,
+    proto,
+    render::{describe, rows::decisions, table, terminal, text::Paint},
+    request,
 };
 
 /// Decisions as they are made: each is said once, like a line of a log.
@@ -24,38 +24,28 @@ struct Decisions {
 }
 
 /// `gantry decisions`
-pub(super) async fn list(context: &mut Context, flags: &args::Decisions) -> Result<Exit, Failure> {
+pub(super) async fn list_decisions(context: &mut Context, flags: &args::Decisions) -> Result<Exit, Failure> {
     let name = context.app(flags.name.as_deref().unwrap_or_default())?;
     let client = context.connect(READ).await?;
     let request = request::autoscale::list(&name, flags);
     let decisions = client.list_scaling_decisions(request, flags.most()).await?;
-    match context.output {
-        Format::Table if decisions.is_empty() => {
-            let which = if flags.outcomes.is_empty() { "" } else { " with one of these outcomes" };
-            let (short, how) = (context.short(&name.to_string()), context.command("autoscale", &name));
-            context
-                .screen
-                .print(&[format!("{short} has no decisions{which}; what its autoscaler does: {how}")]);
-        }
-        Format::Table if flags.explain => {
-            let (now, paint) = (now(), terminal::stdout_paint());
-            let blocks =
-                decisions.iter().map(|decision| describe::autoscaler::decision(decision, now, paint));
-            terminal::lines(&blocks.collect::<Vec<_>>().join(&String::new()))?;
-        }
-        Format::Table => {
-            let rows: Vec<_> = decisions.iter().map(decisions::row).collect();
-            terminal::table(&decisions::HEADINGS, &rows, decisions::painted)?;
-        }
-        Format::Name => {
-            terminal::lines(&decisions.into_iter().map(|decision| decision.name).collect::<Vec<_>>())?;
-        }
-        other @ (Format::Json | Format::Yaml) => {
-            let whole = v1::ListScalingDecisionsResponse { decisions, next_page_token: String::new() };
-            terminal::print(other, &whole, "", |_| Vec::new())?;
-        }
+    if context.output == Format::Table && flags.explain && !decisions.is_empty() {
+        let (now, paint) = (now(), terminal::stdout_paint());
+        let blocks = decisions.iter().map(|decision| describe::autoscaler::decision(decision, now, paint));
+        terminal::lines(&blocks.collect::<Vec<_>>().join(&String::new()))?;
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    let which = if flags.outcomes.is_empty() { "" } else { " with one of these outcomes" };
+    let (short, how) = (context.short(&name.to_string()), context.command("autoscale", &name));
+    let list = List {
+        empty: format!("{short} has no decisions{which}; what its autoscaler does: {how}"),
+        headings: &decisions::HEADINGS,
+        rows: decisions.iter().map(decisions::row).collect(),
+        painted: decisions::painted,
+        names: decisions.iter().map(|decision| decision.name.clone()).collect(),
+        answer: v1::ListScalingDecisionsResponse { decisions, next_page_token: String::new() },
+    };
+    list::print(context, list)
 }
 
 /// `gantry decisions --follow`

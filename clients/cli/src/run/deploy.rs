@@ -9,11 +9,17 @@ use std::{
 use gantry_client::{Client, Error, name, v1};
 use tokio::time::Instant;
 
-use super::{Context, change, follow};
+use super::{
+    Context,
+    change::{Ending, finish_change},
+    follow,
+};
 use crate::{
     args::{self, Format},
     failure::{Exit, Failure},
-    proto, request, rows, terminal, text,
+    proto,
+    render::{rows, terminal, text},
+    request,
 };
 
 /// Deploys the app that the flags describe, or each app of the file.
@@ -49,26 +55,17 @@ async fn one(
 ) -> Result<Exit, Failure> {
     let began = Instant::now();
     let asked = request.app.clone().unwrap_or_default().name;
-    let mut response = client.deploy_app(request).await?;
-    if flags.guard.dry_run {
-        return change::dry_run(response.plan.as_ref(), context.output, (&response, &asked));
-    }
-    change::warn(context, response.plan.as_ref());
+    let response = client.deploy_app(request).await?;
     let app = response.app.clone().unwrap_or_default();
-    let Some(rollout) = response.rollout.take() else {
-        let line = format!("{}: nothing changed{}", context.short(&app.name), trouble(&app));
-        terminal::print(context.output, &response, &app.name, |_| vec![line])?;
-        return Ok(Exit::Done);
+    let ending = Ending {
+        name: asked,
+        dry_run: flags.guard.dry_run,
+        no_wait: flags.follow.no_wait,
+        began,
+        end,
+        unchanged: format!("{}: nothing changed{}", context.short(&app.name), trouble(&app)),
     };
-    if flags.follow.no_wait {
-        let line = follow::begun(context, &rollout)?;
-        response.rollout = Some(rollout);
-        terminal::print(context.output, &response, &app.name, |_| vec![line])?;
-        return Ok(Exit::Done);
-    }
-    let rollout = follow::follow(context, client, rollout, end).await?;
-    response.rollout = Some(rollout.clone());
-    follow::conclude(context, &rollout, Some(began.elapsed()), (&response, &app.name))
+    finish_change(context, client, response, ending).await
 }
 
 fn read_apps(context: &Context, path: &Path) -> Result<Vec<v1::App>, Failure> {

@@ -11,9 +11,7 @@ use super::{BEAT, Context, interrupted, now};
 use crate::{
     args::Format,
     failure::{Exit, Failure},
-    outcome,
-    progress::Progress,
-    terminal, text,
+    render::{outcome, progress::Progress, terminal, text},
 };
 
 /// How long a rollout is followed, unless told.

@@ -14,7 +14,8 @@ use super::{Context, interrupted, read::READ, timeline::ago};
 use crate::{
     args::{self, Format},
     failure::{Exit, Failure},
-    proto, terminal, text,
+    proto,
+    render::{terminal, text},
 };
 
 /// Pause before logs that broke off are followed again.

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use gantry_client::{Error, name, v1};
 
-use super::{Context, now};
+use super::{
+    Context,
+    list::{self, List},
+    now,
+};
 use crate::{
     args::{self, Format},
-    describe,
     failure::{Exit, Failure},
-    rows, terminal,
+    render::{describe, rows, terminal},
 };
 
 /// How long an answer may take.
@@ -42,54 +45,36 @@ pub(super) async fn list(context: &mut Context, flags: &args::List) -> Result<Ex
         ..Default::default()
     };
     let apps = context.connect(READ).await?.list_apps(request).await?;
-    match context.output {
-        Format::Table if apps.is_empty() => {
-            let place = if scope.all_namespaces {
-                "any namespace".to_owned()
-            } else {
-                format!("namespace {namespace}")
-            };
-            let which =
-                if scope.selector.is_empty() { String::new() } else { format!(" with {}", scope.selector) };
-            let states = if flags.states.is_empty() { "" } else { " in one of these states" };
-            context.screen.print(&[format!("no apps{which}{states} in {place}")]);
-        }
-        Format::Table => {
-            let now = now();
-            let rows: Vec<_> = apps.iter().map(|app| rows::list(app, now)).collect();
-            terminal::table(&rows::LIST, &rows, rows::painted)?;
-        }
-        Format::Name => terminal::lines(&apps.into_iter().map(|app| app.name).collect::<Vec<_>>())?,
-        other @ (Format::Json | Format::Yaml) => {
-            let whole = v1::ListAppsResponse { apps, next_page_token: String::new() };
-            terminal::print(other, &whole, "", |_| Vec::new())?;
-        }
-    }
-    Ok(Exit::Done)
+    let place =
+        if scope.all_namespaces { "any namespace".to_owned() } else { format!("namespace {namespace}") };
+    let which = if scope.selector.is_empty() { String::new() } else { format!(" with {}", scope.selector) };
+    let states = if flags.states.is_empty() { "" } else { " in one of these states" };
+    let now = now();
+    let list = List {
+        empty: format!("no apps{which}{states} in {place}"),
+        headings: &rows::LIST,
+        rows: apps.iter().map(|app| rows::list(app, now)).collect(),
+        painted: rows::painted,
+        names: apps.iter().map(|app| app.name.clone()).collect(),
+        answer: v1::ListAppsResponse { apps, next_page_token: String::new() },
+    };
+    list::print(context, list)
 }
 
 /// `gantry replicas`
 pub(super) async fn replicas(context: &mut Context, flags: &args::Name) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
     let replicas = context.connect(READ).await?.list_replicas(&name).await?;
-    match context.output {
-        Format::Table if replicas.is_empty() => {
-            context.screen.print(&[format!("{} has no replicas", context.short(&name.to_string()))]);
-        }
-        Format::Table => {
-            let now = now();
-            let rows: Vec<_> = replicas.iter().map(|replica| rows::replicas::row(replica, now)).collect();
-            terminal::table(&rows::replicas::HEADINGS, &rows, rows::replicas::painted)?;
-        }
-        Format::Name => {
-            terminal::lines(&replicas.into_iter().map(|replica| replica.pod).collect::<Vec<_>>())?;
-        }
-        other @ (Format::Json | Format::Yaml) => {
-            let whole = v1::ListReplicasResponse { replicas, next_page_token: String::new() };
-            terminal::print(other, &whole, "", |_| Vec::new())?;
-        }
-    }
-    Ok(Exit::Done)
+    let now = now();
+    let list = List {
+        empty: format!("{} has no replicas", context.short(&name.to_string())),
+        headings: &rows::replicas::HEADINGS,
+        rows: replicas.iter().map(|replica| rows::replicas::row(replica, now)).collect(),
+        painted: rows::replicas::painted,
+        names: replicas.iter().map(|replica| replica.pod.clone()).collect(),
+        answer: v1::ListReplicasResponse { replicas, next_page_token: String::new() },
+    };
+    list::print(context, list)
 }
 
 /// `gantry rollouts`
@@ -106,24 +91,16 @@ pub(super) async fn rollouts(context: &mut Context, flags: &args::Rollouts) -> R
     let full = flags.full || context.output == Format::Table;
     let view = if full { v1::RolloutView::Full } else { v1::RolloutView::Basic };
     let rollouts = client.list_rollouts(&name, view, flags.limit).await?;
-    match context.output {
-        Format::Table if rollouts.is_empty() => {
-            context.screen.print(&[format!("{} has no rollouts", context.short(&name.to_string()))]);
-        }
-        Format::Table => {
-            let now = now();
-            let rows: Vec<_> = rollouts.iter().map(|rollout| rows::rollouts::row(rollout, now)).collect();
-            terminal::table(&rows::rollouts::HEADINGS, &rows, rows::rollouts::painted)?;
-        }
-        Format::Name => {
-            terminal::lines(&rollouts.into_iter().map(|rollout| rollout.name).collect::<Vec<_>>())?;
-        }
-        other @ (Format::Json | Format::Yaml) => {
-            let whole = v1::ListRolloutsResponse { rollouts, next_page_token: String::new() };
-            terminal::print(other, &whole, "", |_| Vec::new())?;
-        }
-    }
-    Ok(Exit::Done)
+    let now = now();
+    let list = List {
+        empty: format!("{} has no rollouts", context.short(&name.to_string())),
+        headings: &rows::rollouts::HEADINGS,
+        rows: rollouts.iter().map(|rollout| rows::rollouts::row(rollout, now)).collect(),
+        painted: rows::rollouts::painted,
+        names: rollouts.iter().map(|rollout| rollout.name.clone()).collect(),
+        answer: v1::ListRolloutsResponse { rollouts, next_page_token: String::new() },
+    };
+    list::print(context, list)
 }
 
 /// `gantry endpoints`
@@ -136,24 +113,16 @@ pub(super) async fn endpoints(context: &mut Context, flags: &args::Endpoints) ->
         ..Default::default()
     };
     let endpoints = context.connect(READ).await?.list_endpoints(request).await?;
-    match context.output {
-        Format::Table if endpoints.is_empty() => {
-            let which = if flags.all { "" } else { " that take traffic" };
-            context.screen.print(&[format!("{} has no endpoints{which}", context.short(&name.to_string()))]);
-        }
-        Format::Table => {
-            let rows: Vec<_> = endpoints.iter().map(rows::endpoints::row).collect();
-            terminal::table(&rows::endpoints::HEADINGS, &rows, rows::endpoints::painted)?;
-        }
-        Format::Name => {
-            terminal::lines(&endpoints.iter().map(rows::endpoints::address).collect::<Vec<_>>())?;
-        }
-        other @ (Format::Json | Format::Yaml) => {
-            let whole = v1::ListEndpointsResponse { endpoints, next_page_token: String::new() };
-            terminal::print(other, &whole, "", |_| Vec::new())?;
-        }
-    }
-    Ok(Exit::Done)
+    let which = if flags.all { "" } else { " that take traffic" };
+    let list = List {
+        empty: format!("{} has no endpoints{which}", context.short(&name.to_string())),
+        headings: &rows::endpoints::HEADINGS,
+        rows: endpoints.iter().map(rows::endpoints::row).collect(),
+        painted: rows::endpoints::painted,
+        names: endpoints.iter().map(rows::endpoints::address).collect(),
+        answer: v1::ListEndpointsResponse { endpoints, next_page_token: String::new() },
+    };
+    list::print(context, list)
 }
 
 /// `gantry info`

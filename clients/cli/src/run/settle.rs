@@ -15,9 +15,7 @@ use super::{BEAT, Context, interrupted};
 use crate::{
     args::Format,
     failure::{Exit, Failure},
-    outcome::Outcome,
-    settling::Settling,
-    terminal, text,
+    render::{outcome::Outcome, settling::Settling, terminal, text},
 };
 
 /// One call of a wait: shorter than the 60 s after which many proxies give up on a silent call.

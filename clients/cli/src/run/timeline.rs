@@ -17,9 +17,7 @@ use crate::{
     args::{self, Format},
     failure::{Exit, Failure},
     proto,
-    rows::timeline,
-    table, terminal,
-    text::Paint,
+    render::{rows::timeline, table, terminal, text::Paint},
 };
 
 /// Entries as they come: each is said once, like a line of a log.

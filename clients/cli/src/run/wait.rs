@@ -12,7 +12,7 @@ use super::{
 use crate::{
     args,
     failure::{Exit, Failure},
-    outcome, settling, text,
+    render::{outcome, settling, text},
 };
 
 const WAIT: Duration = Duration::from_mins(5);

@@ -14,8 +14,11 @@ use super::{BEAT, Context, interrupted, now, read::READ};
 use crate::{
     args::{self, Format},
     failure::{Exit, Failure},
-    proto, rows, table, terminal,
-    text::{self, Paint},
+    proto,
+    render::{
+        rows, table, terminal,
+        text::{self, Paint},
+    },
 };
 
 /// What a watch shows, as lines that come one by one or as a picture that is drawn anew.
@@ -80,8 +83,12 @@ pub(super) async fn watch<M: Model>(
     // At most one picture a beat: a first snapshot may hold thousands.
     let mut beat = time::interval(BEAT);
     let (mut trouble, mut is_stale) = (None, true);
-    if context.output == Format::Table && !is_live {
-        terminal::lines(&model.heading().into_iter().collect::<Vec<_>>())?;
+    let is_table = context.output == Format::Table;
+    // Blocks of several lines, such as the explanations of decisions, have no heading and are no table.
+    let heading = model.heading().filter(|_| is_table);
+    let wide = context.wide || heading.is_none();
+    if !is_live {
+        terminal::table(&heading.into_iter().collect::<Vec<_>>(), wide)?;
     }
     let exit = loop {
         tokio::select! {
@@ -100,7 +107,7 @@ pub(super) async fn watch<M: Model>(
                     let lines = model.lines(context.output, &message)?;
                     (trouble, is_stale) = (None, true);
                     if !is_live {
-                        terminal::lines(&lines)?;
+                        terminal::table(&lines, wide)?;
                     }
                 }
             },
@@ -119,7 +126,7 @@ pub(super) async fn watch<M: Model>(
     if is_live {
         // What was seen last stays on the terminal.
         context.screen.print(&[]);
-        terminal::lines(&model.view(terminal::stdout_paint()))?;
+        terminal::table(&model.view(terminal::stdout_paint()), context.wide)?;
     }
     Ok(exit)
 }

@@ -98,10 +98,11 @@ async fn a_dry_run_prints_a_diff_and_changes_nothing() {
     assert_eq!((exit, err.as_str()), (Some(0), ""));
     assert_eq!(
         out,
-        "~ deployment.apps/shop\n    ~ spec.image: \"shop:1\" -> \"shop:2\"  (replaces the replicas)\nChecks:\n  \
-         PASS     FIT              1 of 3 replicas fits\nwarning: old field\n\
-         Dry run: nothing was changed. It would replace the replicas.\n"
+        "~ deployment.apps/shop\n    ~ spec.image: \"shop:1\" -> \"shop:2\"  (replaces the replicas)\nwarning: old field\n\
+         Checks:\n  PASS     FIT\nDry run: nothing was changed. It would replace the replicas.\n"
     );
+    let Ran { out, .. } = gantry("deploy good --image shop:2 --dry-run --verbose").await;
+    assert!(out.contains("\n  PASS     FIT              1 of 3 replicas fits\n"), "{out}");
     let Ran { exit, out, err } = gantry("deploy bad --image shop:2 --dry-run -o json").await;
     assert_eq!((exit, err.as_str()), (Some(1), "error: it would not work: 1 check fails\n"));
     assert_eq!(json(&out)["plan"]["checks"][0]["result"], "CHECK_RESULT_FAIL");

@@ -2,7 +2,7 @@
 
 use gantry_client::v1;
 
-use crate::{
+use crate::render::{
     table,
     text::{self, Paint},
 };
@@ -10,23 +10,49 @@ use crate::{
 /// Beyond this a value before and a value after stand on lines of their own.
 const ONE_LINE: usize = 100;
 
-/// Nodes shown; all are in the JSON.
+/// Nodes shown, unless all are asked for.
 const MOST_NODES: usize = 10;
 
-/// The changes object by object, what was checked, and where the replicas would go.
-pub(crate) fn lines(plan: &v1::Plan, paint: Paint) -> Vec<String> {
+/// The changes object by object, then what is not well, then the rest in short. `verbose` shows every check and node.
+pub(crate) fn lines(plan: &v1::Plan, verbose: bool, paint: Paint) -> Vec<String> {
     let mut lines = changes(&plan.changes, paint);
     if lines.is_empty() {
         lines.push("Nothing would change.".to_owned());
     }
-    if !plan.checks.is_empty() {
-        lines.push(paint.bold("Checks:"));
-        lines.extend(plan.checks.iter().map(|check| self::check(check, paint)));
-    }
-    lines.extend(plan.fit.iter().flat_map(|fit| self::fit(fit, paint)));
     lines
         .extend(plan.warnings.iter().map(|warning| paint.warn(&format!("warning: {}", text::line(warning)))));
+    lines.extend(checks(&plan.checks, verbose, paint));
+    lines.extend(plan.fit.iter().flat_map(|fit| self::fit(fit, verbose, paint)));
     lines.push(summary(&plan.changes));
+    lines
+}
+
+/// The checks that did not pass, the worst first, and those that passed: a line with their kinds, or each with its message.
+fn checks(checks: &[v1::Check], verbose: bool, paint: Paint) -> Vec<String> {
+    if checks.is_empty() {
+        return Vec::new();
+    }
+    let rank = |check: &&v1::Check| match check.result() {
+        v1::CheckResult::Fail => 0,
+        v1::CheckResult::Warn => 1,
+        v1::CheckResult::Unspecified | v1::CheckResult::Skipped => 2,
+        v1::CheckResult::Pass => 3,
+    };
+    let mut sorted: Vec<_> = checks.iter().collect();
+    sorted.sort_by_key(rank);
+    let (passed, shown): (Vec<_>, Vec<_>) =
+        sorted.into_iter().partition(|check| !verbose && check.result() == v1::CheckResult::Pass);
+    let mut lines = vec![paint.bold("Checks:")];
+    lines.extend(shown.into_iter().map(|check| self::check(check, paint)));
+    let mut kinds: Vec<&str> = Vec::new();
+    for check in passed {
+        if !kinds.contains(&check.kind.as_str()) {
+            kinds.push(&check.kind);
+        }
+    }
+    if !kinds.is_empty() {
+        lines.push(format!("  {}  {}", paint.good(&format!("{:<7}", "PASS")), text::line(&kinds.join(", "))));
+    }
     lines
 }
 
@@ -114,8 +140,8 @@ fn check(check: &v1::Check, paint: Paint) -> String {
     ))
 }
 
-/// How many fit, what is short, and the nodes: those that get a replica, then the next best, then why others take none.
-fn fit(fit: &v1::Fit, paint: Paint) -> Vec<String> {
+/// How many fit, what is short, and the nodes that get a replica. `verbose` adds the next best, and why the rest take none.
+fn fit(fit: &v1::Fit, verbose: bool, paint: Paint) -> Vec<String> {
     let more = if fit.headroom > 0 { format!(", room for {} more", fit.headroom) } else { String::new() };
     let wanted = text::count(fit.wanted, "replica");
     let mut lines = vec![format!("Fit: {} of {wanted} fit onto the nodes now{more}", fit.fits)];
@@ -123,7 +149,8 @@ fn fit(fit: &v1::Fit, paint: Paint) -> Vec<String> {
     let mut nodes: Vec<_> = fit.nodes.iter().collect();
     // Stable: within each part they stay the best first.
     nodes.sort_by_key(|node| (node.placed == 0, !node.excluded.is_empty()));
-    let hidden = nodes.split_off(nodes.len().min(MOST_NODES));
+    let placed = nodes.iter().filter(|node| node.placed > 0).count();
+    let hidden = if verbose { Vec::new() } else { nodes.split_off(placed.min(MOST_NODES)) };
     let row = |node: &&v1::NodeScore| {
         let taken = node.excluded.is_empty();
         let score = if taken { format!("{:.1}", node.score) } else { "-".to_owned() };
@@ -139,7 +166,13 @@ fn fit(fit: &v1::Fit, paint: Paint) -> Vec<String> {
     }
     if !hidden.is_empty() {
         let open = hidden.iter().filter(|node| node.excluded.is_empty()).count();
-        lines.push(format!("  and {} more, {open} of which take a replica (-o json has them)", hidden.len()));
+        let and = if rows.is_empty() { "" } else { "and " };
+        let more = if rows.is_empty() { "" } else { " more" };
+        let plural = if hidden.len() == 1 { "" } else { "s" };
+        lines.push(format!(
+            "  {and}{}{more} node{plural}, {open} with room for a replica (--verbose shows them)",
+            hidden.len()
+        ));
     }
     lines
 }
@@ -199,8 +232,10 @@ mod tests {
                 mk_change("poddisruptionbudget.policy/shop", v1::ChangeAction::Delete, ["", "", ""], false),
             ],
             checks: vec![
-                mk_check("FIT", v1::CheckResult::Fail, "2 of 4 replicas fit", ""),
                 mk_check("FIELD_OWNERSHIP", v1::CheckResult::Pass, "", "deployment.apps/shop"),
+                mk_check("FIELD_OWNERSHIP", v1::CheckResult::Pass, "", "service/shop"),
+                mk_check("FIT", v1::CheckResult::Fail, "2 of 4 replicas fit", ""),
+                mk_check("IMAGE", v1::CheckResult::Pass, "", ""),
             ],
             fit: Some(v1::Fit {
                 wanted: 4,
@@ -226,7 +261,7 @@ mod tests {
             warnings: vec!["spec.x is deprecated".into()],
         };
         assert_eq!(
-            lines(&plan, Paint::default()),
+            lines(&plan, false, Paint::default()),
             [
                 "~ deployment.apps/shop",
                 "    ~ spec.image: \"shop:1\" -> \"shop:2\"  (replaces the replicas)",
@@ -237,24 +272,37 @@ mod tests {
                 "        + y",
                 "+ service/shop",
                 "- poddisruptionbudget.policy/shop",
+                "warning: spec.x is deprecated",
                 "Checks:",
                 "  FAIL     FIT              2 of 4 replicas fit",
-                "  PASS     FIELD_OWNERSHIP   (deployment.apps/shop)",
+                "  PASS     FIELD_OWNERSHIP, IMAGE",
                 "Fit: 2 of 4 replicas fit onto the nodes now",
                 "  short: cpu: 1.5 cores",
                 "  NODE   ZONE   REPLICAS   SCORE   OF 100 EACH, OR WHY NOT",
                 "  n1     a      +2         71.6    least_allocated 43, spread 100",
-                "  n2                       -       it is cordoned",
-                "warning: spec.x is deprecated",
+                "  and 1 more node, 0 with room for a replica (--verbose shows them)",
                 "Dry run: nothing was changed. It would replace the replicas.",
             ]
         );
+        assert_eq!(
+            lines(&plan, true, Paint::default())[11..18],
+            [
+                "  FAIL     FIT              2 of 4 replicas fit",
+                "  PASS     FIELD_OWNERSHIP   (deployment.apps/shop)",
+                "  PASS     FIELD_OWNERSHIP   (service/shop)",
+                "  PASS     IMAGE",
+                "Fit: 2 of 4 replicas fit onto the nodes now",
+                "  short: cpu: 1.5 cores",
+                "  NODE   ZONE   REPLICAS   SCORE   OF 100 EACH, OR WHY NOT",
+            ]
+        );
+        assert!(lines(&plan, true, Paint::default()).iter().any(|line| line.contains("it is cordoned")));
         assert_eq!(failing(&plan), 1);
         assert_eq!(warnings(&plan), ["warning: FIT: 2 of 4 replicas fit", "warning: spec.x is deprecated"]);
     }
 
     #[test]
-    fn of_many_nodes_the_best_are_shown_and_the_others_counted() {
+    fn of_many_nodes_those_that_take_replicas_are_shown_and_the_rest_counted() {
         let node = |n: i32| v1::NodeScore {
             node: format!("n{n}"),
             placed: i32::from(n == 11),
@@ -262,18 +310,21 @@ mod tests {
             ..Default::default()
         };
         let nodes: Vec<_> = (1..=15).map(node).collect();
-        let shown =
-            fit(&v1::Fit { wanted: 1, fits: 1, headroom: 3, nodes, ..Default::default() }, Paint::default());
+        let shown = fit(
+            &v1::Fit { wanted: 1, fits: 1, headroom: 3, nodes, ..Default::default() },
+            false,
+            Paint::default(),
+        );
         assert_eq!(shown[0], "Fit: 1 of 1 replica fit onto the nodes now, room for 3 more");
-        assert!(shown[2].contains("n11") && shown[3].contains("n1 "), "{shown:#?}");
-        assert_eq!(shown.last().unwrap(), "  and 5 more, 2 of which take a replica (-o json has them)");
+        assert!(shown[2].contains("n11") && shown.len() == 4, "{shown:#?}");
+        assert_eq!(shown[3], "  and 14 more nodes, 11 with room for a replica (--verbose shows them)");
     }
 
     #[test]
     fn an_empty_plan_says_so() {
         let empty = v1::Plan::default();
         assert_eq!(
-            lines(&empty, Paint::default()),
+            lines(&empty, false, Paint::default()),
             ["Nothing would change.", "Dry run: nothing was changed."]
         );
         assert!(failing(&empty) == 0 && warnings(&empty).is_empty());

@@ -6,11 +6,13 @@ use gantry_client::v1;
 
 use crate::{
     failure::Exit,
-    outcome::Outcome,
-    problem,
-    progress::{self, bar},
-    rows,
-    text::{self, Paint},
+    render::{
+        outcome::Outcome,
+        problem,
+        progress::{self, bar},
+        rows,
+        text::{self, Paint},
+    },
 };
 
 /// What is known about an app so far.
@@ -111,7 +113,7 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::mk_problem;
+    use crate::render::problem::mk_problem;
 
     fn mk_app(state: v1::AppState, ready: i32, problems: Vec<v1::Problem>) -> v1::App {
         let status = v1::AppStatus {

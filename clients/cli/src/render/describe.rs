@@ -4,7 +4,7 @@ pub(crate) mod autoscaler;
 
 use gantry_client::{name, v1};
 
-use crate::{
+use crate::render::{
     outcome, plan, problem, rows, table,
     text::{self, Paint},
 };
@@ -103,7 +103,8 @@ pub(crate) fn rollout(rollout: &v1::Rollout, now: i64, paint: Paint) -> Vec<Stri
             let table = table::render(&rows::replicas::HEADINGS, &replicas, painted);
             lines.extend(table.into_iter().map(|line| format!("  {line}")));
         }
-        lines.extend(failure.events.iter().map(|event| format!("  {}", text::line(event))));
+        let events = problem::distinct(&failure.events);
+        lines.extend(events.into_iter().map(|event| format!("  {}", text::line(event))));
     }
     lines
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gantry_client::v1::{self, watch_endpoints_response::Event};
 
 use super::{clock, number, word};
-use crate::text::Paint;
+use crate::render::text::Paint;
 
 /// Headings of the list.
 pub(crate) const HEADINGS: [&str; 7] = ["ADDRESS", "STATE", "ZONE", "NODE", "POD", "ROLLOUT", "WEIGHT"];

@@ -2,7 +2,7 @@
 
 use gantry_client::v1::{self, timeline_entry::Detail};
 
-use crate::text::{self, Paint};
+use crate::render::text::{self, Paint};
 
 /// Headings.
 pub(crate) const HEADINGS: [&str; 4] = ["TIME", "WHAT", "WHO", "MESSAGE"];

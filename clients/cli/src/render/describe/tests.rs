@@ -1,7 +1,7 @@
 //! What people read about one app and about the server.
 
 use super::*;
-use crate::{outcome::mk_rollout, problem::mk_problem};
+use crate::render::{outcome::mk_rollout, problem::mk_problem};
 
 #[test]
 fn an_app_is_shown_with_its_problems() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gantry_client::v1;
 
 use super::{number, word};
-use crate::{
+use crate::render::{
     table,
     text::{self, Paint},
 };

@@ -1,6 +1,6 @@
 //! Columns of text. Must not know what stands in them.
 
-use crate::text;
+use crate::render::text;
 
 const GAP: &str = "   ";
 

@@ -7,7 +7,7 @@ use gantry_client::{
     watch::Update,
 };
 
-use crate::{
+use crate::render::{
     outcome, problem, rows,
     text::{self, Paint},
 };

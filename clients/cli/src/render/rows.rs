@@ -13,7 +13,7 @@ use gantry_client::{
     v1::{self, watch_apps_response::Event},
 };
 
-use crate::text::{self, Paint};
+use crate::render::text::{self, Paint};
 
 /// Headings of the list.
 pub(crate) const LIST: [&str; 7] = ["NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "AGE", "MESSAGE"];

@@ -4,7 +4,7 @@ use gantry_client::Error;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{outcome::mk_rollout, problem::mk_problem};
+use crate::render::{outcome::mk_rollout, problem::mk_problem};
 
 fn mk_message(event: Event) -> Update<v1::WatchRolloutResponse> {
     Update::Message(v1::WatchRolloutResponse { event: Some(event), ..Default::default() })

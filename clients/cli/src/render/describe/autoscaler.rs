@@ -4,7 +4,7 @@ use gantry_client::v1::{self, scaling_target::Signal};
 use prost_types::Duration;
 
 use super::{in_columns, owner};
-use crate::{
+use crate::render::{
     rows::decisions,
     table,
     text::{self, Paint},
@@ -216,7 +216,7 @@ fn quote(quote: &v1::PredictorQuote) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::decisions::mk_decision;
+    use crate::render::rows::decisions::mk_decision;
 
     fn mk_target(signal: Signal) -> v1::ScalingTarget {
         v1::ScalingTarget { signal: Some(signal) }

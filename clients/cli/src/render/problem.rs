@@ -4,7 +4,7 @@ use gantry_client::v1;
 
 use crate::{
     failure::detail,
-    text::{self, Paint},
+    render::text::{self, Paint},
 };
 
 /// `IMAGE_PULL_FAILED: the image does not exist (2 replicas, pod/shop-x)`
@@ -24,7 +24,7 @@ pub(crate) fn evidence(problem: &v1::Problem, paint: Paint) -> Vec<String> {
     if !problem.remedy.is_empty() {
         lines.push(detail("remedy", &problem.remedy, paint));
     }
-    lines.extend(problem.events.iter().map(|event| detail("event", event, paint)));
+    lines.extend(distinct(&problem.events).into_iter().map(|event| detail("event", event, paint)));
     lines.extend(problem.log_tail.iter().map(|line| detail("log", line, paint)));
     lines
 }
@@ -34,6 +34,35 @@ pub(crate) fn advice(problem: &v1::Problem, most: usize, paint: Paint) -> Vec<St
     let first = problem.log_tail.len().saturating_sub(most);
     let log_tail = problem.log_tail[first..].to_vec();
     evidence(&v1::Problem { remedy: problem.remedy.clone(), log_tail, ..Default::default() }, paint)
+}
+
+/// The events, each once. `Failed: Error: ErrImagePull` is left out beside the `Failed` of the same object that says why: the kubelet
+/// reports both.
+pub(crate) fn distinct(events: &[String]) -> Vec<&str> {
+    let explains = |object: &str, event: &String| {
+        code(event).is_none()
+            && event.split_once("Failed: ").is_some_and(|(before, _)| ends_alike(before, object))
+    };
+    let mut distinct: Vec<&str> = Vec::new();
+    for event in events {
+        let is_explained =
+            code(event).is_some_and(|object| events.iter().any(|other| explains(object, other)));
+        if !is_explained && !distinct.contains(&event.as_str()) {
+            distinct.push(event);
+        }
+    }
+    distinct
+}
+
+/// What stands before `Failed: Error: ErrImagePull`, if the event says no more than such a code.
+fn code(event: &str) -> Option<&str> {
+    let (before, code) = event.split_once("Failed: Error: ")?;
+    code.chars().all(char::is_alphanumeric).then_some(before)
+}
+
+/// Whether both end with the same object; the time before it may differ.
+fn ends_alike(a: &str, b: &str) -> bool {
+    a.split_whitespace().next_back() == b.split_whitespace().next_back()
 }
 
 #[cfg(test)]
@@ -75,6 +104,26 @@ mod tests {
                 "  event:    Failed: manifest unknown",
                 "  log:      last words"
             ]
+        );
+    }
+
+    #[test]
+    fn an_event_that_another_explains_is_left_out() {
+        let events = |events: &[&str]| events.iter().map(|event| (*event).to_owned()).collect::<Vec<_>>();
+        let why = "Failed: Failed to pull image \"shop:9\": not found";
+        let both = events(&[why, "Failed: Error: ErrImagePull", why]);
+        assert_eq!(distinct(&both), [why]);
+        let alone =
+            events(&["Failed: Error: ImagePullBackOff", "BackOff: Back-off pulling image \"shop:9\""]);
+        assert_eq!(distinct(&alone), alone);
+        let [of_a, of_b] = [
+            "2026-12-01T02:19:36Z pod/a Failed: Failed to pull",
+            "2026-12-01T02:19:37Z pod/b Failed: Error: ErrImagePull",
+        ];
+        assert_eq!(distinct(&events(&[of_a, of_b])), [of_a, of_b]);
+        assert_eq!(
+            distinct(&events(&[of_a, "2026-12-01T02:19:37Z pod/a Failed: Error: ErrImagePull"])),
+            [of_a]
         );
     }
 }

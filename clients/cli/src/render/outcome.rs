@@ -6,8 +6,10 @@ use gantry_client::{name, v1};
 
 use crate::{
     failure::{Exit, detail},
-    problem,
-    text::{self, Paint},
+    render::{
+        problem,
+        text::{self, Paint},
+    },
 };
 
 /// How a rollout ended.
@@ -145,7 +147,7 @@ pub(crate) fn mk_rollout(state: v1::RolloutState, ready: i32, desired: i32) -> v
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::mk_problem;
+    use crate::render::problem::mk_problem;
 
     const FOUR: Option<Duration> = Some(Duration::from_secs(4));
 

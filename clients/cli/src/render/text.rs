@@ -19,6 +19,31 @@ pub(crate) fn line(text: &str) -> String {
     one_line.trim_end().to_owned()
 }
 
+/// The line with at most so many characters, colours not counted; `…` stands for what was cut off.
+pub(crate) fn cut(line: &str, width: usize) -> String {
+    let plain = anstream::adapter::strip_str(line).to_string();
+    if plain.chars().count() <= width {
+        return line.to_owned();
+    }
+    let mut cut = String::new();
+    let (mut shown, mut in_colour) = (1, false);
+    for c in line.chars() {
+        if in_colour || c == '\u{1b}' {
+            in_colour = c != 'm';
+        } else if shown < width {
+            shown += 1;
+        } else {
+            break;
+        }
+        cut.push(c);
+    }
+    cut.push('…');
+    if line.contains('\u{1b}') {
+        cut.push_str("\u{1b}[0m");
+    }
+    cut
+}
+
 /// The same line without blanks at its end.
 pub(crate) fn trimmed(mut line: String) -> String {
     line.truncate(line.trim_end().len());
@@ -148,6 +173,20 @@ mod tests {
         let times: Vec<_> =
             [0.04, 4.2, 59.94, 200.0, 7500.0].map(|s| took(Duration::from_secs_f64(s))).into();
         assert_eq!(times, ["0.0 s", "4.2 s", "59.9 s", "3 min 20 s", "2 h 5 min"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_line_fits_and_keeps_its_beginning(words in "[a-zé ]{0,60}", width in 1_usize..70, color: bool) {
+            let painted = format!("{}{words}", Paint { color }.bad("ERROR"));
+            let shown = anstream::adapter::strip_str(&cut(&painted, width)).to_string();
+            let whole = format!("ERROR{words}");
+            prop_assert!(shown.chars().count() <= width);
+            match shown.strip_suffix('…') {
+                Some(kept) => prop_assert!(whole.starts_with(kept) && whole.chars().count() > width),
+                None => prop_assert_eq!(shown, whole),
+            }
+        }
     }
 
     #[test]

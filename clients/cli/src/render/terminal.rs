@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::{
     args::{self, Format},
     failure::Failure,
-    proto, table,
-    text::Paint,
+    proto,
+    render::text::{self, Paint},
 };
 
 /// Standard error: progress, notes and errors.
@@ -51,14 +51,14 @@ pub(crate) fn print<M: Message + Name>(
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-/// Writes a table to standard output, its cells coloured by column.
-pub(crate) fn table(
-    headings: &[&str],
-    rows: &[Vec<String>],
-    painted: impl Fn(usize, &str, Paint) -> String,
-) -> Result<(), Failure> {
-    let paint = stdout_paint();
-    lines(&table::render(headings, rows, |column, cell| painted(column, cell, paint)))
+/// Writes lines of a table to standard output; on a terminal each is cut to its width, unless it may be wide.
+pub(crate) fn table(rows: &[String], wide: bool) -> Result<(), Failure> {
+    match terminal_size::terminal_size_of(io::stdout()) {
+        Some((width, _)) if !wide => {
+            lines(&rows.iter().map(|row| text::cut(row, usize::from(width.0))).collect::<Vec<_>>())
+        }
+        _ => lines(rows),
+    }
 }
 
 /// Writes lines to standard output.

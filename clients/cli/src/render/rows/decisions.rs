@@ -3,7 +3,7 @@
 use gantry_client::{name, v1};
 
 use super::{clock, word};
-use crate::text::{self, Paint};
+use crate::render::text::{self, Paint};
 
 /// Headings of the list.
 pub(crate) const HEADINGS: [&str; 5] = ["TIME", "OUTCOME", "REPLICAS", "REQUIRED", "MESSAGE"];

@@ -3,7 +3,7 @@
 use gantry_client::v1;
 
 use super::{number, word};
-use crate::{
+use crate::render::{
     outcome,
     text::{self, Paint},
 };
@@ -47,7 +47,7 @@ pub(crate) fn painted(column: usize, cell: &str, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::mk_rollout;
+    use crate::render::outcome::mk_rollout;
 
     #[test]
     fn a_rollout_says_how_it_came_and_how_it_went() {
