@@ -41,18 +41,18 @@ fn autoscaler(env: &Env, signal: Signal) -> pb::Autoscaler {
 
 async fn set(daemon: &Daemon, autoscaler: pb::Autoscaler) -> Result<pb::UpdateAutoscalerResponse, Status> {
     let request = pb::UpdateAutoscalerRequest { autoscaler: Some(autoscaler), ..Default::default() };
-    daemon.autoscalers().await.update_autoscaler(request).await.map(tonic::Response::into_inner)
+    daemon.update_autoscaler(request).await
 }
 
 async fn get(env: &Env, daemon: &Daemon) -> pb::Autoscaler {
     let request =
         pb::GetAutoscalerRequest { name: format!("{}/autoscaler", env.name("web")), ..Default::default() };
-    daemon.autoscalers().await.get_autoscaler(request).await.unwrap().into_inner().autoscaler.unwrap()
+    daemon.get_autoscaler(request).await.unwrap().autoscaler.unwrap()
 }
 
 async fn status(env: &Env, daemon: &Daemon) -> pb::AppStatus {
     let request = pb::GetAppRequest { name: env.name("web"), ..Default::default() };
-    daemon.apps().await.get_app(request).await.unwrap().into_inner().app.unwrap().status.unwrap()
+    daemon.get_app(request).await.unwrap().app.unwrap().status.unwrap()
 }
 
 async fn reaches(env: &Env, daemon: &Daemon, replicas: i32) {
@@ -70,8 +70,8 @@ async fn report(env: &Env, daemon: &Daemon, source: &str, value: f64) {
     };
     let request = pb::ReportLoadRequest { figures: vec![figure] };
     until("the report is taken", async || {
-        match daemon.autoscalers().await.report_load(request.clone()).await {
-            Ok(answer) => answer.into_inner().accepted == 1,
+        match daemon.report_load(request.clone()).await {
+            Ok(answer) => answer.accepted == 1,
             // While the lease of a killed server runs, there is nobody to take it.
             Err(status) => {
                 assert_eq!(reason(&status), "AUTOSCALER_ELSEWHERE", "{status}");
@@ -93,7 +93,7 @@ async fn decisions(env: &Env, daemon: &Daemon, outcomes: &[pb::ScalingOutcome]) 
         page_size: 1000,
         ..Default::default()
     };
-    daemon.autoscalers().await.list_scaling_decisions(request).await.unwrap().into_inner().decisions
+    daemon.list_scaling_decisions(request).await.unwrap().decisions
 }
 
 fn scale(env: &Env, replicas: i32, hold_for: Option<prost_types::Duration>) -> pb::ScaleAppRequest {
@@ -121,7 +121,7 @@ async fn uses(env: &Env, cpu: &str) {
 async fn the_count_follows_the_cpu_that_replicas_use_up_and_down() {
     run(|env| async move {
         let daemon = env.scaler().await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         set(&daemon, autoscaler(&env, Signal::CpuPercent(50))).await.unwrap();
         // Each of the two asks for 10m; 20m is four times what it should use.
         uses(&env, "20m").await;
@@ -178,7 +178,7 @@ async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
         // Each asks for 10m and uses 100m until its start is ended below.
         let greedy = annotate_all(&[("sim/unready", "true"), ("sim/cpu", "100m")]);
         let spec = pb::AppSpec { pod_template_patch: Some(greedy), ..web() };
-        let deployed = daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap().into_inner();
+        let deployed = daemon.deploy_app(env.deploy_request("web", spec)).await.unwrap();
         until("two run", async || starting(&env).await.len() == 2).await;
         end_starts(&env, &starting(&env).await, "6m").await;
         follow(&daemon, &deployed.rollout.unwrap().name).await;
@@ -221,7 +221,7 @@ async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
 async fn a_hold_stands_over_the_autoscaler_through_a_kill_and_ends_by_itself() {
     run(|env| async move {
         let mut daemon = env.scaler().await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         set(&daemon, autoscaler(&env, queue(1.0))).await.unwrap();
         report(&env, &daemon, "a", 4.0).await;
         reaches(&env, &daemon, 4).await;
@@ -230,24 +230,25 @@ async fn a_hold_stands_over_the_autoscaler_through_a_kill_and_ends_by_itself() {
             pb::ReplicaOwnerKind::Autoscaler
         );
 
-        let refused = daemon.apps().await.scale_app(scale(&env, 6, None)).await.unwrap_err();
+        let refused = daemon.scale_app(scale(&env, 6, None)).await.unwrap_err();
         assert_eq!(
             (refused.code(), reason(&refused).as_str()),
             (Code::FailedPrecondition, "AUTOSCALER_ACTIVE")
         );
         let named = pb::DeployAppRequest {
             update_mask: Some(prost_types::FieldMask { paths: vec!["spec.replicas".into()] }),
-            ..env.deploy("web", pb::AppSpec { replicas: Some(6), ..pb::AppSpec::default() })
+            ..env.deploy_request("web", pb::AppSpec { replicas: Some(6), ..pb::AppSpec::default() })
         };
-        let refused = daemon.apps().await.deploy_app(named).await.unwrap_err();
+        let refused = daemon.deploy_app(named).await.unwrap_err();
         assert_eq!(reason(&refused), "AUTOSCALER_ACTIVE");
-        let other = env.deploy("web", pb::AppSpec { image: "web:2".into(), replicas: Some(9), ..web() });
-        let plan = daemon.apps().await.deploy_app(other).await.unwrap().into_inner().plan.unwrap();
+        let other =
+            env.deploy_request("web", pb::AppSpec { image: "web:2".into(), replicas: Some(9), ..web() });
+        let plan = daemon.deploy_app(other).await.unwrap().plan.unwrap();
         let check = plan.checks.iter().find(|c| c.message.contains("autoscaler decides the count"));
         assert!(check.is_some(), "{:?}", plan.checks);
         assert_eq!(status(&env, &daemon).await.desired_replicas, 4, "a deploy leaves it");
 
-        let held = daemon.apps().await.scale_app(scale(&env, 6, seconds(25))).await.unwrap().into_inner();
+        let held = daemon.scale_app(scale(&env, 6, seconds(25))).await.unwrap();
         let owner = held.app.unwrap().status.unwrap().replica_owner.unwrap();
         assert_eq!((owner.kind(), owner.reason.as_str()), (pb::ReplicaOwnerKind::Hold, "the sale"));
         let until_time = Timestamp::from_second(owner.hold_end_time.unwrap().seconds).unwrap();
@@ -284,15 +285,15 @@ async fn decisions_or_none(env: &Env, daemon: &Daemon) -> Vec<pb::ScalingDecisio
         parent: format!("{}/autoscaler", env.name("web")),
         ..Default::default()
     };
-    let answer = daemon.autoscalers().await.list_scaling_decisions(request).await;
-    answer.map(|answer| answer.into_inner().decisions).unwrap_or_default()
+    let answer = daemon.list_scaling_decisions(request).await;
+    answer.map(|answer| answer.decisions).unwrap_or_default()
 }
 
 #[tokio::test]
 async fn setting_the_mode_ends_a_hold_and_a_request_id_makes_it_happen_once() {
     run(|env| async move {
         let daemon = env.scaler().await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let policy = autoscaler(&env, queue(1.0));
         let request = pb::UpdateAutoscalerRequest {
             autoscaler: Some(policy.clone()),
@@ -301,7 +302,7 @@ async fn setting_the_mode_ends_a_hold_and_a_request_id_makes_it_happen_once() {
         };
         let mut autoscalers = daemon.autoscalers().await;
         let first = autoscalers.update_autoscaler(request.clone()).await.unwrap().into_inner();
-        daemon.apps().await.scale_app(scale(&env, 3, seconds(600))).await.unwrap();
+        daemon.scale_app(scale(&env, 3, seconds(600))).await.unwrap();
         let dry = pb::UpdateAutoscalerRequest {
             autoscaler: Some(pb::Autoscaler { max_replicas: 20, ..policy.clone() }),
             validate_only: true,
@@ -335,7 +336,7 @@ async fn setting_the_mode_ends_a_hold_and_a_request_id_makes_it_happen_once() {
 async fn beside_an_autoscaler_of_others_it_only_advises() {
     run(|env| async move {
         let daemon = env.scaler().await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
         let hpa = json!({"metadata": {"name": "grow"}, "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3}});
         let hpas = Api::<HorizontalPodAutoscaler>::namespaced(env.client.clone(), &env.namespace);
@@ -374,7 +375,7 @@ async fn beside_an_autoscaler_of_others_it_only_advises() {
 async fn reported_load_starts_a_stopped_app_at_once_and_stops_it_when_idle() {
     run(|env| async move {
         let daemon = env.scaler().await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let idle = pb::Autoscaler {
             min_replicas: Some(0),
             idle_timeout: seconds(2),
@@ -411,7 +412,7 @@ async fn reported_load_starts_a_stopped_app_at_once_and_stops_it_when_idle() {
 async fn two_servers_run_one_loop_and_what_is_told_to_either_counts() {
     run(|env| async move {
         let one = env.scaler().await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         set(&one, autoscaler(&env, queue(1.0))).await.unwrap();
         until("the first runs the loop", async || {
             get(&env, &one).await.status.unwrap().next_decide_time.is_some()
@@ -440,7 +441,7 @@ async fn a_hold_killed_after_any_write_is_completed_or_never_was() {
     run(|env| async move {
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         // The verdict is a write too, of whichever daemon sees it first.
         recorded(&env, "web", 1).await;
         set(&env.daemon, pb::Autoscaler { max_replicas: 9, ..autoscaler(&env, queue(1.0)) }).await.unwrap();
@@ -460,7 +461,7 @@ async fn a_hold_killed_after_any_write_is_completed_or_never_was() {
             proxy.stop_after("", "", usize::MAX);
             let next = env.scaler().await;
             if k == 2 {
-                next.apps().await.scale_app(request.clone()).await.unwrap();
+                next.scale_app(request.clone()).await.unwrap();
             }
             reaches(&env, &next, request.replicas.unwrap()).await;
             let owner = status(&env, &next).await.replica_owner.unwrap();

@@ -29,9 +29,9 @@ fn metadata(status: &Status, key: &str) -> String {
 async fn completed(env: &Env, daemon: &Daemon, request: pb::DeployAppRequest) {
     let first = env.name("web") + "/rollouts/1";
     until("repeating it completes it", async || {
-        match daemon.apps().await.deploy_app(request.clone()).await {
+        match daemon.deploy_app(request.clone()).await {
             // No rollout if the daemon was faster and finished it already.
-            Ok(answer) => answer.into_inner().rollout.is_none_or(|rollout| rollout.name == first),
+            Ok(answer) => answer.rollout.is_none_or(|rollout| rollout.name == first),
             Err(_) => false,
         }
     })
@@ -46,7 +46,7 @@ async fn completed(env: &Env, daemon: &Daemon, request: pb::DeployAppRequest) {
 #[tokio::test]
 async fn what_is_being_deleted_is_not_changed() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
         let finalizers = |list: serde_json::Value| Patch::Merge(json!({"metadata": {"finalizers": list}}));
         let params = PatchParams::default();
@@ -54,7 +54,7 @@ async fn what_is_being_deleted_is_not_changed() {
         deployments.delete("web", &DeleteParams::default()).await.unwrap();
         let change = pb::AppSpec { image: "web:2".into(), ..Default::default() };
         let mut apps = env.daemon.apps().await;
-        let deploy = apps.deploy_app(env.deploy("web", change)).await.unwrap_err();
+        let deploy = apps.deploy_app(env.deploy_request("web", change)).await.unwrap_err();
         let scale = pb::ScaleAppRequest { name: env.name("web"), replicas: Some(3), ..Default::default() };
         let scale = apps.scale_app(scale).await.unwrap_err();
         let restart = pb::RestartAppRequest { name: env.name("web"), ..Default::default() };
@@ -65,7 +65,10 @@ async fn what_is_being_deleted_is_not_changed() {
             assert_eq!(got, (Code::FailedPrecondition, "BEING_DELETED".to_owned()), "{status}");
             assert!(status.message().contains(&env.name("web")), "{status}");
         }
-        until("it can be made anew", async || apps.deploy_app(env.deploy("web", web())).await.is_ok()).await;
+        until("it can be made anew", async || {
+            apps.deploy_app(env.deploy_request("web", web())).await.is_ok()
+        })
+        .await;
     })
     .await;
 }
@@ -82,9 +85,9 @@ async fn a_namespace_that_is_being_deleted_takes_no_new_app() {
         let map = json!({"metadata": {"name": "last", "finalizers": ["example.com/later"]}});
         maps.create(&create, &serde_json::from_value(map).unwrap()).await.unwrap();
         namespaces.delete(&name, &DeleteParams::default()).await.unwrap();
-        let mut request = env.deploy("web", web());
+        let mut request = env.deploy_request("web", web());
         request.app.as_mut().unwrap().name = format!("namespaces/{name}/apps/web");
-        let answer = env.daemon.apps().await.deploy_app(request).await;
+        let answer = env.daemon.deploy_app(request).await;
         let patch = Patch::Merge(json!({"metadata": {"finalizers": []}}));
         maps.patch("last", &PatchParams::default(), &patch).await.unwrap();
         let status = answer.unwrap_err();
@@ -109,7 +112,7 @@ async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_lat
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]}]}]});
         hooks.create(&PostParams::default(), &serde_json::from_value(hook).unwrap()).await.unwrap();
         env.services_are_refused("the webhook is in force").await;
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await;
+        let answer = env.deploy("web", web()).await;
         hooks.delete(&name, &DeleteParams::default()).await.unwrap();
         let status = answer.unwrap_err();
         let got = (status.code(), reason(&status));
@@ -118,7 +121,7 @@ async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_lat
         assert_eq!(metadata(&status, "applied"), "deployment.apps/web,poddisruptionbudget.policy/web");
         assert_eq!(metadata(&status, "notApplied"), "service/web");
         assert_eq!(metadata(&status, "rollout"), env.name("web") + "/rollouts/1");
-        completed(&env, &env.daemon, env.deploy("web", web())).await;
+        completed(&env, &env.daemon, env.deploy_request("web", web())).await;
     })
     .await;
 }
@@ -130,7 +133,7 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
         let dir = tempfile::tempdir().unwrap();
         let daemon = proxy.daemon(dir.path()).await;
         let deploy = async || {
-            let status = daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
+            let status = daemon.deploy_app(env.deploy_request("web", web())).await.unwrap_err();
             let got = (status.code(), reason(&status));
             assert_eq!(got, (Code::Unavailable, "THROTTLED".to_owned()), "{status}");
             assert!(
@@ -150,7 +153,7 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
         let late = deploy().await;
         assert_eq!(metadata(&late, "notApplied"), "service/web");
         assert!(metadata(&late, "applied").contains("deployment.apps/web"), "{late}");
-        completed(&env, &daemon, env.deploy("web", web())).await;
+        completed(&env, &daemon, env.deploy_request("web", web())).await;
     })
     .await;
 }
@@ -158,7 +161,7 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
 #[tokio::test]
 async fn a_conflict_at_every_attempt_is_told_as_one_and_the_call_can_be_repeated() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
         let daemon = proxy.daemon(dir.path()).await;
@@ -174,10 +177,10 @@ async fn a_conflict_at_every_attempt_is_told_as_one_and_the_call_can_be_repeated
             autoscaler: Some(autoscaler),
             ..pb::UpdateAutoscalerRequest::default()
         };
-        let tuned = daemon.autoscalers().await.update_autoscaler(update.clone()).await.unwrap_err();
+        let tuned = daemon.update_autoscaler(update.clone()).await.unwrap_err();
         let mut next = web();
         next.image = "web:2".into();
-        let deployed = daemon.apps().await.deploy_app(env.deploy("web", next.clone())).await.unwrap_err();
+        let deployed = daemon.deploy_app(env.deploy_request("web", next.clone())).await.unwrap_err();
         for status in [&tuned, &deployed] {
             assert_eq!(
                 (status.code(), reason(status).as_str()),
@@ -193,8 +196,8 @@ async fn a_conflict_at_every_attempt_is_told_as_one_and_the_call_can_be_repeated
         // What was begun is there to be completed, and the caller knows it.
         assert_eq!(metadata(&deployed, "rollout"), env.name("web") + "/rollouts/2");
         proxy.spoil(Fault::Busy, |_| false);
-        daemon.autoscalers().await.update_autoscaler(update).await.unwrap();
-        daemon.apps().await.deploy_app(env.deploy("web", next)).await.unwrap();
+        daemon.update_autoscaler(update).await.unwrap();
+        daemon.deploy_app(env.deploy_request("web", next)).await.unwrap();
         let end = follow(&daemon, &(env.name("web") + "/rollouts/2")).await;
         assert_eq!(end.state(), pb::RolloutState::Succeeded, "{end:?}");
     })
@@ -211,8 +214,8 @@ async fn an_answer_that_gets_lost_may_have_happened_and_is_not_done_twice() {
             call.contains("/deployments/web") && !call.contains("dryRun=All") && call.starts_with("PATCH")
         });
         let request_id = "6f1a2c1e-0000-4000-8000-0000000000aa".to_owned();
-        let request = pb::DeployAppRequest { request_id, ..env.deploy("web", web()) };
-        let status = daemon.apps().await.deploy_app(request.clone()).await.unwrap_err();
+        let request = pb::DeployAppRequest { request_id, ..env.deploy_request("web", web()) };
+        let status = daemon.deploy_app(request.clone()).await.unwrap_err();
         let got = (status.code(), reason(&status));
         assert_eq!(got, (Code::DeadlineExceeded, "DEADLINE".to_owned()), "{status}");
         assert_eq!(metadata(&status, "mayHaveHappened"), "true");

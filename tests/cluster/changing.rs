@@ -45,35 +45,34 @@ async fn make_foreign(env: &Env, app: &str) -> Deployment {
 #[tokio::test]
 async fn whoever_set_the_count_last_keeps_it() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
-        let answer = env.daemon.apps().await.scale_app(scale(&env, "web", 4)).await.unwrap().into_inner();
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
+        let answer = env.scale("web", 4).await.unwrap();
         assert_eq!(answer.app.unwrap().status.unwrap().desired_replicas, 4);
         assert_eq!(answer.plan.unwrap().changes[0].path, "spec.replicas");
 
-        let kept =
-            env.daemon.apps().await.deploy_app(env.deploy("web", image("2"))).await.unwrap().into_inner();
+        let kept = env.deploy("web", image("2")).await.unwrap();
         assert_eq!(count(&env, "web").await, 4);
         let plan = kept.plan.unwrap();
         let check = plan.checks.iter().find(|c| c.kind == "REPLICAS").unwrap();
         assert_eq!(check.result(), pb::CheckResult::Warn, "{plan:?}");
 
         // To the number that it has already: that too is somebody's wish.
-        env.daemon.apps().await.scale_app(scale(&env, "web", 4)).await.unwrap();
+        env.scale("web", 4).await.unwrap();
         let named = |n, paths: &[&str]| pb::DeployAppRequest {
             update_mask: Some(prost_types::FieldMask {
                 paths: paths.iter().map(|p| (*p).to_owned()).collect(),
             }),
-            ..env.deploy("web", pb::AppSpec { replicas: Some(n), ..pb::AppSpec::default() })
+            ..env.deploy_request("web", pb::AppSpec { replicas: Some(n), ..pb::AppSpec::default() })
         };
-        env.daemon.apps().await.deploy_app(named(4, &["spec.replicas"])).await.unwrap();
+        env.daemon.deploy_app(named(4, &["spec.replicas"])).await.unwrap();
         assert_eq!(count(&env, "web").await, 4);
         // From here on the last one to set it was a deploy, so a deploy sets it without naming it.
-        env.daemon.apps().await.deploy_app(named(1, &[])).await.unwrap();
+        env.daemon.deploy_app(named(1, &[])).await.unwrap();
         assert_eq!(count(&env, "web").await, 1);
-        env.daemon.apps().await.scale_app(scale(&env, "web", 0)).await.unwrap();
+        env.scale("web", 0).await.unwrap();
         let stopped = env.get("web").await.unwrap().status.unwrap();
         assert_eq!(stopped.desired_replicas, 0);
-        let absent = env.daemon.apps().await.scale_app(scale(&env, "wed", 1)).await.unwrap_err();
+        let absent = env.scale("wed", 1).await.unwrap_err();
         assert_eq!(reason(&absent), "APP_NOT_FOUND");
         assert_eq!(absent.get_error_details().error_info().unwrap().metadata["didYouMean"], env.name("web"));
     })
@@ -83,12 +82,12 @@ async fn whoever_set_the_count_last_keeps_it() {
 #[tokio::test]
 async fn an_autoscaler_of_others_is_named_and_not_fought() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
         let hpa = json!({"metadata": {"name": "grow"}, "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3}});
         let hpas = Api::<HorizontalPodAutoscaler>::namespaced(env.client.clone(), &env.namespace);
         hpas.create(&PostParams::default(), &serde_json::from_value(hpa).unwrap()).await.unwrap();
-        let status = env.daemon.apps().await.scale_app(scale(&env, "web", 4)).await.unwrap_err();
+        let status = env.scale("web", 4).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "FOREIGN_AUTOSCALER"));
         assert_eq!(status.get_error_details().resource_info().unwrap().resource_name, "grow");
     })
@@ -99,36 +98,37 @@ async fn an_autoscaler_of_others_is_named_and_not_fought() {
 async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
     run(|mut env| async move {
         let id = "6f1a2c1e-0000-4000-8000-00000000abcd".to_owned();
-        let request = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy("web", web()) };
-        let first = env.daemon.apps().await.deploy_app(request.clone()).await.unwrap().into_inner();
+        let request = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy_request("web", web()) };
+        let first = env.daemon.deploy_app(request.clone()).await.unwrap();
         follow(&env.daemon, &first.rollout.clone().unwrap().name).await;
-        env.deploy_and_follow(env.deploy("web", image("2"))).await;
+        env.deploy_and_follow(env.deploy_request("web", image("2"))).await;
         for fresh in [false, true] {
             if fresh {
                 env.daemon.child.kill().await.unwrap();
                 env.daemon = crate::support::Daemon::start().await;
             }
-            let again = env.daemon.apps().await.deploy_app(request.clone()).await.unwrap().into_inner();
+            let again = env.daemon.deploy_app(request.clone()).await.unwrap();
             assert_eq!(again.rollout.unwrap().name, first.rollout.clone().unwrap().name);
             assert_eq!(again.position, first.position);
             assert_eq!(again.app.unwrap().spec.unwrap().image, "web:2", "the app as it is now");
-            let other = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy("web", image("3")) };
-            let status = env.daemon.apps().await.deploy_app(other).await.unwrap_err();
+            let other =
+                pb::DeployAppRequest { request_id: id.clone(), ..env.deploy_request("web", image("3")) };
+            let status = env.daemon.deploy_app(other).await.unwrap_err();
             assert_eq!(
                 (status.code(), reason(&status).as_str()),
                 (Code::InvalidArgument, "REQUEST_ID_REUSED")
             );
             let other = pb::ScaleAppRequest { request_id: id.clone(), ..scale(&env, "web", 5) };
-            let status = env.daemon.apps().await.scale_app(other).await.unwrap_err();
+            let status = env.daemon.scale_app(other).await.unwrap_err();
             assert_eq!(reason(&status), "REQUEST_ID_REUSED");
         }
         let id = "6f1a2c1e-0000-4000-8000-00000000abce".to_owned();
         let request = pb::ScaleAppRequest { request_id: id, ..scale(&env, "web", 3) };
-        let first = env.daemon.apps().await.scale_app(request.clone()).await.unwrap().into_inner();
-        env.daemon.apps().await.scale_app(scale(&env, "web", 1)).await.unwrap();
+        let first = env.daemon.scale_app(request.clone()).await.unwrap();
+        env.scale("web", 1).await.unwrap();
         env.daemon.child.kill().await.unwrap();
         env.daemon = crate::support::Daemon::start().await;
-        let again = env.daemon.apps().await.scale_app(request).await.unwrap().into_inner();
+        let again = env.daemon.scale_app(request).await.unwrap();
         assert_eq!((again.position, count(&env, "web").await), (first.position, 1));
     })
     .await;
@@ -137,7 +137,7 @@ async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
 #[tokio::test]
 async fn a_restart_replaces_the_replicas_and_the_next_deploy_does_not_do_it_again() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(env.client.clone(), &env.namespace);
         let names = async || {
             let list = pods.list(&ListParams::default()).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_restart_replaces_the_replicas_and_the_next_deploy_does_not_do_it_agai
         let before = names().await;
         let request =
             pb::RestartAppRequest { name: env.name("web"), reason: "stuck".into(), ..Default::default() };
-        let answer = env.daemon.apps().await.restart_app(request).await.unwrap().into_inner();
+        let answer = env.daemon.restart_app(request).await.unwrap();
         let rollout = follow(&env.daemon, &answer.rollout.unwrap().name).await;
         assert_eq!(
             (rollout.state(), rollout.cause()),
@@ -157,12 +157,12 @@ async fn a_restart_replaces_the_replicas_and_the_next_deploy_does_not_do_it_agai
         let after = names().await;
         assert!(after.iter().all(|pod| !before.contains(pod)), "{before:?} {after:?}");
 
-        let same = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
+        let same = env.deploy("web", web()).await.unwrap();
         assert_eq!((same.rollout, same.plan.unwrap().changes), (None, vec![]));
         let template = async || deployments(&env).get("web").await.unwrap().spec.unwrap().template;
         let before = template().await.metadata.unwrap().annotations;
         let more = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
-        env.deploy_and_follow(env.deploy("web", more)).await;
+        env.deploy_and_follow(env.deploy_request("web", more)).await;
         assert_eq!(template().await.metadata.unwrap().annotations, before);
     })
     .await;
@@ -180,16 +180,16 @@ async fn a_rollback_brings_back_the_content_and_never_the_count() {
             },
             ..Default::default()
         };
-        env.deploy_and_follow(env.deploy("web", web())).await;
-        let status = env.daemon.rollouts().await.rollback_app(rollback("")).await.unwrap_err();
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
+        let status = env.daemon.rollback_app(rollback("")).await.unwrap_err();
         assert_eq!(reason(&status), "NO_EARLIER_ROLLOUT");
-        env.deploy_and_follow(env.deploy("web", image("2"))).await;
-        env.daemon.apps().await.scale_app(scale(&env, "web", 3)).await.unwrap();
-        let bad = env.deploy_and_follow(env.deploy("web", image("does-not-exist"))).await;
+        env.deploy_and_follow(env.deploy_request("web", image("2"))).await;
+        env.scale("web", 3).await.unwrap();
+        let bad = env.deploy_and_follow(env.deploy_request("web", image("does-not-exist"))).await;
         assert_eq!(bad.state(), pb::RolloutState::Failed);
 
         let only = pb::RollbackAppRequest { validate_only: true, ..rollback("") };
-        let plan = env.daemon.rollouts().await.rollback_app(only).await.unwrap().into_inner();
+        let plan = env.daemon.rollback_app(only).await.unwrap();
         assert_eq!(plan.rollout, None);
         let change = &plan.plan.unwrap().changes[0];
         assert_eq!(
@@ -198,17 +198,17 @@ async fn a_rollback_brings_back_the_content_and_never_the_count() {
         );
         assert!(change.restarts_replicas);
 
-        let answer = env.daemon.rollouts().await.rollback_app(rollback("")).await.unwrap().into_inner();
+        let answer = env.daemon.rollback_app(rollback("")).await.unwrap();
         let back = follow(&env.daemon, &answer.rollout.unwrap().name).await;
         assert_eq!((back.state(), back.cause()), (pb::RolloutState::Succeeded, pb::RolloutCause::Rollback));
         assert_eq!(back.source_rollout, env.name("web") + "/rollouts/2");
         assert_eq!((back.spec.unwrap().image.as_str(), count(&env, "web").await), ("web:2", 3));
-        let answer = env.daemon.rollouts().await.rollback_app(rollback("1")).await.unwrap().into_inner();
+        let answer = env.daemon.rollback_app(rollback("1")).await.unwrap();
         let back = follow(&env.daemon, &answer.rollout.unwrap().name).await;
         assert_eq!((back.spec.unwrap().image.as_str(), count(&env, "web").await), ("web:1", 3));
-        let nothing = env.daemon.rollouts().await.rollback_app(rollback("1")).await.unwrap().into_inner();
+        let nothing = env.daemon.rollback_app(rollback("1")).await.unwrap();
         assert_eq!(nothing.rollout, None, "that is what runs");
-        let status = env.daemon.rollouts().await.rollback_app(rollback("99")).await.unwrap_err();
+        let status = env.daemon.rollback_app(rollback("99")).await.unwrap_err();
         assert_eq!(reason(&status), "ROLLOUT_NOT_FOUND");
     })
     .await;
@@ -217,28 +217,27 @@ async fn a_rollback_brings_back_the_content_and_never_the_count() {
 #[tokio::test]
 async fn a_held_rollout_waits_and_a_deploy_ends_the_hold() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let latest = env.name("web") + "/rollouts/latest";
         let pause = pb::PauseRolloutRequest { name: latest.clone(), ..Default::default() };
-        let status = env.daemon.rollouts().await.pause_rollout(pause.clone()).await.unwrap_err();
+        let status = env.daemon.pause_rollout(pause.clone()).await.unwrap_err();
         assert_eq!(reason(&status), "ROLLOUT_ENDED");
         let slow = pb::AppSpec {
             pod_template_patch: Some(crate::support::annotate("sim/unready", "true")),
             ..image("2")
         };
-        env.daemon.apps().await.deploy_app(env.deploy("web", slow)).await.unwrap();
-        let paused =
-            env.daemon.rollouts().await.pause_rollout(pause).await.unwrap().into_inner().rollout.unwrap();
+        env.deploy("web", slow).await.unwrap();
+        let paused = env.daemon.pause_rollout(pause).await.unwrap().rollout.unwrap();
         assert_eq!(paused.state(), pb::RolloutState::Paused, "{paused:?}");
         let restart = pb::RestartAppRequest { name: env.name("web"), ..Default::default() };
-        let status = env.daemon.apps().await.restart_app(restart).await.unwrap_err();
+        let status = env.daemon.restart_app(restart).await.unwrap_err();
         assert_eq!(reason(&status), "ROLLOUT_PAUSED");
         let resume = pb::ResumeRolloutRequest { name: latest.clone(), ..Default::default() };
-        let resumed = env.daemon.rollouts().await.resume_rollout(resume).await.unwrap().into_inner();
+        let resumed = env.daemon.resume_rollout(resume).await.unwrap();
         assert_eq!(resumed.rollout.unwrap().state(), pb::RolloutState::Running);
         let pause = pb::PauseRolloutRequest { name: latest, ..Default::default() };
-        env.daemon.rollouts().await.pause_rollout(pause).await.unwrap();
-        let mut request = env.deploy("web", image("3"));
+        env.daemon.pause_rollout(pause).await.unwrap();
+        let mut request = env.deploy_request("web", image("3"));
         request.update_mask = Some(prost_types::FieldMask {
             paths: vec!["spec.image".into(), "spec.pod_template_patch".into()],
         });
@@ -252,34 +251,34 @@ async fn a_held_rollout_waits_and_a_deploy_ends_the_hold() {
 async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told() {
     run(|env| async move {
         let made = make_foreign(&env, "old").await;
-        let scaled = env.daemon.apps().await.scale_app(scale(&env, "old", 3)).await.unwrap().into_inner();
+        let scaled = env.scale("old", 3).await.unwrap();
         assert_eq!(count(&env, "old").await, 3);
         // The etag that reads give holds for writes, and a repeat names the rollout that the first answer named.
         let etag = scaled.app.unwrap().etag;
         let guarded = pb::ScaleAppRequest { etag: etag.clone(), ..scale(&env, "old", 3) };
-        env.daemon.apps().await.scale_app(guarded).await.unwrap();
+        env.daemon.scale_app(guarded).await.unwrap();
         let request_id = "6f1a2c1e-0000-4000-8000-00000000abcf".to_owned();
         let restart = pb::RestartAppRequest { name: env.name("old"), etag, request_id, ..Default::default() };
         let mut begun = Vec::new();
         for _ in 0..2 {
-            let answer = env.daemon.apps().await.restart_app(restart.clone()).await.unwrap().into_inner();
+            let answer = env.daemon.restart_app(restart.clone()).await.unwrap();
             begun.push(answer.rollout.expect("it replaces the replicas").name);
         }
         assert_eq!(begun[0], begun[1]);
         let rollback = pb::RollbackAppRequest { name: env.name("old"), ..Default::default() };
-        let status = env.daemon.rollouts().await.rollback_app(rollback).await.unwrap_err();
+        let status = env.daemon.rollback_app(rollback).await.unwrap_err();
         assert_eq!(reason(&status), "NOT_MANAGED");
 
         let change = pb::AppSpec { image: "web:2".into(), ..pb::AppSpec::default() };
-        let status = env.daemon.apps().await.deploy_app(env.deploy("old", change.clone())).await.unwrap_err();
+        let status = env.deploy("old", change.clone()).await.unwrap_err();
         assert_eq!(reason(&status), "NAME_TAKEN");
         assert!(status.message().contains("adopt"), "{}", status.message());
-        let adopt = pb::DeployAppRequest { adopt: true, ..env.deploy("old", change) };
+        let adopt = pb::DeployAppRequest { adopt: true, ..env.deploy_request("old", change) };
         let all = pb::DeployAppRequest {
             update_mask: Some(prost_types::FieldMask { paths: vec!["*".into()] }),
             ..adopt.clone()
         };
-        let status = env.daemon.apps().await.deploy_app(all).await.unwrap_err();
+        let status = env.daemon.deploy_app(all).await.unwrap_err();
         assert!(status.message().contains("sidecar"), "{}", status.message());
 
         let rollout = env.deploy_and_follow(adopt).await;
@@ -301,7 +300,7 @@ async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told(
             update_mask: Some(prost_types::FieldMask {
                 paths: vec!["spec.env".into(), "spec.secret_env".into()],
             }),
-            ..env.deploy(
+            ..env.deploy_request(
                 "old",
                 pb::AppSpec { secret_env: [("A".to_owned(), secret)].into(), ..Default::default() },
             )
@@ -313,7 +312,7 @@ async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told(
         assert!(env_of[0].value.is_none() && env_of[0].value_from.is_some());
         // Also if it was restarted before it was taken over.
         let restart = pb::RestartAppRequest { name: env.name("old"), ..Default::default() };
-        env.daemon.apps().await.restart_app(restart).await.unwrap();
+        env.daemon.restart_app(restart).await.unwrap();
     })
     .await;
 }
@@ -326,9 +325,9 @@ async fn taking_over_tells_what_of_others_goes() {
             make_foreign(&env, app).await;
             let vars = [("A", "1"), ("C", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
             let spec = pb::AppSpec { env: vars.into(), ..pb::AppSpec::default() };
-            let adopt = pb::DeployAppRequest { adopt: true, update_mask, ..env.deploy(app, spec) };
+            let adopt = pb::DeployAppRequest { adopt: true, update_mask, ..env.deploy_request(app, spec) };
             let only = pb::DeployAppRequest { validate_only: true, ..adopt.clone() };
-            let told = env.daemon.apps().await.deploy_app(only).await.unwrap().into_inner().plan.unwrap();
+            let told = env.daemon.deploy_app(only).await.unwrap().plan.unwrap();
             let goes = told.changes.iter().find(|change| change.path.ends_with("containers[main].env[B]"));
             let goes = goes.unwrap_or_else(|| panic!("{app}: {:?}", told.changes));
             assert_eq!(
@@ -341,7 +340,7 @@ async fn taking_over_tells_what_of_others_goes() {
             let touches = |change: &&pb::Change| of_others.iter().any(|path| change.path.contains(path));
             let touched: Vec<_> = told.changes.iter().filter(touches).collect();
             assert!(touched.is_empty(), "{app}: {touched:?}");
-            let done = env.daemon.apps().await.deploy_app(adopt).await.unwrap().into_inner();
+            let done = env.daemon.deploy_app(adopt).await.unwrap();
             assert_eq!(done.plan.unwrap().changes, told.changes, "{app}");
             let spec = deployments(&env).get(app).await.unwrap().spec.unwrap();
             let vars = spec.template.spec.unwrap().containers[0].env.clone().unwrap();
@@ -365,8 +364,8 @@ async fn a_probe_of_others_goes_whole_when_it_is_taken_over() {
         let readiness = Some(pb::Probe { check, ..pb::Probe::default() });
         let probes = Some(pb::Probes { readiness, ..pb::Probes::default() });
         let spec = pb::AppSpec { probes, ..pb::AppSpec::default() };
-        let adopt = pb::DeployAppRequest { adopt: true, update_mask, ..env.deploy("old", spec) };
-        let plan = env.daemon.apps().await.deploy_app(adopt).await.unwrap().into_inner().plan.unwrap();
+        let adopt = pb::DeployAppRequest { adopt: true, update_mask, ..env.deploy_request("old", spec) };
+        let plan = env.daemon.deploy_app(adopt).await.unwrap().plan.unwrap();
         let is_probe = |change: &&pb::Change| change.path.contains("readinessProbe");
         let told: Vec<_> = plan.changes.iter().filter(is_probe).collect();
         assert_eq!((told.len(), told[0].new_value.as_str()), (1, ""), "{told:?}");
@@ -381,11 +380,11 @@ async fn a_plan_changes_nothing_and_says_what_would() {
     run(|env| async move {
         let only = |request| pb::DeployAppRequest { validate_only: true, ..request };
         let plan = async |request| {
-            let answer = env.daemon.apps().await.deploy_app(only(request)).await.unwrap().into_inner();
+            let answer = env.daemon.deploy_app(only(request)).await.unwrap();
             assert_eq!((answer.rollout, answer.position.as_str()), (None, ""));
             answer.plan.unwrap()
         };
-        let first = plan(env.deploy("web", web())).await;
+        let first = plan(env.deploy_request("web", web())).await;
         assert_eq!(first.changes.len(), 3);
         assert!(
             first.changes.iter().all(|c| c.action() == pb::ChangeAction::Create && !c.new_value.is_empty())
@@ -398,27 +397,26 @@ async fn a_plan_changes_nothing_and_says_what_would() {
         }
         assert_eq!(reason(&env.get("web").await.unwrap_err()), "APP_NOT_FOUND");
 
-        env.deploy_and_follow(env.deploy("web", web())).await;
-        let changed = plan(env.deploy("web", image("2"))).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
+        let changed = plan(env.deploy_request("web", image("2"))).await;
         let [change] = &changed.changes[..] else { panic!("{:?}", changed.changes) };
         assert_eq!(change.object, "deployment.apps/web");
         assert_eq!(change.path, "spec.template.spec.containers[app].image");
         assert_eq!((change.old_value.as_str(), change.new_value.as_str()), ("\"web:1\"", "\"web:2\""));
         assert!(change.restarts_replicas);
-        assert_eq!(plan(env.deploy("web", web())).await.changes, []);
+        assert_eq!(plan(env.deploy_request("web", web())).await.changes, []);
 
         let image =
             json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": "web:7"}]}}}});
         let params = PatchParams { field_manager: Some("kubectl-set".into()), ..PatchParams::default() };
         deployments(&env).patch("web", &params, &Patch::Strategic(image)).await.unwrap();
-        let fought = plan(env.deploy("web", self::image("2"))).await;
+        let fought = plan(env.deploy_request("web", self::image("2"))).await;
         let worst = &fought.checks[0];
         assert_eq!((worst.kind.as_str(), worst.result()), ("FIELD_OWNERSHIP", pb::CheckResult::Fail));
         assert!(worst.message.contains("kubectl-set"), "{}", worst.message);
-        let status =
-            env.daemon.apps().await.deploy_app(env.deploy("web", self::image("2"))).await.unwrap_err();
+        let status = env.deploy("web", self::image("2")).await.unwrap_err();
         assert_eq!(reason(&status), "CONFLICTING_FIELD_MANAGER");
-        let forced = pb::DeployAppRequest { force: true, ..env.deploy("web", self::image("2")) };
+        let forced = pb::DeployAppRequest { force: true, ..env.deploy_request("web", self::image("2")) };
         let done = env.deploy_and_follow(forced).await;
         assert_eq!((done.state(), done.spec.unwrap().image.as_str()), (pb::RolloutState::Succeeded, "web:2"));
     })
@@ -430,13 +428,12 @@ async fn a_failed_rollout_goes_back_by_itself_once_if_its_policy_says_so() {
     run(|env| async move {
         let policy = pb::RolloutPolicy { on_failure: pb::OnFailure::RollBack.into(), ..Default::default() };
         let good = pb::AppSpec { rollout_policy: Some(policy), ..web() };
-        env.deploy_and_follow(env.deploy("web", good)).await;
-        let failed = env.deploy_and_follow(env.deploy("web", image("does-not-exist"))).await;
+        env.deploy_and_follow(env.deploy_request("web", good)).await;
+        let failed = env.deploy_and_follow(env.deploy_request("web", image("does-not-exist"))).await;
         assert_eq!(failed.state(), pb::RolloutState::Failed);
         let third = env.name("web") + "/rollouts/3";
         let get = pb::GetRolloutRequest { name: third.clone(), ..Default::default() };
-        until("it goes back", async || env.daemon.rollouts().await.get_rollout(get.clone()).await.is_ok())
-            .await;
+        until("it goes back", async || env.daemon.get_rollout(get.clone()).await.is_ok()).await;
         let back = follow(&env.daemon, &third).await;
         assert_eq!(
             (back.state(), back.cause()),

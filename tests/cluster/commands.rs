@@ -135,7 +135,7 @@ async fn the_demo_works_by_hand() {
 #[tokio::test]
 async fn who_follows_a_rollout_goes_on_with_the_next_daemon() {
     run(|mut env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let follower = command(&env)
             .args(["deploy", "web", "--env", "GREETING=hello", "--pod-annotation", "sim/ready-after=1s"])
             .stdout(Stdio::piped())
@@ -187,7 +187,7 @@ async fn an_autoscaler_is_set_followed_and_fed_from_the_command_line() {
             assert_eq!(output.status.code(), Some(expected), "gantry {args:?}\n{}", text(&output));
             text(&output)
         };
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert!(run(&["autoscale", "web"], 0).await.contains("OFF"));
         let wrong = run(&["autoscale", "web", "--mode", "active", "--max", "9"], 2).await;
         assert!(wrong.contains("autoscaler.targets"), "{wrong}");

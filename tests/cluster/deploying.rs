@@ -25,7 +25,7 @@ fn revisions(env: &Env) -> Api<ControllerRevision> {
 #[tokio::test]
 async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
     run(|env| async move {
-        let rollout = env.deploy_and_follow(env.deploy("web", web())).await;
+        let rollout = env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert_eq!(rollout.state(), pb::RolloutState::Succeeded, "{rollout:?}");
         assert_eq!(rollout.name, env.name("web") + "/rollouts/1");
 
@@ -57,7 +57,7 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
         assert_eq!(app.uid, uid);
 
         let delete = pb::DeleteAppRequest { name: env.name("web"), ..Default::default() };
-        let answer = env.daemon.apps().await.delete_app(delete.clone()).await.unwrap().into_inner();
+        let answer = env.daemon.delete_app(delete.clone()).await.unwrap();
         assert_eq!(answer.plan.unwrap().changes.len(), 3);
         until("the app is gone", async || env.get("web").await.is_err_and(|s| reason(&s) == "APP_NOT_FOUND"))
             .await;
@@ -65,10 +65,10 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
             revisions(&env).list(&ListParams::default()).await.unwrap().items.is_empty()
         })
         .await;
-        let again = env.daemon.apps().await.delete_app(delete.clone()).await.unwrap_err();
+        let again = env.daemon.delete_app(delete.clone()).await.unwrap_err();
         assert_eq!(reason(&again), "APP_NOT_FOUND");
         let allowed = pb::DeleteAppRequest { allow_missing: true, ..delete };
-        env.daemon.apps().await.delete_app(allowed).await.unwrap();
+        env.daemon.delete_app(allowed).await.unwrap();
     })
     .await;
 }
@@ -76,7 +76,7 @@ async fn a_deploy_makes_what_the_design_says_and_a_delete_takes_it_away() {
 #[tokio::test]
 async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let version = || async { deployments(&env).get("web").await.unwrap().resource_version() };
         until("the Deployment is quiet", async || {
             let before = version().await;
@@ -85,13 +85,13 @@ async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those(
         })
         .await;
         let before = version().await;
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
+        let answer = env.deploy("web", web()).await.unwrap();
         assert_eq!((answer.rollout, answer.plan.unwrap().changes), (None, vec![]));
         assert_eq!(version().await, before, "nothing is written");
         assert_eq!(revisions(&env).list(&ListParams::default()).await.unwrap().items.len(), 1);
 
         let some = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
-        let rollout = env.deploy_and_follow(env.deploy("web", some)).await;
+        let rollout = env.deploy_and_follow(env.deploy_request("web", some)).await;
         assert_eq!(rollout.state(), pb::RolloutState::Succeeded);
         let spec = env.get("web").await.unwrap().spec.unwrap();
         assert_eq!(spec, pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..web() });
@@ -106,7 +106,7 @@ async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those(
 #[tokio::test]
 async fn a_count_that_somebody_else_set_stays() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let params = PatchParams { field_manager: Some("kubectl-scale".into()), ..PatchParams::default() };
         deployments(&env)
             .patch_scale("web", &params, &Patch::Merge(json!({"spec": {"replicas": 4}})))
@@ -116,19 +116,19 @@ async fn a_count_that_somebody_else_set_stays() {
 
         // Neither a deploy without the count nor one with it resets it; the second one is told.
         let some = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
-        env.deploy_and_follow(env.deploy("web", some)).await;
+        env.deploy_and_follow(env.deploy_request("web", some)).await;
         assert_eq!(count().await, 4);
         let more = pb::AppSpec { env: [("A".to_owned(), "2".to_owned())].into(), ..web() };
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", more)).await.unwrap().into_inner();
+        let answer = env.deploy("web", more).await.unwrap();
         assert_eq!(count().await, 4);
         let worst = &answer.plan.unwrap().checks[0];
         assert_eq!((worst.kind.as_str(), worst.result()), ("REPLICAS", pb::CheckResult::Warn));
         assert!(worst.message.contains("kubectl-scale"), "{}", worst.message);
 
         // Named, it is set.
-        let mut named = env.deploy("web", web());
+        let mut named = env.deploy_request("web", web());
         named.update_mask = Some(prost_types::FieldMask { paths: vec!["spec.replicas".into()] });
-        env.daemon.apps().await.deploy_app(named).await.unwrap();
+        env.daemon.deploy_app(named).await.unwrap();
         assert_eq!(count().await, 2);
     })
     .await;
@@ -153,10 +153,10 @@ async fn what_others_deployed_is_read_and_never_taken_over() {
         .await;
         assert_eq!(env.get("3scale").await.unwrap().spec.unwrap().image, image);
         let before = deployments(&env).get("shop").await.unwrap().metadata.generation;
-        let taken = env.daemon.apps().await.deploy_app(env.deploy("shop", web())).await.unwrap_err();
+        let taken = env.deploy("shop", web()).await.unwrap_err();
         assert_eq!(reason(&taken), "NAME_TAKEN");
         let request = pb::DeleteAppRequest { name: env.name("shop"), ..Default::default() };
-        assert_eq!(reason(&env.daemon.apps().await.delete_app(request).await.unwrap_err()), "NOT_MANAGED");
+        assert_eq!(reason(&env.daemon.delete_app(request).await.unwrap_err()), "NOT_MANAGED");
         assert_eq!(deployments(&env).get("shop").await.unwrap().metadata.generation, before);
         assert!(revisions(&env).list(&ListParams::default()).await.unwrap().items.is_empty());
     })
@@ -173,7 +173,7 @@ async fn a_stateful_set_cannot_adopt_our_revisions() {
             "selector": {"matchLabels": {"gantry.dev/app": "web"}},
             "template": {"metadata": {"labels": {"gantry.dev/app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c:1"}]}}}});
         sets.create(&PostParams::default(), &serde_json::from_value(greedy).unwrap()).await.unwrap();
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let revision = revisions(&env).get("gantry-web-1").await.unwrap();
         let owners: Vec<_> = revision.owner_references().iter().map(|o| o.kind.as_str()).collect();
@@ -186,15 +186,13 @@ async fn a_stateful_set_cannot_adopt_our_revisions() {
 #[tokio::test]
 async fn deploys_at_once_each_get_a_revision_and_the_last_one_runs() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let deploys = (0..5).map(|i| {
             let spec =
                 pb::AppSpec { env: [("N".to_owned(), i.to_string())].into(), ..pb::AppSpec::default() };
-            let request = env.deploy("web", spec);
+            let request = env.deploy_request("web", spec);
             let daemon = &env.daemon;
-            async move {
-                daemon.apps().await.deploy_app(request).await.unwrap().into_inner().rollout.unwrap().name
-            }
+            async move { daemon.deploy_app(request).await.unwrap().rollout.unwrap().name }
         });
         let mut names = futures::future::join_all(deploys).await;
         names.sort();

@@ -18,10 +18,10 @@ use crate::support::{Env, annotate, annotate_all, follow, run, simulated, until,
 
 /// Deploys something good, then something bad, and returns the bad one's end and the time that the verdict took.
 async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
-    let good = env.deploy_and_follow(env.deploy("web", web())).await;
+    let good = env.deploy_and_follow(env.deploy_request("web", web())).await;
     assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
     let started = Instant::now();
-    let rollout = env.deploy_and_follow(env.deploy("web", bad)).await;
+    let rollout = env.deploy_and_follow(env.deploy_request("web", bad)).await;
     let took = started.elapsed();
     assert_eq!(rollout.state(), pb::RolloutState::Failed, "{rollout:?}");
     let status = env.get("web").await.unwrap().status.unwrap();
@@ -151,7 +151,7 @@ async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
 #[tokio::test]
 async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace() {
     run(|env| async move {
-        let good = env.deploy_and_follow(env.deploy("web", web())).await;
+        let good = env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
         let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
         let quota = json!({"metadata": {"name": "sets"}, "spec": {"hard": {"count/replicasets.apps": "1"}}});
@@ -165,8 +165,9 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
         .await;
         let bad = pb::AppSpec { image: "web:2".into(), rollout_policy: grace(2), ..pb::AppSpec::default() };
         let plan = async |spec: &pb::AppSpec| {
-            let request = pb::DeployAppRequest { validate_only: true, ..env.deploy("web", spec.clone()) };
-            let plan = env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner().plan.unwrap();
+            let request =
+                pb::DeployAppRequest { validate_only: true, ..env.deploy_request("web", spec.clone()) };
+            let plan = env.daemon.deploy_app(request).await.unwrap().plan.unwrap();
             plan.checks.into_iter().find(|check| check.kind == "QUOTA").unwrap()
         };
         let same = plan(&pb::AppSpec { replicas: Some(3), ..pb::AppSpec::default() }).await;
@@ -179,7 +180,7 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
         for image in ["web:2", "web:3"] {
             let started = Instant::now();
             let bad = pb::AppSpec { image: image.into(), ..bad.clone() };
-            let rollout = env.deploy_and_follow(env.deploy("web", bad)).await;
+            let rollout = env.deploy_and_follow(env.deploy_request("web", bad)).await;
             assert_eq!(rollout.state(), pb::RolloutState::Failed, "{rollout:?}");
             let error = rollout.error.unwrap();
             assert_eq!(error.reason, "QUOTA_EXCEEDED");
@@ -191,7 +192,7 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
         }
         // Back to the template that has a ReplicaSet needs no new one.
         assert_eq!(plan(&web()).await.result(), pb::CheckResult::Pass);
-        let back = env.deploy_and_follow(env.deploy("web", web())).await;
+        let back = env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert_eq!(back.state(), pb::RolloutState::Succeeded, "{back:?}");
         assert_eq!(env.get("web").await.unwrap().status.unwrap().problems, vec![]);
     })
@@ -214,9 +215,8 @@ async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_
             }),
             ..pb::AppSpec::default()
         };
-        let request = env.deploy("web", brief);
-        let rollout =
-            env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner().rollout.unwrap();
+        let request = env.deploy_request("web", brief);
+        let rollout = env.daemon.deploy_app(request).await.unwrap().rollout.unwrap();
         let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
         until("Kubernetes calls it complete", async || {
             let status = deployments.get("web").await.unwrap().status.unwrap_or_default();
@@ -280,7 +280,7 @@ async fn a_node_that_stops_answering_is_named() {
             tolerations: vec![toleration],
             ..pb::Placement::default()
         };
-        let rollout = env.deploy_and_follow(env.deploy("web", pb::AppSpec { placement: Some(placement), ..web() })).await;
+        let rollout = env.deploy_and_follow(env.deploy_request("web", pb::AppSpec { placement: Some(placement), ..web() })).await;
         assert_eq!(rollout.state(), pb::RolloutState::Succeeded, "{rollout:?}");
         let down = Patch::Merge(json!({"metadata": {"annotations": {"sim/down": "true"}}}));
         nodes.patch(&name, &PatchParams::default(), &down).await.unwrap();

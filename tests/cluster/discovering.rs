@@ -27,7 +27,7 @@ async fn endpoints(env: &Env, app: &str, port: &str, include_unready: bool) -> V
         include_unready,
         ..pb::ListEndpointsRequest::default()
     };
-    env.daemon.discovery().await.list_endpoints(request).await.unwrap().into_inner().endpoints
+    env.daemon.list_endpoints(request).await.unwrap().endpoints
 }
 
 async fn scale(env: &Env, app: &str, replicas: i32) {
@@ -56,7 +56,7 @@ async fn next(stream: &mut Streaming<pb::WatchEndpointsResponse>) -> Event {
 #[tokio::test]
 async fn replicas_are_found_once_with_node_zone_and_rollout() {
     run(|env| async move {
-        let rollout = env.deploy_and_follow(env.deploy("web", three())).await;
+        let rollout = env.deploy_and_follow(env.deploy_request("web", three())).await;
         let number = three().ports[0].number;
         // Slices follow the pods by a moment.
         until("three take traffic", async || endpoints(&env, "web", "", false).await.len() == 3).await;
@@ -78,18 +78,16 @@ async fn replicas_are_found_once_with_node_zone_and_rollout() {
             port: "public".into(),
             ..Default::default()
         };
-        let by_other_name = async || env.daemon.discovery().await.list_endpoints(request()).await;
-        until("its port is known", async || {
-            by_other_name().await.is_ok_and(|r| r.get_ref().endpoints.len() == 3)
-        })
-        .await;
+        let by_other_name = async || env.daemon.list_endpoints(request()).await;
+        until("its port is known", async || by_other_name().await.is_ok_and(|r| r.endpoints.len() == 3))
+            .await;
         for port in ["", "http"] {
             let found = endpoints(&env, "web", port, true).await;
             assert_eq!((found.len(), found[0].port), (3, number), "{port}");
         }
 
         let request = pb::ListReplicasRequest { parent: env.name("web"), ..Default::default() };
-        let replicas = env.daemon.apps().await.list_replicas(request).await.unwrap().into_inner().replicas;
+        let replicas = env.daemon.list_replicas(request).await.unwrap().replicas;
         assert_eq!(replicas.len(), 3);
         for replica in replicas {
             assert_eq!(replica.state(), pb::ReplicaState::Ready, "{replica:?}");
@@ -104,7 +102,7 @@ async fn what_others_deployed_without_a_service_is_found_too() {
     run(|env| async move {
         let mut stream = {
             let request = pb::WatchEndpointsRequest { parent: env.name("plain"), ..Default::default() };
-            env.daemon.discovery().await.watch_endpoints(request).await.unwrap().into_inner()
+            env.daemon.watch_endpoints(request).await.unwrap()
         };
         assert_eq!(next(&mut stream).await, Event::Missing(pb::AppMissing {}));
         let number = web().ports[0].number;
@@ -124,7 +122,7 @@ async fn what_others_deployed_without_a_service_is_found_too() {
         assert_eq!(counts[0], 0, "it exists before its replicas: {counts:?}");
         let typo =
             pb::ListEndpointsRequest { parent: env.name("plain"), port: "http".into(), ..Default::default() };
-        let status = env.daemon.discovery().await.list_endpoints(typo).await.unwrap_err();
+        let status = env.daemon.list_endpoints(typo).await.unwrap_err();
         assert_eq!(reason(&status), "INVALID_FIELD");
         assert!(status.message().contains(&number.to_string()), "{}", status.message());
     })
@@ -136,11 +134,11 @@ async fn what_others_deployed_without_a_service_is_found_too() {
 async fn a_replica_that_stops_is_draining_until_it_is_gone() {
     run(|env| async move {
         let slow = pb::AppSpec { pod_template_patch: Some(annotate("sim/stop-after", "3s")), ..three() };
-        env.deploy_and_follow(env.deploy("web", slow)).await;
+        env.deploy_and_follow(env.deploy_request("web", slow)).await;
         until("three take traffic", async || endpoints(&env, "web", "", false).await.len() == 3).await;
         let request =
             pb::WatchEndpointsRequest { parent: env.name("web"), port: "http".into(), include_unready: true };
-        let mut stream = env.daemon.discovery().await.watch_endpoints(request).await.unwrap().into_inner();
+        let mut stream = env.daemon.watch_endpoints(request).await.unwrap();
         assert!(matches!(next(&mut stream).await, Event::Snapshot(set) if set.endpoints.len() == 3));
         scale(&env, "web", 1).await;
         // Two drain, take nothing new, and go; no set in between says anything else of them.
@@ -152,8 +150,7 @@ async fn a_replica_that_stops_is_draining_until_it_is_gone() {
             most = most.max(of(EndpointState::Draining));
             if most == 2 && endpoints(&env, "web", "", false).await.len() == 1 && set.endpoints.len() == 3 {
                 let replicas = pb::ListReplicasRequest { parent: env.name("web"), ..Default::default() };
-                let replicas =
-                    env.daemon.apps().await.list_replicas(replicas).await.unwrap().into_inner().replicas;
+                let replicas = env.daemon.list_replicas(replicas).await.unwrap().replicas;
                 let draining = replicas.iter().filter(|r| r.state() == pb::ReplicaState::Draining).count();
                 assert_eq!(draining, 2, "{replicas:?}");
             }
@@ -172,7 +169,7 @@ async fn a_replica_that_stops_is_draining_until_it_is_gone() {
 async fn waiting_follows_a_deploy_and_a_deletion_to_their_end() {
     run(|env| async move {
         let mut apps = env.daemon.apps().await;
-        let deployed = apps.deploy_app(env.deploy("web", three())).await.unwrap().into_inner();
+        let deployed = apps.deploy_app(env.deploy_request("web", three())).await.unwrap().into_inner();
         let wait = |position: &str| pb::WaitAppRequest {
             name: env.name("web"),
             read_after: position.into(),
@@ -193,7 +190,7 @@ async fn waiting_follows_a_deploy_and_a_deletion_to_their_end() {
         // Also for a daemon that was not there when it was deleted.
         let later = Daemon::start().await;
         let read = pb::GetAppRequest { name: env.name("web"), read_after: deployed.position };
-        assert_eq!(reason(&later.apps().await.get_app(read).await.unwrap_err()), "APP_NOT_FOUND");
+        assert_eq!(reason(&later.get_app(read).await.unwrap_err()), "APP_NOT_FOUND");
     })
     .await;
 }
@@ -202,11 +199,10 @@ async fn waiting_follows_a_deploy_and_a_deletion_to_their_end() {
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_replica_that_fails_its_probe_again_is_unready() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let states = async || {
             let request = pb::ListReplicasRequest { parent: env.name("web"), ..Default::default() };
-            let replicas =
-                env.daemon.apps().await.list_replicas(request).await.unwrap().into_inner().replicas;
+            let replicas = env.daemon.list_replicas(request).await.unwrap().replicas;
             replicas.iter().map(pb::Replica::state).collect::<Vec<_>>()
         };
         let ready = pb::ReplicaState::Ready;
@@ -249,7 +245,7 @@ fn rules(more: &[&str]) -> serde_json::Value {
 #[tokio::test]
 async fn without_the_right_to_read_nodes_and_slices_it_discovers_from_the_pods() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let name = &env.namespace;
         let (accounts, roles, bindings) = (
             Api::<ServiceAccount>::namespaced(env.client.clone(), name),
@@ -281,7 +277,7 @@ async fn without_the_right_to_read_nodes_and_slices_it_discovers_from_the_pods()
         let daemon = Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "ready apps=").await;
         let list = async || {
             let request = pb::ListEndpointsRequest { parent: env.name("web"), ..Default::default() };
-            daemon.discovery().await.list_endpoints(request).await.unwrap().into_inner().endpoints
+            daemon.list_endpoints(request).await.unwrap().endpoints
         };
         let found = list().await;
         assert_eq!((found.len(), found[0].zone.as_str()), (2, ""), "{found:?}");

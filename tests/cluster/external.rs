@@ -58,8 +58,8 @@ async fn list(
         view: pb::RolloutView::Full.into(),
         ..pb::ListRolloutsRequest::default()
     };
-    let Ok(listed) = daemon.rollouts().await.list_rollouts(request).await else { return Vec::new() };
-    let listed = listed.into_inner().rollouts;
+    let Ok(listed) = daemon.list_rollouts(request).await else { return Vec::new() };
+    let listed = listed.rollouts;
     let told = |r: pb::Rollout| {
         let number = r.name.rsplit('/').next().unwrap().to_owned();
         (number, r.state(), r.cause(), r.spec.clone().unwrap_or_default().image, r.actor)
@@ -89,7 +89,7 @@ async fn what_kubectl_does_to_an_app_is_a_rollout_and_kept_once() {
         let second = Daemon::start().await;
         let (good, newer) = (web().image, other(&web().image));
         let bad = format!("{}:does-not-exist", good.split(':').next().unwrap());
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
 
         set_image(&env, "app", &newer).await;
         latest_is(&env, &env.daemon, "2").await;
@@ -199,7 +199,7 @@ async fn what_others_deployed_has_rollouts_too_and_nothing_is_written_for_it() {
 #[tokio::test]
 async fn an_autoscaler_of_others_is_named_as_the_owner_of_the_count() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let api = Api::<HorizontalPodAutoscaler>::namespaced(env.client.clone(), &env.namespace);
         let object = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "by-hand"},
             "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 5}});
@@ -217,7 +217,7 @@ async fn an_autoscaler_of_others_is_named_as_the_owner_of_the_count() {
 #[tokio::test]
 async fn a_deployment_and_the_replica_set_that_runs_it_have_one_template() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         set_image(&env, "app", &other(&web().image)).await;
         latest_is(&env, &env.daemon, "2").await;
         let deployment = Api::<decode::Deployment>::namespaced(env.client.clone(), &env.namespace);

@@ -60,12 +60,12 @@ async fn newest_pod(pods: &Api<Pod>, app: &str, tag: &str) -> Option<Pod> {
 async fn go(env: &Env, n: usize, course: Course) -> Option<String> {
     let app = format!("web-{n}");
     let first = env
-        .deploy_and_follow(env.deploy(&app, pb::AppSpec { replicas: Some(course.replicas), ..web() }))
+        .deploy_and_follow(env.deploy_request(&app, pb::AppSpec { replicas: Some(course.replicas), ..web() }))
         .await;
     assert_eq!(first.state(), pb::RolloutState::Succeeded, "{first:?}");
     let patch = annotate("sim/ready-after", &format!("{}ms", course.ready_after));
     let spec = pb::AppSpec { image: "web:2".into(), pod_template_patch: Some(patch), ..Default::default() };
-    let answer = env.daemon.apps().await.deploy_app(env.deploy(&app, spec)).await.unwrap().into_inner();
+    let answer = env.deploy(&app, spec).await.unwrap();
     let rollout = answer.rollout.unwrap().name;
     let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
     let disturb = async {
@@ -125,7 +125,7 @@ async fn go(env: &Env, n: usize, course: Course) -> Option<String> {
     };
     let (ended, ()) = tokio::join!(follow(&env.daemon, &rollout), disturb);
     let name = env.name(&app);
-    let _ = env.daemon.apps().await.delete_app(pb::DeleteAppRequest { name, ..Default::default() }).await;
+    let _ = env.daemon.delete_app(pb::DeleteAppRequest { name, ..Default::default() }).await;
     let what = format!(
         "{:?} of {} replicas, ready after {} ms",
         course.on_the_way, course.replicas, course.ready_after
@@ -169,11 +169,10 @@ async fn a_doomed_rollout_is_told_as_soon_as_kubernetes_tells_of_its_doom() {
             let mut raw = pods.watch(&params, "0").await.unwrap().boxed();
             let patch = annotate_all(&[("sim/image", "missing"), ("sim/ready-after", "200ms")]);
             let spec = pb::AppSpec { replicas: Some(1), pod_template_patch: Some(patch), ..web() };
-            let answer =
-                env.daemon.apps().await.deploy_app(env.deploy(&app, spec)).await.unwrap().into_inner();
+            let answer = env.deploy(&app, spec).await.unwrap();
             let request =
                 pb::WatchRolloutRequest { name: answer.rollout.unwrap().name, ..Default::default() };
-            let mut stream = env.daemon.rollouts().await.watch_rollout(request).await.unwrap().into_inner();
+            let mut stream = env.daemon.watch_rollout(request).await.unwrap();
             let doom = async {
                 while let Some(event) = raw.next().await {
                     let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event.unwrap() else {

@@ -101,23 +101,23 @@ impl Bed<'_> {
         let done = match &change {
             Change::Deploy { tag, replicas } => {
                 let spec = pb::AppSpec { image: image(*tag), replicas: *replicas, ..web() };
-                daemon.apps().await.deploy_app(self.env.deploy(app, spec)).await.map(drop)
+                daemon.deploy_app(self.env.deploy_request(app, spec)).await.map(drop)
             }
             Change::Scale(count) => {
                 let request = pb::ScaleAppRequest { name, replicas: Some(*count), ..Default::default() };
-                daemon.apps().await.scale_app(request).await.map(drop)
+                daemon.scale_app(request).await.map(drop)
             }
             Change::Restart => {
                 let request = pb::RestartAppRequest { name, ..Default::default() };
-                daemon.apps().await.restart_app(request).await.map(drop)
+                daemon.restart_app(request).await.map(drop)
             }
             Change::RollBack(rollout, _) => {
                 let request = pb::RollbackAppRequest { name, rollout: rollout.clone(), ..Default::default() };
-                daemon.rollouts().await.rollback_app(request).await.map(drop)
+                daemon.rollback_app(request).await.map(drop)
             }
             Change::Delete => {
                 let request = pb::DeleteAppRequest { name, allow_missing: true, ..Default::default() };
-                daemon.apps().await.delete_app(request).await.map(drop)
+                daemon.delete_app(request).await.map(drop)
             }
         };
         (change, done)
@@ -171,8 +171,8 @@ impl Bed<'_> {
             view: pb::RolloutView::Full.into(),
             ..Default::default()
         };
-        let listed = self.daemons[0].rollouts().await.list_rollouts(request).await;
-        let listed = listed.map(|l| l.into_inner().rollouts).unwrap_or_default();
+        let listed = self.daemons[0].list_rollouts(request).await;
+        let listed = listed.map(|l| l.rollouts).unwrap_or_default();
         listed.into_iter().map(|r| (r.name, r.spec.unwrap_or_default().image)).collect()
     }
 

@@ -23,12 +23,12 @@ fn image(tag: &str) -> pb::AppSpec {
 async fn rollout(env: &Env, number: u64) -> pb::Rollout {
     let name = format!("{}/rollouts/{number}", env.name("web"));
     let request = pb::GetRolloutRequest { name, ..Default::default() };
-    env.daemon.rollouts().await.get_rollout(request).await.unwrap().into_inner().rollout.unwrap()
+    env.daemon.get_rollout(request).await.unwrap().rollout.unwrap()
 }
 
 async fn rollback(env: &Env, request: pb::RollbackAppRequest) -> pb::RollbackAppResponse {
     let request = pb::RollbackAppRequest { name: env.name("web"), ..request };
-    env.daemon.rollouts().await.rollback_app(request).await.unwrap().into_inner()
+    env.daemon.rollback_app(request).await.unwrap()
 }
 
 /// A deploy whose containers crash with these last words.
@@ -47,7 +47,7 @@ fn crashing(words: &str) -> pb::AppSpec {
 #[ignore = "needs simulated pods"]
 async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() {
     run(|mut env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let words = "FATAL cannot reach db-7\nurl postgres://app:hunter2@db-7:5432/shop\ntried correct horse battery in vain";
         let secret: Secret = serde_json::from_value(json!({
             "metadata": {"name": "db"}, "stringData": {"word": "correct horse battery\n", "zone": "db-7"}
@@ -57,10 +57,10 @@ async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() 
         secrets.create(&PostParams::default(), &secret).await.unwrap();
         let key = pb::KeyRef { name: "db".into(), key: "word".into(), ..pb::KeyRef::default() };
         let bad = pb::AppSpec { secret_env: [("WORD".to_owned(), key)].into(), ..crashing(words) };
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", bad)).await.unwrap();
-        let name = answer.into_inner().rollout.unwrap().name;
+        let answer = env.deploy("web", bad).await.unwrap();
+        let name = answer.rollout.unwrap().name;
         let request = pb::WatchRolloutRequest { name: name.clone(), ..Default::default() };
-        let mut stream = env.daemon.rollouts().await.watch_rollout(request).await.unwrap().into_inner();
+        let mut stream = env.daemon.watch_rollout(request).await.unwrap();
         let mut told = Vec::new();
         let mut failed = None;
         while let Some(message) = stream.message().await.unwrap() {
@@ -126,7 +126,7 @@ async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() 
         for (view, there) in [(pb::RolloutView::Basic, false), (pb::RolloutView::Full, true)] {
             let request =
                 pb::ListRolloutsRequest { parent: env.name("web"), view: view.into(), ..Default::default() };
-            let all = env.daemon.rollouts().await.list_rollouts(request).await.unwrap().into_inner().rollouts;
+            let all = env.daemon.list_rollouts(request).await.unwrap().rollouts;
             assert_eq!(all[1].failure.is_some(), there);
         }
         let plan = rollback(
@@ -144,10 +144,10 @@ async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() 
 #[ignore = "needs simulated pods"]
 async fn what_goes_back_by_itself_keeps_the_evidence_first() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let mut bad = crashing("FATAL by itself");
         bad.rollout_policy.as_mut().unwrap().on_failure = pb::OnFailure::RollBack.into();
-        env.deploy_and_follow(env.deploy("web", bad)).await;
+        env.deploy_and_follow(env.deploy_request("web", bad)).await;
         until("it went back", async || rollouts(&env).await.len() == 3).await;
         let failure = rollout(&env, 2).await.failure.unwrap();
         assert!(failure.problems[0].log_tail.iter().any(|line| line.contains("by itself")), "{failure:?}");
@@ -158,7 +158,7 @@ async fn what_goes_back_by_itself_keeps_the_evidence_first() {
 
 async fn rollouts(env: &Env) -> Vec<pb::Rollout> {
     let request = pb::ListRolloutsRequest { parent: env.name("web"), ..Default::default() };
-    env.daemon.rollouts().await.list_rollouts(request).await.unwrap().into_inner().rollouts
+    env.daemon.list_rollouts(request).await.unwrap().rollouts
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn so_many_rollouts_are_kept_and_no_more() {
         // None of them has a request id, or it would answer repeats for an hour.
         for tag in ["1", "2", "3", "4", "5", "6"] {
             let spec = if tag == "1" { web() } else { image(tag) };
-            env.deploy_and_follow(env.deploy("web", spec)).await;
+            env.deploy_and_follow(env.deploy_request("web", spec)).await;
         }
         let numbers: HashMap<_, _> = rollouts(&env)
             .await
@@ -203,13 +203,13 @@ async fn a_rollback_brings_back_the_autoscaler_of_that_time() {
         let now = async || {
             let name = format!("{}/autoscaler", env.name("web"));
             let request = pb::GetAutoscalerRequest { name, ..Default::default() };
-            let autoscaler = env.daemon.autoscalers().await.get_autoscaler(request).await.unwrap();
-            let autoscaler = autoscaler.into_inner().autoscaler.unwrap();
+            let autoscaler = env.daemon.get_autoscaler(request).await.unwrap();
+            let autoscaler = autoscaler.autoscaler.unwrap();
             (autoscaler.mode(), autoscaler.max_replicas)
         };
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         autoscalers.update_autoscaler(set(pb::AutoscalerMode::Active, 4)).await.unwrap();
-        env.deploy_and_follow(env.deploy("web", image("2"))).await;
+        env.deploy_and_follow(env.deploy_request("web", image("2"))).await;
         autoscalers.update_autoscaler(set(pb::AutoscalerMode::Shadow, 9)).await.unwrap();
 
         let keep =

@@ -286,7 +286,7 @@ async fn what_a_deploy_would_not_change_is_not_written() {
             }
             let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
             proxy.stop_after(&env.namespace, "lean", usize::MAX);
-            let answer = daemon.apps().await.deploy_app(env.deploy("lean", spec)).await.unwrap().into_inner();
+            let answer = daemon.deploy_app(env.deploy_request("lean", spec)).await.unwrap();
             let mut writes = proxy.writes();
             // The budget's own controller may write it between the read and the dry run; it is applied then, which does no harm.
             writes.retain(|write| n == 1 || !write.contains("/poddisruptionbudgets/"));

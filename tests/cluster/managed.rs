@@ -32,7 +32,7 @@ async fn delete_history(env: &Env) {
 async fn deploy_twice(env: &Env) {
     for n in 1..=2 {
         let spec = pb::AppSpec { image: format!("web:{n}"), ..web() };
-        env.daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap();
+        env.deploy("web", spec).await.unwrap();
     }
 }
 
@@ -56,7 +56,7 @@ async fn a_copy_is_read_and_scaled_and_changed_only_if_it_is_adopted() {
     run(|env| async move {
         env.refuse_pods().await;
         let mut apps = env.daemon.apps().await;
-        apps.deploy_app(env.deploy("web", web())).await.unwrap();
+        apps.deploy_app(env.deploy_request("web", web())).await.unwrap();
         let original = deployments(&env).get("web").await.unwrap();
         let by_kubectl =
             PostParams { field_manager: Some("kubectl-client-side-apply".into()), ..PostParams::default() };
@@ -66,7 +66,7 @@ async fn a_copy_is_read_and_scaled_and_changed_only_if_it_is_adopted() {
         assert_eq!(env.get("web").await.unwrap().status.unwrap().managed_by, "gantry");
 
         let image = |image: &str| pb::AppSpec { image: image.into(), ..pb::AppSpec::default() };
-        let refused = apps.deploy_app(env.deploy("copy", image("web:2"))).await.unwrap_err();
+        let refused = apps.deploy_app(env.deploy_request("copy", image("web:2"))).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::AlreadyExists, "NAME_TAKEN"));
         assert!(refused.message().contains("labels"), "{refused}");
         let refused = apps.delete_app(delete(&env, "copy")).await.unwrap_err();
@@ -81,7 +81,7 @@ async fn a_copy_is_read_and_scaled_and_changed_only_if_it_is_adopted() {
         assert_eq!((unchanged.replicas, unchanged.template), (Some(3), original.spec.unwrap().template));
 
         // Taken over without a word about the labels and annotations that it has of the original.
-        let request = pb::DeployAppRequest { adopt: true, ..env.deploy("copy", image("web:2")) };
+        let request = pb::DeployAppRequest { adopt: true, ..env.deploy_request("copy", image("web:2")) };
         let plan = pb::DeployAppRequest { validate_only: true, ..request.clone() };
         let plan = apps.deploy_app(plan).await.unwrap().into_inner().plan.unwrap();
         let failing: Vec<_> = plan.checks.iter().filter(|c| c.result() == pb::CheckResult::Fail).collect();
@@ -105,12 +105,13 @@ async fn a_deployment_without_its_history_is_adopted_and_its_numbers_go_on() {
         deploy_twice(&env).await;
         let mut apps = env.daemon.apps().await;
         delete_history(&env).await;
-        let third = env.deploy("web", pb::AppSpec { image: "web:3".into(), ..pb::AppSpec::default() });
+        let third =
+            env.deploy_request("web", pb::AppSpec { image: "web:3".into(), ..pb::AppSpec::default() });
         assert_eq!(reason(&apps.deploy_app(third.clone()).await.unwrap_err()), "NAME_TAKEN");
         let restart = pb::RestartAppRequest { name: env.name("web"), ..pb::RestartAppRequest::default() };
         apps.restart_app(restart).await.unwrap();
         let back = pb::RollbackAppRequest { name: env.name("web"), ..pb::RollbackAppRequest::default() };
-        let refused = env.daemon.rollouts().await.rollback_app(back).await.unwrap_err();
+        let refused = env.daemon.rollback_app(back).await.unwrap_err();
         assert_eq!(reason(&refused), "NOT_MANAGED");
         until("it is nobody's", async || env.get("web").await.unwrap().status.unwrap().managed_by.is_empty())
             .await;
@@ -149,7 +150,7 @@ async fn what_runs_stays_when_the_newest_revision_is_deleted() {
         assert_eq!(image().await, "web:2");
         revisions(&env).delete("gantry-web-3", &DeleteParams::default()).await.unwrap();
         let change = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
-        let answer = apps.deploy_app(env.deploy("web", change)).await.unwrap().into_inner();
+        let answer = apps.deploy_app(env.deploy_request("web", change)).await.unwrap().into_inner();
         assert_eq!(answer.rollout.unwrap().name, env.name("web") + "/rollouts/4");
         assert_eq!(image().await, "web:2");
         assert_eq!(answer.app.unwrap().spec.unwrap().ports, web().ports, "what no template shows is kept");
@@ -163,7 +164,7 @@ async fn a_service_that_only_has_our_labels_is_left_alone() {
         env.refuse_pods().await;
         let mut apps = env.daemon.apps().await;
         let image = |image: &str| pb::AppSpec { image: image.into(), ..pb::AppSpec::default() };
-        apps.deploy_app(env.deploy("web", image("web:1"))).await.unwrap();
+        apps.deploy_app(env.deploy_request("web", image("web:1"))).await.unwrap();
         let labels = deployments(&env).get("web").await.unwrap().metadata.labels;
         // As `kubectl expose` makes it: with the labels of the Deployment.
         let exposed = json!({"metadata": {"name": "web", "labels": labels},
@@ -171,11 +172,11 @@ async fn a_service_that_only_has_our_labels_is_left_alone() {
         let services = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
         let by_kubectl = PostParams { field_manager: Some("kubectl-expose".into()), ..PostParams::default() };
         services.create(&by_kubectl, &serde_json::from_value(exposed).unwrap()).await.unwrap();
-        apps.deploy_app(env.deploy("web", image("web:2"))).await.unwrap();
+        apps.deploy_app(env.deploy_request("web", image("web:2"))).await.unwrap();
         let restart = pb::RestartAppRequest { name: env.name("web"), ..pb::RestartAppRequest::default() };
         apps.restart_app(restart).await.unwrap();
         assert!(services.get_opt("web").await.unwrap().is_some(), "it is nobody's to take away");
-        let refused = apps.deploy_app(env.deploy("web", web())).await.unwrap_err();
+        let refused = apps.deploy_app(env.deploy_request("web", web())).await.unwrap_err();
         assert_eq!(reason(&refused), "NAME_TAKEN");
     })
     .await;
@@ -186,14 +187,14 @@ async fn bookkeeping_that_was_changed_by_hand_is_written_again_and_nobody_is_ask
     run(|env| async move {
         env.refuse_pods().await;
         let mut apps = env.daemon.apps().await;
-        apps.deploy_app(env.deploy("web", web())).await.unwrap();
+        apps.deploy_app(env.deploy_request("web", web())).await.unwrap();
         let mut last = 1;
         for (i, value) in [json!("7"), json!("1"), json!("x"), Value::Null, json!("18446744073709551615")].iter().enumerate() {
             let by_hand = json!({"metadata": {"annotations": {"gantry.dev/revision": value}, "labels": {"app.kubernetes.io/name": "else"}}});
             let params = PatchParams { field_manager: Some("kubectl-annotate".into()), ..PatchParams::default() };
             deployments(&env).patch("web", &params, &Patch::Merge(by_hand)).await.unwrap();
             let spec = pb::AppSpec { image: format!("web:{}", i + 2), ..pb::AppSpec::default() };
-            let answer = apps.deploy_app(env.deploy("web", spec.clone())).await;
+            let answer = apps.deploy_app(env.deploy_request("web", spec.clone())).await;
             let answer = answer.unwrap_or_else(|e| panic!("{value}: {e}")).into_inner();
             let number: u64 = answer.rollout.unwrap().name.rsplit('/').next().unwrap().parse().unwrap();
             assert!(number > last && number < 100, "{value}: {number} after {last}");
@@ -214,8 +215,8 @@ async fn the_same_deploy_while_it_rolls_out_answers_with_that_rollout() {
         let mut apps = env.daemon.apps().await;
         let slow = crate::support::annotate("sim/ready-after", "4s");
         let spec = pb::AppSpec { pod_template_patch: Some(slow), ..web() };
-        let first = apps.deploy_app(env.deploy("web", spec.clone())).await.unwrap().into_inner();
-        let again = apps.deploy_app(env.deploy("web", spec.clone())).await.unwrap().into_inner();
+        let first = apps.deploy_app(env.deploy_request("web", spec.clone())).await.unwrap().into_inner();
+        let again = apps.deploy_app(env.deploy_request("web", spec.clone())).await.unwrap().into_inner();
         let rollout = again.rollout.expect("it is under way");
         assert_eq!(
             (rollout.name.clone(), again.plan.unwrap().changes),
@@ -227,7 +228,7 @@ async fn the_same_deploy_while_it_rolls_out_answers_with_that_rollout() {
             all.items[0].annotations().contains_key("gantry.dev/end")
         })
         .await;
-        let done = apps.deploy_app(env.deploy("web", spec)).await.unwrap().into_inner();
+        let done = apps.deploy_app(env.deploy_request("web", spec)).await.unwrap().into_inner();
         assert_eq!(done.rollout, None, "nothing changed, and nothing is under way");
     })
     .await;

@@ -37,14 +37,14 @@ async fn fifty_apps_at_once_all_succeed_and_a_reader_that_slept_sees_how_it_ende
         let parent = format!("namespaces/{}", env.namespace);
         let watch = pb::WatchAppsRequest { parent: parent.clone(), ..Default::default() };
         // On a connection of its own, and nobody reads it until all is over.
-        let mut sleeper = env.daemon.apps().await.watch_apps(watch).await.unwrap().into_inner();
+        let mut sleeper = env.daemon.watch_apps(watch).await.unwrap();
 
         let names: Vec<_> = (0..50).map(|i| format!("app-{i:02}")).collect();
         let mut apps = env.daemon.apps().await;
         let deploys = names.iter().enumerate().map(|(i, name)| {
             let request = pb::DeployAppRequest {
                 request_id: format!("6f1a2c1e-0000-4000-8000-0000000001{i:02}"),
-                ..env.deploy(name, pb::AppSpec { replicas: Some(1), ..web() })
+                ..env.deploy_request(name, pb::AppSpec { replicas: Some(1), ..web() })
             };
             let mut apps = apps.clone();
             async move {
@@ -106,7 +106,7 @@ async fn one_request_sent_a_hundred_times_to_three_daemons_is_done_once() {
         let id = |step: u8| format!("6f1a2c1e-0000-4000-8000-0000000000{step:02x}");
         for step in 1..=3_u8 {
             let spec = pb::AppSpec { image: format!("web:{step}"), ..web() };
-            let deploy = pb::DeployAppRequest { request_id: id(step), ..env.deploy("web", spec) };
+            let deploy = pb::DeployAppRequest { request_id: id(step), ..env.deploy_request("web", spec) };
             let restart =
                 pb::RestartAppRequest { name: env.name("web"), request_id: id(step), ..Default::default() };
             let calls = (0..100).map(|i| {
@@ -143,7 +143,7 @@ async fn of_different_deploys_at_two_daemons_the_later_one_runs_in_the_end() {
         for round in 0..2 {
             let calls = (0..8).map(|i| {
                 let spec = pb::AppSpec { image: format!("web:{round}{i}"), ..web() };
-                let (mut apps, request) = (both[i % 2].clone(), env.deploy("web", spec));
+                let (mut apps, request) = (both[i % 2].clone(), env.deploy_request("web", spec));
                 async move { apps.deploy_app(request).await.unwrap() }
             });
             join_all(calls).await;
@@ -158,7 +158,7 @@ async fn of_different_deploys_at_two_daemons_the_later_one_runs_in_the_end() {
             for daemon in [&env.daemon, &other] {
                 let seen = async || {
                     let request = pb::GetAppRequest { name: env.name("web"), ..Default::default() };
-                    daemon.apps().await.get_app(request).await.unwrap().into_inner().app.unwrap()
+                    daemon.get_app(request).await.unwrap().app.unwrap()
                 };
                 until("both see it", async || &seen().await.spec.unwrap().image == image).await;
             }

@@ -120,13 +120,13 @@ impl Subject<'_> {
 
     async fn deploy(&self, tag: usize, replicas: Option<i32>) -> Result<(), Status> {
         let spec = pb::AppSpec { image: format!("web:{tag}"), replicas, ..web() };
-        self.env.daemon.apps().await.deploy_app(self.env.deploy(&self.app, spec)).await.map(drop)
+        self.env.daemon.deploy_app(self.env.deploy_request(&self.app, spec)).await.map(drop)
     }
 
     async fn scale(&self, count: i32, hold_for: Option<prost_types::Duration>) -> Result<(), Status> {
         let name = self.env.name(&self.app);
         let request = pb::ScaleAppRequest { name, replicas: Some(count), hold_for, ..Default::default() };
-        self.env.daemon.apps().await.scale_app(request).await.map(drop)
+        self.env.daemon.scale_app(request).await.map(drop)
     }
 
     async fn tune(&self, mode: pb::AutoscalerMode) -> Result<(), Status> {
@@ -140,7 +140,7 @@ impl Subject<'_> {
             ..Default::default()
         };
         let request = pb::UpdateAutoscalerRequest { autoscaler: Some(autoscaler), ..Default::default() };
-        self.env.daemon.autoscalers().await.update_autoscaler(request).await.map(drop)
+        self.env.daemon.update_autoscaler(request).await.map(drop)
     }
 
     /// Does a step; `n` tells it from the others.
@@ -161,7 +161,7 @@ impl Subject<'_> {
                 let rollout = format!("{name}/rollouts/1");
                 let keep_autoscaler = true;
                 let request = pb::RollbackAppRequest { name, rollout, keep_autoscaler, ..Default::default() };
-                self.env.daemon.rollouts().await.rollback_app(request).await.map(drop)
+                self.env.daemon.rollback_app(request).await.map(drop)
             }
             Step::Kubectl => {
                 let scale = Patch::Merge(json!({"spec": {"replicas": count}}));
@@ -246,7 +246,7 @@ async fn a_count_set_by_kubectl_stands_over_the_autoscaler_for_a_time() {
         let args = ["--autoscaler", "on", "--lease-namespace", &env.namespace, "--foreign-hold", "25s"];
         let scaler: Daemon = env.daemon_like(&args).await;
         let subject = Subject { env: &env, app: "web".to_owned() };
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         subject.tune(pb::AutoscalerMode::Active).await.unwrap();
         let report = async || {
             let figure = pb::LoadFigure {
@@ -257,7 +257,7 @@ async fn a_count_set_by_kubectl_stands_over_the_autoscaler_for_a_time() {
                 time: None,
             };
             let request = pb::ReportLoadRequest { figures: vec![figure] };
-            scaler.autoscalers().await.report_load(request).await.unwrap();
+            scaler.report_load(request).await.unwrap();
         };
         report().await;
         // Times of Kubernetes are whole seconds: what is set in the second in which the autoscaler was is not told from what was before.
@@ -277,7 +277,7 @@ async fn a_count_set_by_kubectl_stands_over_the_autoscaler_for_a_time() {
                 parent: env.name("web") + "/autoscaler",
                 ..Default::default()
             };
-            scaler.autoscalers().await.list_scaling_decisions(request).await.unwrap().into_inner().decisions
+            scaler.list_scaling_decisions(request).await.unwrap().decisions
         };
         until("it is said", async || decisions().await.iter().any(|d| d.message.contains("kubectl"))).await;
         until("it ends", async || {

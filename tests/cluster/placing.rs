@@ -270,7 +270,7 @@ async fn the_forecast_is_what_the_scheduler_does() {
         for number in 0..PODS {
             let app = format!("app-{}", dice.below(12));
             let spec = shape(&env, &mut dice, &app);
-            let request = pb::DeployAppRequest { validate_only: true, ..env.deploy(&app, spec) };
+            let request = pb::DeployAppRequest { validate_only: true, ..env.deploy_request(&app, spec) };
             let plan = apps.deploy_app(request).await.unwrap().into_inner().plan.unwrap();
             let fit = plan.fit.unwrap_or_else(|| panic!("{:?}", plan.checks));
             let deployment = plan.changes.iter().find(|c| c.object.starts_with("deployment")).unwrap();

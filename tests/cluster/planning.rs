@@ -27,8 +27,8 @@ where
 }
 
 async fn plan(env: &Env, spec: pb::AppSpec) -> pb::Plan {
-    let request = pb::DeployAppRequest { validate_only: true, ..env.deploy("web", spec) };
-    env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner().plan.unwrap()
+    let request = pb::DeployAppRequest { validate_only: true, ..env.deploy_request("web", spec) };
+    env.daemon.deploy_app(request).await.unwrap().plan.unwrap()
 }
 
 /// The worst check of a kind.
@@ -86,7 +86,7 @@ async fn a_plan_tells_what_is_short_and_by_how_much() {
         );
 
         // Scaling and restarting tell the fit as well; of a rollout the surge is a part.
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let mut apps = env.daemon.apps().await;
         let scale = pb::ScaleAppRequest {
             name: env.name("web"),
@@ -145,8 +145,8 @@ async fn a_plan_looks_at_everything_that_the_replicas_refer_to() {
         let reads = json!({"apiGroups": ["", "apps", "policy", "autoscaling", "discovery.k8s.io"], "verbs": ["get", "list", "watch"],
             "resources": ["deployments", "replicasets", "pods", "events", "controllerrevisions", "services", "poddisruptionbudgets"]});
         let (daemon, _dir) = env.daemon_with(json!([reads])).await;
-        let request = pb::DeployAppRequest { validate_only: true, ..env.deploy("web", well) };
-        let blind = daemon.apps().await.deploy_app(request).await.unwrap().into_inner().plan.unwrap();
+        let request = pb::DeployAppRequest { validate_only: true, ..env.deploy_request("web", well) };
+        let blind = daemon.deploy_app(request).await.unwrap().plan.unwrap();
         says(&blind, "REFERENCES", pb::CheckResult::Skipped, &["may not get"]);
         says(&blind, "FIT", pb::CheckResult::Skipped, &["may not list nodes"]);
         says(&blind, "QUOTA", pb::CheckResult::Skipped, &["may not list"]);
@@ -162,7 +162,7 @@ async fn a_plan_looks_at_everything_that_the_replicas_refer_to() {
 #[tokio::test]
 async fn a_plan_counts_quotas_limits_and_budgets() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", asking("100m"))).await;
+        env.deploy_and_follow(env.deploy_request("web", asking("100m"))).await;
         let budget = json!({"metadata": {"name": "strict"}, "spec": {"minAvailable": "100%",
             "selector": {"matchLabels": {"gantry.dev/app": "web"}}}});
         create::<PodDisruptionBudget>(&env, budget).await;
@@ -245,7 +245,7 @@ async fn what_the_plan_says_is_what_happens() {
         for (i, (spec, paths)) in steps.into_iter().enumerate() {
             let mask = (!paths.is_empty())
                 .then(|| prost_types::FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect() });
-            let request = pb::DeployAppRequest { update_mask: mask, ..env.deploy("web", spec) };
+            let request = pb::DeployAppRequest { update_mask: mask, ..env.deploy_request("web", spec) };
             let before = (env.settled().await, template().await);
             let only = pb::DeployAppRequest { validate_only: true, ..request.clone() };
             let mut apps = env.daemon.apps().await;

@@ -20,9 +20,9 @@ use crate::support::{annotate, follow, reason, run, until, web};
 #[tokio::test]
 async fn an_absent_namespace_is_named() {
     run(|env| async move {
-        let mut request = env.deploy("web", web());
+        let mut request = env.deploy_request("web", web());
         request.app.as_mut().unwrap().name = "namespaces/gantry-test-none/apps/web".into();
-        let status = env.daemon.apps().await.deploy_app(request).await.unwrap_err();
+        let status = env.daemon.deploy_app(request).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"));
     })
     .await;
@@ -31,17 +31,17 @@ async fn an_absent_namespace_is_named() {
 #[tokio::test]
 async fn an_etag_of_yesterday_is_refused() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let etag = env.get("web").await.unwrap().etag;
         let with = |etag: &str, value: &str| {
             let spec =
                 pb::AppSpec { env: [("A".to_owned(), value.to_owned())].into(), ..pb::AppSpec::default() };
-            let mut request = env.deploy("web", spec);
+            let mut request = env.deploy_request("web", spec);
             request.app.as_mut().unwrap().etag = etag.into();
             request
         };
-        env.daemon.apps().await.deploy_app(with(&etag, "1")).await.unwrap();
-        let status = env.daemon.apps().await.deploy_app(with(&etag, "2")).await.unwrap_err();
+        env.daemon.deploy_app(with(&etag, "1")).await.unwrap();
+        let status = env.daemon.deploy_app(with(&etag, "2")).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::Aborted, "ETAG_MISMATCH"));
         let current = status.get_error_details().error_info().unwrap().metadata["etag"].clone();
         assert_eq!(current, env.get("web").await.unwrap().etag);
@@ -52,13 +52,13 @@ async fn an_etag_of_yesterday_is_refused() {
 #[tokio::test]
 async fn a_field_that_another_manager_took_is_left_to_it() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
         let image = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {"containers": [
             {"name": "app", "image": format!("{}-alien", web().image)}]}}}});
         deployments.patch("web", &PatchParams::apply("alien").force(), &Patch::Apply(image)).await.unwrap();
         let spec = pb::AppSpec { image: "web:2".into(), ..pb::AppSpec::default() };
-        let status = env.daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap_err();
+        let status = env.deploy("web", spec).await.unwrap_err();
         assert_eq!(
             (status.code(), reason(&status).as_str()),
             (Code::FailedPrecondition, "CONFLICTING_FIELD_MANAGER")
@@ -80,15 +80,12 @@ async fn what_is_refused_leaves_nothing_behind() {
             quotas.get("none").await.unwrap().status.is_some_and(|s| s.hard.is_some())
         })
         .await;
-        let status = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
+        let status = env.deploy("web", web()).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
         let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
         assert!(revisions.list(&ListParams::default()).await.unwrap().items.is_empty());
         quotas.delete("none", &DeleteParams::default()).await.unwrap();
-        until("the quota is gone", async || {
-            env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.is_ok()
-        })
-        .await;
+        until("the quota is gone", async || env.deploy("web", web()).await.is_ok()).await;
         follow(&env.daemon, &(env.name("web") + "/rollouts/1")).await;
 
         // A refused change is not part of the next one.
@@ -98,10 +95,10 @@ async fn what_is_refused_leaves_nothing_behind() {
         let spec = prost_types::Value { kind: Some(Kind::StructValue(spec)) };
         patch.fields.insert("spec".into(), spec);
         let bad = pb::AppSpec { pod_template_patch: Some(patch), ..pb::AppSpec::default() };
-        let status = env.daemon.apps().await.deploy_app(env.deploy("web", bad)).await.unwrap_err();
+        let status = env.deploy("web", bad).await.unwrap_err();
         assert_eq!(reason(&status), "INVALID_FIELD");
         let good = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
-        let rollout = env.deploy_and_follow(env.deploy("web", good)).await;
+        let rollout = env.deploy_and_follow(env.deploy_request("web", good)).await;
         assert_eq!(
             (rollout.state(), rollout.name),
             (pb::RolloutState::Succeeded, env.name("web") + "/rollouts/2")
@@ -127,10 +124,10 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
         bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
         env.services_are_refused("the policy is in force").await;
 
-        let status = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
-        env.daemon.apps().await.deploy_app(env.deploy("brief", web())).await.unwrap_err();
+        let status = env.deploy("web", web()).await.unwrap_err();
+        env.deploy("brief", web()).await.unwrap_err();
         let delete = pb::DeleteAppRequest { name: env.name("brief"), ..Default::default() };
-        env.daemon.apps().await.delete_app(delete).await.unwrap();
+        env.daemon.delete_app(delete).await.unwrap();
         policies.delete(&name, &DeleteParams::default()).await.unwrap();
         bindings.delete(&name, &DeleteParams::default()).await.unwrap();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "ADMISSION_DENIED"));
@@ -143,10 +140,10 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
         assert_eq!(metadata["rollout"], env.name("web") + "/rollouts/1");
 
         until("repeating it completes it", async || {
-            match env.daemon.apps().await.deploy_app(env.deploy("web", web())).await {
+            match env.deploy("web", web()).await {
                 Ok(answer) => {
                     // No rollout if a daemon was faster and finished it already.
-                    let rollout = answer.into_inner().rollout.map(|r| r.name);
+                    let rollout = answer.rollout.map(|r| r.name);
                     assert!(rollout.is_none_or(|name| name == env.name("web") + "/rollouts/1"));
                     true
                 }

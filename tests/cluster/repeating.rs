@@ -16,7 +16,7 @@ fn delete(env: &Env, id: &str) -> pb::DeleteAppRequest {
 }
 
 async fn ask(daemon: &Daemon, request: &pb::DeleteAppRequest) -> Result<pb::DeleteAppResponse, Status> {
-    daemon.apps().await.delete_app(request.clone()).await.map(tonic::Response::into_inner)
+    daemon.delete_app(request.clone()).await
 }
 
 async fn is_gone(env: &Env) {
@@ -37,7 +37,7 @@ async fn next(env: &mut Env) {
 async fn a_repeated_deletion_is_answered_after_a_restart_and_never_takes_the_next_app() {
     run(|mut env| async move {
         next(&mut env).await;
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let request = delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d1");
         let only = pb::DeleteAppRequest { validate_only: true, ..request.clone() };
         ask(&env.daemon, &only).await.unwrap();
@@ -64,12 +64,14 @@ async fn a_repeated_deletion_is_answered_after_a_restart_and_never_takes_the_nex
         // Another id is another request, and this one is used up: also for the app that comes next.
         let other = pb::DeleteAppRequest { allow_missing: true, ..request.clone() };
         assert_eq!(reason(&ask(&env.daemon, &other).await.unwrap_err()), "REQUEST_ID_REUSED");
-        let deploy =
-            pb::DeployAppRequest { request_id: request.request_id.clone(), ..env.deploy("web", web()) };
+        let deploy = pb::DeployAppRequest {
+            request_id: request.request_id.clone(),
+            ..env.deploy_request("web", web())
+        };
         next(&mut env).await;
-        let status = env.daemon.apps().await.deploy_app(deploy).await.unwrap_err();
+        let status = env.daemon.deploy_app(deploy).await.unwrap_err();
         assert_eq!(reason(&status), "REQUEST_ID_REUSED");
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let there = env.settled().await;
         for fresh in [false, true] {
             if fresh {
@@ -89,7 +91,7 @@ async fn a_repeated_deletion_is_answered_after_a_restart_and_never_takes_the_nex
             ..delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d3")
         };
         ask(&env.daemon, &missing).await.unwrap();
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         // As if it had been long ago.
         let past = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
         leases.patch(&lease_name, &PatchParams::default(), &Patch::Merge(past)).await.unwrap();
@@ -105,7 +107,7 @@ async fn a_repeated_deletion_is_answered_after_a_restart_and_never_takes_the_nex
 #[tokio::test]
 async fn a_deletion_goes_on_where_its_id_cannot_be_kept() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let rules = json!([{"apiGroups": ["", "apps", "policy", "autoscaling", "discovery.k8s.io"],
             "verbs": ["get", "list", "watch", "create", "patch", "delete"], "resources": [
             "deployments", "replicasets", "pods", "events", "controllerrevisions", "services", "poddisruptionbudgets",
@@ -120,17 +122,17 @@ async fn a_deletion_goes_on_where_its_id_cannot_be_kept() {
 #[tokio::test]
 async fn a_deploy_that_changes_nothing_writes_nothing_its_id_neither() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let there = env.settled().await;
         let id = "6f1a2c1e-0000-4000-8000-0000000000d5".to_owned();
-        let request = pb::DeployAppRequest { request_id: id, ..env.deploy("web", web()) };
-        let first = env.daemon.apps().await.deploy_app(request.clone()).await.unwrap().into_inner();
+        let request = pb::DeployAppRequest { request_id: id, ..env.deploy_request("web", web()) };
+        let first = env.daemon.deploy_app(request.clone()).await.unwrap();
         assert_eq!(first.rollout, None);
         assert_eq!(env.settled().await, there);
         // The server that answered knows it.
         let update = pb::AppSpec { image: "web:2".into(), ..web() };
-        env.deploy_and_follow(env.deploy("web", update)).await;
-        let again = env.daemon.apps().await.deploy_app(request).await.unwrap().into_inner();
+        env.deploy_and_follow(env.deploy_request("web", update)).await;
+        let again = env.daemon.deploy_app(request).await.unwrap();
         assert_eq!(again.rollout, None);
         assert_eq!(env.get("web").await.unwrap().spec.unwrap().image, "web:2");
     })

@@ -10,9 +10,9 @@ use crate::support::{Daemon, follow, kubeconfig, reason, run, until, web};
 #[tokio::test]
 async fn a_verdict_outlives_the_daemon_that_gave_it() {
     run(|mut env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let bad = pb::AppSpec { image: format!("{}:does-not-exist", "web"), ..pb::AppSpec::default() };
-        let failed = env.deploy_and_follow(env.deploy("web", bad)).await;
+        let failed = env.deploy_and_follow(env.deploy_request("web", bad)).await;
         assert_eq!(failed.state(), pb::RolloutState::Failed);
         // Written by a task of its own; kill only after it had a moment, as the promise is about what was told long ago.
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -31,8 +31,7 @@ async fn a_verdict_outlives_the_daemon_that_gave_it() {
 #[tokio::test]
 async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
     run(|mut env| async move {
-        let response =
-            env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
+        let response = env.deploy("web", web()).await.unwrap();
         env.daemon.child.kill().await.unwrap();
         env.daemon = Daemon::start().await;
         let rollout = follow(&env.daemon, &response.rollout.unwrap().name).await;
@@ -45,7 +44,7 @@ async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
 async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
     run(|mut env| async move {
         let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
-        let mut stream = env.daemon.apps().await.watch_apps(request).await.unwrap().into_inner();
+        let mut stream = env.daemon.watch_apps(request).await.unwrap();
         stream.message().await.unwrap().unwrap();
         let pid = env.daemon.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
@@ -63,8 +62,6 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
         env.daemon = Daemon::start().await;
         until("the next one answers", async || {
             env.daemon
-                .apps()
-                .await
                 .list_apps(pb::ListAppsRequest { parent: "namespaces/-".into(), ..Default::default() })
                 .await
                 .is_ok()
@@ -84,7 +81,7 @@ async fn without_a_cluster_it_answers_that_it_waits_for_one() {
     std::fs::write(&kubeconfig, file).unwrap();
     let daemon = Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "listening on ").await;
     let request = pb::ListAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
-    let status = daemon.apps().await.list_apps(request).await.unwrap_err();
+    let status = daemon.list_apps(request).await.unwrap_err();
     assert_eq!(reason(&status), "WARMING_UP");
 }
 

@@ -51,7 +51,7 @@ async fn deploy_twice(env: &Env) {
     for image in ["web:1", "web:2"] {
         let vars = [("DB".to_owned(), URL.to_owned())].into();
         let spec = pb::AppSpec { image: image.into(), env: vars, ..web() };
-        env.daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap();
+        env.deploy("web", spec).await.unwrap();
     }
 }
 
@@ -63,19 +63,19 @@ async fn goes_on(env: &Env, next: u64) {
     })
     .await;
     let spec = pb::AppSpec { image: "web:3".into(), ..pb::AppSpec::default() };
-    let deploy = env.deploy("web", spec);
-    let answer = env.daemon.apps().await.deploy_app(deploy).await.unwrap().into_inner();
+    let deploy = env.deploy_request("web", spec);
+    let answer = env.daemon.deploy_app(deploy).await.unwrap();
     assert_eq!(answer.rollout.unwrap().name, format!("{}/rollouts/{next}", env.name("web")));
     assert_eq!(answer.app.unwrap().spec.unwrap().env["DB"], URL);
     let read = pb::GetAppRequest { name: env.name("web"), read_after: answer.position };
-    let app = env.daemon.apps().await.get_app(read).await.unwrap().into_inner().app.unwrap();
+    let app = env.daemon.get_app(read).await.unwrap().app.unwrap();
     assert_eq!(app.status.unwrap().managed_by, "gantry");
     let back = pb::RollbackAppRequest {
         name: env.name("web"),
         rollout: env.name("web") + "/rollouts/1",
         ..pb::RollbackAppRequest::default()
     };
-    env.daemon.rollouts().await.rollback_app(back).await.unwrap();
+    env.daemon.rollback_app(back).await.unwrap();
     assert_eq!(env.get("web").await.unwrap().spec.unwrap().image, "web:1");
 }
 
@@ -119,7 +119,7 @@ async fn the_service_of_an_app_that_was_orphaned_stays_until_the_next_one_is_del
         let mut apps = env.daemon.apps().await;
         for image in ["web:3", "web:4"] {
             let spec = pb::AppSpec { image: image.into(), ..pb::AppSpec::default() };
-            apps.deploy_app(env.deploy("web", spec)).await.unwrap();
+            apps.deploy_app(env.deploy_request("web", spec)).await.unwrap();
             assert!(services.get_opt("web").await.unwrap().is_some(), "{image}");
         }
         let delete = pb::DeleteAppRequest { name: env.name("web"), ..pb::DeleteAppRequest::default() };
@@ -139,7 +139,7 @@ async fn a_backup_is_restored_revisions_first_and_nothing_is_carried_out() {
         let service = services.get("web").await.unwrap();
         let saved = revisions(&env).list(&ListParams::default()).await.unwrap().items;
         let delete = pb::DeleteAppRequest { name: env.name("web"), ..pb::DeleteAppRequest::default() };
-        env.daemon.apps().await.delete_app(delete).await.unwrap();
+        env.daemon.delete_app(delete).await.unwrap();
         until("all is gone", async || {
             owners(&env).await.is_empty()
                 && services.get_opt("web").await.unwrap().is_none()

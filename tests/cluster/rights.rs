@@ -26,20 +26,20 @@ fn refused(status: &Status) -> (String, String, String) {
 #[tokio::test]
 async fn who_may_read_and_not_write_is_told_what_he_may_not() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let (daemon, _dir) = env.daemon_with(json!([reads()])).await;
         let (mut apps, mut rollouts) = (daemon.apps().await, daemon.rollouts().await);
         let before = env.settled().await;
         let may_not =
             |verb: &str, resource: &str| (verb.to_owned(), resource.to_owned(), env.namespace.clone());
         let change = pb::AppSpec { image: "web:2".into(), ..Default::default() };
-        let status = apps.deploy_app(env.deploy("web", change.clone())).await.unwrap_err();
+        let status = apps.deploy_app(env.deploy_request("web", change.clone())).await.unwrap_err();
         assert_eq!(refused(&status), may_not("patch", "deployments.apps"));
         assert!(
             status.message().contains(&format!("system:serviceaccount:{0}:{0}", env.namespace)),
             "{status}"
         );
-        let status = apps.deploy_app(env.deploy("new", web())).await.unwrap_err();
+        let status = apps.deploy_app(env.deploy_request("new", web())).await.unwrap_err();
         assert_eq!(refused(&status), may_not("patch", "deployments.apps"));
         let scale = pb::ScaleAppRequest { name: env.name("web"), replicas: Some(3), ..Default::default() };
         let status = apps.scale_app(scale.clone()).await.unwrap_err();
@@ -53,7 +53,7 @@ async fn who_may_read_and_not_write_is_told_what_he_may_not() {
         assert_eq!(env.objects().await, before, "nothing is written");
 
         // A plan says the same without failing, the worst first.
-        let plan = pb::DeployAppRequest { validate_only: true, ..env.deploy("web", change) };
+        let plan = pb::DeployAppRequest { validate_only: true, ..env.deploy_request("web", change) };
         let plan = apps.deploy_app(plan).await.unwrap().into_inner().plan.unwrap();
         assert_eq!(plan.checks[0].result(), pb::CheckResult::Fail, "{:?}", plan.checks);
         let denied = plan.checks.iter().filter(|c| c.kind == "PERMISSION");
@@ -87,7 +87,7 @@ async fn a_server_that_may_not_keep_revisions_names_the_rule_to_add() {
         let writes = json!({"apiGroups": ["", "apps", "policy"], "verbs": ["create", "patch", "update", "delete"],
             "resources": ["deployments", "deployments/scale", "services", "poddisruptionbudgets"]});
         let (daemon, _dir) = env.daemon_with(json!([reads(), writes])).await;
-        let status = daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap_err();
+        let status = daemon.deploy_app(env.deploy_request("web", web())).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "DAEMON_RBAC_MISSING"), "{status}");
         let details = status.get_error_details();
         let violation = &details.precondition_failure().unwrap().violations[0];

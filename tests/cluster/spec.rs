@@ -159,15 +159,15 @@ async fn an_app_with_every_field_is_read_back_and_sent_again_changes_nothing() {
         let class = json!({"metadata": {"name": &env.namespace}, "value": 10});
         classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
         let spec = full(&env.namespace);
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", spec.clone())).await;
+        let answer = env.deploy("web", spec.clone()).await;
         classes.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
-        let plan = answer.unwrap().into_inner().plan.unwrap();
+        let plan = answer.unwrap().plan.unwrap();
         assert_eq!(plan.changes.len(), 3, "{plan:?}");
         assert_eq!(env.get("web").await.unwrap().spec.unwrap(), spec);
 
         let generation = || async { api::<Deployment>(&env).get("web").await.unwrap().metadata.generation };
         let before = generation().await;
-        let again = env.daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap().into_inner();
+        let again = env.deploy("web", spec).await.unwrap();
         assert_eq!(again.plan.unwrap().changes, []);
         assert!(
             again.rollout.is_none_or(|r| r.name == env.name("web") + "/rollouts/1"),
@@ -194,7 +194,7 @@ async fn the_restricted_profile_passes_pod_security() {
         let mut answers = Vec::new();
         for profile in [pb::SecurityProfile::Restricted, pb::SecurityProfile::Baseline] {
             let spec = pb::AppSpec { security_profile: profile.into(), ..full("") };
-            env.daemon.apps().await.deploy_app(env.deploy("web", spec)).await.unwrap();
+            env.deploy("web", spec).await.unwrap();
             let template = api::<Deployment>(&env).get("web").await.unwrap().spec.unwrap().template;
             let mut pod = json!({"metadata": {"name": "web"}, "spec": template.spec});
             pod["spec"]["topologySpreadConstraints"].take();

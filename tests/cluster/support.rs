@@ -30,7 +30,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
-use tonic::{Status, transport::Channel};
+use tonic::{Status, Streaming, transport::Channel};
 use tonic_types::StatusExt;
 
 /// Longest wait for anything that the cluster does.
@@ -176,13 +176,54 @@ impl Daemon {
     }
 }
 
+/// One call of the daemon, over a connection of its own.
+macro_rules! calls {
+    ($($client:ident: $($method:ident($request:ident) -> $answer:ty),*;)*) => {
+        impl Daemon {
+            $($(pub async fn $method(&self, request: pb::$request) -> Result<$answer, Status> {
+                Ok(self.$client().await.$method(request).await?.into_inner())
+            })*)*
+        }
+    };
+}
+
+calls! {
+    apps:
+        deploy_app(DeployAppRequest) -> pb::DeployAppResponse,
+        scale_app(ScaleAppRequest) -> pb::ScaleAppResponse,
+        restart_app(RestartAppRequest) -> pb::RestartAppResponse,
+        delete_app(DeleteAppRequest) -> pb::DeleteAppResponse,
+        get_app(GetAppRequest) -> pb::GetAppResponse,
+        list_apps(ListAppsRequest) -> pb::ListAppsResponse,
+        list_replicas(ListReplicasRequest) -> pb::ListReplicasResponse,
+        watch_apps(WatchAppsRequest) -> Streaming<pb::WatchAppsResponse>;
+    rollouts:
+        rollback_app(RollbackAppRequest) -> pb::RollbackAppResponse,
+        pause_rollout(PauseRolloutRequest) -> pb::PauseRolloutResponse,
+        resume_rollout(ResumeRolloutRequest) -> pb::ResumeRolloutResponse,
+        get_rollout(GetRolloutRequest) -> pb::GetRolloutResponse,
+        list_rollouts(ListRolloutsRequest) -> pb::ListRolloutsResponse,
+        watch_rollout(WatchRolloutRequest) -> Streaming<pb::WatchRolloutResponse>;
+    autoscalers:
+        get_autoscaler(GetAutoscalerRequest) -> pb::GetAutoscalerResponse,
+        update_autoscaler(UpdateAutoscalerRequest) -> pb::UpdateAutoscalerResponse,
+        list_scaling_decisions(ListScalingDecisionsRequest) -> pb::ListScalingDecisionsResponse,
+        report_load(ReportLoadRequest) -> pb::ReportLoadResponse;
+    discovery:
+        list_endpoints(ListEndpointsRequest) -> pb::ListEndpointsResponse,
+        watch_endpoints(WatchEndpointsRequest) -> Streaming<pb::WatchEndpointsResponse>;
+    timelines:
+        stream_logs(StreamLogsRequest) -> Streaming<pb::StreamLogsResponse>,
+        watch_timeline(WatchTimelineRequest) -> Streaming<pb::WatchTimelineResponse>;
+}
+
 impl Env {
     pub fn name(&self, app: &str) -> String {
         format!("namespaces/{}/apps/{app}", self.namespace)
     }
 
     /// A deploy of these fields.
-    pub fn deploy(&self, app: &str, spec: pb::AppSpec) -> pb::DeployAppRequest {
+    pub fn deploy_request(&self, app: &str, spec: pb::AppSpec) -> pb::DeployAppRequest {
         let app = pb::App { name: self.name(app), spec: Some(spec), ..pb::App::default() };
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
     }
@@ -284,23 +325,38 @@ impl Env {
         all
     }
 
+    /// Deploys these fields.
+    pub async fn deploy(&self, app: &str, spec: pb::AppSpec) -> Result<pb::DeployAppResponse, Status> {
+        self.daemon.deploy_app(self.deploy_request(app, spec)).await
+    }
+
+    /// Sets the replica count.
+    pub async fn scale(&self, app: &str, replicas: i32) -> Result<pb::ScaleAppResponse, Status> {
+        let request = pb::ScaleAppRequest {
+            name: self.name(app),
+            replicas: Some(replicas),
+            ..pb::ScaleAppRequest::default()
+        };
+        self.daemon.scale_app(request).await
+    }
+
     /// Deploys, and follows the rollout to its end.
     pub async fn deploy_and_follow(&self, request: pb::DeployAppRequest) -> pb::Rollout {
-        let response = self.daemon.apps().await.deploy_app(request).await.unwrap().into_inner();
+        let response = self.daemon.deploy_app(request).await.unwrap();
         let rollout = response.rollout.expect("something changed");
         follow(&self.daemon, &rollout.name).await
     }
 
     pub async fn get(&self, app: &str) -> Result<pb::App, Status> {
         let request = pb::GetAppRequest { name: self.name(app), ..pb::GetAppRequest::default() };
-        Ok(self.daemon.apps().await.get_app(request).await?.into_inner().app.unwrap())
+        Ok(self.daemon.get_app(request).await?.app.unwrap())
     }
 }
 
 /// Follows a rollout to its end.
 pub async fn follow(daemon: &Daemon, rollout: &str) -> pb::Rollout {
     let request = pb::WatchRolloutRequest { name: rollout.into(), ..pb::WatchRolloutRequest::default() };
-    let mut stream = daemon.rollouts().await.watch_rollout(request).await.unwrap().into_inner();
+    let mut stream = daemon.watch_rollout(request).await.unwrap();
     let end = async {
         loop {
             let message = stream.message().await.unwrap().expect("the outcome comes before the end");

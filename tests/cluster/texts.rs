@@ -206,7 +206,7 @@ async fn try_texts(env: &Env, seed: u64, i: u64) {
         [("example.com/a".to_owned(), text(n)), ("b".to_owned(), text(n))].into();
     let labels: std::collections::HashMap<_, _> = [("example.com/team".to_owned(), word(n))].into();
     let mut apps = env.daemon.apps().await;
-    let mut request = env.deploy(&app, first.clone());
+    let mut request = env.deploy_request(&app, first.clone());
     let wanted = request.app.as_mut().unwrap();
     (wanted.annotations, wanted.labels) = (annotations.clone(), labels.clone());
     request.reason = reason(n);
@@ -229,7 +229,7 @@ async fn try_texts(env: &Env, seed: u64, i: u64) {
     // One changes, and the way back.
     let mut second = first.clone();
     second.env.insert("CHANGED".into(), text(n) + "&");
-    let mut change = env.deploy(&app, second.clone());
+    let mut change = env.deploy_request(&app, second.clone());
     change.reason = reason(n);
     apps.deploy_app(change).await.unwrap_or_else(|e| panic!("{what}: {e}"));
     assert_eq!(env.get(&app).await.unwrap().spec, Some(second), "{what}");
@@ -239,7 +239,7 @@ async fn try_texts(env: &Env, seed: u64, i: u64) {
         reason: reason(n),
         ..pb::RollbackAppRequest::default()
     };
-    let back = env.daemon.rollouts().await.rollback_app(back).await.unwrap().into_inner();
+    let back = env.daemon.rollback_app(back).await.unwrap();
     assert_eq!(env.get(&app).await.unwrap().spec, Some(first), "{what}");
     assert_eq!(back.rollout.unwrap().name, env.name(&app) + "/rollouts/3", "{what}");
     change_revisions(env, &app).await;
@@ -271,7 +271,7 @@ async fn hold(env: &Env, app: &str, n: &mut Numbers) {
         reason: reason(n),
         ..pb::UpdateAutoscalerRequest::default()
     };
-    env.daemon.autoscalers().await.update_autoscaler(update).await.unwrap();
+    env.daemon.update_autoscaler(update).await.unwrap();
     let scale = pb::ScaleAppRequest {
         name: env.name(app),
         replicas: Some(5),
@@ -279,7 +279,7 @@ async fn hold(env: &Env, app: &str, n: &mut Numbers) {
         reason: reason(n),
         ..pb::ScaleAppRequest::default()
     };
-    env.daemon.apps().await.scale_app(scale.clone()).await.unwrap();
+    env.daemon.scale_app(scale.clone()).await.unwrap();
     let owner = env.get(app).await.unwrap().status.unwrap().replica_owner.unwrap();
     assert_eq!((owner.kind(), owner.reason), (pb::ReplicaOwnerKind::Hold, scale.reason));
 }

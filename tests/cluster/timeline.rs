@@ -24,9 +24,9 @@ async fn logs_of_all_replicas_are_followed_through_a_rollout() {
     run(|env| async move {
         let end = soon();
         let three = |image: &str| pb::AppSpec { replicas: Some(3), image: image.into(), ..web() };
-        env.deploy_and_follow(env.deploy("web", three("registry.example/web:1"))).await;
+        env.deploy_and_follow(env.deploy_request("web", three("registry.example/web:1"))).await;
         let request = pb::StreamLogsRequest { parent: env.name("web"), ..Default::default() };
-        let mut past = env.daemon.timelines().await.stream_logs(request.clone()).await.unwrap().into_inner();
+        let mut past = env.daemon.stream_logs(request.clone()).await.unwrap();
         let (mut pods, mut times) = (BTreeSet::new(), Vec::new());
         while let Some(message) = next(&mut past, end).await {
             let Some(LogEvent::Line(line)) = message.event else { panic!("{message:?}") };
@@ -39,9 +39,9 @@ async fn logs_of_all_replicas_are_followed_through_a_rollout() {
         assert!(times.is_sorted(), "{times:?}");
 
         let request = pb::StreamLogsRequest { follow: true, ..request };
-        let mut live = env.daemon.timelines().await.stream_logs(request).await.unwrap().into_inner();
-        let later = env.deploy("web", three("registry.example/web:2"));
-        env.daemon.apps().await.deploy_app(later).await.unwrap();
+        let mut live = env.daemon.stream_logs(request).await.unwrap();
+        let later = env.deploy_request("web", three("registry.example/web:2"));
+        env.daemon.deploy_app(later).await.unwrap();
         let (mut began, mut ended, mut spoke) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         while began.len() < 3 || ended.len() < 3 || !began.is_subset(&spoke) {
             match next(&mut live, end).await.expect("it goes on").event.unwrap() {
@@ -65,7 +65,7 @@ async fn logs_of_all_replicas_are_followed_through_a_rollout() {
 async fn what_happened_is_told_once_across_a_restart() {
     run(|mut env| async move {
         let end = soon();
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let parent = env.name("web");
         let ask = |resume_token: String| pb::WatchTimelineRequest {
             parent: parent.clone(),
@@ -73,8 +73,7 @@ async fn what_happened_is_told_once_across_a_restart() {
             resume_token,
             ..Default::default()
         };
-        let mut stream =
-            env.daemon.timelines().await.watch_timeline(ask(String::new())).await.unwrap().into_inner();
+        let mut stream = env.daemon.watch_timeline(ask(String::new())).await.unwrap();
         let (mut told, mut token) = (Vec::new(), String::new());
         let mut kinds = BTreeSet::new();
         let wanted = BTreeSet::from(["rollout", "event", "call", "endpoints"]);
@@ -98,7 +97,7 @@ async fn what_happened_is_told_once_across_a_restart() {
         let request = ask(token);
         env.daemon = Daemon::start().await;
 
-        let mut stream = env.daemon.timelines().await.watch_timeline(request).await.unwrap().into_inner();
+        let mut stream = env.daemon.watch_timeline(request).await.unwrap();
         let Some(Event::Gap(gap)) = next(&mut stream, end).await.unwrap().event else {
             panic!("a gap comes first")
         };
@@ -115,7 +114,7 @@ async fn what_happened_is_told_once_across_a_restart() {
         }
         // Whoever comes anew is told of the rollout by its record.
         let request = pb::WatchTimelineRequest { follow: false, ..ask(String::new()) };
-        let mut stream = env.daemon.timelines().await.watch_timeline(request).await.unwrap().into_inner();
+        let mut stream = env.daemon.watch_timeline(request).await.unwrap();
         let mut ended = false;
         while let Some(message) = next(&mut stream, end).await {
             if let Some(Event::Entry(entry)) = message.event {

@@ -38,11 +38,11 @@ async fn replica_sets(env: &Env) -> Vec<(String, String)> {
 #[tokio::test]
 async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_new_rollout() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let first = replica_sets(&env).await[0].0.clone();
-        env.deploy_and_follow(env.deploy("web", image("other"))).await;
+        env.deploy_and_follow(env.deploy_request("web", image("other"))).await;
         let request = pb::RollbackAppRequest { name: env.name("web"), ..Default::default() };
-        let answer = env.daemon.rollouts().await.rollback_app(request).await.unwrap().into_inner();
+        let answer = env.daemon.rollback_app(request).await.unwrap();
         let back = follow(&env.daemon, &answer.rollout.unwrap().name).await;
         assert_eq!(
             (back.state(), back.name.as_str()),
@@ -52,7 +52,7 @@ async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_n
         assert_eq!(sets.len(), 2, "no third one: {sets:?}");
         assert!(sets.contains(&(first, "3".to_owned())), "{sets:?}");
         let request = pb::ListReplicasRequest { parent: env.name("web"), ..Default::default() };
-        let replicas = env.daemon.apps().await.list_replicas(request).await.unwrap().into_inner().replicas;
+        let replicas = env.daemon.list_replicas(request).await.unwrap().replicas;
         let current: Vec<_> = replicas.iter().filter(|r| r.state() == pb::ReplicaState::Ready).collect();
         assert_eq!(current.len(), 2, "{replicas:?}");
         assert!(current.iter().all(|r| r.rollout == back.name), "{replicas:?}");
@@ -64,11 +64,11 @@ async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_n
 #[tokio::test]
 async fn the_same_deploy_to_a_daemon_that_starts_anew_writes_nothing() {
     run(|mut env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let before = env.settled().await;
         env.daemon.child.kill().await.unwrap();
         env.daemon = Daemon::start().await;
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", web())).await.unwrap().into_inner();
+        let answer = env.deploy("web", web()).await.unwrap();
         assert_eq!((answer.rollout, answer.plan.unwrap().changes), (None, vec![]));
         assert_eq!(env.settled().await, before, "nor later");
     })
@@ -83,7 +83,7 @@ async fn where_a_budget_covers_the_replicas_no_second_one_is_made_and_they_can_b
         let foreign = json!({"metadata": {"name": "wide"}, "spec": {
             "maxUnavailable": 1, "selector": {"matchLabels": {"gantry.dev/app": "web"}}}});
         budgets.create(&PostParams::default(), &serde_json::from_value(foreign).unwrap()).await.unwrap();
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let names = async || {
             let list = budgets.list(&ListParams::default()).await.unwrap();
             list.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
@@ -100,7 +100,7 @@ async fn where_a_budget_covers_the_replicas_no_second_one_is_made_and_they_can_b
         .await;
         // Once nobody else guards the app, it gets its own.
         budgets.delete("wide", &DeleteParams::default()).await.unwrap();
-        env.deploy_and_follow(env.deploy("web", image("other"))).await;
+        env.deploy_and_follow(env.deploy_request("web", image("other"))).await;
         assert_eq!(names().await, ["web"]);
     })
     .await;
@@ -128,7 +128,7 @@ async fn names_that_only_kubernetes_allows_are_read_and_not_deployed() {
             assert!(apps.wait_app(wait).await.unwrap().into_inner().settled, "{name}");
             let scale = pb::ScaleAppRequest { name: env.name(name), replicas: Some(0), ..Default::default() };
             apps.scale_app(scale).await.unwrap();
-            let status = apps.deploy_app(env.deploy(name, web())).await.unwrap_err();
+            let status = apps.deploy_app(env.deploy_request(name, web())).await.unwrap_err();
             assert_eq!(reason(&status), "INVALID_FIELD", "{name}: {status}");
         }
     })
@@ -140,7 +140,7 @@ async fn names_that_only_kubernetes_allows_are_read_and_not_deployed() {
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_rollout_that_is_held_does_not_run_out_of_time() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let slow = pb::AppSpec {
             pod_template_patch: Some(annotate("sim/unready", "true")),
             rollout_policy: Some(pb::RolloutPolicy {
@@ -150,7 +150,7 @@ async fn a_rollout_that_is_held_does_not_run_out_of_time() {
             ..image("other")
         };
         let mut rollouts = env.daemon.rollouts().await;
-        let answer = env.daemon.apps().await.deploy_app(env.deploy("web", slow)).await.unwrap().into_inner();
+        let answer = env.deploy("web", slow).await.unwrap();
         let name = answer.rollout.unwrap().name;
         let pause = pb::PauseRolloutRequest { name: name.clone(), ..Default::default() };
         rollouts.pause_rollout(pause).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_rollout_that_is_held_does_not_run_out_of_time() {
             assert_eq!(now.state(), pb::RolloutState::Paused, "{now:?}");
         }
         let scale = pb::ScaleAppRequest { name: env.name("web"), replicas: Some(3), ..Default::default() };
-        env.daemon.apps().await.scale_app(scale).await.expect("scaling works all the same");
+        env.daemon.scale_app(scale).await.expect("scaling works all the same");
         let resume = pb::ResumeRolloutRequest { name: name.clone(), ..Default::default() };
         rollouts.resume_rollout(resume).await.unwrap();
         let end = follow(&env.daemon, &name).await;
@@ -176,7 +176,7 @@ async fn a_rollout_that_is_held_does_not_run_out_of_time() {
 #[tokio::test]
 async fn a_second_service_over_the_same_replicas_shows_none_of_them_twice() {
     run(|env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
         let number = web().ports[0].number;
         let service = json!({"metadata": {"name": "second"}, "spec": {"selector": {"gantry.dev/app": "web"},
             "ports": [{"name": "front", "port": 80, "targetPort": number}]}});

@@ -83,7 +83,7 @@ fn with_url(mut spec: pb::AppSpec) -> pb::AppSpec {
 /// word that it was. No daemon runs.
 async fn stuck(env: &mut Env, app: &str) {
     for (reason, spec) in [("first", web()), ("second", with_url(web()))] {
-        let mut request = env.deploy(app, spec);
+        let mut request = env.deploy_request(app, spec);
         reason.clone_into(&mut request.reason);
         env.deploy_and_follow(request).await;
     }
@@ -117,7 +117,7 @@ async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
         assert!(takes_patch(&env, "gantry-web-3").await);
         // From then on it is an app like any other.
         let next = pb::AppSpec { image: web().image, args: vec!["<a> & b".into()], ..pb::AppSpec::default() };
-        let next = env.deploy_and_follow(env.deploy("web", next)).await;
+        let next = env.deploy_and_follow(env.deploy_request("web", next)).await;
         assert_eq!((next.state(), next.name), (pb::RolloutState::Succeeded, env.name("web") + "/rollouts/4"));
     })
     .await;
@@ -127,7 +127,7 @@ async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
 async fn the_next_call_mends_a_stuck_app_too() {
     run(|mut env| async move {
         // A first deploy that was stuck, and a later one.
-        let mut request = env.deploy("first", with_url(web()));
+        let mut request = env.deploy_request("first", with_url(web()));
         request.request_id = "6f1a2c1e-0000-4000-8000-000000000001".into();
         env.deploy_and_follow(request.clone()).await;
         stuck(&mut env, "web").await;
@@ -135,7 +135,7 @@ async fn the_next_call_mends_a_stuck_app_too() {
         env.daemon = Daemon::start().await;
         // What the caller does who saw it fail, at once: one repeats the call, the other one sends it as a new one.
         let apps = env.daemon.apps().await;
-        let calls = [request, env.deploy("web", with_url(web()))].map(|request| {
+        let calls = [request, env.deploy_request("web", with_url(web()))].map(|request| {
             let mut apps = apps.clone();
             async move {
                 loop {
@@ -170,8 +170,8 @@ async fn the_next_call_mends_a_stuck_app_too() {
 #[tokio::test]
 async fn old_revisions_let_go_of_a_deployment_that_leaves_what_it_owns() {
     run(|mut env| async move {
-        env.deploy_and_follow(env.deploy("web", web())).await;
-        env.deploy_and_follow(env.deploy("web", with_url(web()))).await;
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
+        env.deploy_and_follow(env.deploy_request("web", with_url(web()))).await;
         env.daemon.child.kill().await.unwrap();
         // The second one was made with its owner, as those of changes made outside Gantry are, and takes no patch at all.
         for name in ["gantry-web-1", "gantry-web-2"] {

@@ -66,12 +66,12 @@ impl Table {
     }
 
     async fn deploy(&mut self, what: &str, request: pb::DeployAppRequest, expected: Expected) {
-        let answer = self.env.daemon.apps().await.deploy_app(request.clone()).await;
+        let answer = self.env.daemon.deploy_app(request.clone()).await;
         self.expect(what, answer, expected.clone()).await;
         // A plan for it is refused in the same words.
         let only = pb::DeployAppRequest { validate_only: true, ..request };
         if expected.1 != "REQUEST_ID_REUSED" {
-            let answer = self.env.daemon.apps().await.deploy_app(only).await;
+            let answer = self.env.daemon.deploy_app(only).await;
             self.expect(&format!("a plan of {what}"), answer, expected).await;
         }
     }
@@ -106,7 +106,7 @@ fn image_patch() -> Struct {
 
 /// Deploys `web`, makes `alien` as others would, and waits until nothing moves any more.
 async fn table(env: Env) -> Table {
-    let request = pb::DeployAppRequest { request_id: ID.into(), ..env.deploy("web", web()) };
+    let request = pb::DeployAppRequest { request_id: ID.into(), ..env.deploy_request("web", web()) };
     env.deploy_and_follow(request).await;
     let alien = json!({"metadata": {"name": "alien"}, "spec": {
         "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
@@ -170,27 +170,31 @@ async fn a_wrong_deploy_is_refused_by_the_field_and_writes_nothing() {
                 "app.spec.pod_template_patch",
             ),
         ] {
-            t.deploy(what, t.env.deploy("web", spec.clone()), invalid(field)).await;
-            t.deploy(&format!("{what}, as a new app"), t.env.deploy("new", spec), invalid(field)).await;
+            t.deploy(what, t.env.deploy_request("web", spec.clone()), invalid(field)).await;
+            t.deploy(&format!("{what}, as a new app"), t.env.deploy_request("new", spec), invalid(field))
+                .await;
         }
-        t.deploy("no image", t.env.deploy("new", pb::AppSpec::default()), invalid("app.spec.image")).await;
-        let cleared = masked(t.env.deploy("web", pb::AppSpec::default()), "spec.image");
+        t.deploy("no image", t.env.deploy_request("new", pb::AppSpec::default()), invalid("app.spec.image"))
+            .await;
+        let cleared = masked(t.env.deploy_request("web", pb::AppSpec::default()), "spec.image");
         t.deploy("the image cleared", cleared, invalid("app.spec.image")).await;
         for path in ["spec.imagee", "spec.ports.name", "status", "name"] {
-            let request = masked(t.env.deploy("web", base.clone()), path);
+            let request = masked(t.env.deploy_request("web", base.clone()), path);
             t.deploy(path, request, invalid("update_mask")).await;
         }
-        let mut stale = t.env.deploy("web", base.clone());
+        let mut stale = t.env.deploy_request("web", base.clone());
         stale.app.as_mut().unwrap().etag = "yesterday".into();
         t.deploy("an etag of yesterday", stale, (Code::Aborted, "ETAG_MISMATCH", String::new())).await;
-        let again = pb::DeployAppRequest { request_id: ID.into(), ..t.env.deploy("web", base.clone()) };
+        let again =
+            pb::DeployAppRequest { request_id: ID.into(), ..t.env.deploy_request("web", base.clone()) };
         let reused = (Code::InvalidArgument, "REQUEST_ID_REUSED", "request_id".to_owned());
         t.deploy("an id used for something else", again, reused).await;
-        let no_id = pb::DeployAppRequest { request_id: "1".into(), ..t.env.deploy("web", base.clone()) };
+        let no_id =
+            pb::DeployAppRequest { request_id: "1".into(), ..t.env.deploy_request("web", base.clone()) };
         t.deploy("no UUID", no_id, invalid("request_id")).await;
         let taken = (Code::AlreadyExists, "NAME_TAKEN", format!("{namespace}/alien"));
-        t.deploy("what others made", t.env.deploy("alien", base.clone()), taken).await;
-        let long = pb::DeployAppRequest { reason: "x".repeat(1025), ..t.env.deploy("web", base) };
+        t.deploy("what others made", t.env.deploy_request("alien", base.clone()), taken).await;
+        let long = pb::DeployAppRequest { reason: "x".repeat(1025), ..t.env.deploy_request("web", base) };
         t.deploy("a novel", long, invalid("reason")).await;
         assert_eq!(t.wrong, Vec::<String>::new());
         assert_eq!(t.env.get("web").await.unwrap().name, web_name);
@@ -347,15 +351,20 @@ async fn a_plan_uses_no_request_id_and_a_deploy_may_refuse_to_supersede() {
         let slow = pb::AppSpec { pod_template_patch: Some(annotate("sim/unready", "true")), ..web() };
         let with_id = |request| pb::DeployAppRequest { request_id: ID.into(), ..request };
         let mut apps = env.daemon.apps().await;
-        let plan = pb::DeployAppRequest { validate_only: true, ..with_id(env.deploy("web", web())) };
+        let plan = pb::DeployAppRequest { validate_only: true, ..with_id(env.deploy_request("web", web())) };
         apps.deploy_app(plan).await.unwrap();
         assert_eq!(env.objects().await, Vec::<String>::new(), "a plan writes nothing");
-        let begun =
-            apps.deploy_app(with_id(env.deploy("web", slow))).await.unwrap().into_inner().rollout.unwrap();
+        let begun = apps
+            .deploy_app(with_id(env.deploy_request("web", slow)))
+            .await
+            .unwrap()
+            .into_inner()
+            .rollout
+            .unwrap();
 
         let other = pb::AppSpec { image: "web:2".into(), ..Default::default() };
         let concurrency = pb::Concurrency::Reject.into();
-        let polite = pb::DeployAppRequest { concurrency, ..env.deploy("web", other.clone()) };
+        let polite = pb::DeployAppRequest { concurrency, ..env.deploy_request("web", other.clone()) };
         if crate::support::simulated() {
             let status = apps.deploy_app(polite).await.unwrap_err();
             assert_eq!(
@@ -365,7 +374,7 @@ async fn a_plan_uses_no_request_id_and_a_deploy_may_refuse_to_supersede() {
             let details = status.get_error_details();
             assert_eq!(details.error_info().unwrap().metadata["rollout"], begun.name);
         }
-        apps.deploy_app(env.deploy("web", other)).await.unwrap();
+        apps.deploy_app(env.deploy_request("web", other)).await.unwrap();
     })
     .await;
 }

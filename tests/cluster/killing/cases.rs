@@ -82,7 +82,7 @@ pub const CASES: &[Case] = &[
         name: "adopt",
         before: |scene| foreign(scene).boxed_local(),
         call: |scene| {
-            let request = scene.env.deploy(scene.app, image("web:2"));
+            let request = scene.env.deploy_request(scene.app, image("web:2"));
             deploy_as(scene, pb::DeployAppRequest { adopt: true, ..request }).boxed_local()
         },
         alone: Alone::Finished,
@@ -95,7 +95,7 @@ pub const CASES: &[Case] = &[
         name: "prune",
         before: |scene| deployed(scene, &["web:1"]).boxed_local(),
         call: |scene| {
-            let request = scene.env.deploy(scene.app, pb::AppSpec::default());
+            let request = scene.env.deploy_request(scene.app, pb::AppSpec::default());
             let update_mask = Some(prost_types::FieldMask { paths: vec!["spec.ports".into()] });
             deploy_as(scene, pb::DeployAppRequest { update_mask, ..request }).boxed_local()
         },
@@ -111,7 +111,7 @@ pub const CASES: &[Case] = &[
         call: |scene| {
             let spec = pb::AppSpec { replicas: Some(1), ..pb::AppSpec::default() };
             let update_mask = Some(prost_types::FieldMask { paths: vec!["spec.replicas".into()] });
-            let request = pb::DeployAppRequest { update_mask, ..scene.env.deploy(scene.app, spec) };
+            let request = pb::DeployAppRequest { update_mask, ..scene.env.deploy_request(scene.app, spec) };
             deploy_as(scene, request).boxed_local()
         },
         alone: Alone::Finished,
@@ -137,7 +137,7 @@ pub const CASES: &[Case] = &[
                 let name = scene.env.name(scene.app);
                 let request =
                     pb::RestartAppRequest { name, request_id: scene.id.into(), ..Default::default() };
-                let answer = scene.daemon.apps().await.restart_app(request).await?.into_inner();
+                let answer = scene.daemon.restart_app(request).await?;
                 assert!(answer.rollout.is_some(), "there is a rollout to follow");
                 Ok(String::new())
             }
@@ -229,27 +229,27 @@ pub fn id_of(app: &str) -> String {
 /// Deploys these images one after the other, each to its end.
 async fn deployed(scene: Scene<'_>, images: &[&str]) {
     for (step, tag) in images.iter().enumerate() {
-        let request = scene.env.deploy(scene.app, image(tag));
-        let answer = scene.daemon.apps().await.deploy_app(request).await.unwrap().into_inner();
+        let request = scene.env.deploy_request(scene.app, image(tag));
+        let answer = scene.daemon.deploy_app(request).await.unwrap();
         follow(scene.daemon, &answer.rollout.unwrap().name).await;
         recorded(scene.env, scene.app, step + 1).await;
     }
 }
 
 async fn deploy(scene: Scene<'_>, spec: pb::AppSpec) -> Result<String, Status> {
-    deploy_as(scene, scene.env.deploy(scene.app, spec)).await
+    deploy_as(scene, scene.env.deploy_request(scene.app, spec)).await
 }
 
 async fn deploy_as(scene: Scene<'_>, request: pb::DeployAppRequest) -> Result<String, Status> {
     let request = pb::DeployAppRequest { request_id: scene.id.into(), ..request };
-    let answer = scene.daemon.apps().await.deploy_app(request).await?.into_inner();
+    let answer = scene.daemon.deploy_app(request).await?;
     Ok(number(scene, answer.rollout))
 }
 
 async fn restart(scene: Scene<'_>) -> Result<String, Status> {
     let name = scene.env.name(scene.app);
     let request = pb::RestartAppRequest { name, request_id: scene.id.into(), ..Default::default() };
-    let answer = scene.daemon.apps().await.restart_app(request).await?.into_inner();
+    let answer = scene.daemon.restart_app(request).await?;
     Ok(number(scene, answer.rollout))
 }
 
@@ -277,7 +277,7 @@ async fn rollback(scene: Scene<'_>) -> Result<String, Status> {
         request_id: scene.id.into(),
         ..Default::default()
     };
-    let answer = scene.daemon.rollouts().await.rollback_app(request).await?.into_inner();
+    let answer = scene.daemon.rollback_app(request).await?;
     Ok(number(scene, answer.rollout))
 }
 
@@ -288,7 +288,7 @@ async fn scale(scene: Scene<'_>) -> Result<String, Status> {
         request_id: scene.id.into(),
         ..Default::default()
     };
-    let answer = scene.daemon.apps().await.scale_app(request).await?.into_inner();
+    let answer = scene.daemon.scale_app(request).await?;
     assert!(!answer.position.is_empty());
     Ok(answer.app.unwrap().status.unwrap().desired_replicas.to_string())
 }
@@ -302,7 +302,7 @@ async fn before_scaling_frozen(scene: Scene<'_>) {
         hold_for: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
         ..Default::default()
     };
-    scene.daemon.apps().await.scale_app(request).await.unwrap();
+    scene.daemon.scale_app(request).await.unwrap();
     // By hand: to set the mode through the server ends the hold.
     let deployments = Api::<Deployment>::namespaced(scene.env.client.clone(), &scene.env.namespace);
     let live = deployments.get(scene.app).await.unwrap();
@@ -318,7 +318,7 @@ async fn before_scaling_frozen(scene: Scene<'_>) {
 async fn running(scene: Scene<'_>) {
     deployed(scene, &["web:1"]).await;
     let spec = pb::AppSpec { pod_template_patch: Some(annotate("sim/unready", "true")), ..image("web:2") };
-    scene.daemon.apps().await.deploy_app(scene.env.deploy(scene.app, spec)).await.unwrap();
+    scene.daemon.deploy_app(scene.env.deploy_request(scene.app, spec)).await.unwrap();
 }
 
 async fn before_resume(scene: Scene<'_>) {
@@ -329,14 +329,14 @@ async fn before_resume(scene: Scene<'_>) {
 async fn pause(scene: Scene<'_>) -> Result<String, Status> {
     let name = format!("{}/rollouts/2", scene.env.name(scene.app));
     let request = pb::PauseRolloutRequest { name, request_id: scene.id.into(), ..Default::default() };
-    let answer = scene.daemon.rollouts().await.pause_rollout(request).await?.into_inner();
+    let answer = scene.daemon.pause_rollout(request).await?;
     Ok(number(scene, answer.rollout))
 }
 
 async fn resume(scene: Scene<'_>) -> Result<String, Status> {
     let name = format!("{}/rollouts/2", scene.env.name(scene.app));
     let request = pb::ResumeRolloutRequest { name, request_id: scene.id.into(), ..Default::default() };
-    let answer = scene.daemon.rollouts().await.resume_rollout(request).await?.into_inner();
+    let answer = scene.daemon.resume_rollout(request).await?;
     Ok(number(scene, answer.rollout))
 }
 
@@ -370,7 +370,7 @@ async fn autoscaler(
         request_id: id.into(),
         ..Default::default()
     };
-    let answer = scene.daemon.autoscalers().await.update_autoscaler(request).await?.into_inner();
+    let answer = scene.daemon.update_autoscaler(request).await?;
     let stored = answer.autoscaler.unwrap();
     Ok(format!("{:?} {}", stored.mode(), stored.max_replicas))
 }
@@ -378,7 +378,7 @@ async fn autoscaler(
 async fn delete(scene: Scene<'_>) -> Result<String, Status> {
     let name = scene.env.name(scene.app);
     let request = pb::DeleteAppRequest { name, request_id: scene.id.into(), ..Default::default() };
-    scene.daemon.apps().await.delete_app(request).await.map(|_| String::new())
+    scene.daemon.delete_app(request).await.map(|_| String::new())
 }
 
 /// The number of the rollout that an answer names.
