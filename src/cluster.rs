@@ -1,4 +1,5 @@
-//! All talk with Kubernetes: the client, the watches that feed the index, and the writes. Must not know gRPC.
+//! All communication with Kubernetes: the client, the watches that feed the index, and the writes. Must not
+//! know gRPC.
 
 pub mod api_health;
 mod apply_body;

@@ -1,6 +1,6 @@
-//! Whether the API server answers: a probe of its own finds out, and a caller learns it at once instead of
-//! waiting for an answer that does not come. The decision is pure, with the time as an argument; the task
-//! around it asks and sleeps.
+//! Monitors whether the API server answers, with a separate probe, so that a caller gets an error at once
+//! instead of waiting for an answer that does not come. The decision is pure and takes the time as an
+//! argument. The task around it sends the probes and sleeps.
 
 use std::{
     fmt,
@@ -18,15 +18,15 @@ use tracing::{info, warn};
 
 use crate::metrics::METRICS;
 
-/// How often an API server that answers is asked.
+/// Interval of the probes while the API server answers.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Longest wait for the answer. Kubernetes' own objective is 1 s for 99 of 100 calls that are more than this
+/// Longest wait for an answer. Kubernetes' own objective is 1 s for 99 of 100 calls that do more than this
 /// one.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Longest wait for the second opinion, which is asked for at once. Together, an outage is known within 4 s.
+/// Longest wait for the second probe, which is sent at once. With both, an outage is known within 4 s.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 
-/// What is known of the way to the API server; cheap to clone.
+/// What is known about the connection to the API server; cheap to clone.
 #[derive(Clone)]
 pub struct ApiHealth {
     state: watch::Sender<ApiState>,
@@ -41,23 +41,23 @@ enum ApiState {
     Down(Outage),
 }
 
-/// An API server that does not answer.
+/// An outage of the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// When it was first asked in vain.
+    /// When the first probe without an answer was sent.
     pub since: Timestamp,
-    /// What was seen.
+    /// What the last probe got.
     pub why: String,
 }
 
-/// What a probe changed.
+/// A change that a probe found.
 #[derive(Debug, PartialEq, Eq)]
 enum HealthChange {
     Down(Outage),
     Up { since: Timestamp },
 }
 
-/// Decides by the outcomes of probes.
+/// Detects an outage from the outcomes of probes.
 #[derive(Default)]
 struct OutageDetector {
     /// The time of the first failure in a row.
@@ -74,17 +74,17 @@ impl Default for ApiHealth {
 }
 
 impl ApiHealth {
-    /// The outage, while there is one.
+    /// Returns the outage, while there is one.
     pub fn outage(&self) -> Option<Outage> {
         outage(&self.state.borrow())
     }
 
-    /// Notes that the API server answered a call, whatever it said.
+    /// Notes that the API server answered a call, with whatever result.
     pub(super) fn note_answer(&self, now: Timestamp) {
         self.answered.fetch_max(now.as_microsecond(), Ordering::Relaxed);
     }
 
-    /// Waits until the API server is lost.
+    /// Waits for an outage of the API server.
     pub(super) async fn wait_for_outage(&self) -> Outage {
         let mut state = self.state.subscribe();
         loop {
@@ -93,7 +93,7 @@ impl ApiHealth {
                 return outage;
             }
             if state.changed().await.is_err() {
-                // Cannot be while `self` lives; and no outage must be reported that is none.
+                // Cannot happen while `self` lives. Wait anyway, so that no false outage is reported.
                 std::future::pending::<()>().await;
             }
         }
@@ -104,7 +104,7 @@ impl ApiHealth {
             HealthChange::Down(outage) => {
                 METRICS.kube_link_up.set(0);
                 METRICS.kube_link_lost.inc();
-                warn!(why = %outage.why, "the API server does not answer; reads go on from what is known, writes fail at once");
+                warn!(why = %outage.why, "the API server does not answer; reads are answered from the index, writes fail at once");
                 self.state.send_replace(ApiState::Down(outage));
             }
             HealthChange::Up { since } => {
@@ -132,8 +132,8 @@ impl fmt::Display for Outage {
 // === impl OutageDetector ===
 
 impl OutageDetector {
-    /// Takes in the outcome of a probe that was sent at `asked`. `answered_since` says that another call was answered
-    /// since: then the server is slow, or this machine is, and not away.
+    /// Takes the outcome of a probe that was sent at `asked`. `answered_since` means that another call was
+    /// answered since. Then the API server or this machine is slow, but there is no outage.
     fn observe(
         &mut self,
         outcome: Result<(), String>,
@@ -155,7 +155,7 @@ impl OutageDetector {
                 self.failing = None;
                 None
             }
-            // One failure may be a connection that was cut; two in a row, on different ones, are the server.
+            // One failure may be a cut connection. Two in a row, on different connections, are an outage.
             (Err(why), Some(since)) => {
                 self.lost = true;
                 Some(HealthChange::Down(Outage { since, why }))
@@ -172,7 +172,7 @@ impl OutageDetector {
     }
 }
 
-/// Asks whether the API server answers, and reports to `health`. Runs until dropped.
+/// Sends the probes and reports the results to `health`. Runs until dropped.
 pub(super) async fn monitor_api(health: ApiHealth, client: Client) {
     METRICS.kube_link_up.set(1);
     let mut detector = OutageDetector::default();
@@ -188,11 +188,11 @@ pub(super) async fn monitor_api(health: ApiHealth, client: Client) {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // the client's enum; whatever is not named is no answer
+#[allow(clippy::wildcard_enum_match_arm)] // the client's enum; the other variants mean that there was no answer
 async fn ask(client: &Client, limit: Duration) -> Result<(), String> {
     match tokio::time::timeout(limit, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(()),
-        // It refuses, so it is there. From 500 on it may be a balancer in front of a dead one.
+        // A refusal is an answer. From 500 on it may come from a load balancer in front of a dead API server.
         Ok(Err(kube::Error::Api(status))) if status.code < 500 => Ok(()),
         Ok(Err(error)) => Err(super::error::root_cause(&error)),
         Err(_) => Err("no answer in time".to_owned()),
@@ -221,9 +221,9 @@ mod tests {
         let outage = Outage { since: at(2), why: "no answer".to_owned() };
         assert_eq!(detector.observe(silent(), at(4), false), Some(HealthChange::Down(outage)));
         assert_eq!(detector.next_probe(), (PERIOD, LIMIT));
-        assert_eq!(detector.observe(silent(), at(6), false), None, "told once");
+        assert_eq!(detector.observe(silent(), at(6), false), None, "reported once");
         assert_eq!(detector.observe(Ok(()), at(8), false), Some(HealthChange::Up { since: at(2) }));
-        assert_eq!(detector.observe(silent(), at(9), false), None, "it begins anew");
+        assert_eq!(detector.observe(silent(), at(9), false), None, "the detection starts again");
     }
 
     #[test]

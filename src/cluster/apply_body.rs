@@ -1,5 +1,6 @@
-//! Encodes the body of a server-side apply. The API server parses it as YAML, also if it is JSON, so characters that YAML
-//! rejects (DEL, C1 controls, a byte order mark) or folds (NEL, U+2028, U+2029) are written as escapes.
+//! Encodes the body of a server-side apply. The API server parses it as YAML even if it is JSON. So
+//! characters that YAML rejects (DEL, C1 controls, a byte order mark) or folds (NEL, U+2028, U+2029) are
+//! written as escapes.
 
 use std::fmt::Write;
 
@@ -7,8 +8,9 @@ use serde_json::{Value, value::RawValue};
 
 use crate::domain::Error;
 
-/// The manifest as JSON that YAML reads as the same. Beyond the basic plane nothing is escaped: JSON writes such a character as two
-/// escapes, which YAML does not put together, and YAML takes all of them as they are.
+/// Returns the manifest as JSON that means the same when read as YAML. Characters beyond the basic plane are
+/// not escaped, because JSON would write each of them as two escapes, which YAML does not join. YAML accepts
+/// all of these characters unescaped.
 pub(super) fn encode_apply_body(manifest: &Value) -> Result<Box<RawValue>, Error> {
     let json = manifest.to_string();
     let mut body = String::with_capacity(json.len());
@@ -36,7 +38,7 @@ mod tests {
         fn it_is_the_same_json_without_what_yaml_takes_otherwise(text in "(.|[\u{0}-\u{a0}\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}\u{1fffe}\n]){0,40}") {
             let manifest = json!({"a": {&text: [text]}});
             let body = encode_apply_body(&manifest).unwrap();
-            // What is left of YAML's unprintable characters and line breaks: https://yaml.org/spec/1.2.2/#51-character-set
+            // Nothing that YAML rejects or folds is left, see https://yaml.org/spec/1.2.2/#51-character-set
             let is_plain = |c: char| matches!(c, ' '..='~') || u32::from(c) > 0xffff;
             prop_assert!(body.get().chars().all(is_plain));
             prop_assert_eq!(serde_json::from_str::<Value>(body.get()).unwrap(), manifest);

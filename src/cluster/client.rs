@@ -1,4 +1,4 @@
-//! The connection to the API server. Every call through `Cluster::call` has a deadline and one kind of error.
+//! The connection to the API server. Every call through `Cluster::call` has a deadline and one error type.
 
 mod objects;
 
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{domain::Error, metrics::METRICS};
 
-/// Longest wait for one answer. Kubernetes' own objective is 1 s for a single object; ten times that is an outage.
+/// Longest wait for one answer. Kubernetes' own objective is 1 s for a single object. Ten times that counts
+/// as an outage.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for a TCP and TLS connection.
@@ -40,28 +41,28 @@ pub struct Args {
 
 pub(super) use self::objects::Objects;
 
-/// A cluster that answered once.
+/// A cluster that has answered at least once.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
-    /// Whether it answers now.
+    /// Whether the API server answers now.
     pub api_health: ApiHealth,
-    /// How its watches fare.
+    /// The status of the watches.
     pub(super) watch_status: WatchStatus,
-    /// The Kubernetes user that this server is.
+    /// The Kubernetes user that gantryd runs as.
     pub user: String,
     /// Version of Kubernetes, for example `v1.36.3`.
     pub version: String,
-    /// The namespace of the pod that this server runs in, or of the kubeconfig's context; else `default`.
+    /// The namespace of gantryd's pod, or of the kubeconfig's context, otherwise `default`.
     pub namespace: String,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// None of the places where a configuration may be has a usable one.
+    /// No place that may hold a configuration has a usable one.
     #[error(
-        "no Kubernetes configuration: {0}, and this is no pod; give --kubeconfig FILE, or set KUBECONFIG"
+        "no Kubernetes configuration: {0}, and gantryd does not run in a pod; give --kubeconfig FILE, or set KUBECONFIG"
     )]
     Config(String),
     /// The kubeconfig is not usable.
@@ -70,15 +71,15 @@ pub enum ConnectError {
     /// The kubeconfig has no such context.
     #[error("the kubeconfig has no context {name:?}; --context takes one of: {known}")]
     Context {
-        /// The one that was named.
+        /// The context that was requested.
         name: String,
-        /// Those that there are.
+        /// The contexts that exist.
         known: String,
     },
-    /// The client cannot be made.
+    /// The client cannot be created.
     #[error("no Kubernetes client: {0}")]
     Client(#[source] Box<kube::Error>),
-    /// The API server does not answer as it should.
+    /// The API server does not answer, or answers with an error.
     #[error(transparent)]
     Answer(#[from] Error),
 }
@@ -86,11 +87,12 @@ pub enum ConnectError {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Connects, and asks who we are and what the cluster is.
+    /// Connects, and asks for the Kubernetes version and for gantryd's own user.
     pub async fn connect(args: &Args) -> Result<Self, ConnectError> {
         let mut config = configuration(args).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // kube would repeat any request up to 15 times, for as long as the server likes, beyond every deadline of ours.
+        // By default kube retries a request up to 15 times, for as long as the API server asks for, beyond
+        // all our deadlines.
         config.default_retry = false;
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
@@ -111,7 +113,7 @@ impl Cluster {
         let call = ApiCall { verb: Verb::Create, resource: &resource, name: "", on_behalf_of: None };
         let user = match cluster.call(call, reviews.create(&params, &review)).await {
             Ok(review) => review.status.and_then(|s| s.user_info).and_then(|u| u.username),
-            // Kubernetes before 1.28 does not know the question, and an account may be denied it.
+            // Kubernetes before 1.28 does not know SelfSubjectReview, and the account may be denied it.
             Err(Error::ObjectMissing { .. } | Error::DaemonForbidden { .. }) => None,
             Err(error) => return Err(error.into()),
         };
@@ -119,12 +121,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Finds out whether the API server answers. Runs until dropped.
+    /// Monitors whether the API server answers. Runs until dropped.
     pub async fn monitor_api_health(self) {
         api_health::monitor_api(self.api_health, self.client).await;
     }
 
-    /// What is wrong between this server and the cluster, in one sentence each.
+    /// What is wrong between gantryd and the cluster, one sentence for each problem.
     pub(super) fn health_warnings(&self, now: Timestamp) -> Vec<String> {
         let lost = self.api_health.outage().map(|outage| {
             format!("The Kubernetes API server does not answer ({outage}): reads are as old as cache_ages says, writes fail.")
@@ -132,13 +134,14 @@ impl Cluster {
         lost.into_iter().chain(self.watch_status.refusals(now)).collect()
     }
 
-    /// Waits for one answer of the API server, but not for ever, and not at all while it is lost.
+    /// Waits for one answer of the API server until the deadline. Fails at once while the API server is
+    /// unreachable.
     pub(super) fn call<T>(
         &self,
         call: ApiCall<'_>,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> impl Future<Output = Result<T, Error>> {
-        // On the heap: it is large, and would be part of every future on the way up.
+        // Boxed because it is large, and would be part of every future up the call chain.
         let answer = Box::pin(answer);
         async move {
             let started = Instant::now();
@@ -161,11 +164,11 @@ impl Cluster {
         let verb = call.verb.as_str();
         if let Some(outage) = self.api_health.outage() {
             return Err(Error::Unreachable {
-                message: format!("{outage}; it was not asked to {verb} {}", call.object()),
+                message: format!("{outage}; the request to {verb} {} was not sent", call.object()),
             });
         }
         tokio::select! {
-            // An answer that is there counts.
+            // Prefer an answer that has arrived over an outage.
             biased;
             answer = tokio::time::timeout(CALL_TIMEOUT, answer) => match answer {
                 Ok(Ok(answer)) => {
@@ -189,7 +192,8 @@ impl Cluster {
 }
 
 async fn configuration(args: &Args) -> Result<Config, ConnectError> {
-    // Their own texts hold their causes already; as a source, each would be told twice.
+    // The texts of these errors contain their causes already. As a `source`, each cause would be printed
+    // twice.
     let unusable = |error: KubeconfigError| ConnectError::Kubeconfig(error.to_string());
     let Args { kubeconfig, context } = args;
     if kubeconfig.is_none() && context.is_none() {
@@ -207,14 +211,12 @@ async fn configuration(args: &Args) -> Result<Config, ConnectError> {
     Config::from_custom_kubeconfig(file, &options).await.map_err(unusable)
 }
 
-/// The error of a call that was under way when the API server was lost.
+/// The error of a call that was in progress when the API server became unreachable.
 fn cut_off(call: ApiCall<'_>, outage: &Outage) -> Error {
     let (verb, object) = (call.verb.as_str(), call.object());
     let open =
         if call.verb.writes() { "; it may have been done, and repeating the call is safe" } else { "" };
-    Error::Unreachable {
-        message: format!("{outage}; it was asked to {verb} {object} and did not answer{open}"),
-    }
+    Error::Unreachable { message: format!("{outage}; the request to {verb} {object} got no answer{open}") }
 }
 
 fn result<T>(answer: &Result<T, Error>) -> &'static str {

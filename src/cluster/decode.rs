@@ -1,6 +1,6 @@
-//! From the API server's JSON to rows: own types that hold only what rows need. A full `Pod` costs 50 KB
-//! decoded, these cost what they name. Every field is optional, so that no object of any Kubernetes version
-//! can fail to decode.
+//! Decodes the API server's JSON into rows, through slim types that hold only the fields that rows need. A
+//! decoded full `Pod` costs 50 KB; a slim one costs only its own fields. Every field is optional, so that no
+//! object of any Kubernetes version fails to decode.
 
 use std::collections::BTreeMap;
 
@@ -38,23 +38,23 @@ pub use self::{
     template::template_hash,
 };
 
-/// A slim object and the row that is made of it.
+/// A slim object, and the row that is made from it.
 pub trait Decode: Resource<DynamicType = ()> {
     /// The row.
     type Row: index::Row;
-    /// Which watch it comes from.
+    /// The watch that it comes from.
     const KIND: index::Kind;
-    /// The row's key, also for an object that makes no row any more.
+    /// The row's key, also for an object that no longer makes a row.
     fn key(&self) -> Option<<Self::Row as index::Row>::Key>;
     /// The row, or `None` for an object that makes none.
     fn into_row(self) -> Option<Self::Row>;
-    /// Version of the object, whatever became of it.
+    /// The resourceVersion of the object, also for an object that makes no row.
     fn resource_version(&self) -> u64 {
         parse_resource_version(self.meta())
     }
 }
 
-/// The part of the metadata that rows need. Managed fields, the largest part, are passed over where `M` is
+/// The part of the metadata that rows need. Managed fields, the largest part, are skipped where `M` is
 /// [`IgnoredAny`].
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, bound(deserialize = "M: Default + Deserialize<'de>"))]
@@ -105,14 +105,14 @@ impl<M> Meta<M> {
     }
 }
 
-/// A field that is null is a field that is not there.
+/// Treats a field that is null as missing.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Declares parts of slim types: each field may be missing or null, and then has its default.
+/// Declares parts of slim types. Each field may be missing or null, and then has its default.
 macro_rules! slim {
     ($($(#[$of_type:meta])* $vis:vis struct $name:ident {
         $($(#[$of_field:meta])* $field_vis:vis $field:ident: $type:ty,)*
@@ -129,7 +129,7 @@ macro_rules! slim {
 }
 use slim;
 
-/// Makes a slim type known to the client as the Kubernetes type of this kind.
+/// Declares the Kubernetes kind of a slim type for the client.
 macro_rules! resource {
     ($type:ty, $kind:literal, $group:literal, $plural:literal) => {
         resource!($type, $kind, $group, "v1", $plural, k8s_openapi::NamespaceResourceScope);
@@ -169,17 +169,17 @@ fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0)
 }
 
-/// resourceVersion as a number, which the API servers of this age promise to be comparable.
+/// The resourceVersion as a number. API servers of the supported versions promise that it is comparable.
 pub(super) fn parse_resource_version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 
-/// When the replica count of a Deployment was set last, as its managed fields say.
+/// Returns when the replica count of a Deployment was last set, according to its managed fields.
 pub(super) fn count_set(meta: &ObjectMeta) -> Option<Timestamp> {
     managed_fields::last_update(meta, managed_fields::COUNT, &[]).map(|touch| touch.time)
 }
 
-/// What a Deployment says about its replica count.
+/// Reads the scaling settings of a Deployment, and who set its replica count outside Gantry.
 pub(super) fn decode_scaling(meta: &ObjectMeta, template: &Value) -> Scaling {
     let set_outside = managed_fields::find_outside_manager(meta, managed_fields::COUNT);
     Scaling { set_outside, ..Scaling::read(meta.annotations.as_ref(), template) }
@@ -193,7 +193,7 @@ fn parse_annotation<T: std::str::FromStr>(meta: &ObjectMeta, key: &str) -> Optio
     annotation(meta, key)?.parse().ok()
 }
 
-/// Name of the controller that owns the object, if it is of this kind.
+/// Returns the name of the controller that owns the object, if it is of this kind.
 fn controller<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|o| o.controller == Some(true) && o.kind == kind).map(|o| o.name.as_str())

@@ -1,4 +1,4 @@
-//! What Kubernetes' errors mean: the one translation from the client's errors to the domain's.
+//! The one translation from the errors of the Kubernetes client to the errors of the domain.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::domain::{
     object::Kind,
 };
 
-/// What is asked of an object.
+/// The operation on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     /// Read one.
     Get,
     /// Read all of a kind.
     List,
-    /// Make a new one.
+    /// Create a new one.
     Create,
     /// Apply to one, or merge into it.
     Patch,
@@ -36,7 +36,7 @@ pub(super) enum Verb {
     Delete,
 }
 
-/// A kind of objects as the API server names it.
+/// A kind of object as the API server names it.
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
     /// `deployment.apps`
@@ -53,14 +53,14 @@ pub(super) struct ApiCall<'a> {
     pub(super) resource: &'a Resource,
     /// Empty for all objects of a kind.
     pub(super) name: &'a str,
-    /// Who asked for it; `None` is this server itself.
+    /// The caller on whose behalf the call is made; `None` means gantryd itself.
     pub(super) on_behalf_of: Option<&'a Caller>,
 }
 
 // === impl Verb ===
 
 impl Verb {
-    /// Kubernetes' word.
+    /// The verb as Kubernetes names it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -71,7 +71,7 @@ impl Verb {
         }
     }
 
-    /// Whether it changes something.
+    /// Whether it writes.
     pub(super) const fn writes(self) -> bool {
         !matches!(self, Self::Get | Self::List)
     }
@@ -80,24 +80,24 @@ impl Verb {
 // === impl Resource ===
 
 impl Resource {
-    /// The objects of a kind.
+    /// The resource of a kind.
     pub(super) fn of_kind(kind: &ApiResource) -> Self {
         let singular = kind.kind.to_lowercase();
         let singular = if kind.group.is_empty() { singular } else { format!("{singular}.{}", kind.group) };
         Self { singular, plural: kind.plural.clone(), subresource: "" }
     }
 
-    /// What has no kind, for example `the version of Kubernetes`.
+    /// Something without a kind, for example `the version of Kubernetes`.
     pub(super) fn named(name: &str) -> Self {
         Self { singular: name.to_owned(), plural: name.to_owned(), subresource: "" }
     }
 
-    /// A part of each object, for example its `log`.
+    /// A subresource of each object, for example `log`.
     pub(super) fn with_subresource(&self, subresource: &'static str) -> Self {
         Self { subresource, ..self.clone() }
     }
 
-    /// The kind as a label of a metric: one of few words.
+    /// The kind as a label of a metric. The label has few values.
     pub(super) fn label(&self) -> &'static str {
         const KNOWN: [&str; 23] = [
             "configmap",
@@ -143,14 +143,15 @@ impl ApiCall<'_> {
         }
     }
 
-    /// Whether a refusal says what the caller may not do, and not what this server may not.
+    /// Whether the call was made with the rights of the caller, so that a refusal is about the caller and not
+    /// about gantryd.
     fn is_with_rights_of_caller(&self) -> bool {
         self.on_behalf_of.is_some() && self.verb.writes()
     }
 }
 
-/// The fields that others own, in the order of their names: the API server gives those of several managers in any order, and a plan
-/// and its deploy are to say the same.
+/// The conflicting fields with their field managers, sorted. The API server lists several managers in any
+/// order, but a plan and its deploy must report the same.
 fn conflicts(details: &StatusDetails, object: &str) -> Vec<Conflict> {
     let of = |c: &StatusCause| Conflict {
         object: object.to_owned(),
@@ -162,8 +163,8 @@ fn conflicts(details: &StatusDetails, object: &str) -> Vec<Conflict> {
     all
 }
 
-/// Says what an error of the client means to the caller.
-#[allow(clippy::wildcard_enum_match_arm)] // the client's enum; what is not named here is all about reaching the server
+/// Translates an error of the client into an error of the domain.
+#[allow(clippy::wildcard_enum_match_arm)] // the client's enum; the other variants mean that the API server was not reached
 pub(super) fn to_domain_error(call: ApiCall<'_>, error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => to_error(call, &status),
@@ -174,7 +175,7 @@ pub(super) fn to_domain_error(call: ApiCall<'_>, error: kube::Error) -> Error {
     }
 }
 
-/// The innermost cause: "client error (Connect)" helps nobody, "Connection refused" does.
+/// The innermost cause, because "client error (Connect)" is less useful than "Connection refused".
 pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -211,7 +212,7 @@ fn to_error(call: ApiCall<'_>, status: &Status) -> Error {
         403 if has("NamespaceTerminating") => Error::BeingDeleted { what: "the namespace".to_owned() },
         403 if is_quota_refusal(&message) => Error::Quota { object, message },
         _ if is_admission_refusal(&message) => Error::Admission { object, message },
-        // A precondition failed: it is another one than the one that was read.
+        // A precondition failed: the object is not the one that was read.
         409 => Error::WriteConflict { object },
         401 | 403 => parse_forbidden(&message).filter(|_| call.is_with_rights_of_caller()).map_or(
             Error::DaemonForbidden { verb, object, message },
@@ -223,7 +224,7 @@ fn to_error(call: ApiCall<'_>, status: &Status) -> Error {
             },
         ),
         400 | 422 => Error::Invalid(violations(details, &message, &object)),
-        // Only a patch of the caller's gets that far. Asked again, the API server says the same.
+        // Only a caller's pod template patch can cause this. A retry would get the same answer.
         500 if let Some(detail) = untyped_apply(&message) => {
             let description = format!("{object}: {detail}");
             Error::Invalid(vec![Violation { field: "app.spec.pod_template_patch".to_owned(), description }])
@@ -250,7 +251,7 @@ fn violations(details: &StatusDetails, message: &str, object: &str) -> Vec<Viola
         .collect()
 }
 
-/// The field of the request that a Kubernetes field comes from.
+/// Maps a field of a Kubernetes object to the field of the request that it comes from.
 fn request_path(field: &str) -> String {
     const PAIRS: [(&str, &str); 9] = [
         ("].image", "app.spec.image"),
@@ -266,7 +267,7 @@ fn request_path(field: &str) -> String {
     PAIRS.iter().find(|(theirs, _)| field.contains(theirs)).map_or("app.spec", |(_, ours)| ours).to_owned()
 }
 
-/// Nothing instead of the error that the thing does not exist.
+/// Turns a 404 into `None`.
 pub(super) fn unless_missing<T>(answer: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
     match answer {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
@@ -274,7 +275,7 @@ pub(super) fn unless_missing<T>(answer: Result<T, kube::Error>) -> Result<Option
     }
 }
 
-/// Whether the API server said that the name is taken.
+/// Whether the API server answered that the name is taken.
 pub(super) fn is_already_exists(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }

@@ -1,4 +1,4 @@
-//! The last lines of one container's log, asked for once. Streams are not its matter.
+//! Reads the last lines of one container's log in one request. Streams are in `logs.rs`.
 
 use futures::future::join;
 use k8s_openapi::api::core::v1::Pod;
@@ -7,11 +7,11 @@ use kube::api::LogParams;
 use super::client::Cluster;
 use crate::domain::{Error, evidence};
 
-/// Bytes that are asked for at most: the lines that are kept, at their longest.
+/// Bytes requested at most: enough for the stored number of lines at their longest.
 const MOST_BYTES: i64 = 32 * 1024;
 
-/// The last lines of the container as it is, or, if it has written nothing since it was started anew, of its
-/// run before. A container that waits for its next start shows the run that ended.
+/// Returns the last lines of the container's current run, or of its previous run if the current one has
+/// logged nothing yet. For a container that waits for its next start, Kubernetes returns the run that ended.
 pub(super) async fn last_log_lines(
     cluster: &Cluster,
     namespace: &str,
@@ -30,7 +30,7 @@ pub(super) async fn last_log_lines(
         let text = pods.read_log(pod, &params).await?;
         Ok::<_, Error>(text.lines().map(str::to_owned).collect::<Vec<_>>())
     };
-    // At once: the time until the answer is what a caller waits for a verdict's words.
+    // Ask for both concurrently, because the verdict waits for the answer.
     let (present, previous) = join(ask(false), ask(true)).await;
     match present {
         Ok(lines) if !lines.is_empty() => Ok(lines),

@@ -1,9 +1,9 @@
-//! Which of several servers runs the autoscaling loop: the one that holds a coordination.k8s.io Lease. Must
+//! Elects the gantryd that runs the autoscaling loop: the one that holds a coordination.k8s.io Lease. Must
 //! not know what the holder does.
 //!
-//! The rules are those of Kubernetes' own leader election: a lease counts as given up when it was not renewed
-//! for its duration, by the clock of the server that looks, never by comparing clocks; the holder steps down
-//! well before that.
+//! The rules are those of Kubernetes' leader election. A Lease is free if it was not renewed for its
+//! duration, measured by the clock of the gantryd that observes it; clocks are never compared. The holder
+//! steps down well before that.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -27,35 +27,35 @@ use crate::{
 /// Name of the Lease.
 pub const NAME: &str = "gantry-autoscaler";
 
-/// Without a renewal for this long, another server takes it.
+/// If the Lease is not renewed for this long, another gantryd takes it.
 const DURATION: Duration = Duration::from_secs(10);
 
-/// A holder that could not renew it for this long stops acting: before another server begins, whatever the
-/// clocks do.
+/// A holder that could not renew the Lease for this long stops acting. That is before another gantryd starts,
+/// whatever the clocks say.
 const STEP_DOWN: Duration = Duration::from_secs(7);
 
-/// How often it is renewed, and looked at, and how long that may take.
+/// Interval of renewals and reads, and the time limit of each.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Where its holder can be called.
+/// Where the holder can be called.
 const ADDRESS_ANNOTATION: &str = "gantry.dev/address";
 
 const MANAGER: &str = "gantry-lease";
 
-/// One server's part in the election.
+/// One gantryd's part in the election.
 #[derive(Clone)]
 pub struct Election {
     cluster: Cluster,
     namespace: String,
-    /// Where this server listens: two servers cannot do so at the same place at once.
+    /// Where this gantryd listens. Two processes cannot listen at the same place at once.
     place: String,
     identity: String,
     address: String,
-    /// Whether it wants to be the holder.
+    /// Whether it is a candidate.
     stands: bool,
 }
 
-/// What was seen of the lease.
+/// The Lease as it was last seen.
 struct ObservedLease {
     /// Changes with every renewal.
     version: String,
@@ -65,8 +65,9 @@ struct ObservedLease {
 // === impl Election ===
 
 impl Election {
-    /// Takes part for a server that listens at this address of this host. `start` differs from that of every
-    /// earlier process there. One that does not stand only looks who holds the lease.
+    /// Creates the election part of a gantryd that listens at this address of this host. `start` differs from
+    /// that of every earlier process there. If `stands` is false, it is no candidate and only observes who
+    /// holds the Lease.
     pub fn new(
         cluster: Cluster,
         namespace: String,
@@ -80,12 +81,12 @@ impl Election {
         Self { cluster, namespace, place, identity, address: address.to_string(), stands }
     }
 
-    /// Holds the lease or waits for it, and says so to `scaling`. Runs until dropped.
+    /// Holds the Lease or waits for it, and reports the leader to `scaling`. Runs until dropped.
     pub async fn run(self, scaling: AutoscalerState) {
         let (mut observed, mut renewed) = (None, None::<Instant>);
         loop {
             let begun = Instant::now();
-            // A holder looks no longer than it may act.
+            // The read must end before the time in which a holder may act.
             let looked = tokio::time::timeout(next_pause(renewed), self.observe(&mut observed)).await;
             let leader = match looked.unwrap_or_else(|_| Err(slow_api())) {
                 Ok(leader) => {
@@ -93,7 +94,7 @@ impl Election {
                     leader
                 }
                 Err(_) if renewed.is_some_and(|at| at.elapsed() < STEP_DOWN) => Leader::Local,
-                // A server that does not stand does without a right to look, too.
+                // A gantryd that is not a candidate also works without the right to read Leases.
                 Err(_) if !self.stands => Leader::Off,
                 Err(error) => Leader::Unknown(error.to_string()),
             };
@@ -108,13 +109,13 @@ impl Election {
         self.cluster.namespaced(&self.namespace)
     }
 
-    /// Gives the lease up, if this server holds it, so that another one need not wait.
+    /// Releases the Lease if this gantryd holds it, so that another one does not have to wait.
     pub async fn release(&self) {
         let Ok(Some(lease)) = self.leases().get_opt(NAME).await else { return };
         if holder_of(&lease) == Some(&self.identity) {
             let spec = json!({"holderIdentity": null, "leaseDurationSeconds": 1});
             if let Err(error) = self.write(&lease, spec, Value::Null).await {
-                debug!(%error, "cannot give up the lease; it runs out by itself");
+                debug!(%error, "cannot release the lease; it will expire");
             }
         }
     }
@@ -128,7 +129,7 @@ impl Election {
             *observed = Some(ObservedLease { version, since: Instant::now() });
         }
         let holder = holder_of(&lease);
-        // The server that listened where this server listens now is gone, with its word still in the lease.
+        // An earlier process that listened at the same place has ended, but the Lease still names it.
         let predecessor = |holder: &str| holder.split('#').next() == Some(&self.place);
         let given_up = observed.as_ref().is_some_and(|o| o.since.elapsed() >= DURATION);
         match holder {
@@ -147,7 +148,7 @@ impl Election {
                         *observed = Some(ObservedLease { version, since: Instant::now() });
                         Ok(Leader::Local)
                     }
-                    // Another one was faster.
+                    // Another gantryd was faster.
                     Err(Error::WriteConflict { .. }) => Ok(Leader::Unknown(String::new())),
                     Err(error) => Err(error),
                 }
@@ -180,7 +181,7 @@ impl Election {
         Ok(Leader::Local)
     }
 
-    /// Takes the lease, or renews it.
+    /// Takes the Lease, or renews it.
     async fn take(&self, lease: &Lease, mine: bool) -> Result<Lease, Error> {
         let now = MicroTime(Timestamp::now());
         let mut spec = json!({"holderIdentity": self.identity, "renewTime": now, "leaseDurationSeconds": DURATION.as_secs()});
@@ -192,7 +193,7 @@ impl Election {
         self.write(lease, spec, json!(self.address)).await
     }
 
-    /// Merges into the lease, over the version that was read.
+    /// Merges into the Lease, over the version that was read.
     async fn write(&self, lease: &Lease, spec: Value, address: Value) -> Result<Lease, Error> {
         let body = json!({"spec": spec,
             "metadata": {"resourceVersion": lease.metadata.resource_version, "annotations": {ADDRESS_ANNOTATION: address}}});
@@ -201,8 +202,8 @@ impl Election {
     }
 }
 
-/// The time until the next thing to do: a period, or less if the time in which a holder may act without a
-/// renewal ends before.
+/// The time until the next step: one period, or less if the time in which a holder may act without a renewal
+/// ends earlier.
 fn next_pause(renewed: Option<Instant>) -> Duration {
     let left = renewed.map_or(PERIOD, |at| STEP_DOWN.saturating_sub(at.elapsed()));
     if left.is_zero() { PERIOD } else { left.min(PERIOD) }
@@ -220,10 +221,10 @@ fn holder_of(lease: &Lease) -> Option<&str> {
 fn log_change(before: &Leader, now: &Leader) {
     match now {
         _ if before == now => {}
-        Leader::Local => info!("this server runs the autoscaler"),
-        Leader::Remote { holder, .. } => info!(%holder, "another server runs the autoscaler"),
+        Leader::Local => info!("this gantryd runs the autoscaler"),
+        Leader::Remote { holder, .. } => info!(%holder, "another gantryd runs the autoscaler"),
         Leader::Unknown(why) if !why.is_empty() => {
-            warn!(%why, "it is not known which server runs the autoscaler; this one does not");
+            warn!(%why, "it is not known which gantryd runs the autoscaler; this one does not");
         }
         Leader::Unknown(_) | Leader::Off => {}
     }

@@ -1,5 +1,5 @@
-//! Logs of containers, read through the API server, line by line: each opened log is a connection of its own,
-//! and there is a bound on them. Must not know which logs are wanted, nor what becomes of the lines.
+//! Logs of containers, read line by line through the API server. Each open log is a separate connection, and
+//! their number is limited. Must not know which logs are wanted, nor what becomes of the lines.
 
 use std::{
     pin::Pin,
@@ -23,14 +23,14 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Logs that are open at a time, of all callers: each is a connection to the API server and one from there to
-/// a node.
+/// Logs that are open at the same time, for all callers together. Each is a connection to the API server and
+/// one from there to a node.
 pub const MOST_OPEN: usize = 2000;
 
 /// Longest wait for the next bytes of a log that is not followed.
 const STALL: Duration = Duration::from_secs(10);
 
-/// Reads logs as the account of this server.
+/// Reads logs with gantryd's own account.
 #[derive(Clone)]
 pub struct Reader {
     cluster: Cluster,
@@ -43,26 +43,26 @@ struct OpenLog {
     lines: LineAssembler,
     follow: bool,
     cluster: Cluster,
-    /// Named in errors.
+    /// The name of the log in errors.
     what: String,
     ended: bool,
     _permit: OpenLogPermit,
 }
 
-/// One of the logs that may be open.
+/// A permit for one open log.
 struct OpenLogPermit(#[allow(dead_code)] OwnedSemaphorePermit);
 
-/// Makes lines of bytes.
+/// Assembles lines from bytes.
 #[derive(Default)]
 struct LineAssembler {
     line: Vec<u8>,
     /// Bytes of the line that were left out.
     left_out: usize,
-    /// Of a line without a time, that of the line before it holds.
+    /// Time of the line before, used for a line without a time.
     last: Timestamp,
 }
 
-/// Room for the time in front of a line.
+/// Space for the time in front of a line.
 const PREFIX: usize = 40;
 
 // === impl Reader ===
@@ -115,8 +115,7 @@ impl Logs for Reader {
     }
 }
 
-/// What it means that Kubernetes calls the request a bad one: there is no such container, or nothing to read
-/// yet.
+/// Explains a 400 of the API server: either there is no such container, or its log cannot be read yet.
 fn to_log_error(message: &str) -> LogError {
     if message.contains("is not valid for pod") {
         LogError::NoContainer(message.to_owned())
@@ -192,7 +191,7 @@ impl LineAssembler {
         }
     }
 
-    /// How many of the bytes were used, and the line that they complete.
+    /// Returns how many of the bytes were used, and the line that they complete.
     fn take(&mut self, bytes: &[u8]) -> (usize, Option<Line>) {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
@@ -202,7 +201,7 @@ impl LineAssembler {
         (part.len() + usize::from(end.is_some()), end.map(|_| self.complete()))
     }
 
-    /// The last line, if it had no end.
+    /// Returns the last line, if it had no line end.
     fn finish(&mut self) -> Option<Line> {
         (!self.line.is_empty()).then(|| self.complete())
     }
@@ -212,7 +211,7 @@ impl LineAssembler {
         let text = String::from_utf8_lossy(&line);
         let (time, text) = match text.split_once(' ').map(|(time, text)| (time.parse(), text)) {
             Some((Ok(time), text)) => (time, text),
-            // An empty line may come without the blank after its time.
+            // An empty line may come without the space after its time.
             Some((Err(_), _)) | None => match text.parse() {
                 Ok(time) => (time, ""),
                 Err(_) => (self.last, &*text),

@@ -1,4 +1,5 @@
-//! What replicas use, by the metrics API of Kubernetes (metrics-server, or whatever stands in for it). Must not know apps.
+//! Reads what replicas use from the metrics API of Kubernetes (metrics-server or a replacement for it). Must
+//! not know apps.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -27,7 +28,7 @@ struct PodMetrics {
     containers: Vec<Container>,
 }
 
-/// The window of a figure that does not name one: the longest that is usual.
+/// The window of a measurement that does not name one: the longest that is usual.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -61,7 +62,8 @@ impl kube::Resource for PodMetrics {
 }
 
 impl PodMetrics {
-    /// `None` if a container lacks a figure: the sum would be too small, and the app would be shrunk for it.
+    /// Returns `None` if a container lacks a measurement. The sum would be too small, and the app would be
+    /// scaled down for it.
     fn usage(&self) -> Option<PodUsage> {
         let sum = |resource: &str| {
             self.containers

@@ -1,5 +1,5 @@
-//! The watches: one per kind, each feeding the index, each started anew when it fails. A list replaces the
-//! rows of its kind at once when it is complete; until then the old rows answer.
+//! The watches: one per kind, each feeding the index, each started again when it fails. A list replaces the
+//! rows of its kind in one step when it is complete. Until then the old rows are served.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -24,26 +24,27 @@ use crate::{
     metrics::METRICS,
 };
 
-/// How long one watch call lasts. A connection that died without a word is noticed this much (and 5 s) later.
+/// How long one watch call lasts. A connection that died silently is noticed this much (and 5 s) later.
 const WATCH_SECONDS: u32 = 30;
 
-/// Events taken into the index under one lock: a burst costs one publication per app, not one per event.
+/// Events that go into the index under one lock. So a burst costs one publication per app, not one per event.
 const BATCH: usize = 256;
 
-/// Failed starts in a row after which the watch begins with a new list: its place in the history may be gone.
+/// Failed starts in a row after which the watch starts with a new list, because its resourceVersion may have
+/// expired.
 const FAILURES: u32 = 5;
 
-/// How often a quiet kind is asked whether the API server still answers for it.
+/// How often the API server is asked for a resourceVersion of each kind.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Shortest and longest pause before a watch that failed is tried again. Long pauses help no server, and
-/// delay catching up.
+/// Shortest and longest pause before a failed watch is retried. Longer pauses would help no API server, and
+/// would delay catching up.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
 
-/// A watch that held this long begins with the shortest pause again.
+/// After a watch that lasted this long, the next pause is the shortest again.
 const HELD: Duration = Duration::from_secs(60);
 
-/// Evaluates an expression with `K` as the slim type of a kind. The one place that pairs them.
+/// Evaluates an expression with `K` as the slim type of a kind. The only place that pairs them.
 macro_rules! each_kind {
     ($kind:expr, $k:ident => $do:expr) => {{
         use crate::cluster::decode;
@@ -89,7 +90,7 @@ macro_rules! each_kind {
 }
 pub(super) use each_kind;
 
-/// The labels that objects of a kind must have to be watched.
+/// The label that objects of a kind must have to be watched.
 pub(super) fn label_selector(kind: Kind) -> Option<&'static str> {
     (kind == Kind::Revisions).then_some(REVISIONS_OF_LABEL)
 }
@@ -99,18 +100,18 @@ pub async fn run_watch(cluster: Cluster, index: Index, kind: Kind) {
     each_kind!(kind, K => watch_kind::<K>(&cluster, &index).await);
 }
 
-/// How many rows of a kind the index holds.
+/// Returns how many rows of a kind the index holds.
 pub fn count_objects(index: &Index, kind: Kind) -> usize {
     each_kind!(kind, K => index.count_rows::<<K as Decode>::Row>())
 }
 
-/// Asks for each kind in turn whether the API server answers for it, so that the age of a quiet kind is
-/// known. Runs until dropped.
+/// Asks the API server about each kind in turn, so that the age of a kind without changes is known. Runs
+/// until dropped.
 pub async fn probe_watches(cluster: Cluster, index: Index) {
     loop {
         let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
-            // The link has its own probe; asking again would only fill the log.
+            // The API server's own probe has reported the outage. More attempts would only fill the log.
             if cluster.api_health.outage().is_some() {
                 break;
             }
@@ -120,7 +121,7 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
                     if cluster.watch_status.went_back(kind, &version) {
                         warn!(
                             kind = kind.as_str(),
-                            "the cluster's history went back, as after a restore of etcd; reading it anew"
+                            "the resourceVersion went back, as after a restore of etcd; listing the kind again"
                         );
                         cluster.watch_status.begin_again(kind);
                     }
@@ -133,7 +134,8 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
     }
 }
 
-/// Where the history of a kind stands. Not asked of the API server's cache: one that is cut off from etcd would still answer.
+/// Returns the resourceVersion that a kind has reached. It is not read from the API server's cache, because
+/// an API server that is cut off from etcd would still answer from it.
 async fn read_version<K: Decode + DeserializeOwned + Clone + Debug>(
     cluster: &Cluster,
 ) -> Result<String, Error> {
@@ -143,7 +145,7 @@ async fn read_version<K: Decode + DeserializeOwned + Clone + Debug>(
 
 fn note_refusal(cluster: &Cluster, kind: Kind, words: &str) {
     if cluster.watch_status.refused(kind, words, Timestamp::now()) {
-        warn!(kind = kind.as_str(), "this server may not list or watch: {words}");
+        warn!(kind = kind.as_str(), "gantryd may not list or watch: {words}");
     }
 }
 
@@ -157,8 +159,7 @@ where
         if let Some(labels) = label_selector(K::KIND) {
             config = config.labels(labels);
         }
-        // The list that follows is at least as new as this answer. The list itself does not tell how new it
-        // is.
+        // The list that follows is at least as new as this answer. The list itself does not tell its version.
         let newest = if K::KIND == Kind::Deployments {
             read_version::<K>(cluster).await.ok().and_then(|version| version.parse().ok()).unwrap_or_default()
         } else {
@@ -180,19 +181,20 @@ where
             for event in batch {
                 match event {
                     Ok(event) => {
-                        // An attempt to list says nothing yet.
+                        // The start of a list says nothing yet.
                         if !matches!(event, Event::Init) {
                             failures = 0;
                             cluster.watch_status.allowed(K::KIND);
                         }
                         buffer.take(event);
                     }
-                    // The link has said so, and a place in the history is not lost because it cannot be asked
-                    // for.
+                    // The outage was logged already, and it does not mean that the resourceVersion has
+                    // expired.
                     Err(error) if cluster.api_health.outage().is_some() => {
                         debug!(%error, kind, "watch failed");
                     }
-                    // Not installed, or not any more. It may come, so it is asked for again.
+                    // The kind is not installed, or not any more. It may be installed later, so the watch is
+                    // retried.
                     Err(error) if K::KIND.is_optional() && is_absent(&error) => {
                         debug!(%error, kind, "the cluster does not have this kind");
                         index.reset_rows::<K::Row>(K::KIND, Vec::new(), Timestamp::now());
@@ -200,7 +202,7 @@ where
                     Err(error) => {
                         if let Some(words) = refusal(&error) {
                             note_refusal(cluster, K::KIND, &words);
-                            // It is tried again for ever, in case the right is given.
+                            // The watch is retried forever, in case the right is granted.
                             index.refuse_kind(K::KIND, Timestamp::now());
                         } else {
                             failures += 1;
@@ -215,7 +217,7 @@ where
             }
         }
         METRICS.watch_restarted(kind);
-        info!(kind, "watch begins anew with a list");
+        info!(kind, "watch starts again with a list");
     }
 }
 
@@ -241,29 +243,29 @@ impl Iterator for WatchBackoff {
 
 impl Backoff for WatchBackoff {
     fn reset(&mut self) {
-        // Told at every beginning of a list, which may be refused at once. Only a watch that held gets the
+        // Called at the start of every list, which may be refused at once. Only a watch that lasted gets the
         // short pause again.
     }
 }
 
-/// A time a tenth longer or shorter, so that several servers do not ask at the same moment.
+/// Varies a time by up to a tenth, so that several daemons do not ask at the same moment.
 pub(super) fn spread_requests(time: Duration, now: Timestamp) -> Duration {
     let part = f64::from(now.subsec_nanosecond().unsigned_abs()) / 1e9;
     time.mul_f64(0.9 + 0.2 * part)
 }
 
-/// Kubernetes' words, if it refused for want of a right.
+/// Returns Kubernetes' message if it refused because a right is missing.
 fn refusal(error: &watcher::Error) -> Option<String> {
     let status = api_status(error)?;
     matches!(status.code, 401 | 403).then(|| status.message.clone())
 }
 
-/// Whether the cluster does not know the kind at all.
+/// Whether the cluster does not know the kind.
 fn is_absent(error: &watcher::Error) -> bool {
     api_status(error).is_some_and(|status| status.code == 404)
 }
 
-/// What the API server said, if it said anything.
+/// Returns the API server's status, if it answered.
 fn api_status(error: &watcher::Error) -> Option<&kube::core::Status> {
     use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
     match error {
@@ -274,13 +276,13 @@ fn api_status(error: &watcher::Error) -> Option<&kube::core::Status> {
     }
 }
 
-/// Gathers the events of one batch, and the rows of a list until it is complete.
+/// Collects the events of one batch, and the rows of a list until it is complete.
 struct RowBuffer<'a, K: Decode> {
     index: &'a Index,
     list: Option<Vec<K::Row>>,
     applied: Vec<K::Row>,
     deleted: Vec<<K::Row as Row>::Key>,
-    /// The latest resourceVersion among these events, or that a list is known to have at least.
+    /// The latest resourceVersion among these events, or the lower bound that is known for a list.
     newest: u64,
 }
 
@@ -308,8 +310,8 @@ impl<'a, K: Decode> RowBuffer<'a, K> {
                 self.newest = self.newest.max(object.resource_version());
                 let key = object.key();
                 match object.into_row() {
-                    // The index applies before it deletes: of two events about one object the later one must
-                    // win.
+                    // The index applies rows before it deletes rows. Of two events about one object the later
+                    // one must win, so flush the deletion first.
                     Some(row) if key.as_ref().is_some_and(|k| self.deleted.contains(k)) => {
                         self.flush();
                         self.applied.push(row);
@@ -336,7 +338,7 @@ impl<'a, K: Decode> RowBuffer<'a, K> {
         self.note();
     }
 
-    /// After the rows, never before them.
+    /// Called after the rows are in the index, never before.
     fn note(&self) {
         if K::KIND == Kind::Deployments {
             self.index.set_deployments_version(self.newest);
@@ -361,7 +363,7 @@ mod tests {
         let mut backoff = WatchBackoff::default();
         let close = |pause: Option<Duration>, to: f64| (pause.unwrap().as_secs_f64() / to - 1.0).abs() < 0.11;
         for expected in [0.8, 1.6, 3.2, 5.0, 5.0] {
-            // A list that begins and is then refused must not be asked for at full speed.
+            // A list that starts and is then refused must not be retried at full speed.
             backoff.reset();
             assert!(close(backoff.next(), expected), "{expected}");
         }

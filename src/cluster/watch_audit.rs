@@ -1,6 +1,6 @@
-//! The audit: a watch alone is never trusted. Now and then the index is compared with a list of the cluster;
-//! what differs, and still differs in the same way a moment later, was missed, and the watch of its kind
-//! begins anew.
+//! The audit of the watches, because a watch alone may miss changes. The index is compared with a list of the
+//! cluster from time to time. An object that differs, and differs in the same way a moment later, was missed.
+//! Then the watch of its kind starts again.
 
 use std::{collections::HashMap, fmt::Debug, time::Duration};
 
@@ -20,13 +20,13 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Time that the watch gets to catch up with what the list showed. Watches are behind by milliseconds.
+/// Time for the watch to catch up with the list. Watches are usually behind by milliseconds.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Objects asked for at once.
+/// Page size of the list.
 const PAGE: u32 = 500;
 
-/// Compares each kind with the cluster about once in `period`. Runs until dropped.
+/// Compares each kind with the cluster about once per `period`. Runs until dropped.
 pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
     loop {
         tokio::time::sleep(spread_requests(period, Timestamp::now())).await;
@@ -36,7 +36,7 @@ pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
         let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
             match kind {
-                // The index keeps only the latest few of each object, on purpose; what it lacks is no fault.
+                // The index holds only the latest few events of each object, so a missing event is no error.
                 Kind::Events => continue,
                 Kind::Deployments
                 | Kind::ReplicaSets
@@ -52,11 +52,11 @@ pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
             match found {
                 Ok(0) => {
                     METRICS.audited(name, "ok", 0);
-                    debug!(kind = name, "audit: the index is what the cluster is");
+                    debug!(kind = name, "audit: the index matches the cluster");
                 }
                 Ok(differences) => {
                     METRICS.audited(name, "differs", differences);
-                    warn!(kind = name, differences, "audit: the watch missed changes; it begins anew");
+                    warn!(kind = name, differences, "audit: the watch missed changes; it starts again");
                     cluster.watch_status.begin_again(kind);
                 }
                 Err(error) => {
@@ -68,7 +68,7 @@ pub async fn audit_watches(cluster: Cluster, index: Index, period: Duration) {
     }
 }
 
-/// The number of objects that differ and stay different.
+/// Returns the number of objects that differ and stay different.
 async fn audit<K>(cluster: &Cluster, index: &Index) -> Result<usize, Error>
 where
     K: Decode + DeserializeOwned + Clone + Debug,
@@ -82,7 +82,8 @@ where
     Ok(lasting(&first, &second))
 }
 
-/// How many objects differ both times, and in the same way. One that changed in between was on its way.
+/// Counts the objects that differ both times in the same way. An object whose difference changed in between
+/// was only delayed.
 fn lasting<R: Row>(
     first: &HashMap<R::Key, RowDifference<R>>,
     second: &HashMap<R::Key, RowDifference<R>>,
@@ -90,8 +91,7 @@ fn lasting<R: Row>(
     second.iter().filter(|(key, difference)| first.get(*key) == Some(*difference)).count()
 }
 
-/// All rows of a kind as the cluster has them now: not from the cache of one API server, which may be as late
-/// as the watch.
+/// Returns all rows of a kind from etcd. The cache of one API server may be as late as the watch.
 async fn list<K>(cluster: &Cluster) -> Result<Vec<K::Row>, Error>
 where
     K: Decode + DeserializeOwned + Clone + Debug,
@@ -144,7 +144,8 @@ mod tests {
         let index = mk_index(vec![mk_set("web", 1)]);
         let first = index.diff_rows(vec![mk_set("web", 2)]);
         assert_eq!(first.len(), 1);
-        // The watch caught up, and the object changed again: as different as before, and yet in another way.
+        // The watch caught up, and the object changed again. It is as different as before, but in another
+        // way.
         index.update_rows(vec![mk_set("web", 2)], vec![], Timestamp::UNIX_EPOCH);
         let second = index.diff_rows(vec![mk_set("web", 3)]);
         assert_eq!((second.len(), lasting(&first, &second)), (1, 0));

@@ -1,5 +1,5 @@
-//! What is known about the watch of each kind beside its rows: what keeps it from being read, how far the
-//! cluster's history has come, and that it is to begin anew.
+//! The status of each kind's watch, apart from its rows: why the kind cannot be read, which resourceVersion
+//! the cluster has reached, and whether the watch must start again.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use crate::index::Kind;
 
-/// How long a refusal counts that did not come again. Watches and probes repeat it every few seconds as long
-/// as it holds.
+/// How long a refusal counts that is not repeated. Watches and probes repeat it every few seconds while it
+/// holds.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// The status of each kind; cheap to clone.
@@ -21,7 +21,7 @@ pub(super) struct WatchStatus(Arc<BTreeMap<Kind, KindStatus>>);
 struct KindStatus {
     again: Notify,
     refusal: Mutex<Option<(String, Timestamp)>>,
-    /// Highest version of the cluster's history that was seen.
+    /// The resourceVersion that was seen last.
     highest: Mutex<u64>,
 }
 
@@ -34,14 +34,14 @@ impl Default for WatchStatus {
 }
 
 impl WatchStatus {
-    /// Makes the watch of this kind begin anew with a list.
+    /// Makes the watch of this kind start again with a list.
     pub(super) fn begin_again(&self, kind: Kind) {
         if let Some(status) = self.0.get(&kind) {
             status.again.notify_one();
         }
     }
 
-    /// Waits until [`WatchStatus::begin_again`].
+    /// Waits for [`WatchStatus::begin_again`].
     pub(super) async fn told_to_begin_again(&self, kind: Kind) {
         match self.0.get(&kind) {
             Some(status) => status.again.notified().await,
@@ -49,7 +49,7 @@ impl WatchStatus {
         }
     }
 
-    /// Notes what Kubernetes said when it refused. True if it is news.
+    /// Stores Kubernetes' message when it refused. Returns true if the kind was not refused before.
     pub(super) fn refused(&self, kind: Kind, words: &str, now: Timestamp) -> bool {
         let Some(status) = self.0.get(&kind) else { return false };
         status.refusal.lock().replace((words.to_owned(), now)).is_none()
@@ -62,18 +62,18 @@ impl WatchStatus {
         }
     }
 
-    /// What keeps kinds from being read, in one sentence each.
+    /// Why kinds cannot be read, one sentence for each.
     pub(super) fn refusals(&self, now: Timestamp) -> Vec<String> {
         let young = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < FORGET);
         let refusals = self.0.iter().filter_map(|(kind, status)| {
             let (words, at) = status.refusal.lock().clone()?;
-            young(at).then(|| format!("This server may not list and watch {}: {words}", kind.as_str()))
+            young(at).then(|| format!("gantryd may not list and watch {}: {words}", kind.as_str()))
         });
         refusals.collect()
     }
 
-    /// Takes in how far the cluster's history has come. True if it went back: etcd was restored from an older
-    /// state, and a watch would wait for what is never repeated.
+    /// Stores the resourceVersion that the cluster has reached. Returns true if it went back. Then etcd was
+    /// restored from an older state, and a watch would wait for changes that are never sent again.
     pub(super) fn went_back(&self, kind: Kind, version: &str) -> bool {
         let (Some(status), Ok(version)) = (self.0.get(&kind), version.parse::<u64>()) else { return false };
         let mut highest = status.highest.lock();
@@ -94,7 +94,7 @@ mod tests {
         let statuses = WatchStatus::default();
         assert!(statuses.refused(Kind::Pods, "no", at(0)));
         assert!(!statuses.refused(Kind::Pods, "no", at(10)), "no news");
-        assert_eq!(statuses.refusals(at(20)), ["This server may not list and watch pods: no"]);
+        assert_eq!(statuses.refusals(at(20)), ["gantryd may not list and watch pods: no"]);
         assert!(statuses.refusals(at(100)).is_empty());
         statuses.allowed(Kind::Pods);
         assert!(statuses.refusals(at(20)).is_empty());

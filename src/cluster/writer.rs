@@ -1,10 +1,13 @@
-//! The writes: what the domain planned is done to the cluster, in an order in which a crash at any point does no harm.
+//! The writes: carries out in the cluster what the domain planned, in an order in which a crash at any point
+//! does no harm.
 //!
-//! A deploy writes the revision first, then the Deployment, then what belongs to it, each by server-side apply with one field
-//! manager, and last into the revision that all is done; whoever finds a revision without that word completes it.
+//! A deploy first writes the revision, then the Deployment, then the objects that the Deployment owns. Each
+//! object is written by server-side apply with one field manager. At the end the deploy marks the revision as
+//! applied. Any gantryd that finds a revision without that mark completes it.
 //!
-//! From the top down: `commands`; a file for each command, and for each thing that the daemon does by itself; `carry_out` and `apply`; `dry_run`, `access_review` and
-//! `checks`; `snapshot`; `revisions`, `managed_fields`, `scale_subresource`, `idempotency`; `objects`.
+//! The modules, from the top down: `commands`; one file for each command and for each write that the daemon
+//! starts without a call; `carry_out` and `apply`; `dry_run`, `access_review` and `checks`; `snapshot`;
+//! `revisions`, `managed_fields`, `scale_subresource`, `idempotency`; `objects`.
 
 mod access_review;
 mod apply;

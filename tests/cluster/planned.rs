@@ -174,10 +174,10 @@ fn always(plan: &pb::Plan) -> Vec<String> {
 /// A refusal in the words of the plan.
 fn is_told(plan: &pb::Plan, status: &Status, at: &str) {
     let said = |check: &pb::Check| {
-        let Some(rest) = check.message.strip_prefix("Others manage what would change: ") else {
+        let Some(rest) = check.message.strip_prefix("Other field managers own what would change: ") else {
             return status.message().contains(&check.message);
         };
-        let list = rest.split(". Take it over").next().unwrap();
+        let list = rest.split(". Use force").next().unwrap();
         list.split(", ").all(|conflict| {
             let (field, manager) = conflict.rsplit_once(" by ").unwrap();
             let words = format!("{field} of {} is managed by {manager}", check.object);

@@ -1,5 +1,5 @@
-//! The one door to objects of the API server: each call says its verb, its resource, its object and on whose behalf it is made,
-//! and has a deadline, one kind of error and a place in the metrics through [`Cluster::call`]. Must not know apps.
+//! The only access to objects of the API server. Each call names its verb, resource, object and caller.
+//! Through [`Cluster::call`] it has a deadline, one error type and a metric. Must not know apps.
 
 use std::fmt::Debug;
 
@@ -28,15 +28,16 @@ pub(in crate::cluster) struct Objects<K> {
     cluster: Cluster,
     api: Api<K>,
     resource: Resource,
-    /// Who asks for the writes; `None` is this server itself. Reads are always this server's own.
+    /// The caller on whose behalf writes are made; `None` means gantryd itself. Reads are always made as
+    /// gantryd.
     on_behalf_of: Option<Caller>,
 }
 
-/// A write that is only tried.
+/// A write for a dry run.
 enum TriedWrite<'a> {
-    /// The object of this name, applied.
+    /// Applies the object of this name.
     Apply(&'a str, &'a PatchParams, &'a RawValue),
-    /// A new object.
+    /// Creates an object.
     Create(&'a PostParams, &'a Value),
 }
 
@@ -56,7 +57,7 @@ impl Cluster {
         self.to_objects(Api::all(self.client.clone()), &ApiResource::erase::<K>(&()))
     }
 
-    /// The objects of a kind in a namespace, as the API server writes them.
+    /// The objects of a kind in a namespace, untyped and complete.
     pub(in crate::cluster) fn dynamic(&self, namespace: &str, kind: &ApiResource) -> Objects<DynamicObject> {
         self.to_objects(Api::namespaced_with(self.client.clone(), namespace, kind), kind)
     }
@@ -65,7 +66,8 @@ impl Cluster {
         Objects { cluster: self.clone(), api, resource: Resource::of_kind(kind), on_behalf_of: None }
     }
 
-    /// The kinds that a group version has, by their plural names; `None` if the API server does not know the group.
+    /// Returns the plural names of the kinds in a group version, or `None` if the API server does not know
+    /// the group.
     pub(in crate::cluster) async fn list_kinds(
         &self,
         group_version: &str,
@@ -87,7 +89,7 @@ impl<K> Objects<K> {
         Self { on_behalf_of: caller, ..self }
     }
 
-    /// The plain interface, for what goes on beyond one answer: watches.
+    /// The plain interface, for watches, which are more than one answer.
     pub(in crate::cluster) fn watchable(&self) -> Api<K>
     where
         K: Clone,
@@ -101,7 +103,7 @@ impl<K> Objects<K> {
 }
 
 impl<K: KubeResource> Objects<K> {
-    /// Tries an apply, and keeps what the API server warns of.
+    /// Runs an apply as a dry run, and collects the warnings of the API server.
     pub(in crate::cluster) async fn dry_run_apply(
         &self,
         name: &str,
@@ -113,7 +115,8 @@ impl<K: KubeResource> Objects<K> {
         self.cluster.call(self.to_call(Verb::Patch, name), self.try_write(write, warnings)).await
     }
 
-    /// Tries to make an object, and keeps what the API server warns of. A refusal comes as the API server gave it.
+    /// Runs a create as a dry run, and collects the warnings of the API server. A refusal is returned
+    /// unchanged.
     pub(in crate::cluster) async fn dry_run_create(
         &self,
         params: &PostParams,
@@ -129,7 +132,8 @@ impl<K: KubeResource> Objects<K> {
         self.cluster.call(self.to_call(Verb::Create, ""), answer).await
     }
 
-    /// Not by the client's own methods, which keep the warnings to themselves: they come in headers.
+    /// Sends the request directly, because the client's methods do not return the warnings, which come in
+    /// headers.
     async fn try_write(
         &self,
         write: TriedWrite<'_>,
@@ -167,13 +171,13 @@ impl<K: KubeResource + Clone + Debug + DeserializeOwned> Objects<K> {
         self.cluster.call(self.to_call(Verb::Get, name), self.api.get_opt(name)).await
     }
 
-    /// Whether there is such an object; nothing of it but its metadata is sent.
+    /// Whether the object exists. Only its metadata is sent.
     pub(in crate::cluster) async fn exists(&self, name: &str) -> Result<bool, Error> {
         let found = self.cluster.call(self.to_call(Verb::Get, name), self.api.get_metadata_opt(name)).await?;
         Ok(found.is_some())
     }
 
-    /// Reads an object as another type, which leaves out what must not be kept.
+    /// Reads an object as another type, for example one that omits values that must not be held in memory.
     pub(in crate::cluster) async fn get_as<T>(&self, name: &str) -> Result<Option<T>, Error>
     where
         T: Clone + Debug + DeserializeOwned,
@@ -197,14 +201,14 @@ impl<K: KubeResource + Clone + Debug + DeserializeOwned> Objects<K> {
         self.cluster.call(self.to_call(Verb::List, ""), self.api.list_metadata(params)).await
     }
 
-    /// Every object, or nothing if the API server does not know the kind.
+    /// Lists every object, or nothing if the API server does not know the kind.
     pub(in crate::cluster) async fn list_if_known(&self) -> Result<Vec<K>, Error> {
         let answer = async { error::unless_missing(self.api.list(&ListParams::default()).await) };
         let all = self.cluster.call(self.to_call(Verb::List, ""), answer).await?;
         Ok(all.map(|all| all.items).unwrap_or_default())
     }
 
-    /// Lists to the end, page by page, each object made small at once.
+    /// Lists all pages, and reduces each object with `make` as soon as it is read.
     pub(in crate::cluster) async fn list_pages<T>(
         &self,
         mut params: ListParams,
@@ -241,7 +245,7 @@ impl<K: KubeResource + Clone + Debug + DeserializeOwned> Objects<K> {
         self.cluster.call(self.to_call(Verb::Patch, name), self.api.patch_scale(name, params, patch)).await
     }
 
-    /// Creates an object; `None` if its name is taken.
+    /// Creates an object. Returns `None` if its name is taken.
     pub(in crate::cluster) async fn create(&self, params: &PostParams, object: &K) -> Result<Option<K>, Error>
     where
         K: Serialize,
@@ -257,7 +261,7 @@ impl<K: KubeResource + Clone + Debug + DeserializeOwned> Objects<K> {
         self.cluster.call(self.to_call(Verb::Create, name), answer).await
     }
 
-    /// Deletes an object; says whether it was there.
+    /// Deletes an object. Returns whether it existed.
     pub(in crate::cluster) async fn delete(&self, name: &str, params: &DeleteParams) -> Result<bool, Error> {
         let answer = async { error::unless_missing(self.api.delete(name, params).await) };
         Ok(self.cluster.call(self.to_call(Verb::Delete, name), answer).await?.is_some())
@@ -265,7 +269,7 @@ impl<K: KubeResource + Clone + Debug + DeserializeOwned> Objects<K> {
 }
 
 impl Objects<k8s_openapi::api::core::v1::Pod> {
-    /// The log of a container as far as it goes now.
+    /// Reads the log of a container up to now.
     pub(in crate::cluster) async fn read_log(&self, pod: &str, params: &LogParams) -> Result<String, Error> {
         let mut call = self.to_call(Verb::Get, pod);
         let resource = self.resource.with_subresource("log");
@@ -273,7 +277,7 @@ impl Objects<k8s_openapi::api::core::v1::Pod> {
         self.cluster.call(call, self.api.logs(pod, params)).await
     }
 
-    /// The log of a container as a stream of bytes; a refusal comes as the API server gave it.
+    /// Opens the log of a container as a stream of bytes. A 404 or 400 is returned unchanged.
     pub(in crate::cluster) async fn stream_log(
         &self,
         pod: &str,

@@ -15,7 +15,7 @@ slim! {
     }
 }
 
-/// The condition of this type, if it has this status.
+/// Returns the condition of this type, if it has this status.
 pub(super) fn find_condition<'a>(all: &'a [Condition], kind: &str, status: &str) -> Option<&'a Condition> {
     all.iter().find(|c| c.r#type == kind && c.status == status)
 }

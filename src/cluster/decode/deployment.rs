@@ -1,4 +1,4 @@
-//! Deployments and ReplicaSets as rows.
+//! Decodes Deployments and ReplicaSets into rows.
 
 use std::borrow::Cow;
 
@@ -26,14 +26,14 @@ use crate::{
     index,
 };
 
-/// The finalizer of a Deployment that is deleted without what it owns.
+/// The finalizer of a Deployment that is deleted without its dependents (`--cascade=orphan`).
 const ORPHAN: &str = "orphan";
 
-/// Highest number of a revision that is believed: an annotation can be changed by hand, and the next number
-/// must still be one.
+/// The highest revision number that is accepted. The annotation can be changed by hand, and the number after
+/// it must still be valid.
 const HIGHEST: u64 = 1 << 53;
 
-/// Kubernetes' own count of pod templates.
+/// The Deployment controller's number of the pod template.
 const TEMPLATE_REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
 /// The slim form of an apps/v1 Deployment.
@@ -50,7 +50,7 @@ pub struct Deployment {
     status: DeploymentStatus,
 }
 
-/// A Deployment with its whole spec, which lasts only until the slim form is made of it: a page of a list
+/// A Deployment with its whole spec. It is dropped as soon as the slim form is made, because a page of a list
 /// holds hundreds.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -69,7 +69,8 @@ impl From<FullDeployment> for Deployment {
         let (paused, words) = (spec["paused"] == true, template::to_spec(&spec));
         let template = template::template_hash(&spec["template"]);
         let deadline = spec["progressDeadlineSeconds"].as_i64();
-        // Ours says all that its revision says, and a patch of it says the rest.
+        // Skipped for a Deployment managed by Gantry: its revision describes everything, including the pod
+        // template patch.
         let ours =
             metadata.name.as_ref().zip(metadata.labels.as_ref()).is_some_and(|(n, l)| is_labelled(n, l));
         let unmodelled = if ours { Vec::new() } else { find_rest(&metadata, spec, &words) };
@@ -78,7 +79,7 @@ impl From<FullDeployment> for Deployment {
     }
 }
 
-/// What is in the spec of a Deployment and would not be in it if it were made of these words.
+/// Returns the fields of the Deployment's spec that a Deployment rendered from `words` would not have.
 fn find_rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     let name = name::App::new(
         metadata.namespace.clone().unwrap_or_default(),
@@ -88,7 +89,7 @@ fn find_rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     let content = Content { labels, spec: words.clone(), ..Content::default() };
     let selector = serde_json::from_value(spec["selector"]["matchLabels"].clone()).unwrap_or_default();
     let context = RenderContext { revision: 0, replicas: None, selector, restarted: None };
-    // Without a patch there is nothing to refuse.
+    // Without a pod template patch, rendering cannot fail.
     let rendered = manifest::render_deployment(&name, &content, &context)
         .map(|object| object.manifest)
         .unwrap_or_default();
@@ -123,7 +124,7 @@ impl Decode for Deployment {
         let (stalled, refused) = find_condition(&status.conditions, "Progressing", "False")
             .map(|c| if c.reason == "ProgressDeadlineExceeded" { (Some(c), None) } else { (None, Some(c)) })
             .unwrap_or_default();
-        // `Unknown` is one that is held, or goes on after that.
+        // `Unknown` is a Deployment that is paused or has just been resumed.
         let moves = status.conditions.iter().find(|c| c.r#type == "Progressing" && c.status != "False");
         let completed = find_condition(&status.conditions, "Progressing", "True")
             .filter(|c| c.reason == "NewReplicaSetAvailable");
@@ -146,7 +147,7 @@ impl Decode for Deployment {
             progressed: moves.and_then(|c| c.last_update_time),
             create_failure: refused
                 .map(|c| observed::CreateFailure { message: c.message.clone(), since: c.last_update_time }),
-            // The largest number is Kubernetes' word for never.
+            // Kubernetes uses the largest number for "never".
             deadline: deadline
                 .filter(|seconds| *seconds != i32::MAX)
                 .and_then(|seconds| seconds.try_into().ok()),
@@ -177,7 +178,7 @@ pub struct ReplicaSet {
     status: ReplicaSetStatus,
 }
 
-/// Of the spec of a ReplicaSet, what is needed of the template; the rest lasts only until that is found.
+/// The part of a ReplicaSet's spec that is needed from the template. The rest is dropped after decoding.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Value")]
 struct ReplicaSetSpec {

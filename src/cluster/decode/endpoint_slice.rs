@@ -62,7 +62,8 @@ impl Decode for EndpointSlice {
 
     fn into_row(self) -> Option<observed::EndpointSlice> {
         let (namespace, name) = self.key()?;
-        // Meshes and multi-cluster controllers make slices too; those speak of no Service of this cluster.
+        // Service meshes and multi-cluster controllers create slices too. Those do not belong to a Service of
+        // this cluster.
         label(&self.metadata, SERVICE_NAME_LABEL)?;
         let mut pods: Vec<SlicePod> = self.endpoints.into_iter().filter_map(to_slice_pod).collect();
         pods.sort();
@@ -73,7 +74,7 @@ impl Decode for EndpointSlice {
     }
 }
 
-/// Endpoints of pods only. Conditions that are not set are as the API says: ready by default, serving as ready is, not
+/// Returns only endpoints of pods. Unset conditions have the API's defaults: ready, serving like ready, not
 /// terminating.
 fn to_slice_pod(endpoint: Endpoint) -> Option<SlicePod> {
     let Endpoint { conditions, target_ref, zone } = endpoint;

@@ -1,4 +1,4 @@
-//! Events as rows: those about Deployments, ReplicaSets and pods.
+//! Decodes events about Deployments, ReplicaSets and pods into rows.
 
 use std::borrow::Cow;
 
@@ -62,7 +62,7 @@ impl Decode for Event {
             "Deployment" => Kind::Deployment,
             _ => return None,
         };
-        // Two generations of the API tell the time and the count in places of their own.
+        // Two generations of the events API store the time and the count in different fields.
         let series = self.series.unwrap_or_default();
         let time = series
             .last_observed_time

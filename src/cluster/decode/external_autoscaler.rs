@@ -1,5 +1,5 @@
-//! Decodes HorizontalPodAutoscalers and KEDA ScaledObjects into rows of the index. Only the name of the Deployment
-//! that they scale is kept.
+//! Decodes HorizontalPodAutoscalers and KEDA ScaledObjects into rows of the index. Only the name of the
+//! Deployment that they scale is stored.
 
 use std::borrow::Cow;
 
@@ -55,7 +55,7 @@ resource!(
 resource!(ScaledObject, "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", NamespaceResourceScope);
 
 impl Spec {
-    /// KEDA lets version and kind of a Deployment be left out.
+    /// KEDA allows a reference to a Deployment without version and kind.
     fn scaler(self, metadata: &ObjectMeta) -> Option<ExternalAutoscaler> {
         let (namespace, name) = namespaced_name(metadata)?;
         let target = self.scale_target_ref;

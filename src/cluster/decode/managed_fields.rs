@@ -1,5 +1,6 @@
-//! Decodes `metadata.managedFields`. They are often half of an object's size, so of each entry only the manager, operation,
-//! subresource, time, and whether it owns `spec.template` or `spec.replicas` are kept. `writer/managed_fields.rs` reads them whole.
+//! Decodes `metadata.managedFields`. They are often half of an object's size. So each entry is reduced to the
+//! manager, operation, subresource, time, and whether it owns `spec.template` or `spec.replicas`.
+//! `writer/managed_fields.rs` reads them whole.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta, Time};
@@ -43,7 +44,7 @@ struct SpecFields {
 // === impl FieldsEntry ===
 
 impl From<FieldsEntry> for ManagedFieldsEntry {
-    /// Back to Kubernetes' type; `fieldsV1` has the two paths above only.
+    /// Converts back to Kubernetes' type. `fieldsV1` has only the two paths above.
     fn from(entry: FieldsEntry) -> Self {
         let spec = entry.fields_v1.and_then(|fields| fields.spec).unwrap_or_default();
         let held = [("f:template", spec.template), ("f:replicas", spec.replicas)];
@@ -64,7 +65,8 @@ fn owns(entry: &ManagedFieldsEntry, path: &str) -> bool {
     entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some())
 }
 
-/// The latest entry that owns this path, but for these managers. An entry without a time counts as 1970.
+/// Returns the latest entry that owns this path, apart from the ignored managers. An entry without a time
+/// counts as 1970.
 pub(super) fn last_update(meta: &ObjectMeta, path: &str, ignored: &[&str]) -> Option<FieldUpdate> {
     let touch = |entry: &ManagedFieldsEntry| FieldUpdate {
         manager: entry.manager.as_deref().unwrap_or("unknown").into(),
@@ -79,7 +81,8 @@ pub(super) fn last_update(meta: &ObjectMeta, path: &str, ignored: &[&str]) -> Op
         .max_by_key(|t| t.time)
 }
 
-/// The latest field manager that owns this path, if neither Gantry nor a controller of Kubernetes owns it too.
+/// Returns the latest field manager that owns this path, unless Gantry or a controller of Kubernetes owns it
+/// too.
 pub(super) fn find_outside_manager(meta: &ObjectMeta, path: &str) -> Option<std::sync::Arc<str>> {
     let outside = last_update(meta, path, &KNOWN_FIELD_MANAGERS)?;
     let entries = meta.managed_fields.as_deref().unwrap_or_default();

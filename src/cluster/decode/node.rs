@@ -1,4 +1,4 @@
-//! Nodes as rows: where they are, and whether they take pods.
+//! Decodes nodes into rows: their zone, whether they are ready, and whether they accept pods.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Pods as rows: whether they are ready, and if not, the one thing that keeps them from it.
+//! Decodes pods into rows: whether they are ready, and if not, the one problem that prevents it.
 
 use std::{borrow::Cow, num::NonZeroU32};
 
@@ -16,10 +16,11 @@ use crate::{
     index,
 };
 
-/// The annotation that names the container that is meant when none is named.
+/// The annotation that names the default container of a pod.
 const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
 
-/// Kubernetes' times are whole seconds, rounded down, so that two that are the same may be this far apart.
+/// Kubernetes' times are whole seconds, rounded down, so two readings of the same moment may differ by this
+/// much.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 
 /// The slim form of a v1 Pod.
@@ -97,8 +98,8 @@ impl Decode for Pod {
 
     fn into_row(self) -> Option<observed::Pod> {
         let (namespace, name) = self.key()?;
-        // Evicted, or its node was shut down: it stays to be read, but is no replica any more, and another
-        // takes its place.
+        // The pod was evicted, or its node was shut down. It stays readable, but it is no longer a replica,
+        // and another pod replaces it.
         if matches!(self.status.phase.as_deref(), Some("Failed" | "Succeeded")) {
             return None;
         }
@@ -107,15 +108,16 @@ impl Decode for Pod {
         let ready = readiness.is_some_and(|c| c.status == "True");
         let ready_changed = readiness.and_then(|c| c.last_transition_time);
         let all_started = started(&status.container_statuses);
-        // Not ready is what a pod is from its beginning; only what comes after its start is a failure of what
-        // had passed.
+        // Every pod starts as not ready. Only a change to not ready after the start of its containers means
+        // that it was ready before.
         let was_ready = !ready && all_started.is_some_and(|started| ready_changed > Some(started));
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
         let own = own_container(&metadata, &spec);
         let restarts = containers().map(|c| c.restart_count).max().unwrap_or_default();
-        // Without restarts the start of the containers tells. With them there is only that of the pod: the
-        // kubelet calls a pod not ready as it first sees it, which is when it starts it, a second earlier at
-        // most by times in whole seconds. Later it was ready before.
+        // Without restarts, the start of the containers decides. With restarts, only the start of the pod is
+        // left. The kubelet sets a new pod to not ready when it first sees it, which is when it starts the
+        // pod. The two times may differ by a second, because they are rounded to whole seconds. A later
+        // change means that the pod was ready before.
         let pod_started = status.start_time.filter(|_| !ready && restarts > 0);
         let fell_since = |started| ready_changed.is_some_and(|t| t.duration_since(started) > ROUNDING);
         let of_own = containers().find(|c| Some(c.name.as_str()) == own);
@@ -127,7 +129,7 @@ impl Decode for Pod {
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
-            // Kubernetes writes down when the time ends, not when it began.
+            // Kubernetes stores when the grace period ends, not when it began.
             stop_by: metadata
                 .deletion_timestamp
                 .as_ref()
@@ -145,13 +147,13 @@ impl Decode for Pod {
     }
 }
 
-/// The app's container: the one that the pod names, as injectors of sidecars do, or the first.
+/// The app's container: the one that the pod's annotation names, as sidecar injectors set it, or the first.
 fn own_container<'a>(metadata: &'a ObjectMeta, spec: &'a PodSpec) -> Option<&'a str> {
     annotation(metadata, DEFAULT_CONTAINER_ANNOTATION)
         .or_else(|| spec.containers.first().map(|c| c.name.as_str()))
 }
 
-/// When the last of the containers was started, if all of them run.
+/// When the last of the containers started, if all of them run.
 fn started(containers: &[ContainerStatus]) -> Option<Timestamp> {
     let times = containers.iter().map(|c| {
         let running = c.state.running.as_ref()?;
@@ -160,8 +162,8 @@ fn started(containers: &[ContainerStatus]) -> Option<Timestamp> {
     times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
-/// The first thing that keeps the pod from running: no node, then its containers in the order in which they
-/// start.
+/// The first problem that prevents the pod from running: no node, then its containers in the order in which
+/// they start.
 fn trouble(status: &PodStatus) -> Option<Trouble> {
     let unscheduled = find_condition(&status.conditions, "PodScheduled", "False");
     if let Some(c) = unscheduled.filter(|c| c.reason == "Unschedulable") {
@@ -213,7 +215,7 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
                 TroubleKind::Config
             }
             "CrashLoopBackOff" => TroubleKind::Crash,
-            // ContainerCreating, PodInitializing: on its way.
+            // ContainerCreating, PodInitializing: in progress.
             _ => return None,
         };
         if let Some(unstarted) = last.filter(|last| kind == TroubleKind::Crash && never_ran(last)) {
@@ -227,8 +229,9 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
     found(kind, &ended.reason, &ended.message, Some(exit(ended)))
 }
 
-/// The runtime could not start it: no such program, no right to run it, another processor's. Kubernetes calls
-/// that an end, and says by turns that it backs off; the runtime's words, the only ones that help, are here.
+/// Whether the runtime could not start the container, for example because the program does not exist, is not
+/// executable, or is for another processor. Kubernetes reports that alternately as an exit and as a back-off.
+/// The runtime's message, the only useful one, is here.
 fn never_ran(ended: &Terminated) -> bool {
     matches!(ended.reason.as_str(), "StartError" | "ContainerCannotRun")
 }

@@ -1,5 +1,5 @@
-//! Decodes Gantry's ControllerRevisions: into rows of the index, and into `plan::StoredRevision` for the writer. Owns the keys of
-//! their annotations.
+//! Decodes Gantry's ControllerRevisions: into rows of the index, and into `plan::StoredRevision` for the
+//! writer. Owns the keys of their annotations.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,17 +20,17 @@ use crate::{
     index,
 };
 
-/// The annotation that says that everything was applied, or that a later revision took its place: the uid of
+/// The annotation that marks a revision as applied, or as replaced by a later one. Its value is the uid of
 /// the Deployment.
 pub const APPLIED_TO_ANNOTATION: &str = "gantry.dev/applied-to";
 
-/// The annotation that says at which version of the Deployment everything had been applied.
+/// The annotation with the resourceVersion of the Deployment at which everything had been applied.
 pub const VERSION_ANNOTATION: &str = "gantry.dev/version";
 
-/// The annotation that holds how a rollout ended.
+/// The annotation that stores the verdict of the rollout.
 pub const VERDICT_ANNOTATION: &str = "gantry.dev/end";
 
-/// The annotation that holds what was seen when a rollout failed.
+/// The annotation that stores the evidence of a failed rollout.
 pub const EVIDENCE_ANNOTATION: &str = "gantry.dev/evidence";
 
 /// The slim form of an apps/v1 ControllerRevision.
@@ -47,13 +47,14 @@ pub struct Revision {
 resource!(Revision, "ControllerRevision", "apps", "controllerrevisions");
 
 impl Revision {
-    /// The revision as a change looks at it.
+    /// Returns the revision in the form that a change needs.
     pub fn into_stored(self) -> Option<StoredRevision> {
         let (_, number) = self.key()?;
         let end = annotation(&self.metadata, VERDICT_ANNOTATION)
             .and_then(|json| serde_json::from_str::<End>(json).ok());
         let owner = owner(&self.metadata);
-        // With the uid of its Deployment, so that `AppState::position_of` can reject one of another cluster or of an earlier Deployment.
+        // With the uid of its Deployment, so that `AppState::position_of` can reject a version of another
+        // cluster or of an earlier Deployment.
         let version = parse_annotation(&self.metadata, VERSION_ANNOTATION);
         let version = version.zip(annotation(&self.metadata, APPLIED_TO_ANNOTATION).or(owner.as_deref()));
         let version = version.map(|(version, uid)| (uid.to_owned(), version));
@@ -70,15 +71,15 @@ impl Revision {
     }
 }
 
-/// uid of the Deployment that owns a revision. A StatefulSet may have adopted one that had lost its owner;
-/// that says nothing.
+/// uid of the Deployment that owns a revision. A StatefulSet may have adopted a revision that had lost its
+/// owner. Such an owner is ignored.
 fn owner(metadata: &ObjectMeta) -> Option<String> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.kind == "Deployment").map(|owner| owner.uid.clone())
 }
 
-/// Whether a revision was carried out, or needs no carrying out any more. Earlier versions said so by the
-/// owner and the version alone; an owner goes with its Deployment, and does not come back from a backup.
+/// Whether a revision was carried out, or no longer needs to be. Earlier versions marked it by the owner and
+/// the version alone. An owner reference disappears with its Deployment and is not restored from a backup.
 fn is_applied(metadata: &ObjectMeta, record: &Record) -> bool {
     let says = |key| annotation(metadata, key).is_some();
     owner(metadata).is_some()
@@ -99,7 +100,7 @@ impl Decode for Revision {
 
     fn into_row(self) -> Option<observed::Revision> {
         let (app, number) = self.key()?;
-        // What a newer daemon wrote may not be readable here; it is skipped, not misread.
+        // A record that a newer gantryd wrote may not be readable here. It is skipped, not misread.
         let (record, form) = form::from_data(self.data)?;
         let (applied, owner) = (is_applied(&self.metadata, &record), owner(&self.metadata));
         let end = annotation(&self.metadata, VERDICT_ANNOTATION)
@@ -109,7 +110,7 @@ impl Decode for Revision {
         Some(observed::Revision {
             evidence: evidence.map(Arc::new),
             created: match record.cause {
-                // It began before it was noticed, by Kubernetes' own clock.
+                // The change began before it was noticed. The record has the time by Kubernetes' clock.
                 Cause::External => record.time,
                 Cause::Deploy | Cause::Rollback | Cause::AutoRollback | Cause::Restart => {
                     let end = end.as_ref().map(|end| end.time);

@@ -1,5 +1,5 @@
-//! Nodes and pods as a forecast of placement needs them: other fields of the same objects than rows are made
-//! of, read when they are asked for and not kept.
+//! Decodes nodes and pods for the forecast of placement. It needs other fields of these objects than the rows
+//! have. They are read on request and not stored.
 
 mod volume;
 
@@ -21,7 +21,7 @@ use crate::domain::{
 
 type Map = BTreeMap<String, String>;
 
-/// A node as a place.
+/// A node as a place for pods.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PlacingNode {
@@ -56,7 +56,7 @@ slim! {
     }
 }
 
-/// A pod that takes room, or a template of one.
+/// A pod that uses resources of a node, or the template of one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PlacingPod {
@@ -186,7 +186,7 @@ resource!(PlacingPod, "Pod", "", "pods");
 // === impl PlacingNode ===
 
 impl PlacingNode {
-    /// The node.
+    /// Converts to the domain's node.
     pub fn into_node(self) -> scheduling::Node {
         let Self { metadata, spec, status } = self;
         let mut allocatable = Amounts::read(&status.allocatable);
@@ -209,7 +209,7 @@ impl PlacingNode {
 // === impl PlacingPod ===
 
 impl PlacingPod {
-    /// The pod, in this namespace unless it says one.
+    /// Converts to the domain's pod. `namespace` is used if the pod has none.
     pub fn to_pod(&self, namespace: &str) -> scheduling::Pod {
         let Self { metadata, spec } = self;
         let namespace = metadata.namespace.clone().unwrap_or_else(|| namespace.to_owned());
@@ -244,7 +244,7 @@ impl PlacingPod {
         }
     }
 
-    /// The most that it may use, as far as its containers are limited.
+    /// Returns the sum of the limits, as far as the containers have limits.
     pub fn limits(&self) -> Amounts {
         let of = |c: &Container| scheduling::Container {
             requests: c.resources.limits.clone(),
@@ -255,13 +255,13 @@ impl PlacingPod {
         scheduling::compute_pod_requests(&init, &containers, &self.spec.resources.limits, &Map::new()).exact
     }
 
-    /// Name of the ReplicaSet that owns it.
+    /// Returns the name of the ReplicaSet that owns it.
     pub fn replica_set(&self) -> Option<&str> {
         super::controller(&self.metadata, "ReplicaSet")
     }
 
-    /// The pod as one that is to be placed. `hash` tells its template from other ones; `selector` is that of
-    /// its Deployment.
+    /// Converts to a pod that is to be placed. `hash` distinguishes its template from others; `selector` is
+    /// that of its Deployment.
     pub fn to_shape(&self, namespace: &str, hash: &str, selector: &Selector) -> PodTemplate {
         let mut pod = self.to_pod(namespace);
         pod.labels.insert(scheduling::TEMPLATE_HASH.to_owned(), hash.to_owned());
@@ -285,7 +285,7 @@ impl PlacingPod {
         }
     }
 
-    /// Names of the claims that it mounts.
+    /// Returns the names of the claims that it mounts.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
         let claims = self.spec.volumes.iter().filter_map(|v| v.persistent_volume_claim.as_ref());
         claims.map(|claim| claim.claim_name.as_str())
@@ -297,7 +297,7 @@ impl PodSpec {
         let sidecars = self.init_containers.iter().filter(|c| c.restart_policy == "Always");
         let ports = self.containers.iter().chain(sidecars).flat_map(|c| &c.ports);
         let taken = ports.filter_map(|port| {
-            // On the node's network a container's port is the node's.
+            // With host networking, a container's port is the node's port.
             let number =
                 if self.host_network && port.host_port == 0 { port.container_port } else { port.host_port };
             let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
@@ -312,7 +312,7 @@ impl PodSpec {
 }
 
 impl Resources {
-    /// What is asked for: where only a limit is set, Kubernetes takes that.
+    /// Returns the requests. Where only a limit is set, Kubernetes uses the limit.
     fn asked(&self) -> Map {
         let mut asked = self.limits.clone();
         asked.extend(self.requests.clone());
@@ -353,7 +353,7 @@ impl NodeSelector {
 impl AffinityTerm {
     fn term(&self, own: &str) -> PodTerm {
         let namespaces = match &self.namespace_selector {
-            // Labels of namespaces are not read: any of them may be meant.
+            // Labels of namespaces are not read, so any namespace may match.
             Some(_) => None,
             None if self.namespaces.is_empty() => Some(vec![own.to_owned()]),
             None => Some(self.namespaces.clone()),

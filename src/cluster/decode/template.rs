@@ -1,6 +1,7 @@
-//! Decodes the spec of a Deployment into Gantry's `AppSpec`: the inverse of `domain::manifest`. Fields that `AppSpec` cannot express
-//! are dropped here and reported by `domain::unmodelled`. Values that equal Gantry's default are left unset; where Gantry's
-//! default differs from the Deployment (probe, preStop sleep, token of the service account), the value is explicit.
+//! Decodes the spec of a Deployment into Gantry's `AppSpec`: the inverse of `domain::manifest`. Fields that
+//! `AppSpec` cannot express are dropped here and reported by `domain::unmodelled`. Values that equal Gantry's
+//! default are left unset. Where Gantry's default differs from the Deployment (probe, preStop sleep, token of
+//! the service account), the value is explicit.
 
 mod json;
 mod probe;
@@ -19,7 +20,7 @@ use crate::domain::{
     },
 };
 
-/// What `spec` of a Deployment says. Of several containers, the first is the app's.
+/// Decodes `spec` of a Deployment. Of several containers, the first is the app's.
 pub(super) fn to_spec(deployment: &Value) -> Spec {
     let pod = &deployment["template"]["spec"];
     let container = &pod["containers"][0];
@@ -55,8 +56,8 @@ pub(super) fn to_spec(deployment: &Value) -> Spec {
     spec
 }
 
-/// Tells a pod template from another. Kubernetes adds one label to the copy of a Deployment's template that
-/// it makes for a ReplicaSet, and compares without it.
+/// A hash that distinguishes pod templates. The Deployment controller adds one label to the copy of the
+/// template in a ReplicaSet. The hash ignores that label, as the controller's own comparison does.
 pub fn template_hash(template: &Value) -> u64 {
     let mut template = template.clone();
     if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
@@ -67,7 +68,7 @@ pub fn template_hash(template: &Value) -> u64 {
     hasher.finish()
 }
 
-/// The TCP ports of a container.
+/// Returns the TCP ports of a container.
 pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
     for port in read_list(&container["ports"]) {
@@ -76,7 +77,7 @@ pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
         if !matches!(port["protocol"].as_str(), None | Some("" | "TCP")) {
             continue;
         }
-        // A port needs a name here, and Kubernetes does without.
+        // `AppSpec` requires a name for each port, Kubernetes does not.
         let named =
             Some(read_text(&port["name"])).filter(|n| Port::is_name(n) && ports.iter().all(|p| p.name != *n));
         let name = named.unwrap_or_else(|| format!("port-{number}"));
@@ -89,14 +90,15 @@ fn env(container: &Value, spec: &mut Spec) {
     let entries: Vec<&Value> = read_list(&container["env"]).collect();
     let names: Vec<String> = entries.iter().map(|e| read_text(&e["name"])).collect();
     for (i, (entry, name)) in entries.iter().zip(&names).enumerate() {
-        // Kubernetes lets the last one of a name win.
+        // In Kubernetes the last variable of a name wins.
         if name.is_empty() || names[i + 1..].contains(name) {
             continue;
         }
         let from = &entry["valueFrom"];
         if from.is_null() {
             let value = read_text(&entry["value"]);
-            // Values may use variables that stand before them, and here they stand by name.
+            // A value may refer to variables that precede it in the list. `AppSpec` orders variables by name,
+            // so skip a value whose references would resolve differently.
             let moved = |(j, other): (usize, &String)| {
                 (j < i) != (other < name) && value.contains(&format!("$({other})"))
             };
@@ -129,7 +131,7 @@ fn rollout_policy(deployment: &Value) -> Option<RolloutPolicy> {
     let part = |field: &str, default: &str| {
         let value = &strategy["rollingUpdate"][field];
         let text = value.as_u64().map_or_else(|| read_text(value), |n| n.to_string());
-        // What Kubernetes fills in where nothing is said.
+        // The default that Kubernetes fills in.
         let text = if text.is_empty() && !recreate { "25%".to_owned() } else { text };
         if text == default { String::new() } else { text }
     };
@@ -145,7 +147,7 @@ fn rollout_policy(deployment: &Value) -> Option<RolloutPolicy> {
 
 fn placement(deployment: &Value) -> Option<Placement> {
     let pod = &deployment["template"]["spec"];
-    // One list is one value: half of the tolerations would take the others away.
+    // The list is all or nothing: with only some of the tolerations, a deploy would remove the rest.
     let tolerations: Option<Vec<_>> = read_list(&pod["tolerations"]).map(toleration).collect();
     let spread: Vec<_> = read_list(&pod["topologySpreadConstraints"])
         .filter(|constraint| {
@@ -170,7 +172,7 @@ fn toleration(value: &Value) -> Option<Toleration> {
     };
     let exists = value["operator"] == "Exists";
     let equal = matches!(value["operator"].as_str(), None | Some("" | "Equal"));
-    // An empty value here tolerates every value, there only the empty one.
+    // In `AppSpec` an empty value tolerates every value, in Kubernetes only the empty one.
     let sayable = (exists && toleration.value.is_empty()) || (equal && !toleration.value.is_empty());
     (sayable && value["tolerationSeconds"].is_null()).then_some(toleration)
 }
@@ -184,7 +186,8 @@ fn spread(value: &Value) -> Spread {
     }
 }
 
-/// Empty only for `default` without its token, which is what an empty one means.
+/// Returns an empty name only for the account `default` without its token, because that is what an empty name
+/// means.
 fn service_account(pod: &Value) -> String {
     let named = [&pod["serviceAccountName"], &pod["serviceAccount"]]
         .map(read_text)

@@ -1,4 +1,5 @@
-//! Objects as the API server sends them, and that none of them, whatever it lacks, fails to decode.
+//! Decodes objects as the API server sends them, and checks that no object fails to decode, whatever it
+//! lacks.
 
 mod objects;
 mod pods;
@@ -59,7 +60,7 @@ fn a_slice_holds_the_pods_of_a_service_and_what_it_says_of_them() {
         pods: vec![
             pod("shop-6f7c-a", true, true, false),
             pod("shop-6f7c-b", false, true, true),
-            // What is not said is as if it were true.
+            // Unset conditions count as true.
             observed::SlicePod { zone: None, ..pod("shop-6f7c-c", true, true, false) },
         ],
     };
@@ -96,14 +97,14 @@ fn a_deployment_is_the_row_that_it_says() {
     let spec = Spec {
         image: "shop:1".into(),
         replicas: Some(3),
-        // A port needs a name here.
+        // `AppSpec` requires a name for each port.
         ports: vec![port("http", 8080), port("port-9090", 9090)],
         command: vec!["/shop".into()],
         args: vec!["-v".into()],
         env: [("MODE".to_owned(), "live".to_owned())].into(),
         secret_env: [("KEY".to_owned(), KeyRef { name: "s".into(), key: "k".into(), optional: false })]
             .into(),
-        // What an app of ours with ports would have, and this one has not.
+        // Gantry's defaults for an app with ports, which this Deployment does not have.
         probes: Some(Box::new(Probes { readiness: Some(Probe::new(Check::None)), ..Probes::default() })),
         drain_delay: Some(Duration::ZERO),
         service_account: "default".into(),
@@ -222,8 +223,8 @@ fn a_deployment_that_moves_is_not_stalled() {
     assert_eq!((found.stalled, found.paused), (None, true));
 }
 
-// As a real Deployment controller left them: it writes neither a new time nor new words while status and
-// reason stay.
+// As a real Deployment controller wrote them: it updates neither the time nor the message while status and
+// reason stay the same.
 #[test]
 fn a_deployment_says_why_it_has_no_replica_set_and_when_it_moved() {
     let words = "Failed to create new replica set \"shop-59f7\": replicasets.apps \"shop-59f7\" is forbidden: exceeded quota: sets, requested: count/replicasets.apps=1, used: count/replicasets.apps=1, limited: count/replicasets.apps=1";
@@ -349,8 +350,8 @@ fn a_revision_of_ours_is_read_back_as_it_was_written() {
     );
 }
 
-/// What is left of a revision when its Deployment was deleted with `--cascade=orphan`, or when a backup
-/// brought it back.
+/// The metadata that is left of a revision when its Deployment was deleted with `--cascade=orphan`, or when
+/// it was restored from a backup.
 #[test]
 fn a_revision_says_itself_that_it_was_carried_out() {
     let told = |cause: Cause, written: &str, annotations: Value| {
@@ -374,9 +375,9 @@ fn a_revision_says_itself_that_it_was_carried_out() {
     assert_eq!(
         told(Cause::Deploy, now, earlier),
         (true, None),
-        "nobody knows of which Deployment that is a version"
+        "the Deployment of that version is not known"
     );
-    assert_eq!(told(Cause::External, now, json!({})), (true, None), "nobody asked for it");
+    assert_eq!(told(Cause::External, now, json!({})), (true, None), "no caller asked for it");
     assert_eq!(
         told(Cause::Deploy, "2026-01-02T02:00:00Z", json!({})),
         (true, None),
@@ -419,13 +420,13 @@ fn revisions_that_are_not_ours_or_not_readable_are_no_rows() {
     assert_eq!(row::<Revision>(garbled).map(|r| r.end), Some(None));
 }
 
-/// Removes some fields, makes others null, as `choices` say, one for each field on the way.
+/// Removes some fields and sets others to null. `choices` has one entry for each field on the way.
 fn cut(value: &mut Value, choices: &mut impl Iterator<Item = u8>) {
     match value {
         Value::Object(map) => {
             map.retain(|_, _| choices.next() != Some(0));
             for (key, value) in map {
-                // The API server writes null for a field, and never for an entry of a map of texts.
+                // The API server writes null for a field, but never for an entry of a map of strings.
                 let texts = ["labels", "annotations", "requests", "limits"].contains(&key.as_str());
                 match choices.next() {
                     Some(1) => *value = Value::Null,

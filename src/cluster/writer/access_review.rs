@@ -1,4 +1,5 @@
-//! Whether the caller may do what a change would do: one question to the API server for each write.
+//! Asks the API server whether the caller may make the writes of a change: one SelfSubjectAccessReview for
+//! each write.
 
 use futures::future::try_join_all;
 use k8s_openapi::api::authorization::v1::{
@@ -15,7 +16,7 @@ use crate::domain::{
     plan::Rendered,
 };
 
-/// A write that may not be allowed.
+/// A write that RBAC may deny.
 pub(super) struct Write {
     pub(super) kind: Kind,
     pub(super) verb: &'static str,
@@ -31,7 +32,7 @@ pub(super) async fn review_apply(
 ) -> Result<Vec<Check>, Error> {
     let mut writes = Vec::new();
     for kind in rendered.objects.iter().map(|object| object.kind) {
-        // A server-side apply that makes an object needs both.
+        // A server-side apply that creates an object needs both `patch` and `create`.
         writes.push(Write { kind, verb: "patch", subresource: "" });
         if snapshot.object(kind).is_none() {
             writes.push(Write { kind, verb: "create", subresource: "" });
@@ -41,7 +42,7 @@ pub(super) async fn review_apply(
     review_access(writer, name, &writes).await
 }
 
-/// Checks these writes.
+/// Checks the given writes.
 pub(super) async fn review_access(
     writer: &Writer,
     name: &name::App,
@@ -89,7 +90,7 @@ async fn ask(writer: &Writer, name: &name::App, write: &Write) -> Result<Check, 
             ),
         ),
         Err(error @ Error::DaemonForbidden { .. }) => {
-            says(Finding::Skipped, format!("Cannot be asked: {error}"))
+            says(Finding::Skipped, format!("Permission not checked: {error}"))
         }
         Err(error) => return Err(error),
     })

@@ -1,5 +1,5 @@
-//! Carries an intent out: the Deployment first, then what it owns, then the word in the revision that all is done. Whoever
-//! repeats it after a crash at any point comes to the same end.
+//! Carries out an intent: applies the Deployment first, then the objects that it owns, and marks the revision
+//! as applied last. Repeating this after a crash at any point leads to the same end.
 
 use futures::future::join_all;
 use kube::{
@@ -34,11 +34,11 @@ use crate::{
     },
 };
 
-/// Attempts to apply over a Deployment that others change at the same time; its controller writes the status with every
-/// replica that comes or goes.
+/// Attempts to apply the Deployment while other writers change it. The Deployment controller updates the
+/// status with every replica that starts or stops, so conflicts are frequent.
 const ATTEMPTS: u32 = 30;
 
-/// Where the work stopped.
+/// How far a failed apply came.
 pub(super) struct ApplyFailure {
     pub(super) error: Error,
     pub(super) applied: Vec<String>,
@@ -48,11 +48,11 @@ pub(super) struct ApplyFailure {
 struct Apply<'a> {
     writer: &'a Writer,
     intent: &'a Intent,
-    /// uid of the Deployment, the owner of all else.
+    /// uid of the Deployment, the owner of all other objects.
     uid: String,
 }
 
-/// Applies everything; gives the version of the Deployment at which it was done.
+/// Applies every object. Returns the resourceVersion of the Deployment after the last write to it.
 pub(super) async fn apply_intent(
     writer: &Writer,
     intent: &Intent,
@@ -103,8 +103,9 @@ pub(super) async fn apply_intent(
 }
 
 impl Apply<'_> {
-    /// Applies the Deployment over the version that was read, so that of two changes at once the later one stays. No
-    /// rendering comes back if a later change was applied already: then nothing of this one may be.
+    /// Applies the Deployment over the version that was read, so that of two concurrent changes the later one
+    /// wins. Returns no rendering if a later change was applied already. Then nothing of this change may be
+    /// applied.
     async fn deployment(
         &mut self,
         mut snapshot: Snapshot,
@@ -123,7 +124,8 @@ impl Apply<'_> {
             let rendered = plan::render_objects(self.intent, &snapshot.state)?;
             if rendered.adopt && !handed_over {
                 self.own_restored(&snapshot).await?;
-                // Its controller may write a status in between; then it is looked at anew.
+                // The Deployment controller may have written a status in between. In that case read the app
+                // again.
                 match transfer_ownership(self.writer, self.intent, &rendered, &snapshot).await {
                     Err(Error::WriteConflict { .. }) => {}
                     handed => {
@@ -137,7 +139,8 @@ impl Apply<'_> {
             let mut manifest = rendered.objects[0].manifest.clone();
             if let Some(before) = &snapshot.deployment {
                 manifest["metadata"]["resourceVersion"] = json!(before.metadata.resource_version);
-                // A version alone does not keep an apply from making anew what was deleted meanwhile.
+                // The resourceVersion alone is not enough: if the Deployment was deleted in the meantime, the
+                // apply would create it again. The uid prevents that.
                 manifest["metadata"]["uid"] = json!(before.metadata.uid);
             }
             match self.apply(Kind::Deployment, &manifest, rendered.take_count, rendered.adopt).await {
@@ -145,7 +148,8 @@ impl Apply<'_> {
                     let fresh = snapshot.deployment.is_none();
                     self.uid = applied.metadata.uid.clone().unwrap_or_default();
                     if fresh && applied.metadata.generation.is_some_and(|g| g > 1) {
-                        // Two first deploys at once: this one was not the first after all. Look again who is the later one.
+                        // Two first deploys ran at once, and this one was not the first. Read the app again
+                        // to see which of them is the later one.
                         snapshot = read_snapshot(self.writer, name).await?;
                         if snapshot.state.newest_number() > number {
                             continue;
@@ -163,8 +167,9 @@ impl Apply<'_> {
         Err(Error::WriteConflict { object: id })
     }
 
-    /// Gives a Service and a budget that a backup brought back to the Deployment that came with them. Before its fields change hands: after
-    /// that nothing tells them from those that others made.
+    /// Gives a Service and a PodDisruptionBudget that were restored from a backup to the Deployment that was
+    /// restored with them. This happens before the fields of the Deployment change hands, because afterwards
+    /// nothing distinguishes them from objects that are not managed by Gantry.
     async fn own_restored(&self, snapshot: &Snapshot) -> Result<(), Error> {
         let name = &self.intent.name;
         let restored = snapshot.state.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
@@ -186,7 +191,9 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// What must follow the Deployment's apply: the end of a hold, and of others' claim to a count that was taken over.
+    /// Does what must follow the apply of the Deployment: releases the replica count from other field
+    /// managers if it was taken over, resumes a paused rollout, and sets the policy that the change brings
+    /// back.
     async fn settle(&self, rendered: Option<&Rendered>, applied: &DynamicObject) -> Result<u64, Error> {
         let mut version = resource_version(applied);
         let Some(rendered) = rendered else { return Ok(version) };
@@ -206,7 +213,7 @@ impl Apply<'_> {
         Ok(version)
     }
 
-    /// Sets the autoscaler's policy that the change brings back, unless the Deployment says it already.
+    /// Sets the autoscaler policy that the change brings back, unless the Deployment already has it.
     async fn bring(&self, policy: &Policy, applied: &DynamicObject) -> Result<Option<u64>, Error> {
         let name = &self.intent.name;
         let text = to_annotation("policy", policy)?;
@@ -238,7 +245,7 @@ impl Apply<'_> {
         }
     }
 
-    /// Applies what the Deployment owns.
+    /// Applies an object that the Deployment owns.
     async fn owned(&self, object: &Object, snapshot: &Snapshot) -> Result<(), Error> {
         let manifest = owned_manifest(object, &self.intent.name, Some(&self.uid));
         let before = snapshot.object(object.kind);
@@ -250,14 +257,16 @@ impl Apply<'_> {
         self.apply(object.kind, &manifest, false, foreign || lost).await.map(|_| ())
     }
 
-    /// Whether an earlier Deployment of the name left it. Garbage collection has decided to take it, and does not look again whether it
-    /// was given to another one meanwhile [seen on 1.36].
+    /// Whether the object is left over from an earlier Deployment of the same name. Garbage collection has
+    /// decided to delete such an object, and does not check again whether it got a new owner in the meantime
+    /// [seen on 1.36].
     fn is_left(&self, object: &DynamicObject) -> bool {
         object.owner_references().iter().any(|owner| owner.kind == "Deployment" && owner.uid != self.uid)
     }
 
     async fn prune(&self, kind: Kind) -> Result<(), Error> {
-        // Only the one that is ours now: another may have taken its name since the plan was made.
+        // Delete only an object that Gantry manages now: another one may have taken its name since the plan
+        // was made.
         let snapshot = self.writer.get_object(kind, &self.intent.name).await?;
         let owner = Owner { uid: self.uid.clone(), restored: false };
         match snapshot.filter(|object| manager_of(object, &owner) == MANAGER) {
@@ -266,8 +275,8 @@ impl Apply<'_> {
         }
     }
 
-    /// Says in the revision that it was carried out, and gives it to the Deployment; with it, those before it that were cut
-    /// off and are superseded now.
+    /// Marks the revision as applied and makes the Deployment its owner. Does the same for earlier revisions
+    /// that were cut off and are now superseded.
     async fn mark(&self, snapshot: &Snapshot, version: u64) -> Result<(), Error> {
         let name = &self.intent.name;
         let metadata = json!({
@@ -276,7 +285,7 @@ impl Apply<'_> {
         });
         let object = revision::object_name(name, self.intent.number);
         match patch_revision(self.writer, &name.namespace, &object, metadata.clone()).await {
-            // A deletion took it for one that nobody carries out.
+            // A concurrent deletion removed the revision, because it had no owner.
             Err(Error::ObjectMissing { .. }) => {
                 let (number, record) = (self.intent.number, &self.intent.record);
                 create_revision(self.writer, name, number, record, Some(&self.uid)).await?;
@@ -287,7 +296,7 @@ impl Apply<'_> {
         let cut_off_by =
             snapshot.state.revisions.iter().filter(|p| !p.applied && p.number < self.intent.number);
         for past in cut_off_by {
-            // This one has the content of a stuck one, or takes its place.
+            // A stuck revision is deleted: this revision has the same content, or replaces it.
             let settled = if past.is_stuck() {
                 delete_revision(self.writer, name, past.number).await
             } else {

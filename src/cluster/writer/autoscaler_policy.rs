@@ -1,5 +1,5 @@
-//! Changes the autoscaler of an app: one merge into the annotations of its Deployment, over the version that was read, which also
-//! ends a hold if the mode is set, and remembers the request.
+//! Changes the autoscaler policy of an app: one merge patch of the Deployment's annotations, over the version
+//! that was read. The patch also stores the request id, and ends a hold if the mode is set.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Attempts to write over the version that was read.
+/// Attempts before a write conflict is returned to the caller.
 const ATTEMPTS: u32 = 20;
 
 pub(super) async fn update_policy(
@@ -53,9 +53,9 @@ async fn try_update(writer: &Writer, request: &UpdateAutoscaler) -> Result<Comma
     }
     let written = object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(AUTOSCALER_ANNOTATION));
     if written && deployment.scaling.policy.is_none() {
-        // Writing over what cannot be read would lose it.
+        // Overwriting an annotation that cannot be read would lose its content.
         let what = format!(
-            "reading the annotation {AUTOSCALER_ANNOTATION} of {name}, which a newer server or somebody else wrote,"
+            "reading the annotation {AUTOSCALER_ANNOTATION} of {name}, which a newer gantryd or another client wrote,"
         );
         return Err(Error::NotImplemented { what });
     }
@@ -87,23 +87,25 @@ async fn try_update(writer: &Writer, request: &UpdateAutoscaler) -> Result<Comma
     }
     let mut over = object.metadata.resource_version.clone();
     if policy.mode_at(meta.time) == Mode::Active && deployment.scaling.set_outside.is_some() {
-        // Once the policy is there, a count that others set is a word against the autoscaler; this one was there before. Owned first,
-        // so that whoever comes between finds the policy as it was.
+        // After the policy is written, a count set outside Gantry is treated as a manual override. This count
+        // predates the policy, so take ownership of it first. In this order, a concurrent change finds the
+        // policy unchanged.
         match set_replica_count(writer, name, deployment.replicas, over.clone(), false).await {
             Ok(scaled) => over = scaled.metadata.resource_version,
             Err(conflict @ Error::WriteConflict { .. }) => return Err(conflict),
-            Err(error) => warn!(app = %name, %error, "cannot own the count; it counts as a hold"),
+            Err(error) => warn!(app = %name, %error, "cannot own the replica count; it counts as a hold"),
         }
     }
     let metadata = json!({"resourceVersion": over, "annotations": annotations});
-    // Its controller writes the status with every replica that comes or goes, so this may be a conflict.
+    // The Deployment controller updates the status with every replica that starts or stops, so this write may
+    // conflict.
     let written = writer.patch_deployment(name, metadata).await?;
     info!(app = %name, mode = policy.mode.as_str(), min = policy.min, max = policy.max, actor = %meta.caller,
         reason = ?meta.reason, "autoscaler set");
     Ok(CommandResult { position: at(resource_version(&written)), ..result })
 }
 
-/// The policy as it is to be, if it breaks no rule.
+/// Returns the policy with the change applied, or the rules that it would break.
 fn decide(request: &UpdateAutoscaler, before: &Policy) -> Result<Arc<Policy>, Error> {
     let policy = before.at_time(request.meta.time).with_change(&request.change, &request.meta.caller.user);
     let wrongs = policy.violations(request.meta.time);

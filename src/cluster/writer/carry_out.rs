@@ -1,4 +1,5 @@
-//! Carries a revision out that is written, and says what became of it: applied, taken back, or left to be completed later.
+//! Carries out a revision that is written, and reports the outcome: applied, withdrawn, or left to be
+//! completed later.
 
 use jiff::Timestamp;
 use tracing::info;
@@ -14,8 +15,8 @@ use crate::domain::{
     plan::{self, Intent, StoredRevision},
 };
 
-/// Applies an intent; gives the version of the Deployment. One that the API server refuses before anything was applied is taken back
-/// if `withdrawable`.
+/// Applies an intent and returns the resourceVersion of the Deployment. If the API server refuses it before
+/// anything was applied, and it is `withdrawable`, its revision is withdrawn.
 pub(super) async fn carry_out(
     writer: &Writer,
     intent: &Intent,
@@ -27,7 +28,8 @@ pub(super) async fn carry_out(
         Err(failure) => failure,
     };
     if failure.applied.is_empty() {
-        // What stays is carried out later, so the caller must not take the error for a no.
+        // A revision that stays is carried out later. So the error must not read as if the change will never
+        // happen.
         let stays = withdrawable
             && !(failure.error.is_refusal() && withdraw_revision(writer, &intent.name, intent.number).await);
         if !stays {
@@ -42,8 +44,9 @@ pub(super) async fn carry_out(
     })
 }
 
-/// Carries out a revision that was cut off. One that is stuck is written again first; if another server does that at the same
-/// moment, it carries it out too. Gives its number and the version of the Deployment.
+/// Carries out a revision that was cut off. Returns its number and the resourceVersion of the Deployment. A
+/// stuck revision is first written again under a new number. If another gantryd does that at the same moment,
+/// that one carries it out.
 pub(super) async fn complete_revision(
     writer: &Writer,
     name: &name::App,

@@ -1,8 +1,9 @@
-//! What a change would meet in the cluster, looked at before its first write and only when somebody asks: room on the nodes,
-//! quotas, references, budgets, autoscalers, and whether the API server would take a pod of the template.
+//! Checks what a change would meet in the cluster: capacity of the nodes, quotas, references,
+//! PodDisruptionBudgets, autoscalers, and whether the API server would admit a pod of the template. Runs only
+//! for a dry run, before the first write.
 //!
-//! Reads here, judgements in [`crate::domain::checks`] and [`crate::domain::scheduling`]. What may not be read, or does not
-//! answer in time, is a check that says so, never an error.
+//! This module reads. The rules are in [`crate::domain::checks`] and [`crate::domain::scheduling`]. If
+//! something may not be read, or does not answer in time, the result is a skipped check and never an error.
 
 mod context;
 mod namespace;
@@ -30,7 +31,7 @@ use crate::{
     },
 };
 
-/// Looks at everything, and adds what was found to the answer.
+/// Runs all checks and adds their results to `result`.
 pub(super) async fn run_checks(writer: &Writer, change: &ProposedChange<'_>, result: &mut CommandResult) {
     let before = change.before.and_then(|object| object.data["status"]["replicas"].as_u64());
     let before = before.and_then(|n| n.try_into().ok()).unwrap_or_default();
@@ -39,7 +40,7 @@ pub(super) async fn run_checks(writer: &Writer, change: &ProposedChange<'_>, res
     let pod_dry_run = dry_run_pod(writer, change, &growth).await;
     let pod = pod_dry_run.pod.unwrap_or_else(|| template.clone());
     let Ok(placing) = serde_json::from_value::<PlacingPod>(pod.clone()) else {
-        let message = "What the replicas are made of cannot be read here; see ADMISSION.";
+        let message = "The pod template cannot be read; see ADMISSION.";
         result.checks.push(pod_dry_run.check);
         result.checks.push(Check::new(CheckKind::Fit, Finding::Skipped, message));
         result.checks.sort_by_key(|check| check.result);

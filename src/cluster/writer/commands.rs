@@ -1,4 +1,4 @@
-//! What callers ask for, each on behalf of its caller.
+//! The commands that callers send. Each one runs on behalf of its caller.
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;

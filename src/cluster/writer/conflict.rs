@@ -1,9 +1,11 @@
-//! What is done when others changed an object between the read and the write over it, under the name that client-go gives it.
+//! Retries when an object was changed between the read and the write. The name of the function is that of
+//! client-go.
 
 use crate::domain::Error;
 
-/// Reads, decides and writes until the write is not refused for a version that is no longer the newest, at most this often. After
-/// that the caller is told so by [`Error::WriteConflict`]. Without a pause: whoever was faster is done.
+/// Runs `attempt`, which reads, decides and writes, until it ends in something other than
+/// [`Error::WriteConflict`], at most `attempts` times. After that it returns the conflict to the caller.
+/// There is no pause between attempts, because the write that won is already done.
 pub(super) async fn retry_on_conflict<T, F>(attempts: u32, attempt: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,

@@ -1,5 +1,6 @@
-//! A deletion: the Deployment goes, and Kubernetes' garbage collection takes with it what the Deployment owns. One with an id is kept
-//! before (`deletions`), so that a repeat deletes what the first one was about, and nothing that came to its name since.
+//! Deletes an app: the Deployment is deleted, and Kubernetes' garbage collection deletes what the Deployment
+//! owns. A request with an id is stored first (see `idempotency::lease`), so that a repeat deletes only what
+//! the first one was about, and nothing that got its name later.
 
 use futures::future::{try_join, try_join_all};
 use jiff::Timestamp;
@@ -47,7 +48,7 @@ pub(super) async fn delete_app(writer: &Writer, request: Delete) -> Result<Comma
     }
     let Some((deployment, object)) = snapshot.state.deployment.as_ref().zip(snapshot.deployment.as_ref())
     else {
-        // A deploy that was cut off before its Deployment leaves a revision that nothing owns.
+        // A deploy that was cut off before it created its Deployment leaves a revision without an owner.
         if request.allow_missing {
             if !meta.validate_only {
                 let since = earlier.as_ref().and_then(|earlier| earlier.kept);
@@ -81,26 +82,29 @@ pub(super) async fn delete_app(writer: &Writer, request: Delete) -> Result<Comma
     if let Some(answer) = keep(writer, &request, earlier, &uid).await? {
         return Ok(answer);
     }
-    // A revision that was not carried out has no owner: it would outlive the app, and be carried out then.
+    // A revision that was not carried out has no owner. It would outlive the app, and would be carried out
+    // after the deletion.
     for past in snapshot.state.revisions.iter().filter(|past| !past.applied) {
         match own_revision(writer, name, past.number, &uid).await {
             Ok(()) | Err(Error::ObjectMissing { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    // Those of an earlier Deployment of the name do not go with this one.
+    // Objects of an earlier Deployment of the same name are not deleted together with this one.
     let owner = Owner { uid: uid.clone(), restored: false };
     for (kind, part) in parts.iter().filter(|(_, part)| !is_owned(part, &owner)) {
         writer.delete_part(name, *kind, part).await?;
     }
-    // Foreground: the Deployment stays, as being deleted, until its replicas are gone, so that "gone" means gone.
+    // Foreground deletion: the Deployment stays, marked as being deleted, until its replicas are gone. So
+    // when it is gone, the app is gone.
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
         ..DeleteParams::foreground()
     };
     match writer.objects(&name.namespace, Kind::Deployment).delete(&name.app, &params).await {
         Ok(true) => {}
-        // An equal call at the same time was faster: this very Deployment is gone, and that is what was asked for.
+        // A concurrent call with the same request was faster. This Deployment is gone, which is what the
+        // caller asked for.
         Ok(false) | Err(Error::WriteConflict { .. }) if id.is_some() => {}
         Ok(false) => return Err(Error::no_app(name)),
         Err(error) => return Err(error),
@@ -110,8 +114,8 @@ pub(super) async fn delete_app(writer: &Writer, request: Delete) -> Result<Comma
     Ok(done)
 }
 
-/// Keeps the request, if it has an id and was not kept `earlier`. An answer comes back if an equal call at the same time, on another
-/// server, was faster and is done.
+/// Stores the request if it has an id and was not stored `earlier`. Returns an answer if the same request,
+/// running at the same time in another gantryd, was faster and is done.
 async fn keep(
     writer: &Writer,
     request: &Delete,
@@ -132,8 +136,9 @@ fn gone(name: &name::App, uid: String) -> Position {
     Position { app: name.clone(), seen: ObservedVersion::Deleting { uid } }
 }
 
-/// The answer to a request whose deletion was kept: that it is done, if what it was about is gone; none if that, of this uid, is still
-/// there to be deleted. The same id for something else is an error.
+/// The answer to a request whose deletion was stored before: done, if the Deployment that it was about is
+/// gone. `None` if the Deployment with that uid still exists and is to be deleted. The same id for another
+/// request is an error.
 fn answered(
     name: &name::App,
     meta: &RequestMeta,
@@ -145,7 +150,7 @@ fn answered(
             Err(Error::RequestIdReused { id: request.id.clone() })
         }
         _ if earlier.uid == uid => Ok(None),
-        // Nothing was there to be deleted.
+        // There was nothing to delete.
         _ if earlier.uid.is_empty() => Ok(Some(CommandResult::default())),
         _ => Ok(Some(CommandResult {
             position: Some(gone(name, earlier.uid.clone())),
@@ -154,9 +159,10 @@ fn answered(
     }
 }
 
-/// Deletes the revisions that nothing owns; garbage collection takes the others. Those that are there now and no later ones: a deploy may
-/// begin at this moment, and its revision has the same labels and perhaps the same name. And for a request that is repeated those alone that
-/// were there when it was kept, `since` then.
+/// Deletes the revisions without an owner; garbage collection deletes the owned ones. It deletes only
+/// revisions that exist now, because a deploy may start at this moment, and its revision has the same labels
+/// and perhaps the same name. For a repeated request it deletes only revisions that existed when the request
+/// was stored, at `since`.
 async fn forget_revisions(writer: &Writer, request: &Delete, since: Option<Timestamp>) -> Result<(), Error> {
     let revisions = writer.revisions(&request.name.namespace);
     let all = revisions.list_metadata(&revisions_of(&request.name)).await?;
@@ -169,7 +175,7 @@ async fn forget_revisions(writer: &Writer, request: &Delete, since: Option<Times
         let preconditions = Some(Preconditions { uid: revision.uid(), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
         match revisions.delete(&revision.name_any(), &params).await {
-            // Another of that name took its place.
+            // A new revision took its name.
             Ok(_) | Err(Error::WriteConflict { .. }) => Ok(()),
             Err(error) => Err(error),
         }

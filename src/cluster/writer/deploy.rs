@@ -1,4 +1,4 @@
-//! A deploy, a restart, a rollback: read the app, decide, render, dry run, write the revision, apply.
+//! Deploy, restart and rollback: read the app, decide, render, dry run, write the revision, apply.
 
 use kube::api::DynamicObject;
 use tracing::{debug, info};
@@ -24,18 +24,20 @@ use crate::domain::{
     scaling::policy_changes,
 };
 
-/// Attempts to get a revision number when several deploys of one app run at once; each round one of them wins.
+/// Attempts to get a revision number. When several deploys of one app run at once, one of them wins each
+/// round.
 const ATTEMPTS: u32 = 20;
 
-/// Changes kept with a revision, and the longest value of one: a record must stay far below what an object may hold.
+/// Changes stored with a revision, and the longest value of one in characters. A record must stay far below
+/// the size limit of an object.
 const KEPT_CHANGES: usize = 64;
 const KEPT_VALUE: usize = 1024;
 
-/// What is left to do for a command.
+/// The next step of a command.
 enum Next {
-    /// Nothing: this is the answer.
+    /// Return this answer. Nothing is left to do.
     Answer(Box<CommandResult>),
-    /// Give the answer of this revision once more, of a request that was answered before.
+    /// Return the answer of this revision again, because the request was answered before.
     Replay(Box<StoredRevision>, Snapshot),
     /// Apply this intent, whose revision is written.
     Apply(Box<Intent>, Snapshot, Box<CommandResult>),
@@ -69,7 +71,8 @@ async fn execute(
     }
 }
 
-/// Comes as far as the revision. A [`Error::WriteConflict`] says that others were faster, and all is decided again.
+/// Does everything up to writing the revision. A [`Error::WriteConflict`] means that another writer was
+/// faster, and everything is decided again.
 async fn prepare(
     writer: &Writer,
     name: &name::App,
@@ -96,7 +99,8 @@ async fn prepare(
         return Ok(Next::Answer(Box::new(result)));
     }
     match dry_run.refusal {
-        // The count was set since it was read who owns it; whose it is now is decided again.
+        // The replica count was set after its field manager was read. Decide again, because its field manager
+        // may be another one now.
         Some(error) if !rendered.take_count && error.is_conflict_about_replicas() => {
             return Err(Error::WriteConflict { object: Kind::Deployment.object_of(name) });
         }
@@ -106,12 +110,13 @@ async fn prepare(
     let newest = snapshot.state.newest().filter(|newest| newest.applied);
     if let Some(newest) = newest.filter(|_| !intent.is_new) {
         if result.changes.is_empty() {
-            // Another caller asked for the same a moment ago; both wait for that rollout.
+            // Another caller made the same deploy a moment ago. Both wait for that rollout.
             result.rollout = newest.outcome.is_none().then_some(intent.number);
             result.position = position_of(name, &snapshot, intent.number);
             return Ok(Next::Answer(Box::new(result)));
         }
-        // Wanted before, but not as it is any more: what replaces replicas is a rollout of its own.
+        // The content is the newest revision's, but the cluster has changed since. Bringing it back replaces
+        // replicas, so it is a new rollout.
         if result.changes.iter().any(|change| change.restarts) {
             intent = plan::as_new_rollout(&intent, &snapshot.state, meta);
         }
@@ -122,15 +127,15 @@ async fn prepare(
             return Err(Error::WriteConflict { object: name.rollout(intent.number) });
         }
     }
-    // Skip unchanged objects only if no earlier change is pending, which could still overwrite them, and the Deployment exists,
-    // or the dry run had no owner reference.
+    // Skip unchanged objects only if no earlier change is pending (it could still overwrite them) and the
+    // Deployment exists (otherwise the dry run had no owner reference).
     if snapshot.deployment.is_some() && snapshot.state.revisions.iter().all(|past| past.applied) {
         snapshot.unchanged = dry_run.unchanged;
     }
     Ok(Next::Apply(Box::new(intent), snapshot, Box::new(result)))
 }
 
-/// Applies an intent whose revision is written, and deletes the revisions that are kept no longer.
+/// Applies an intent whose revision is written, and deletes the revisions beyond the history limit.
 async fn apply(
     writer: &Writer,
     meta: &RequestMeta,
@@ -150,13 +155,14 @@ async fn apply(
 }
 
 impl Writer {
-    /// Carries out the newest revision of an app if nobody did.
+    /// Carries out the newest revision of an app if it is not applied yet.
     pub async fn resume_incomplete(&self, name: name::App) -> Result<(), Error> {
         let snapshot = read_snapshot(self, &name).await?;
         let newest = snapshot.state.newest().filter(|newest| !newest.applied);
         let Some(revision) = newest.cloned() else { return Ok(()) };
         if snapshot.deployment.is_none() && !revision.creates() {
-            // It was to change an app that was deleted meanwhile; nobody wants it back for that.
+            // The revision was to change an app that was deleted in the meantime. It must not bring the app
+            // back.
             withdraw_revision(self, &name, revision.number).await;
             return Ok(());
         }
@@ -165,7 +171,7 @@ impl Writer {
     }
 }
 
-/// The answer to a request that was answered before; completes it first if it was cut off.
+/// Returns the answer to a request that was answered before. Completes the change first if it was cut off.
 async fn replay(
     writer: &Writer,
     name: &name::App,
@@ -188,8 +194,9 @@ async fn replay(
     })
 }
 
-/// The answer to a request that was answered before and left no revision, since the app was not managed by Gantry then.
-/// The id of a deletion is an error; of an app that is there it is not looked for.
+/// Returns the answer to a request that was answered before and left no revision, because the app was not
+/// managed by Gantry then. A request id that belongs to a deletion is an error. Deletions are searched only
+/// if the app does not exist.
 async fn earlier_answer(
     writer: &Writer,
     name: &name::App,
@@ -202,7 +209,7 @@ async fn earlier_answer(
         return match find_deletion(writer, name, &request.id).await {
             Ok(Some(_)) => Err(Error::RequestIdReused { id: request.id.clone() }),
             Ok(None) => Ok(None),
-            // It would only guard against a mistake of the caller's.
+            // The search only guards against a mistake of the caller, so its failure does not matter.
             Err(error) => {
                 debug!(app = %name, %error, "cannot look for an earlier deletion");
                 Ok(None)
@@ -217,7 +224,7 @@ async fn earlier_answer(
     }))
 }
 
-/// What a change does, as far as it is known before its first write.
+/// Returns what a change does, as far as that is known before its first write.
 fn to_result(intent: &Intent, snapshot: &Snapshot, dry_run: &mut DryRun) -> CommandResult {
     let mut changes = std::mem::take(&mut dry_run.changes);
     if let Some(policy) = &intent.record.brings {
@@ -235,7 +242,8 @@ fn to_result(intent: &Intent, snapshot: &Snapshot, dry_run: &mut DryRun) -> Comm
     }
 }
 
-/// Adds what only a plan asks: whether the caller may, and what the change would meet.
+/// Adds the checks that only a dry run includes: whether the caller has the rights, and what the change would
+/// meet.
 async fn look_ahead(
     writer: &Writer,
     meta: &RequestMeta,
@@ -263,7 +271,7 @@ fn position_of(name: &name::App, snapshot: &Snapshot, revision: u64) -> Option<P
     snapshot.deployment.as_ref().map(|object| Position::of_version(name, resource_version(object), revision))
 }
 
-/// The changes as they are kept: bounded, and without whole manifests.
+/// Returns the changes as they are stored: limited in number and length, and without whole manifests.
 fn to_kept_changes(changes: &[Change]) -> Vec<Change> {
     let short = |text: &str| match text.char_indices().nth(KEPT_VALUE) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,4 +1,5 @@
-//! Asks the API server, before anything is written, whether it would take every object, and what that would change.
+//! Asks the API server, before anything is written, whether it would accept every object, and what that would
+//! change.
 
 use futures::{future, future::join_all};
 use kube::api::{DynamicObject, PatchParams};
@@ -27,31 +28,31 @@ use crate::{
     },
 };
 
-/// What a change would do.
+/// The result of the dry run of all objects.
 #[derive(Debug, Default)]
 pub(super) struct DryRun {
     pub(super) changes: Vec<Change>,
     pub(super) checks: Vec<Check>,
-    /// What the API server warns of, verbatim.
+    /// Warnings of the API server, verbatim.
     pub(super) warnings: Vec<String>,
-    /// What refused it, the first one.
+    /// The first refusal.
     pub(super) refusal: Option<Error>,
-    /// Objects, but for the Deployment, that would stay the same to the last byte, the record of who manages which field
-    /// included: the API server would not even write them.
+    /// Objects other than the Deployment that would stay the same, managed fields included. The API server
+    /// would not even write them.
     pub(super) unchanged: Vec<Kind>,
     /// The Deployment as it would be, unless it was refused.
     pub(super) deployment: Option<DynamicObject>,
 }
 
-/// What the API server said about one object.
+/// The API server's answer about one object.
 struct Answer {
     after: Result<DynamicObject, Error>,
     warnings: Vec<String>,
-    /// Fields that others manage and that the change would take.
+    /// Fields that other field managers own and that the change would take over.
     conflicts: Vec<Conflict>,
 }
 
-/// Asks about every object at once.
+/// Runs the dry run of every object concurrently.
 pub(super) async fn dry_run_objects(
     writer: &Writer,
     intent: &Intent,
@@ -98,12 +99,12 @@ async fn ask(
         return Answer { after, warnings, conflicts: Vec::new() };
     };
     conflicts.retain(|c| !(c.is_bookkeeping() || rendered.take_count && c.field == ".spec.replicas"));
-    // What the change would be if nobody objected.
+    // Find out what the change would be without the conflict.
     let (after, warnings) = dry_run(true).await;
     Answer { after, warnings, conflicts }
 }
 
-/// One dry run.
+/// Runs one dry run.
 async fn dry_run(
     writer: &Writer,
     intent: &Intent,
@@ -118,14 +119,16 @@ async fn dry_run(
     objects.dry_run_apply(&name.app, &params, &encode_apply_body(manifest)?, warnings).await
 }
 
-/// Kubernetes refuses every dry run that a webhook with side effects would see; that says nothing about the write.
+/// Kubernetes refuses every dry run that a webhook with side effects would see. Such a refusal says nothing
+/// about the real write.
 fn cannot_be_asked(error: &Error) -> bool {
     matches!(error, Error::Admission { message, .. } if is_dry_run_unsupported(message))
 }
 
 impl Answer {
-    /// Corrects the answer for a Deployment that is adopted. The dry run covers only the apply; removing fields of other managers
-    /// happens in the transfer of ownership before it, and one dry run cannot cover two writes.
+    /// Corrects the answer for a Deployment that is adopted. The dry run covers only the apply. Fields of
+    /// other field managers are removed by the ownership transfer before it, and one dry run cannot cover two
+    /// writes.
     async fn include_transfer(
         &mut self,
         writer: &Writer,
@@ -138,19 +141,21 @@ impl Answer {
             Ok(None) => {}
             Ok(Some(transfer)) => {
                 match dry_run_transfer(writer, &intent.name, before, tried, &transfer).await {
-                    // That it could not be asked says nothing; then what the apply alone would do is the most that is known.
+                    // A failed request is no refusal. Then the dry run of the apply alone is the best that is
+                    // known.
                     Err(error) if !error.is_refusal() => {}
                     after => self.after = after,
                 }
             }
-            // It comes first, so the apply would never be tried.
+            // The ownership transfer comes first. If it is refused, the apply is never tried.
             Err(error) => self.after = Err(error),
         }
     }
 }
 
 impl DryRun {
-    /// Takes in one answer. An error only if it says nothing about the object: the API server is away, the namespace missing.
+    /// Adds one answer. Returns an error only if the answer says nothing about the object, for example
+    /// because the API server is unreachable or the namespace does not exist.
     fn take(
         &mut self,
         intent: &Intent,
@@ -162,17 +167,18 @@ impl DryRun {
         self.warnings.extend(answer.warnings);
         let says = |kind, result, message: String| Check::new(kind, result, message).of(&id);
         if answer.conflicts.is_empty() {
-            let message = "Nobody else manages what is set.".to_owned();
+            let message = "No other field manager owns these fields.".to_owned();
             self.checks.push(says(CheckKind::FieldOwnership, Finding::Pass, message));
         } else {
             let list: Vec<_> =
                 answer.conflicts.iter().map(|c| format!("{} by {}", c.field, c.manager)).collect();
             let list = list.join(", ");
             if intent.record.force {
-                let message = format!("Takes over fields that others manage: {list}.");
+                let message = format!("Takes over fields of other field managers: {list}.");
                 self.checks.push(says(CheckKind::FieldOwnership, Finding::Warn, message));
             } else {
-                let message = format!("Others manage what would change: {list}. Take it over with force.");
+                let message =
+                    format!("Other field managers own what would change: {list}. Use force to take it over.");
                 self.checks.push(says(CheckKind::FieldOwnership, Finding::Fail, message));
                 self.refuse(Error::Conflict(answer.conflicts));
             }
@@ -180,7 +186,7 @@ impl DryRun {
         let action = if before.is_some() { Action::Update } else { Action::Create };
         match answer.after {
             Ok(after) => {
-                let message = "The API server would take it.".to_owned();
+                let message = "The API server would accept it.".to_owned();
                 self.checks.push(says(CheckKind::Admission, Finding::Pass, message));
                 match before {
                     Some(before) => {
@@ -199,7 +205,7 @@ impl DryRun {
                 }
             }
             Err(error) if cannot_be_asked(&error) => {
-                let message = format!("Cannot be asked without side effects: {error}");
+                let message = format!("Cannot be checked without side effects: {error}");
                 self.checks.push(says(CheckKind::Admission, Finding::Skipped, message));
                 if intent.is_new || before.is_none() {
                     self.changes.push(Change::whole(id.clone(), action));
@@ -220,8 +226,8 @@ impl DryRun {
     }
 }
 
-/// Whether two answers are one object, but for its status, which an apply does not touch and a controller may have written in between.
-/// Lists give objects without their type, so that is left out too.
+/// Whether two answers are the same object apart from the status, which an apply does not touch and which a
+/// controller may have written in between. The type is ignored too, because lists return objects without it.
 fn is_same(before: &DynamicObject, after: &DynamicObject) -> bool {
     let bare = |object: &DynamicObject| {
         let (mut metadata, mut data) = (object.metadata.clone(), object.data.clone());
@@ -243,7 +249,7 @@ fn compare(kind: Kind, id: &str, before: &DynamicObject, after: &DynamicObject) 
     let number = pod_template_patch::join_path("metadata.annotations", REVISION_ANNOTATION);
     diff::diff_objects(&json(before), &json(after))
         .into_iter()
-        // Lists give objects without their type.
+        // Lists return objects without their type.
         .filter(|change| ![number.as_str(), "apiVersion", "kind"].contains(&change.path.as_str()))
         .map(|change| Change {
             restarts: kind == Kind::Deployment && diff::restarts_replicas(&change.path),

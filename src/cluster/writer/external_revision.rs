@@ -1,5 +1,5 @@
-//! Keeping a change that was made past this server: a revision that says what was seen, so that it has a place in the history.
-//! Nothing is applied.
+//! Records a change that was made outside Gantry: writes a revision with the content that was seen, so that
+//! the change appears in the history. Nothing is applied.
 
 use tracing::info;
 
@@ -7,7 +7,8 @@ use super::{objects::Writer, revisions::create_revision, snapshot::read_snapshot
 use crate::domain::{Error, name, revision::Record};
 
 impl Writer {
-    /// Keeps a change that was made outside Gantry as a revision of this number, unless there is one already.
+    /// Stores a change that was made outside Gantry as a revision of this number, unless a revision of that
+    /// number exists.
     pub async fn record_external_change(
         &self,
         app: name::App,
@@ -16,12 +17,14 @@ impl Writer {
     ) -> Result<(), Error> {
         let snapshot = read_snapshot(self, &app).await?;
         let ours = snapshot.state.deployment.filter(|d| d.is_ours() && !d.deleting);
-        // Deleted or given away meanwhile: records are written for what this server manages, and for nothing else.
+        // The app was deleted or is no longer managed by Gantry. Revisions are written only for apps that
+        // Gantry manages.
         let Some(uid) = ours.map(|d| d.uid) else { return Ok(()) };
-        // Owned from the start: one without an owner is an intent, and an intent is carried out by whoever finds it. If the name is
-        // taken, another server was first, or a deploy was: either way the number tells of something later than it did.
+        // The revision has an owner from the start, because one without an owner is an intent that any
+        // gantryd carries out. If the name is taken, another gantryd or a deploy was first. Either way the
+        // number belongs to an equal or later change.
         if create_revision(self, &app, number, &record, Some(&uid)).await? {
-            info!(%app, number, manager = %record.actor, "changed past this server");
+            info!(%app, number, manager = %record.actor, "changed outside Gantry");
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Who manages which field: hands over to this server what it renders of an object that others made, and takes from others
-//! what a caller told it to take. Changes the managed fields alone, never a value.
+//! Changes which field manager owns which field: takes over the fields that Gantry renders when it adopts an
+//! object, and the replica count when a caller asks for that. Writes only `metadata.managedFields`, never a
+//! value.
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -20,23 +21,24 @@ use crate::{
     },
 };
 
-/// The manager under which managed fields are rewritten; it owns nothing itself.
+/// The field manager of writes to `metadata.managedFields`. It owns no field.
 const TRANSFER_MANAGER: &str = "gantry-adopt";
 
-/// Attempts to write over the version that was read.
+/// Attempts before a write conflict is returned to the caller.
 const ATTEMPTS: u32 = 20;
 
-/// Who is to manage what of a Deployment that others made.
+/// The new owners of the fields of a Deployment that was not managed by Gantry.
 pub(super) struct OwnershipTransfer {
-    /// The fields that become this server's.
+    /// The fields that Gantry takes over.
     ours: Value,
-    /// The entries of everybody else, with what they keep.
+    /// The entries of all other field managers, with the fields that they retain.
     others: Vec<Value>,
 }
 
-/// Before the first apply to a Deployment that others made: what this server would render of it as it is becomes this
-/// server's; what it has no words for stays with its managers. Without this, nothing that others wrote could ever be removed
-/// again, and `value` could not become `valueFrom`.
+/// Runs before the first apply to a Deployment that was not managed by Gantry. Gantry takes over every field
+/// that it would render for the present content; fields that its API does not model stay with their managers.
+/// Without this, no field that another manager wrote could ever be removed, and `value` could not become
+/// `valueFrom`.
 pub(super) async fn transfer_ownership(
     writer: &Writer,
     intent: &Intent,
@@ -54,7 +56,7 @@ pub(super) async fn transfer_ownership(
     set_managed_fields(writer, &intent.name, before, &entries).await.map(|_| ())
 }
 
-/// What would change hands; writes nothing. `None` if nothing would.
+/// Returns what would change hands, or `None` if nothing would. Writes nothing.
 pub(super) async fn plan_transfer(
     writer: &Writer,
     intent: &Intent,
@@ -71,7 +73,8 @@ pub(super) async fn plan_transfer(
         selector: deployment.selector.clone(),
         restarted: intent.record.restarted,
     };
-    // If its own content cannot be rendered, or would not be admitted any more, what is to be applied says which fields it is about.
+    // If the present content cannot be rendered or would not be admitted, take over the fields of the content
+    // that is to be applied.
     let applied = &rendered.objects[0].manifest;
     let own = manifest::render_deployment(name, &deployment.content, &context);
     let manifest = own.as_ref().map_or(applied, |object| &object.manifest);
@@ -88,9 +91,9 @@ pub(super) async fn plan_transfer(
     Ok(applied_fields(&tried).map(|ours| OwnershipTransfer { others: others_without(before, &ours), ours }))
 }
 
-/// The Deployment as the apply would leave it after the hand-over, given what the dry run of the apply alone made of it: less
-/// what goes because this server would manage it and does not apply it. The API server says itself what defaults come in its
-/// place, asked with a patch, for which no more rights are needed than for the apply.
+/// Returns the Deployment as the apply would leave it after the ownership transfer. It takes the dry run of
+/// the apply alone, and removes the fields that Gantry would own and does not apply. A dry run of a patch
+/// then fills in the defaults of the removed fields. It needs no more rights than the apply does.
 pub(super) async fn dry_run_transfer(
     writer: &Writer,
     name: &name::App,
@@ -103,7 +106,7 @@ pub(super) async fn dry_run_transfer(
         hand_over.others.iter().map(|entry| &entry["fieldsV1"]).chain(std::iter::once(&applied)).collect();
     let mut pruned = serde_json::to_value(tried).unwrap_or_default();
     fields_v1::prune_fields(&mut pruned, &hand_over.ours, &kept);
-    // All that a deploy sets of a Deployment, and nothing that the API server writes by itself.
+    // All that a deploy sets in a Deployment, and nothing that only the API server writes.
     let parts = |object: &Value| {
         let metadata = &object["metadata"];
         json!({"metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]}, "spec": object["spec"]})
@@ -115,8 +118,8 @@ pub(super) async fn dry_run_transfer(
     deployments.patch(&name.app, &params, &Patch::Merge(patch)).await
 }
 
-/// Takes `spec.replicas` from every other field manager, after this server set it over them. Gives the version of the Deployment if
-/// anything had to be written.
+/// Removes `spec.replicas` from every other field manager, after Gantry set it with force. Returns the
+/// resourceVersion of the Deployment if a write was needed.
 pub(super) async fn release_replicas(
     writer: &Writer,
     name: &name::App,
@@ -124,7 +127,7 @@ pub(super) async fn release_replicas(
 ) -> Result<Option<u64>, Error> {
     let replicas = json!({"f:spec": {"f:replicas": {}}});
     let mut next = Some(applied.clone());
-    // Its controller answers every apply with a status of its own.
+    // The Deployment controller answers every apply with a write of the status, so conflicts are frequent.
     for _ in 0..ATTEMPTS {
         let Some(object) = next else { return Ok(None) };
         let entries = release_from_others(&object, &replicas);
@@ -140,7 +143,7 @@ pub(super) async fn release_replicas(
     Err(Error::WriteConflict { object: Kind::Deployment.object_of(name) })
 }
 
-/// Writes the managed fields over the version that was read. Gives the version after it.
+/// Writes the managed fields over the version that was read. Returns the resourceVersion after the write.
 async fn set_managed_fields(
     writer: &Writer,
     name: &name::App,

@@ -1,13 +1,13 @@
-//! Reads `metadata.managedFields`: which field manager owns which field. Writes nothing; `field_ownership.rs` rewrites them, and
-//! `decode/managed_fields.rs` decodes them for the index.
+//! Reads `metadata.managedFields`: which field manager owns which field. Writes nothing; `field_ownership.rs`
+//! rewrites them, and `decode/managed_fields.rs` decodes them for the index.
 
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::domain::{fields_v1, plan::FIELD_MANAGER};
 
-/// A probe is taken over as a whole: if the old manager kept the fields that were defaulted, the probe would be left without a
-/// handler, which is not valid.
+/// Probes are taken over as a whole. If the old manager kept the defaulted fields, the probe would be left
+/// without a handler, which is invalid.
 const ATOMIC_FIELDS: [&str; 3] = ["f:livenessProbe", "f:readinessProbe", "f:startupProbe"];
 
 /// `metadata.managedFields` as JSON.
@@ -16,8 +16,8 @@ pub(super) fn managed_fields_json(object: &DynamicObject) -> Vec<Value> {
     entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
 }
 
-/// The managed fields of all other managers, less these fields; entries of subresources stay as they are. For handing a Deployment
-/// over to Gantry, whose own entry is left out.
+/// The entries of all managers other than Gantry, without these fields. Entries of subresources are
+/// unchanged. Used to transfer a Deployment to Gantry.
 pub(super) fn others_without(object: &DynamicObject, fields: &Value) -> Vec<Value> {
     let others = managed_fields_json(object).into_iter().filter(|entry| !is_own_entry(entry));
     others
@@ -25,8 +25,8 @@ pub(super) fn others_without(object: &DynamicObject, fields: &Value) -> Vec<Valu
         .collect()
 }
 
-/// All managed fields, with these fields removed from every manager but Gantry, also in entries of the scale subresource. For
-/// taking over `spec.replicas`.
+/// All entries, with these fields removed from every manager other than Gantry, also in entries of the scale
+/// subresource. Used to take over `spec.replicas`.
 pub(super) fn release_from_others(object: &DynamicObject, fields: &Value) -> Vec<Value> {
     let stays =
         |entry: &Value| is_own_entry(entry) || has_subresource(entry) && entry["subresource"] != "scale";
@@ -42,7 +42,7 @@ fn has_subresource(entry: &Value) -> bool {
     entry["subresource"].as_str().is_some_and(|subresource| !subresource.is_empty())
 }
 
-/// The entry less these fields; nothing if none are left.
+/// Returns the entry without these fields, or `None` if no fields are left.
 fn without(mut entry: Value, fields: &Value) -> Option<Value> {
     let left = fields_v1::subtract_fields(&entry["fieldsV1"], fields, &ATOMIC_FIELDS);
     if fields_v1::is_empty(&left) {
@@ -52,7 +52,8 @@ fn without(mut entry: Value, fields: &Value) -> Option<Value> {
     Some(entry)
 }
 
-/// `fieldsV1` of the Apply entry of the field manager `gantry`; writes by `gantry-scale` and `gantry-meta` are not in it.
+/// Returns `fieldsV1` of the Apply entry of the field manager `gantry`. Writes by `gantry-scale` and
+/// `gantry-meta` are not in it.
 pub(super) fn applied_fields(object: &DynamicObject) -> Option<Value> {
     let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = entries
@@ -61,18 +62,19 @@ pub(super) fn applied_fields(object: &DynamicObject) -> Option<Value> {
     ours?.fields_v1.as_ref().map(|fields| fields.0.clone())
 }
 
-/// Whether Gantry has no Apply entry: the object is not managed by Gantry, or was made again from a backup or with `kubectl apply`.
+/// Whether Gantry has no Apply entry: the object is not managed by Gantry, or was created again from a backup
+/// or with `kubectl apply`.
 pub(super) fn has_no_apply_entry(object: &DynamicObject) -> bool {
     applied_fields(object).is_none()
 }
 
-/// Whether this server owns the field of an object at this path.
+/// Whether the field manager `gantry` owns the field at this path.
 pub(super) fn owns_field(object: &DynamicObject, path: &[&str]) -> bool {
     let at = |fields: Option<Value>, part: &&str| fields?.get(format!("f:{part}")).cloned();
     path.iter().fold(applied_fields(object), at).is_some()
 }
 
-/// Field managers that own `spec.replicas`.
+/// Returns the field managers that own `spec.replicas`.
 pub(super) fn replica_owners(object: &DynamicObject) -> Vec<String> {
     let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let owns = |fields: &Value| fields.pointer("/f:spec/f:replicas").is_some();
@@ -83,7 +85,7 @@ pub(super) fn replica_owners(object: &DynamicObject) -> Vec<String> {
         .collect()
 }
 
-/// The ports of a Service that the field manager `gantry` owns, by number and protocol.
+/// Returns the ports of a Service that the field manager `gantry` owns, by number and protocol.
 pub(super) fn owned_ports(object: &DynamicObject) -> std::collections::HashSet<(u16, String)> {
     let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = entries.iter().filter(|e| e.manager.as_deref() == Some(FIELD_MANAGER));

@@ -1,5 +1,5 @@
-//! The objects that make an app, and how each of them is read and written: by which field manager, owned by what, on whose behalf.
-//! Must not know why.
+//! The objects that make up an app, and how each of them is read and written: by which field manager, with
+//! which owner, on whose behalf. Must not know why.
 
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
@@ -21,35 +21,35 @@ use crate::{
     },
 };
 
-/// The field manager of annotations that are written apart from a deploy.
+/// The field manager of annotations that are written separately from a deploy.
 pub(super) const META_MANAGER: &str = "gantry-meta";
 
 /// Changes the cluster.
 #[derive(Clone)]
 pub struct Writer {
     pub(super) cluster: Cluster,
-    /// Revisions that are kept of an app.
+    /// Number of revisions that are retained of an app.
     pub(super) history: usize,
-    /// Where this server keeps what belongs to no app.
+    /// The namespace in which gantryd stores objects that belong to no app.
     pub(super) lease_namespace: String,
-    /// For whom it writes the objects of an app; `None` is this server itself.
+    /// The caller on whose behalf it writes the objects of an app; `None` means gantryd itself.
     on_behalf_of: Option<Caller>,
 }
 
 // === impl Writer ===
 
 impl Writer {
-    /// Changes this cluster, keeps this many revisions of an app, and in this namespace what belongs to no app.
+    /// Creates a writer for this cluster. `history` and `lease_namespace` are described at the fields.
     pub fn new(cluster: Cluster, history: usize, lease_namespace: String) -> Self {
         Self { cluster, history, lease_namespace, on_behalf_of: None }
     }
 
-    /// The same, on behalf of a caller.
+    /// Returns the same writer, on behalf of a caller.
     pub(super) fn on_behalf_of(&self, caller: &Caller) -> Self {
         Self { on_behalf_of: Some(caller.clone()), ..self.clone() }
     }
 
-    /// The objects of a kind that make apps, written on behalf of the caller.
+    /// The objects of a kind that apps consist of, written on behalf of the caller.
     pub(super) fn objects(&self, namespace: &str, kind: Kind) -> Objects<DynamicObject> {
         let resource = match kind {
             Kind::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -59,12 +59,12 @@ impl Writer {
         self.cluster.dynamic(namespace, &resource).on_behalf_of(self.on_behalf_of.clone())
     }
 
-    /// The revisions of a namespace, which this server writes itself: callers may not.
+    /// The revisions of a namespace. gantryd writes them as itself, because callers may lack the rights.
     pub(super) fn revisions(&self, namespace: &str) -> Objects<DynamicObject> {
         self.cluster.dynamic(namespace, &ApiResource::erase::<ControllerRevision>(&()))
     }
 
-    /// One object of an app, or nothing.
+    /// Reads one object of an app, or `None` if it does not exist.
     pub(super) async fn get_object(
         &self,
         kind: Kind,
@@ -73,7 +73,7 @@ impl Writer {
         self.objects(&name.namespace, kind).get_opt(&name.app).await
     }
 
-    /// Merges this into the Deployment, as this manager.
+    /// Merges `body` into the Deployment as this field manager.
     pub(super) async fn merge_deployment(
         &self,
         name: &name::App,
@@ -84,7 +84,7 @@ impl Writer {
         deployments.patch(&name.app, &merge_params(manager), &Patch::Merge(body)).await
     }
 
-    /// Merges this into the metadata of the Deployment.
+    /// Merges `metadata` into the metadata of the Deployment.
     pub(super) async fn patch_deployment(
         &self,
         name: &name::App,
@@ -93,7 +93,7 @@ impl Writer {
         self.merge_deployment(name, META_MANAGER, json!({"metadata": metadata})).await
     }
 
-    /// Deletes this Service or budget of an app, if it is still the one of its name.
+    /// Deletes this Service or PodDisruptionBudget of an app, unless another object has taken its name.
     pub(super) async fn delete_part(
         &self,
         name: &name::App,
@@ -109,13 +109,13 @@ impl Writer {
     }
 }
 
-/// What makes an object go with the Deployment of this uid.
+/// The owner reference that lets garbage collection delete an object with the Deployment of this uid.
 pub(super) fn owner_reference(name: &name::App, uid: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name.app, "uid": uid, "controller": true,
         "blockOwnerDeletion": false})
 }
 
-/// The manifest of an object, owned by the Deployment of this uid unless it is that itself.
+/// The manifest of an object, owned by the Deployment of this uid unless it is the Deployment.
 pub(super) fn owned_manifest(object: &Object, name: &name::App, uid: Option<&str>) -> Value {
     let mut manifest = object.manifest.clone();
     if let Some(uid) = uid.filter(|_| object.kind != Kind::Deployment) {
@@ -129,22 +129,22 @@ pub(super) fn revisions_of(app: &name::App) -> ListParams {
     ListParams::default().labels(&format!("{REVISIONS_OF_LABEL}={}", app.app))
 }
 
-/// The text of an annotation. `what` is what it says, for an error.
+/// Serializes the text of an annotation. `what` names the content in the error.
 pub(super) fn to_annotation<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Bug(format!("writing a {what}: {error}")))
 }
 
-/// Version of an object.
+/// The resourceVersion of an object.
 pub(super) fn resource_version(object: &DynamicObject) -> u64 {
     decode::parse_resource_version(&object.metadata)
 }
 
-/// How something is merged into an object apart from an apply.
+/// Parameters of a merge patch that is made separately from an apply.
 pub(super) fn merge_params(manager: &str) -> PatchParams {
     PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() }
 }
 
-/// How a deploy applies: `force` takes over what other field managers own.
+/// Parameters of a deploy's apply. `force` takes over fields of other field managers.
 pub(super) fn apply_params(force: bool) -> PatchParams {
     PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) }
 }

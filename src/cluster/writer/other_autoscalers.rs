@@ -1,5 +1,6 @@
-//! Whether an autoscaler that is not ours decides the replica count of an app: a HorizontalPodAutoscaler, or a KEDA
-//! ScaledObject, which has none while it has scaled to zero.
+//! Finds out whether an external autoscaler decides the replica count of an app. That is a
+//! HorizontalPodAutoscaler, or a KEDA ScaledObject, which has no HorizontalPodAutoscaler while it has scaled
+//! to zero.
 
 use futures::future::try_join_all;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -10,18 +11,18 @@ use crate::{
     domain::{Error, name},
 };
 
-/// A kind of autoscalers: group, version, kind, plural.
+/// A kind of autoscaler: group, version, kind, plural.
 pub(super) type Kind = (&'static str, &'static str, &'static str, &'static str);
 
-/// KEDA's; the API server does not know it where KEDA is not installed.
+/// KEDA's autoscaler. The API server does not know the kind if KEDA is not installed.
 pub(super) const SCALED_OBJECT: Kind = ("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
 
-/// Kubernetes' own.
+/// Kubernetes' autoscaler.
 pub(super) const HORIZONTAL: Kind =
     ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
 
-/// The autoscaler that targets the app, for example `horizontalpodautoscaler.autoscaling/shop`. One of KEDA comes first: it makes a
-/// HorizontalPodAutoscaler of its own.
+/// Returns the autoscaler that targets the app, for example `horizontalpodautoscaler.autoscaling/shop`. A
+/// ScaledObject comes first, because KEDA creates a HorizontalPodAutoscaler for it.
 pub(super) async fn find_autoscaler(writer: &Writer, name: &name::App) -> Result<Option<String>, Error> {
     let found = try_join_all([SCALED_OBJECT, HORIZONTAL].map(|kind| of_kind(writer, name, kind))).await?;
     Ok(found.into_iter().flatten().next())
@@ -42,7 +43,8 @@ async fn of_kind(writer: &Writer, name: &name::App, of: Kind) -> Result<Option<S
     let (group, _, kind, _) = of;
     let all = match autoscalers_of(writer, &name.namespace, of).list_if_known().await {
         Ok(all) => all,
-        // Who may not see autoscalers may still scale; the autoscaler would then take the count back.
+        // gantryd may not list autoscalers. Scaling must still work, although an autoscaler may change the
+        // replica count back.
         Err(Error::DaemonForbidden { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
@@ -51,7 +53,7 @@ async fn of_kind(writer: &Writer, name: &name::App, of: Kind) -> Result<Option<S
     Ok(found.map(|object| format!("{}.{group}/{object}", kind.to_lowercase())))
 }
 
-/// Whether an autoscaler targets the app. A ScaledObject may leave the kind out.
+/// Whether an autoscaler targets the app. A ScaledObject may omit the kind.
 pub(super) fn is_target(autoscaler: &DynamicObject, name: &name::App) -> bool {
     let target = &autoscaler.data["spec"]["scaleTargetRef"];
     let kind = target["kind"].as_str().unwrap_or_default();

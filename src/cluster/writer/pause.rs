@@ -1,5 +1,6 @@
-//! Pause and resume of a rollout, and the restart of an app that is not managed by Gantry: each is one merge patch of the
-//! Deployment over the version that was read, which creates no revision and also stores the request id.
+//! Pause and resume of a rollout, and the restart of an app that is not managed by Gantry. Each is one merge
+//! patch of the Deployment over the version that was read. The patch creates no revision, and also stores the
+//! request id.
 
 use serde_json::{Value, json};
 use tracing::info;
@@ -22,17 +23,19 @@ use crate::domain::{
     plan,
 };
 
-/// Attempts when the write conflicts.
+/// Attempts before a write conflict is returned to the caller.
 const ATTEMPTS: u32 = 20;
 
 pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<CommandResult, Error> {
     let (name, number) = (&request.name, request.number);
-    // A merge patch with null removes `spec.paused` whoever owns it, so a rollout paused by kubectl can be resumed too.
+    // A merge patch with null removes `spec.paused` whichever field manager owns it, so a rollout that was
+    // paused with kubectl can be resumed too.
     let paused = if request.pause { json!(true) } else { Value::Null };
     let what = if request.pause { "paused" } else { "resumed" };
     let decide = |snapshot: &Snapshot| {
         let ours = snapshot.state.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
-        // Ended when the caller asked: only a retry, which is answered before this, may succeed.
+        // The rollout had ended when the caller asked. Only a retry may succeed, and a retry is answered
+        // before this.
         if request.ended || ours && snapshot.state.newest_number() > number {
             return Err(Error::RolloutEnded { rollout: name.rollout(number) });
         }
@@ -43,7 +46,8 @@ pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<Co
     retry_on_conflict(ATTEMPTS, patch).await
 }
 
-/// Restarts an app that Gantry does not manage, as `kubectl rollout restart` does: by an annotation of the pod template.
+/// Restarts an app that Gantry does not manage as `kubectl rollout restart` does: with an annotation of the
+/// pod template.
 pub(super) async fn restart_unmanaged(writer: &Writer, request: &Restart) -> Result<CommandResult, Error> {
     let (name, meta) = (&request.name, &request.meta);
     let annotations = json!({RESTARTED_AT_ANNOTATION: meta.time.to_string()});
@@ -58,8 +62,9 @@ pub(super) async fn restart_unmanaged(writer: &Writer, request: &Restart) -> Res
     retry_on_conflict(ATTEMPTS, || patch_spec(writer, name, meta, None, "restarted", &decide)).await
 }
 
-/// Reads the Deployment, lets `decide` make a merge patch for its spec (`None`: nothing to change), and writes it over the version that
-/// was read. `number` is the rollout that is reported; `None` means the one that the new pod template starts.
+/// Reads the Deployment, lets `decide` make a merge patch for its spec (`None` if there is nothing to
+/// change), and writes it over the version that was read. `number` is the rollout that is reported; `None`
+/// means the rollout that the new pod template starts.
 async fn patch_spec(
     writer: &Writer,
     name: &name::App,
@@ -71,8 +76,9 @@ async fn patch_spec(
     let snapshot = read_snapshot(writer, name).await?;
     let (deployment, object) = snapshot.existing_deployment(name)?;
     let at = |version| Some(Position::of_version(name, version, snapshot.state.newest_number()));
-    // Rollouts of an unmanaged app are numbered by `deployment.kubernetes.io/revision`: the Deployment controller will give the new
-    // template the next number. The patch carries the version, so that the number cannot be taken in between.
+    // Rollouts of an unmanaged app are numbered by `deployment.kubernetes.io/revision`. The Deployment
+    // controller will give the new template the next number. The patch carries the resourceVersion, so that
+    // no other change can take the number in between.
     let number = number.unwrap_or(deployment.template_revision + 1);
     if !meta.validate_only
         && let Some(answered) = check_answered(&snapshot.state, object, meta)?

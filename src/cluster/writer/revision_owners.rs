@@ -1,5 +1,5 @@
-//! Which Deployment the revisions of an app go with: those that lost their owner get it back, and are let go of with a Deployment that
-//! is deleted without what it owns.
+//! Repairs the owner of an app's revisions: sets it again where it was lost, and removes it if the Deployment
+//! is deleted without its dependents (`--cascade=orphan`).
 
 use futures::future::try_join_all;
 use serde_json::json;
@@ -19,8 +19,9 @@ use crate::{
 };
 
 impl Writer {
-    /// Gives every revision that was applied and has no owner to the Deployment of its app, or takes it from revisions of earlier
-    /// versions if the Deployment is deleted without what it owns: Kubernetes' garbage collection cannot, and would wait for ever.
+    /// Makes the Deployment the owner of every applied revision that has no owner. If the Deployment is
+    /// deleted without its dependents, removes the owner from revisions in the format of earlier Gantry
+    /// versions, because garbage collection cannot patch those and would wait forever.
     pub async fn repair_revision_owners(&self, name: name::App) -> Result<(), Error> {
         let snapshot = read_snapshot(self, &name).await?;
         let Some(deployment) = &snapshot.state.deployment else { return Ok(()) };
@@ -46,7 +47,7 @@ impl Writer {
         try_join_all(numbers.iter().map(|number| own_revision(self, &name, *number, &deployment.uid)))
             .await?;
         if !numbers.is_empty() {
-            info!(app = %name, ?numbers, "revisions that had lost their owner have it back");
+            info!(app = %name, ?numbers, "set the owner again on revisions that had lost it");
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The revisions of an app as ControllerRevisions: how one is written, read, marked and let go of, and written again where the API
-//! server takes no change of it. Must not know what a revision wants.
+//! The revisions of an app as ControllerRevisions: creates, reads, marks and deletes them, and writes a
+//! revision again if the API server accepts no change of it. Must not know what a revision wants.
 
 use futures::future::join_all;
 use kube::{
@@ -26,16 +26,16 @@ use crate::{
     },
 };
 
-/// Every revision of an app, the newest last.
+/// Returns every revision of an app, the newest last.
 pub(super) async fn list_revisions(writer: &Writer, name: &name::App) -> Result<Vec<StoredRevision>, Error> {
     let revisions = writer.cluster.namespaced::<decode::Revision>(&name.namespace);
     let all = revisions.list(&revisions_of(name)).await?;
     let mut stored = Vec::with_capacity(all.items.len());
     for object in all.items {
         let Some((_, number)) = object.key() else { continue };
-        // Deploying over what cannot be read would lose it.
+        // A deploy over a revision that cannot be read would lose its content.
         let unreadable = || Error::NotImplemented {
-            what: format!("reading {}, which a newer server wrote,", name.rollout(number)),
+            what: format!("reading {}, which a newer gantryd wrote,", name.rollout(number)),
         };
         stored.push(object.into_stored().ok_or_else(unreadable)?);
     }
@@ -43,7 +43,8 @@ pub(super) async fn list_revisions(writer: &Writer, name: &name::App) -> Result<
     Ok(stored)
 }
 
-/// Writes a revision, owned by the Deployment of this uid if it needs no carrying out. False if its name is taken.
+/// Creates a revision. `uid` is the Deployment that owns it, for a revision that does not need to be carried
+/// out. Returns false if the name is taken.
 pub(super) async fn create_revision(
     writer: &Writer,
     name: &name::App,
@@ -68,7 +69,7 @@ pub(super) async fn create_revision(
     Ok(writer.revisions(&name.namespace).create(&create_params(), &object).await?.is_some())
 }
 
-/// Changes the metadata of a revision; its data cannot change.
+/// Changes the metadata of a revision. Its data is immutable.
 pub(super) async fn patch_revision(
     writer: &Writer,
     namespace: &str,
@@ -77,7 +78,7 @@ pub(super) async fn patch_revision(
 ) -> Result<(), Error> {
     let patch = Patch::Merge(json!({"metadata": metadata}));
     match writer.revisions(namespace).patch(object, &merge_params(META_MANAGER), &patch).await {
-        // In the form of earlier versions a revision may take no patch at all.
+        // The API server may refuse every patch of a revision in the format of earlier versions.
         Err(Error::Invalid(violations)) => {
             let written = rewrite_revision(writer, namespace, object, &metadata).await?;
             if written { Ok(()) } else { Err(Error::Invalid(violations)) }
@@ -86,8 +87,9 @@ pub(super) async fn patch_revision(
     }
 }
 
-/// Gives a revision to the Deployment of this uid: from then on nobody carries it out, and it goes with the Deployment. At which
-/// version of an earlier Deployment it was applied says nothing about this one.
+/// Makes the Deployment of this uid the owner of a revision. From then on the revision is not carried out,
+/// and is deleted with the Deployment. The version at which it was applied to an earlier Deployment is
+/// removed, because it says nothing about this one.
 pub(super) async fn own_revision(
     writer: &Writer,
     name: &name::App,
@@ -105,7 +107,7 @@ pub(super) async fn delete_revision(writer: &Writer, name: &name::App, number: u
     revisions.delete(&object_name(name, number), &DeleteParams::default()).await.map(drop)
 }
 
-/// Deletes revisions beyond those that are kept. What fails here is done by the next change.
+/// Deletes revisions beyond the history limit. The next change repeats what fails here.
 pub(super) async fn delete_expired_revisions(writer: &Writer, name: &name::App, numbers: &[u64]) {
     let delete = async |number: &u64| {
         if let Err(error) = delete_revision(writer, name, *number).await {
@@ -115,18 +117,20 @@ pub(super) async fn delete_expired_revisions(writer: &Writer, name: &name::App, 
     join_all(numbers.iter().map(delete)).await;
 }
 
-/// Takes back a revision of which nothing was applied. If that fails too, it stays, and is carried out later.
+/// Deletes a revision of which nothing was applied. If that fails, the revision stays and is carried out
+/// later.
 pub(super) async fn withdraw_revision(writer: &Writer, name: &name::App, number: u64) -> bool {
     let deleted = delete_revision(writer, name, number).await;
     if let Err(error) = &deleted {
-        warn!(app = %name, number, %error, "cannot take back a revision that was refused");
+        warn!(app = %name, number, %error, "cannot withdraw a revision that was refused");
     }
     deleted.is_ok()
 }
 
-/// Writes a revision of an earlier version again under its name, with its metadata changed by this merge. False if it is not of such a
-/// version, so that something else is wrong with the change. Only for revisions that need no carrying out: one that is lost between
-/// its deletion and its creation is a line of the history, and not a change.
+/// Deletes a revision in the format of an earlier version and creates it again under its name, with
+/// `metadata` merged into its metadata. Returns false if the revision is not of an earlier version, because
+/// then the change failed for another reason. Only for revisions that do not need to be carried out: if
+/// gantryd stops between the two writes, a line of the history is lost, but not a change.
 async fn rewrite_revision(
     writer: &Writer,
     namespace: &str,
@@ -155,7 +159,7 @@ fn create_params() -> PostParams {
     PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() }
 }
 
-/// The revision with this merged into its metadata and this data, to be created.
+/// Returns the revision with `metadata` merged and this data, ready to be created.
 fn renewed(found: &DynamicObject, metadata: &Value, data: &Value) -> Value {
     let was = serde_json::to_value(&found.metadata).unwrap_or_default();
     let mut kept: Map<_, _> = ["name", "namespace", "labels", "annotations", "ownerReferences"]
@@ -166,7 +170,7 @@ fn renewed(found: &DynamicObject, metadata: &Value, data: &Value) -> Value {
         match (kept.get_mut(key), value) {
             (Some(Value::Object(old)), Value::Object(new)) => old.extend(new.clone()),
             (_, Value::Null) => drop(kept.remove(key)),
-            // The version was for the object that goes.
+            // The resourceVersion belonged to the object that is deleted.
             _ if key == "resourceVersion" => {}
             _ => drop(kept.insert(key.clone(), value.clone())),
         }

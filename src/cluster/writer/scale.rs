@@ -1,4 +1,4 @@
-//! Scales an app: its replica count, and the hold that keeps an active autoscaler from changing it.
+//! Scales an app: sets its replica count, and the hold that stops an active autoscaler from changing it.
 
 use std::time::Duration;
 
@@ -26,10 +26,11 @@ use crate::{
     },
 };
 
-/// Said to a caller who wants a count to be held where nothing would change it.
-const NO_AUTOSCALER: &str = "hold_for has no effect: no autoscaler of this server is active for the app, so the count stays until somebody sets it.";
+/// The warning for a caller who asks for a hold where no autoscaler would change the replica count.
+const NO_AUTOSCALER: &str = "hold_for has no effect: Gantry's autoscaler is not active for the app, so the count stays until it is set again.";
 
-/// The hold that is asked for, of a Deployment of this generation. `None` for a time beyond the end of the calendar.
+/// Returns the requested hold for a Deployment of this generation. `None` if it would end after the last
+/// representable time.
 fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<Hold> {
     let meta = &request.meta;
     let until = meta.time.checked_add(time).ok()?;
@@ -43,7 +44,7 @@ fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<H
     })
 }
 
-/// Keeps a hold with the Deployment, or takes it away.
+/// Stores a hold in the Deployment, or removes it.
 async fn patch_hold_annotation(writer: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
     let text = hold.map(|hold| to_annotation("hold", hold)).transpose()?;
     writer.patch_deployment(name, json!({"annotations": {HOLD_ANNOTATION: text}})).await.map(|_| ())
@@ -88,9 +89,10 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
         None if request.hold_for.is_some() => done.warnings.push(NO_AUTOSCALER.to_owned()),
         None => {}
     }
-    // The hold is written before the count: after a crash the autoscaling loop finds it and sets the count, while a count without its
-    // hold would be changed back. A count that needs no hold, because the autoscaler is frozen, first removes an earlier hold, or the
-    // loop would restore that one's count.
+    // The hold is written before the count. After a crash the autoscaling loop finds the hold and sets the
+    // count, while a count without its hold would be changed back. A count without a hold, because the
+    // autoscaler is frozen, first removes an earlier hold. Otherwise the loop would restore the count of that
+    // hold.
     let changes_hold = !meta.validate_only && (hold.is_some() || scaling.active_hold(meta.time).is_some());
     if changes_hold {
         patch_hold_annotation(writer, name, hold.as_ref()).await?;
@@ -98,13 +100,14 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
     let scaled = match set_replica_count(writer, name, request.replicas, None, meta.validate_only).await {
         Ok(scaled) => scaled,
         Err(error) => {
-            // The count was refused: the earlier hold comes back. If the outcome is unknown the hold stays, and the loop completes it or it ends.
+            // If the count was refused, restore the earlier hold. If the outcome is unknown, the hold stays:
+            // the loop completes it, or it expires.
             if changes_hold
                 && error.is_refusal()
                 && let Err(rollback_error) =
                     patch_hold_annotation(writer, name, scaling.hold.as_deref()).await
             {
-                warn!(app = %name, error = %rollback_error, "cannot take back the hold of a scaling that was refused");
+                warn!(app = %name, error = %rollback_error, "cannot restore the hold after the replica count was refused");
             }
             return Err(error);
         }
@@ -125,7 +128,7 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
     let until = hold.as_ref().map(|hold| hold.until.to_string());
     info!(app = %name, replicas = request.replicas, hold = until, actor = %meta.caller, reason = ?meta.reason, "scaled");
     done.position = Some(Position::of_version(name, version, newest));
-    // After the scaling: a crash between the two leaves a repeat that sets the same count again.
+    // Written after the count. A crash between the two leaves a repeat that sets the same count again.
     store_answer(writer, name, meta, version).await;
     Ok(done)
 }

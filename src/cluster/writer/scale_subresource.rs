@@ -1,5 +1,5 @@
-//! The scale subresource of a Deployment, by which callers and the autoscaler set the replica count: under a field manager of its
-//! own, so that a later deploy knows that the count is not its own.
+//! The scale subresource of a Deployment, through which callers and the autoscaler set the replica count. It
+//! uses a separate field manager, so that a later deploy knows that it does not own the count.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -10,8 +10,8 @@ use crate::domain::{Error, name, object::Kind};
 /// The field manager of replica counts that callers and the autoscaler set.
 const SCALE_MANAGER: &str = "gantry-scale";
 
-/// Sets the count, over this version if there is one. By apply: a merge patch to the same number would own nothing, and the next
-/// deploy would not know of it.
+/// Sets the replica count, over `version` if there is one. It uses apply, because a merge patch to the same
+/// number would own no field, and the next deploy would not know of it.
 pub(super) async fn set_replica_count(
     writer: &Writer,
     name: &name::App,

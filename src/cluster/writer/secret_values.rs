@@ -1,5 +1,5 @@
-//! Reads the values of the Secrets that an app refers to, for one purpose: taking them out of what is kept when it failed. They go
-//! nowhere else, and are gone when that is done.
+//! Reads the values of the Secrets that an app refers to. They have one purpose: to be removed from the
+//! evidence of a failed rollout. They are used nowhere else and are dropped after that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,15 @@ use crate::domain::{
     spec::Content,
 };
 
-/// How long after the verdict a Secret that cannot be read is tried again, while nothing is kept and nothing undone.
+/// How long after the verdict the read of a Secret is retried. Until then the verdict is not stored, and so
+/// the rollout is not rolled back either.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
-/// Those of the app as it is deployed, and as the rollout that failed wanted it: it may have been changed since. None of a Secret that is not
-/// there, or that this server may not read: then what is kept is judged by its words alone. If one cannot be read for another reason
-/// until some time after the verdict, they are not known, and then nothing that others wrote is kept.
+/// Returns the values of all Secrets that the current Deployment and the failed rollout refer to. The two
+/// differ if the Deployment was changed since. Secrets that do not exist or that gantryd may not read are
+/// skipped. What is stored is then redacted by patterns alone. Another read error is returned until 30 s
+/// after the verdict. After that the values count as unknown, and every text in the verdict and its evidence
+/// is redacted.
 pub(super) async fn read_secret_values(
     writer: &Writer,
     app: &name::App,
@@ -35,21 +38,21 @@ pub(super) async fn read_secret_values(
     let deployment = writer.get_object(Kind::Deployment, app).await?;
     let deployed = deployment.map(|object| names(&object.data["spec"]["template"])).unwrap_or_default();
     let context = RenderContext { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
-    // What cannot be rendered was never applied.
+    // Content that cannot be rendered was never applied.
     let wanted = manifest::render_deployment(app, wanted, &context)
         .map(|object| names(&object.manifest["spec"]["template"]));
     let all: BTreeSet<_> = deployed.into_iter().chain(wanted.unwrap_or_default()).collect();
     match try_join_all(all.into_iter().map(|name| read(writer, app, name))).await {
         Ok(all) => Ok(Secrets::new(all.into_iter().flatten())),
         Err(error) if Timestamp::now().duration_since(end) > PATIENCE => {
-            warn!(%app, %error, "a Secret of a rollout that failed cannot be read; nothing that others wrote is kept of it");
+            warn!(%app, %error, "cannot read a Secret of a failed rollout; every text in its verdict and evidence is redacted");
             Ok(Secrets::unreadable())
         }
         Err(error) => Err(error),
     }
 }
 
-/// The Secrets that a template refers to. Of a name that none can have there is nothing to be read.
+/// The Secrets that a template refers to. Names that no Secret can have are skipped.
 fn names(template: &Value) -> Vec<String> {
     let possible = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
     let all = references::references_of(template).into_iter().filter(|r| r.kind == Referred::Secret);
@@ -63,7 +66,7 @@ async fn read(writer: &Writer, app: &name::App, name: String) -> Result<Vec<Vec<
             Ok(data.into_values().map(|value| value.0).collect())
         }
         Err(error @ Error::DaemonForbidden { .. }) => {
-            debug!(%app, %error, "its values cannot be taken out of what is kept");
+            debug!(%app, %error, "cannot read a Secret; its values cannot be removed from the evidence");
             Ok(Vec::new())
         }
         Err(error) => Err(error),

@@ -1,6 +1,6 @@
-//! Writes of the autoscaling loop: sets the replica count through the scale subresource, over the version that was read, and only if
-//! policy, hold and count are unchanged. So two servers that both believe to be the leader cannot scale twice, and a call of ScaleApp
-//! in between wins.
+//! Writes of the autoscaling loop: sets the replica count through the scale subresource, over the version
+//! that was read, and only if policy, hold and count are unchanged. So two daemons that both believe they are
+//! the leader cannot scale twice, and a concurrent ScaleApp call wins.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Attempts to write over a Deployment whose status changes meanwhile.
+/// Attempts to write over a Deployment whose status changes in between.
 const ATTEMPTS: u32 = 5;
 
 impl Scaler for Writer {
@@ -44,7 +44,7 @@ impl Scaler for Writer {
     }
 }
 
-/// Sets the count that the autoscaler decided on, if what it decided on still holds.
+/// Sets the count that the autoscaler decided on, if the inputs of the decision are unchanged.
 async fn set_replicas(writer: &Writer, request: SetReplicas) -> Result<ScaleOutcome, Error> {
     set(writer, &request.name, |seen| {
         let now = Timestamp::now();
@@ -57,7 +57,7 @@ async fn set_replicas(writer: &Writer, request: SetReplicas) -> Result<ScaleOutc
     .await
 }
 
-/// Sets the replica count of a hold whose writer ended before it did.
+/// Sets the replica count of a hold whose writer stopped before it set the count.
 async fn complete_hold(writer: &Writer, name: name::App) -> Result<ScaleOutcome, Error> {
     set(writer, &name, |seen| {
         let now = Timestamp::now();
@@ -67,8 +67,9 @@ async fn complete_hold(writer: &Writer, name: name::App) -> Result<ScaleOutcome,
     .await
 }
 
-/// Creates a hold for a count that was set outside Gantry, then owns the count together with who set it: so it is taken once, and
-/// the next count that is set outside Gantry is seen. A crash between the two leaves the hold to be found and the rest to be done.
+/// Creates a hold for a count that was set outside Gantry, then becomes an owner of the count beside the
+/// other field manager. So each such count is taken once, and the next one is noticed. After a crash between
+/// the two writes, the hold is found and the second write is made.
 async fn create_hold(writer: &Writer, name: name::App, length: Duration) -> Result<ScaleOutcome, Error> {
     or_outdated(
         retry_on_conflict(ATTEMPTS, || async {
@@ -91,13 +92,13 @@ async fn create_hold(writer: &Writer, name: name::App, length: Duration) -> Resu
     )
 }
 
-/// What is looked at before a count is set.
+/// What is read before a count is set.
 struct Observed {
     scaling: Scaling,
     count: ReplicaCount,
 }
 
-/// Sets the count that `decide` wants, given the Deployment as it is.
+/// Sets the count that `decide` returns for the current Deployment.
 async fn set(
     writer: &Writer,
     name: &name::App,
@@ -116,7 +117,7 @@ async fn set(
     )
 }
 
-/// A Deployment that changes at every attempt is decided on again, at the next look.
+/// If the Deployment changed at every attempt, the autoscaler decides again at its next evaluation.
 fn or_outdated(outcome: Result<ScaleOutcome, Error>) -> Result<ScaleOutcome, Error> {
     match outcome {
         Err(Error::WriteConflict { .. }) => Ok(ScaleOutcome::Outdated),

@@ -1,4 +1,4 @@
-//! What the cluster holds about an app at this moment, asked of the API server itself: writes are never decided on the index.
+//! Reads the current objects of an app from the API server. Writes are never decided on the index.
 
 use kube::{
     ResourceExt,
@@ -24,13 +24,13 @@ use crate::{
     },
 };
 
-/// A snapshot of an app's objects: the parsed state, and the objects as the API server gave them.
+/// A snapshot of an app's objects: the parsed state, and the objects as the API server returned them.
 pub(super) struct Snapshot {
     pub(super) state: AppState,
     pub(super) deployment: Option<DynamicObject>,
     pub(super) service: Option<DynamicObject>,
     pub(super) budget: Option<DynamicObject>,
-    /// What need not be applied, as the dry run says; empty for what was just read.
+    /// Objects that need not be applied because the dry run showed no change; empty after a read.
     pub(super) unchanged: Vec<Kind>,
 }
 
@@ -43,7 +43,8 @@ impl Snapshot {
         }
     }
 
-    /// The Deployment, for writes to one that exists and stays: in the domain's words, and as the API server gave it.
+    /// Returns the Deployment, for writes to one that exists and is not being deleted: as parsed state and as
+    /// the API server returned it.
     pub(super) fn existing_deployment(
         &self,
         name: &name::App,
@@ -58,10 +59,10 @@ impl Snapshot {
     }
 }
 
-/// How often a Deployment and its revisions are read again that do not fit together.
+/// How often a Deployment and its revisions are read again if they do not fit together.
 const REREADS: u32 = 2;
 
-/// Reads everything that a plan looks at.
+/// Reads everything that a plan depends on.
 pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<Snapshot, Error> {
     let (mut deployment, service, (budget, other_budgets), mut past, other_autoscaler) = tokio::try_join!(
         writer.get_object(Kind::Deployment, name),
@@ -71,8 +72,9 @@ pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<S
         find_autoscaler(writer, name),
     )?;
     let mut known = deployment.as_ref().map(|object| to_deployment(object, &past));
-    // A revision is written before its Deployment, and goes with it; the two were read in any order. One that seems to be missing may
-    // have been written since, or have gone with the Deployment, or be that of the next one of the name.
+    // A revision is written before its Deployment and deleted with it, but the two were read in no fixed
+    // order. A revision that seems to be missing may have been written since, may have been deleted with the
+    // Deployment, or may belong to the next Deployment of the same name.
     for _ in 0..REREADS {
         if !known.as_ref().is_some_and(|deployment| lacks_revision(deployment, &past)) {
             break;
@@ -102,14 +104,15 @@ pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<S
     Ok(Snapshot { state, deployment, service, budget, unchanged: Vec::new() })
 }
 
-/// Whether a Deployment tells of a revision that is not among these.
+/// Whether the Deployment refers to a revision that is not among these.
 fn lacks_revision(deployment: &Deployment, past: &[StoredRevision]) -> bool {
     let newest = past.last().map_or(0, |past| past.number);
     deployment.managed_by == MANAGER && (!deployment.is_ours() || deployment.revision > Some(newest))
 }
 
-/// The revision that was applied last, if it was deleted since: what the Deployment runs, as far as the API has words for it, over what the
-/// one before it says. Without it a change would bring back the version before. A number that was only written by hand is none.
+/// Reconstructs the revision that was applied last, if it was deleted since. Its content is what the
+/// Deployment runs, as far as the API models it, over the content of the revision before. Without it a change
+/// would bring back the version before. A revision number that was only written by hand is ignored.
 fn lost_revision(
     object: &DynamicObject,
     deployment: &Deployment,
@@ -132,7 +135,7 @@ fn lost_revision(
     Some(StoredRevision {
         number,
         record: Record { restarted: deployment.restarted, ..record },
-        // How it ended is not known: nothing goes back to it, and nothing waits for it.
+        // Its outcome is unknown, so no rollback goes back to it and no call waits for it.
         outcome: Some(Outcome::Superseded),
         applied: true,
         owner: Some(deployment.uid.clone()),
@@ -141,7 +144,7 @@ fn lost_revision(
     })
 }
 
-/// The budget of the app's name, and the selectors of all others in the namespace.
+/// Returns the PodDisruptionBudget of the app's name, and the selectors of all others in the namespace.
 async fn list_budgets(
     writer: &Writer,
     name: &name::App,
@@ -156,15 +159,16 @@ fn selector(budget: &DynamicObject) -> Option<Selector> {
     budget.data["spec"].get("selector").filter(|s| s.is_object()).map(Selector::from_structured)
 }
 
-/// The Deployment of a Service or budget.
+/// The Deployment that owns a Service or PodDisruptionBudget.
 #[derive(Default)]
 pub(super) struct Owner {
     pub(super) uid: String,
-    /// A backup brought it back.
+    /// Whether it was restored from a backup.
     pub(super) restored: bool,
 }
 
-/// Who made a Service or budget: this server, or who its label says, or nobody that is known, if it only has our labels.
+/// Returns the manager of a Service or PodDisruptionBudget: Gantry, or the manager that the label names, or
+/// an empty string if the object only has copied labels of Gantry.
 pub(super) fn manager_of(object: &DynamicObject, owner: &Owner) -> String {
     let ObjectMeta { name, labels, .. } = &object.metadata;
     let part = Part {
@@ -178,7 +182,7 @@ pub(super) fn manager_of(object: &DynamicObject, owner: &Owner) -> String {
     labelled_by(object).filter(|by| *by != MANAGER).cloned().unwrap_or_default()
 }
 
-/// Whether an object goes with this Deployment.
+/// Whether this Deployment owns the object.
 pub(super) fn is_owned(object: &DynamicObject, owner: &Owner) -> bool {
     object.owner_references().iter().any(|reference| reference.uid == owner.uid)
 }
@@ -198,7 +202,8 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
     let ours =
         found.as_ref().is_some_and(|f| is_managed(f.subject(), revisions.iter().map(StoredRevision::claim)));
     if !ours && found.as_ref().is_some_and(observed::Deployment::is_labelled) {
-        // Without our label it is read as what others made is: with all that the API has no words for.
+        // Without its label the Deployment is read as one that is not managed by Gantry, together with all
+        // fields that the API does not model.
         let mut bare = object.clone();
         bare.metadata.labels.iter_mut().for_each(|labels| drop(labels.remove(MANAGED_BY_LABEL)));
         found = row(&bare);

@@ -1,4 +1,4 @@
-//! Keeps the verdict of a rollout with its revision, and what was seen if it is a failure.
+//! Stores the verdict of a rollout with its revision, and the evidence if the rollout failed.
 
 use kube::Resource;
 use serde_json::json;
@@ -22,8 +22,8 @@ use crate::{
 };
 
 impl Writer {
-    /// Keeps a verdict with its revision, unless there is one already, and with a failure as much of what was seen as can be kept,
-    /// without values of Secrets.
+    /// Stores a verdict with its revision, unless there is one already. For a failure it also stores the
+    /// evidence, limited in size and without values of Secrets.
     pub async fn record_verdict(
         &self,
         app: name::App,
@@ -34,12 +34,13 @@ impl Writer {
         let object = object_name(&app, number);
         let found = self.cluster.namespaced::<decode::Revision>(&app.namespace).get(&object).await?;
         let version = found.meta().resource_version.clone();
-        // The first verdict stands, and one on an earlier app of the name is none on this one. What cannot be read is not ours to end.
+        // The first verdict stands. A verdict on an earlier app of the same name does not apply to this one.
+        // A revision that cannot be read gets no verdict.
         let Some(row) = found.into_row().filter(|row| row.end.is_none() && row.created <= end.time) else {
             return Ok(());
         };
         if row.form.is_stuck(row.applied) {
-            // It is written again under the next number, and then it gets its verdict.
+            // The revision is written again under the next number, and gets its verdict after that.
             return Err(Error::WriteConflict { object });
         }
         let annotations = match evidence {
@@ -51,13 +52,14 @@ impl Writer {
             }
             None => json!({decode::VERDICT_ANNOTATION: to_annotation("verdict", &end)?}),
         };
-        // Refused if anybody wrote meanwhile.
+        // The resourceVersion makes the API server refuse the patch if another client changed the revision in
+        // between.
         let metadata = json!({"resourceVersion": version, "annotations": annotations});
         patch_revision(self, &app.namespace, &object, metadata).await
     }
 
-    /// The last lines that a container of a pod wrote, oldest first: of the run that ended last, if it does not run. An empty name means
-    /// the container that the pod says is meant.
+    /// Returns the last lines that a container of a pod logged, oldest first. If the container is not
+    /// running, they are from its last run. An empty name means the pod's default container.
     pub async fn last_log_lines(
         &self,
         namespace: &str,

@@ -1,4 +1,4 @@
-//! A volume as a place: on which nodes, in which zones it is. Read for the claims of one app at a time.
+//! Decodes where a volume is: on which nodes and in which zones. Read for the claims of one app at a time.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::scheduling;
 
-/// A volume that a claim is bound to: where it is.
+/// A volume that a claim is bound to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PlacingVolume {
@@ -34,9 +34,9 @@ slim! {
 resource!(PlacingVolume, "PersistentVolume", "", "persistentvolumes", ClusterResourceScope);
 
 impl PlacingVolume {
-    /// Where the volume of this claim is.
+    /// Returns where the volume of this claim is.
     pub fn to_volume(&self, claim: &str) -> scheduling::Volume {
-        // A label may name several zones, with two underscores between them.
+        // A label may name several zones, separated by two underscores.
         let zoned = |(key, value): (&String, &String)| {
             let is_place = ["topology.kubernetes.io/", "failure-domain.beta.kubernetes.io/"];
             let values = value.split("__").map(ToOwned::to_owned).collect();

@@ -1,4 +1,4 @@
-//! Values of a JSON object, read tolerantly: what is missing or of another type counts as empty.
+//! Reads values of a JSON object tolerantly: a value that is missing or of another type counts as empty.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +20,7 @@ pub(super) fn read_map(value: &Value) -> BTreeMap<String, String> {
     value.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), read_text(value))).collect()
 }
 
-/// A time in seconds; none if it is the default.
+/// A time in seconds; `None` if it is the default.
 pub(super) fn non_default_seconds(seconds: Option<u64>, default: u64) -> Option<Duration> {
     seconds.filter(|s| *s != default).map(Duration::from_secs)
 }

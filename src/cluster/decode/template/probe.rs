@@ -1,4 +1,4 @@
-//! Health checks of a container, as far as the API has words for them.
+//! Decodes the probes of a container, as far as the API models them.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::domain::spec::{Check, Port, Probe, Probes};
 
 pub(super) fn decode_probes(container: &Value, ports: &[Port]) -> Option<Probes> {
     let read = |field: &str| probe(&container[field], container, ports);
-    // Without a word the first port would be probed.
+    // If readiness were left unset, a deploy would probe the first port.
     let readiness = match (ports.first(), read("readinessProbe")) {
         (Some(_), None) => Some(Probe::new(Check::None)),
         (Some(first), Some(probe)) if probe == Probe::new(Check::TcpPort(first.name.clone())) => None,
@@ -44,7 +44,7 @@ fn probe(value: &Value, container: &Value, ports: &[Port]) -> Option<Probe> {
     })
 }
 
-/// The name that the port has here; Kubernetes also takes its number.
+/// Returns the name of the port. Kubernetes also accepts a number.
 fn port_name(value: &Value, container: &Value, ports: &[Port]) -> Option<String> {
     let named = |name: &str| read_list(&container["ports"]).find(|p| p["name"] == name);
     let number = value.as_u64().or_else(|| named(value.as_str()?)?["containerPort"].as_u64())?;

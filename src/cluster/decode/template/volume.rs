@@ -16,7 +16,7 @@ fn volume(mount: &Value, pod: &Value) -> Option<Volume> {
     let propagates = !matches!(mount["mountPropagation"].as_str(), None | Some("None"));
     let volume = read_list(&pod["volumes"]).find(|v| v["name"] == mount["name"] && !v["name"].is_null())?;
     let source = source(volume).filter(|_| whole && !propagates)?;
-    // AppSpec gives each mount a volume of its own, so an emptyDir that two mounts share would become two.
+    // AppSpec gives each mount a separate volume, so an emptyDir that two mounts share would become two.
     if matches!(source, Source::EmptyDir(_)) && count_mounts(pod, &mount["name"]) != 1 {
         return None;
     }
@@ -29,7 +29,7 @@ fn volume(mount: &Value, pod: &Value) -> Option<Volume> {
     })
 }
 
-/// How many mounts there are of a volume, in all containers.
+/// Counts the mounts of a volume in all containers.
 fn count_mounts(pod: &Value, volume: &Value) -> usize {
     let containers = ["containers", "initContainers"].into_iter().flat_map(|kind| read_list(&pod[kind]));
     containers.flat_map(|c| read_list(&c["volumeMounts"])).filter(|m| m["name"] == *volume).count()
@@ -58,7 +58,8 @@ fn source(volume: &Value) -> Option<Source> {
 
 fn files(source: &Value, name: &str) -> Option<Files> {
     let name = read_text(&source[name]);
-    // AppSpec has no file modes. Without some of its items the list would mean something else, so it is skipped whole.
+    // AppSpec has no file modes. With only some of its items the list would mean something else, so the
+    // volume is skipped.
     let no_item_mode = read_list(&source["items"]).all(|item| item["mode"].is_null());
     let default_mode = source["defaultMode"].as_u64().is_none_or(|mode| mode == 0o644);
     let items =

@@ -9,7 +9,7 @@ use crate::domain::{
     spec::{Content, Spec},
 };
 
-/// Metadata as every object has it, managed fields included.
+/// Metadata that every object has, managed fields included.
 fn mk_meta(name: &str, owner: &Value) -> Value {
     json!({
         "name": name,
@@ -122,7 +122,7 @@ pub(super) fn mk_deployment() -> Value {
     })
 }
 
-/// An autoscaler of either kind for the Deployment `shop`.
+/// An external autoscaler of either kind for the Deployment `shop`.
 pub(super) fn mk_scaler() -> Value {
     let mut metadata = mk_meta("by-hand", &json!({}));
     metadata["ownerReferences"].take();
@@ -174,7 +174,7 @@ pub(super) fn mk_node() -> Value {
     })
 }
 
-/// As the kubelet writes it, by the first generation of the API.
+/// As the kubelet writes it, with the first generation of the events API.
 pub(super) fn mk_event() -> Value {
     let mut metadata = mk_meta("shop-6f7c-x2x.1862aa", &json!({}));
     metadata["ownerReferences"].take();
@@ -188,7 +188,7 @@ pub(super) fn mk_event() -> Value {
     })
 }
 
-/// As the scheduler writes it, by the second one.
+/// As the scheduler writes it, with the second generation.
 pub(super) fn mk_series() -> Value {
     let mut event = mk_event();
     for field in ["count", "firstTimestamp", "lastTimestamp"] {

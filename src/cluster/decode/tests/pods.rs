@@ -1,4 +1,4 @@
-//! Pods as rows: the one thing that keeps each from running.
+//! Decodes pods into rows: the one problem that prevents each from running.
 
 use super::*;
 
@@ -81,7 +81,7 @@ fn a_crash_tells_how_and_when_the_container_ended() {
     assert_eq!((crash.kind, crash.since, pod.restarts, pod.crashes()), (TroubleKind::Crash, finished, 4, 5));
     assert_eq!(crash.exit, Some(Exit { code: 137, signal: 0, reason: "OOMKilled".into(), finished }));
 
-    // It has just ended, and the kubelet has not said yet that it waits.
+    // The container has just ended, and the kubelet does not report the wait yet.
     let mut ended = mk_crashing();
     ended["status"]["containerStatuses"][0]["state"] =
         json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
@@ -93,7 +93,7 @@ fn a_crash_tells_how_and_when_the_container_ended() {
 fn what_could_not_be_started_keeps_the_words_of_the_runtime() {
     let words = "exec: \"/nope\": stat /nope: no such file or directory";
     let ended = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": words, "finishedAt": CREATED}});
-    // By turns it has just ended, and waits for its next start.
+    // It alternates between having just ended and waiting for its next start.
     let mut waiting = mk_crashing();
     waiting["status"]["containerStatuses"][0]["lastState"] = ended.clone();
     let mut just_ended = waiting.clone();
@@ -127,8 +127,7 @@ fn a_pod_that_passed_its_probe_is_told_from_one_that_never_did() {
 #[test]
 fn a_pod_that_was_ready_once_is_told_from_one_that_starts_through_restarts_too() {
     let second = |n: i64| (time(CREATED) + Duration::from_secs(n.unsigned_abs())).to_string();
-    // As the kubelet writes it: created at 0, seen by the kubelet at 40, which is when the scheduler had
-    // found a node.
+    // As the kubelet writes it: created at 0, seen by the kubelet at 40, when the scheduler had found a node.
     let pod = |ready: bool, changed: i64, restarts: i64, started: i64| {
         let mut pod = mk_running();
         pod["status"]["startTime"] = json!(second(40));
@@ -171,7 +170,7 @@ fn restarts_are_those_of_the_app_s_own_container() {
     let injected = json!({"name": "proxy", "restartCount": 7, "state": {"running": {"startedAt": CREATED}}});
     pod["status"]["containerStatuses"].as_array_mut().unwrap().insert(0, injected);
     assert_eq!(restarts(pod.clone()), (1, 7));
-    // Who injects a container before the app's says which one is meant.
+    // An injector that puts a container before the app's sets the default container.
     pod["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({"name": "proxy"}));
     assert_eq!(restarts(pod.clone()), (7, 7));
     pod["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "app"});

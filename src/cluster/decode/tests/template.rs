@@ -1,5 +1,5 @@
-//! What is rendered is read back, and what others wrote is read as far as there are words for it and named
-//! where there are none.
+//! Reads back what is rendered. Of Deployments that are not managed by Gantry, everything that the API models
+//! is read, and the rest is reported.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// What the API server makes of a Deployment that it takes: `SetDefaults_*` of Kubernetes, and no field that
-/// is empty.
+/// What the API server stores for a Deployment: with the defaults of Kubernetes' `SetDefaults_*`, and without
+/// empty fields.
 fn with_defaults(deployment: &mut Value) {
     fill(&mut deployment["spec"], &json!({"replicas": 1, "revisionHistoryLimit": 10}));
     deployment["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;
@@ -86,7 +86,7 @@ fn read(live: Value) -> observed::Deployment {
 }
 
 proptest! {
-    // An app that is adopted keeps what it has: what was read is what is rendered again.
+    // Adopting an app retains its content: what was read is rendered again unchanged.
     #[test]
     fn what_is_rendered_is_read_back(content in mk_any_content(), replicas in 0..9) {
         let found = read(mk_live(&content, Some(replicas), "helm"));
@@ -104,7 +104,7 @@ proptest! {
         prop_assert!(read(mk_live(&content, None, "helm")).spec.check().is_ok());
     }
 
-    // Whatever is added to it by others is named, in the words of a diff.
+    // Every field that is added outside Gantry is reported by its path.
     #[test]
     fn no_field_that_is_added_goes_unnoticed(content in mk_any_content(), which in 0..ADDED.len()) {
         let (path, value, told) = ADDED[which];
@@ -117,7 +117,7 @@ proptest! {
     }
 }
 
-/// Fields without words: path, value, and what is told if that is another path.
+/// Fields that the API does not model: path, value, and the reported path if it is another one.
 const ADDED: &[(&str, &str, &str)] = &[
     ("spec.minReadySeconds", "5", ""),
     ("spec.revisionHistoryLimit", "3", ""),
@@ -140,7 +140,7 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("spec.template.spec.containers[APP].terminationMessagePolicy", r#""FallbackToLogsOnError""#, ""),
 ];
 
-/// Like `lists::path::set`, and makes the list that an entry is put into.
+/// Like `lists::path::set`, but also creates the list that an entry is put into.
 fn put(live: &mut Value, path: &str, value: Value) {
     if path.ends_with("volumes[sock]") && live["spec"]["template"]["spec"].get("volumes").is_none() {
         live["spec"]["template"]["spec"]["volumes"] = json!([]);
@@ -183,7 +183,7 @@ fn what_the_contract_names_as_examples_is_told_like_this() {
         "spec.template.spec.initContainers".to_owned(),
     ];
     assert_eq!(told, expected);
-    // Beside what there are words for.
+    // A field beside one that the API models.
     let (spec, told) = changed(|spec| {
         container(spec)["lifecycle"] =
             json!({"postStart": {"exec": {"command": ["x"]}}, "preStop": {"sleep": {"seconds": 7}}});
@@ -213,7 +213,7 @@ fn a_probe_by_number_is_one_by_name() {
         startup: Some(Probe::new(Check::Grpc { port: port(), service: String::new() })),
     };
     assert_eq!((spec.probes.as_deref(), told), (Some(&expected), vec![]));
-    // A port that the container does not list cannot be named, and nothing takes the probe's place.
+    // A port that the container does not list has no name, so the probe is reported and none replaces it.
     let (spec, told) = changed(|spec| container(spec)["readinessProbe"] = json!({"tcpSocket": {"port": 7}}));
     assert_eq!(spec.probes.unwrap().readiness, Some(Probe::new(Check::None)));
     assert_eq!(told, [in_container("readinessProbe")]);
@@ -236,7 +236,7 @@ fn variables_that_need_their_order_are_left_as_they_are() {
         vars(json!([var("Z", "1"), var("B", "$(Z)")])),
         (vec!["Z".into()], vec![in_container("env[B]")])
     );
-    // The last one of a name wins.
+    // The last variable of a name wins.
     let (keys, told) = vars(json!([var("A", "1"), var("A", "2")]));
     assert_eq!((keys, told), (vec!["A".into()], vec![in_container("env[A]")]));
     let field =

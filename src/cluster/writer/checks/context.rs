@@ -1,5 +1,5 @@
-//! What every check of a plan needs: the change, what the API server made of its pod, and reads that end in time. Must not know any
-//! check.
+//! What every check of a plan needs: the change, the pod as the API server would create it, and reads with a
+//! time limit. Must not know any check.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -33,41 +33,43 @@ use crate::{
     },
 };
 
-/// Longest look at one thing. The caller waits for the slowest.
+/// Time limit of one read. The caller waits for the slowest.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 
-/// What becomes of the budget of the app's name.
+/// What the change does to the PodDisruptionBudget of the app's name.
 pub(in crate::cluster::writer) enum BudgetAfter {
-    /// It stays as it is, if there is one.
+    /// The change leaves it alone, whether it exists or not.
     Stays,
-    /// It becomes this one.
+    /// The change creates or updates it to this one.
     Becomes(Budget),
-    /// There is none.
+    /// It does not exist after the change.
     Goes,
 }
 
-/// A change that is looked at.
+/// A change that is checked before it is made.
 pub(in crate::cluster::writer) struct ProposedChange<'a> {
     pub(in crate::cluster::writer) name: &'a name::App,
-    /// The Deployment as it would be.
+    /// The Deployment after the change.
     pub(in crate::cluster::writer) deployment: Value,
-    /// The Deployment as it is.
+    /// The Deployment before the change.
     pub(in crate::cluster::writer) before: Option<&'a DynamicObject>,
-    /// The replicas are replaced.
+    /// Whether the change replaces the replicas.
     pub(in crate::cluster::writer) replaces: bool,
-    /// Objects that the change itself creates, as a quota counts them; the ReplicaSet is Kubernetes' own.
+    /// The objects that Gantry itself creates for the change, by the resource names that a quota uses. The
+    /// ReplicaSet is not among them, because the Deployment controller creates it.
     pub(in crate::cluster::writer) makes: Vec<String>,
-    /// The budget of the app's name as it would be.
+    /// The PodDisruptionBudget of the app's name after the change.
     pub(in crate::cluster::writer) budget: BudgetAfter,
-    /// When it was asked for.
+    /// When the caller asked for the change.
     pub(in crate::cluster::writer) time: jiff::Timestamp,
 }
 
 impl<'a> ProposedChange<'a> {
-    /// What an apply would make of an app, given what its dry run says of the Deployment and of all that differs.
+    /// The change that an apply would make. `after` is the Deployment in the dry run, `changes` are all
+    /// differences.
     pub(in crate::cluster::writer) fn of_apply(
         intent: &'a Intent,
         rendered: &Rendered,
@@ -103,7 +105,7 @@ impl<'a> ProposedChange<'a> {
         }
     }
 
-    /// A change that leaves the Deployment's content as it is.
+    /// A change that leaves the content of the Deployment unchanged.
     pub(in crate::cluster::writer) fn of_live(
         name: &'a name::App,
         object: &'a DynamicObject,
@@ -115,12 +117,12 @@ impl<'a> ProposedChange<'a> {
     }
 }
 
-/// A change with what the API server said of its pod.
+/// A change together with the result of the dry run of its pod.
 pub(super) struct CheckContext<'a> {
     pub(super) writer: &'a Writer,
     pub(super) change: &'a ProposedChange<'a>,
     pub(super) growth: Growth,
-    /// The pod as the API server would make it of the template; else the template.
+    /// The pod as the API server would create it from the template, or the template if that is not known.
     pub(super) pod: Value,
     pub(super) placing: PlacingPod,
 }
@@ -139,7 +141,7 @@ impl CheckContext<'_> {
         self.writer.cluster.namespaced(self.namespace())
     }
 
-    /// What a pod asks for, its containers one by one.
+    /// Returns the requests and limits of a pod, in total and for each container.
     pub(super) fn needs(pod: &Value) -> Needs {
         let Ok(placing) = serde_json::from_value::<PlacingPod>(pod.clone()) else { return Needs::default() };
         let amounts = |container: &Value, part: &str| {
@@ -157,13 +159,13 @@ impl CheckContext<'_> {
         }
     }
 
-    /// What the template asks for, as autoscalers see it.
+    /// Returns what the template requests, as autoscalers see it.
     pub(super) fn wanted(&self) -> Scaling {
         Scaling::read(None, &json!({"spec": self.pod["spec"]}))
     }
 }
 
-/// Every object, each made small at once.
+/// Lists all objects and reduces each one with `make` as soon as it is read, so that memory stays small.
 pub(super) async fn list_in_time<K, T>(
     objects: &Objects<K>,
     params: ListParams,
@@ -176,7 +178,7 @@ where
     in_time(objects.list_pages(params.limit(PAGE), make), || format!("list {plural}")).await
 }
 
-/// What came in time, or why nothing did.
+/// Returns the answer, or why there is none within the time limit.
 pub(super) async fn in_time<T>(
     answer: impl Future<Output = Result<T, Error>>,
     what: impl Fn() -> String,
@@ -191,12 +193,13 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// A check that could not be made.
+/// A check that could not be run.
 pub(super) fn skipped_check(kind: CheckKind, why: &str) -> Check {
-    Check::new(kind, Finding::Skipped, format!("Not looked at: {why}."))
+    Check::new(kind, Finding::Skipped, format!("Not checked: {why}."))
 }
 
-/// What tells the pods of the present template, if the change leaves it.
+/// The pod-template-hash of the pods after the change: the current one if the change keeps the template,
+/// otherwise a placeholder.
 pub(super) fn template_hash_after(current: Option<String>, replaces: bool) -> String {
     current.filter(|_| !replaces).unwrap_or_else(|| scheduling::NEW_TEMPLATE.to_owned())
 }

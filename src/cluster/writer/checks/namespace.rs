@@ -1,4 +1,5 @@
-//! Reads what is around the replicas in their namespace: quotas and limits, budgets, autoscalers.
+//! Checks the surroundings of the replicas in their namespace: quotas, limit ranges, PodDisruptionBudgets and
+//! autoscalers.
 
 use k8s_openapi::api::{
     apps::v1::ReplicaSet,
@@ -68,8 +69,8 @@ pub(super) async fn check_quotas(context: &CheckContext<'_>) -> Vec<Check> {
     })
 }
 
-/// Whether the new template has a ReplicaSet already, which Kubernetes then uses again. That of the present template is none: the change
-/// leaves it.
+/// Whether a ReplicaSet with the new template exists already, which the Deployment controller would then
+/// reuse. The ReplicaSet of the current template does not count, because the change leaves that template.
 async fn has_set(context: &CheckContext<'_>) -> Result<bool, String> {
     let Some(before) = context.change.before else { return Ok(false) };
     let uid = before.metadata.uid.as_deref();
@@ -78,7 +79,7 @@ async fn has_set(context: &CheckContext<'_>) -> Result<bool, String> {
     if present == next {
         return Ok(false);
     }
-    // As the API server gives them: what is compared has every field.
+    // Read whole objects, because the comparison needs every field of the template.
     let kind = ApiResource::erase::<ReplicaSet>(&());
     let replica_sets = context.writer.cluster.dynamic(context.namespace(), &kind);
     let is_next = |set: DynamicObject| {
@@ -89,7 +90,7 @@ async fn has_set(context: &CheckContext<'_>) -> Result<bool, String> {
     Ok(all.into_iter().any(|is_next| is_next))
 }
 
-/// `None` for one that counts pods of other priorities only.
+/// Returns `None` for a quota that counts only pods of other priority classes.
 fn to_quota(object: ResourceQuota, class: &str) -> Option<Quota> {
     let name = object.name_any();
     let spec = object.spec.unwrap_or_default();
@@ -196,7 +197,7 @@ pub(super) async fn check_autoscalers(context: &CheckContext<'_>) -> Vec<Check> 
     found
 }
 
-/// The autoscalers of a kind that target the app; none if the cluster does not have the kind.
+/// Returns the autoscalers of a kind that target the app; empty if the cluster does not have the kind.
 async fn others(context: &CheckContext<'_>, kind: Kind) -> Result<Vec<Value>, String> {
     let (group, version, _, plural) = kind;
     let autoscalers = autoscalers_of(context.writer, context.namespace(), kind);
@@ -207,8 +208,8 @@ async fn others(context: &CheckContext<'_>, kind: Kind) -> Result<Vec<Value>, St
         Ok(all) => return Ok(all.into_iter().flatten().collect()),
         Err(why) => why,
     };
-    // Asked about a kind that is not there, the API server says 404 to those who may list it and 403 to all others; which kinds
-    // there are it tells to everybody.
+    // For a kind that does not exist, the API server answers 404 to callers who may list it and 403 to all
+    // other callers. Everybody may read which kinds exist, so ask for that.
     let version = format!("{group}/{version}");
     let kinds = context.writer.cluster.list_kinds(&version);
     match in_time(kinds, || format!("get {version}")).await {

@@ -1,5 +1,5 @@
-//! Asks the API server whether it would take a pod of the template: what a Deployment's dry run does not say, since quota, pod
-//! security and webhooks of pods never see a Deployment.
+//! Asks the API server whether it would admit a pod of the template. The dry run of the Deployment cannot
+//! show that, because quotas, pod security and webhooks for pods never see a Deployment.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
@@ -16,15 +16,16 @@ use crate::{
     },
 };
 
-/// What the API server said.
+/// The result of the dry run of one pod.
 pub(super) struct PodDryRun {
-    /// The pod as it would be.
+    /// The pod as it would be created.
     pub(super) pod: Option<Value>,
     pub(super) check: Check,
     pub(super) warnings: Vec<String>,
 }
 
-/// Creates a pod of the template, as a dry run. Nothing is kept, so its labels may be those that Services select.
+/// Creates a pod of the template as a dry run. Nothing is stored, so the pod may have labels that Services
+/// select.
 pub(super) async fn dry_run_pod(writer: &Writer, change: &ProposedChange<'_>, growth: &Growth) -> PodDryRun {
     let template = &change.deployment["spec"]["template"];
     let mut warnings = Vec::new();
@@ -41,7 +42,7 @@ pub(super) async fn dry_run_pod(writer: &Writer, change: &ProposedChange<'_>, gr
     let pods = writer.cluster.namespaced::<Pod>(&change.name.namespace);
     let (pod, check) = match pods.dry_run_create(&params, &manifest, &mut warnings).await {
         Ok(Ok(pod)) => {
-            let message = "The API server would take a replica.".to_owned();
+            let message = "The API server would accept a replica.".to_owned();
             (serde_json::to_value(pod).ok(), says(Finding::Pass, message))
         }
         Ok(Err(status)) => {
@@ -49,26 +50,35 @@ pub(super) async fn dry_run_pod(writer: &Writer, change: &ProposedChange<'_>, gr
             let may_not =
                 status.code == 403 && parse_forbidden(said).is_some_and(|denied| denied.verb == "create");
             let check = if may_not {
-                says(Finding::Skipped, "A replica was not tried: the caller may not create pods.".to_owned())
+                says(
+                    Finding::Skipped,
+                    "Admission of a replica was not checked: the caller may not create pods.".to_owned(),
+                )
             } else if is_dry_run_unsupported(said) {
-                says(Finding::Skipped, format!("A replica cannot be tried without side effects: {said}"))
+                says(
+                    Finding::Skipped,
+                    format!("Admission of a replica cannot be checked without side effects: {said}"),
+                )
             } else if is_quota_refusal(said) && waits(growth) {
-                let message =
-                    format!("No replica more is taken now, only in the place of an old one: {said}");
+                let message = format!(
+                    "No additional replica is admitted now; a replica can only replace an old one: {said}"
+                );
                 says(Finding::Warn, message)
             } else if (400..500).contains(&status.code) && status.code != 429 {
                 says(Finding::Fail, format!("The API server would refuse a replica: {said}"))
             } else {
-                says(Finding::Skipped, format!("A replica was not tried: {said}"))
+                says(Finding::Skipped, format!("Admission of a replica was not checked: {said}"))
             };
             (None, check)
         }
-        Err(error) => (None, says(Finding::Skipped, format!("A replica was not tried: {error}"))),
+        Err(error) => {
+            (None, says(Finding::Skipped, format!("Admission of a replica was not checked: {error}")))
+        }
     };
     PodDryRun { pod, check, warnings }
 }
 
-/// Whether old replicas go before new ones come.
+/// Whether old replicas stop before new ones start.
 fn waits(growth: &Growth) -> bool {
     let change = growth.change;
     growth.before > 0 && change.replaces && (change.recreate || change.unavailable > 0)

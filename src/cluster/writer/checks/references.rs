@@ -1,5 +1,5 @@
-//! Looks whether what the replicas refer to exists, as whoever asks. Of Secrets and ConfigMaps only the names of their keys are
-//! kept; values are passed over while the answer is read.
+//! Checks that the objects to which the replicas refer exist. Reads them with gantryd's account. Of Secrets
+//! and ConfigMaps only the names of the keys are read into memory; the parser skips the values.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -32,7 +32,7 @@ struct Keys {
     binary_data: Option<Names>,
 }
 
-/// The keys of a map, its values passed over.
+/// The keys of a map. Its values are skipped.
 #[derive(Clone, Debug, Default)]
 struct Names(BTreeSet<String>);
 
@@ -69,9 +69,9 @@ pub(super) async fn check_references(context: &CheckContext<'_>) -> Vec<Check> {
         all.iter().zip(&found).map(|(r, found)| references::check_reference(r, found, surges)).collect();
     or_pass(judged, || {
         let message = match all.len() {
-            0 => "The replicas refer to nothing.".to_owned(),
-            1 => "What the replicas refer to is there.".to_owned(),
-            n => format!("All {n} objects that the replicas refer to are there."),
+            0 => "The replicas refer to no other objects.".to_owned(),
+            1 => "The object that the replicas refer to exists.".to_owned(),
+            n => format!("All {n} objects that the replicas refer to exist."),
         };
         Check::new(CheckKind::References, Finding::Pass, message)
     })

@@ -1,4 +1,4 @@
-//! Reads nodes and pods as they are now, and foresees where the replicas would go.
+//! Reads the current nodes and pods, and predicts where the replicas would be scheduled.
 
 use std::collections::BTreeSet;
 
@@ -15,21 +15,21 @@ use crate::{
     },
 };
 
-/// The annotation by which Kubernetes says which template of a Deployment is the present one.
+/// The annotation by which the Deployment controller numbers the templates of a Deployment.
 const TEMPLATE_REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
-/// Templates of the app: the names of their ReplicaSets, and the hash of the present one.
+/// The templates of the app: the names of their ReplicaSets, and the pod-template-hash of the current one.
 #[derive(Default)]
 struct Templates {
     owners: BTreeSet<String>,
     current: Option<String>,
 }
 
-/// What was seen.
+/// The result of the check.
 pub(super) struct Fit {
     pub(super) check: Check,
     pub(super) forecast: Option<Forecast>,
-    /// The nodes, or why they were not read.
+    /// The nodes, or why they could not be read.
     pub(super) nodes: Result<Vec<Node>, String>,
 }
 
@@ -55,7 +55,7 @@ type Around = (Vec<(Option<String>, Pod)>, Templates, Vec<scheduling::Volume>);
 
 async fn around(context: &CheckContext<'_>) -> Result<Around, String> {
     let all = context.writer.cluster.all::<PlacingPod>();
-    // What has ended takes no room, and what is on no node takes none yet.
+    // Pods that have ended use no resources, and pods without a node use none yet.
     let bound = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=");
     let make = |pod: PlacingPod| (pod.replica_set().map(ToOwned::to_owned), pod.to_pod(""));
     tokio::try_join!(list_in_time(&all, bound, "pods", make), templates(context), volumes(context))
@@ -75,7 +75,7 @@ fn foresee(context: &CheckContext<'_>, nodes: &[Node], (pods, templates, volumes
     scheduling::forecast_placement(nodes, &pods, &shape, &context.growth.change)
 }
 
-/// The templates of the app that have ReplicaSets.
+/// Returns the templates of the app that have ReplicaSets.
 async fn templates(context: &CheckContext<'_>) -> Result<Templates, String> {
     let Some(before) = context.change.before else { return Ok(Templates::default()) };
     let replica_sets = context.objects::<ReplicaSet>();
@@ -97,7 +97,8 @@ async fn templates(context: &CheckContext<'_>) -> Result<Templates, String> {
     Ok(templates)
 }
 
-/// The volumes that the replicas' claims are bound to. What may not be read binds to nowhere in particular.
+/// Returns the volumes that the replicas' claims are bound to. A claim or volume that may not be read does
+/// not restrict the nodes.
 async fn volumes(context: &CheckContext<'_>) -> Result<Vec<scheduling::Volume>, String> {
     let claims: BTreeSet<_> = context.placing.claims().map(ToOwned::to_owned).collect();
     let one = async |claim: String| {

@@ -1,5 +1,5 @@
-//! The requests that left no revision (scalings, holds), kept as an annotation of the Deployment, so that a
-//! repeat gets the first answer from any daemon. Must not know what was asked for.
+//! The requests that create no revision (for example scale and hold), stored in an annotation of the
+//! Deployment, so that a repeat gets the first answer from any gantryd. Must not know what was asked for.
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
@@ -22,18 +22,19 @@ use crate::{
     },
 };
 
-/// The annotation: a line for each request, the oldest first.
+/// The annotation. It has one line for each request, the oldest first.
 const REQUESTS_ANNOTATION: &str = "gantry.dev/requests";
 
-/// How long a request is remembered at least; the contract promises one hour.
+/// How long a request is remembered at least. The contract promises one hour.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2);
 
-/// Requests kept however young they are. One each ten seconds, the pace of a caller who scales by figures of its own, makes 360 in the
-/// hour that is promised. A line has 103 bytes (an id of 36, a digest of 32, a time of 10, a version and a number with 20 digits together, and 5
-/// that part them), so that all take 41 KB of the 256 KiB that the annotations of an object may have.
+/// Requests that are stored at most, however recent they are. A caller that scales every ten seconds by its
+/// own metrics makes 360 requests in the promised hour. A line has 103 bytes (an id of 36, a digest of 32, a
+/// time of 10, a version and a number with 20 digits together, and 5 separators). So all lines take 41 KB of
+/// the 256 KiB that the annotations of an object may have.
 const MOST: usize = 400;
 
-/// Attempts to write over the version that was read.
+/// Attempts before a write conflict is given up.
 const ATTEMPTS: u32 = 20;
 
 /// A request that was answered.
@@ -41,16 +42,16 @@ const ATTEMPTS: u32 = 20;
 pub(in crate::cluster::writer) struct Answered {
     #[serde(flatten)]
     pub(in crate::cluster::writer) request: Request,
-    /// To the second: it only says how old it is.
+    /// When it was answered, to the second. Only its age is needed.
     pub(in crate::cluster::writer) time: Timestamp,
-    /// Version of the Deployment that the answer gave.
+    /// resourceVersion of the Deployment in the answer.
     pub(in crate::cluster::writer) version: u64,
-    /// Number of the rollout that the answer named.
+    /// Number of the rollout in the answer.
     #[serde(default)]
     pub(in crate::cluster::writer) rollout: u64,
 }
 
-/// The earlier answer to an equal request. The same id for something else is an error.
+/// Returns the earlier answer to an equal request. The same id for another request is an error.
 pub(in crate::cluster::writer) fn find_answer(
     object: &DynamicObject,
     meta: &RequestMeta,
@@ -58,7 +59,7 @@ pub(in crate::cluster::writer) fn find_answer(
     let Some(request) = &meta.request else { return Ok(None) };
     match read(object).into_iter().find(|answered| answered.request.id == request.id) {
         Some(answered) if answered.request == *request => {
-            // A backup may have brought it from another cluster, which counted further.
+            // The annotation may come from a backup of another cluster whose resourceVersions were higher.
             let version = answered.version.min(resource_version(object));
             Ok(Some(Answered { version, ..answered }))
         }
@@ -67,7 +68,8 @@ pub(in crate::cluster::writer) fn find_answer(
     }
 }
 
-/// The earlier answer to an equal request that left no revision. The id of one that left a revision is an error too.
+/// Returns the earlier answer to an equal request that created no revision. If a request with this id created
+/// a revision, that is an error.
 pub(in crate::cluster::writer) fn check_answered(
     live: &AppState,
     object: &DynamicObject,
@@ -79,8 +81,8 @@ pub(in crate::cluster::writer) fn check_answered(
     }
 }
 
-/// The annotations that remember one more answer; `None` for a request without an id. To be written over the version of the object
-/// that was read, or another one that was remembered meanwhile is lost.
+/// Returns the annotations that store one more answer; `None` for a request without an id. Write them over
+/// the version of the object that was read, because otherwise a concurrently stored answer is lost.
 pub(in crate::cluster::writer) fn add_answer(
     object: &DynamicObject,
     meta: &RequestMeta,
@@ -96,8 +98,8 @@ pub(in crate::cluster::writer) fn add_answer(
     Some(json!({REQUESTS_ANNOTATION: lines.join("\n")}))
 }
 
-/// Remembers an answer by a write of its own, after whatever it was about. Without it a repeat does the same again, so that a failure
-/// is told to the log alone.
+/// Stores an answer in a separate write, after the write that it is about. If that fails, a repeat makes the
+/// change again. So the failure is only logged.
 pub(in crate::cluster::writer) async fn store_answer(
     writer: &Writer,
     name: &name::App,
@@ -107,7 +109,7 @@ pub(in crate::cluster::writer) async fn store_answer(
     if meta.request.is_some()
         && let Err(error) = write(writer, name, meta, version).await
     {
-        warn!(app = %name, %error, "cannot remember a request id; a repeat does the same again");
+        warn!(app = %name, %error, "cannot store a request id; a repeat makes the change again");
     }
 }
 
@@ -138,7 +140,7 @@ fn read_line(line: &str) -> Option<Answered> {
 fn read(object: &DynamicObject) -> Vec<Answered> {
     let text = object.metadata.annotations.as_ref().and_then(|a| a.get(REQUESTS_ANNOTATION));
     let text = text.map(String::as_str).unwrap_or_default();
-    // A list in JSON is what earlier versions wrote.
+    // Earlier versions wrote a JSON list.
     if text.starts_with('[') {
         return serde_json::from_str(text).unwrap_or_default();
     }

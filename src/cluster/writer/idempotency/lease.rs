@@ -1,5 +1,6 @@
-//! The requests that deleted an app, each kept as a Lease in the namespace where this server keeps its own: what the app's own objects
-//! remember goes with them, and nothing of a deleted app may stay in its namespace. Must not know how an app is deleted.
+//! The requests that deleted an app, each stored as a Lease in the namespace where gantryd stores its own
+//! objects. They cannot be stored in the app's objects, because those are deleted with the app, and nothing
+//! of a deleted app may stay in its namespace. Must not know how an app is deleted.
 
 use std::time::Duration;
 
@@ -27,42 +28,43 @@ use crate::{
     },
 };
 
-/// The label by which they are listed.
+/// The label by which these Leases are listed.
 const KEEPS_LABEL: &str = "gantry.dev/keeps";
 
-/// Its value.
+/// The value of the label.
 const DELETION: &str = "deletion";
 
-/// The annotation that says what was deleted, and for whom.
+/// The annotation that stores the deletion: the app, the request and the uid of the Deployment.
 const DELETION_ANNOTATION: &str = "gantry.dev/deletion";
 
-/// How long one is remembered at least; the contract promises one hour.
+/// How long a deletion is remembered at least. The contract promises one hour.
 const KEPT_FOR: Duration = Duration::from_hours(2);
 
-/// How many are listed at once when those that are over are looked for, and how often in one round.
+/// Page size of the list of expired Leases, and the number of pages read in one round of garbage collection.
 const A_PAGE: u32 = 500;
 const PAGES: usize = 20;
 
-/// How many are deleted in one round at most, and at once: each round is short, and a heap of them goes in several.
+/// Leases that one round deletes at most, and how many at once. Rounds are short, so a large number of Leases
+/// takes several.
 const A_ROUND: usize = 200;
 const AT_ONCE: usize = 8;
 
-/// A deletion that was asked for with an id.
+/// A deletion that was requested with a request id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::cluster::writer) struct Deletion {
-    /// The app, as the API names it.
+    /// The app's resource name, for example `namespaces/prod/apps/shop`.
     pub(in crate::cluster::writer) app: String,
     #[serde(flatten)]
     pub(in crate::cluster::writer) request: Request,
-    /// The Deployment that goes: what has its name later is another one.
+    /// uid of the Deployment that is deleted. A later Deployment of the same name has another uid.
     pub(in crate::cluster::writer) uid: String,
     pub(in crate::cluster::writer) time: Timestamp,
-    /// When it was kept, by the API server's clock.
+    /// When the deletion was stored, by the API server's clock.
     #[serde(skip)]
     pub(in crate::cluster::writer) kept: Option<Timestamp>,
 }
 
-/// Where the request of this id for this app is kept: the same on every server.
+/// The name of the Lease for this request id and app. Every gantryd computes the same name.
 fn object_name(app: &str, id: &str) -> String {
     let digest = Sha256::digest(format!("{app}\n{id}"));
     digest.iter().take(16).fold("gantry-deletion-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
@@ -74,7 +76,7 @@ fn read(lease: &Lease) -> Option<Deletion> {
     Some(Deletion { kept: lease.metadata.creation_timestamp.as_ref().map(|time| time.0), ..deletion })
 }
 
-/// Whether it need not be remembered any more. What does not say so stays.
+/// Whether the Lease has expired. A Lease without a time or a duration never does.
 fn is_over(lease: &Lease, now: Timestamp) -> bool {
     let Some(spec) = &lease.spec else { return false };
     let (Some(since), Some(seconds)) = (&spec.renew_time, spec.lease_duration_seconds) else { return false };
@@ -108,7 +110,8 @@ fn leases(writer: &Writer) -> Objects<Lease> {
     writer.cluster.namespaced(&writer.lease_namespace)
 }
 
-/// The deletion of this app that was asked for with this id, unless that is too long ago. Who may not look at Leases finds none.
+/// Returns the deletion of this app that was requested with this id, unless it has expired. Returns `None` if
+/// gantryd may not read Leases.
 pub(in crate::cluster::writer) async fn find_deletion(
     writer: &Writer,
     name: &name::App,
@@ -129,8 +132,9 @@ async fn look(writer: &Writer, name: &name::App, id: &str) -> Result<Option<Leas
     }
 }
 
-/// Keeps a deletion before anything of it is done; gives the one that was kept before under the same id. Where none can be kept the
-/// deletion goes on: it is what was asked for, and only a repeat elsewhere will not know of it.
+/// Stores a deletion before anything is deleted. Returns the deletion that was stored before under the same
+/// id. If it cannot be stored, the deletion goes on, because that is what the caller asked for. Then only a
+/// repeat that reaches another gantryd does not find it.
 pub(in crate::cluster::writer) async fn record_deletion(
     writer: &Writer,
     name: &name::App,
@@ -149,20 +153,20 @@ pub(in crate::cluster::writer) async fn record_deletion(
     }
 }
 
-/// Says whether the name was free.
+/// Returns whether the name was free.
 async fn create(writer: &Writer, name: &name::App, lease: &Lease) -> Result<bool, Error> {
     let params = PostParams { field_manager: Some(META_MANAGER.to_owned()), ..PostParams::default() };
     match leases(writer).create(&params, lease).await {
         Err(error) if is_out_of_reach(&error) => {
-            warn!(app = %name, %error, "cannot keep the id of a deletion; a repeat after a restart is another request");
+            warn!(app = %name, %error, "cannot store the request id of a deletion; a repeat after a restart counts as a new request");
             Ok(true)
         }
         created => Ok(created?.is_some()),
     }
 }
 
-/// Whether the account may not use Leases there, they are refused, or the namespace is not there: an operator's matter, and no
-/// caller's.
+/// Whether Leases cannot be used here: gantryd lacks the rights, the writes are refused, or the namespace
+/// does not exist. That is for the operator to fix, and no reason to fail the call.
 fn is_out_of_reach(error: &Error) -> bool {
     matches!(
         error,
@@ -178,7 +182,7 @@ fn is_out_of_reach(error: &Error) -> bool {
 }
 
 impl Writer {
-    /// Deletes the ids of deletions that need not be remembered any more at this time, a bounded number of them.
+    /// Deletes the Leases of deletions that have expired by `now`, a bounded number of them.
     pub async fn collect_garbage(&self, now: Timestamp) -> Result<(), Error> {
         let mut params = ListParams::default().labels(&format!("{KEEPS_LABEL}={DELETION}")).limit(A_PAGE);
         let mut over = Vec::new();
@@ -202,7 +206,7 @@ async fn let_go(writer: &Writer, lease: Lease) -> Result<(), Error> {
     let preconditions = Some(Preconditions { uid, resource_version: None });
     let params = DeleteParams { preconditions, ..DeleteParams::default() };
     match leases(writer).delete(&object, &params).await {
-        // Another server was faster, and it was kept anew.
+        // Another gantryd deleted it first, and the deletion was stored again.
         Err(Error::WriteConflict { .. }) => Ok(()),
         deleted => deleted.map(drop),
     }
