@@ -1,7 +1,7 @@
-//! What Gantry is about, as pure data and functions: names, specs, observed rows, diagnosis, rollouts, plans.
+//! Pure data and functions: names, specs, observed rows, diagnosis, rollouts and plans.
 //!
-//! Must not know Kubernetes clients, gRPC, clocks or any I/O: time comes in as an argument, manifests go out
-//! as JSON values.
+//! This module must not depend on Kubernetes clients, gRPC, clocks or any I/O. Callers pass in the time, and
+//! manifests are returned as JSON values.
 
 pub mod api_texts;
 pub mod app;

@@ -1,7 +1,7 @@
-//! What the API server says that is known by its words alone, because no code and no field of its answer says it. Each has an
-//! example as Kubernetes 1.36 wrote it; a release that words one differently breaks its test here, and nothing else.
+//! Parses messages of the API server that no code and no field of the answer identifies. Each has a recorded
+//! example from Kubernetes 1.36, so that a release that changes a message breaks its test here and no other.
 
-/// Who may not do what.
+/// A refusal by RBAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     /// The Kubernetes user.
@@ -10,15 +10,16 @@ pub struct Forbidden {
     pub verb: String,
     /// The resource with its group, for example `deployments.apps/scale`.
     pub resource: String,
-    /// Empty for a resource without a namespace.
+    /// The namespace; empty for a cluster-scoped resource.
     pub namespace: String,
 }
 
-/// Reads a refusal by RBAC: `User "ann" cannot patch resource "deployments" in API group "apps" in the namespace "prod"`.
+/// Parses a refusal by RBAC: `User "ann" cannot patch resource "deployments" in API group "apps" in the
+/// namespace "prod"`.
 pub fn parse_forbidden(message: &str) -> Option<Forbidden> {
     let after = |words: &str| message.split_once(words)?.1.split(['"', ' ']).find(|part| !part.is_empty());
     let (resource, group) = (after("resource ")?, after("API group ").unwrap_or_default());
-    // A group that is empty shows as two quotes, after which the next word follows.
+    // An empty group is written as two quotes, so the next word is found instead.
     let group = if group == "in" { "" } else { group };
     Some(Forbidden {
         user: after("User ")?.to_owned(),
@@ -32,20 +33,21 @@ pub fn parse_forbidden(message: &str) -> Option<Forbidden> {
     })
 }
 
-/// Whether a quota refused: `pods "web-1" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2`.
+/// Returns whether a quota refused: `pods "web-1" is forbidden: exceeded quota: small, requested: pods=1,
+/// used: pods=2, limited: pods=2`.
 pub fn is_quota_refusal(message: &str) -> bool {
     message.contains("exceeded quota")
 }
 
-/// Whether a webhook or a policy refused, with whatever code it likes, or a webhook did not answer, which Kubernetes calls an
-/// internal error of its own.
+/// Returns whether a webhook or policy refused, or a webhook did not answer. A refusal may have any status
+/// code, and Kubernetes reports a silent webhook as an internal error.
 pub fn is_admission_refusal(message: &str) -> bool {
     ["admission webhook", "ValidatingAdmissionPolicy", "failed calling webhook"]
         .iter()
         .any(|words| message.contains(words))
 }
 
-/// The webhook or policy that refused, with the word for which of the two it is.
+/// Returns `webhook` or `policy`, and the name of the one that refused.
 pub fn refusing_admission(message: &str) -> Option<(&'static str, &str)> {
     let quoted =
         |after: &str, quote: char| -> Option<&str> { message.split_once(after)?.1.split(quote).next() };
@@ -55,18 +57,20 @@ pub fn refusing_admission(message: &str) -> Option<(&'static str, &str)> {
         .or_else(|| quoted("ValidatingAdmissionPolicy '", '\'').map(|name| ("policy", name)))
 }
 
-/// Whether a dry run was refused because a webhook with side effects would see it; that says nothing about the write.
+/// Returns whether a dry run was refused because a webhook has side effects. That says nothing about the real
+/// write.
 pub fn is_dry_run_unsupported(message: &str) -> bool {
     message.contains("does not support dry run")
 }
 
-/// What is wrong with an apply that does not have the form of its kind, which the API server calls an internal error of its own.
+/// Returns why an apply does not match the schema of its kind. The API server reports this as an internal
+/// error.
 pub fn untyped_apply(message: &str) -> Option<&str> {
     let is_it = message.contains("failed to create typed patch object");
     is_it.then(|| message.split_once("): ").map_or(message, |(_, detail)| detail))
 }
 
-/// The field manager that owns a field: `conflict with "kubectl-set" using apps/v1`.
+/// Returns the field manager that owns a field: `conflict with "kubectl-set" using apps/v1`.
 pub fn conflicting_manager(message: &str) -> &str {
     message.split('"').nth(1).unwrap_or(message)
 }

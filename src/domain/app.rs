@@ -1,5 +1,5 @@
-//! An app as callers see it: what is wanted, how it is, in one view. Pure; made anew from rows whenever one
-//! changes.
+//! An app as callers see it: its desired content and its status in one view. Pure; derived from rows again
+//! whenever one of them changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,11 +22,12 @@ use crate::autoscale::{Hold, Mode};
 pub struct App {
     /// Its name.
     pub name: name::App,
-    /// Tells it from an earlier one of the same name.
+    /// The uid of its Deployment, which distinguishes it from an earlier app of the same name.
     pub uid: String,
-    /// What callers asked for; for an app that Gantry does not manage, what its pod template says.
+    /// The content that callers asked for. For an app that Gantry does not manage, the content of its pod
+    /// template.
     pub content: Arc<Content>,
-    /// Guards updates.
+    /// The etag of the content, for conditional updates.
     pub etag: String,
     /// Labels of the Deployment, for selectors.
     pub labels: BTreeMap<String, String>,
@@ -34,15 +35,15 @@ pub struct App {
     pub created: Timestamp,
     /// When the desired state last changed.
     pub updated: Timestamp,
-    /// Who manages it: `gantry` if this server does, else what its label says, else empty.
+    /// The tool that manages it: `gantry`, or the value of its label, or empty.
     pub managed_by: String,
-    /// One-word summary.
+    /// Its state.
     pub state: State,
-    /// Something is under way.
+    /// Whether a change or deletion is in progress.
     pub reconciling: bool,
-    /// One sentence that says why.
+    /// One sentence that gives the reason.
     pub message: String,
-    /// Replicas asked for.
+    /// The desired replica count.
     pub desired: i32,
     /// Replicas that are ready.
     pub ready: i32,
@@ -50,41 +51,41 @@ pub struct App {
     pub current_content: i32,
     /// Replicas that exist.
     pub existing: i32,
-    /// Everything that is wrong right now, most urgent first.
+    /// All current problems, most urgent first.
     pub problems: Vec<Problem>,
-    /// The newest rollout's number.
+    /// The number of the newest rollout.
     pub rollout: Option<u64>,
-    /// Fields of the Deployment that the content cannot express, of an app that Gantry does not manage.
+    /// Fields of the Deployment that the content cannot express, for an app that Gantry does not manage.
     pub unmodelled: Vec<String>,
-    /// Who decides the replica count.
+    /// Who controls the replica count.
     pub owner: Owner,
-    /// When another one does, with nothing written: the end of a hold or of a freeze.
+    /// When the owner changes without a write: at the end of a hold or of a freeze.
     pub owner_until: Option<Timestamp>,
 }
 
-/// Who decides the replica count of an app.
+/// Who controls the replica count of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Callers set it: the field manager that did so last, empty if that is not known.
+    /// Callers. Names the field manager that set it last; empty if unknown.
     Caller(String),
-    /// The autoscaler of this server; the words say what keeps it from acting, if anything does.
+    /// Gantry's autoscaler. The text says why it does not act; empty if it acts.
     Autoscaler(String),
-    /// A caller over the autoscaler, for a time.
+    /// A caller's hold over the autoscaler, for a time.
     Hold(Arc<Hold>),
-    /// An autoscaler that is not ours, for example `horizontalpodautoscaler.autoscaling/shop`.
+    /// An external autoscaler, for example `horizontalpodautoscaler.autoscaling/shop`.
     Foreign(String),
 }
 
-/// Summary of an app.
+/// The state of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// All desired replicas are ready and current.
     Active,
-    /// A change is on its way.
+    /// A change is in progress.
     Updating,
-    /// Serving with too few replicas, or the last rollout failed.
+    /// Serving, but with too few replicas, or the last rollout failed.
     Degraded,
-    /// Not serving, and not getting better by itself.
+    /// Not serving, and not recovering without a change.
     Failed,
     /// Scaled to zero.
     Stopped,
@@ -95,8 +96,8 @@ pub enum State {
 // === impl App ===
 
 impl App {
-    /// The view of a Deployment at this time. `rollout` is the newest one; `asked` is what callers asked for
-    /// last, if Gantry made the app.
+    /// Derives the view of a Deployment at this time. `rollout` is the newest rollout. `asked` is the newest
+    /// revision that callers asked for, if Gantry manages the app.
     pub fn new(
         d: &Deployment,
         asked: Option<&Revision>,
@@ -151,7 +152,8 @@ impl App {
 }
 
 impl Owner {
-    /// Who decides the count of a Deployment at this time, given the Kubernetes autoscaler that scales it.
+    /// Decides who controls the replica count of a Deployment at this time. `foreign` is the external
+    /// autoscaler that scales it.
     fn of(d: &Deployment, foreign: Option<&str>, now: Timestamp) -> Self {
         if let Some(autoscaler) = foreign {
             return Self::Foreign(autoscaler.to_owned());
@@ -161,7 +163,7 @@ impl Owner {
         }
         match d.scaling.policy.as_ref().map(|policy| (policy.mode_at(now), policy.freeze_end)) {
             Some((Mode::Active, _)) => Self::Autoscaler(String::new()),
-            Some((Mode::Frozen, None)) => Self::Autoscaler("frozen until somebody ends it".to_owned()),
+            Some((Mode::Frozen, None)) => Self::Autoscaler("frozen until a caller ends it".to_owned()),
             Some((Mode::Frozen, Some(end))) => Self::Autoscaler(format!("frozen until {end}")),
             Some((Mode::Off | Mode::Shadow, _)) | None => {
                 Self::Caller(d.count_by.as_ref().map_or_else(String::new, |by| by.manager.to_string()))
@@ -170,17 +172,14 @@ impl Owner {
     }
 }
 
-/// That what runs is not what callers asked for, as one more sentence.
+/// Returns a sentence that says that the app runs something else than callers asked for.
 fn overruled(external: &Rollout) -> String {
     let by = if external.actor.is_empty() { String::new() } else { format!(" by {}", external.actor) };
-    format!(
-        " Rollout {} changed it past this server{by}; a deploy with `force` takes it back.",
-        external.number
-    )
+    format!(" Rollout {} changed it outside Gantry{by}; a deploy with `force` reverts that.", external.number)
 }
 
 impl App {
-    /// Takes over from an earlier view what revisions say.
+    /// Copies the fields that come from revisions from an earlier view.
     pub fn keep_content_of(&mut self, earlier: &Self) {
         self.content = earlier.content.clone();
         self.etag.clone_from(&earlier.etag);
@@ -189,8 +188,8 @@ impl App {
     }
 }
 
-/// Replicas that run the current pod template. Until its ReplicaSet is there the Deployment's own count is
-/// about the one before.
+/// Returns the number of replicas that run the current pod template. Until the ReplicaSet of that template
+/// exists, the Deployment's own count is about the previous template.
 fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
     let is_there =
         facts.replica_sets.is_empty() || facts.replica_sets.iter().any(|rs| rs.template == d.template);
@@ -202,7 +201,7 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, poli
         diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
     diagnosis::sort_by_urgency(&mut problems);
-    // What decided the failure stays visible when the replicas that showed it are gone.
+    // The problem that caused the failure stays visible after the replicas that showed it are gone.
     if let Some(error) = rollout.and_then(|r| r.error.as_ref())
         && problems.iter().all(|p| p.reason != error.reason)
     {
@@ -211,8 +210,8 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, poli
     problems
 }
 
-/// What keeps the Deployment controller from taking up what is wanted. While a rollout is to be taken up it
-/// knows whether that is about it.
+/// Returns why the Deployment controller cannot take up the newest template. While a rollout runs, the
+/// refusal is returned only if the rollout has judged it to be its own.
 fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>) -> Option<Problem> {
     let refusal = diagnosis::find_refusal(d, &facts.replica_sets, facts.around)?;
     let under_way = rollout.filter(|r| !r.state.ended() && r.set.is_none());

@@ -1,18 +1,18 @@
-//! Who a call is made for. Knows no way to find that out.
+//! The caller of a call. How it is identified is decided elsewhere.
 
 use std::fmt;
 
-/// The Kubernetes user that a call is made for, from the wire to the write.
+/// The Kubernetes user on whose behalf a call is carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// Its name, for example `system:serviceaccount:ci:deployer`.
+    /// The name, for example `system:serviceaccount:ci:deployer`.
     pub user: String,
 }
 
 // === impl Caller ===
 
 impl Caller {
-    /// The user of this name.
+    /// Creates the caller with this user name.
     pub fn named(user: impl Into<String>) -> Self {
         Self { user: user.into() }
     }

@@ -1,13 +1,14 @@
-//! What differs after a change: objects, and fields within them. Kept with revisions for ever.
+//! The differences that a change makes: objects, and fields within them. They are stored with revisions, so
+//! their JSON form must stay readable.
 
 use serde::{Deserialize, Serialize};
 
-/// A change of one object, or of one field of it.
+/// A change of one object, or of one of its fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The object, for example `deployment.apps/shop`.
     pub object: String,
-    /// What is done to it.
+    /// The action on the object.
     pub action: Action,
     /// Path within the object; empty for a whole object.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -18,27 +19,27 @@ pub struct Change {
     /// Value after, as JSON; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub new: String,
-    /// It replaces the replicas.
+    /// Whether it replaces the replicas.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarts: bool,
 }
 
-/// What is done to an object.
+/// An action on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It is new.
+    /// The object is created.
     Create,
-    /// It changes.
+    /// The object is changed.
     Update,
-    /// It goes.
+    /// The object is deleted.
     Delete,
 }
 
 // === impl Change ===
 
 impl Change {
-    /// A change of a whole object.
+    /// Creates a change of a whole object.
     pub fn whole(object: String, action: Action) -> Self {
         Self { object, action, path: String::new(), old: String::new(), new: String::new(), restarts: false }
     }

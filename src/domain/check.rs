@@ -1,67 +1,67 @@
-//! What was looked at before a change, and how it came out. Decides nothing.
+//! A check made before a change, and its result. Decides nothing.
 
-/// One thing that was checked before anything is changed.
+/// One check made before a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was checked.
     pub kind: Kind,
-    /// How it came out.
+    /// Its result.
     pub result: Finding,
-    /// What was found and what to do, in one sentence each.
+    /// What was found and what to do, one sentence each.
     pub message: String,
-    /// Kubernetes object it concerns; empty for the change as a whole.
+    /// The Kubernetes object that it is about; empty for the change as a whole.
     pub object: String,
 }
 
 /// Kinds of checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Whether the count in the spec is applied, and if not, who owns it.
+    /// Whether the replica count of the spec is applied, and if not, who owns it.
     Replicas,
-    /// Whether the API server takes the objects.
+    /// Whether the API server admits the objects.
     Admission,
-    /// Whether another field manager owns what would be set.
+    /// Whether another field manager owns fields that would be set.
     FieldOwnership,
     /// Whether the caller may do each write.
     Permission,
-    /// What became of the same content before.
+    /// How earlier rollouts of the same content ended.
     History,
-    /// Whether what the replicas refer to exists.
+    /// Whether the objects that the replicas refer to exist.
     References,
     /// Whether quotas and limits of the namespace leave room.
     Quota,
     /// Whether the replicas fit onto the nodes.
     Fit,
-    /// Whether budgets let replicas be evicted.
+    /// Whether disruption budgets allow evictions.
     Disruption,
-    /// What autoscalers make of the change.
+    /// How autoscalers react to the change.
     Autoscaler,
-    /// Whether the images have names that a registry can have, and whether nodes have them.
+    /// Whether the image names are valid, and whether nodes have the images.
     Image,
 }
 
-/// How a check came out, the worst first.
+/// The result of a check, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
     /// Will not work.
     Fail,
-    /// Will work, but look at it.
+    /// Will work, but needs attention.
     Warn,
-    /// Could not be checked.
+    /// Was not checked.
     Skipped,
-    /// In order.
+    /// No problem found.
     Pass,
 }
 
 // === impl Check ===
 
 impl Check {
-    /// A check of the change as a whole.
+    /// Creates a check of the change as a whole.
     pub fn new(kind: Kind, result: Finding, message: impl Into<String>) -> Self {
         Self { kind, result, message: message.into(), object: String::new() }
     }
 
-    /// A check of one object.
+    /// Makes it a check of one object.
     #[must_use]
     pub fn of(self, object: impl Into<String>) -> Self {
         Self { object: object.into(), ..self }
@@ -71,7 +71,7 @@ impl Check {
 // === impl Kind ===
 
 impl Kind {
-    /// The name as the API writes it.
+    /// Returns the name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Replicas => "REPLICAS",

@@ -1,5 +1,6 @@
-//! What a change would meet in the cluster, judged before its first write: each judgement takes what was read
-//! and gives a check. Pure; reads nothing. Where replicas would go is judged in [`super::scheduling`].
+//! Checks of a change against the cluster, before its first write. Each check takes what was read and returns
+//! a result. Pure; reads nothing. Whether nodes have room for the replicas is checked in
+//! [`super::scheduling`].
 
 pub mod autoscaler;
 pub mod disruption;
@@ -14,18 +15,18 @@ use super::{
     scheduling,
 };
 
-/// The numbers of a Deployment that say how its replicas change.
+/// How many replicas a change of a Deployment needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
-    /// What becomes of the replicas.
+    /// How the replicas change.
     pub change: scheduling::Change,
-    /// Replicas that are there.
+    /// Replicas that exist before the change.
     pub before: usize,
 }
 
 impl Growth {
-    /// Reads a Deployment as it would be. The surge is rounded up and the unavailable ones down, and never
-    /// are both none, as Kubernetes does it.
+    /// Reads the Deployment as it would be after the change. As in Kubernetes, `maxSurge` is rounded up,
+    /// `maxUnavailable` is rounded down, and they are never both zero.
     pub fn read(deployment: &Value, before: usize, replaces: bool) -> Self {
         let spec = &deployment["spec"];
         let replicas = spec["replicas"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(1);
@@ -42,7 +43,7 @@ impl Growth {
         Self { change, before }
     }
 
-    /// Replicas there are at most while it goes on.
+    /// Returns the largest number of replicas that exist at once during the change.
     pub fn peak(&self) -> usize {
         let scheduling::Change { replicas, surge, recreate, replaces, .. } = self.change;
         if !replaces || recreate || self.before == 0 {
@@ -52,7 +53,7 @@ impl Growth {
     }
 }
 
-/// A number or a percentage of the replicas; a percentage is rounded up or down.
+/// Reads a number, or a percentage of the replicas, which is rounded up or down.
 fn share(value: &Value, replicas: usize, up: bool) -> Option<usize> {
     if let Some(number) = value.as_u64() {
         return number.try_into().ok();
@@ -62,8 +63,8 @@ fn share(value: &Value, replicas: usize, up: bool) -> Option<usize> {
     Some(if up { parts.div_ceil(100) } else { parts / 100 })
 }
 
-/// The same finding about several things as one check, because ten lines are too many to say that all is
-/// well.
+/// Replaces the checks by the single check `pass` if all of them pass, and drops the passing ones otherwise.
+/// Ten lines are too many to report that all is well.
 pub fn or_pass(checks: Vec<Check>, pass: impl FnOnce() -> Check) -> Vec<Check> {
     let all_well = checks.iter().all(|check| check.result == Finding::Pass);
     if all_well { vec![pass()] } else { checks.into_iter().filter(|c| c.result != Finding::Pass).collect() }

@@ -1,5 +1,5 @@
-//! The commands of callers and of the autoscaler, as data, and as traits: `grpc` and the autoscaling loop ask, the writer of `cluster`
-//! does it, and neither knows the other.
+//! The commands of callers and of the autoscaler, as data and as traits. `grpc` and the autoscaling loop call
+//! the traits, and the writer in `cluster` implements them, so that neither side depends on the other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,211 +12,214 @@ use super::{
 };
 use crate::autoscale;
 
-/// What callers ask for. Each is done on behalf of the caller that its `meta` names.
+/// The commands of callers. Each is carried out on behalf of the caller that its `meta` names.
 pub trait Commands: Send + Sync + 'static {
     /// Creates or changes an app.
     fn deploy(&self, request: Deploy) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Replaces every replica.
     fn restart(&self, request: Restart) -> BoxFuture<'_, Result<CommandResult, Error>>;
-    /// Brings back what an earlier rollout wanted.
+    /// Restores the content of an earlier rollout.
     fn rollback(&self, request: Rollback) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Sets the replica count.
     fn scale(&self, request: Scale) -> BoxFuture<'_, Result<CommandResult, Error>>;
-    /// Holds a rollout, or lets it go on.
+    /// Pauses or resumes a rollout.
     fn set_paused(&self, request: SetPaused) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Deletes an app and everything that was created for it.
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Changes the autoscaler of an app.
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>>;
-    /// What is wrong between this server and the cluster at this time, in one sentence each.
+    /// Returns the current problems between `gantryd` and the cluster, one sentence each.
     fn health_warnings(&self, _now: Timestamp) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// What carries out what the autoscaler decided.
+/// Carries out the decisions of the autoscaler.
 pub trait Scaler: Send + Sync + 'static {
-    /// Sets the replica count that the autoscaler decided on, if it still is the autoscaler that decides, and of that count.
+    /// Sets the replica count that the autoscaler decided on, if the autoscaler still controls the count and
+    /// the count is still the one that it decided from.
     fn set_replicas(&self, request: SetReplicas) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Creates a hold of this length for a count that was set outside Gantry, if the autoscaler would take it back.
+    /// Creates a hold of this length for a count that was set outside Gantry, if the autoscaler would revert
+    /// that count.
     fn create_hold(&self, app: name::App, length: Duration) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
-    /// Sets the count of a hold whose writer ended before it did.
+    /// Sets the count of a hold whose writer stopped before setting it.
     fn complete_hold(&self, app: name::App) -> BoxFuture<'_, Result<ScaleOutcome, Error>>;
 }
 
-/// Tells what replicas use.
+/// Measures what replicas use.
 pub trait UsageSource: Send + Sync + 'static {
-    /// The CPU and memory that each pod of a namespace uses.
+    /// Returns the CPU and memory that each pod of a namespace uses.
     fn usage(&self, namespace: String) -> BoxFuture<'_, Result<Vec<autoscale::PodUsage>, Error>>;
 }
 
-/// Who asks for a change, and how.
+/// The caller of a change, and the options of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestMeta {
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
-    /// Why.
+    /// The reason that the caller gave.
     pub reason: String,
-    /// When.
+    /// The time of the call.
     pub time: Timestamp,
-    /// Tells a repeat from another request.
+    /// Identifies a repetition of the same request.
     pub request: Option<Request>,
-    /// Check everything, change nothing.
+    /// Whether to only check, and change nothing.
     pub validate_only: bool,
-    /// The app's etag must be this, if given.
+    /// The etag that the app must have, if given.
     pub etag: Option<String>,
 }
 
-/// A deploy as asked for.
+/// A request to deploy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deploy {
     /// The app.
     pub name: name::App,
     /// The new content, as far as the caller set it.
     pub content: Content,
-    /// Which of it counts.
+    /// Selects the fields of `content` that apply.
     pub mask: Mask,
-    /// Take over fields that another field manager owns.
+    /// Whether to take over fields that another field manager owns.
     pub force: bool,
-    /// Take over a Deployment that Gantry does not manage.
+    /// Whether to take over a Deployment that Gantry does not manage.
     pub adopt: bool,
-    /// Fail instead of superseding a rollout that still runs.
+    /// Whether to fail instead of superseding a rollout that still runs.
     pub reject_concurrent: bool,
-    /// By whom.
+    /// The caller and the options of the call.
     pub meta: RequestMeta,
 }
 
-/// A restart as asked for.
+/// A request to restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restart {
     /// The app.
     pub name: name::App,
-    /// By whom.
+    /// The caller and the options of the call.
     pub meta: RequestMeta,
 }
 
-/// A rollback as asked for.
+/// A request to roll back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollback {
     /// The app.
     pub name: name::App,
     /// The rollout to go back to; `None` means the newest that succeeded and differs from what runs.
     pub to: Option<u64>,
-    /// Take over fields that another field manager owns.
+    /// Whether to take over fields that another field manager owns.
     pub force: bool,
-    /// Leave the autoscaler's policy as it is.
+    /// Whether to leave the autoscaler's policy unchanged.
     pub keep_autoscaler: bool,
-    /// No caller asks: the policy of this rollout, which failed, says so.
+    /// Set for an automatic rollback: the rollout that failed, whose policy demands it.
     pub failed: Option<u64>,
-    /// By whom.
+    /// The caller and the options of the call.
     pub meta: RequestMeta,
 }
 
-/// A scaling as asked for.
+/// A request to scale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// The app.
     pub name: name::App,
-    /// Replicas wanted.
+    /// The replica count to set.
     pub replicas: i32,
-    /// How long they hold over an autoscaler of this server.
+    /// How long the count overrides Gantry's autoscaler.
     pub hold_for: Option<Duration>,
-    /// By whom.
+    /// The caller and the options of the call.
     pub meta: RequestMeta,
 }
 
-/// A change of an autoscaler as asked for.
+/// A request to change an autoscaler.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateAutoscaler {
     /// The app.
     pub name: name::App,
-    /// What of its policy changes.
+    /// The change of its policy.
     pub change: autoscale::PolicyChange,
-    /// By whom; the etag is that of the autoscaler.
+    /// The caller and the options of the call. The etag is that of the autoscaler.
     pub meta: RequestMeta,
 }
 
-/// A decision of the autoscaler to be carried out.
+/// A decision of the autoscaler to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetReplicas {
     /// The app.
     pub name: name::App,
-    /// Whom the policy acts for.
+    /// The caller that the policy acts for.
     pub caller: Caller,
-    /// Digest of the policy that decided.
+    /// The digest of the policy that decided.
     pub policy: String,
-    /// The count that was seen.
+    /// The count that the decision started from.
     pub from: i32,
-    /// The count that is wanted.
+    /// The count to set.
     pub to: i32,
 }
 
-/// What became of a decision of the autoscaler.
+/// The outcome of a decision of the autoscaler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScaleOutcome {
     /// The count is set.
     Done,
-    /// Policy, hold or count are not those that were decided on; it is to be decided anew.
+    /// The policy, hold or count changed since the decision, so the autoscaler must decide again.
     Outdated,
 }
 
-/// A hold, or its end, as asked for.
+/// A request to pause or resume a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetPaused {
     /// The app.
     pub name: name::App,
-    /// The rollout that it is about; it must still be the newest.
+    /// The rollout. It must still be the newest.
     pub number: u64,
-    /// Hold it, or let it go on.
+    /// Whether to pause or resume it.
     pub pause: bool,
-    /// It has ended, as far as was seen: only the answer to an earlier equal request is given again.
+    /// Whether the rollout was seen as ended. Then only a repetition of an earlier, equal request succeeds,
+    /// with the same answer.
     pub ended: bool,
-    /// By whom.
+    /// The caller and the options of the call.
     pub meta: RequestMeta,
 }
 
-/// What a change did, or would do.
+/// The result of a change, or of its dry run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommandResult {
-    /// Number of the rollout that was begun; `None` if none had to be, or nothing was to be changed.
+    /// The number of the rollout that was begun. `None` if no rollout was needed, or in a dry run.
     pub rollout: Option<u64>,
-    /// The content as stored, for an app that this server made.
+    /// The content as stored, for an app that Gantry manages.
     pub content: Option<Content>,
-    /// What changes, field by field.
+    /// The changes, field by field.
     pub changes: Vec<Change>,
-    /// What was checked.
+    /// The checks that were made.
     pub checks: Vec<Check>,
     /// Warnings of the API server, verbatim.
     pub warnings: Vec<String>,
-    /// Where the replicas would go, if that was asked for and could be foreseen.
+    /// Where the replicas would run, if the caller asked for it and it can be predicted.
     pub fit: Option<scheduling::Forecast>,
     /// The policy as stored, after a change of an autoscaler.
     pub policy: Option<Arc<autoscale::Policy>>,
-    /// Shows the change to a read that waits for it; `None` if nothing was written.
+    /// The position that a read can wait for to see the change. `None` if nothing was written.
     pub position: Option<Position>,
 }
 
-/// A deletion as asked for.
+/// A request to delete an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delete {
     /// The app.
     pub name: name::App,
-    /// An app that does not exist is fine.
+    /// Whether to succeed if the app does not exist.
     pub allow_missing: bool,
-    /// By whom.
+    /// The caller and the options of the call.
     pub meta: RequestMeta,
 }
 
-/// How far a reader must have seen an app to see a write.
+/// The state of an app that a reader must have seen to see a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The app.
     pub app: name::App,
-    /// What must have been seen of it.
+    /// The version that must have been seen.
     pub seen: ObservedVersion,
 }
 
-/// What must have been seen of an app.
+/// The version of an app that must have been seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObservedVersion {
     /// Its Deployment at this resourceVersion or later, and the revision of this number.
@@ -226,7 +229,7 @@ pub enum ObservedVersion {
         /// Number of the revision.
         revision: u64,
     },
-    /// The deletion of the Deployment with this uid, or its end.
+    /// The Deployment with this uid, being deleted or gone.
     Deleting {
         /// The uid.
         uid: String,
@@ -236,12 +239,12 @@ pub enum ObservedVersion {
 // === impl Position ===
 
 impl Position {
-    /// An app whose Deployment is at this version, with this revision.
+    /// The position of an app whose Deployment is at this resourceVersion, with this revision.
     pub fn of_version(app: &name::App, deployment: u64, revision: u64) -> Self {
         Self { app: app.clone(), seen: ObservedVersion::Version { deployment, revision } }
     }
 
-    /// Parses what [`ToString`] gave; callers treat it as opaque.
+    /// Parses the output of [`ToString`]. For callers it is opaque.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         let (app, seen) = rest.split_once('@')?;

@@ -1,5 +1,4 @@
-//! From rows to problems: what is wrong with these replicas, told apart by cause. Pure; the clock is not
-//! asked.
+//! Derives problems from rows: what is wrong with these replicas, by cause. Pure: the time is an argument.
 
 mod creation;
 mod pod;
@@ -20,8 +19,8 @@ use super::{
     spec::Policy,
 };
 
-/// Everything that is wrong with these pods and with the making of new ones, most urgent first. New ones are
-/// made by the `current` ReplicaSet alone.
+/// Returns all problems of these pods and of creating new ones, most urgent first. Only the `current`
+/// ReplicaSet creates new pods.
 pub fn diagnose_replicas<'a>(
     deployment: &Deployment,
     current: Option<&ReplicaSet>,
@@ -32,8 +31,8 @@ pub fn diagnose_replicas<'a>(
     let mut found: BTreeMap<(Reason, String), Problem> = BTreeMap::new();
     for pod in pods.into_iter().filter(|p| !p.deleting) {
         let Some(problem) = diagnose_pod(pod, around, policy) else { continue };
-        // Pods of one template share the cause; what differs between them (names, addresses) stays in the
-        // first one's words.
+        // Pods of one template share the cause. Details that differ between them, such as names and
+        // addresses, are those of the first pod.
         let cause = pod.trouble.as_ref().map(|t| t.container.clone()).unwrap_or_default();
         found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
     }
@@ -43,7 +42,7 @@ pub fn diagnose_replicas<'a>(
     problems
 }
 
-/// Orders problems as callers see them.
+/// Sorts problems into the order that callers see.
 pub fn sort_by_urgency(problems: &mut [Problem]) {
     problems.sort_by_key(|p| (!p.fatal, p.reason));
 }
@@ -58,9 +57,11 @@ fn merge(known: &mut Problem, other: &Problem) {
     }
 }
 
-/// Whether a problem that may pass by itself has lasted too long for a rollout that began at `begin`. Crashes
-/// are counted, not timed: the waits between them grow beyond any grace. A health check that does not pass
-/// yet is what a slow start looks like. And a replica of a lost node is replaced, later than most graces.
+/// Returns whether a problem that may be temporary has lasted too long for a rollout that began at `begin`.
+///
+/// Four reasons have no grace period. Crashes and memory kills are counted, because the waits between
+/// restarts grow beyond any grace period. A failing probe is what a slow start looks like. A replica on a
+/// lost node is replaced, but later than most grace periods end.
 pub fn is_past_grace(problem: &Problem, policy: &Policy, begin: Timestamp, now: Timestamp) -> bool {
     if matches!(
         problem.reason,
@@ -69,7 +70,7 @@ pub fn is_past_grace(problem: &Problem, policy: &Policy, begin: Timestamp, now: 
         return false;
     }
     let grace = i64::try_from(policy.transient_grace.as_secs()).unwrap_or(i64::MAX);
-    // What was there before the rollout, when it begins, gets the whole grace too.
+    // A problem older than the rollout gets the whole grace period too.
     let since = |start: Timestamp| start.max(begin).as_second();
     problem.start.is_some_and(|start| now.as_second().saturating_sub(since(start)) >= grace)
 }

@@ -1,5 +1,4 @@
-//! The only error that an answer can carry. What it is called on the wire is decided in `grpc::status`, in
-//! one place.
+//! The one error type of all answers. Only `grpc::status` maps it to status codes and reasons.
 
 use std::time::Duration;
 
@@ -11,59 +10,60 @@ pub enum Error {
     /// Fields of the request break their rules.
     #[error("{}", describe(.0))]
     Invalid(Vec<Violation>),
-    /// A `request_id` that was used before for something else.
+    /// A `request_id` that was already used for a different request.
     #[error("request_id {id} was used before for another request; take a new UUID for each change")]
     RequestIdReused {
         /// The id.
         id: String,
     },
-    /// A page token that this list did not give.
-    #[error("the page token is not one of this list; begin again without one")]
+    /// A page token that does not belong to this list.
+    #[error("the page token does not belong to this list; start again without one")]
     PageToken,
-    /// Entries of a list are about apps that are not there.
+    /// Entries of a list name apps that do not exist.
     #[error("{}", describe(.0))]
     NoSuchApps(Vec<Violation>),
-    /// There is no such thing.
+    /// A resource does not exist.
     #[error("{name} does not exist{}", .did_you_mean.as_ref().map_or_else(String::new, |n| format!("; did you mean {n}?")))]
     NotFound {
-        /// What kind of thing.
+        /// The kind of resource.
         kind: Missing,
         /// Its resource name.
         name: String,
-        /// A name close to it.
+        /// An existing name that is similar.
         did_you_mean: Option<String>,
     },
-    /// An object of this name that Gantry did not make.
-    #[error("{object} in namespace {namespace} exists and was not made by this server{}; choose another name, or take it over with adopt",
+    /// An object of this name exists and is not managed by Gantry.
+    #[error("{object} in namespace {namespace} exists and is not managed by Gantry{}; choose another name, or take it over with adopt",
         maker(.by))]
     NameTaken {
         /// The object, for example `service/shop`.
         object: String,
         /// Its namespace.
         namespace: String,
-        /// Who made it, as its label says.
+        /// The tool that made it, from its label; empty if it has none.
         by: String,
     },
     /// The app changed since the etag was read.
-    #[error("the app has changed since this etag was read; read it again and decide anew")]
+    #[error("the app has changed since this etag was read; read it again, then retry with the new etag")]
     EtagMismatch {
-        /// The etag as it is now; empty if there is no such app.
+        /// The current etag; empty if the app does not exist.
         etag: String,
     },
-    /// Others changed an object between each read of it and the write over it.
-    #[error("{object} was changed by others at every attempt to write it; call again in a moment")]
+    /// Every attempt to write an object lost to another client, which changed it between the read and the
+    /// write.
+    #[error("another client changed {object} during every attempt to write it; try again in a moment")]
     WriteConflict {
         /// The object, for example `deployment.apps/shop`.
         object: String,
     },
-    /// An object that was there, or a kind of objects that was expected, is not.
-    #[error("{object} is not there any more; call again in a moment")]
+    /// An object disappeared, or an expected kind of object does not exist.
+    #[error("{object} does not exist any more; try again in a moment")]
     ObjectMissing {
         /// The object, for example `controllerrevision.apps/gantry-shop-3`.
         object: String,
     },
     /// Another field manager owns fields that would change.
-    #[error("{}; leave these fields out, or take them with force", conflicts(.0))]
+    #[error("{}; leave these fields out, or take them over with force", conflicts(.0))]
     Conflict(Vec<Conflict>),
     /// An earlier rollout still runs, and the caller does not want to supersede it.
     #[error("{rollout} is still running; wait for it, or deploy with CONCURRENCY_SUPERSEDE")]
@@ -71,19 +71,19 @@ pub enum Error {
         /// Its resource name.
         rollout: String,
     },
-    /// Pausing or resuming what is over.
-    #[error("{rollout} has ended; only one that runs can be paused or resumed")]
+    /// Pausing or resuming a rollout that has ended.
+    #[error("{rollout} has ended; only a running rollout can be paused or resumed")]
     RolloutEnded {
         /// Its resource name.
         rollout: String,
     },
-    /// Restarting replicas while the rollout is held.
-    #[error("the rollout of {app} is held by PauseRollout; resume it first")]
+    /// Restarting replicas while the rollout is paused.
+    #[error("the rollout of {app} is paused by PauseRollout; resume it first")]
     RolloutPaused {
         /// The app's resource name.
         app: String,
     },
-    /// Nothing to roll back to.
+    /// No rollout to roll back to.
     #[error(
         "{app} has no earlier rollout that succeeded and differs from what runs now; name one, or deploy what you want"
     )]
@@ -91,43 +91,43 @@ pub enum Error {
         /// The app's resource name.
         app: String,
     },
-    /// An autoscaler that is not ours owns the count.
-    #[error("{object} decides the replica count of {app}; change that, or delete it first")]
+    /// An external autoscaler controls the replica count.
+    #[error("{object} decides the replica count of {app}; change that object, or delete it first")]
     ForeignAutoscaler {
         /// The app's resource name.
         app: String,
         /// The autoscaler, for example `horizontalpodautoscaler.autoscaling/shop`.
         object: String,
     },
-    /// The autoscaler of this server owns the count.
+    /// Gantry's autoscaler controls the replica count.
     #[error(
-        "the autoscaler of {app} decides its replica count; give hold_for to set it over the autoscaler for a time, or set the autoscaler's mode to OFF first"
+        "the autoscaler of {app} decides its replica count; set hold_for to override the autoscaler for a time, or set the autoscaler's mode to OFF first"
     )]
     AutoscalerActive {
         /// The app's resource name.
         app: String,
     },
-    /// The autoscaling loop runs in another server, which cannot be asked.
+    /// The autoscaling loop runs in another gantryd, which does not answer.
     #[error(
-        "the autoscaler runs in another server, {holder}, which does not answer this one: {why}; try again in a moment, or ask that server"
+        "the autoscaler runs in another gantryd, {holder}, which does not answer: {why}; try again in a moment, or call that gantryd"
     )]
     AutoscalerElsewhere {
-        /// Its name.
+        /// Its resource name.
         holder: String,
-        /// What was seen.
+        /// The error that was observed.
         why: String,
     },
-    /// The autoscaling loop runs nowhere.
+    /// No gantryd runs the autoscaling loop.
     #[error(
-        "no server runs the autoscaler: this one was started with --autoscaler off, and knows of no other; start one without that"
+        "no gantryd runs the autoscaler, and this one was started with --autoscaler off; start one without that option"
     )]
     NoAutoscaler,
-    /// Deleting or rolling back what Gantry did not make.
-    #[error("{name} was not made by this server{}; change it with the tool that made it, or adopt it with DeployApp", maker(.by))]
+    /// Changing an app that Gantry does not manage.
+    #[error("{name} is not managed by Gantry{}; change it with the tool that made it, or adopt it with DeployApp", maker(.by))]
     NotManaged {
         /// The app's resource name.
         name: String,
-        /// Who made it, as its label says.
+        /// The tool that made it, from its label; empty if it has none.
         by: String,
     },
     /// Admission refused an object.
@@ -135,24 +135,24 @@ pub enum Error {
     Admission {
         /// The object.
         object: String,
-        /// What it said.
+        /// The message of the webhook or policy.
         message: String,
     },
     /// The namespace or the app is being deleted.
     #[error("{what} is being deleted; wait until it is gone")]
     BeingDeleted {
-        /// Which.
+        /// The resource name.
         what: String,
     },
-    /// A quota of the namespace.
+    /// A quota of the namespace refused an object.
     #[error("a quota refused {object}: {message}")]
     Quota {
         /// The object.
         object: String,
-        /// What Kubernetes said.
+        /// The message of Kubernetes.
         message: String,
     },
-    /// The caller may not.
+    /// The caller lacks a right.
     #[error("{user} may not {verb} {resource} in namespace {namespace}; ask for a role that allows it")]
     NotAllowed {
         /// The Kubernetes user that the caller is.
@@ -164,57 +164,57 @@ pub enum Error {
         /// Namespace.
         namespace: String,
     },
-    /// This server's own account lacks a right.
-    #[error("this server may not {verb} {object}: {message}")]
+    /// The account of `gantryd` lacks a right.
+    #[error("gantryd has no permission to {verb} {object}: {message}")]
     DaemonForbidden {
-        /// What it wanted to do.
+        /// What `gantryd` tried to do.
         verb: &'static str,
-        /// To what.
+        /// The object.
         object: String,
-        /// What Kubernetes said.
+        /// The message of Kubernetes.
         message: String,
     },
     /// The API server sheds load.
     #[error("the Kubernetes API server is overloaded; try again in {} s", retry_after.as_secs().max(1))]
     Throttled {
-        /// When to try again.
+        /// How long to wait before trying again.
         retry_after: Duration,
     },
     /// The API server does not answer.
     #[error("the Kubernetes API server does not answer: {message}")]
     Unreachable {
-        /// What was seen.
+        /// The error that was observed.
         message: String,
     },
     /// The index is not filled yet.
-    #[error("this server has not read the whole cluster yet; try again in a second")]
+    #[error("gantryd has not read the whole cluster yet; try again in a second")]
     WarmingUp,
-    /// This server is going.
-    #[error("this server is shutting down; call again, another replica or the next start answers")]
+    /// The daemon is shutting down.
+    #[error("gantryd is shutting down; try again, and another replica or the restarted gantryd will answer")]
     ShuttingDown,
-    /// Time ran out.
+    /// The deadline of the call passed.
     #[error("the deadline passed while waiting for {waiting_for}{}", if *.may_have_happened { "; the change may have been made" } else { "" })]
     Deadline {
-        /// For what.
+        /// What the call waited for.
         waiting_for: String,
-        /// Whether something may have been written.
+        /// Whether the change may have been written.
         may_have_happened: bool,
     },
-    /// Not there yet.
-    #[error("{what} is not there yet in this version of the server")]
+    /// Not implemented yet.
+    #[error("{what} is not implemented yet in this version of gantryd")]
     NotImplemented {
         /// A method or a field.
         what: String,
     },
-    /// A mistake of ours. The message goes to the log, not to the caller.
+    /// A bug in `gantryd`. The message goes to the log, not to the caller.
     #[error("internal error: {0}")]
     Bug(String),
-    /// Something was written before it failed.
-    #[error("{source}; already applied: {}; not applied: {}. Repeating the call completes it", list(.applied), list(.not_applied))]
+    /// The call failed after some objects were written.
+    #[error("{source}; already applied: {}; not applied: {}. Repeat the call to complete the change", list(.applied), list(.not_applied))]
     Partial {
         /// Why it failed.
         source: Box<Self>,
-        /// Resource name of the rollout that was begun.
+        /// The resource name of the rollout that was begun.
         rollout: String,
         /// Objects that were applied.
         applied: Vec<String>,
@@ -228,7 +228,7 @@ pub enum Error {
 pub struct Violation {
     /// Path in the request, for example `app.spec.ports[0].number`.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be valid.
     pub description: String,
 }
 
@@ -239,11 +239,11 @@ pub struct Conflict {
     pub object: String,
     /// Path within the object.
     pub field: String,
-    /// Who owns it, in Kubernetes' words.
+    /// The field manager that owns it.
     pub manager: String,
 }
 
-/// Kinds of things that can be missing.
+/// Kinds of resources that can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// An app.
@@ -257,17 +257,17 @@ pub enum Missing {
 // === impl Error ===
 
 impl Error {
-    /// One wrong field.
+    /// Creates the error for one invalid field.
     pub fn invalid(field: impl Into<String>, description: impl std::fmt::Display) -> Self {
         Self::Invalid(vec![Violation { field: field.into(), description: description.to_string() }])
     }
 
-    /// An object of an app's name that Gantry did not make.
+    /// Creates the error for an object of an app's name that Gantry does not manage.
     pub fn taken(kind: super::object::Kind, name: &super::name::App, by: &str) -> Self {
         Self::NameTaken { object: kind.object_of(name), namespace: name.namespace.clone(), by: by.to_owned() }
     }
 
-    /// Whether asking again would give the same answer, so that what was asked for can never be done.
+    /// Returns whether a retry would give the same answer, so that the change can never be carried out.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -284,22 +284,22 @@ impl Error {
         )
     }
 
-    /// Whether it is a conflict, and the replica count is all that other field managers own of what would change, but for what this
-    /// server writes for itself.
+    /// Returns whether it is a conflict about the replica count alone. Labels and annotations that Gantry
+    /// maintains do not count.
     pub fn is_conflict_about_replicas(&self) -> bool {
         let about = |conflict: &Conflict| conflict.field == ".spec.replicas" || conflict.is_bookkeeping();
         matches!(self, Self::Conflict(conflicts) if conflicts.iter().all(about))
     }
 
-    /// No such app.
+    /// Creates the error for an app that does not exist.
     pub fn no_app(name: &super::name::App) -> Self {
         Self::NotFound { kind: Missing::App, name: name.to_string(), did_you_mean: None }
     }
 }
 
 impl Conflict {
-    /// Whether it is about what this server writes for itself and no caller can leave out: its labels and
-    /// annotations. Who set one of them copied it, or changed it by hand.
+    /// Returns whether it is about labels and annotations that Gantry maintains and no caller can leave out.
+    /// Another field manager that owns one of them copied it, or it was changed by hand.
     pub fn is_bookkeeping(&self) -> bool {
         let key = |parent: &str| self.field.rsplit_once(parent).map(|(_, key)| key);
         let key = key(".metadata.labels.").or_else(|| key(".metadata.annotations."));
@@ -307,12 +307,12 @@ impl Conflict {
     }
 }
 
-/// Who made an object, as the end of a sentence that says who did not.
+/// Names the tool that made an object, for a sentence that says that Gantry does not manage it.
 fn maker(by: &str) -> String {
     match by {
         "" => String::new(),
-        // Its labels name this server, and nothing here confirms it.
-        MANAGER => " (its labels name Gantry, but its label gantry.dev/app is not its own name, or no revision in this \
+        // Its labels name Gantry, but nothing in the namespace confirms it.
+        MANAGER => " (its labels name Gantry, but its label gantry.dev/app differs from its name, or no revision in this \
                     namespace belongs to it: it is a copy, or its labels or its history were changed by hand)"
             .to_owned(),
         other => format!(" but by {other}"),

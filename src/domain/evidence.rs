@@ -1,7 +1,7 @@
-//! What was seen when a rollout failed, as it is kept with its revision: problems, replicas, events, last
-//! lines of logs. Pure; must not know who gathers it nor where it is kept.
+//! The evidence of a failed rollout, as it is stored with its revision: problems, replicas, events and the
+//! last lines of logs. Pure; must not know who gathers the evidence nor where it is stored.
 //!
-//! Its JSON form is kept in the cluster for years: fields are added, never renamed.
+//! Its JSON form stays in the cluster for years, so fields may be added but never renamed.
 
 mod redact;
 mod secrets;
@@ -16,47 +16,47 @@ use super::{
     revision::End,
 };
 
-/// Most bytes of the JSON form. An object of Kubernetes holds 256 KiB of annotations, of which other tools
-/// want some too.
+/// The maximum size of the JSON form in bytes. A Kubernetes object holds 256 KiB of annotations, and other
+/// tools need some of them too.
 pub const MOST_BYTES: usize = 64 * 1024;
 
-/// Most replicas, events and log lines that are kept at first; fewer if they are long.
+/// The maximum number of replicas. Fewer are stored if the evidence would become larger than [`MOST_BYTES`].
 pub const MOST_REPLICAS: usize = 50;
-/// See [`MOST_REPLICAS`].
+/// The maximum number of events. Fewer are stored if the evidence would become too large.
 pub const MOST_EVENTS: usize = 100;
-/// See [`MOST_REPLICAS`].
+/// The maximum number of lines per log. Fewer are stored if the evidence would become too large.
 pub const MOST_LINES: usize = 20;
 
-/// What was seen when a rollout failed.
+/// The evidence of a failed rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
-    /// Everything that was wrong, most urgent first.
+    /// All problems, most urgent first.
     pub problems: Vec<Problem>,
-    /// The new replicas as they were.
+    /// The new replicas at that time.
     #[serde(default)]
     pub replicas: Vec<Replica>,
-    /// Kubernetes events about the app and them, oldest first.
+    /// Kubernetes events about the app and these replicas, oldest first.
     #[serde(default)]
     pub events: Vec<String>,
     /// When it was gathered.
     pub time: Timestamp,
 }
 
-/// A replica as it was.
+/// A replica at the time of the failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Replica {
     /// Name of its pod.
     pub pod: String,
-    /// Where it stood.
+    /// Its state.
     pub state: replica_state::State,
-    /// One sentence that says why.
+    /// One sentence that gives the reason.
     pub message: String,
     /// Its node.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
-    /// Zone of the node.
+    /// The zone of the node.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub zone: String,
     /// Restarts of the app's container.
@@ -68,7 +68,8 @@ pub struct Replica {
 // === impl Evidence ===
 
 impl Evidence {
-    /// A verdict without the values of these Secrets, with what is kept about the problem that decided it.
+    /// Returns a verdict without the values of these Secrets, and with the log lines of the problem that
+    /// caused it.
     #[must_use]
     pub fn complete(&self, mut end: End, secrets: &Secrets) -> End {
         let clean = |text: &mut String| *text = shorten_text(&redact_text(&secrets.out_of(text)));
@@ -83,8 +84,8 @@ impl Evidence {
         end
     }
 
-    /// The same without the values of these Secrets. Before anything else is taken out or cut off, so that no
-    /// part of one is left.
+    /// Returns the evidence without the values of these Secrets. Call it before [`Self::bounded`], because a
+    /// shortened value is no longer recognized.
     #[must_use]
     pub fn without_secrets(mut self, secrets: &Secrets) -> Self {
         let clean = |text: &mut String| *text = secrets.out_of(text);
@@ -96,8 +97,9 @@ impl Evidence {
         self
     }
 
-    /// The same within the bounds, without what looks like a credential. What is cut off first is what says
-    /// least: the oldest events, then replicas beyond the first, then the oldest lines.
+    /// Returns the evidence within its bounds, and without text that looks like a credential. The least
+    /// informative parts are cut off first: the oldest events, then replicas beyond the first, then the
+    /// oldest log lines.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         let oldest = self.events.len().saturating_sub(MOST_EVENTS);
@@ -136,8 +138,8 @@ impl Evidence {
     }
 }
 
-/// The last lines of a log as they are kept: bounded, without control characters or what looks like a
-/// credential.
+/// Returns the last lines of a log in their stored form: bounded, without control characters and without text
+/// that looks like a credential.
 fn tail(lines: &[String]) -> Vec<String> {
     let first = lines.len().saturating_sub(MOST_LINES);
     let plain = |line: &String| line.chars().filter(|c| *c == '\t' || !c.is_control()).collect::<String>();
@@ -167,7 +169,7 @@ mod tests {
     }
 
     proptest! {
-        // Looking for credentials in so much text takes a while without optimisation.
+        // Searching so much text for credentials is slow without optimisation.
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
         fn it_never_outgrows_its_bound_and_keeps_the_last_words(

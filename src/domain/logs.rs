@@ -1,7 +1,6 @@
-//! Logs of containers, as a trait: the side that answers callers asks for lines, the side that talks to
-//! Kubernetes reads them. Beside it what is pure about logs: where a reader stands ([`Position`]), past lines
-//! in the order of their time ([`Past`]), live lines in the same order as far as their delays allow, bounded
-//! ([`Live`]). Must not know how lines travel.
+//! Logs of containers, as a trait that `grpc` calls and `cluster` implements. Also the pure parts of reading
+//! logs: the position of a reader ([`Position`]), past lines in order of time ([`Past`]), and live lines,
+//! bounded and in order of time as far as their delays allow ([`Live`]). Must not know how lines travel.
 
 mod live;
 mod past;
@@ -20,20 +19,20 @@ pub use self::{
     position::Position,
 };
 
-/// Bytes of a line beyond which it is cut, and says so.
+/// The maximum length of a line in bytes. A longer line is cut, and marked as cut.
 pub const LONGEST_LINE: usize = 16 * 1024;
 
 /// Reads logs of containers.
 pub trait Logs: Send + Sync + 'static {
-    /// Opens one log. The lines end with the log; with `follow`, when its container ends, or when the
-    /// connection does.
+    /// Opens one log. The lines end at the end of the log or, with `follow`, when the container ends or the
+    /// connection breaks.
     fn open(&self, wanted: LogRequest) -> BoxFuture<'_, Result<Lines, LogError>>;
 }
 
 /// Lines of one log, in the order in which they were written. An error is the last item.
 pub type Lines = BoxStream<'static, Result<Line, Error>>;
 
-/// Which lines of which log.
+/// A request for lines of one log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogRequest {
     /// Namespace of the pod.
@@ -42,14 +41,14 @@ pub struct LogRequest {
     pub pod: Arc<str>,
     /// The container.
     pub container: Arc<str>,
-    /// The one before its last restart.
+    /// Whether to read the container before its last restart.
     pub previous: bool,
-    /// Go on with new lines.
+    /// Whether to continue with new lines.
     pub follow: bool,
-    /// Only lines from this time on. Kubernetes counts whole seconds, so earlier ones of the same second may
+    /// Only lines from this time on. Kubernetes uses whole seconds, so earlier lines of the same second may
     /// come.
     pub since: Option<Timestamp>,
-    /// At most so many lines of what is there.
+    /// The maximum number of existing lines.
     pub tail: Option<u32>,
 }
 
@@ -58,25 +57,25 @@ pub struct LogRequest {
 pub struct Line {
     /// When it was written, by the clock of the node.
     pub time: Timestamp,
-    /// The text, without the end of the line; what is not UTF-8 is replaced.
+    /// The text without its line end. Invalid UTF-8 is replaced.
     pub text: String,
 }
 
 /// Why a log cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogError {
-    /// There is nothing to read now, and there may be later: Kubernetes' words.
+    /// There is nothing to read yet, with the message of Kubernetes.
     NotNow(String),
-    /// The pod has no such container: Kubernetes' words.
+    /// The pod has no such container, with the message of Kubernetes.
     NoContainer(String),
-    /// There is no such pod any more.
+    /// The pod does not exist any more.
     Gone,
-    /// This server has as many logs open as it may.
+    /// `gantryd` has its maximum number of logs open.
     Full {
-        /// How many.
+        /// That number.
         open: usize,
     },
-    /// It was not answered as it should be.
+    /// The API server did not answer as expected.
     Failed(Error),
 }
 
@@ -84,9 +83,9 @@ impl std::fmt::Display for LogError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotNow(said) | Self::NoContainer(said) => f.write_str(said),
-            Self::Gone => f.write_str("there is no such pod any more"),
+            Self::Gone => f.write_str("the pod does not exist any more"),
             Self::Full { open } => {
-                write!(f, "this server reads {open} logs already, which is as many as it may at a time")
+                write!(f, "gantryd already has {open} logs open, the most that it allows at a time")
             }
             Self::Failed(error) => error.fmt(f),
         }

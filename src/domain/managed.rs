@@ -1,27 +1,26 @@
-//! Which Deployments this server manages: the one rule by which it changes and deletes a Deployment, or
-//! leaves it alone.
+//! The rule that decides whether Gantry manages a Deployment, and so may change and delete it.
 //!
-//! Labels are not enough, since they are copied: with a manifest to another name or namespace, from a backup,
-//! by a tool. So a Deployment is managed if its labels say so for its own name, and a revision here confirms
-//! it.
+//! Labels are not enough, because they get copied: with a manifest to another name or namespace, from a
+//! backup, or by a tool. So Gantry manages a Deployment if its labels say so for its own name, and a revision
+//! in its namespace confirms it.
 
 use std::collections::BTreeMap;
 
 use super::labels::{APP_LABEL, MANAGED_BY_LABEL, MANAGER};
 
-/// What one revision of an app says about the Deployment of the app's name.
+/// The claim of one revision on the Deployment of its app's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
-    /// Its number.
+    /// The number of the revision.
     pub number: u64,
-    /// uid of the Deployment that owns it. `None` if it never had an owner, or lost it: when its Deployment
-    /// was deleted with `--cascade=orphan`, or when it was restored from a backup.
+    /// uid of the Deployment that owns the revision. `None` if it never had an owner, or lost it because the
+    /// Deployment was deleted with `--cascade=orphan` or the revision was restored from a backup.
     pub owner: Option<&'a str>,
-    /// It was carried out.
+    /// Whether the revision was carried out.
     pub applied: bool,
 }
 
-/// A Deployment, as far as the rule asks.
+/// The facts about a Deployment that the rule needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
     /// Its name.
@@ -30,50 +29,51 @@ pub struct Subject<'a> {
     pub uid: &'a str,
     /// Its labels.
     pub labels: &'a BTreeMap<String, String>,
-    /// Number of the revision that its annotation names.
+    /// The number of the revision that its annotation names.
     pub revision: Option<u64>,
-    /// It is being deleted: its revisions may be gone before it is.
+    /// Whether it is being deleted. Then its revisions may be deleted before it is.
     pub deleting: bool,
 }
 
-/// Whether the labels of an object of this name say that this server made it for the app of that name.
+/// Returns whether the labels of an object say that Gantry made it for the app of this name.
 pub fn is_labelled(name: &str, labels: &BTreeMap<String, String>) -> bool {
     let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
     is(MANAGED_BY_LABEL, MANAGER) && is(APP_LABEL, name)
 }
 
-/// Whether this server manages the Deployment, given all revisions of the app of its name.
+/// Returns whether Gantry manages the Deployment, given all revisions of the app of its name.
 pub fn is_managed<'a>(subject: Subject<'_>, revisions: impl IntoIterator<Item = Claim<'a>>) -> bool {
     is_labelled(subject.name, subject.labels)
         && (subject.deleting || revisions.into_iter().any(|claim| confirms(subject, claim)))
 }
 
-/// Whether this revision confirms what the labels of the Deployment say.
+/// Returns whether this revision confirms the labels of the Deployment.
 fn confirms(subject: Subject<'_>, claim: Claim<'_>) -> bool {
     match claim.owner {
         Some(owner) => owner == subject.uid,
-        // A Deployment that is back goes on with its history.
+        // A restored Deployment continues with its history.
         None if claim.applied => true,
-        // It is being carried out: the Deployment is applied already, and the revision gets its owner last.
+        // The revision is being carried out. The Deployment is applied first, and the revision gets its owner
+        // last.
         None => subject.revision == Some(claim.number),
     }
 }
 
-/// A Service or budget of an app's name, as far as the rule asks.
+/// The facts about a Service or PodDisruptionBudget of an app's name that the rule needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its labels say that this server made it for the app of its name. `kubectl expose` copies them from the
-    /// Deployment.
+    /// Whether its labels say that Gantry made it for the app of its name. `kubectl expose` copies these
+    /// labels from the Deployment.
     pub labelled: bool,
-    /// The Deployment of its name owns it, by uid.
+    /// Whether the Deployment of its name owns it, by uid.
     pub owned: bool,
-    /// The field manager of deploys has some of its fields.
+    /// Whether Gantry's field manager owns some of its fields.
     pub applied: bool,
 }
 
-/// Whether a Service or budget was made for its app by this server: two of its three signs agree. After a
-/// backup was restored only the labels are left: `restored` says that the Deployment has none of its fields
-/// from this server either.
+/// Returns whether Gantry made a Service or PodDisruptionBudget for its app: two of the three signs must
+/// agree. After a restore from a backup only the labels are left. `restored` says that the Deployment was
+/// restored too: Gantry's field manager owns none of its fields.
 pub const fn is_part(part: Part, restored: bool) -> bool {
     let Part { labelled, owned, applied } = part;
     applied && (owned || labelled) || labelled && (owned || restored)
@@ -106,7 +106,7 @@ mod tests {
     fn labels_and_a_revision_must_agree() {
         let claim = |number, owner, applied| Claim { number, owner, applied };
         let ours = mk_labels("gantry", "shop");
-        // What it is, labels, number in the annotation, being deleted, revisions, whether it is managed.
+        // Description, labels, number in the annotation, being deleted, revisions, whether it is managed.
         let cases = [
             ("made here", &ours, Some(1), false, vec![claim(1, Some("u"), true)], true),
             (

@@ -1,9 +1,9 @@
-//! What a change does, decided from what is wanted and what is there. Pure: reads and writes happen around
-//! it.
+//! Decides what a change does, from the request and the state of the cluster. Pure: the caller reads and
+//! writes the cluster.
 //!
-//! In two steps, so that a change that was cut off is carried on by the daemon that finds it: an [`Intent`]
-//! is decided from the request and kept as a revision; what is to be applied is rendered from the intent and
-//! the cluster as it is then.
+//! A change has two steps. First, an [`Intent`] is decided from the request and stored as a revision. Then
+//! the objects to apply are rendered from the intent and the current state of the cluster. If the daemon
+//! stops between the two, the next one finds the revision and finishes the change.
 
 mod decide;
 mod render;
@@ -34,132 +34,133 @@ use super::{
 };
 use crate::autoscale::Policy;
 
-/// The field manager of everything that a deploy sets. One for ever: another name would leave old fields
-/// without an owner.
+/// The field manager of everything that a deploy sets. It must never change: fields set so far would stay
+/// owned by the old name, and no later apply could remove them.
 pub const FIELD_MANAGER: &str = "gantry";
 
-/// For how long a repeat of a request is answered as the first one was.
+/// How long a repeated request gets the same answer as the first one.
 const REPEATABLE: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the cluster holds about an app before a change.
+/// The state of an app in the cluster before a change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppState {
     /// The Deployment of this name.
     pub deployment: Option<Deployment>,
     /// The Service of this name.
     pub service: Option<Service>,
-    /// The budget of this name.
+    /// The PodDisruptionBudget of this name.
     pub budget: Option<Budget>,
-    /// Selectors of the other budgets of the namespace.
+    /// Selectors of every other PodDisruptionBudget in the namespace.
     pub other_budgets: Vec<Selector>,
-    /// Every revision, the newest last.
+    /// All revisions, oldest first.
     pub revisions: Vec<StoredRevision>,
-    /// An autoscaler that is not of this server and targets the app, for example
+    /// The external autoscaler that targets the app, if there is one, for example
     /// `horizontalpodautoscaler.autoscaling/shop`.
     pub other_autoscaler: Option<String>,
 }
 
-/// What a change needs to know of the Deployment.
+/// The facts about the Deployment that a change needs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Deployment {
-    /// Who made it, as its label says.
+    /// The tool that made it, for example `gantry` or `helm`; empty if unknown.
     pub managed_by: String,
-    /// Whether this server manages it.
+    /// Whether Gantry manages it.
     pub managed: Managed,
-    /// It is being deleted.
+    /// Whether it is being deleted.
     pub deleting: bool,
-    /// It is being deleted, and what it owns is to stay.
+    /// Whether it is being deleted without its dependents (`--cascade=orphan`).
     pub orphans: bool,
-    /// Its rollout is held.
+    /// Whether its rollout is paused.
     pub paused: bool,
     /// The replica count.
     pub replicas: i32,
-    /// Field managers that own the count.
+    /// Field managers that own the replica count.
     pub replica_owners: Vec<String>,
-    /// What it says about its autoscaler.
+    /// The autoscaler policy and hold in its annotations.
     pub scaling: Scaling,
-    /// When its replicas were last told to restart by this server.
+    /// When Gantry last restarted its replicas.
     pub restarted: Option<Timestamp>,
-    /// Labels that its selector demands; they cannot change.
+    /// Labels that its selector requires. The selector is immutable.
     pub selector: BTreeMap<String, String>,
-    /// What it says, as far as the API has words for it.
+    /// Its content, as far as `AppSpec` has fields for it.
     pub content: Content,
-    /// What of it the API has no words for, as paths.
+    /// Paths of its fields that `AppSpec` cannot express.
     pub unmodelled: Vec<String>,
-    /// Tells it from an earlier one of the same name.
+    /// Its uid, which distinguishes it from an earlier Deployment of the same name.
     pub uid: String,
     /// The revision that was applied last, as its annotation says.
     pub revision: Option<u64>,
-    /// Kubernetes' own number of the pod template.
+    /// The number that Kubernetes gave the pod template (`deployment.kubernetes.io/revision`).
     pub template_revision: u64,
 }
 
-/// Whether this server manages a Deployment, by the one rule of [`crate::domain::managed`].
+/// Whether Gantry manages a Deployment, by the rule of [`crate::domain::managed`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Managed {
-    /// It does.
+    /// Gantry manages it.
     Yes,
-    /// It does, and its field manager has none of the fields: the Deployment was made again outside Gantry,
-    /// from a backup or with kubectl.
+    /// Gantry manages it, but Gantry's field manager owns no field of it. The Deployment was recreated
+    /// outside Gantry, for example from a backup or with kubectl.
     WithoutFields,
-    /// It does not.
+    /// Gantry does not manage it.
     #[default]
     No,
 }
 
-/// What a change needs to know of the Service.
+/// The facts about the Service that a change needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
-    /// Who made it, as its label says.
+    /// The tool that made it, for example `gantry` or `helm`; empty if unknown.
     pub managed_by: String,
-    /// It goes with the Deployment that is there. One of an earlier Deployment, which was deleted without it,
-    /// is not to be taken away.
+    /// Whether the present Deployment owns it. A Service left over from an earlier Deployment, which was
+    /// deleted without it, must not be deleted.
     pub owned: bool,
-    /// Names and numbers of ports that other field managers put there.
+    /// Names and numbers of ports that other field managers added.
     pub other_ports: Vec<(String, u16)>,
 }
 
-/// What a change needs to know of the budget of the app's name.
+/// The facts about the PodDisruptionBudget of the app's name that a change needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// Who made it, as its label says.
+    /// The tool that made it, for example `gantry` or `helm`; empty if unknown.
     pub managed_by: String,
-    /// Which pods it covers.
+    /// Selects the pods that it covers.
     pub selector: Selector,
 }
 
-/// A revision that was written before.
+/// A revision as it is stored in the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRevision {
     /// Its number.
     pub number: u64,
-    /// What it says.
+    /// Its content.
     pub record: Record,
-    /// How its rollout ended, once it has.
+    /// How its rollout ended; `None` while it runs.
     pub outcome: Option<Outcome>,
-    /// Everything that it wants was applied, or a later revision took its place.
+    /// Whether it was applied completely, or a later revision superseded it.
     pub applied: bool,
-    /// uid of the Deployment that owns it; `None` if it never had an owner, or lost it.
+    /// uid of the Deployment that owns it. `None` if it never had an owner, or lost it.
     pub owner: Option<String>,
-    /// uid of the Deployment to which it was applied, and the version of that at which all was done.
+    /// uid of the Deployment to which it was applied, and the resourceVersion of the Deployment after the
+    /// last write.
     pub version: Option<(String, u64)>,
     /// How its record is stored.
     pub form: Form,
 }
 
-/// A change that was decided on.
+/// A change that has been decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
     /// The app.
     pub name: name::App,
-    /// Number of its revision.
+    /// The number of its revision.
     pub number: u64,
-    /// What the revision says.
+    /// The content of the revision.
     pub record: Record,
-    /// What is to be said about it beside what the cluster says.
+    /// Checks to report in addition to those made against the cluster.
     pub notes: Vec<Check>,
-    /// The revision is still to be written; else it is the newest there is, and nothing is expected to
-    /// change.
+    /// Whether the revision has yet to be written. If not, it is the newest existing revision, and nothing is
+    /// expected to change.
     pub is_new: bool,
 }
 
@@ -171,19 +172,21 @@ impl AppState {
         self.revisions.last()
     }
 
-    /// Number of the newest revision; zero without one.
+    /// Returns the number of the newest revision; zero if there is none.
     pub fn newest_number(&self) -> u64 {
         self.newest().map_or(0, |past| past.number)
     }
 
-    /// The newest revision that a caller asked for: what a deploy that names some fields starts from. Without
-    /// its Deployment an app is gone, whatever revisions are left of it, and the revisions of an earlier
-    /// Deployment say nothing about the next one of its name. Then only one that is still to be carried out
-    /// counts: it makes the Deployment, or adopts it.
+    /// Returns the newest revision that a caller asked for. A deploy that names only some fields starts from
+    /// it.
+    ///
+    /// If the Deployment does not exist, the app does not exist, even if revisions remain: those of an
+    /// earlier Deployment say nothing about the next one of its name. The exception is a revision that has
+    /// not been carried out yet and creates the Deployment.
     pub fn last_requested(&self) -> Option<&StoredRevision> {
         let is_asked = |past: &&StoredRevision| past.record.cause != Cause::External;
-        // A Deployment that a backup brought back runs the revision that its annotation names, and later ones
-        // are of another time.
+        // A Deployment restored from a backup runs the revision that its annotation names. Later revisions do
+        // not apply to it.
         let restored = self.deployment.as_ref().filter(|d| d.managed == Managed::WithoutFields);
         let runs = |past: &&StoredRevision| restored.is_some_and(|d| d.revision == Some(past.number));
         let named = self.revisions.iter().filter(is_asked).find(runs);
@@ -194,9 +197,9 @@ impl AppState {
         })
     }
 
-    /// The highest number that a rollout of the app has: of a revision, or, where those are gone, of the
-    /// annotation that names the last one. What Gantry did not make had rollouts too, numbered as Kubernetes
-    /// numbers templates.
+    /// Returns the highest rollout number of the app: the number of the newest revision, or the number in the
+    /// Deployment's annotation if those revisions are gone. An app that Gantry does not manage has rollouts
+    /// too, numbered as Kubernetes numbers pod templates.
     pub fn highest_number(&self) -> u64 {
         let of_deployment = self.deployment.as_ref().map_or(0, |d| {
             let unmanaged = if d.is_ours() { 0 } else { d.template_revision };
@@ -205,7 +208,7 @@ impl AppState {
         self.newest_number().max(of_deployment)
     }
 
-    /// Who made the object of the app's name of a kind, if there is one.
+    /// Returns the tool that made the app's object of this kind, if the object exists.
     pub fn made_by(&self, kind: Kind) -> Option<&str> {
         match kind {
             Kind::Deployment => self.deployment.as_ref().map(|d| d.managed_by.as_str()),
@@ -214,13 +217,14 @@ impl AppState {
         }
     }
 
-    /// Version of the Deployment at which a revision was applied, if it is the Deployment that is there.
+    /// Returns the resourceVersion of the Deployment at which a revision was applied, if that Deployment
+    /// still exists.
     pub fn position_of(&self, past: &StoredRevision) -> Option<u64> {
         let (uid, version) = past.version.as_ref()?;
         self.deployment.as_ref().filter(|d| d.uid == *uid).map(|_| *version)
     }
 
-    /// Refuses if another autoscaler decides the count, naming it.
+    /// Returns an error that names the external autoscaler, if one controls the replica count.
     pub fn check_no_other_autoscaler(&self, name: &name::App) -> Result<(), Error> {
         match &self.other_autoscaler {
             Some(object) => Err(Error::ForeignAutoscaler { app: name.to_string(), object: object.clone() }),
@@ -228,8 +232,8 @@ impl AppState {
         }
     }
 
-    /// The last policy of the autoscaler while a revision was the newest: what the next one found. `None` if
-    /// it was not kept.
+    /// Returns the last autoscaler policy in force while this revision was the newest, which the next
+    /// revision stores. `None` if it was not stored.
     pub fn policy_of(&self, number: u64) -> Option<Policy> {
         match self.revisions.iter().find(|past| past.number > number) {
             Some(next) => next.record.autoscaler.clone(),
@@ -237,14 +241,16 @@ impl AppState {
         }
     }
 
-    /// The policy of the app's autoscaler now.
+    /// Returns the current policy of the app's autoscaler.
     pub fn policy(&self) -> Policy {
         self.deployment.as_ref().map(|d| (*d.scaling.policy()).clone()).unwrap_or_default()
     }
 
-    /// Revisions that are more than `keep`, oldest first. Never those that something still needs: the one
-    /// that is applied, the newest that succeeded, what is not carried out yet, and, for an hour and up to
-    /// ten times as many, those that answer a repeat.
+    /// Returns the numbers of the revisions beyond the newest `keep`, oldest first, that can be deleted.
+    ///
+    /// Revisions that are still needed are left out: the applied one, the newest that succeeded, and those
+    /// not carried out yet. Revisions that answer a repeated request are left out for an hour, up to ten
+    /// times `keep`.
     pub fn expired_revisions(&self, keep: usize, now: Timestamp) -> Vec<u64> {
         let applied = self.deployment.as_ref().and_then(|d| d.revision);
         let good = self.revisions.iter().rev().find(|past| past.outcome == Some(Outcome::Succeeded));
@@ -262,12 +268,12 @@ impl AppState {
         numbers
     }
 
-    /// What callers asked for, of an app that this server made.
+    /// Returns the content that callers last asked for, of an app that Gantry manages.
     pub fn content(&self) -> Option<Content> {
         self.last_requested().map(|past| past.record.content.clone())
     }
 
-    /// The labels that select the app's pods.
+    /// Returns the labels that select the app's pods.
     pub fn selector(&self, name: &name::App) -> BTreeMap<String, String> {
         let own = || [(APP_LABEL.to_owned(), name.app.clone())].into();
         self.deployment.as_ref().map(|d| d.selector.clone()).filter(|s| !s.is_empty()).unwrap_or_else(own)
@@ -277,7 +283,7 @@ impl AppState {
 // === impl Deployment ===
 
 impl Deployment {
-    /// Whether this server manages it.
+    /// Whether Gantry manages it.
     pub fn is_ours(&self) -> bool {
         self.managed != Managed::No
     }
@@ -286,17 +292,17 @@ impl Deployment {
 // === impl StoredRevision ===
 
 impl StoredRevision {
-    /// What it says about the Deployment of its app's name.
+    /// Returns its claim on the Deployment of its app's name.
     pub fn claim(&self) -> Claim<'_> {
         Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }
     }
 
-    /// Whether its record must be written again before it can be carried out.
+    /// Returns whether its record must be rewritten before it can be carried out.
     pub fn is_stuck(&self) -> bool {
         self.form.is_stuck(self.applied)
     }
 
-    /// Whether it was to make the Deployment, not to change one.
+    /// Returns whether it creates the Deployment rather than changing one.
     pub fn creates(&self) -> bool {
         let kind = Kind::Deployment.prefix();
         let is_it = |change: &Change| change.path.is_empty() && change.object.starts_with(kind);

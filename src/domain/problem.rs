@@ -1,4 +1,4 @@
-//! A diagnosed cause of trouble, in words for people and a reason for programs.
+//! A diagnosed cause of trouble, with a sentence for people and a reason for programs.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 /// One diagnosed cause of trouble.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What it is.
+    /// Its reason, for programs.
     pub reason: Reason,
     /// What happened, in one sentence.
     pub message: String,
     /// What to do about it, in one sentence.
     pub remedy: String,
-    /// Kubernetes object to blame, for example `pod/shop-6f7c-x2x`.
+    /// The Kubernetes object to blame, for example `pod/shop-6f7c-x2x`.
     pub object: String,
-    /// Container of that pod whose log may tell more; empty if none does.
+    /// The container of that pod whose log may explain it; empty if no log does.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub container: String,
-    /// Replicas that it affects.
+    /// The number of affected replicas.
     pub affected: i32,
     /// The Kubernetes events that matter, at most two, oldest first.
     #[serde(default)]
     pub events: Vec<String>,
-    /// The last lines of that log, oldest first. Only in what is kept.
+    /// The last lines of that log, oldest first. Only in stored evidence and verdicts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
     /// When it was first seen.
     pub start: Option<Timestamp>,
-    /// It cannot get better by itself.
+    /// Whether it cannot recover without a change.
     pub fatal: bool,
 }
 
-/// Reasons of problems; the names are those of `gantry.v1.ErrorReason`.
+/// Reasons of problems, with the names of `gantry.v1.ErrorReason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
@@ -41,7 +41,7 @@ pub enum Reason {
     ConfigMissing,
     /// A volume cannot be mounted.
     VolumeFailed,
-    /// The container was killed for its memory.
+    /// The container was killed for using too much memory.
     OutOfMemory,
     /// The container keeps ending.
     CrashLoop,
@@ -51,9 +51,9 @@ pub enum Reason {
     QuotaExceeded,
     /// The node stopped answering.
     NodeLost,
-    /// No node takes the replica.
+    /// No node can take the replica.
     Unschedulable,
-    /// A health check does not pass.
+    /// A probe fails.
     ProbeFailing,
     /// No progress for `progress_timeout`.
     ProgressTimeout,
@@ -62,7 +62,7 @@ pub enum Reason {
 // === impl Problem ===
 
 impl Problem {
-    /// One that affects one replica, with no events and no log yet.
+    /// Creates a problem of one replica, without events and log lines.
     pub(super) fn new(reason: Reason, message: String, remedy: &str, object: String, fatal: bool) -> Self {
         Self {
             reason,
@@ -78,12 +78,12 @@ impl Problem {
         }
     }
 
-    /// Every text in it that Kubernetes or a program wrote.
+    /// Returns every text in it that may quote Kubernetes or a program.
     pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         std::iter::once(&mut self.message).chain(&mut self.events).chain(&mut self.log_tail)
     }
 
-    /// The pod whose log may tell more, if one may: its container ran.
+    /// Returns the pod whose log may explain the problem, if its container ran.
     pub fn logging_pod(&self) -> Option<&str> {
         let ran = match self.reason {
             Reason::CrashLoop | Reason::OutOfMemory | Reason::ProbeFailing | Reason::ProgressTimeout => true,
@@ -102,7 +102,7 @@ impl Problem {
 // === impl Reason ===
 
 impl Reason {
-    /// The name as the API writes it.
+    /// Returns the name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ImagePullFailed => "IMAGE_PULL_FAILED",
@@ -120,7 +120,7 @@ impl Reason {
     }
 }
 
-/// Bounds a text that Kubernetes or a program wrote, because an answer with a hundred problems must stay
+/// Shortens a text that Kubernetes or a program wrote, because an answer with a hundred problems must stay
 /// small.
 pub(super) fn shorten_text(text: &str) -> String {
     const MAX_CHARS: usize = 400;

@@ -1,5 +1,5 @@
-//! One replica as callers see it: where its pod stands, and why in a sentence. Pure; made when it is asked
-//! for.
+//! A replica as callers see it: the state of its pod, with the reason in one sentence. Pure; derived when a
+//! caller asks for it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,15 +19,15 @@ pub use super::replica_state::State;
 pub struct Replica {
     /// Name of its pod.
     pub pod: Arc<str>,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// One sentence that says why.
+    /// One sentence that gives the reason.
     pub message: String,
-    /// Number of the rollout that it belongs to.
+    /// The number of the rollout that it belongs to.
     pub rollout: Option<u64>,
     /// Its node.
     pub node: Option<Arc<str>>,
-    /// Zone of the node.
+    /// The zone of the node.
     pub zone: Option<Arc<str>>,
     /// Its address.
     pub address: Option<IpAddr>,
@@ -35,14 +35,14 @@ pub struct Replica {
     pub restarts: i32,
     /// When it was created.
     pub created: Timestamp,
-    /// When it became ready, if it is.
+    /// When it became ready, if it is ready now.
     pub ready: Option<Timestamp>,
 }
 
 // === impl Replica ===
 
 impl Replica {
-    /// The replica that a pod is.
+    /// Derives the replica of a pod.
     pub fn new(
         pod: &Pod,
         rollout: Option<u64>,
@@ -68,7 +68,7 @@ impl Replica {
 
 fn find_state(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, String) {
     if pod.deleting {
-        return (State::Draining, "Told to stop; finishes what it has.".to_owned());
+        return (State::Draining, "Asked to stop; finishes its current work.".to_owned());
     }
     if pod.ready {
         return (State::Ready, "Takes traffic.".to_owned());

@@ -1,35 +1,35 @@
-//! The rule of `AppSpec.replicas`: who may set the count, and what an apply must say so that no other owner's
-//! count is reset.
+//! The rule of `AppSpec.replicas`: who may set the replica count, and what an apply must contain so that it
+//! never resets a count that another field manager owns.
 
-/// What is known of the count before a deploy.
+/// The replica count before a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicasField<'a> {
-    /// The count as it is; `None` for a new app.
+    /// The current count; `None` for a new app.
     pub live: Option<i32>,
-    /// Field managers that own `spec.replicas` of the Deployment, the scale subresource included.
+    /// Field managers that own `spec.replicas` of the Deployment, including those that set it through the
+    /// scale subresource.
     pub owners: &'a [String],
 }
 
-/// What a deploy does with the count.
+/// What a deploy does with the replica count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Sends it. `force` takes it over from its owner.
+    /// Applies the count.
     Apply {
         /// The count.
         replicas: i32,
-        /// Over another owner: only because the caller named the field.
+        /// Takes it over from another field manager, because the caller named the field.
         force: bool,
     },
-    /// Leaves the field out, since another field manager owns it; `ignored` is what the spec would have asked
-    /// for.
+    /// Leaves the field out of the apply, because another field manager owns it.
     Leave {
-        /// The count in the spec that is not applied, if it differs.
+        /// The count in the spec that is not applied, if it differs from the current one.
         ignored: Option<i32>,
     },
 }
 
-/// Decides for one deploy. `wanted` is the count of the new content, `named` says that `update_mask` names
-/// it.
+/// Decides for one deploy. `wanted` is the count of the new content. `named` says that `update_mask` names
+/// the field. `ours` is Gantry's field manager.
 pub fn decide_replicas(count: &ReplicasField<'_>, wanted: Option<i32>, named: bool, ours: &str) -> Decision {
     let Some(live) = count.live else {
         return Decision::Apply { replicas: wanted.unwrap_or(1), force: false };
@@ -41,7 +41,7 @@ pub fn decide_replicas(count: &ReplicasField<'_>, wanted: Option<i32>, named: bo
     if owned_by_other {
         return Decision::Leave { ignored: wanted.filter(|w| *w != live) };
     }
-    // Sole owner: leaving the field out would let it fall to Kubernetes' default of 1.
+    // Gantry is the sole owner, so leaving the field out would reset it to Kubernetes' default of 1.
     Decision::Apply { replicas: wanted.unwrap_or(live), force: false }
 }
 

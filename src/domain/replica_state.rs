@@ -1,21 +1,21 @@
-//! Where a replica stands. Pure; knows no pod.
+//! The states of a replica. Pure; knows no pod.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a replica stands.
+/// The state of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for a node.
     Pending,
-    /// On a node, not ready yet.
+    /// On a node, but not ready yet.
     Starting,
     /// Takes traffic.
     Ready,
-    /// Running, fails its readiness probe after having passed it.
+    /// Running, but fails its readiness probe after having passed it.
     Unready,
     /// Cannot start or keeps crashing.
     Failing,
-    /// Told to stop, finishes what it has.
+    /// Asked to stop; finishes its current work.
     Draining,
 }

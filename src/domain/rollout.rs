@@ -1,4 +1,5 @@
-//! A rollout, where it stands, and the rows of an app that say so. Pure; the time is an argument.
+//! A rollout, its state, and the rows of an app from which the state is derived. Pure: the time is an
+//! argument.
 
 mod counts;
 mod external;
@@ -26,46 +27,47 @@ pub use self::{
     progress::{Moment, Tracker},
 };
 
-/// One attempt to bring an app to some content.
+/// One attempt to bring an app to a desired content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
     /// The app.
     pub app: name::App,
-    /// Its revision's number.
+    /// The number of its revision.
     pub number: u64,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// What is rolled out.
+    /// The content that is rolled out.
     pub content: Arc<Content>,
     /// Digest of the content.
     pub digest: String,
-    /// Counts at this moment.
+    /// The current replica counts.
     pub progress: Progress,
-    /// One sentence that says where it stands and why.
+    /// One sentence that gives the state and its reason.
     pub message: String,
-    /// Everything that is wrong with its replicas right now, most urgent first.
+    /// All current problems of its replicas, most urgent first.
     pub problems: Vec<Problem>,
-    /// What decided a failure.
+    /// The problem that caused the failure.
     pub error: Option<Problem>,
-    /// What was seen when it failed.
+    /// Evidence gathered when it failed.
     pub evidence: Option<Arc<Evidence>>,
-    /// Its verdict is about to be kept with its revision, and with it the last lines of logs. Only of the
-    /// newest.
+    /// Whether its verdict, with the last lines of logs, has yet to be stored with its revision. Only the
+    /// newest rollout can have this set.
     pub unkept: bool,
-    /// The last policy of the app's autoscaler in its time, if it had one and it was kept.
+    /// The last policy of the app's autoscaler while this rollout was the newest, if there was one and it was
+    /// stored.
     pub autoscaler: Option<Arc<Policy>>,
     /// What started it.
     pub cause: Cause,
     /// The Kubernetes user who asked for it.
     pub actor: String,
-    /// Why, as the caller said.
+    /// The reason that the caller gave.
     pub reason: String,
     /// The rollout that a rollback returns to.
     pub source: Option<u64>,
-    /// What it changes, object by object.
+    /// Its changes, object by object.
     pub changes: Arc<[Change]>,
-    /// For a change made outside Gantry: the ReplicaSet that it led to, and Kubernetes' number of its
-    /// template.
+    /// For a change made outside Gantry: the ReplicaSet that the change led to, and the number that
+    /// Kubernetes gave its template.
     pub set: Option<(Arc<str>, u64)>,
     /// When it began.
     pub start: Timestamp,
@@ -73,24 +75,24 @@ pub struct Rollout {
     pub end: Option<Timestamp>,
 }
 
-/// Where a rollout stands.
+/// The state of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Recorded, not yet applied.
     Pending,
     /// Replicas are being replaced.
     Running,
-    /// Held.
+    /// Paused by a caller.
     Paused,
-    /// Every replica is current and ready, and no old one takes traffic.
+    /// Every replica is current and ready, and no old replica takes traffic.
     Succeeded,
-    /// Gave up.
+    /// Ended without success.
     Failed,
-    /// A later rollout took its place.
+    /// A later rollout superseded it.
     Superseded,
 }
 
-/// Counts of a rollout.
+/// Replica counts of a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Replicas wanted.
@@ -101,34 +103,35 @@ pub struct Progress {
     pub ready: i32,
     /// Replicas of older content that still take traffic.
     pub old: i32,
-    /// Replicas that finish their work.
+    /// Replicas that are terminating.
     pub draining: i32,
 }
 
-/// What a rollout needs to know of the one that took its place.
+/// The facts about the next rollout that a superseded rollout shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Successor<'a> {
     /// Its number.
     pub number: u64,
     /// When it began.
     pub start: Timestamp,
-    /// The field manager that changed the app outside Gantry, if one did; empty if it is not known.
+    /// The field manager that changed the app outside Gantry, if the successor is such a change; empty if
+    /// unknown.
     pub changed_by: Option<&'a str>,
 }
 
-/// What is known of one app.
+/// The rows of one app.
 pub struct AppRows<'a> {
     /// Its Deployment, if there is one.
     pub deployment: Option<&'a Deployment>,
-    /// This server manages it.
+    /// Whether Gantry manages the app.
     pub managed: bool,
     /// The Deployment's ReplicaSets.
     pub replica_sets: Vec<&'a ReplicaSet>,
     /// Their pods.
     pub pods: Vec<&'a Pod>,
-    /// Events, and which nodes are lost.
+    /// Events, and which nodes do not answer.
     pub around: Surroundings<'a>,
-    /// The autoscaler, not of this server, that owns the replica count, for example
+    /// The external autoscaler that owns the replica count, for example
     /// `horizontalpodautoscaler.autoscaling/shop`.
     pub autoscaler: Option<String>,
 }
@@ -136,16 +139,17 @@ pub struct AppRows<'a> {
 // === impl AppRows ===
 
 impl<'a> AppRows<'a> {
-    /// The ReplicaSet of the Deployment's newest template, once Kubernetes has taken that up. One that is
-    /// used again gets its new number before the Deployment does; until then that number is of the template
-    /// before.
+    /// Returns the ReplicaSet of the Deployment's newest template, once Kubernetes has taken the template up.
+    ///
+    /// A ReplicaSet that is reused gets its new number before the Deployment does. Until then the
+    /// Deployment's number belongs to the previous template.
     pub fn current(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
         let carries = |rs: &&ReplicaSet| deployment.revision.is_none() || deployment.revision == rs.revision;
         self.numbered(deployment).filter(carries)
     }
 
-    /// The ReplicaSet that has the number of the Deployment's newest template, once Kubernetes has taken that
-    /// up.
+    /// Returns the ReplicaSet with the same template number as the Deployment, once Kubernetes has taken the
+    /// newest template up.
     fn numbered(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
         let is_current = |rs: &&ReplicaSet| rs.template_revision == deployment.template_revision;
         self.replica_sets.iter().copied().find(is_current).filter(|_| deployment.is_observed())
@@ -155,7 +159,7 @@ impl<'a> AppRows<'a> {
 // === impl State ===
 
 impl State {
-    /// Whether nothing follows.
+    /// Returns whether the state is final.
     pub const fn ended(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Superseded)
     }
@@ -174,7 +178,7 @@ impl From<Outcome> for State {
 // === impl Rollout ===
 
 impl Rollout {
-    /// Of a revision, the rollout as far as the revision tells.
+    /// Returns the rollout of a revision, as far as the revision alone describes it.
     pub fn recorded(revision: &Revision) -> Self {
         Self {
             app: revision.app.clone(),
@@ -211,22 +215,22 @@ impl Rollout {
         self
     }
 
-    /// One that is not the newest of its app: it ended, or another one took its place.
+    /// Returns a rollout that is not the newest of its app: it ended, or a later one superseded it.
     #[must_use]
     pub fn before(self, decided: Option<&End>, next: &Successor<'_>) -> Self {
         if let Some(end) = decided {
             return self.ended(end);
         }
         let message = match next.changed_by {
-            Some("") => "Changed past this server.".to_owned(),
-            Some(by) => format!("Changed past this server by {by}."),
-            None => format!("Rollout {} took its place.", next.number),
+            Some("") => "Changed outside Gantry.".to_owned(),
+            Some(by) => format!("Changed outside Gantry by {by}."),
+            None => format!("Superseded by rollout {}.", next.number),
         };
         let time = next.start.max(self.start);
         self.ended(&End { outcome: Outcome::Superseded, message, time, problem: None })
     }
 
-    /// The verdict as it is to be recorded, once there is one.
+    /// Returns the verdict to record, once there is one.
     pub fn to_end(&self) -> Option<End> {
         let outcome = match self.state {
             State::Succeeded => Outcome::Succeeded,

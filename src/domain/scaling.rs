@@ -1,5 +1,5 @@
-//! What a Deployment says about who decides its replica count: the autoscaler's policy and a caller's hold,
-//! each an annotation, and what its replicas ask for. Must not know who reads or writes it.
+//! The autoscaler settings of a Deployment: the policy and a caller's hold, each in an annotation, and the
+//! resource requests of its replicas. Must not know who reads or writes the Deployment.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,32 +13,32 @@ use super::{
 };
 use crate::autoscale::{Hold, Mode, Policy};
 
-/// The annotation of a Deployment that holds the policy of its autoscaler.
+/// The annotation of a Deployment with the policy of its autoscaler.
 pub const AUTOSCALER_ANNOTATION: &str = "gantry.dev/autoscaler";
 
-/// The annotation of a Deployment that holds a caller's count over the autoscaler.
+/// The annotation of a Deployment with a caller's hold.
 pub const HOLD_ANNOTATION: &str = "gantry.dev/hold";
 
-/// What a Deployment says about its replica count.
+/// The autoscaler settings of a Deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scaling {
     /// The policy of its autoscaler; `None` if it never had one.
     pub policy: Option<Arc<Policy>>,
-    /// A caller's count over it, perhaps of a time that is past.
+    /// A caller's hold over the autoscaler, which may have ended.
     pub hold: Option<Arc<Hold>>,
-    /// Who set the count, if it was neither Gantry nor one of Kubernetes' own controllers.
+    /// The field manager that set the count, if it is neither Gantry nor one of Kubernetes' own controllers.
     pub set_outside: Option<Arc<str>>,
-    /// Cores that all containers of a replica ask for; `None` if one asks for none.
+    /// The CPU request of a replica in cores; `None` if one of its containers has no request.
     pub cpu_request: Option<f64>,
-    /// Bytes, likewise.
+    /// The memory request of a replica in bytes; `None` if one of its containers has no request.
     pub memory_request: Option<f64>,
 }
 
 // === impl Scaling ===
 
 impl Scaling {
-    /// Reads the annotations and the pod template of a Deployment, not who set its count. What cannot be read
-    /// is as good as absent: an autoscaler that is not understood must not act.
+    /// Reads the annotations and the pod template of a Deployment, but not who set its count. An unreadable
+    /// annotation counts as absent, because an autoscaler must not act on a policy that was not understood.
     pub fn read(annotations: Option<&BTreeMap<String, String>>, template: &Value) -> Self {
         Self {
             policy: read(annotations, AUTOSCALER_ANNOTATION),
@@ -49,25 +49,26 @@ impl Scaling {
         }
     }
 
-    /// The policy in force; the default one, which is off, if there is none.
+    /// Returns the policy in force. Without one it is the default policy, which is off.
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.clone().unwrap_or_default()
     }
 
-    /// Whether this server's autoscaler changes the count at this time.
+    /// Returns whether Gantry's autoscaler controls the count at this time.
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.mode_at(now) == Mode::Active)
     }
 
-    /// The caller's count that stands over the autoscaler at this time.
+    /// Returns the hold that overrides the autoscaler at this time.
     pub fn active_hold(&self, now: Timestamp) -> Option<&Arc<Hold>> {
         let owns = self.policy.as_ref().is_some_and(|policy| policy.owns_count(now));
         self.hold.as_ref().filter(|hold| owns && hold.holds(now))
     }
 
-    /// The hold that a count set outside Gantry stands for, if the autoscaler would take it back: who scales
-    /// by hand means it. `length` says how long such a word counts. The hold in force is given once more
-    /// while its count is still to be taken over.
+    /// Returns the hold for a count that was set outside Gantry, if the autoscaler would revert that count. A
+    /// person who scales by hand means it. `length` is how long the hold lasts.
+    ///
+    /// If that hold already exists and is in force, it is returned again until Gantry owns the count.
     pub fn hold_for_outside_count(&self, replicas: i32, length: Duration, now: Timestamp) -> Option<Hold> {
         let (policy, by) = (self.policy.as_ref()?, self.set_outside.as_ref()?);
         if policy.mode_at(now) != Mode::Active {
@@ -77,13 +78,14 @@ impl Scaling {
         if let Some(hold) = self.active_hold(now).filter(same) {
             return Some((**hold).clone());
         }
-        // Kubernetes does not tell when a count was set through the scale subresource.
+        // The hold begins now, because Kubernetes does not record when a count was set through the scale
+        // subresource.
         let until = now.checked_add(length).ok().filter(|until| *until > now)?;
-        let reason = "the count was set past this server, which counts as a hold".to_owned();
+        let reason = "the count was set outside Gantry, which counts as a hold".to_owned();
         Some(Hold { replicas, until, actor: by.to_string(), reason, since: now, generation: 0 })
     }
 
-    /// When another one decides the count, with nothing written: the end of a hold or of a freeze.
+    /// Returns when control of the count changes without a write: at the end of a hold or of a freeze.
     pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let freeze = self.policy.as_ref().filter(|p| p.mode == Mode::Frozen).and_then(|p| p.freeze_end);
         let hold = self.active_hold(now).map(|hold| hold.until);
@@ -95,8 +97,8 @@ fn read<T: DeserializeOwned>(annotations: Option<&BTreeMap<String, String>>, key
     serde_json::from_str(annotations?.get(key)?).ok().map(Arc::new)
 }
 
-/// What the containers of a pod template ask for together. Init containers that go on running are containers
-/// too; the others are gone when use is measured.
+/// Returns the sum of the requests of the containers of a pod template. Init containers that keep running
+/// count too. The other init containers have ended when use is measured.
 fn request(template: &Value, resource: &str) -> Option<f64> {
     let spec = &template["spec"];
     let all = |key: &str| spec[key].as_array().into_iter().flatten();
@@ -104,7 +106,7 @@ fn request(template: &Value, resource: &str) -> Option<f64> {
     let mut sum = None;
     for container in all("containers").chain(sidecars) {
         let resources = &container["resources"];
-        // Kubernetes takes the limit for the request where only that is set.
+        // Kubernetes uses the limit as the request where only the limit is set.
         let asked = [&resources["requests"][resource], &resources["limits"][resource]];
         let asked = asked.into_iter().find_map(Value::as_str).and_then(quantity::parse_quantity)?;
         sum = Some(sum.unwrap_or(0.0) + asked);
@@ -112,7 +114,7 @@ fn request(template: &Value, resource: &str) -> Option<f64> {
     sum
 }
 
-/// What of the policy changes, by the names of its JSON form.
+/// Returns the changed fields of the policy, by their names in JSON.
 pub fn policy_changes(id: &str, before: &Policy, after: &Policy) -> Vec<Change> {
     let fields = |policy: &Policy| serde_json::to_value(policy).unwrap_or_default();
     let (old, new) = (fields(before), fields(after));
@@ -183,20 +185,20 @@ mod tests {
         assert_eq!(
             taken(active, &text, Some("kubectl"), 60, 25),
             Some(hold.clone()),
-            "not longer than it was"
+            "the hold is not extended"
         );
         let other = text.replace("kubectl", "ann");
         assert_eq!(
             taken(active, &other, Some("kubectl"), 60, 25).unwrap().until,
             at(85),
-            "the last word counts"
+            "the latest count wins"
         );
-        assert_eq!(taken(active, "", None, 60, 20), None, "this server set it too");
-        assert_eq!(taken(active, "", Some("kubectl"), 0, 20), None, "it is not to count");
+        assert_eq!(taken(active, "", None, 60, 20), None, "Gantry set the count");
+        assert_eq!(taken(active, "", Some("kubectl"), 0, 20), None, "a length of zero makes no hold");
         assert_eq!(
             taken(r#"{"mode": "SHADOW", "max": 3}"#, "", Some("kubectl"), 60, 20),
             None,
-            "nobody takes it back"
+            "the autoscaler would not revert it"
         );
     }
 

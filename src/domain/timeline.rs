@@ -1,45 +1,45 @@
-//! The order of what happened to an app, and where a reader of it stands: pure, so that any cut and resume
-//! can be tried. Must not know what the entries say, nor where they are kept.
+//! The order of the timeline entries of an app, and the position of a reader. Pure, so that tests can try
+//! every interruption and resumption. Must not know the content of entries, nor where they are stored.
 
 use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-/// Marks that a position holds one by one. Entries that become known late are told apart by them.
+/// The number of marks that a position stores one by one. They identify entries that become known late.
 const RECENT: usize = 24;
 
-/// The place of an entry. What can be read from the cluster again, by any server, gets the same mark each
-/// time.
+/// The place of an entry in the timeline. An entry read from the cluster gets the same mark in every
+/// `gantryd`, each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// When it happened.
     pub time: Timestamp,
-    /// What it was: a digest of its key.
+    /// The digest of its key.
     pub id: u64,
 }
 
-/// What a reader has.
+/// The position of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The process that counted.
+    /// Identifies the process that counted `sequence`.
     pub epoch: u64,
-    /// What became known up to here it has, or it is part of the past that it is being told.
+    /// Entries that became known up to this number were sent, or belong to the past that is being sent.
     pub sequence: u64,
-    /// It is being told the past.
+    /// Whether the past is still being sent.
     pub in_past: bool,
-    /// The time of the latest entry that it has.
+    /// The time of the latest entry that was sent.
     pub last: Timestamp,
-    /// Of what the cluster keeps it has everything up to here,
+    /// Of the entries stored in the cluster, all up to this mark were sent,
     floor: Mark,
-    /// and these beyond.
+    /// and these after it.
     recent: BTreeSet<Mark>,
 }
 
 // === impl Mark ===
 
 impl Mark {
-    /// The mark of what the key names.
+    /// Creates the mark of the entry with this key.
     pub fn new(time: Timestamp, key: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(key).into();
         let id = digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte));
@@ -50,18 +50,18 @@ impl Mark {
 // === impl Position ===
 
 impl Position {
-    /// Has nothing, and wants what is later than this time.
+    /// A position before the first entry after this time.
     pub const fn new(epoch: u64, sequence: u64, after: Timestamp) -> Self {
         let floor = Mark { time: after, id: u64::MAX };
         Self { epoch, sequence, in_past: true, last: after, floor, recent: BTreeSet::new() }
     }
 
-    /// Whether an entry of the past was told.
+    /// Returns whether an entry of the past was sent.
     pub fn has(&self, mark: &Mark) -> bool {
         *mark <= self.floor || self.recent.iter().any(|known| known.id == mark.id)
     }
 
-    /// An entry of the past is told. They come in the order of their marks.
+    /// Records that an entry of the past is sent. These entries come in the order of their marks.
     pub fn pass(&mut self, mark: Mark) {
         self.last = self.last.max(mark.time);
         if mark > self.floor {
@@ -72,8 +72,8 @@ impl Position {
         }
     }
 
-    /// An entry is told when it becomes known. Only one that the cluster `keeps` can come again after a
-    /// restart.
+    /// Records that a new entry is sent. Only an entry that the cluster stores (`keeps`) can come again after
+    /// a restart.
     pub fn tell(&mut self, mark: Mark, sequence: u64, keeps: bool) {
         self.sequence = sequence;
         if keeps {
@@ -83,12 +83,13 @@ impl Position {
         }
     }
 
-    /// Goes on in another process, or after it forgot something: what is there now is the past.
+    /// Continues in another process, or after the process dropped entries. All present entries are then the
+    /// past.
     pub fn begin_again(&mut self, epoch: u64, sequence: u64) {
         (self.epoch, self.sequence, self.in_past) = (epoch, sequence, true);
     }
 
-    /// Parses what [`ToString`] gave; callers treat it as opaque.
+    /// Parses the output of [`ToString`]. For callers it is opaque.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix("t1.")?.split('.');
         let mut next = || parts.next();
@@ -140,14 +141,14 @@ mod tests {
 
     use super::*;
 
-    /// An entry as a server has it: sequence, mark, and whether the cluster keeps it.
+    /// An entry in a process: sequence, mark, and whether the cluster stores it.
     type Entry = (u64, Mark, bool);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// A process that knows of some entries from the cluster, and of others since it began.
+    /// A process with entries read from the cluster, and entries seen since it started.
     struct Server {
         epoch: u64,
         kept: Vec<Mark>,
@@ -252,7 +253,7 @@ mod tests {
             once.sort_unstable();
             once.dedup();
             prop_assert_eq!(once.len(), got.len(), "nothing twice");
-            // At most RECENT entries were told one by one here, so nothing that the cluster keeps is missing.
+            // At most RECENT entries are new here, so no entry that the cluster stores is missing.
             prop_assert!(kept.iter().all(|mark| got.contains(mark)));
         }
 

@@ -304,7 +304,7 @@ fn what_others_deployed_has_a_history_and_leaves_none() {
     assert_eq!(told(), [(4, Stands::Running), (3, Stands::Succeeded), (2, past), (1, past)]);
     assert_eq!((index.unrecorded_verdicts(), index.unrecorded_external_changes()), (vec![], vec![]));
     let number = |n| name::Rollout { app: app.clone(), revision: Which::Number(n) };
-    assert_eq!(index.get_rollout(&number(2)).unwrap().message, "Rollout 3 took its place.");
+    assert_eq!(index.get_rollout(&number(2)).unwrap().message, "Superseded by rollout 3.");
     assert!(index.get_rollout(&number(9)).is_err());
 }
 

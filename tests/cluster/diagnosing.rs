@@ -236,7 +236,7 @@ async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_
         assert!(
             error
                 .message
-                .starts_with("No progress for 5 s: 0 of 2 replicas are ready, 2 were and are not any more"),
+                .starts_with("No progress for 5 s: 0 of 2 replicas are ready, 2 have become unready"),
             "{}",
             error.message
         );

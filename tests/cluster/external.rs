@@ -95,12 +95,12 @@ async fn what_kubectl_does_to_an_app_is_a_rollout_and_kept_once() {
         latest_is(&env, &env.daemon, "2").await;
         let rollout = follow(&env.daemon, &(env.name("web") + "/rollouts/2")).await;
         assert_eq!((rollout.state(), rollout.cause()), (Succeeded, External), "{rollout:?}");
-        assert!(rollout.message.starts_with("Changed past this server by kubectl-set: "), "{rollout:?}");
+        assert!(rollout.message.starts_with("Changed outside Gantry by kubectl-set: "), "{rollout:?}");
         let app = env.get("web").await.unwrap();
         let status = app.status.unwrap();
         assert_eq!(app.spec.unwrap().image, good, "only callers change what is asked for");
         assert_eq!((status.state(), status.rollout), (pb::AppState::Active, rollout.name));
-        assert!(status.message.contains("past this server by kubectl-set"), "{}", status.message);
+        assert!(status.message.contains("outside Gantry by kubectl-set"), "{}", status.message);
         let owner = status.replica_owner.unwrap();
         assert_eq!((owner.kind(), owner.owner.as_str()), (pb::ReplicaOwnerKind::Caller, "gantry"));
 

@@ -271,7 +271,7 @@ async fn a_count_set_by_kubectl_stands_over_the_autoscaler_for_a_time() {
         .await;
         let held = owner().await;
         assert_eq!((held.owner.as_str(), subject.live().await), ("kubectl", 5), "{held:?}");
-        assert!(held.reason.contains("past this server") && held.hold_end_time.is_some(), "{held:?}");
+        assert!(held.reason.contains("outside Gantry") && held.hold_end_time.is_some(), "{held:?}");
         let decisions = async || {
             let request = pb::ListScalingDecisionsRequest {
                 parent: env.name("web") + "/autoscaler",

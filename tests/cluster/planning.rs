@@ -74,7 +74,12 @@ async fn a_plan_tells_what_is_short_and_by_how_much() {
 
         let image = |name: &str| pb::AppSpec { image: name.into(), ..web() };
         let none = plan(&env, image("Shop::1")).await;
-        says(&none, "IMAGE", pb::CheckResult::Fail, &["Shop::1 is no name", "Correct the image's name"]);
+        says(
+            &none,
+            "IMAGE",
+            pb::CheckResult::Fail,
+            &["Shop::1 is not a valid image name", "Correct the image's name"],
+        );
         let moving = plan(&env, image("never-had")).await;
         says(&moving, "IMAGE", pb::CheckResult::Warn, &["The tag of never-had is left out", "or a digest"]);
         let new = plan(&env, image("never-had:1")).await;
@@ -82,7 +87,7 @@ async fn a_plan_tells_what_is_short_and_by_how_much() {
             &new,
             "IMAGE",
             pb::CheckResult::Skipped,
-            &["nodes lists never-had:1", "the registry is not asked"],
+            &["nodes lists never-had:1", "Gantry does not ask the registry"],
         );
 
         // Scaling and restarting tell the fit as well; of a rollout the surge is a part.
@@ -129,7 +134,7 @@ async fn a_plan_looks_at_everything_that_the_replicas_refer_to() {
         says(&good, "REFERENCES", pb::CheckResult::Pass, &["All 3 objects"]);
         assert!(!format!("{good:?}").contains("swordfish"), "values of Secrets are in no answer");
         for (spec, result, words) in [
-            (pb::AppSpec { secret_env: of(&[("TWO", key("keys", "two"))]), ..web() }, pb::CheckResult::Fail, ["Secret keys has no two", "Add what is missing"]),
+            (pb::AppSpec { secret_env: of(&[("TWO", key("keys", "two"))]), ..web() }, pb::CheckResult::Fail, ["Secret keys lacks two", "Add what is missing"]),
             (pb::AppSpec { config_map_env: of(&[("C", key("none", "x"))]), ..web() }, pb::CheckResult::Fail, ["ConfigMap none does not exist", "Create it"]),
             (pb::AppSpec { volumes: vec![volume("gone")], ..web() }, pb::CheckResult::Fail, ["PersistentVolumeClaim gone", "Create it"]),
             (pb::AppSpec { service_account: "robot".into(), ..web() }, pb::CheckResult::Fail, ["ServiceAccount robot", "Create it"]),

@@ -1,5 +1,5 @@
-//! What the app's autoscaler, ours or another's, makes of the new spec: targets that could not be measured, a
-//! count out of its range.
+//! Checks the new spec against the app's autoscaler, Gantry's or an external one: targets that could not be
+//! measured, and a count outside the limits.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// What our autoscaler would do. `scaling` is that of the app; `wanted` says what the new template asks for.
+/// Checks Gantry's autoscaler. `scaling` is that of the app, and `wanted` has the requests of the new
+/// template.
 pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, now: Timestamp) -> Vec<Check> {
     let says = |result, message: String| Check::new(CheckKind::Autoscaler, result, message);
     let Some(policy) = scaling.policy.as_ref().filter(|policy| policy.mode != Mode::Off) else {
@@ -36,7 +37,7 @@ pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, no
         let to = if count < least { least } else { count.min(most.max(least)) };
         if to != count {
             let message = format!(
-                "The app's autoscaler takes the count from {count} to {to}: it keeps it between {least} and {most}. Change its limits, or hold a count with ScaleApp."
+                "The app's autoscaler will change the replica count from {count} to {to}, because its limits are {least} and {most}. Change its limits, or hold a count with ScaleApp."
             );
             found.push(says(Finding::Warn, message));
         }
@@ -48,8 +49,9 @@ pub fn check_autoscaler(scaling: &Scaling, wanted: &Scaling, replicas: usize, no
     found
 }
 
-/// What the Kubernetes autoscalers that target the app could not measure of the new template: KEDA's
-/// ScaledObjects, and HorizontalPodAutoscalers, but for those that KEDA made of the former.
+/// Checks the external autoscalers that target the app: what they could not measure with the new template.
+/// These are KEDA's ScaledObjects, and HorizontalPodAutoscalers except those that KEDA created for a
+/// ScaledObject.
 pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &Scaling) -> Vec<Check> {
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let is_made = |hpa: &Value| {
@@ -60,7 +62,7 @@ pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &
     };
     let of_keda = scaled.iter().flat_map(|object| {
         let triggers = object["spec"]["triggers"].as_array().into_iter().flatten();
-        // Where the kind of target stood before KEDA 2.9 still counts.
+        // The field that held the kind of target before KEDA 2.9 is still valid.
         let relative = triggers.filter_map(|trigger| {
             let kind =
                 [&trigger["metricType"], &trigger["metadata"]["type"]].into_iter().find(|k| k.is_string())?;
@@ -81,8 +83,8 @@ pub fn check_other_autoscalers(scaled: &[Value], horizontal: &[Value], wanted: &
     of_keda.chain(of_kubernetes).collect()
 }
 
-/// What one of this kind, for people and as part of an object's name, could not measure. `relative` are the
-/// resources it looks at in percent of the request.
+/// Checks one external autoscaler. The kind is given as people write it and as a prefix of object names.
+/// `relative` are the resources that it measures in percent of the request.
 fn check_other_autoscaler<'a>(
     (kind, resource): (&str, &str),
     name: &str,
@@ -100,16 +102,13 @@ fn check_other_autoscaler<'a>(
     });
     let found: Vec<_> = unasked.map(|resource| says(Finding::Warn, unmeasured(&who, resource))).collect();
     if found.is_empty() {
-        return vec![says(
-            Finding::Pass,
-            format!("{who} decides the count, and can measure what it looks at."),
-        )];
+        return vec![says(Finding::Pass, format!("{who} decides the count and can measure its targets."))];
     }
     found
 }
 
 fn unmeasured(who: &str, resource: &str) -> String {
     format!(
-        "{who} has a target on {resource} in percent of the request, and a container asks for none: it keeps the count as it is. Set resources.requests.{resource}."
+        "{who} has a target on {resource} in percent of the request, but a container has no such request, so the replica count will not change. Set resources.requests.{resource}."
     )
 }

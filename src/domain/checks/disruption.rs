@@ -1,23 +1,24 @@
-//! Whether the budgets over the replicas ever let one be evicted, so that nodes can be drained.
+//! Checks whether the disruption budgets that cover the replicas ever allow an eviction, so that nodes can be
+//! drained.
 
 use serde_json::Value;
 
 use crate::domain::check::{Check, Finding, Kind as CheckKind};
 
-/// A budget over the replicas.
+/// A PodDisruptionBudget that covers the replicas.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Budget {
     /// Its name.
     pub name: String,
-    /// How many must stay: a number or a percentage.
+    /// How many replicas must stay: a number or a percentage.
     pub min_available: Value,
-    /// How many may be away.
+    /// How many replicas may be missing: a number or a percentage.
     pub max_unavailable: Value,
 }
 
 impl Budget {
-    /// How many of so many replicas it lets be evicted at a time. A percentage is rounded up, as Kubernetes
-    /// does it, also where that is to the favour of those who evict.
+    /// Returns how many of this many replicas it allows to be evicted at a time. A percentage is always
+    /// rounded up, as in Kubernetes, even where that allows one more eviction.
     fn allows(&self, replicas: usize) -> usize {
         if let Some(stay) = super::share(&self.min_available, replicas, true) {
             return replicas.saturating_sub(stay);
@@ -26,7 +27,7 @@ impl Budget {
     }
 }
 
-/// What the budgets that cover the replicas mean.
+/// Checks the budgets that cover the replicas.
 pub fn check_disruption(covering: &[Budget], replicas: usize) -> Check {
     let says = |result, message: String| Check::new(CheckKind::Disruption, result, message);
     let of = |budget: &Budget| format!("poddisruptionbudget.policy/{}", budget.name);
@@ -38,7 +39,7 @@ pub fn check_disruption(covering: &[Budget], replicas: usize) -> Check {
         [_, _, ..] => {
             let names: Vec<_> = covering.iter().map(|budget| budget.name.as_str()).collect();
             let message = format!(
-                "{} budgets cover the replicas ({}), and Kubernetes then evicts none: nodes cannot be drained. Delete all but one.",
+                "{} budgets cover the replicas ({}), and then Kubernetes evicts none: nodes cannot be drained. Delete all but one.",
                 names.len(),
                 names.join(", ")
             );
@@ -62,7 +63,7 @@ pub fn check_disruption(covering: &[Budget], replicas: usize) -> Check {
             }
             _ if replicas == 1 => says(
                 Finding::Pass,
-                "The only replica may be evicted; the app is away until it runs elsewhere.".to_owned(),
+                "The only replica may be evicted; the app is down until it runs elsewhere.".to_owned(),
             )
             .of(of(budget)),
             n => says(Finding::Pass, format!("{n} of {replicas} replicas may be evicted at a time."))

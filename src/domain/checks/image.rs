@@ -1,5 +1,5 @@
-//! Whether the images of the replicas can be had: whether their names are any, and whether nodes have had
-//! them before. Asks no registry; must not know how nodes are read.
+//! Checks the images of the replicas: whether their names are valid, whether their tags can move, and whether
+//! nodes have them already. Asks no registry. Must not know how nodes are read.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use crate::domain::{
     scheduling::Node,
 };
 
-/// A kubelet lists the largest images only, 50 unless it is told otherwise, so that the object of its node
-/// stays small. Of a node that lists as many it is not known what else it has.
+/// The default number of images that a kubelet lists, the largest ones, so that its Node object stays small.
+/// A node that lists this many may have more.
 const MOST_LISTED: usize = 50;
 
 /// An image that the replicas need.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequiredImage {
-    /// Its name, as the template has it.
+    /// Its name, as the template writes it.
     pub name: String,
     /// When it is pulled.
     pub pull: Pull,
@@ -27,15 +27,15 @@ pub struct RequiredImage {
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pull {
-    /// Before every start.
+    /// Before each start of a container.
     Always,
     /// If the node does not have it.
     IfAbsent,
-    /// Never: the node has it, or the replica does not start.
+    /// Never. Without the image on its node, the replica does not start.
     Never,
 }
 
-/// The images of a pod template, or of a pod, each once.
+/// Returns the images of a pod template or a pod, each once.
 pub fn images_of(template: &Value) -> Vec<RequiredImage> {
     let spec = &template["spec"];
     let list = |part: &str| spec[part].as_array().into_iter().flatten();
@@ -55,8 +55,8 @@ pub fn images_of(template: &Value) -> Vec<RequiredImage> {
     all.into_iter().collect()
 }
 
-/// The images that the replicas of a Deployment run, if all of them run its present template: of one under
-/// way it is not known whether its new image was ever had.
+/// Returns the images that the replicas of a Deployment run, if all of them run its current template. During
+/// a rollout it is unknown whether any node could pull the new image.
 pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     let count = |of: &Value| of.as_u64().unwrap_or_default();
     let (spec, status) = (&deployment["spec"], &deployment["status"]);
@@ -69,8 +69,7 @@ pub fn running_images(deployment: &Value) -> BTreeSet<Image> {
     images_of(&spec["template"]).iter().filter_map(|wanted| Image::parse(&wanted.name).ok()).collect()
 }
 
-/// What becomes of the images: one check, the worst of what was found first, and what is in order only if all
-/// is.
+/// Checks all images in one check, the worst finding first. Passing images are mentioned only if all pass.
 pub fn check_images(
     wanted: &[RequiredImage],
     running: &BTreeSet<Image>,
@@ -92,9 +91,7 @@ fn judge_one(
     let image = match Image::parse(name) {
         Ok(image) => image,
         Err(why) => {
-            let message = format!(
-                "{name} is no name that an image in a registry can have: {why}. Correct the image's name."
-            );
+            let message = format!("{name} is not a valid image name: {why}. Correct the image's name.");
             return (Finding::Fail, message);
         }
     };
@@ -109,11 +106,11 @@ fn judge_one(
         return match nodes {
             Err(why) => (
                 Finding::Skipped,
-                format!("Whether nodes have {name}, which is never pulled, was not looked at: {why}."),
+                format!("Whether nodes have {name}, which is never pulled, was not checked: {why}."),
             ),
             Ok([]) => (
                 Finding::Skipped,
-                format!("There is no node that could have {name}, which is never pulled. {remedy}"),
+                format!("There is no node yet that could have {name}, which is never pulled. {remedy}"),
             ),
             Ok(nodes) if nodes.iter().all(|node| (1..MOST_LISTED).contains(&node.listed)) => (
                 Finding::Fail,
@@ -124,7 +121,7 @@ fn judge_one(
             Ok(_) => (
                 Finding::Warn,
                 format!(
-                    "None of {of} nodes lists {name}, and it is never pulled; not all of them list all that they have. {remedy}"
+                    "None of {of} nodes lists {name}, and it is never pulled. Some nodes do not list all of their images. {remedy}"
                 ),
             ),
         };
@@ -132,23 +129,21 @@ fn judge_one(
     if image.moves() {
         let what = if image.has_tag() { "moves" } else { "is left out" };
         let message = format!(
-            "The tag of {name} {what}, so what runs depends on when a node pulls it, and replicas may differ. Name a version as the tag, or a digest."
+            "The tag of {name} {what}, so replicas may run different images, depending on when their node pulled it. Use a version as the tag, or a digest."
         );
         return (Finding::Warn, message);
     }
     let anew = match pull {
-        Pull::Always => ", and ask the registry again before every start",
+        Pull::Always => ", and check with the registry before every start",
         Pull::IfAbsent | Pull::Never => "",
     };
     match nodes {
         _ if having > 0 => (Finding::Pass, format!("{having} of {of} nodes have {name} already{anew}.")),
         _ if is_running => (Finding::Pass, format!("The running replicas use {name} already.")),
-        Err(why) => {
-            (Finding::Skipped, format!("Whether nodes have {name} already was not looked at: {why}."))
-        }
+        Err(why) => (Finding::Skipped, format!("Whether nodes have {name} already was not checked: {why}.")),
         Ok(_) => {
             let message = format!(
-                "None of {of} nodes lists {name}, so whether the registry has it is found out by the first pull: the registry is not asked."
+                "None of {of} nodes lists {name}. Gantry does not ask the registry, so only the first pull will show whether it has the image."
             );
             (Finding::Skipped, message)
         }

@@ -1,4 +1,5 @@
-//! Whether the quotas and limits of a namespace leave room for the replicas, those of the surge included.
+//! Checks whether the quotas and limits of a namespace leave room for the replicas, including those of the
+//! surge.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use crate::domain::{
     scheduling::{Amounts, format_amount},
 };
 
-/// How a quota calls ReplicaSets. A new template makes a new one.
+/// The name of ReplicaSets in a quota. Each new template needs a new ReplicaSet.
 pub const REPLICA_SETS: &str = "replicasets.apps";
 
 /// A `ResourceQuota`.
@@ -17,14 +18,14 @@ pub const REPLICA_SETS: &str = "replicasets.apps";
 pub struct Quota {
     /// Its name.
     pub name: String,
-    /// What there may be, as quantities by name.
+    /// The limits, as quantities by name.
     pub hard: BTreeMap<String, String>,
-    /// What there is.
+    /// The present use.
     pub used: BTreeMap<String, String>,
-    /// Which pods count: `BestEffort`, `NotBestEffort`, `Terminating`, `NotTerminating`; others are
-    /// [`Self::unknown_scope`].
+    /// Which pods it counts: `BestEffort`, `NotBestEffort`, `Terminating`, `NotTerminating`. Any other scope
+    /// sets [`Self::unknown_scope`].
     pub scopes: Vec<String>,
-    /// It has a scope that is not understood here.
+    /// Whether it has a scope that Gantry does not know.
     pub unknown_scope: bool,
 }
 
@@ -33,32 +34,33 @@ pub struct Quota {
 pub struct Limit {
     /// Name of the `LimitRange`.
     pub name: String,
-    /// `Container` or `Pod`; others do not concern pods.
+    /// `Container` or `Pod`; other kinds do not apply to pods.
     pub kind: String,
-    /// The most, by resource.
+    /// The maximum, by resource.
     pub max: BTreeMap<String, String>,
-    /// The least, by resource.
+    /// The minimum, by resource.
     pub min: BTreeMap<String, String>,
 }
 
-/// What one replica asks for.
+/// The resources of one replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// What is reserved for it.
+    /// The sum of the requests.
     pub requests: Amounts,
-    /// The most that it may use, as far as it is limited.
+    /// The sum of the limits, as far as there are any.
     pub limits: Amounts,
     /// Its containers by name: requests and limits.
     pub containers: Vec<(String, Amounts, Amounts)>,
 }
 
 impl Needs {
-    /// It asks for nothing, and nothing limits it.
+    /// Returns whether it has neither requests nor limits.
     fn is_best_effort(&self) -> bool {
         [&self.requests, &self.limits].iter().all(|a| a.cpu == 0 && a.memory == 0)
     }
 
-    /// What one replica counts in an entry of a quota; `None` if the entry is not about pods.
+    /// Returns how much one replica adds to an entry of a quota, and the unit. `None` if the entry does not
+    /// count pods.
     fn counted(&self, entry: &str) -> Option<(i64, &'static str)> {
         let bare = entry.strip_prefix("requests.").unwrap_or(entry);
         match entry {
@@ -74,13 +76,12 @@ impl Needs {
     }
 }
 
-/// What one quota means for the change; `None` if it does not count such pods. `old` are the needs of the
-/// replicas that are there.
+/// Checks one quota. `None` if it does not count such pods. `old` are the needs of the existing replicas.
 pub fn check_quota(quota: &Quota, needs: &Needs, old: &Needs, growth: &Growth) -> Option<Check> {
     let counts = |scope: &String| match scope.as_str() {
         "BestEffort" => needs.is_best_effort(),
         "NotBestEffort" => !needs.is_best_effort(),
-        // Pods with a deadline, which replicas never have.
+        // It counts pods with `activeDeadlineSeconds`, which replicas never have.
         "Terminating" => false,
         _ => true,
     };
@@ -91,7 +92,7 @@ pub fn check_quota(quota: &Quota, needs: &Needs, old: &Needs, growth: &Growth) -
         Check::new(CheckKind::Quota, result, message).of(format!("resourcequota/{}", quota.name))
     };
     if quota.unknown_scope {
-        let message = format!("Quota {} counts by a scope that is not understood here.", quota.name);
+        let message = format!("Quota {} was not checked, because it has an unknown scope.", quota.name);
         return Some(says(Finding::Skipped, message));
     }
     let extra = growth.peak().saturating_sub(growth.before);
@@ -123,7 +124,7 @@ pub fn check_quota(quota: &Quota, needs: &Needs, old: &Needs, growth: &Growth) -
             (Finding::Fail, "the other replicas would not be created")
         };
         let message = format!(
-            "Quota {} leaves {} of {} {entry}; {extra} more replicas at a time need {}, so {effect}. Raise the quota, ask for less in resources, or lower replicas or max_surge.",
+            "Quota {} leaves {} of {} {entry}; {extra} more replicas at a time need {}, so {effect}. Raise the quota, lower the resources, or lower replicas or max_surge.",
             quota.name,
             format_amount(unit, free),
             format_amount(unit, hard),
@@ -137,20 +138,20 @@ pub fn check_quota(quota: &Quota, needs: &Needs, old: &Needs, growth: &Growth) -
     concerned.then(|| worst.unwrap_or_else(pass))
 }
 
-/// How a quota calls the objects of a resource, behind `count/`.
+/// Returns the name of a resource in a quota, without the prefix `count/`.
 pub fn quota_resource(group: &str, resource: &str) -> String {
     if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
 }
 
-/// What one quota means for the objects that the change creates, one of each of these resources; `None` if it
-/// counts none of them.
+/// Checks one quota for the objects that the change creates, one of each of these resources. `None` if the
+/// quota counts none of them.
 pub fn check_object_count(quota: &Quota, made: &[String]) -> Option<Check> {
     let says = |result, message: String| {
         Check::new(CheckKind::Quota, result, message).of(format!("resourcequota/{}", quota.name))
     };
     let mut concerned = false;
     for (entry, hard) in &quota.hard {
-        // Services have a name from the time before all objects could be counted.
+        // Services also have an older name, from before `count/` existed.
         let Some(resource) = entry.strip_prefix("count/").or_else(|| (entry == "services").then_some(entry))
         else {
             continue;
@@ -174,7 +175,7 @@ pub fn check_object_count(quota: &Quota, made: &[String]) -> Option<Check> {
             ("the change would be refused", "Raise the quota, or delete what is not needed")
         };
         let message = format!(
-            "Quota {} leaves {} of {hard} {entry}, and the change makes one, so {effect}. {remedy}.",
+            "Quota {} leaves {} of {hard} {entry}, and the change creates one, so {effect}. {remedy}.",
             quota.name,
             hard.saturating_sub(used).max(0),
         );
@@ -183,7 +184,7 @@ pub fn check_object_count(quota: &Quota, made: &[String]) -> Option<Check> {
     concerned.then(|| says(Finding::Pass, format!("Quota {} leaves room.", quota.name)))
 }
 
-/// What of the replica breaks a limit.
+/// Checks the replica against one limit, and returns each violation.
 pub fn check_limit_range(limit: &Limit, needs: &Needs) -> Vec<Check> {
     let whole = || vec![(String::new(), needs.requests.clone(), needs.limits.clone())];
     let subjects = match limit.kind.as_str() {

@@ -1,5 +1,5 @@
-//! What the replicas refer to: which objects a pod template needs, and whether what was found is enough.
-//! Knows names and keys, never values.
+//! Finds the objects that a pod template refers to, and checks whether they exist with their keys. Knows
+//! names and keys, never values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub enum Kind {
     ConfigMap,
     /// A Secret.
     Secret,
-    /// A Secret that only opens the registry.
+    /// A Secret with credentials for an image registry.
     PullSecret,
     /// A `ServiceAccount`.
     ServiceAccount,
@@ -24,40 +24,40 @@ pub enum Kind {
     PriorityClass,
 }
 
-/// One object that is referred to.
+/// An object that the pod template refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its name.
     pub name: String,
-    /// Keys of it that must be there.
+    /// Keys that it must have.
     pub keys: BTreeSet<String>,
-    /// The replicas start without it.
+    /// Whether the replicas start without it.
     pub optional: bool,
 }
 
-/// What was found of it.
+/// What the cluster has of a referenced object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It is not there.
+    /// It does not exist.
     Absent,
-    /// It is there, with these keys.
+    /// It exists, with these keys.
     There(BTreeSet<String>),
-    /// It is a claim: how often it may be mounted, and whether it was given up.
+    /// It is a `PersistentVolumeClaim`.
     Claim {
-        /// It is bound to a volume.
+        /// Whether it is bound to a volume.
         bound: bool,
-        /// Its volume is gone.
+        /// Whether its volume is lost.
         lost: bool,
-        /// Several nodes may mount it.
+        /// Whether several nodes may mount it.
         shared: bool,
     },
-    /// It could not be looked at, for this reason.
+    /// It could not be read, for this reason.
     Unknown(String),
 }
 
-/// Everything that a pod template refers to, each object once.
+/// Returns the objects that a pod template refers to, each once.
 pub fn references_of(template: &Value) -> Vec<Reference> {
     let mut all = References::default();
     let spec = &template["spec"];
@@ -93,7 +93,7 @@ pub fn references_of(template: &Value) -> Vec<Reference> {
         .collect()
 }
 
-/// By kind and name: the keys that must be there, and whether it must be there itself.
+/// References by kind and name: the required keys, and whether the object itself is required.
 #[derive(Default)]
 struct References(BTreeMap<(Kind, String), (BTreeSet<String>, bool)>);
 
@@ -123,21 +123,22 @@ impl References {
     }
 }
 
-/// Whether what was found is enough. `surges` says that new replicas start while old ones still run.
+/// Checks whether the object that was found satisfies the reference. `surges` says that new replicas start
+/// while old ones still run.
 pub fn check_reference(reference: &Reference, found: &Found, surges: bool) -> Check {
     let Reference { kind, name, keys, optional } = reference;
     let object = format!("{}/{name}", kind.prefix());
     let what = kind.as_str();
     let says = |result, message: String| Check::new(CheckKind::References, result, message).of(&object);
     match found {
-        Found::Unknown(why) => says(Finding::Skipped, format!("{what} {name} was not looked at: {why}")),
+        Found::Unknown(why) => says(Finding::Skipped, format!("{what} {name} was not checked: {why}")),
         Found::Absent if *optional => {
             says(Finding::Pass, format!("{what} {name} does not exist, and is optional."))
         }
         Found::Absent if *kind == Kind::PullSecret => says(
             Finding::Warn,
             format!(
-                "Secret {name} does not exist: images of a private registry cannot be pulled. Create it, or take it out of image_pull_secrets."
+                "Secret {name} does not exist: images of a private registry cannot be pulled. Create it, or remove it from image_pull_secrets."
             ),
         ),
         Found::Absent => says(
@@ -147,24 +148,29 @@ pub fn check_reference(reference: &Reference, found: &Found, surges: bool) -> Ch
         Found::There(there) => {
             let missing: Vec<_> = keys.difference(there).cloned().collect();
             if missing.is_empty() {
-                return says(Finding::Pass, format!("{what} {name} is there with what is needed."));
+                return says(
+                    Finding::Pass,
+                    format!("{what} {name} exists and has all keys that are needed."),
+                );
             }
             let missing = missing.join(", ");
             says(
                 Finding::Fail,
                 format!(
-                    "{what} {name} has no {missing}: no replica can start. Add what is missing, or refer to another key."
+                    "{what} {name} lacks {missing}: no replica can start. Add what is missing, or refer to another key."
                 ),
             )
         }
         Found::Claim { lost: true, .. } => says(
             Finding::Fail,
-            format!("The volume of claim {name} is lost: no replica can start. Make the claim anew."),
+            format!(
+                "The volume of claim {name} is lost: no replica can start. Delete the claim and create it again."
+            ),
         ),
         Found::Claim { shared: false, .. } if surges => says(
             Finding::Warn,
             format!(
-                "Only one node may mount claim {name}: a new replica on another node waits until the old one is gone, which waits for the new one. Use the strategy RECREATE, or a claim with ReadWriteMany."
+                "Only one node may mount claim {name}: a new replica on another node waits for the old one to stop, and the old one waits for the new one. Use the strategy RECREATE, or a claim with ReadWriteMany."
             ),
         ),
         Found::Claim { bound, .. } => {
@@ -175,7 +181,7 @@ pub fn check_reference(reference: &Reference, found: &Found, surges: bool) -> Ch
 }
 
 impl Kind {
-    /// What people call it.
+    /// Returns the name of the kind as people write it.
     const fn as_str(self) -> &'static str {
         match self {
             Self::ConfigMap => "ConfigMap",
@@ -186,7 +192,7 @@ impl Kind {
         }
     }
 
-    /// How the API writes it in front of an object's name.
+    /// Returns the prefix of the kind in object names of the API.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::ConfigMap => "configmap",

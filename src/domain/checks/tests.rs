@@ -1,4 +1,4 @@
-//! Each judgement on each kind of finding, and that the values of Secrets have no way into one.
+//! Each check with each result. Also shows that no value of a Secret can get into one.
 
 use serde_json::{Value, json};
 
@@ -84,8 +84,8 @@ fn a_template_refers_to_each_object_once_with_all_keys() {
     let there = |keys: &[&str]| Found::There(keys.iter().map(|k| (*k).to_owned()).collect());
     let claim = |shared, lost| Found::Claim { bound: true, lost, shared };
     for (i, found, result, says) in [
-        (2, there(&["a", "file", "more"]), Finding::Pass, "is there"),
-        (2, there(&["a"]), Finding::Fail, "has no file"),
+        (2, there(&["a", "file", "more"]), Finding::Pass, "has all keys"),
+        (2, there(&["a"]), Finding::Fail, "lacks file"),
         (2, Found::Absent, Finding::Fail, "does not exist"),
         (1, Found::Absent, Finding::Pass, "optional"),
         (3, Found::Absent, Finding::Warn, "private registry"),
@@ -135,7 +135,7 @@ fn a_quota_counts_the_surge() {
     let (_, message) = judge("requests.cpu", "1500m", "1", &mk_growth(4, 1, 0, 2)).unwrap();
     assert_eq!(
         message,
-        "Quota small leaves 0.5 cores of 1.5 cores requests.cpu; 3 more replicas at a time need 1.5 cores, so the other replicas would not be created. Raise the quota, ask for less in resources, or lower replicas or max_surge."
+        "Quota small leaves 0.5 cores of 1.5 cores requests.cpu; 3 more replicas at a time need 1.5 cores, so the other replicas would not be created. Raise the quota, lower the resources, or lower replicas or max_surge."
     );
     let scoped = |scope: &str| Quota {
         scopes: vec![scope.into()],
@@ -246,7 +246,7 @@ fn an_autoscaler_of_others_is_named_once() {
     assert_eq!(
         told(std::slice::from_ref(&queue), &[], &nothing),
         [keda(Finding::Pass)],
-        "it has no other one at zero"
+        "at zero replicas KEDA has no HorizontalPodAutoscaler"
     );
     for cpu in [
         json!([{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "50"}}]),
@@ -259,7 +259,11 @@ fn an_autoscaler_of_others_is_named_once() {
     assert_eq!(told(&[mk_scaled(average)], &[], &nothing), [keda(Finding::Pass)]);
     let made = |by: &str| mk_hpa(json!([{"kind": "ScaledObject", "name": by}]));
     assert_eq!(told(std::slice::from_ref(&queue), &[made("web")], &nothing), [keda(Finding::Pass)]);
-    assert_eq!(told(&[queue], &[made("other")], &nothing).len(), 2, "it is of another one");
+    assert_eq!(
+        told(&[queue], &[made("other")], &nothing).len(),
+        2,
+        "that HorizontalPodAutoscaler belongs to another ScaledObject"
+    );
 }
 
 fn mk_having(images: &[&str], listed: usize) -> Node {
@@ -283,31 +287,31 @@ fn an_image_is_judged_by_its_name_and_by_what_nodes_have() {
     let (known, unread) = (Ok(&nodes[..]), Err("the caller may not list nodes"));
     for (name, pull, nodes, result, says) in [
         ("Shop::1", Pull::IfAbsent, known, Finding::Fail, "upper-case letter. Correct the image's name."),
-        ("Shop::1", Pull::Never, unread, Finding::Fail, "no name that an image"),
+        ("Shop::1", Pull::Never, unread, Finding::Fail, "is not a valid image name"),
         ("web", Pull::Always, known, Finding::Warn, "The tag of web is left out"),
         ("a.b/c:latest", Pull::IfAbsent, unread, Finding::Warn, "The tag of a.b/c:latest moves"),
         ("web:1", Pull::IfAbsent, known, Finding::Pass, "2 of 3 nodes have web:1 already."),
-        ("index.docker.io/web:1", Pull::Always, known, Finding::Pass, "and ask the registry again"),
+        ("index.docker.io/web:1", Pull::Always, known, Finding::Pass, "and check with the registry"),
         ("web:1", Pull::Never, known, Finding::Pass, "2 of 3 nodes"),
         (
             "web:2",
             Pull::IfAbsent,
             known,
             Finding::Skipped,
-            "None of 3 nodes lists web:2, so whether the registry has it",
+            "None of 3 nodes lists web:2. Gantry does not ask the registry",
         ),
         ("web:2", Pull::IfAbsent, unread, Finding::Skipped, "may not list nodes"),
         ("docker.io/library/run:1", Pull::Never, unread, Finding::Pass, "The running replicas use"),
         ("web:2", Pull::Never, known, Finding::Fail, "no replica can start. Load it onto the nodes"),
-        ("web:2", Pull::Never, Ok(&capped[..]), Finding::Warn, "not all of them list all"),
-        ("web:2", Pull::Never, Ok(&silent[..]), Finding::Warn, "not all of them list all"),
+        ("web:2", Pull::Never, Ok(&capped[..]), Finding::Warn, "Some nodes do not list all"),
+        ("web:2", Pull::Never, Ok(&silent[..]), Finding::Warn, "Some nodes do not list all"),
         ("web:2", Pull::Never, Ok(&[]), Finding::Skipped, "There is no node"),
         ("web:2", Pull::Never, unread, Finding::Skipped, "may not list nodes"),
     ] {
         let (found, message) = judge(name, pull, nodes);
         assert!(found == result && message.contains(says), "{name} {pull:?}: {found:?} {message}");
     }
-    // One check of all, the worst first; what is in order is told only if all is.
+    // One check for all images, worst first. Passing images are mentioned only if all pass.
     let all = |names: &[&str]| {
         let wanted: Vec<_> =
             names.iter().map(|name| RequiredImage { name: (*name).into(), pull: Pull::IfAbsent }).collect();
@@ -384,7 +388,7 @@ fn a_quota_counts_the_objects_that_the_change_creates_and_no_others() {
     let check = judge("count/replicasets.apps", "2", &["replicasets.apps"]).unwrap();
     assert_eq!(
         check.message,
-        "Quota few leaves 0 of 2 count/replicasets.apps, and the change makes one, so no new replica would be created. Raise the quota, or delete ReplicaSets that have no replicas."
+        "Quota few leaves 0 of 2 count/replicasets.apps, and the change creates one, so no new replica would be created. Raise the quota, or delete ReplicaSets that have no replicas."
     );
     assert_eq!(
         [quota::quota_resource("apps", "deployments"), quota::quota_resource("", "services")],

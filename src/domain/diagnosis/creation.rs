@@ -1,5 +1,5 @@
-//! Problems of making replicas at all: the ReplicaSet's with its pods, and the Deployment controller's with
-//! the ReplicaSet. These never show in a pod's status, since there is no pod. Pure.
+//! Problems of creating replicas: a ReplicaSet that cannot create its pods, and a Deployment controller that
+//! cannot create the ReplicaSet. They never show in a pod's status, because there is no pod. Pure.
 
 use jiff::Timestamp;
 
@@ -9,27 +9,27 @@ use crate::domain::{
     problem::{Problem, Reason},
 };
 
-/// The Deployment controller's word for it, in the condition of the Deployment and in events about it.
+/// The Deployment controller's reason for a refused ReplicaSet, in the Deployment's condition and in events.
 const REFUSED: &str = "ReplicaSetCreateError";
 
-/// What was to be created.
+/// The kind of object that could not be created.
 #[derive(Clone, Copy)]
 enum What {
     Replicas,
     ReplicaSet,
 }
 
-/// That the Deployment controller cannot create the ReplicaSet of the newest template.
+/// A refusal to the Deployment controller to create the ReplicaSet of the newest template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
-    /// When Kubernetes last said so, as far as it tells: what was said before a rollout began may be about
-    /// the one before.
+    /// When Kubernetes last reported it, if known. A report from before a rollout began may be about the
+    /// previous rollout.
     pub time: Option<Timestamp>,
 }
 
-/// What keeps a ReplicaSet from creating its pods.
+/// Returns why a ReplicaSet cannot create its pods.
 pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
     let failure = current.create_failure.as_ref()?;
     let (reason, message, remedy, fatal) = cause(&failure.message, What::Replicas)?;
@@ -38,12 +38,12 @@ pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -
     Some(Problem { affected, start: failure.since, ..Problem::new(reason, message, remedy, object, fatal) })
 }
 
-/// What keeps the Deployment controller from creating the ReplicaSet of the newest template; nothing once
-/// there is one, whatever was said before.
+/// Returns why the Deployment controller cannot create the ReplicaSet of the newest template. `None` once
+/// that ReplicaSet exists, whatever was reported before.
 ///
-/// The condition is said once and not renewed, nor are its words, while event after event tells each attempt.
-/// But of many events in a row Kubernetes drops some, and after an hour all. So both are read, and the later
-/// one counts.
+/// The condition is written once and never renewed, while each failed attempt emits an event. But Kubernetes
+/// drops some of many events in a row, and deletes all after an hour. So both are read, and the later one
+/// counts.
 pub fn find_refusal(
     deployment: &Deployment,
     replica_sets: &[&ReplicaSet],
@@ -58,7 +58,7 @@ pub fn find_refusal(
         kind: Kind::Deployment,
         name: name.app.as_str().into(),
     };
-    // One of the name that was deleted had its own.
+    // A deleted Deployment of the same name had its own events.
     let is_told = |event: &&Event| &*event.reason == REFUSED && event.time >= deployment.created;
     let events: Vec<&Event> = (around.events)(&about).into_iter().filter(is_told).collect();
     let latest = events.iter().max_by_key(|event| event.time);
@@ -67,7 +67,7 @@ pub fn find_refusal(
     let (words, time) = match (latest, said) {
         (Some(event), Some(_)) if Some(event.time) >= since => (&*event.note, Some(event.time)),
         (_, Some(failure)) => (failure.message.as_str(), since),
-        // Without a deadline Kubernetes writes no condition.
+        // Without a progress deadline Kubernetes writes no condition.
         (Some(event), None) if deployment.deadline.is_none() => (&*event.note, Some(event.time)),
         (_, None) => return None,
     };
@@ -82,24 +82,24 @@ pub fn find_refusal(
     Some(Refusal { problem, time })
 }
 
-/// The API server's words: `Failed to create new replica set "shop-6f7c": replicasets.apps "shop-6f7c" is
-/// forbidden: ...`.
+/// Returns the API server's message without the controller's prefix: `Failed to create new replica set
+/// "shop-6f7c": replicasets.apps "shop-6f7c" is forbidden: ...`.
 fn unwrapped(words: &str) -> &str {
     let rest = words.strip_prefix("Failed to create new replica set \"");
     rest.and_then(|rest| rest.split_once("\": ")).map_or(words, |(_, cause)| cause)
 }
 
-/// Told apart by what has to happen. `None` for what the control plane gets over by itself: conflicts, errors
-/// of its own, too much to do.
+/// Classifies a message by what has to be done. `None` for failures that the control plane recovers from:
+/// conflicts, its own errors, overload.
 fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)> {
     let lower = words.to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     let quota = has(&["exceeded quota", "insufficient quota", "status unknown for quota"]);
     let (reason, said, remedy, fatal) = if quota {
-        // It frees itself when other replicas leave.
+        // Not fatal, because room appears when other replicas end.
         let (said, remedy) = match what {
             What::Replicas => {
-                ("A quota refuses more replicas", "Ask for less, or raise the quota of the namespace.")
+                ("A quota refuses more replicas", "Request less, or raise the quota of the namespace.")
             }
             What::ReplicaSet => (
                 "A quota refuses the new ReplicaSet",
@@ -115,15 +115,15 @@ fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)
             false,
         )
     } else if has(&["denied the request", "denied request", "violates podsecurity", " is invalid: "]) {
-        // Whatever else its words are: an admission rule does not change its mind.
+        // Checked before the temporary failures, because an admission rule gives the same answer each time.
         return Some(denied(words, what));
     } else if has(PASSING) {
         return None;
     } else if has(&["cannot create resource"]) {
         (
             Reason::AdmissionDenied,
-            "Kubernetes' own controller may not create it",
-            "Give the controller that right again; Kubernetes makes its own roles anew when it starts.",
+            "Kubernetes' own controller lacks the right to create it",
+            "Give the controller that right again; the API server restores its default roles when it starts.",
             true,
         )
     } else {
@@ -132,7 +132,8 @@ fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)
     Some((reason, format!("{said}: {}", quote_text(words)), remedy, fatal))
 }
 
-/// What the control plane says when it has trouble of its own, or is about to do what it was asked.
+/// Parts of messages for temporary failures of the control plane, or for a request that is already being
+/// carried out.
 const PASSING: &[&str] = &[
     "already exists",
     "being deleted",
@@ -160,7 +161,7 @@ fn denied(words: &str, what: What) -> (Reason, String, &'static str, bool) {
     let remedy = if words.contains(" is invalid: ") {
         "Correct what the message names."
     } else {
-        "Change what admission objects to, or the policy."
+        "Change the rejected fields, or the admission policy."
     };
     (Reason::AdmissionDenied, format!("{said}: {}", quote_text(words)), remedy, true)
 }

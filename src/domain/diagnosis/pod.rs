@@ -1,5 +1,4 @@
-//! What is wrong with one pod, told apart by cause: its image, its configuration, its crashes, its probes,
-//! its volumes, its node. Pure.
+//! Finds what is wrong with one pod, by cause: image, configuration, crashes, probes, volumes, node. Pure.
 
 use jiff::Timestamp;
 
@@ -10,13 +9,13 @@ use crate::domain::{
     spec::Policy,
 };
 
-/// What is wrong with one pod.
+/// Returns the most important problem of one pod, if it has one.
 pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Option<Problem> {
-    // Healthy pods are the many.
+    // The common case, so it is checked first.
     if pod.trouble.is_none() && pod.ready {
         return None;
     }
-    // What is known of a container was true when its node was last heard of.
+    // The state of a container on a lost node is out of date.
     let lost = pod.node.as_deref().filter(|node| (around.is_lost)(node));
     let trouble = pod.trouble.as_deref().filter(|_| lost.is_none());
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
@@ -42,7 +41,7 @@ pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Opt
 type Finding = (Reason, String, &'static str, bool);
 
 fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
-    // Kubernetes before 1.32 says in the state only that it backs off; the cause is in the event.
+    // Before Kubernetes 1.32 the container state shows only the back-off. The cause is in the event.
     let cause = events
         .iter()
         .rev()
@@ -57,7 +56,7 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
         &trouble.message
     }));
     let (what, remedy, fatal) = if trouble.reason == "InvalidImageName" {
-        ("the image's name is none that a registry can have", "Correct the image's name.", true)
+        ("the image name is invalid", "Correct the image's name.", true)
     } else if trouble.reason == "ErrImageNeverPull" {
         (
             "the image is not on the node and may not be pulled",
@@ -79,8 +78,8 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
         )
     } else if has(&["429", "too many requests", "toomanyrequests"]) {
         (
-            "the registry is asked too often",
-            "Use credentials of the registry, or a mirror; Kubernetes keeps trying.",
+            "the registry limits the rate of requests",
+            "Pull with credentials for the registry, or use a mirror; Kubernetes keeps trying.",
             false,
         )
     } else {
@@ -94,16 +93,16 @@ fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
 }
 
 fn config(trouble: &Trouble) -> Finding {
-    // A busy node: the kubelet had not read the object yet, or the runtime was slow. It tries again, and that
-    // is the cure.
+    // On a busy node the kubelet may not have read the object yet, or the runtime was slow. The kubelet tries
+    // again, and that is enough.
     let passing =
         ["timed out", "deadline exceeded", "is reserved for"].iter().any(|w| trouble.message.contains(w));
     let unstarted =
         matches!(trouble.reason.as_str(), "StartError" | "ContainerCannotRun" | "RunContainerError");
     let remedy = if passing {
-        "Wait, and look at the node if it stays; Kubernetes keeps trying."
+        "Wait, and look at the node if the problem stays; Kubernetes keeps trying."
     } else if unstarted {
-        "Correct the command, or use an image that has it and may run it."
+        "Correct the command, or use an image that contains it as an executable."
     } else {
         "Create what is missing, or correct the reference to it."
     };
@@ -116,30 +115,30 @@ fn config(trouble: &Trouble) -> Finding {
                 quote_text(from_exec(&trouble.message))
             )
         } else {
-            format!("Container \"{}\" cannot be made: {}", trouble.container, quote_text(&trouble.message))
+            format!("Container \"{}\" cannot be created: {}", trouble.container, quote_text(&trouble.message))
         },
         remedy,
-        // The kubelet tries again, so creating the missing object cures it; only a person does that.
+        // Fatal although the kubelet keeps trying, because only a person creates the missing object.
         !passing,
     )
 }
 
-/// What a runtime says last, after the steps that led to it: `... unable to start container process: exec:
-/// "/x": no such file`.
+/// Returns the cause at the end of a runtime's message, after the steps that led to it: `... unable to start
+/// container process: exec: "/x": no such file`.
 fn from_exec(message: &str) -> &str {
     message.find("exec: ").map_or(message, |at| &message[at..])
 }
 
-/// What a health check answered.
+/// The answer to a probe.
 struct Check<'a> {
-    /// Which one, as Kubernetes calls it.
+    /// The probe, as Kubernetes names it: `Readiness`, `Liveness` or `Startup`.
     which: &'a str,
     answer: &'a str,
     time: Timestamp,
 }
 
 impl<'a> Check<'a> {
-    /// From Kubernetes' words: `Readiness probe failed: HTTP probe failed with statuscode: 503`.
+    /// Parses the note of an event: `Readiness probe failed: HTTP probe failed with statuscode: 503`.
     fn read(event: &'a Event) -> Option<Self> {
         let (which, said) =
             event.note.split_once(" probe ").filter(|_| &*event.reason == "Unhealthy" && event.warning)?;
@@ -147,13 +146,13 @@ impl<'a> Check<'a> {
         Some(Self { which, answer, time: event.time })
     }
 
-    /// Kubernetes ends containers that fail it.
+    /// Returns whether Kubernetes ends containers that fail this probe.
     fn ends_containers(&self) -> bool {
         matches!(self.which, "Liveness" | "Startup")
     }
 }
 
-/// A replica that runs and is not ready. Without a word from Kubernetes it may only be slow.
+/// Diagnoses a replica that runs and is not ready. Without an event it may only be starting slowly.
 fn probe(events: &[&Event]) -> Option<Finding> {
     let check = events.iter().rev().find_map(|event| Check::read(event))?;
     Some((
@@ -165,9 +164,10 @@ fn probe(events: &[&Event]) -> Option<Finding> {
     ))
 }
 
-/// The failed check for which Kubernetes ended the container, if that is why it ended.
+/// Returns the failed probe for which Kubernetes ended the container, if that is why it ended.
 fn ended_by<'a>(events: &[&'a Event], exit: Option<&Exit>) -> Option<Check<'a>> {
-    /// Longest time from the check to the end: the grace that the container gets.
+    /// The longest time in seconds from the failed probe to the end of the container, which gets a grace
+    /// period.
     const LATEST: i64 = 60;
     let check = events.iter().rev().filter_map(|event| Check::read(event)).find(Check::ends_containers)?;
     let finished = exit.and_then(|exit| exit.finished)?.as_second();
@@ -208,23 +208,23 @@ fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Fi
     }
 }
 
-/// A replica whose node does not answer. Kubernetes replaces it by itself, five minutes later unless the app
-/// says otherwise.
+/// Diagnoses a replica whose node does not answer. Kubernetes replaces the replica after five minutes, unless
+/// the app sets another toleration.
 fn node_lost(node: &str) -> Finding {
     (
         Reason::NodeLost,
-        format!("Node {node} does not answer, so nothing is known of the replica on it."),
+        format!("Node {node} does not answer, so the state of the replica on it is unknown."),
         "Look at the node; Kubernetes replaces the replica when it gives the node up.",
         false,
     )
 }
 
-/// A replica whose containers wait, as far as events tell, for a volume.
+/// Diagnoses a replica whose containers wait for a volume, as far as events show that.
 fn volume(events: &[&Event]) -> Option<Finding> {
     let is_about = |e: &&&Event| {
         e.warning && matches!(&*e.reason, "FailedMount" | "FailedAttachVolume" | "FailedMapVolume")
     };
-    // The kubelet also says that it waits for volumes, without a cause.
+    // The kubelet also reports that it waits for volumes, without a cause.
     let causes: Vec<_> = events.iter().rev().filter(is_about).collect();
     let named = causes.iter().find(|e| !e.note.starts_with("Unable to attach or mount volumes"));
     let note = &named.or_else(|| causes.first())?.note;
@@ -238,8 +238,8 @@ fn volume(events: &[&Event]) -> Option<Finding> {
     if missing.iter().any(|word| note.contains(word)) {
         let message = format!("A volume cannot be filled: {}", quote_text(last_part(note)));
         let remedy = "Create what is missing, or correct the reference to it.";
-        // As for a container's configuration: only a person cures it. A cache of the kubelet may be behind
-        // for a moment.
+        // Fatal as for a container's configuration, because only a person creates the missing object. A cache
+        // of the kubelet may be out of date for a moment.
         let passing = ["timed out", "failed to sync"].iter().any(|word| note.contains(word));
         return Some((Reason::ConfigMissing, message, remedy, !passing));
     }
@@ -248,7 +248,8 @@ fn volume(events: &[&Event]) -> Option<Finding> {
     Some((Reason::VolumeFailed, message, remedy, false))
 }
 
-/// What follows the name of the volume: `MountVolume.SetUp failed for volume "x" : configmap "y" not found`.
+/// Returns the cause after the name of the volume: `MountVolume.SetUp failed for volume "x" : configmap "y"
+/// not found`.
 fn last_part(note: &str) -> &str {
     note.split_once("\" : ").map_or(note, |(_, cause)| cause)
 }
@@ -258,65 +259,65 @@ fn unschedulable(trouble: &Trouble) -> Finding {
     {
         return (
             Reason::VolumeFailed,
-            format!("No node takes the replica, for want of a volume: {}", quote_text(&trouble.message)),
-            "Create the claim, or see why it is not bound.",
+            format!("No node takes the replica because of a volume: {}", quote_text(&trouble.message)),
+            "Create the PersistentVolumeClaim, or find out why it is not bound.",
             false,
         );
     }
     (
         Reason::Unschedulable,
         format!("No node takes the replica: {}", quote_text(&trouble.message)),
-        "Ask for less, add nodes, or correct placement.",
+        "Request less, add nodes, or correct placement.",
         false,
     )
 }
 
-/// How a container ended, as the end of a sentence.
+/// Describes how a container ended, as the end of a sentence.
 fn ended(exit: Option<&Exit>) -> String {
     match exit {
-        None => "for a reason that Kubernetes does not tell".to_owned(),
+        None => "for a reason that Kubernetes does not report".to_owned(),
         Some(exit) if exit.signal != 0 => format!("last by {}", signal(exit.signal)),
-        // A shell and the runtime report death by signal N as 128 + N.
+        // Shells and runtimes report death by signal N as 128 + N.
         Some(exit) if (129..=165).contains(&exit.code) => {
             format!("last with status {} ({})", exit.code, signal(exit.code - 128))
         }
         Some(Exit { code: 0, .. }) => {
-            "last with status 0, which says that it had finished; a replica must go on running".to_owned()
+            "last with status 0, which means that it finished; a replica must keep running".to_owned()
         }
-        // What a shell says: POSIX, "Exit Status for Commands".
+        // Statuses of shells, from POSIX "Exit Status for Commands".
         Some(Exit { code: 126, .. }) => "last with status 126 (the command cannot be executed)".to_owned(),
         Some(Exit { code: 127, .. }) => "last with status 127 (the command was not found)".to_owned(),
         Some(exit) => format!("last with status {}", exit.code),
     }
 }
 
-/// A signal in words; the numbers are Linux'.
+/// Describes a signal, with the numbers of Linux.
 fn signal(number: i32) -> String {
     let words = match number {
         1 => "SIGHUP",
         2 => "SIGINT, interrupted",
         3 => "SIGQUIT",
         4 => "SIGILL, an instruction that the processor does not have",
-        6 => "SIGABRT, it gave up by itself",
+        6 => "SIGABRT, it aborted itself",
         7 => "SIGBUS, a bad memory access",
-        8 => "SIGFPE, a bad calculation",
+        8 => "SIGFPE, an arithmetic error",
         9 => "SIGKILL, killed from outside",
         11 => "SIGSEGV, a bad memory access",
-        13 => "SIGPIPE, nobody read what it wrote",
-        15 => "SIGTERM, told to stop",
-        31 => "SIGSYS, a system call that it may not make",
+        13 => "SIGPIPE, it wrote to a closed pipe or connection",
+        15 => "SIGTERM, asked to stop",
+        31 => "SIGSYS, a forbidden system call",
         _ => return format!("signal {number}"),
     };
     format!("signal {number}: {words}")
 }
 
-/// What a container runtime says last, after each step quoted the image anew: `... reference "x": x: not
-/// found`.
+/// Returns the cause at the end of a container runtime's message, in which each step quotes the image again:
+/// `... reference "x": x: not found`.
 fn innermost(message: &str) -> &str {
     message.rsplit_once("\": ").map_or(message, |(_, cause)| cause)
 }
 
-/// The text without the names of images: one may be called `access-denied`.
+/// Returns the text without image names, because an image may be called `access-denied`.
 fn without_names(text: &str) -> String {
     let parts: Vec<_> = text.split('"').collect();
     let named = |before: &str| before.ends_with("image ") || before.ends_with("reference ");

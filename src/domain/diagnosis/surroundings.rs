@@ -1,4 +1,5 @@
-//! What is known around the pods, and how its words are quoted in a problem. Pure; knows no cause.
+//! The events and nodes around the pods, and how event texts are quoted in a problem. Pure; diagnoses
+//! nothing.
 
 use std::cmp::Reverse;
 
@@ -7,24 +8,24 @@ use crate::domain::{
     problem::shorten_text,
 };
 
-/// What is known around the pods.
+/// The events and nodes around the pods.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// Events about an object, oldest first.
+    /// Returns the events about an object, oldest first.
     pub events: &'a dyn Fn(&About) -> Vec<&'a Event>,
-    /// Whether the node of this name stopped answering.
+    /// Returns whether the node of this name stopped answering.
     pub is_lost: &'a dyn Fn(&str) -> bool,
 }
 
 impl Surroundings<'_> {
-    /// No events, and every node answers.
+    /// Surroundings with no events, in which every node answers.
     pub fn nothing() -> Self {
         Self { events: &|_| Vec::new(), is_lost: &|_| false }
     }
 }
 
-/// The two events that say most, oldest first: the last warnings, of different reasons where there are, and
-/// those that only say that Kubernetes tries again after the others.
+/// Picks the two most informative events, oldest first: the latest warnings, with different reasons if
+/// possible. Events that only report a retry come last.
 pub(super) fn pick_events(events: &[&Event]) -> Vec<String> {
     let echo = |note: &str| {
         note.starts_with("Back-off")
@@ -42,7 +43,7 @@ pub(super) fn pick_events(events: &[&Event]) -> Vec<String> {
     picked.into_iter().map(|e| format!("{}: {}", e.reason, quote_text(&e.note))).collect()
 }
 
-/// Words of Kubernetes as a problem quotes them.
+/// Returns a text of Kubernetes as a problem quotes it.
 pub(super) fn quote_text(text: &str) -> String {
     shorten_text(text.trim())
 }

@@ -1,4 +1,4 @@
-//! What is said about each state that pods and Deployments are seen in, and what holds for all of them.
+//! The diagnosis of each state of pods and Deployments, and properties of all of them.
 
 mod around;
 
@@ -156,16 +156,16 @@ fn each_state_of_a_pod_has_its_reason_and_its_words() {
         (pull(&format!("{head}dial tcp 10.0.0.1:443: i/o timeout")), image, false, "cannot be pulled: dial tcp 10.0.0.1:443: i/o timeout"),
         (pull(&format!("{head}dial tcp: lookup docker.io on 10.96.0.10:53: no such host")), image, false, "no such host"),
         (back_off(&format!("{head}dial tcp 10.0.0.1:443: connect: connection refused")), image, false, "connection refused"),
-        (pull("unexpected status from HEAD request: 429 Too Many Requests"), image, false, "asked too often: unexpected status from HEAD request: 429 Too Many Requests"),
+        (pull("unexpected status from HEAD request: 429 Too Many Requests"), image, false, "limits the rate of requests: unexpected status from HEAD request: 429 Too Many Requests"),
         (pull(&format!("{head}tls: failed to verify certificate: x509: certificate signed by unknown authority" )), image, false, "x509"),
         (mk_image("ImagePullBackOff", BACK_OFF), image, false, "cannot be pulled"),
         (mk_image("RegistryUnavailable", "registry is unavailable"), image, false, "cannot be pulled"),
-        (mk_image("InvalidImageName", "Failed to apply default image tag \"Shop::1\": couldn't parse image name \"Shop::1\": invalid reference format"), image, true, "the image's name is none that a registry can have: invalid reference format"),
+        (mk_image("InvalidImageName", "Failed to apply default image tag \"Shop::1\": couldn't parse image name \"Shop::1\": invalid reference format"), image, true, "the image name is invalid: invalid reference format"),
         (mk_image("ErrImageNeverPull", "Container image \"shop:9\" is not present with pull policy of Never"), image, true, "may not be pulled"),
         (mk_crash(0, 1, 0, "Error"), Reason::CrashLoop, false, "ended once, last with status 1."),
         (mk_crash(1, 1, 0, "Error"), Reason::CrashLoop, false, "ended 2 times, last with status 1."),
         (mk_crash(2, 1, 0, "Error"), Reason::CrashLoop, true, "ended 3 times, last with status 1."),
-        (mk_crash(9, 0, 0, "Completed"), Reason::CrashLoop, true, "ended 10 times, last with status 0, which says that it had finished"),
+        (mk_crash(9, 0, 0, "Completed"), Reason::CrashLoop, true, "ended 10 times, last with status 0, which means that it finished"),
         (mk_crash(2, 0, 11, "Error"), Reason::CrashLoop, true, "last by signal 11: SIGSEGV, a bad memory access."),
         (mk_crash(2, 137, 0, "Error"), Reason::CrashLoop, true, "last with status 137 (signal 9: SIGKILL, killed from outside)."),
         (mk_crash(2, 127, 0, "Error"), Reason::CrashLoop, true, "last with status 127 (the command was not found)."),
@@ -173,8 +173,8 @@ fn each_state_of_a_pod_has_its_reason_and_its_words() {
         (mk_crash(2, 128, 0, "StartError"), Reason::CrashLoop, true, "last with status 128."),
         (mk_crash(2, 137, 0, "OOMKilled"), Reason::OutOfMemory, true, "more memory than its limit, 3 times"),
         (mk_crash(0, 137, 0, "OOMKilled"), Reason::OutOfMemory, false, "more memory than its limit, once"),
-        (mk_troubled(TroubleKind::Crash, "CrashLoopBackOff", "back-off"), Reason::CrashLoop, false, "does not tell"),
-        (mk_config("secret \"db\" not found"), config, true, "cannot be made: secret \"db\" not found"),
+        (mk_troubled(TroubleKind::Crash, "CrashLoopBackOff", "back-off"), Reason::CrashLoop, false, "does not report"),
+        (mk_config("secret \"db\" not found"), config, true, "cannot be created: secret \"db\" not found"),
         (mk_config("couldn't find key PASSWORD in Secret prod/db"), config, true, "couldn't find key PASSWORD"),
         (mk_config("failed to sync secret cache: timed out waiting for the condition"), config, false, "failed to sync secret cache"),
         (mk_unschedulable(), Reason::Unschedulable, false, "No node takes the replica: 0/3 nodes are available: 3 Insufficient cpu."),
@@ -194,7 +194,7 @@ fn each_state_of_a_pod_has_its_reason_and_its_words() {
     }
 }
 
-// Before 1.32 the state says only that Kubernetes backs off.
+// Before Kubernetes 1.32 the state shows only the back-off.
 #[test]
 fn the_cause_of_a_back_off_is_found_in_the_event() {
     let back_off = || mk_image("ImagePullBackOff", BACK_OFF);
@@ -255,7 +255,7 @@ fn a_health_check_that_does_not_pass_is_named_with_its_answer() {
     }
 }
 
-// The exit says only that a signal ended it, and that reads like a crash.
+// The exit shows only that a signal ended the container, which looks like a crash.
 #[test]
 fn a_container_that_is_ended_for_its_health_check_did_not_crash() {
     let checked =
@@ -274,7 +274,7 @@ fn a_container_that_is_ended_for_its_health_check_did_not_crash() {
         (killed(1), checked(-52, "Liveness")),
         (killed(1), checked(10, "Liveness")),
     ] {
-        assert_eq!(said(pod, event).0, Reason::CrashLoop, "it ended by itself");
+        assert_eq!(said(pod, event).0, Reason::CrashLoop, "no probe ended it");
     }
     assert_eq!(said(mk_crash(1, 137, 0, "OOMKilled"), checked(8, "Liveness")).0, Reason::OutOfMemory);
 }

@@ -1,53 +1,53 @@
-//! Takes what looks like a credential out of text that programs and Kubernetes wrote. A guess by the words
-//! around it, beside what is known of the values of Secrets.
+//! Removes text that looks like a credential from texts of programs and Kubernetes. It guesses by the
+//! surrounding text; known values of Secrets are removed separately.
 
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// Stands for what was taken out.
+/// Replaces removed text.
 pub(super) const REDACTED: &str = "[redacted]";
 
-/// A key that names a credential, up to the sign behind it.
+/// A key that names a credential, up to the `=` or `:` after it.
 macro_rules! key {
     () => {
         r#"[a-z0-9_.-]*(?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[a-z0-9_.-]*["']?\s*"#
     };
 }
 
-/// What stands behind that sign.
+/// The value after that sign.
 macro_rules! value {
     () => {
         r#"\s*["']?(?<secret>[^\s"',;&]{2,})"#
     };
 }
 
-/// In the order in which they are tried; what is taken out is the group named `secret`.
+/// The patterns in the order in which they are applied. The group named `secret` is removed.
 const PATTERNS: [&str; 6] = [
     // scheme://user:password@host
     r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:(?<secret>[^\s/@]+)@",
     // Authorization: Bearer abc, Basic abc
     r"(?i)\b(?:bearer|basic)\s+(?<secret>[a-z0-9._~+/=-]{8,})",
-    // A JSON Web Token, whatever stands before it.
+    // A JSON Web Token anywhere.
     r"\b(?<secret>eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)",
-    // DB_PASSWORD=abc. Not `password for user`: there must be a sign between.
+    // DB_PASSWORD=abc, but not `password for user`, which has no sign after the key.
     concat!(r"(?i)\b", key!(), "=", value!()),
-    // "api_key": "abc", secret: abc. Not `/run/secrets/token: permission denied`: what follows a path is what
-    // is wrong with it.
+    // "api_key": "abc", secret: abc, but not `/run/secrets/token: permission denied`, because an error
+    // follows a path.
     concat!(r"(?i)(?:^|[^a-z0-9_./-])", key!(), ":", value!()),
-    // The lines of a PEM block other than its borders.
+    // The lines of a PEM block between its first and last line.
     r"^(?<secret>[A-Za-z0-9+/]{60,}={0,2})$",
 ];
 
 static COMPILED: LazyLock<Vec<Regex>> =
     LazyLock::new(|| PATTERNS.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect());
 
-/// The text with what looks like a credential taken out.
+/// Returns the text without parts that look like a credential.
 pub fn redact_text(text: &str) -> String {
     COMPILED.iter().fold(text.to_owned(), |text, pattern| {
         let replaced = pattern.replace_all(&text, |found: &Captures<'_>| {
             let (whole, secret) = (&found[0], &found["secret"]);
-            // The last one: a name may contain the value.
+            // The last occurrence, because the key may contain the value too.
             match whole.rfind(secret) {
                 Some(at) => format!("{}{REDACTED}{}", &whole[..at], &whole[at + secret.len()..]),
                 None => whole.to_owned(),

@@ -1,5 +1,5 @@
-//! The values of Secrets, known for as long as it takes to take them out of what is kept. There is no way to
-//! read them here.
+//! The values of Secrets, held in memory only until they have been removed from the evidence. This module
+//! cannot read Secrets.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::redact::REDACTED;
 
-/// Bytes of the shortest value that is looked for. Shorter ones are words like any other (`prod`, `5432`),
-/// and would take what is worth knowing with them.
+/// The length in bytes of the shortest value that is removed. Shorter values are ordinary text (`prod`,
+/// `5432`), and removing them would make the evidence useless.
 const SHORTEST: usize = 6;
 
-/// What URLs write in another form, as most libraries do it.
+/// The characters that most libraries percent-encode in URLs.
 const IN_URLS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Values that must not stand in what is kept. Without `Debug`, so that no log line can hold them.
+/// Values that must not appear in stored evidence. It does not implement `Debug`, so that no log line can
+/// contain them.
 pub struct Secrets {
-    /// In order, so that a beginning of one is found.
+    /// Sorted, so that a prefix of a value can be found.
     values: Vec<String>,
-    /// Finds all of them at once. `None`: they are not known, and then no quoted text may be kept.
+    /// Finds all values at once. `None` if the values are unknown; then no quoted text may be stored.
     found: Option<AhoCorasick>,
 }
 
@@ -31,8 +32,8 @@ impl Default for Secrets {
 }
 
 impl Secrets {
-    /// Of the values of Secrets, as they are in memory. What is not text is left out but for its base64 form:
-    /// programs print text.
+    /// Takes the decoded values of Secrets. Of a value that is not text, only the base64 form is searched,
+    /// because programs print text.
     pub fn new(values: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let mut all = BTreeSet::new();
         for value in values {
@@ -46,17 +47,19 @@ impl Secrets {
             }
         }
         let values: Vec<_> = all.into_iter().filter(|value| value.len() >= SHORTEST).collect();
-        // A value may be the beginning of another one. Too many for a searcher are as good as not known.
+        // One value may be a prefix of another. If there are too many values to search for, they count as
+        // unknown.
         let found = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&values).ok();
         Self { values, found }
     }
 
-    /// Those that could not be read.
+    /// Values that could not be read.
     pub const fn unreadable() -> Self {
         Self { values: Vec::new(), found: None }
     }
 
-    /// The text without them, and without the beginning of one that the end of the text cut off.
+    /// Returns the text without these values, and without a prefix of one at the end, where the text was cut
+    /// off.
     pub(super) fn out_of(&self, text: &str) -> String {
         let Some(found) = &self.found else {
             return if text.is_empty() { String::new() } else { REDACTED.to_owned() };
@@ -79,7 +82,8 @@ impl Secrets {
     }
 }
 
-/// What is secret of a line of a file: of a setting its value, since its key is a word like any other.
+/// Returns the secret part of a line of a file. In a setting that is the value, because the key is ordinary
+/// text.
 fn setting(line: &str) -> Option<&str> {
     let line = line.trim();
     let is_key = |key: &str| key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
@@ -92,13 +96,13 @@ fn setting(line: &str) -> Option<&str> {
     }
 }
 
-/// The password of a URL that has one.
+/// Returns the password of a URL that has one.
 fn password(url: &str) -> Option<&str> {
     let (before, _) = url.split_once("://")?.1.rsplit_once('@')?;
     before.split_once(':').map(|(_, password)| password)
 }
 
-/// A value as programs write it: as it is, in JSON by two customs, in a URL.
+/// Returns a value in the forms that programs write: raw, as JSON, as HTML-safe JSON, and percent-encoded.
 fn forms(value: &str) -> [String; 4] {
     let json = serde_json::Value::from(value).to_string();
     let json = json[1..json.len() - 1].to_owned();

@@ -1,6 +1,6 @@
-//! Lines of many logs as they come, for one reader: in the order of their time as far as their delays allow,
-//! and bounded. Each log has room of its own, so that one that says much costs the others nothing; what a
-//! slow reader does not take in time is dropped there, the oldest first, and counted.
+//! Live lines of many logs for one reader: bounded, and in order of time as far as their delays allow. Each
+//! log has its own buffer, so that a busy log does not displace lines of other logs. If the reader is too
+//! slow, the oldest lines of a full buffer are dropped and counted.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -9,26 +9,26 @@ use std::{
 
 use jiff::Timestamp;
 
-/// How much is held, and how long.
+/// How much is held, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Time that a line waits for earlier ones of other logs.
+    /// How long a line waits for earlier lines of other logs.
     pub window: Duration,
-    /// Lines held of one log.
+    /// The maximum number of lines held per log.
     pub lines: usize,
-    /// Bytes held of one log; one line is held however long it is.
+    /// The maximum number of bytes held per log. One line is always held, however long it is.
     pub bytes: usize,
 }
 
-/// The lines that a reader has not taken yet. Times of arrival are given by the caller, by one clock that
-/// does not go back.
+/// The lines that a reader has not taken yet. The code that adds lines gives the times of arrival, from one
+/// clock that does not go back.
 #[derive(Debug)]
 pub struct Live<T> {
     bounds: Bounds,
     logs: HashMap<u64, Log<T>>,
-    /// Logs that hold something, by the time of their first line.
+    /// Logs with entries, by the time of the first entry.
     by_time: BTreeSet<(Timestamp, u64)>,
-    /// The same, by its arrival.
+    /// The same logs, by the arrival of the first entry.
     by_arrival: BTreeSet<(Duration, u64)>,
 }
 
@@ -43,17 +43,17 @@ struct Log<T> {
 struct Entry<T> {
     time: Timestamp,
     arrived: Duration,
-    /// `None` of what must not be dropped.
+    /// `None` for an entry that must not be dropped.
     bytes: Option<usize>,
     item: T,
 }
 
-/// What comes next.
+/// The next entry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NextEntry<T> {
-    /// Which log it is of.
+    /// Its log.
     pub log: u64,
-    /// Lines of this log that were dropped before it.
+    /// The number of lines of this log dropped before it.
     pub dropped: u64,
     /// The line.
     pub item: T,
@@ -62,30 +62,31 @@ pub struct NextEntry<T> {
 // === impl Live ===
 
 impl<T> Live<T> {
-    /// Nothing yet.
+    /// Creates an empty buffer.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, logs: HashMap::new(), by_time: BTreeSet::new(), by_arrival: BTreeSet::new() }
     }
 
-    /// A line came. True if nothing was held before: who waits must look again.
+    /// Adds a line. Returns whether nothing was held before, so that a waiting reader must ask [`Self::due`]
+    /// again.
     pub fn line(&mut self, log: u64, time: Timestamp, item: T, bytes: usize, arrived: Duration) -> bool {
         self.push(log, Entry { time, arrived, bytes: Some(bytes), item })
     }
 
-    /// A word about a log came; it comes after the lines that came before it, and is never dropped.
+    /// Adds a notice about a log. It stays behind the lines added before it, and is never dropped.
     pub fn word(&mut self, log: u64, now: Timestamp, item: T, arrived: Duration) -> bool {
         let last = self.logs.get(&log).and_then(|log| log.held.back());
         let time = last.map_or(now, |held| held.time);
         self.push(log, Entry { time, arrived, bytes: None, item })
     }
 
-    /// When there is something to take, by the clock of the arrivals. `None` if nothing is held.
+    /// Returns when the next entry can be taken, by the clock of the arrivals. `None` if nothing is held.
     pub fn due(&self) -> Option<Duration> {
         self.by_arrival.first().map(|(arrived, _)| *arrived + self.bounds.window)
     }
 
-    /// The next line, if it is due: then the one of all that are held whose time is the earliest. So a line
-    /// waits for its window at most, also beside a log whose clock is behind.
+    /// Returns the held entry with the earliest time, if an entry is due. So no line waits longer than the
+    /// window, even beside a log whose clock is behind.
     pub fn pop(&mut self, now: Duration) -> Option<NextEntry<T>> {
         if self.due()? > now {
             return None;
@@ -159,7 +160,7 @@ mod tests {
         std::iter::from_fn(|| live.pop(Duration::MAX)).collect()
     }
 
-    /// Log, time of writing, delay until it arrives; by arrival.
+    /// Log, time of writing, and delay until it arrives, sorted by arrival.
     fn lines(delay: u64) -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
         prop::collection::vec((0_u64..5, 0_u64..3000, 0..delay), 0..80).prop_map(|mut lines| {
             lines.sort_by_key(|(_, time, delay)| time + delay);

@@ -1,5 +1,5 @@
-//! Past lines of several logs, in the order of their time: at each moment one line of each log is held, and
-//! the earliest goes.
+//! Merges past lines of several logs in order of time. It holds one line of each log and returns the
+//! earliest.
 
 use std::collections::BTreeSet;
 
@@ -7,39 +7,39 @@ use jiff::Timestamp;
 
 use super::Line;
 
-/// Merges logs, each in its own order.
+/// Merges logs and preserves the order within each log.
 #[derive(Debug, Default)]
 pub struct Past {
     heads: Vec<Head>,
-    /// Logs whose next line is held, by its time.
+    /// Logs whose next line is held, by the time of that line.
     held: BTreeSet<(Timestamp, usize)>,
-    /// Logs whose next line is not known.
+    /// Logs whose next line has yet to be put.
     missing: BTreeSet<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Head {
     line: Option<Line>,
-    /// A line that says to be earlier than the one before it is not to overtake it, nor to come before what
-    /// was given.
+    /// The time by which the log is sorted. It never goes back, so a line with an earlier time than its
+    /// predecessor stays behind that line.
     not_before: Timestamp,
 }
 
 // === impl Past ===
 
 impl Past {
-    /// Merges so many logs.
+    /// Creates a merge of this many logs.
     pub fn new(logs: usize) -> Self {
         let heads = (0..logs).map(|_| Head::default()).collect();
         Self { heads, held: BTreeSet::new(), missing: (0..logs).collect() }
     }
 
-    /// A log whose next line must be given, or its end, before there is a next line of all.
+    /// Returns a log whose next line, or end, must be put before the next line can be returned.
     pub fn missing(&self) -> Option<usize> {
         self.missing.first().copied()
     }
 
-    /// The next line of a log.
+    /// Puts the next line of a log.
     pub fn put(&mut self, log: usize, line: Line) {
         let head = &mut self.heads[log];
         head.not_before = head.not_before.max(line.time);
@@ -48,12 +48,12 @@ impl Past {
         head.line = Some(line);
     }
 
-    /// A log has no more lines.
+    /// Marks a log as ended.
     pub fn end(&mut self, log: usize) {
         self.missing.remove(&log);
     }
 
-    /// The earliest line, once nothing is missing.
+    /// Returns the earliest line, once no log is missing.
     pub fn pop(&mut self) -> Option<(usize, Line)> {
         if !self.missing.is_empty() {
             return None;

@@ -1,54 +1,54 @@
-//! Where a reader of one log stands, so that it can be opened again without losing or repeating a line.
+//! The position of a reader in one log, so that the log can be reopened without losing or repeating a line.
 
 use jiff::Timestamp;
 
 use super::Line;
 
-/// Lines that a reader has.
+/// The position of a reader in one log.
 ///
-/// Kubernetes opens a log from a whole second on, and filters line by line. So the lines of a second opening
-/// begin with exactly those that the first one gave of that second and later, in the same order: to count
-/// them is enough, and lines that share a time are no special case. It is opened from one second before the
-/// latest line on, since what is written at once by two threads may stand in the file with times that go
-/// back. A log that was rotated away meanwhile gives fewer; the count then ends at the first line that is
-/// later than any seen.
+/// Kubernetes opens a log at a whole second and filters it line by line. So a reopened log begins with
+/// exactly those lines of that second and later that the reader already has, in the same order. Counting them
+/// is enough, even if several lines have the same time.
+///
+/// The log is reopened one second before the latest line, because two threads that write at once may leave
+/// times in the file that go back. If the log was rotated meanwhile, fewer of these lines come. Then counting
+/// ends at the first line later than the latest one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Only later lines are wanted.
+    /// Only lines after this time are wanted.
     after: Option<Timestamp>,
-    /// Lines long before this were not wanted.
+    /// The log is opened from this time on.
     from: Option<Timestamp>,
-    /// The latest line.
+    /// The time of the latest line.
     latest: Option<Timestamp>,
-    /// Lines of the whole second of the latest one.
+    /// The number of lines in the second of the latest line.
     of_second: u64,
-    /// Lines of the second before.
+    /// The number of lines in the second before that.
     of_before: u64,
-    /// Lines still to be passed over after the log was opened again.
+    /// The number of lines still to skip after the log was reopened.
     passing: u64,
 }
 
 // === impl Position ===
 
 impl Position {
-    /// Nothing was read, and only lines after this time are wanted.
+    /// A position before the first line. Only lines after this time are wanted.
     pub const fn new(after: Option<Timestamp>) -> Self {
         Self { after, from: None, latest: None, of_second: 0, of_before: 0, passing: 0 }
     }
 
-    /// Nothing was read, and lines long before this time are not wanted. The clock of the node may be another
-    /// one, so none is refused.
+    /// A position before the first line, for a log that is opened from this time on. No line is refused,
+    /// because the clock of the node may differ.
     pub fn from(time: Timestamp) -> Self {
         Self { from: Some(time), ..Self::new(None) }
     }
 
-    /// Whether a line was read.
+    /// Returns whether a line was read.
     pub const fn has_begun(&self) -> bool {
         self.latest.is_some()
     }
 
-    /// The time from which the log is to be opened now; the lines that come are to be shown to
-    /// [`Self::admits`].
+    /// Returns the time from which to open the log now. Pass each line that comes to [`Self::admits`].
     pub fn reopen(&mut self) -> Option<Timestamp> {
         self.passing = self.of_second + self.of_before;
         match self.latest {
@@ -57,7 +57,7 @@ impl Position {
         }
     }
 
-    /// Whether a line is new, and wanted.
+    /// Returns whether a line is new and wanted.
     pub fn admits(&mut self, line: &Line) -> bool {
         if self.passing > 0 {
             if self.latest.is_some_and(|latest| line.time <= latest) {

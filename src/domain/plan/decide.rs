@@ -1,4 +1,5 @@
-//! From a request to an intent: whose app it is, whether the request still fits, what the content becomes.
+//! Turns a request into an intent: checks who manages the app and whether the request is still current, and
+//! computes the new content.
 
 use jiff::Timestamp;
 
@@ -31,8 +32,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     let adopted = live.deployment.as_ref().filter(|d| !d.is_ours());
     let mut base = adopted.map(|d| &d.content).or_else(|| wanted.map(|past| &past.record.content));
     if let Err(mismatch) = check_etag(request.meta.etag.as_deref(), base) {
-        // A deploy that was cut off is repeated with the etag that it had: what it wanted is the newest
-        // intent already.
+        // A client that retries an interrupted deploy sends the etag of its first attempt. That attempt may
+        // have stored its revision already, so the etag is also compared with the content before it.
         let before = wanted.filter(|past| !past.applied).and_then(|past| earlier(live, past.number));
         let content = before.map(|past| &past.record.content);
         check_etag(request.meta.etag.as_deref(), content).map_err(|_| mismatch.clone())?;
@@ -50,17 +51,17 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
         return Err(Error::invalid(
             "update_mask",
             format!(
-                "* would drop what AppSpec has no field for: {}; name the fields to change, or carry these over in \
+                "* would drop fields that AppSpec cannot express: {}; name the fields to change, or carry these over in \
                  pod_template_patch",
                 unmodelled.join(", ")
             ),
         ));
     }
-    // The same again after a failure is a new attempt: the image may have been pushed meanwhile. And over a
-    // change that was made outside Gantry, the same again is no repeat.
+    // The same content after a failure is a new attempt, because the image may have been pushed meanwhile.
+    // The same content over a change made outside Gantry is no repeat either.
     let repeats = newest.filter(|past| {
-        // One that cannot be marked is written again, and so is one that is older than what the Deployment
-        // says was applied last.
+        // A revision that cannot be marked as applied is written again. So is one that is older than the
+        // revision in the Deployment's annotation.
         let newest = past.number == live.highest_number() && !past.is_stuck();
         let goes_on = adopted.is_none() && newest && past.outcome != Some(Outcome::Failed);
         goes_on && wanted.is_some_and(|w| w.number == past.number) && past.record.content == content
@@ -68,8 +69,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     let named = request.mask.names("spec.replicas") || request.mask.names("spec");
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
-        // What is wanted is the same; what may be taken from other field managers to get it is what this
-        // request says. And it is a deploy that asks, also for a count, whatever made the revision.
+        // The content is the same, but this request decides what may be taken over from other field managers.
+        // The cause is a deploy, also for the replica count, whatever created the revision.
         let record = Record {
             cause: Cause::Deploy,
             force: request.force,
@@ -93,7 +94,7 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     let remarks = had_before(name, live, &content).into_iter().collect();
     let record = Record {
         restarted: match adopted {
-            // A restart before it was taken over stands in the pod template, and is this server's own.
+            // The pod template of the adopted Deployment may hold the time of an earlier restart by Gantry.
             Some(deployment) => deployment.restarted,
             None => wanted.and_then(|past| past.record.restarted),
         },
@@ -105,7 +106,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     Ok(Intent { notes: remarks, ..new_intent(name, live, record, None) })
 }
 
-/// That an earlier rollout, not the one that is wanted now, had the same content.
+/// Returns a check that names the earlier rollout with the same content, if there is one and the content
+/// differs from the current one.
 fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Check> {
     let wanted = live.last_requested()?;
     let etag = content.etag();
@@ -120,7 +122,7 @@ fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Ch
     (wanted.record.content.etag() != etag).then(|| Check::new(CheckKind::History, finding, message))
 }
 
-/// The content of a deploy that was wanted before, as a rollout of its own.
+/// Returns the same deploy as a new intent with the next number.
 pub fn as_new_rollout(intent: &Intent, live: &AppState, meta: &RequestMeta) -> Intent {
     let Record { restarted, force, adopt, takes_count, ref content, .. } = intent.record;
     let record =
@@ -134,7 +136,7 @@ pub fn as_new_rollout(intent: &Intent, live: &AppState, meta: &RequestMeta) -> I
     }
 }
 
-/// Decides on a restart of an app that this server made.
+/// Decides on a restart of an app that Gantry manages.
 pub fn decide_restart(request: &Restart, live: &AppState) -> Result<Intent, Error> {
     let deployment = check_managed(&request.name, live)?;
     let wanted = live.last_requested().ok_or_else(|| Error::no_app(&request.name))?;
@@ -149,7 +151,7 @@ pub fn decide_restart(request: &Restart, live: &AppState) -> Result<Intent, Erro
     Ok(new_intent(&request.name, live, record, None))
 }
 
-/// Decides on a rollback. `None` if what it would bring back is what is wanted already.
+/// Decides on a rollback. `None` if the app already has what it would bring back.
 pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Intent>, Error> {
     let name = &request.name;
     check_managed(name, live)?;
@@ -158,7 +160,7 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     let newest = live.newest().map_or(wanted.number, |past| past.number);
     let runs = live.newest().unwrap_or(wanted);
     if request.failed.is_some_and(|failed| failed != newest) {
-        // Something came after it, which is not to be undone.
+        // A later change must not be undone.
         return Ok(None);
     }
     let source = match request.to {
@@ -180,10 +182,10 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     let mut remarks = Vec::new();
     let brings = policy_to_bring(request, source.number, live).filter(|policy| {
         let against = live.other_autoscaler.as_ref().filter(|_| policy.owns_count(request.meta.time));
-        // Another autoscaler that decides the count since then goes on doing so.
+        // An external autoscaler added since then keeps control of the count.
         if let Some(autoscaler) = against {
             let message = format!(
-                "The autoscaler's earlier policy is not brought back: {autoscaler} decides the count."
+                "The autoscaler's earlier policy is not restored, because {autoscaler} decides the count."
             );
             remarks.push(Check::new(CheckKind::Autoscaler, Finding::Warn, message));
         }
@@ -195,13 +197,13 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     }
     if source.outcome == Some(Outcome::Failed) {
         let message = format!(
-            "{} failed when it was rolled out; `gantry rollouts` tells why.",
+            "{} failed when it was rolled out; `gantry rollouts` shows why.",
             name.rollout(source.number)
         );
         remarks.push(Check::new(CheckKind::History, Finding::Warn, message));
     }
     let cause = if request.failed.is_some() { Cause::AutoRollback } else { Cause::Rollback };
-    // The replica count is never brought back: since then it may have been set for good reasons.
+    // A rollback never restores the replica count, because it may have been changed for good reasons since.
     let mut content = source.record.content.clone();
     content.spec.replicas = wanted.record.content.spec.replicas;
     let record = Record {
@@ -213,8 +215,8 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     Ok(Some(Intent { notes: remarks, ..new_intent(name, live, record, brings) }))
 }
 
-/// The policy that a rollback sets, if it differs from the one in force. It acts for the caller of the
-/// rollback from then on, as with any other change of the mode.
+/// Returns the policy that a rollback sets, if it differs from the one in force. If the mode changes, it acts
+/// for the caller of the rollback from then on, as with any other change of the mode.
 fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<Policy> {
     let (then, now) = (live.policy_of(source).filter(|_| !request.keep_autoscaler)?, live.policy());
     let acts_for =
@@ -223,7 +225,7 @@ fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<P
     (then != now).then_some(then)
 }
 
-/// The intent of the newest revision, for the daemon that carries it on.
+/// Returns the intent of the newest revision, for the daemon that resumes it.
 pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
     Intent {
         name: name.clone(),
@@ -234,8 +236,9 @@ pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
     }
 }
 
-/// Whether a later change was applied already. Refuses if the Deployment goes, or is gone although it
-/// `existed` when this was decided: the caller who deleted the app would find it made anew.
+/// Returns whether a later change was already applied. Fails if the Deployment is being deleted, or if it
+/// `existed` when the intent was decided and is gone now: otherwise the app would be recreated after a caller
+/// had deleted it.
 pub fn is_superseded(intent: &Intent, existed: bool, live: &AppState) -> Result<bool, Error> {
     match &live.deployment {
         Some(deployment) if !deployment.deleting => {
@@ -246,7 +249,8 @@ pub fn is_superseded(intent: &Intent, existed: bool, live: &AppState) -> Result<
     }
 }
 
-/// The revision that an equal request wrote before. The same id for something else is an error.
+/// Returns the revision that an earlier, equal request wrote. The same id for a different request is an
+/// error.
 pub fn find_request<'a>(
     request: Option<&Request>,
     live: &'a AppState,
@@ -261,7 +265,8 @@ pub fn find_request<'a>(
     }
 }
 
-/// Refuses an etag that is not that of the content as it is; an app that does not exist has an empty one.
+/// Returns an error if the etag is not that of the current content. An app that does not exist has an empty
+/// etag.
 pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(), Error> {
     let Some(expected) = expected else { return Ok(()) };
     let etag = content.map(Content::etag).unwrap_or_default();
@@ -289,15 +294,16 @@ fn new_intent(name: &name::App, live: &AppState, record: Record, brings: Option<
     Intent { name: name.clone(), number: live.highest_number() + 1, record, notes: Vec::new(), is_new: true }
 }
 
-/// The intent of a revision that is stuck, under the next number: what it says is written again, at this
-/// time.
+/// Returns the intent of a stuck revision under the next number and with the present time, so that its
+/// content is written again.
 pub fn rewrite_stuck(name: &name::App, past: &StoredRevision, live: &AppState, now: Timestamp) -> Intent {
     let record = Record { time: now, ..past.record.clone() };
     Intent { number: live.highest_number() + 1, record, is_new: true, ..intent_of(name, past) }
 }
 
-/// An adopted app keeps its container, also under a mask that clears its name: what the API has no words for
-/// hangs on it. Only what Gantry did not make lacks our label in its selector, which never changes.
+/// Preserves the container name of an adopted app, also under a mask that clears it, because fields that
+/// `AppSpec` cannot express belong to that container. An adopted Deployment is recognized by its selector: it
+/// lacks Gantry's label, and a selector never changes.
 fn keep_container(content: &mut Content, base: Option<&Content>, live: &AppState) {
     let adopted = live.deployment.as_ref().is_some_and(|d| !d.selector.contains_key(APP_LABEL));
     if let Some(base) = base.filter(|_| adopted && content.spec.container.is_empty()) {
@@ -322,7 +328,7 @@ fn check_content(content: &Content, exists: bool) -> Result<(), Error> {
     content.spec.check()
 }
 
-/// The Deployment, if this server may restart or roll it back.
+/// Returns the Deployment, if Gantry may restart it or roll it back.
 fn check_managed<'a>(name: &name::App, live: &'a AppState) -> Result<&'a super::Deployment, Error> {
     let deployment = live.deployment.as_ref().ok_or_else(|| Error::no_app(name))?;
     if deployment.deleting {
@@ -334,8 +340,9 @@ fn check_managed<'a>(name: &name::App, live: &'a AppState) -> Result<&'a super::
     Ok(deployment)
 }
 
-/// Refuses a Deployment that is being deleted, and one that Gantry does not manage unless it may be taken
-/// over. What else the app needs, and whether Gantry made that, is known when it is rendered.
+/// Returns an error if the Deployment is being deleted, or if Gantry does not manage it and the caller did
+/// not ask to adopt it. The owner of the Service and the PodDisruptionBudget is checked later, when they are
+/// rendered.
 fn check_ownership(request: &Deploy, live: &AppState) -> Result<(), Error> {
     let Some(deployment) = &live.deployment else { return Ok(()) };
     if !deployment.is_ours() && !request.adopt {

@@ -1,4 +1,4 @@
-//! From an intent to the objects to apply, given the cluster as it is at that moment.
+//! Renders an intent into the objects to apply, given the current state of the cluster.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::domain::{
     revision::Cause,
 };
 
-/// What carries an intent out.
+/// The writes that carry out an intent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
-    /// What to apply: the Deployment, then what it owns.
+    /// The objects to apply: the Deployment, then the objects that it owns.
     pub objects: Vec<Object>,
-    /// What an earlier content needed and this one does not.
+    /// The objects to delete: earlier content needed them, the new content does not.
     pub prune: Vec<Kind>,
-    /// The replica count is taken over from another owner.
+    /// Whether the replica count is taken over from another field manager.
     pub take_count: bool,
-    /// The Deployment's rollout is held, and this ends the hold; no manifest says so.
+    /// The change that resumes a paused rollout. No manifest contains it.
     pub resume: Option<Change>,
-    /// The Deployment was made outside Gantry, or made again there, and its fields are taken over.
+    /// Whether fields are taken over, because the Deployment was created or recreated outside Gantry.
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
     pub count: Check,
 }
 
-/// Renders an intent.
+/// Renders the objects of an intent.
 pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Error> {
     let (name, content) = (&intent.name, &intent.record.content);
     let autoscaler = decides_count(live, intent.record.time);
@@ -89,7 +89,8 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
     })
 }
 
-/// Refuses to take over what Gantry did not make, unless the caller said so: it may have been made since.
+/// Returns an error if an object to apply was not made by Gantry and the caller did not ask to adopt it. The
+/// object may have appeared after the intent was decided.
 fn check_makers(intent: &Intent, live: &AppState, objects: &[Object]) -> Result<(), Error> {
     let other_maker = |kind: Kind| match kind {
         Kind::Deployment => live.deployment.as_ref().filter(|d| !d.is_ours()).map(|d| d.managed_by.as_str()),
@@ -101,7 +102,7 @@ fn check_makers(intent: &Intent, live: &AppState, objects: &[Object]) -> Result<
     }
 }
 
-/// Who, other than callers, decides the count.
+/// The autoscaler that controls the replica count.
 enum Autoscaler<'a> {
     Ours,
     Other(&'a str),
@@ -116,7 +117,8 @@ impl std::fmt::Display for Autoscaler<'_> {
     }
 }
 
-/// Of an app that is there: the count of a new one is what is asked for, whatever waits for it.
+/// Returns the autoscaler that controls the count of an existing app. A new app always starts with the count
+/// that the caller asked for.
 fn decides_count(live: &AppState, now: jiff::Timestamp) -> Option<Autoscaler<'_>> {
     let deployment = live.deployment.as_ref()?;
     match &live.other_autoscaler {
@@ -143,7 +145,7 @@ fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler
                 Finding::Warn,
                 format!("spec.replicas {n} is not applied: {autoscaler} decides the count."),
             ),
-            None => says(Finding::Pass, format!("The count stays as it is; {autoscaler} decides it.")),
+            None => says(Finding::Pass, format!("The count is left unchanged; {autoscaler} decides it.")),
         };
         return (decision, check.of(Kind::Deployment.object_of(&intent.name)));
     }
@@ -151,15 +153,16 @@ fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler
         Decision::Apply { replicas, force: false } => {
             says(Finding::Pass, format!("The count in the spec is applied: {replicas}."))
         }
-        Decision::Apply { replicas, force: true } => {
-            says(Finding::Pass, format!("The count is set to {replicas}, over {}.", list_owners(&count)))
-        }
+        Decision::Apply { replicas, force: true } => says(
+            Finding::Pass,
+            format!("The count is set to {replicas} and taken over from {}.", list_owners(&count)),
+        ),
         Decision::Leave { ignored: Some(_) } if intent.record.cause != Cause::Deploy => {
-            // The spec asks for no count.
-            says(Finding::Pass, format!("The count stays as it is; {} set it.", list_owners(&count)))
+            // A restart or a rollback asks for no count.
+            says(Finding::Pass, format!("The count is left unchanged; {} set it.", list_owners(&count)))
         }
         Decision::Leave { ignored: None } => {
-            says(Finding::Pass, format!("The count stays as it is; {} set it.", list_owners(&count)))
+            says(Finding::Pass, format!("The count is left unchanged; {} set it.", list_owners(&count)))
         }
         Decision::Leave { ignored: Some(wanted) } => says(
             Finding::Warn,

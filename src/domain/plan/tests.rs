@@ -1,4 +1,4 @@
-//! What a deploy does to each state of the cluster that it may find, and what it refuses.
+//! Deploys on each state of the cluster that they may find, and their refusals.
 
 mod history;
 mod managed;
@@ -56,7 +56,7 @@ fn mk_asked() -> RequestMeta {
     }
 }
 
-/// An intent and what carries it out, in one.
+/// An intent together with its rendered writes.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
     number: u64,
@@ -109,7 +109,7 @@ fn mk_masked(content: Content, paths: &[&str]) -> Deploy {
     Deploy { mask: Mask::new(paths).unwrap(), ..mk_request(content) }
 }
 
-/// The app as Gantry left it after revision 4 of this content.
+/// The state of an app after Gantry applied revision 4 with this content.
 fn mk_live(content: Content) -> AppState {
     AppState {
         deployment: Some(Deployment {
@@ -205,7 +205,7 @@ fn rules_between_fields_hold_for_the_app_as_it_will_be() {
         let spec = Spec { probes: Some(Box::new(probes)), ..Spec::default() };
         Content { spec, ..Content::default() }
     };
-    // The port is that of the app, not of the request.
+    // The port comes from the stored content, not from the request.
     let live = mk_live(mk_content("shop:1"));
     assert!(deploy(&mk_request(probing("http")), &live).is_ok());
     assert_eq!(violated(&mk_request(probing("admin")), &live), "app.spec.probes.liveness.tcp_port");
@@ -388,7 +388,8 @@ fn a_budget_is_left_to_another_that_covers_the_pods() {
 }
 
 proptest! {
-    // The rule itself is tested beside it; here, that nothing between the request and the manifest bends it.
+    // The rule has its own tests. This one shows that nothing between the request and the manifest changes
+    // its result.
     #[test]
     fn the_count_is_what_the_rule_says(live in 0..9, wanted in proptest::option::of(0..9), foreign: bool, ours: bool, named: bool) {
         let mut new = mk_content("shop:2");
@@ -438,7 +439,7 @@ fn the_same_again_after_a_failure_is_a_new_attempt() {
 }
 
 proptest! {
-    // A plan and its deploy are one: what decides and what renders cannot tell them apart.
+    // A dry run shows exactly what the deploy would do.
     #[test]
     fn whether_it_is_only_a_plan_decides_nothing(new in crate::domain::spec::arbitrary::mk_any_content(), old in crate::domain::spec::arbitrary::mk_any_content(), exists: bool, all: bool) {
         let live = if exists { mk_live(old) } else { AppState::default() };

@@ -1,4 +1,4 @@
-//! The pods of an app, counted for a rollout, and whether they show that it is complete. Pure.
+//! Counts the pods of an app for a rollout, and decides whether they show that it is complete. Pure.
 
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ use crate::domain::{
     spec::Content,
 };
 
-/// Time that a replica without a readiness probe must have run. A kubelet looks at its containers once a
-/// second and tells what it saw some seconds later if it is busy; times are rounded down to whole ones.
+/// How long a replica without a readiness probe must have run. A kubelet checks its containers once a second
+/// and reports some seconds later if it is busy, and times are rounded down to whole seconds.
 const UNPROBED: SignedDuration = SignedDuration::from_secs(5);
-/// The same of one that was started anew: the first new start comes at once and hides the end, the second ten
-/// seconds later.
+/// The same for a replica whose container restarted. The first restart follows at once and hides the exit;
+/// the second comes ten seconds later.
 const UNPROBED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
-/// Age of a rollout from which a refusal that Kubernetes does not renew is about it, if it still is not taken
-/// up: that takes less than a second, or some if the controllers of the cluster start again.
+/// The age of a rollout from which a standing refusal is about this rollout, if the controller still has not
+/// taken it up. Taking up takes less than a second, or some seconds if the controllers of the cluster
+/// restart.
 const STANDING: SignedDuration = SignedDuration::from_secs(10);
 
-/// The pods of an app, told apart by whether they run the current template.
+/// The pods of an app, split by whether they run the current template.
 pub(super) struct Counts<'a> {
     pub(super) progress: Progress,
-    /// Kubernetes has taken up the newest desired state.
+    /// Whether Kubernetes has observed the newest desired state.
     pub(super) observed: bool,
     pub(super) current: Option<&'a ReplicaSet>,
     pub(super) updated: Vec<&'a Pod>,
-    /// All pods of older templates, those that finish their work included.
+    /// All pods of older templates, including those that are terminating.
     older: i32,
 }
 
@@ -63,8 +64,8 @@ impl<'a> Counts<'a> {
         Self { progress, observed: deployment.is_observed(), current, updated, older }
     }
 
-    /// Two witnesses must agree: the Deployment's own counts and the pods. They come by different watches,
-    /// either may be late.
+    /// Returns whether the rollout is complete. The Deployment's own counts and the pods must agree, because
+    /// they come by different watches and either may be late.
     pub(super) fn complete(&self, deployment: &Deployment) -> bool {
         let d = deployment;
         self.observed
@@ -76,8 +77,8 @@ impl<'a> Counts<'a> {
             && self.progress.old == 0
     }
 
-    /// Without a readiness probe Kubernetes calls a container ready as soon as it is started, also one that
-    /// ends a moment later: then it must have run for a moment.
+    /// Returns whether its replicas have run long enough to count as working. Without a readiness probe
+    /// Kubernetes reports a container as ready as soon as it has started, even if it exits a moment later.
     pub(super) fn proved(&self, content: &Content, now: Timestamp) -> bool {
         let ran = |pod: &&Pod| {
             let least = if pod.restarts == 0 { UNPROBED } else { UNPROBED_AGAIN };
@@ -86,12 +87,13 @@ impl<'a> Counts<'a> {
         content.spec.is_probed() || self.updated.iter().all(ran)
     }
 
-    /// How much more time one gets that has everything and only has to go on for a moment.
+    /// Returns the extra time for a rollout that is complete and whose replicas only have to keep running for
+    /// a moment.
     pub(super) fn patience(&self, deployment: &Deployment) -> Duration {
         if self.complete(deployment) { UNPROBED_AGAIN.unsigned_abs() } else { Duration::ZERO }
     }
 
-    /// What is seen of the rollout, for its tracker.
+    /// Returns the observation of the rollout for its tracker.
     pub(super) fn observe(
         &self,
         rollout: &Rollout,
@@ -103,12 +105,12 @@ impl<'a> Counts<'a> {
         let applied = rollout.state != State::Pending;
         let stopping = facts.pods.iter().filter(|pod| pod.deleting).map(|pod| pod.time_to_stop(at.heard));
         let lost = self.updated.iter().filter(|pod| pod.was_ready).count();
-        // Kubernetes took note of the last change of the counts, and pods of their own.
+        // The Deployment's condition shows the last change of the counts, and pods show their own times.
         let made = self.updated.iter().flat_map(|pod| [Some(pod.created), pod.ready_since()]);
         let moved =
             [deployment.progressed, self.current.map(|rs| rs.created)].into_iter().chain(made).flatten();
-        // A ReplicaSet that exists is not what the Deployment controller was refused: a later change outside
-        // Gantry waits, and this rollout ended or never will.
+        // This rollout has its ReplicaSet, so a refused creation is about a later change outside Gantry that
+        // waits. Then this rollout has ended or never will.
         let overtaken = rollout.set.is_some() && deployment.create_failure.is_some();
         Observation {
             applied,
@@ -117,7 +119,7 @@ impl<'a> Counts<'a> {
             desired: p.desired,
             ready: if applied { p.ready } else { 0 },
             lost: if applied { i32::try_from(lost).unwrap_or(i32::MAX) } else { 0 },
-            // Until then the replicas are those of the rollout before.
+            // Before it is applied, all replicas are those of the previous rollout.
             serving: if applied { p.old } else { i32::MAX },
             old: if applied { self.older } else { i32::MAX },
             grace: stopping.max().unwrap_or_default(),
@@ -145,8 +147,8 @@ impl<'a> Counts<'a> {
         )
     }
 
-    /// What keeps the Deployment controller from taking a rollout up, if that is about this rollout and none
-    /// before.
+    /// Returns why the Deployment controller cannot take the rollout up, unless the refusal is about an
+    /// earlier rollout.
     pub(super) fn refusal(
         &self,
         rollout: &Rollout,
@@ -154,12 +156,13 @@ impl<'a> Counts<'a> {
         facts: &AppRows<'_>,
         applied: SignedDuration,
     ) -> Option<Problem> {
-        // A change outside Gantry that has a ReplicaSet was not refused one.
+        // A change outside Gantry that has a ReplicaSet was not refused.
         if self.current.is_some() || rollout.set.is_some() {
             return None;
         }
         let refusal = diagnosis::find_refusal(deployment, &facts.replica_sets, facts.around)?;
-        // Kubernetes counts whole seconds, so what it said in the second of the start may be older.
+        // Kubernetes' times are whole seconds, so a refusal in the second of the start may be older than the
+        // rollout.
         let later = refusal.time.is_some_and(|time| time.as_second() > rollout.start.as_second());
         (later || applied >= STANDING).then_some(refusal.problem)
     }

@@ -1,9 +1,10 @@
-//! Changes made outside Gantry: whether a Deployment runs what the newest revision asked for, and the rollout
-//! of what it runs instead. Also the rollouts of Deployments that Gantry does not manage.
+//! Finds changes made outside Gantry: decides whether a Deployment runs what the newest revision asked for,
+//! and builds the rollout of what it runs instead. Also builds the rollouts of Deployments that Gantry does
+//! not manage.
 //!
-//! Rows of Deployments, ReplicaSets and revisions come by watches of their own, so any of them may be behind
-//! another. What is said here must hold for every such mixture: a change that is not there may never be told,
-//! one that is there may be told late.
+//! Deployments, ReplicaSets and revisions come by separate watches, and each may be behind the other two.
+//! Every statement here must hold for each such mixture: a change that did not happen must never be reported,
+//! and a change that did happen may be reported late.
 
 use std::sync::Arc;
 
@@ -18,35 +19,35 @@ use crate::domain::{
     spec::{Content, Port, Resources, Spec},
 };
 
-/// Seconds by which the clocks of several API servers may differ.
+/// Seconds by which the clocks of the API servers may differ.
 const SKEW: i64 = 5;
 
-/// Age of a revision from which its Deployment counts as gone if there is none. Rows of the two come by
-/// different watches.
+/// The age of a revision from which a missing Deployment counts as deleted. Before that the watch of
+/// Deployments may be behind the watch of revisions.
 const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
 
-/// Whether the app of this revision is gone, and only its history is left: nothing of it is rolled out. Its
-/// Deployment may be unseen for a moment after the revision was carried out.
+/// Returns whether the app of this revision is gone and only its history is left, so that nothing is rolled
+/// out. The Deployment may be missing for a moment after the revision was carried out.
 pub fn is_gone(newest: &Revision, facts: &AppRows<'_>, now: Timestamp) -> bool {
     facts.deployment.is_none() && newest.applied && now.duration_since(newest.created) > UNSEEN
 }
 
-/// Where what a Deployment runs comes from.
+/// The origin of the pod template that a Deployment runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin<'a> {
-    /// From the newest revision.
+    /// The newest revision.
     Current,
-    /// Not from the newest revision yet, or the rows are too old to tell.
+    /// Not yet the newest revision, or unknown because rows are too old.
     Pending,
-    /// From a change of the Deployment outside Gantry after the newest revision; this ReplicaSet runs it.
+    /// A change of the Deployment outside Gantry after the newest revision. This ReplicaSet runs it.
     External(&'a ReplicaSet),
 }
 
-/// Decides where what the Deployment runs comes from.
+/// Finds the origin of the pod template that the Deployment runs.
 ///
-/// Kubernetes numbers templates in the order in which they become current, and copies the Deployment's
-/// annotation, with our number in it, to the current ReplicaSet in the same write. So the lowest number of a
-/// template that carries the newest revision is its own, and a higher one came after it.
+/// Kubernetes numbers templates in the order in which they become current. In the same write it copies the
+/// Deployment's annotation, which names Gantry's revision, to the current ReplicaSet. So the lowest template
+/// number that carries the newest revision belongs to that revision, and a higher number came after it.
 pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
     let Some(deployment) = facts.deployment else { return Origin::Pending };
     let current = facts.numbered(deployment);
@@ -63,9 +64,9 @@ pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
         (Cause::External, Some(number)) => deployment.template_revision >= number,
         _ => match deployment.revision {
             Some(number) if number >= newest.number => number == newest.number,
-            // Our annotation was taken away from the Deployment, or an older number put there. The ReplicaSet
-            // keeps it until that is taken up; then the revision itself says that it was applied, and the
-            // template was not touched since.
+            // Gantry's annotation was removed from the Deployment, or set to an older number. The ReplicaSet
+            // retains it until the controller takes up that change. After that the revision itself shows that
+            // it was applied, and the template was not changed since.
             _ => {
                 let stands =
                     newest.applied && shows(deployment, newest) && !is_touched_since(deployment, newest);
@@ -76,12 +77,12 @@ pub fn find_origin<'a>(newest: &Revision, facts: &AppRows<'a>) -> Origin<'a> {
     if carried { Origin::Current } else { Origin::Pending }
 }
 
-/// Whether the row of the Deployment shows all that the revision says was applied.
+/// Returns whether the row of the Deployment is at least as new as the last write of the revision.
 const fn shows(deployment: &Deployment, revision: &Revision) -> bool {
     deployment.resource_version > revision.version
 }
 
-/// Whether the pod template may have been changed outside Gantry after the revision was written.
+/// Returns whether the pod template may have been changed outside Gantry after the revision was written.
 fn is_touched_since(deployment: &Deployment, revision: &Revision) -> bool {
     let touch = deployment.template_by.as_ref();
     touch.is_some_and(|touch| touch.time.as_second() + SKEW >= revision.created.as_second())
@@ -94,10 +95,11 @@ fn came_after(
     first: Option<u64>,
     facts: &AppRows<'_>,
 ) -> bool {
-    // A later revision of ours was applied and has not been seen: the change may be that one's.
+    // A later revision was applied whose row has not arrived yet, so the change may belong to it.
     let is_later = |revision: Option<u64>| revision.is_some_and(|number| number > newest.number);
     let behind = is_later(deployment.revision) || facts.replica_sets.iter().any(|rs| is_later(rs.revision));
-    // Two deploys of ours at once may be applied in the other order; that is no change outside Gantry.
+    // Two concurrent deploys through Gantry may be applied in reverse order. That is no change outside
+    // Gantry.
     if behind || !is_touched_since(deployment, newest) || !newest.applied {
         return false;
     }
@@ -106,8 +108,8 @@ fn came_after(
         (Cause::External, Some(number), _) => current.template_revision > number,
         (Cause::External, None, _) => shown && newest.replica_set.as_ref() != Some(&current.name),
         (_, _, Some(first)) => current.template_revision > first,
-        // It was undone before Kubernetes took it up at all. A ReplicaSet that is used again gets its number
-        // before the Deployment does: until then the Deployment has the number of another template.
+        // The revision was undone before Kubernetes took it up. A reused ReplicaSet gets its number before
+        // the Deployment does, and until then the Deployment has the number of another template.
         (_, _, None) => {
             let undone = deployment.revision.is_some_and(|number| number < newest.number);
             shown && undone && current.template == deployment.template
@@ -118,8 +120,9 @@ fn came_after(
 // === impl Rollout ===
 
 impl Rollout {
-    /// The newest rollout of an app, before it is judged: of the newest revision, of a change made outside
-    /// Gantry after it, or, for an app that Gantry does not manage, of its ReplicaSet.
+    /// Returns the newest rollout of an app, before it is judged. It belongs to the newest revision or, if
+    /// one followed, to a change made outside Gantry. For an app that Gantry does not manage, it belongs to
+    /// the current ReplicaSet.
     pub fn latest(newest: Option<&Revision>, facts: &AppRows<'_>) -> Option<Self> {
         let Some(newest) = newest else { return Self::unmanaged(facts) };
         let state = match find_origin(newest, facts) {
@@ -130,7 +133,7 @@ impl Rollout {
         Some(Self { state, ..Self::recorded(newest) })
     }
 
-    /// The rollout of a change made outside Gantry after this revision.
+    /// Returns the rollout of a change made outside Gantry after this revision.
     fn external(after: &Revision, deployment: &Deployment, rs: &ReplicaSet) -> Self {
         let content = Content {
             spec: with_template_changes(&after.content.spec, &deployment.spec),
@@ -146,7 +149,7 @@ impl Rollout {
         }
     }
 
-    /// The newest rollout of an app that Gantry does not manage.
+    /// Returns the newest rollout of an app that Gantry does not manage.
     fn unmanaged(facts: &AppRows<'_>) -> Option<Self> {
         let deployment = facts.deployment.filter(|_| !facts.managed)?;
         let is_current = |rs: &&&ReplicaSet| rs.template_revision == deployment.template_revision;
@@ -161,8 +164,7 @@ impl Rollout {
         })
     }
 
-    /// A rollout of an app that Gantry does not manage, which another one has replaced. What it ran is not
-    /// known any more.
+    /// Returns a superseded rollout of an app that Gantry does not manage. Its content is not known any more.
     pub fn replaced(app: &name::App, deployment: &Deployment, rs: &ReplicaSet) -> Self {
         Self { state: State::Pending, start: rs.created, ..Self::of_set(app, deployment, rs) }
     }
@@ -197,8 +199,8 @@ fn changed_by(deployment: &Deployment) -> String {
     deployment.template_by.as_ref().map_or_else(String::new, |touch| touch.manager.to_string())
 }
 
-/// When a template became current. A ReplicaSet that is used again is older than that, and who changed the
-/// template may have changed something else since.
+/// Returns when a template became current. A reused ReplicaSet is older than that, and the field manager that
+/// changed the template may have changed another field since.
 fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
     let touched = deployment.template_by.as_ref().map(|touch| touch.time);
     touched
@@ -206,7 +208,7 @@ fn began(deployment: &Deployment, rs: &ReplicaSet) -> Timestamp {
         .unwrap_or(rs.created)
 }
 
-/// What was asked for, with the fields that the pod template shows to be otherwise now.
+/// Returns the spec that callers asked for, with the fields that differ in the live pod template replaced.
 pub fn with_template_changes(asked: &Spec, live: &Spec) -> Spec {
     let mut spec = asked.clone();
     if live.container() != asked.container() {
@@ -215,7 +217,7 @@ pub fn with_template_changes(asked: &Spec, live: &Spec) -> Spec {
     if live.image != asked.image {
         spec.image.clone_from(&live.image);
     }
-    // A patch adds to the other fields, so a difference is no change.
+    // A pod template patch also changes other fields, so a difference shows no change outside Gantry.
     if asked.pod_template_patch.is_none() {
         spec.command.clone_from(&live.command);
         spec.args.clone_from(&live.args);
@@ -239,7 +241,7 @@ fn same_ports(asked: &[Port], live: &[Port]) -> bool {
     plain(asked) == plain(live)
 }
 
-/// Kubernetes writes quantities in a form of its own: `0.5` comes back as `500m`.
+/// Compares quantities by value, because Kubernetes normalizes them: `0.5` comes back as `500m`.
 fn same_resources(asked: Option<&Resources>, live: Option<&Resources>) -> bool {
     let empty = Resources::default();
     let (asked, live) = (asked.unwrap_or(&empty), live.unwrap_or(&empty));

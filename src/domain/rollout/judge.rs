@@ -1,4 +1,4 @@
-//! The verdict on a rollout: whether it succeeded or failed, and what is said about it. Pure; the time is an
+//! The verdict on a rollout: whether it succeeded or failed, and the sentence about it. Pure: the time is an
 //! argument.
 
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::domain::{
 };
 
 impl Rollout {
-    /// How it stands, for the newest one of an app. `decided` is a verdict that was reached earlier: it
-    /// stays. The tracker is this rollout's own, and takes in what is seen now.
+    /// Returns the newest rollout of an app with its current state. `decided` is a verdict that was reached
+    /// earlier, which never changes. `tracker` belongs to this rollout and takes in the current observation.
     #[must_use]
     pub fn judged(
         mut self,
@@ -46,7 +46,7 @@ impl Rollout {
             }
             if self.cause == Cause::External && facts.managed && self.state != State::Pending {
                 let by = if self.actor.is_empty() { String::new() } else { format!(" by {}", self.actor) };
-                self.message = format!("Changed past this server{by}: {}", self.message);
+                self.message = format!("Changed outside Gantry{by}: {}", self.message);
             }
         }
         match decided {
@@ -55,12 +55,13 @@ impl Rollout {
         }
     }
 
-    /// Of one that is recorded and not applied: it is tried again and again, but not for ever.
+    /// Judges a rollout that is recorded but not applied. Gantry retries the apply, and the rollout fails at
+    /// the progress timeout.
     fn judge_pending(&mut self, tracker: &Tracker, now: Timestamp) {
         let timeout = self.content.spec.policy().progress_timeout;
         if tracker.is_overdue(timeout) {
-            let said = "it is recorded and not applied";
-            let remedy = "See why the Deployment cannot be changed, and deploy again.";
+            let said = "it is recorded but not applied";
+            let remedy = "Find out why the Deployment cannot be changed, then deploy again.";
             self.fail(self.late(timeout, said, remedy), now);
         }
     }
@@ -79,15 +80,16 @@ impl Rollout {
         if let Some(seconds) = deployment.deadline.filter(|_| external) {
             policy.progress_timeout = Duration::from_secs(seconds);
         }
-        // A change that was made while Gantry did not run may have completed long before replicas got sick:
-        // Kubernetes remembers.
+        // A change that was made while Gantry did not run may have completed long before its replicas failed.
+        // The condition of the Deployment still shows when.
         let complete = match deployment.deadline.filter(|_| external) {
             Some(_) => deployment.completed.filter(|_| counts.current.is_some()),
             None => (counts.complete(deployment) && counts.proved(&self.content, now)).then_some(now),
         };
         if let Some(time) = complete {
             if p.desired == 0 && self.cut_short(deployment) {
-                let said = "Scaled to zero before it was done; it goes on with the next replica.";
+                let said =
+                    "Scaled to zero before the rollout was complete; it continues when a replica is added.";
                 said.clone_into(&mut self.message);
                 return;
             }
@@ -95,27 +97,32 @@ impl Rollout {
             self.message = match p.desired {
                 0 if self.content.spec.replicas == Some(0) => "Scaled to zero as asked.".to_owned(),
                 0 => "Applied; the count is zero, so nothing runs.".to_owned(),
-                // It may have been long ago; what is ready now says nothing about it.
-                _ if external && deployment.deadline.is_some() => "Kubernetes completed it.".to_owned(),
+                // The rollout may have completed long ago, so the replicas that are ready now say nothing
+                // about it.
+                _ if external && deployment.deadline.is_some() => {
+                    "Kubernetes reports the rollout as complete.".to_owned()
+                }
                 n => format!("{} ready.", replicas(n, n)),
             };
             self.end = Some(time.max(self.start));
             return;
         }
-        // Of a change outside Gantry it is Kubernetes' own word that counts; of ours it is not, since it
-        // counts the time in which the cluster was out of sight. A ReplicaSet that is used again does not
-        // clear the condition, so one may be about the rollout before: within the timeout this one cannot
-        // have run into it. Kubernetes' times are whole seconds, rounded down.
+        // For a change outside Gantry, the Deployment's own condition decides. For Gantry's rollouts it does
+        // not, because Kubernetes also counts time in which the cluster could not be observed.
+        //
+        // A reused ReplicaSet does not clear the condition, so the condition may be about the previous
+        // rollout. It is, if it was set before this rollout's timeout can have passed. Kubernetes rounds
+        // times down to whole seconds.
         let timeout = i64::try_from(policy.progress_timeout.as_secs()).unwrap_or(i64::MAX);
         let soonest = SignedDuration::from_secs(timeout.saturating_sub(1));
-        // A standing condition is not renewed: once this rollout has had the time itself, an old one is about
-        // it too.
+        // Kubernetes does not renew a condition that stands. Once this rollout itself has had the whole
+        // timeout, an old condition is about it too.
         let late = tracker.had(Duration::from_secs(policy.progress_timeout.as_secs()));
         let stalled = deployment
             .stalled
             .filter(|s| external && counts.observed && (late || s.duration_since(self.start) >= soonest));
-        // Kubernetes stops asking once a rollout was complete for an instant, and never asks of what it does
-        // not take up.
+        // Kubernetes stops checking its deadline once a rollout was complete for an instant, and never checks
+        // it for a template that it does not take up.
         let own = if external {
             deployment.deadline.map(Duration::from_secs)
         } else {
@@ -149,7 +156,7 @@ impl Rollout {
         };
     }
 
-    /// Whether another field manager took away its replicas before it had shown that it works.
+    /// Returns whether another field manager scaled it to zero before it was complete.
     fn cut_short(&self, deployment: &Deployment) -> bool {
         let by_other = deployment.count_by.as_ref().filter(|touch| &*touch.manager != FIELD_MANAGER);
         self.content.spec.replicas != Some(0)
@@ -160,23 +167,23 @@ impl Rollout {
             })
     }
 
-    /// That it made no progress for this time, and what is known of the cause.
+    /// Returns the problem that it made no progress for this time, with the cause as far as it is known.
     fn timeout(&self, counts: &Counts<'_>, tracker: &Tracker, time: Duration) -> Problem {
         let p = self.progress;
         let unready = counts.updated.iter().any(|pod| pod.running && !pod.ready);
         let mut stands = format!("{} ready", replicas(p.ready, p.desired));
-        // Of those that are wanted: a count that went down took the rest away.
+        // Limited to the desired count, because scaling down removes replicas too.
         let lost = tracker.most_ready().min(p.desired) - p.ready;
         if lost > 0 {
-            let were = if lost == 1 { "1 was and is not" } else { &format!("{lost} were and are not") };
-            stands = format!("{stands}, {were} any more");
+            let were = if lost == 1 { "1 has" } else { &format!("{lost} have") };
+            stands = format!("{stands}, {were} become unready");
         }
         if p.old > 0 {
             stands = format!("{stands}, {} of older rollouts still serving", p.old);
         }
         let remedy = if !counts.observed {
             "Kubernetes has not taken it up".clone_into(&mut stands);
-            "Look at the events of the Deployment, and whether the controllers of the cluster run."
+            "Look at the events of the Deployment, and check that the cluster's controllers run."
         } else if unready {
             "Look at the readiness probe, and at the log of the replicas."
         } else {
@@ -196,7 +203,7 @@ impl Rollout {
             None if unready => Problem {
                 reason: Reason::ProbeFailing,
                 message: format!(
-                    "{} The containers run and do not pass their readiness probe.",
+                    "{} The containers run but do not pass their readiness probe.",
                     late.message
                 ),
                 ..late

@@ -1,93 +1,92 @@
-//! How long a rollout has made no progress, from what was observed of it. Pure; times are arguments.
+//! Measures how long a rollout has made no progress, from observations. Pure: times are arguments.
 //!
-//! Kubernetes has a deadline too, and stops asking once a rollout was complete for an instant. This one goes
-//! on until the rollout has ended: progress is what the rollout never had before, so coming and going is
-//! none, and there is an end to it.
+//! Kubernetes has a progress deadline too, but stops checking it once a rollout was complete for an instant.
+//! This one is checked until the rollout has ended. Only a state better than any before counts as progress,
+//! so replicas that come and go do not, and every rollout ends.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Longest time between two observations of a cluster that answers: each kind is asked for every ten seconds.
-/// In a longer one nothing was heard.
+/// The longest gap between two observations while the cluster answers, because every kind is queried every
+/// ten seconds. A longer gap means that the cluster was silent.
 const QUIET: SignedDuration = SignedDuration::from_secs(15);
-/// What such a time counts: observations are a second apart.
+/// The time counted for such a gap. Observations are normally one second apart.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(1);
-/// Time for which it must have been observed: after a start of this server, rows tell of the time before, and
-/// not all of it.
+/// The time for which this process must have observed the rollout before it can be overdue. After a start of
+/// the daemon, rows describe the time before only in part.
 const OWN: SignedDuration = SignedDuration::from_secs(10);
-/// How many times the timeout it may take in the end, when only the count goes down and up again, or one
-/// replica after the other is told to stop.
+/// The largest multiple of the timeout that a rollout gets when only the count goes down and up again, or
+/// replicas terminate one after the other.
 const MOST: i32 = 2;
 
-/// What is seen of a rollout at one time.
+/// The state of a rollout at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// The Deployment carries it.
+    /// Whether it is applied to the Deployment.
     pub applied: bool,
-    /// The Deployment controller has taken it up.
+    /// Whether the Deployment controller has taken it up.
     pub taken_up: bool,
-    /// Nothing is to happen: it is held.
+    /// Whether it is paused.
     pub paused: bool,
-    /// Replicas wanted.
+    /// The desired replica count.
     pub desired: i32,
     /// Replicas of the new content that are ready.
     pub ready: i32,
-    /// Those that are not ready any more.
+    /// Replicas of the new content that were ready and are not now.
     pub lost: i32,
     /// Replicas of older content that take traffic.
     pub serving: i32,
-    /// All replicas of older content, those that finish their work included.
+    /// All replicas of older content, including those that are terminating.
     pub old: i32,
-    /// How much longer replicas that were told to stop may finish their work.
+    /// The remaining grace period of terminating replicas, the longest of them.
     pub grace: SignedDuration,
     /// When it began.
     pub start: Timestamp,
-    /// When it last made progress, as far as rows tell. Only the first observation asks.
+    /// When it last made progress, as far as rows show. Used by the first observation only.
     pub moved: Timestamp,
 }
 
-/// When an observation is made.
+/// The time of an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Now.
     pub now: Timestamp,
-    /// Until when the cluster was heard of: what came later is not known to be missing.
+    /// The last time at which the cluster answered. Nothing is known about the time after it.
     pub heard: Timestamp,
 }
 
-/// What the observations of one rollout say about its progress.
+/// The progress of one rollout over its observations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tracker(Option<State>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State {
-    /// The best of each so far.
+    /// The best value of each field so far.
     best: Observation,
-    /// The observation before, which says how the time since then counts.
+    /// The previous observation. It decides how the time since then counts.
     last: Observation,
-    /// Until when time was counted.
+    /// The time up to which time was counted.
     until: Timestamp,
-    /// Since when the Deployment is known to carry it.
+    /// When it was first seen as applied to the Deployment.
     applied: Timestamp,
-    /// Time without progress, but for that in which replicas finish their work. A raise of the count begins
-    /// it again.
+    /// Time without progress, except while replicas are terminating. Raising the count restarts it.
     idle: SignedDuration,
-    /// All the time without progress. Here a raise to a count that the rollout had before is none: that is
-    /// coming and going too.
+    /// All time without progress. Raising the count restarts it only if the new count is higher than any
+    /// before, because scaling down and up again is no progress.
     spent: SignedDuration,
-    /// Time since it began.
+    /// Counted time since the rollout began.
     whole: SignedDuration,
-    /// Time since the first seen.
+    /// Counted time since the first observation.
     own: SignedDuration,
-    /// The longest that a replica may finish its work in that time.
+    /// The longest remaining grace period seen while `spent` was counted.
     longest: SignedDuration,
 }
 
 // === impl Moment ===
 
 impl From<Timestamp> for Moment {
-    /// A moment at which everything is known.
+    /// Returns a moment up to which everything is known.
     fn from(now: Timestamp) -> Self {
         Self { now, heard: now }
     }
@@ -96,7 +95,7 @@ impl From<Timestamp> for Moment {
 // === impl Observation ===
 
 impl Observation {
-    /// Whether time stands still: it is held, or no replica is wanted.
+    /// Returns whether time does not count, because the rollout is paused or wants no replica.
     const fn is_held(&self) -> bool {
         self.paused || self.desired == 0
     }
@@ -105,7 +104,7 @@ impl Observation {
 // === impl Tracker ===
 
 impl Tracker {
-    /// Takes in a seen.
+    /// Takes in an observation.
     pub fn observe(&mut self, seen: &Observation, at: Moment) {
         match &mut self.0 {
             Some(state) => state.observe(seen, at),
@@ -113,7 +112,7 @@ impl Tracker {
         }
     }
 
-    /// Whether nothing became better for as long as this.
+    /// Returns whether the rollout has made no progress for this long.
     pub fn is_overdue(&self, timeout: Duration) -> bool {
         let timeout = signed(timeout);
         let last = |s: &State| timeout.saturating_mul(MOST).saturating_add(s.longest);
@@ -121,17 +120,17 @@ impl Tracker {
         self.0.as_ref().is_some_and(over)
     }
 
-    /// Whether the rollout had this time, without that in which it was held or nothing was heard.
+    /// Returns whether the rollout has had this much time, not counting pauses and silence of the cluster.
     pub fn had(&self, time: Duration) -> bool {
         self.0.as_ref().is_some_and(|state| state.whole >= signed(time))
     }
 
-    /// The most replicas of the new content that were ready at a time.
+    /// Returns the highest number of new replicas that were ready at the same time.
     pub fn most_ready(&self) -> i32 {
         self.0.as_ref().map_or(0, |state| state.best.ready)
     }
 
-    /// How long the Deployment has been known to carry it.
+    /// Returns how long it has been applied to the Deployment, as far as known.
     pub fn since_applied(&self, now: Timestamp) -> SignedDuration {
         self.0.as_ref().map_or(SignedDuration::ZERO, |state| now.duration_since(state.applied))
     }
@@ -139,8 +138,8 @@ impl Tracker {
 
 impl State {
     fn first(seen: &Observation, now: Timestamp) -> Self {
-        // Until when one was held rows do not tell; and one that is not applied yet may be taken up again in
-        // a moment.
+        // Rows do not show how long a rollout was paused, and one that is not applied yet may be resumed in a
+        // moment. So earlier time counts for neither.
         let counts = seen.applied && !seen.is_held();
         let since = |then: Timestamp| now.duration_since(then).max(SignedDuration::ZERO);
         let ago = |then| if counts { since(then) } else { SignedDuration::ZERO };
@@ -176,7 +175,7 @@ impl State {
             self.spent = SignedDuration::ZERO;
             self.longest = SignedDuration::ZERO;
         }
-        // What is seen now is from now on, and time counts up to where the cluster was heard of.
+        // The new state counts from now on, and the old state up to the last answer of the cluster.
         if moved || raised || seen.is_held() != self.last.is_held() {
             self.until = self.until.max(at.now);
         }

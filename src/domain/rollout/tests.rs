@@ -1,4 +1,4 @@
-//! When a rollout stands where, and that a verdict needs every witness and then stays.
+//! The state of a rollout in each situation. A verdict needs every witness and then never changes.
 
 mod late;
 mod others;
@@ -124,7 +124,7 @@ fn count(n: usize) -> i32 {
     n.try_into().unwrap()
 }
 
-/// Revision 1 with `n` replicas, all done.
+/// Revision 1 with `n` replicas, complete.
 fn mk_done(n: usize) -> World {
     let count = count(n);
     let deployment = Deployment {
@@ -164,7 +164,7 @@ fn mk_done(n: usize) -> World {
     }
 }
 
-/// Revision 1 with two replicas, of which one has this trouble.
+/// Revision 1 with two replicas, one of which has this trouble.
 fn mk_troubled(kind: TroubleKind, message: &str) -> World {
     let mut world = mk_done(2);
     (world.deployment.ready, world.deployment.available) = (1, 1);
@@ -194,7 +194,7 @@ fn a_rollout_is_pending_until_its_revision_is_applied() {
         let mut world = mk_done(1);
         world.deployment.revision = applied;
         world.sets[1].revision = applied;
-        // The row is older than the word that all was applied.
+        // The row is older than the last write of the revision.
         world.deployment.resource_version = 0;
         let rollout = world.judged();
         assert_eq!(
@@ -256,7 +256,8 @@ fn trouble_of_old_or_leaving_pods_fails_nothing() {
     assert_eq!((rollout.state, rollout.problems.len()), (State::Running, 0));
 }
 
-// Kubernetes tries on with the old ReplicaSet, and says so of it, until the new one has taken over.
+// Kubernetes keeps trying with the old ReplicaSet, and reports the failure on it, until the new one has taken
+// over.
 #[test]
 fn a_refusal_of_another_template_is_no_problem_of_this_one() {
     let refused = Some(mk_failure("violates PodSecurity \"restricted:latest\"", 0));
@@ -275,7 +276,7 @@ fn a_refusal_of_another_template_is_no_problem_of_this_one() {
         assert_eq!(told, [(Reason::AdmissionDenied, "replicaset.apps/new")]);
     }
 
-    // Not yet taken up: the number is that of the template before.
+    // Not yet taken up, so the number belongs to the previous template.
     world.deployment.observed_generation -= 1;
     assert_eq!(world.as_app().problems, []);
 }
@@ -286,7 +287,8 @@ fn what_may_pass_fails_the_rollout_only_after_its_grace() {
     let revision = mk_revision(1, grace);
     let mut reused = mk_troubled(TroubleKind::Unschedulable, "0/3 nodes are available");
     reused.first().created = at(-5000);
-    // The pod was made at 1; quota was exceeded since 4; an older pod counts from the start of the rollout.
+    // The pod was created at 1, and quota is exceeded since 4. An older pod counts from the start of the
+    // rollout.
     for (world, due) in [
         (mk_troubled(TroubleKind::Unschedulable, "0/3 nodes are available"), 31),
         (mk_troubled(TroubleKind::Image, "i/o timeout"), 31),
@@ -320,13 +322,12 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     let mut world = mk_done(2);
     world.first().ready = false;
     world.deployment.deadline = Some(600);
-    // Of a change of others Kubernetes' word counts.
+    // For a change outside Gantry the Deployment's condition counts.
     let of_others =
         |revision: Revision| Revision { cause: Cause::External, template_revision: Some(2), ..revision };
     let theirs = of_others(mk_revision(1, RolloutPolicy::default()));
     let waiting = of_others(mk_revision(1, wait()));
-    // What Kubernetes said within the timeout, also in the very second of the start, is about the rollout
-    // before.
+    // A condition set within the timeout, even in the second of the start, is about the previous rollout.
     for (stalled, expected) in [
         (-1, State::Running),
         (0, State::Running),
@@ -336,10 +337,14 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     ] {
         world.deployment.stalled = Some(at(stalled));
         assert_eq!(world.at_time(&theirs, None, 60).state, expected, "{stalled}");
-        assert_eq!(world.judged().state, State::Running, "{stalled}: ours has a deadline of its own");
+        assert_eq!(
+            world.judged().state,
+            State::Running,
+            "{stalled}: Gantry's rollouts use their own deadline"
+        );
         assert_eq!(world.at_time(&waiting, None, 60).state, expected, "{stalled}");
     }
-    // The fraction of a second that Kubernetes drops is no reason to miss the end.
+    // Kubernetes drops fractions of a second, which must not hide the end.
     let start = at(0) + Duration::from_millis(900);
     let short = RolloutPolicy { progress_timeout: Some(Duration::from_secs(3)), ..RolloutPolicy::default() };
     let short = of_others(Revision { created: start, ..mk_revision(1, short) });
@@ -348,7 +353,7 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
         world.deployment.stalled = Some(at(stalled));
         assert_eq!(world.at_time(&short, None, 3).state, expected, "{stalled}");
     }
-    // It is not said again: after the rollout's own time an early word counts.
+    // The condition is not renewed, so after the rollout's own timeout an early one counts.
     world.deployment.stalled = Some(at(0));
     assert_eq!(world.at_time(&short, None, 4).state, State::Failed);
     (world.deployment.stalled, world.deployment.deadline) = (Some(at(700)), Some(600));

@@ -150,7 +150,7 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
     let (all, more) = index.list_rollouts(&app, None, 9).unwrap();
     let told: Vec<_> = all.iter().map(|r| (r.number, r.state)).collect();
     assert_eq!((told, more), (vec![(2, Stands::Succeeded), (1, Stands::Superseded)], false));
-    assert!(all[1].message.contains("past this server"), "{}", all[1].message);
+    assert!(all[1].message.contains("outside Gantry"), "{}", all[1].message);
     let last = |limit, before| {
         let (found, more) = index.list_rollouts(&app, before, limit).unwrap();
         (found.iter().map(|r| r.number).collect::<Vec<_>>(), more)

@@ -1,4 +1,4 @@
-//! What Kubernetes says when it refuses, told apart, and which word of it counts.
+//! The classification of refusals, and which report of a refusal counts.
 
 use super::{super::Surroundings, Refusal, What, cause, find_refusal, unwrapped};
 use crate::domain::{
@@ -17,7 +17,7 @@ fn wrapped(words: &str) -> String {
     format!("Failed to create new replica set \"shop-6f7c\": {words}")
 }
 
-/// As the API server wrote each of them, but for the last ones.
+/// Messages of the API server, except the last ones.
 #[test]
 fn each_refusal_of_a_replica_set_has_its_kind() {
     let (quota, denied) = (Some((Reason::QuotaExceeded, false)), Some((Reason::AdmissionDenied, true)));
@@ -57,7 +57,7 @@ fn each_refusal_of_a_replica_set_has_its_kind() {
             "Internal error occurred: failed calling webhook \"sets.acme.io\": failed to call webhook: Post \"https://sets.acme:443/?timeout=10s\": context deadline exceeded",
             silent,
         ),
-        // What the control plane gets over by itself.
+        // Failures that the control plane recovers from.
         ("replicasets.apps \"shop-6f7c\" already exists", None),
         ("Internal error occurred: resource quota evaluation timed out", None),
         ("etcdserver: request timed out", None),
@@ -161,16 +161,20 @@ fn the_later_word_counts_and_none_once_there_is_a_replica_set() {
     );
     assert_eq!((problem.reason, time), (Reason::QuotaExceeded, Some(at(5))));
 
-    // The condition keeps its words and its time when the next template is refused for another reason.
+    // The condition does not change when the next template is refused for another reason.
     let Refusal { problem, time } = told(&said, &event(90, LATE), &[1]).unwrap();
     assert_eq!((problem.reason, time, problem.start), (Reason::AdmissionDenied, Some(at(90)), Some(at(5))));
     assert_eq!(problem.events.len(), 1);
     assert_eq!(told(&said, &event(3, LATE), &[1]).unwrap().problem.reason, Reason::QuotaExceeded, "older");
     assert_eq!(told(&said, &event(90, LATE), &[1, 7]), None, "it exists");
 
-    // The controller went on, or never says so: without a deadline there is no condition.
+    // The controller has recovered, or writes no condition because there is no deadline.
     assert_eq!(told(&mk_deployment(None, Some(600)), &event(90, LATE), &[1]), None);
     assert!(told(&mk_deployment(None, None), &event(90, LATE), &[1]).is_some());
-    assert_eq!(told(&mk_deployment(None, None), &event(-5, LATE), &[1]), None, "of one of the name before");
+    assert_eq!(
+        told(&mk_deployment(None, None), &event(-5, LATE), &[1]),
+        None,
+        "of an earlier Deployment of the name"
+    );
     assert_eq!(told(&mk_deployment(None, None), &[mk_event(90, "ScalingReplicaSet", LATE)], &[1]), None);
 }

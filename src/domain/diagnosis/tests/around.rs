@@ -1,5 +1,4 @@
-//! What keeps a replica from running though its container is not to blame: volumes, and nodes that do not
-//! answer.
+//! Causes outside the container: volumes, and nodes that do not answer.
 
 use super::*;
 
@@ -48,7 +47,7 @@ fn a_volume_that_does_not_come_is_told_from_one_that_cannot_be_filled() {
             "Multi-Attach",
         ),
     ] {
-        // What only says that it waits comes later, and says less.
+        // The later event reports only that the pod waits.
         let problem =
             the_one(mk_starting(), &[mk_event(1, reason, &note), mk_event(2, "FailedMount", waits)]);
         assert_eq!((problem.reason, problem.fatal), (expected, fatal), "{}", problem.message);

@@ -1,5 +1,5 @@
-//! What earlier revisions are good for: what a rollback brings back, what is said of them, and how long they
-//! are kept.
+//! The use of earlier revisions: what a rollback restores, what checks say about them, and how long they are
+//! stored.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn mk_policy(mode: Mode, max: u32) -> Policy {
     Policy { mode, max, acts_for: "ann".into(), ..Policy::default() }
 }
 
-/// Revision 4 ran under the first policy until revision 5 was deployed; the second policy was set since.
+/// Revision 4 ran under the first policy until revision 5 was deployed. Then the second policy was set.
 fn mk_tuned(first: &Policy, second: &Policy) -> AppState {
     let mut live = mk_live(mk_content("shop:1"));
     let mut past = mk_past(5, mk_content("shop:2"), Some(Outcome::Succeeded));
@@ -56,7 +56,7 @@ fn a_rollback_brings_back_the_last_policy_of_that_time_for_whoever_asks() {
     let mut unkept = live.clone();
     unkept.revisions[1].record.autoscaler = None;
     let back = plan::decide_rollback(&mk_rollback(None), &unkept).unwrap().unwrap();
-    assert_eq!(back.record.brings, None, "what nobody kept is not made up");
+    assert_eq!(back.record.brings, None, "a policy that was not stored is not invented");
     let same = mk_tuned(&second, &second);
     assert_eq!(plan::decide_rollback(&mk_rollback(None), &same).unwrap().unwrap().record.brings, None);
 }
@@ -136,7 +136,7 @@ fn a_deploy_leaves_the_count_to_an_autoscaler_of_others_though_nobody_else_ever_
     let plan = deploy(&mk_request(content.clone()), &live).unwrap();
     assert_eq!(
         plan.objects[0].manifest["spec"]["replicas"], 3,
-        "left out it would fall to 1: nobody else owns it"
+        "left out, it would be reset to 1, because Gantry is the only owner"
     );
     assert!(plan.warnings[0].contains("scaledobject.keda.sh/shop decides the count"), "{:?}", plan.warnings);
     let named = deploy(&mk_masked(content, &["spec.replicas"]), &live);

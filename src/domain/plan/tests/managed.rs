@@ -1,4 +1,4 @@
-//! What changes do to an app whose history is stuck, gone, left over, or of another Deployment.
+//! Changes of an app whose history is stuck, deleted, left over, or of another Deployment.
 
 use super::*;
 use crate::domain::{
@@ -6,7 +6,7 @@ use crate::domain::{
     plan::{Intent, rewrite_stuck},
 };
 
-/// The same deploy as the newest revision's.
+/// A deploy with the content of the newest revision.
 fn again(live: &AppState) -> Intent {
     let content = live.newest().unwrap().record.content.clone();
     super::super::decide_deploy(&mk_request(content), live).unwrap()
@@ -28,7 +28,7 @@ fn a_deployment_with_our_labels_and_without_history_is_adopted_or_left_alone() {
         let restart = Restart { name: request.name.clone(), meta: mk_asked() };
         assert!(matches!(super::super::decide_restart(&restart, &live), Err(Error::NotManaged { .. })));
         assert_eq!(live.content(), None);
-        // Its annotation says 4, so numbers go on above that.
+        // The Deployment's annotation says 4, so the next number is higher.
         assert_eq!(deploy(&Deploy { adopt: true, ..request }, &live).unwrap().number, 5);
     }
 }
@@ -38,7 +38,7 @@ fn numbers_go_on_above_whatever_is_known() {
     let mut live = mk_live(mk_content("shop:1"));
     live.deployment.as_mut().unwrap().revision = Some(99);
     assert_eq!(deploy(&mk_request(mk_content("shop:2")), &live).unwrap().number, 100);
-    // What is wanted already would not be applied under the number that it has.
+    // An unchanged content could not be applied under its present number.
     let intent = again(&live);
     assert_eq!((intent.number, intent.is_new), (100, true));
     for annotation in [None, Some(1), Some(4)] {

@@ -1,5 +1,4 @@
-//! What became of an app between the decision and its being carried out, and what was there before this
-//! server.
+//! Changes to an app between a decision and its writes, and apps that existed before Gantry.
 
 use super::*;
 use crate::domain::plan;
@@ -36,7 +35,7 @@ fn what_others_made_since_is_not_taken_over_by_a_change_that_is_carried_on() {
     intent.record.adopt = true;
     assert_eq!(taken(&made_since, &intent), None);
 
-    // A rollback may need a Service again, whose name others took meanwhile.
+    // A rollback may need a Service again whose name another tool has taken meanwhile.
     let live = AppState { service: Some(mk_service("Helm")), ..mk_live(mk_content("shop:1")) };
     let back = plan::intent_of(&name, newest(&mut live.clone()));
     assert_eq!(taken(&live, &back).as_deref(), Some("service/shop"));
@@ -102,7 +101,11 @@ fn an_adopted_app_keeps_its_container_whatever_the_mask_clears() {
         deploy(&request, &live).unwrap().content.spec.container
     };
     assert_eq!(container_under("app"), "web");
-    assert_eq!(container_under("gantry.dev/app"), "", "the name of what this server made is cleared");
+    assert_eq!(
+        container_under("gantry.dev/app"),
+        "",
+        "the name is cleared for a Deployment that Gantry made"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! A model of what Kubernetes writes when this server, kubectl and its own controller change a Deployment in
-//! turn, and of two servers that see these writes by watches of their own: neither ever takes our own change
-//! for somebody else's, and in the end both know who was last. And what the rollout of such a change says.
+//! A model of the writes when Gantry, kubectl and the Deployment controller change a Deployment in turn. Two
+//! daemons see these writes by separate watches. Neither may ever take a change by Gantry for a change
+//! outside it, and in the end both must know the last change. Also tests the rollout of a change outside
+//! Gantry.
 
 mod others;
 
@@ -84,10 +85,10 @@ fn mk_revision(number: u64, cause: Cause, applied: bool, version: u64) -> Revisi
     Revision { applied, version, ..Revision::new(shop(), number, record) }
 }
 
-/// The last one who wrote a template: whether it was another than this server, and which write it was.
+/// The last write of a template: whether it was made outside Gantry, and its version.
 type Writer = (bool, u64);
 
-/// What the API server holds, and everything that it ever said.
+/// The objects in the API server, and every watch event that it sent.
 #[derive(Default)]
 struct Cluster {
     version: u64,
@@ -95,12 +96,12 @@ struct Cluster {
     /// By template.
     sets: BTreeMap<u8, ReplicaSet>,
     revisions: BTreeMap<u64, (Revision, u64)>,
-    /// What each write of a template asked for, and whether others did.
+    /// The template of each write, and whether it was made outside Gantry.
     asked: BTreeMap<u64, (u8, bool)>,
-    /// An earlier deploy of ours was applied after a later one. Who changes the app after that is not told
-    /// from it at once.
+    /// Set when an earlier deploy was applied after a later one. A change outside Gantry after that cannot be
+    /// recognized at once.
     disordered: bool,
-    /// What the controller has still to write in the round that it is in.
+    /// The remaining writes of the controller in its current round.
     round: Vec<Step>,
     told_deployment: Vec<(Deployment, Writer)>,
     told_sets: Vec<ReplicaSet>,
@@ -111,7 +112,7 @@ struct Cluster {
 enum Step {
     /// The Deployment gets the number of its template.
     Number(u64),
-    /// The controller says that it has seen the newest desired state.
+    /// The controller reports that it has seen the newest desired state.
     Observe(i64),
 }
 
@@ -121,7 +122,7 @@ impl Cluster {
         self.version
     }
 
-    /// Changes the Deployment; `template` is who asked for which one.
+    /// Changes the Deployment. `template` is the new template, and whether it is set outside Gantry.
     fn write(&mut self, template: Option<(u8, bool)>, change: impl FnOnce(&mut Deployment)) -> u64 {
         let version = self.next();
         let fresh = (mk_deployment(), 0, (false, 0));
@@ -148,7 +149,7 @@ impl Cluster {
         self.revisions.insert(revision.number, (revision, of));
     }
 
-    /// A deploy, rollback or restart by this server: intent, Deployment, and that it was applied.
+    /// A deploy, rollback or restart by Gantry: writes the intent, the Deployment, and the applied mark.
     fn deploy(&mut self, template: u8, steps: &mut dyn FnMut(&mut Self)) {
         let number = self.revisions.keys().next_back().map_or(1, |n| n + 1);
         let version = self.next();
@@ -159,15 +160,15 @@ impl Cluster {
         self.adopt(number, of);
     }
 
-    /// That a revision was applied; it began when it was written.
+    /// Marks a revision as applied. It began when it was written.
     fn adopt(&mut self, number: u64, of: u64) {
         let version = self.next();
         let created = self.revisions[&number].0.created;
         self.keep(Revision { created, ..mk_revision(number, Cause::Deploy, true, version) }, of);
     }
 
-    /// Two deploys at once: the later one is applied first, and both are said to be applied before the other
-    /// is.
+    /// Two concurrent deploys: the later one is applied first, and each is marked as applied before the other
+    /// one is applied.
     fn deploy_at_once(&mut self, template: u8, steps: &mut dyn FnMut(&mut Self)) {
         self.disordered = true;
         let number = self.revisions.keys().next_back().map_or(1, |n| n + 1);
@@ -181,17 +182,17 @@ impl Cluster {
             steps(self);
             self.adopt(number, of);
         }
-        // What the later one asked for is to run in the end.
+        // In the end the content of the later deploy must run.
         self.deploy(template, steps);
     }
 
-    /// Kubernetes has taken up what was asked for last.
+    /// Returns whether Kubernetes has taken up the last write.
     fn is_taken_up(&self) -> bool {
         let Some((row, template, _)) = &self.deployment else { return false };
         self.runs(*template) && self.sets.get(template).is_some_and(|set| set.revision == row.revision)
     }
 
-    /// Kubernetes has made a template the current one.
+    /// Returns whether Kubernetes has made this template the current one.
     fn runs(&self, template: u8) -> bool {
         let number = |set: &ReplicaSet| set.template_revision;
         self.sets.get(&template).map(number) == self.sets.values().map(number).max()
@@ -203,20 +204,20 @@ impl Cluster {
         }
     }
 
-    /// Brings back a template with the annotations of its ReplicaSet, also one that was not even taken up.
+    /// Restores a template with the annotations of its ReplicaSet, even one that was never taken up.
     fn kubectl_undo(&mut self, which: u8) {
         let Some((_, is, (by_others, write))) = &self.deployment else { return };
         let others: Vec<_> = self.sets.iter().filter(|(t, _)| *t != is).collect();
         let Some((template, set)) = others.get(usize::from(which) % others.len().max(1)) else { return };
         let (template, revision) = (**template, set.revision);
-        // Of several changes of others that nobody saw, an undo may leave nothing that tells them apart.
+        // After several unseen changes outside Gantry, an undo may leave no trace of them.
         let seen = !by_others || self.revisions.values().next_back().is_some_and(|(_, of)| of == write);
         if seen && (self.is_taken_up() || !self.runs(*is)) {
             self.write(Some((template, true)), |d| d.revision = revision);
         }
     }
 
-    /// One write of the Deployment controller. False if it has nothing to do.
+    /// Makes one write of the Deployment controller. Returns false if it has nothing to do.
     fn control(&mut self) -> bool {
         let Some((row, template, _)) = self.deployment.clone() else { return false };
         if let Some(step) = self.round.pop() {
@@ -239,7 +240,7 @@ impl Cluster {
                 self.sets.insert(template, set);
                 self.round = vec![observe, Step::Number(number)];
             }
-            // One that is used again gets its number a round before the Deployment does.
+            // A reused ReplicaSet gets its number one round before the Deployment does.
             Some(set) if set.template_revision < number || set.revision != row.revision => {
                 let number = number.max(set.template_revision);
                 let set = ReplicaSet { template_revision: number, revision: row.revision, ..set };
@@ -261,7 +262,7 @@ impl Cluster {
     }
 }
 
-/// A server: how much it has seen of each watch.
+/// A daemon: how many events of each watch it has seen.
 #[derive(Default)]
 struct Server {
     deployment: usize,
@@ -279,7 +280,8 @@ impl Server {
         }
     }
 
-    /// What it makes of what it has seen; what it finds out it keeps. The error is a claim that is not true.
+    /// Judges the rows seen so far, and stores a change outside Gantry as a revision. An error is a false
+    /// claim.
     fn observe(&self, cluster: &mut Cluster) -> Result<Option<State>, String> {
         let Some((row, writer)) = self.deployment.checked_sub(1).map(|i| cluster.told_deployment[i].clone())
         else {
@@ -301,7 +303,7 @@ impl Server {
         let number = match find_origin(&newest, &facts) {
             Origin::Current => return Ok(Some(State::Running)),
             Origin::Pending => return Ok(Some(State::Pending)),
-            // The same change may be told twice where it was made, undone and made again within one round of
+            // The same change may be reported twice if it was made, undone and made again within one round of
             // the controller.
             Origin::External(_) if !writer.0 || writer.1 < of => {
                 return Err(format!("{:?}\nafter {newest:?}\nby {writer:?}, not {of}", facts.replica_sets));
@@ -348,7 +350,7 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
     for (i, (turn, pick)) in turns.iter().copied().enumerate() {
         match turn {
             0 => {
-                // The controller works between any two writes of a deploy, and others do too.
+                // The controller and kubectl may write between any two writes of a deploy.
                 cluster.deploy(pick % 5, &mut |cluster| {
                     if pick > 200 {
                         cluster.kubectl_set(pick % 3);
@@ -382,13 +384,13 @@ fn take_turns(turns: &[(u8, u8)]) -> Result<(), String> {
     }
     let Some((_, _, (others, write))) = &cluster.deployment else { return Ok(()) };
     let (newest, of) = cluster.revisions.values().next_back().unwrap();
-    // What others did and undid before anybody looked is as if it had never been.
+    // A change outside Gantry that was undone before any daemon saw it leaves no trace.
     if of != write && !(*others && cluster.asked[of].0 == cluster.asked[write].0) {
-        return Err(format!("{newest:?} of {of} is not the last write {write}, by others: {others}"));
+        return Err(format!("{newest:?} of {of} is not the last write {write}, outside Gantry: {others}"));
     }
     for server in &servers {
         if server.observe(&mut cluster)? != Some(State::Running) {
-            return Err("a server that has seen everything does not know what runs".to_owned());
+            return Err("a daemon that has seen everything does not know what runs".to_owned());
         }
     }
     Ok(())
@@ -404,7 +406,7 @@ proptest! {
     }
 }
 
-/// Revision 2 ran with number 4; this ReplicaSet is current now.
+/// Revision 2 ran with number 4. Another ReplicaSet is current now.
 fn mk_changed(spec: Spec, live: Spec) -> Rollout {
     let content = Content { spec, ..Content::default() };
     let revision =
@@ -453,12 +455,12 @@ fn a_change_past_this_server_says_who_what_and_when() {
     let rollout = mk_changed(asked.clone(), live.clone());
     assert_eq!((rollout.number, rollout.cause, rollout.actor.as_str()), (3, Cause::External, "kubectl-set"));
     assert_eq!((rollout.start, rollout.set.clone()), (at(50), Some(("b".into(), 5))));
-    assert_eq!(rollout.message, "Changed past this server by kubectl-set: 0 of 1 replica is ready.");
+    assert_eq!(rollout.message, "Changed outside Gantry by kubectl-set: 0 of 1 replica is ready.");
     let expected = Spec { image: "shop:2".into(), args: vec![], ..asked.clone() };
     assert_eq!(rollout.content.spec, expected, "what only looks different is as it was asked for");
     assert_eq!(rollout.digest, rollout.content.digest());
 
-    // What a patch adds to the template is no change.
+    // Fields that a pod template patch adds are no change outside Gantry.
     let patched = Spec { pod_template_patch: Some(serde_json::json!({})), ..asked };
     let rollout = mk_changed(patched.clone(), live);
     assert_eq!(rollout.content.spec, Spec { image: "shop:2".into(), ..patched });

@@ -1,4 +1,4 @@
-//! What counts as progress, and how time counts.
+//! What counts as progress, and how time is counted.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_323_045 + second).unwrap()
 }
 
-/// Four replicas are wanted, and four old ones serve.
+/// Four replicas are desired, and four old replicas serve.
 fn mk_observation() -> Observation {
     Observation {
         applied: true,
@@ -32,7 +32,7 @@ fn mk_observation() -> Observation {
 
 type Course = Box<dyn Fn(i64) -> Observation>;
 
-/// The second at which a rollout is overdue that is looked at once a second.
+/// Returns the second at which a rollout is overdue that is observed once a second.
 fn overdue(timeout: Duration, course: impl Fn(i64) -> Observation) -> Option<i64> {
     let mut tracker = Tracker::default();
     (0..20_000).find(|second| {
@@ -89,7 +89,7 @@ fn only_what_it_never_had_before_is_progress() {
             60,
             Box::new(move |s| Observation { desired: 4 - i32::from(since(s, 30)), ..mk_observation() }),
         ),
-        // From the first time at the higher count on, twice the time.
+        // Twice the timeout, from the first time at the higher count.
         (
             "the count goes up and down",
             130,
@@ -127,7 +127,7 @@ fn five_hundred_replicas_that_move_for_an_hour_are_not_overdue() {
         let ready = i32::try_from(s / 8).unwrap().min(500);
         Observation { desired: 500, ready, serving: 500 - ready, old: 500 - ready, ..mk_observation() }
     };
-    // The last one is ready after 4,000 s.
+    // The last replica is ready after 4,000 s.
     assert_eq!(overdue(Duration::from_mins(10), moving), Some(4_600));
 }
 
@@ -141,7 +141,7 @@ fn time_in_which_nothing_was_heard_does_not_count() {
     assert!((0..20).all(|s| !observe(s, s)));
     assert!((20..3620).all(|s| !observe(s, 19)), "the cluster is silent");
     assert!(!observe(3620, 3620), "it speaks again, and that is no jump");
-    // 19 s before, 1 s for the silence.
+    // 19 s before the silence, and 1 s for it.
     assert_eq!((3621..3700).find(|s| observe(*s, *s)), Some(3660));
 }
 
@@ -196,7 +196,7 @@ fn what_was_ready_before_is_known_from_the_first_observation() {
     assert_eq!(tracker.since_applied(at(7)), SignedDuration::from_secs(7));
 }
 
-/// How long until the next observation, and what is seen then.
+/// Steps of a rollout: seconds until the next observation, and that observation.
 fn mk_course() -> impl Strategy<Value = Vec<(i64, Observation)>> {
     let step = prop_oneof![9 => 1i64..=15, 1 => 16i64..2000];
     let look = (step, 0i32..5, 0i32..5, 0i32..5, any::<bool>(), prop::bool::weighted(0.2));
@@ -207,7 +207,7 @@ fn mk_course() -> impl Strategy<Value = Vec<(i64, Observation)>> {
 }
 
 proptest! {
-    /// Against all that was seen, looked through from the beginning each time.
+    /// Compares the tracker with a calculation over all observations from the beginning.
     #[test]
     fn it_is_overdue_if_and_only_if_nothing_was_better_for_the_timeout(course in mk_course(), timeout in 10i64..200) {
         let mut tracker = Tracker::default();
@@ -246,7 +246,8 @@ proptest! {
             tracker.observe(&Observation { desired, ready, grace, ..mk_observation() }, at(now).into());
             tracker.is_overdue(Duration::from_secs(timeout))
         });
-        // Two bests and three counts; each may take twice the time, and the longest wait.
+        // Two best values and three counts are possible. Each may take twice the timeout and the longest
+        // grace period.
         prop_assert!(overdue || now < 6 * (2 * i64::try_from(timeout).unwrap() + 40));
     }
 }

@@ -1,4 +1,4 @@
-//! A rollout that makes no progress, whatever Kubernetes says of it.
+//! Rollouts without progress, whatever the Deployment's condition says.
 
 use super::{World, at, mk_done, mk_pod, mk_revision, wait};
 use crate::domain::{
@@ -8,7 +8,7 @@ use crate::domain::{
     spec::RolloutPolicy,
 };
 
-/// Judges once a second until it ends: when, and why. `at_second` changes the world.
+/// Judges once a second until the rollout ends, and returns when and why. `at_second` changes the world.
 fn end(
     world: &mut World,
     revision: &Revision,
@@ -45,7 +45,7 @@ fn set_ready(world: &mut World, ready: bool, second: i64) {
     }
 }
 
-// Kubernetes says so once, and never asks again.
+// Kubernetes reports it as complete once, and then stops checking.
 #[test]
 fn one_that_was_complete_for_an_instant_fails_when_its_time_is_up() {
     let mut world = mk_unready();
@@ -57,11 +57,11 @@ fn one_that_was_complete_for_an_instant_fails_when_its_time_is_up() {
     assert_eq!((error.reason, error.affected), (Reason::ProbeFailing, 2));
     assert_eq!(
         error.message,
-        "No progress for 60 s: 0 of 2 replicas are ready, 2 were and are not any more. The containers run and do not pass their readiness probe."
+        "No progress for 60 s: 0 of 2 replicas are ready, 2 have become unready. The containers run but do not pass their readiness probe."
     );
 
     let mut world = mk_unready();
-    // Coming and going, with nothing but the deadline to decide.
+    // Replicas come and go, and only the deadline can decide.
     let waiting = Revision {
         content: mk_revision(
             1,
@@ -95,11 +95,11 @@ fn what_stands_in_the_way_is_told_as_it_is() {
     );
 
     let mut pending = mk_done(1);
-    // The row is older than the word that all was applied.
+    // The row is older than the last write of the revision.
     (pending.deployment.revision, pending.deployment.resource_version) = (None, 0);
     pending.sets[1].revision = None;
     let error = message(&mut pending);
-    assert_eq!(error.message, "No progress for 60 s: it is recorded and not applied.");
+    assert_eq!(error.message, "No progress for 60 s: it is recorded but not applied.");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn one_that_is_held_or_waits_for_others_has_the_time() {
     assert_eq!(when(&mut mk_unready(), &|_, _| ()), Some(60));
     let held = |world: &mut World, second: i64| world.deployment.paused = (20..520).contains(&second);
     assert_eq!(when(&mut mk_unready(), &held), Some(560));
-    // Also if Kubernetes' word about the rollout before stands all the time.
+    // The same while a condition about the previous rollout stands.
     let mut stalled = mk_unready();
     stalled.deployment.stalled = Some(at(-500));
     assert_eq!(when(&mut stalled, &held), Some(560));
@@ -123,7 +123,7 @@ fn one_that_is_held_or_waits_for_others_has_the_time() {
     assert_eq!(when(&mut mk_unready(), &count(3, 30)), Some(90), "raised");
     assert_eq!(when(&mut mk_unready(), &count(1, 30)), Some(60), "lowered");
 
-    // An old one was told to stop at 5 and has 100 s; another one stays although its time is over.
+    // An old replica is asked to stop at 5 and has 100 s. Another one stays although its time is over.
     let stop_by =
         |second: i64| u32::try_from(at(second).as_second()).ok().and_then(std::num::NonZeroU32::new);
     let mut draining = mk_unready();

@@ -1,4 +1,4 @@
-//! What others do to an app of ours, and what they deployed themselves.
+//! Changes outside Gantry of an app that Gantry manages, and apps that Gantry does not manage.
 
 use super::{World, at, mk_done, mk_revision, mk_set, mk_troubled};
 use crate::domain::{
@@ -43,7 +43,7 @@ fn a_rollout_whose_replicas_others_take_away_has_not_shown_that_it_works() {
     }
 }
 
-// A ReplicaSet that is used again has its new number before the Deployment has it.
+// A reused ReplicaSet gets its new number before the Deployment does.
 #[test]
 fn trouble_of_the_template_before_is_none_of_a_rollback() {
     let mut world = mk_troubled(TroubleKind::Config, "secret \"db\" not found");
@@ -53,7 +53,7 @@ fn trouble_of_the_template_before_is_none_of_a_rollback() {
     assert_eq!((rollout.state, rollout.problems), (State::Running, vec![]));
 }
 
-/// As Kubernetes shows what others deployed.
+/// Rows of an app that was deployed with Helm.
 fn mk_foreign(n: usize) -> World {
     let mut world = mk_done(n);
     let touch = FieldUpdate { manager: "helm".into(), time: at(40) };
@@ -82,10 +82,10 @@ fn what_others_deployed_is_judged_with_kubernetes_as_the_witness() {
     let done = judged(&world, 60);
     assert_eq!(
         (done.state, done.end, done.message.as_str()),
-        (State::Succeeded, Some(at(50)), "Kubernetes completed it.")
+        (State::Succeeded, Some(at(50)), "Kubernetes reports the rollout as complete.")
     );
 
-    // A replica that is sick long after does not make it run again, nor does who scales it.
+    // A replica that fails long after does not reopen the rollout, and neither does a later scaling.
     world.first().ready = false;
     world.deployment.template_by.as_mut().unwrap().time = at(900);
     let done = judged(&world, 999);
@@ -96,7 +96,7 @@ fn what_others_deployed_is_judged_with_kubernetes_as_the_witness() {
     failing.deployment.stalled = Some(at(69));
     assert_eq!(judged(&failing, 70).error.unwrap().reason, Reason::ProbeFailing, "after its own 30 s");
     failing.deployment.stalled = Some(at(50));
-    assert_eq!(judged(&failing, 60).state, State::Running, "that was about the one before");
+    assert_eq!(judged(&failing, 60).state, State::Running, "the condition is about the previous rollout");
 
     let mut ours = mk_foreign(1);
     ours.deployment.labels = [(labels::MANAGED_BY_LABEL.to_owned(), labels::MANAGER.to_owned())].into();

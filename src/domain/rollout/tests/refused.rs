@@ -1,4 +1,4 @@
-//! A rollout that the Deployment controller does not take up, because it is refused the ReplicaSet.
+//! Rollouts that the Deployment controller cannot take up, because the creation of the ReplicaSet is refused.
 
 use super::{World, at, mk_done, mk_failure, mk_revision};
 use crate::domain::{
@@ -13,13 +13,13 @@ const QUOTA: &str = "Failed to create new replica set \"shop-2\": replicasets.ap
 const DENIED: &str =
     "Failed to create new replica set \"shop-2\": admission webhook \"sets\" denied the request: no";
 
-/// Two replicas of the template before serve; that of revision 1 was refused in this second.
+/// Two replicas of the previous template serve. The ReplicaSet of revision 1 was refused in second `since`.
 fn mk_refused(words: &str, since: i64) -> World {
     let mut world = mk_done(2);
     world.deployment.template = 7;
     world.deployment.observed_generation -= 1;
     world.deployment.create_failure = Some(mk_failure(words, since));
-    // The number is that of the template before until the controller takes it up.
+    // Until the controller takes the new template up, the number belongs to the previous one.
     world.sets.retain(|set| set.template_revision == 1);
     world.deployment.template_revision = 1;
     world.pods.iter_mut().for_each(|pod| pod.replica_set = "old".into());
@@ -59,14 +59,14 @@ fn a_replica_set_that_is_refused_is_a_problem_before_the_rollout_is_taken_up() {
         assert_eq!(told, [Reason::QuotaExceeded]);
     }
     assert!(app(&running).message.contains("A quota refuses"), "{}", app(&running).message);
-    // Nothing of it once the ReplicaSet is there.
+    // The problem is gone once the ReplicaSet exists.
     let mut over = mk_refused(QUOTA, 3);
     over.sets[0].template = 7;
     assert_eq!((over.as_app().problems.len(), over.at_time(&short(), None, 60).problems.len()), (0, 0));
-    assert_eq!(mk_refused(QUOTA, 3).as_app().problems.len(), 1, "whoever made it");
+    assert_eq!(mk_refused(QUOTA, 3).as_app().problems.len(), 1, "also without a rollout");
 }
 
-// The condition keeps its time and its words when the next template is refused as well.
+// The condition does not change when the next template is refused as well.
 #[test]
 fn a_refusal_of_an_earlier_rollout_fails_this_one_only_if_it_stands() {
     for since in [-300, 0] {
@@ -78,7 +78,7 @@ fn a_refusal_of_an_earlier_rollout_fails_this_one_only_if_it_stands() {
         assert_eq!(app.problems, [], "nor does the app show it");
         assert_eq!(world.at_time(&short(), None, 10).state, State::Failed, "{since}");
     }
-    // One that was written long ago and is applied only now.
+    // A rollout that was recorded long ago and is applied only now.
     let mut world = mk_refused(DENIED, -300);
     let mut tracker = Tracker::default();
     let mut judged = |world: &World, second: i64| {
@@ -95,7 +95,7 @@ fn a_refusal_of_an_earlier_rollout_fails_this_one_only_if_it_stands() {
     );
 }
 
-// A change of others whose ReplicaSet exists was taken up; what is refused came after it.
+// A change outside Gantry whose ReplicaSet exists was taken up, so the refusal is about a later change.
 #[test]
 fn a_refusal_of_what_others_changed_later_fails_none_of_their_rollouts() {
     let mut world = mk_refused(DENIED, 3);

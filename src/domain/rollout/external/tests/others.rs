@@ -1,8 +1,8 @@
-//! Rollouts of Deployments that others made: labels, and the etag of what they run.
+//! Rollouts of Deployments that Gantry does not manage: their labels, and the etag of their content.
 
 use super::*;
 
-/// What is known of an app of others without pods.
+/// The rows of an app that Gantry does not manage, without pods.
 fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> AppRows<'a> {
     AppRows {
         deployment: Some(deployment),
@@ -14,7 +14,7 @@ fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> AppRows<'a> 
     }
 }
 
-/// Writes compute the etag of such an app from its Deployment, reads from the view.
+/// Writes compute the etag of such an app from its Deployment, and reads from the view.
 #[test]
 fn an_app_of_others_has_one_etag_whether_its_rollout_is_known_or_not() {
     let labels =
@@ -38,6 +38,6 @@ fn an_app_of_others_has_the_labels_that_its_deployer_may_set() {
     let set = mk_set("a", 5, None);
     let facts = mk_facts(&deployment, &set);
     let rollout = Rollout::latest(None, &facts).unwrap();
-    // The etag that a deploy compares with is made of the same.
+    // The etag that a deploy compares is computed from the same labels.
     assert_eq!(rollout.content.labels, [("team".to_owned(), "web".to_owned())].into());
 }
