@@ -1,5 +1,6 @@
-//! The side that callers see: one file per service, parsing in, converting out, and the one translation of errors. Must not
-//! know Kubernetes: it reads the index and asks [`crate::domain::commands::Commands`] to change things.
+//! The gRPC and HTTP API: one file per service, with the parsing of requests, the conversion of answers, and
+//! the one translation of errors to statuses. Must not know Kubernetes: it reads the index, and makes changes
+//! through [`crate::domain::commands::Commands`].
 
 mod app;
 mod autoscaler;

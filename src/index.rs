@@ -1,14 +1,14 @@
-//! The state of the cluster as rows, and one view per app made from them. Synchronous: read under a lock that
-//! is never held across an await. Must not know how rows arrive or who reads them.
+//! The state of the cluster as rows, and one view per app made from them. Synchronous: it is read under a
+//! lock that is never held across an await. Must not know how rows arrive or who reads them.
 //!
 //! ```text
 //! rows --update--> tables --publish--> views --> change log, timeline log, channels --query, timeline-->
 //! readers
 //! ```
 //!
-//! `state` holds what the index is made of. The methods of [`Index`] stand in the files of what they are
-//! about: `update` takes rows in; `query`, `history`, `timeline`, `log_sources`, `autoscaler_inputs` and
-//! `pending_work` answer readers; `freshness` says how the index stands against the cluster.
+//! `state` holds the data of the index. The methods of [`Index`] are in the file of their subject. `update`
+//! takes rows in. `query`, `history`, `timeline`, `log_sources`, `autoscaler_inputs` and `pending_work`
+//! answer readers. `freshness` compares the index with the cluster.
 
 mod autoscaler_inputs;
 mod autoscaler_state;

@@ -18,7 +18,7 @@ use crate::{
     pb::{self, app_service_server::AppService},
 };
 
-/// The service.
+/// The implementation of AppService.
 #[derive(Clone)]
 pub(super) struct Apps(pub(super) Context);
 
@@ -118,7 +118,7 @@ impl AppService for Apps {
         let command = |commands: Arc<dyn Commands>| async move { commands.restart(restart).await };
         let Changed { mut rollout, plan, position, .. } =
             self.0.execute(&call, &name, &meta, command).await?;
-        // Kubernetes has yet to begin it: only its name is known.
+        // Kubernetes has not begun the rollout yet, so only its name is known.
         if rollout.as_ref().is_some_and(|rollout| rollout.start_time.is_none()) {
             rollout = self.0.begun_since(&name, before).await.or(rollout);
         }
@@ -142,7 +142,7 @@ impl AppService for Apps {
             Some(ObservedVersion::Deleting { uid }) => uid,
             Some(ObservedVersion::Version { .. }) | None => String::new(),
         };
-        // A repeat may find another app of that name.
+        // When the request is repeated, another app may have taken the name since.
         let is_it = |app: &pb::App| uid.is_empty() || app.uid.is_empty() || app.uid == uid;
         let app = app.filter(|app| existed && is_it(app));
         Ok(Response::new(pb::DeleteAppResponse { app, plan: Some(plan), position }))

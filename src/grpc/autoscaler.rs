@@ -1,7 +1,8 @@
-//! `AutoscalerService`: sets up the autoscaler of an app, takes load figures, and tells what was decided and why. `SimulateAutoscaler` is to
-//! come.
+//! `AutoscalerService`: sets up the autoscaler of an app, takes load figures, and shows what was decided and
+//! why. `SimulateAutoscaler` is not implemented yet.
 //!
-//! One of several servers runs the loop. What only that one knows, the others ask it for.
+//! One of several daemons runs the autoscaling loop. The other daemons forward to it the calls that only it
+//! can answer.
 
 mod leader_proxy;
 mod watch;
@@ -28,7 +29,7 @@ use crate::{
     pb::{self, autoscaler_service_server::AutoscalerService},
 };
 
-/// The service.
+/// The implementation of AutoscalerService.
 #[derive(Clone)]
 pub(super) struct Autoscalers {
     pub(super) context: Context,
@@ -58,7 +59,8 @@ impl AutoscalerService for Autoscalers {
     ) -> Result<Response<pb::GetAutoscalerResponse>, Status> {
         let call = self.context.begin_with(&request)?;
         if let Ok(Some(mut there)) = self.elsewhere.client(&self.context.scaling, &request) {
-            // What is stored is known here too; only the last decision would be missing.
+            // If the other daemon does not answer, this one does. It knows everything except the last
+            // decision.
             let answer = there
                 .client
                 .get_autoscaler(leader_proxy::forward_request(request.get_ref(), call.deadline))
@@ -86,7 +88,8 @@ impl AutoscalerService for Autoscalers {
         let Changed { policy, position, .. } = self.context.execute(&call, &name, &meta, command).await?;
         let shown = self.show(&name);
         let shown = match policy {
-            // The index may not have seen it, nor even the app, and a dry run is nowhere to be seen.
+            // Answer with the policy itself. The index may not have seen the policy or the app yet, and never
+            // sees a dry run.
             Some(policy) => {
                 let now = Timestamp::now();
                 let seen = shown.ok().filter(|shown| shown.etag == policy.digest());
@@ -159,7 +162,8 @@ impl AutoscalerService for Autoscalers {
                 .client
                 .report_load(leader_proxy::forward_request(request.get_ref(), call.deadline))
                 .await;
-            // Kept here it would count nowhere: whoever reports does so again in a moment, and hears meanwhile that it must.
+            // Do not store the figures here, because only the daemon that runs the loop uses them. The error
+            // makes the caller report again.
             return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
         }
         if self.context.scaling.leader() == Leader::Off {

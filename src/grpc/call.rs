@@ -1,5 +1,5 @@
-//! The call that is being answered: its id, which is in the log and in the answer; and what it asks for, as
-//! far as the audit tells it.
+//! State of the call that is being answered: its id, which is in the log and in the answer, and what the
+//! audit records about it.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,8 @@ pub(super) const CALL_ID: HeaderName = HeaderName::from_static("gantry-call-id")
 /// Header or trailer with the age of the cache that a read was answered from, in seconds.
 pub(super) const CACHE_AGE: HeaderName = HeaderName::from_static("gantry-cache-age");
 
-/// The id of a call, in the extensions of its answer: for a layer that answers in another form than gRPC.
+/// The id of a call, in the extensions of its answer. A layer that answers in another form than gRPC reads it
+/// there.
 #[derive(Clone, Debug)]
 pub(super) struct CallId(pub(super) Arc<str>);
 
@@ -23,46 +24,47 @@ tokio::task_local! {
     static ASKED: Arc<Mutex<AuditSubject>>;
 }
 
-/// What a call asks for.
+/// What the audit records about the request of a call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AuditSubject {
-    /// Resource name that it is about; empty until the request was read.
+    /// Resource name that the call is about. Empty until the request was read.
     pub(super) subject: String,
-    /// Why, as the caller says.
+    /// The reason that the caller gave.
     pub(super) reason: String,
-    /// It changes nothing.
+    /// Whether the call is a dry run.
     pub(super) validate_only: bool,
 }
 
-/// Notes what the call that is being answered asks for.
+/// Records what the call that is being answered asks for.
 pub(super) fn set_audit_subject(asked: AuditSubject) {
-    // Also a client in this process reads messages, outside of any call.
+    // Fails outside a call, where a client in this process decodes an answer.
     let _ = ASKED.try_with(|known| *known.lock() = asked);
 }
 
-/// Id of the call that is being answered, as it stands in the log.
+/// Returns the id of the call that is being answered, as it appears in the log.
 pub(super) fn current_id() -> Arc<str> {
     CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".into())
 }
 
-/// Makes ids that differ within a process; the log's own time tells processes apart.
+/// Returns an id that is unique within the process. The timestamps of the log tell equal ids of different
+/// processes apart.
 pub(super) fn next_id() -> Arc<str> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let count = LAST.fetch_add(1, Ordering::Relaxed);
     format!("{:08x}-{count:x}", std::process::id()).into()
 }
 
-/// Makes a part of an answer under its call's id.
+/// Runs a part of an answer under the id of its call.
 pub(super) fn in_call<T>(id: &Arc<str>, part: impl FnOnce() -> T) -> T {
     CALL.sync_scope(Arc::clone(id), part)
 }
 
-/// Answers a call under its id.
+/// Runs a call under its id.
 pub(super) async fn scope_call<T>(id: Arc<str>, answer: impl Future<Output = T>) -> T {
     CALL.scope(id, answer).await
 }
 
-/// Answers a call; what it asks for is noted in `asked`.
+/// Runs a call and records in `asked` what it asks for.
 pub(super) async fn scope_audit_subject<T>(
     asked: Arc<Mutex<AuditSubject>>,
     answer: impl Future<Output = T>,

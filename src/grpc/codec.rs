@@ -1,5 +1,5 @@
-//! How messages are read from the wire and written to it, for all services: the generated code names this codec. What a caller
-//! sends is held against the rules of the contract here, before any service sees it, so that no service can forget to.
+//! The codec of all services, which the generated code names. It checks every request against the field rules
+//! of the contract before a service sees it, so that no service can forget to.
 
 use std::{any::Any, marker::PhantomData};
 
@@ -18,16 +18,16 @@ use crate::{
     pb,
 };
 
-/// Longest resource name that is noted in the log.
+/// Longest resource name that the log and the audit record, in bytes.
 const LONGEST_NAME: usize = 253;
 
-/// Bytes of a reason that the audit keeps.
+/// Bytes of a caller's reason that the audit records.
 const LONGEST_REASON: usize = 512;
 
-/// protobuf, with the rules of the contract.
+/// The protobuf codec, with the field rules of the contract.
 pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
 
-/// Reads messages.
+/// The decoder, which also checks the field rules.
 pub(crate) struct Checked<U>(PhantomData<U>);
 
 // === impl Codec ===
@@ -67,7 +67,7 @@ impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
         let message = U::decode(bytes.clone()).map_err(|error| not_a_message(&error))?;
         let schema = schema::schema().map_err(|unfit| Error::Bug(unfit.to_string()))?;
-        // Only what callers send has rules here; a client in this process reads answers with the same codec.
+        // Only requests have rules. A client in this process decodes answers with the same codec.
         let input = schema.input(&U::full_name()).filter(|input| schema.rules().govern(input.full_name()));
         let Some(descriptor) = input else { return Ok(Some(message)) };
         let reflected = DynamicMessage::decode(descriptor, bytes).map_err(|error| not_a_message(&error))?;
@@ -88,16 +88,16 @@ impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
     }
 }
 
-/// As much of a caller's reason as is kept.
+/// Cuts a caller's reason to the length that the audit records.
 fn cut(reason: &str) -> String {
     reason[..reason.floor_char_boundary(LONGEST_REASON)].to_owned()
 }
 
 fn not_a_message(error: &prost::DecodeError) -> Status {
-    Error::invalid("", format!("the request is no message of this method: {error}")).into()
+    Error::invalid("", format!("the request is not a valid message of this method: {error}")).into()
 }
 
-/// The resource that a call is about, for the log.
+/// Returns the name of the resource that a call is about.
 fn subject(message: &DynamicMessage) -> Option<String> {
     ["name", "parent", "app", "autoscaler", "policy"].iter().find_map(|field| {
         let value = message.get_field_by_name(field)?;
@@ -109,8 +109,8 @@ fn subject(message: &DynamicMessage) -> Option<String> {
     })
 }
 
-/// Adds what no rule can say, so that a caller can mend everything at once. Where both speak of a field, the domain's words are
-/// the better ones.
+/// Adds the violations that no field rule can express, so that a caller can fix everything at once. Where
+/// both describe a field, the description of the domain is used because it says more.
 fn with_domain(broken: Vec<Violation>, message: &dyn Any) -> Vec<Violation> {
     let refused = message
         .downcast_ref::<pb::DeployAppRequest>()

@@ -25,23 +25,23 @@ use crate::{
 /// What every service needs.
 #[derive(Clone)]
 pub struct Context {
-    /// Where reads come from.
+    /// The index that reads are answered from.
     pub index: Index,
     /// What the autoscaling loop knows.
     pub scaling: AutoscalerState,
-    /// The cluster, once it was reached.
+    /// The connection to the cluster, set once the cluster was reached.
     pub connection: Arc<OnceLock<Connection>>,
-    /// Ends every stream when the server goes.
+    /// Cancelled when the daemon shuts down. This ends every stream.
     pub drain: CancellationToken,
-    /// Answers to requests that may be repeated.
+    /// Stored answers to requests with a `request_id`.
     pub idempotency: IdempotencyCache,
-    /// Writes that run. A caller that hangs up or runs out of time does not cut them off between two objects.
+    /// Running writes. A caller that hangs up or runs out of time does not stop a write between two objects.
     pub writes: TaskTracker,
-    /// What reads logs ahead of callers that follow them; each ends with its call.
+    /// Tasks that read logs ahead of callers that follow them. Each ends with its call.
     pub readers: TaskTracker,
 }
 
-/// What is there once the cluster was reached.
+/// What is available once the cluster was reached.
 pub struct Connection {
     /// Carries out what callers ask for.
     pub commands: Arc<dyn Commands>,
@@ -49,37 +49,38 @@ pub struct Connection {
     pub logs: Arc<dyn Logs>,
     /// Version of Kubernetes.
     pub kubernetes_version: String,
-    /// The Kubernetes user that this server is, which callers act as.
+    /// The Kubernetes user of the daemon, as which all callers act.
     pub user: String,
 }
 
-/// A call that can be answered.
+/// A call that was admitted.
 pub(super) struct Call<'a> {
     pub(super) deadline: Deadline,
-    /// On whose behalf it is answered.
+    /// The caller on whose behalf it is answered.
     pub(super) caller: Caller,
     pub(super) connection: &'a Connection,
 }
 
-/// When a call must be answered; put into each request by the layers.
+/// When a call must be answered. The limits layer puts it into each request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(pub(super) Option<Instant>);
 
-/// Longest wait for a `read_after` without a deadline of the caller.
+/// Longest wait for a `read_after`, if the caller's deadline is not earlier.
 const READ_AFTER: Duration = Duration::from_secs(10);
 
-/// How often a reader that waits for a write looks without being woken: not every write changes what its watchers see.
+/// The interval at which a reader that waits for a write checks without being woken. It has to, because not
+/// every write changes a view and wakes the watchers.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Context {
-    /// Begins to answer a call: refuses it while the cluster was not read once, and says who calls and until when it must be
-    /// answered.
+    /// Begins a call: refuses it until the whole cluster was read once, and returns the request with its
+    /// caller and deadline.
     pub(super) fn begin<T>(&self, request: Request<T>) -> Result<(T, Call<'_>), Error> {
         let call = self.begin_with(&request)?;
         Ok((request.into_inner(), call))
     }
 
-    /// The same, for who needs the request as it came.
+    /// Like `begin`, for a handler that needs the original request.
     pub(super) fn begin_with<T>(&self, request: &Request<T>) -> Result<Call<'_>, Error> {
         self.index.check_filled()?;
         let connection = self.connection.get().ok_or(Error::WarmingUp)?;
@@ -97,7 +98,8 @@ impl Context {
             .unwrap_or_else(|error| Err(Error::Bug(format!("a write ended without an answer: {error}"))))
     }
 
-    /// Waits until this server sees the write that gave the position. An empty text waits for nothing.
+    /// Waits until the index has seen the write that returned this position. Returns at once if `read_after`
+    /// is empty.
     pub(super) async fn wait_until_seen(
         &self,
         read_after: &str,
@@ -123,25 +125,24 @@ impl Context {
             }
         };
         tokio::time::timeout(deadline.within(longest), seen).await.map_err(|_| {
-            let waiting_for = format!("this server to see the change of {}", position.app);
+            let waiting_for = format!("gantryd to see the change of {}", position.app);
             Status::from(Error::Deadline { waiting_for, may_have_happened: false })
         })
     }
 }
 
-/// The position of an earlier write to an app that the answer is about; `None` if the text is empty.
+/// Parses `read_after`, the position of an earlier write to an app in `scope`. Returns `None` if it is empty.
 pub(super) fn parse_position(read_after: &str, scope: &Scope) -> Result<Option<Position>, Error> {
     if read_after.is_empty() {
         return Ok(None);
     }
     let wrong = |why| Error::invalid("read_after", why);
-    let position = Position::parse(read_after).ok_or_else(|| {
-        wrong("is no position that this API gave; send the `position` of a write as it came")
-    })?;
+    let position = Position::parse(read_after)
+        .ok_or_else(|| wrong("is not a valid position; send the `position` of an earlier write unchanged"))?;
     if scope.holds(&position.app) {
         Ok(Some(position))
     } else {
-        Err(wrong("is the position of a write to another app; this answer would not show it"))
+        Err(wrong("is the position of a write to another app, which this answer does not show"))
     }
 }
 
@@ -150,7 +151,8 @@ impl Deadline {
         request.extensions().get::<Self>().copied().unwrap_or(Self(None))
     }
 
-    /// The time left, at most `longest`. A tenth of it, at most 100 ms, is kept for the answer itself.
+    /// Returns the time left, at most `longest`. A tenth of the time left, at most 100 ms, is reserved for
+    /// sending the answer.
     pub(super) fn within(self, longest: Duration) -> Duration {
         let Some(at) = self.0 else { return longest };
         let left = at.saturating_duration_since(Instant::now());

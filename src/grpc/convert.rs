@@ -1,4 +1,4 @@
-//! From the domain to messages. Free functions, one per message; nothing is decided here.
+//! Converts domain values to messages, with one free function per message. Must not decide anything.
 
 pub(super) mod autoscaler;
 mod spec;
@@ -75,7 +75,7 @@ fn replica_owner(owner: &Owner) -> pb::ReplicaOwner {
     }
 }
 
-/// An app of which only the content is known, and who made it.
+/// Converts an app of which only the content and the manager are known.
 pub(super) fn to_app_from_content(name: &name::App, content: &Content, managed_by: &str) -> pb::App {
     pb::App {
         name: name.to_string(),
@@ -141,7 +141,7 @@ pub(super) fn to_rollout(rollout: &Rollout) -> pb::Rollout {
         changes: changes(&rollout.changes),
         start_time: Some(to_timestamp(rollout.start)),
         end_time: rollout.end.map(to_timestamp),
-        // The default one is as good as none.
+        // A default policy is left out, because it means the same as none.
         autoscaler: rollout
             .autoscaler
             .as_ref()
@@ -185,7 +185,7 @@ pub(super) fn to_problem(problem: &Problem) -> pb::Problem {
     }
 }
 
-/// An endpoint at one of its ports.
+/// Converts an endpoint at one of its ports.
 pub(super) fn to_endpoint(app: &name::App, endpoint: &Endpoint, port: u16) -> pb::Endpoint {
     let state = match endpoint.state {
         endpoint::State::Ready => pb::EndpointState::Ready,

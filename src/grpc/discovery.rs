@@ -1,4 +1,4 @@
-//! DiscoveryService: where the replicas of an app are.
+//! DiscoveryService: the endpoints of an app.
 
 mod watch;
 
@@ -10,7 +10,7 @@ use crate::{
     pb::{self, discovery_service_server::DiscoveryService},
 };
 
-/// The service. GetXdsBootstrap is to come.
+/// The implementation of DiscoveryService. GetXdsBootstrap is not implemented yet.
 #[derive(Clone)]
 pub(super) struct Discovery(pub(super) Context);
 

@@ -1,5 +1,5 @@
-//! Commands of callers: run to their end even if the caller leaves, once per `request_id`, and answered with the app
-//! as it is after them.
+//! Runs the commands of callers: to their end even if the caller leaves, and once per `request_id`. The
+//! answer shows the app after the command.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,24 +22,25 @@ use crate::{
     pb,
 };
 
-/// Longest wait of a write for its own echo; after it the answer says what was written instead of what was seen.
+/// Longest wait until the index has seen a write. After it, the answer is made from what was written, not
+/// from the index.
 const OWN_WRITE: Duration = Duration::from_secs(2);
 
-/// The same while something is wrong between this server and the cluster.
+/// Longest wait for unrecorded verdicts while the connection to the cluster has problems.
 const IN_TROUBLE: Duration = Duration::from_millis(300);
 
-/// What a change left behind, for the answer.
+/// The outcome of a change, for the answer.
 pub(super) struct Changed {
     pub(super) app: Option<pb::App>,
     pub(super) rollout: Option<pb::Rollout>,
     pub(super) plan: pb::Plan,
-    /// Of an autoscaler that was changed.
+    /// The policy of an autoscaler that was changed.
     pub(super) policy: Option<Arc<Policy>>,
     pub(super) position: String,
 }
 
 impl Context {
-    /// Carries out a command and waits, a little, until this server sees what it changed.
+    /// Carries out a command, and waits up to 2 s until the index has seen the change.
     pub(super) async fn execute<F>(
         &self,
         call: &Call<'_>,
@@ -64,17 +65,18 @@ impl Context {
         Ok(self.to_changed(name, &result))
     }
 
-    /// Waits, a little, until every verdict is kept: a rollback goes by them, and the change may delete the replicas that a failure is
-    /// about.
+    /// Waits briefly until every verdict on the app is stored in the cluster. A rollback chooses its target
+    /// by the verdicts, and the change may delete the replicas that a failure is about.
     async fn wait_until_recorded(&self, name: &name::App, commands: &dyn Commands) {
         let mut news = self.index.watch_changes(&Scope::App(name.clone()));
         let kept = async { while self.index.has_unrecorded_verdict(name) && news.changed().await.is_ok() {} };
-        // A cluster that does not answer takes nothing, and the change is to be told so at once.
+        // If the cluster does not answer, no verdict can be stored, and the change must fail soon.
         let well = commands.health_warnings(Timestamp::now()).is_empty();
         let _ = tokio::time::timeout(if well { OWN_WRITE } else { IN_TROUBLE }, kept).await;
     }
 
-    /// The newest rollout of an app that others made, once Kubernetes has begun a later one than `before`.
+    /// Returns the newest rollout of an app that is not managed by Gantry, once Kubernetes has begun a later
+    /// one than `before`.
     pub(super) async fn begun_since(&self, name: &name::App, before: Option<u64>) -> Option<pb::Rollout> {
         let which = name::Rollout { app: name.clone(), revision: Which::Latest };
         let mut news = self.index.watch_changes(&Scope::App(name.clone()));
@@ -91,7 +93,7 @@ impl Context {
         tokio::time::timeout(OWN_WRITE, begun).await.ok().flatten()
     }
 
-    /// An app that is missing may have been meant by another name, which the index knows.
+    /// Replaces the error for a missing app by one that suggests a similar name from the index.
     fn with_hint(&self, name: &name::App, error: Error) -> Error {
         if matches!(error, Error::NotFound { kind: Missing::App, .. }) {
             return self.index.get_app(name).err().unwrap_or(error);
@@ -108,7 +110,7 @@ impl Context {
             let which = name::Rollout { app: name.clone(), revision: Which::Number(number) };
             let known = self.index.get_rollout(&which).ok();
             known.map_or_else(
-                // Not seen yet: the name is what the caller needs to follow it.
+                // Not in the index yet. The name is enough for the caller to follow the rollout.
                 || pb::Rollout {
                     name: which.to_string(),
                     state: pb::RolloutState::Pending.into(),

@@ -1,5 +1,5 @@
-//! The first answer to each `request_id`, for as long as this process lives: also two equal calls at the same
-//! time are one. What must outlive the process is kept in the cluster; see `cluster::writer::idempotency`.
+//! Stores the answer to each `request_id` while the process runs, so that repeated or simultaneous calls make
+//! one change. What must outlive the process is stored in the cluster by `cluster::writer::idempotency`.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use tokio::sync::OnceCell;
 
 use crate::domain::{Error, commands::CommandResult, revision::Request};
 
-/// How long an answer is remembered; the contract promises one hour.
+/// Age above which answers are dropped first when the cache is full. The contract promises one hour.
 const KEPT_FOR: Duration = Duration::from_hours(2);
 
-/// Answers that are remembered at most.
+/// The largest number of stored answers.
 const MOST: usize = 10_000;
 
 /// Answers by request id.
@@ -31,8 +31,8 @@ struct Entry {
 // === impl IdempotencyCache ===
 
 impl IdempotencyCache {
-    /// Does what the request asks for, unless that was done before. An error is no answer: the request may be
-    /// repeated.
+    /// Makes the change, or returns the stored answer of an earlier call with the same id. Errors are not
+    /// stored, so a failed request can be repeated.
     pub(super) async fn run<F: Future<Output = Result<CommandResult, Error>>>(
         &self,
         request: Option<&Request>,
@@ -43,7 +43,7 @@ impl IdempotencyCache {
         let done = answer.get_or_try_init(change).await.cloned();
         if done.is_err() {
             let mut entries = self.0.lock();
-            // Other calls may wait for their turn at the same entry; the last one takes it out.
+            // Other calls with the same id may be waiting for this entry. The last one removes it.
             if entries
                 .get(&request.id)
                 .is_some_and(|e| !e.answer.initialized() && Arc::strong_count(&e.answer) <= 2)

@@ -1,4 +1,4 @@
-//! ServerService: what this server is, how fresh its answers are, and what is wrong with it.
+//! ServerService: the version of the daemon, how fresh its index is, and warnings about it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,14 +11,15 @@ use crate::{
     pb::{self, server_service_server::ServerService},
 };
 
-/// ServerService.
+/// The implementation of ServerService.
 #[derive(Clone)]
 pub(super) struct Server(pub(super) Context);
 
-/// Age of the cache from which a warning is due: two probes and their timeouts have failed.
+/// Cache age from which a warning is given. By then two probes and their timeouts have failed.
 const STALE: Duration = Duration::from_secs(30);
 
-/// What is to be said about how fresh the kinds are; `ages` lacks those that were never read.
+/// Returns the warnings about kinds that are unread, forbidden or stale. `ages` has no entry for a kind that
+/// was never read.
 fn freshness(ages: &BTreeMap<Kind, Duration>, refused: &[Kind]) -> Vec<String> {
     let mut warnings = Vec::new();
     let unread: Vec<_> = Kind::ALL
@@ -28,25 +29,25 @@ fn freshness(ages: &BTreeMap<Kind, Duration>, refused: &[Kind]) -> Vec<String> {
         .collect();
     if !unread.is_empty() {
         warnings.push(format!(
-            "The cluster has not been read whole yet, {} are missing; reads and writes answer WARMING_UP.",
+            "The cluster has not been read completely yet: {} are missing. Until then reads and writes answer WARMING_UP.",
             unread.join(", ")
         ));
     }
     warnings.extend(refused.iter().map(|kind| {
         let so = match kind {
-            Kind::Nodes => "zones are known only of replicas that a Service selects",
+            Kind::Nodes => "zones are known only for replicas that a Service selects",
             Kind::HorizontalPodAutoscalers | Kind::ScaledObjects => {
-                "whose autoscaler decides a replica count is not shown"
+                "external autoscalers that set a replica count are not shown"
             }
             Kind::EndpointSlices => {
-                "endpoints are told from the pods alone, and ports by the container's names only"
+                "endpoints come from the pods alone, and ports are known only by the names in the container"
             }
-            // Without these nothing is answered, so that nothing is to be said of what is missing.
+            // These kinds are never refused, because the daemon answers nothing without them.
             Kind::Deployments | Kind::ReplicaSets | Kind::Pods | Kind::Events | Kind::Revisions => {
                 "nothing is answered"
             }
         };
-        format!("This server may not list {}: {so}. Allow its account to list and watch them.", kind.as_str())
+        format!("gantryd may not list {}: {so}. Allow its account to list and watch them.", kind.as_str())
     }));
     for (kind, age) in ages.iter().filter(|(_, age)| **age >= STALE) {
         warnings.push(format!("Nothing heard about {} for {} s.", kind.as_str(), age.as_secs()));
@@ -73,7 +74,7 @@ impl ServerService for Server {
             && !why.is_empty()
         {
             warnings.push(format!(
-                "No autoscaler runs here, since it is not known whether another server runs one: {why}."
+                "The autoscaler does not run here, because it is not known whether another gantryd runs it: {why}."
             ));
         }
         let size = index.size();

@@ -1,6 +1,6 @@
-//! The same API for callers that do not speak gRPC: the Connect protocol, unary and server streaming, in JSON
-//! and in binary, and lines of JSON for `curl`. Each call is translated, by the descriptor, into a gRPC call
-//! of the router in this process; so everything that holds for gRPC holds here.
+//! Serves the API to callers that do not speak gRPC: the Connect protocol (unary and server streaming, in
+//! JSON and in binary), and JSON lines for `curl`. Each call is translated with the descriptor into a gRPC
+//! call to the router in this process, so that all layers and rules apply to it.
 
 mod error;
 mod form;
@@ -20,20 +20,19 @@ use tonic::Status;
 use self::form::{Encoding, Form};
 use super::{schema, status};
 
-/// Answers what is not gRPC; lets gRPC and gRPC-Web through.
+/// Translates calls that are not gRPC. Passes gRPC and gRPC-Web on unchanged.
 pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response {
     let kind = content_type(request.headers());
     if is_grpc(&kind) || is_grpc_web(&kind) {
         if is_grpc(&kind) && request.version() < Version::HTTP_2 {
-            let status = status::not_spoken(
-                "gRPC needs HTTP/2; over HTTP/1.1 this server speaks gRPC-Web, Connect and plain JSON",
-            );
+            let status =
+                status::not_spoken("gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web, Connect or plain JSON");
             return error::error_response(&status, Some(StatusCode::UPGRADE_REQUIRED));
         }
         return next.run(request).await;
     }
     if request.method() != HttpMethod::POST {
-        let text = "calls are made by POST, for example: curl -H 'content-type: application/json' -d '{}' \
+        let text = "only POST is supported, for example with the default address: curl -H 'content-type: application/json' -d '{}' \
                     http://localhost:7420/gantry.v1.ServerService/GetServerInfo";
         let mut response =
             error::error_response(&status::not_spoken(text), Some(StatusCode::METHOD_NOT_ALLOWED));
@@ -42,8 +41,8 @@ pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response 
     }
     let Some(form) = Form::from_content_type(&kind) else {
         let status = status::not_spoken(&format!(
-            "the content type {kind:?} is not spoken here; application/json is, and application/proto, \
-             application/connect+json, application/connect+proto, application/grpc and application/grpc-web"
+            "unsupported content type {kind:?}; use application/json, application/proto, application/connect+json, \
+             application/connect+proto, application/grpc or application/grpc-web"
         ));
         return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     };
@@ -53,17 +52,17 @@ pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response 
 async fn answer_form(form: Form, request: Request, next: Next) -> Response {
     let method = schema::method(request.uri().path().trim_start_matches('/'));
     let Some(method) = method else {
-        // Nothing to translate by; the router says that there is no such method.
+        // Without a descriptor nothing can be translated. The router answers that the method does not exist.
         let answer = next.run(request::empty_request(request)).await;
         return response::unknown_method(answer);
     };
     if method.takes_stream {
-        let status = status::not_spoken("this method takes a stream; call it by gRPC");
+        let status = status::not_spoken("this method takes a stream of requests; call it with gRPC");
         return error::error_response(&status, None);
     }
     if let (Form::Framed(_), false) = (form, method.streams) {
         let status = status::not_spoken(
-            "this method answers with one message; send application/json or application/proto",
+            "this method answers with one message; use the content type application/json or application/proto",
         );
         return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
@@ -76,14 +75,14 @@ async fn answer_form(form: Form, request: Request, next: Next) -> Response {
         (Form::Plain(encoding), false) => response::unary_response(encoding, method, answer).await,
         (Form::Plain(Encoding::Json), true) => response::lines_response(method, answer),
         (Form::Plain(Encoding::Binary), true) => {
-            let text = "this method answers with a stream; send application/connect+proto";
+            let text = "this method answers with a stream; use the content type application/connect+proto";
             error::error_response(&status::not_spoken(text), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE))
         }
         (Form::Framed(encoding), _) => response::framed_response(encoding, method, answer),
     }
 }
 
-/// Refuses a call in the form that the caller speaks.
+/// Refuses a call in the protocol that the caller uses.
 pub(super) fn refuse_request(headers: &HeaderMap, http: StatusCode, status: &Status) -> Response {
     let kind = content_type(headers);
     if !is_grpc(&kind) && !is_grpc_web(&kind) {
@@ -97,7 +96,7 @@ pub(super) fn refuse_request(headers: &HeaderMap, http: StatusCode, status: &Sta
     response
 }
 
-/// The content type without its parameters.
+/// Returns the content type without its parameters.
 fn content_type(headers: &HeaderMap) -> String {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()

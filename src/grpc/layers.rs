@@ -1,6 +1,6 @@
-//! What holds for every call of every service, one layer a file, so that no service can forget it. `server`
-//! lists them from the outside to the inside. A layer that refuses a call answers with a bare status; those
-//! outside of it give the answer its id and its log line.
+//! The layers that apply to every call of every service, one per file. `server` lists them from the outside
+//! to the inside. A layer that refuses a call answers with a bare status, and the layers around it add the
+//! call id and the log line.
 
 pub(super) mod audit;
 pub(super) mod drain;
@@ -15,7 +15,7 @@ mod arrival;
 
 use axum::extract::Request;
 
-/// The method that is called, `package.Service/Method`, as far as the caller's path is one.
+/// Returns the called method as `package.Service/Method`. The path of the caller can also be any other text.
 fn method_name(request: &Request) -> &str {
     request.uri().path().trim_start_matches('/')
 }

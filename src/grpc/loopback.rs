@@ -1,4 +1,4 @@
-//! Which hosts mean this machine, for both ports, which answer to no other name.
+//! Decides which hosts mean this machine. Both ports answer to no other host.
 
 use std::{net::IpAddr, str::FromStr};
 

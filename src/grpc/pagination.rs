@@ -1,28 +1,29 @@
-//! Pages of lists: sizes and tokens. A token says where to go on and which list it belongs to.
+//! Pages of lists: sizes and tokens. A token says after which entry the next page begins, and to which list
+//! it belongs.
 
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::domain::Error;
 
-/// Bytes of a page beyond which no more entries are added to it.
+/// Size of a page, in bytes, above which no more entries are added to it.
 const BYTES: usize = 900 * 1024;
 
-/// How many entries the pages of a list have.
+/// The page sizes of a list, in entries.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
-    /// If no size is asked for.
+    /// When the request names no size.
     default: usize,
-    /// At most.
+    /// The largest size.
     largest: usize,
 }
 
-/// Most lists.
+/// Sizes of most lists.
 pub(super) const MANY: Sizes = Sizes { default: 50, largest: 1000 };
-/// Lists of small entries, which callers mostly want whole.
+/// Sizes of lists of small entries, which callers mostly want as a whole.
 pub(super) const SMALL: Sizes = Sizes { default: 1000, largest: 10_000 };
 
-/// The number of entries of a page.
+/// Returns the number of entries of a page.
 pub(super) fn parse_page_size(sizes: Sizes, asked: i32) -> Result<usize, Error> {
     match usize::try_from(asked) {
         Ok(0) => Ok(sizes.default),
@@ -31,7 +32,7 @@ pub(super) fn parse_page_size(sizes: Sizes, asked: i32) -> Result<usize, Error> 
     }
 }
 
-/// As many of these as fit into one page, and the last one of them if more follow.
+/// Converts as many entries as fit into one page. Also returns the last of them if more follow.
 pub(super) fn fill_page<T, M: Message>(
     found: impl IntoIterator<Item = T>,
     mut more: bool,
@@ -53,12 +54,12 @@ pub(super) fn fill_page<T, M: Message>(
     (page, last.filter(|_| more))
 }
 
-/// A token that goes on after `last` in the list that `query` describes.
+/// Returns the token of the page after `last` in the list that `query` describes.
 pub(super) fn make_token(query: &str, last: impl std::fmt::Display) -> String {
     format!("p1.{}.{last}", query_digest(query))
 }
 
-/// Where to go on; an empty token begins.
+/// Returns the entry after which the page begins, or `None` for an empty token, which begins the list.
 pub(super) fn parse_token<'a>(query: &str, token: &'a str) -> Result<Option<&'a str>, Error> {
     if token.is_empty() {
         return Ok(None);
@@ -68,7 +69,7 @@ pub(super) fn parse_token<'a>(query: &str, token: &'a str) -> Result<Option<&'a 
     last.map(|(_, last)| Some(last)).ok_or(Error::PageToken)
 }
 
-/// A short text that differs for different queries.
+/// Returns a short text that differs for different queries.
 pub(super) fn query_digest(query: &str) -> String {
     let digest: [u8; 32] = Sha256::digest(query).into();
     format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])

@@ -1,6 +1,6 @@
-//! From messages to the domain: names, rules that the contract's options cannot say, and refusal by name of
-//! what this version cannot do. Collects every violation before it answers. What the options say,
-//! [`super::validate`] has checked before.
+//! Parses messages into domain values: names, and the rules that the options of the contract cannot express.
+//! Refuses by name what this version cannot do. Collects every violation before it answers.
+//! [`super::validate`] has checked the options before.
 
 pub(super) mod autoscaler;
 mod spec;
@@ -29,7 +29,7 @@ use crate::{
     pb,
 };
 
-/// Bytes of all annotations of an app.
+/// Largest size of all annotations of an app, in bytes.
 const ANNOTATIONS: usize = 16 * 1024;
 
 pub(super) fn parse_app_name(field: &str, text: &str) -> Result<name::App, Error> {
@@ -61,7 +61,7 @@ pub(super) fn parse_states(numbers: &[i32]) -> Result<Vec<app::State>, Error> {
         Ok(pb::AppState::Stopped) => Ok(app::State::Stopped),
         Ok(pb::AppState::Deleting) => Ok(app::State::Deleting),
         Ok(pb::AppState::Unspecified) | Err(_) => {
-            Err(Error::invalid(format!("states[{i}]"), format!("{number} is no state to look for")))
+            Err(Error::invalid(format!("states[{i}]"), format!("{number} is not a valid AppState")))
         }
     };
     numbers.iter().enumerate().map(known).collect()
@@ -72,9 +72,9 @@ pub(super) fn parse_duration(
     value: Option<&prost_types::Duration>,
 ) -> Result<Option<Duration>, Error> {
     let Some(value) = value else { return Ok(None) };
-    Duration::try_from(*value)
-        .map(Some)
-        .map_err(|_| Error::invalid(field, "must not be negative, and have at most 999,999,999 nanoseconds"))
+    Duration::try_from(*value).map(Some).map_err(|_| {
+        Error::invalid(field, "must not be negative and must have at most 999,999,999 nanoseconds")
+    })
 }
 
 pub(super) fn parse_time(
@@ -84,10 +84,10 @@ pub(super) fn parse_time(
     let Some(value) = value else { return Ok(None) };
     Timestamp::new(value.seconds, value.nanos)
         .map(Some)
-        .map_err(|_| Error::invalid(field, "is no time of this calendar"))
+        .map_err(|_| Error::invalid(field, "is not a valid timestamp"))
 }
 
-/// A deploy, checked as far as it can be without looking at the cluster.
+/// Parses a deploy and checks it as far as possible without looking at the cluster.
 pub(super) fn parse_deploy(request: pb::DeployAppRequest, caller: &Caller) -> Result<Deploy, Status> {
     let app = request.app.ok_or_else(|| Error::invalid("app", "is required"))?;
     let mut wrong = Violations::default();
@@ -106,7 +106,7 @@ pub(super) fn parse_deploy(request: pb::DeployAppRequest, caller: &Caller) -> Re
         Ok(pb::Concurrency::Reject) => true,
         Ok(pb::Concurrency::Unspecified | pb::Concurrency::Supersede) => false,
         Err(_) => {
-            wrong.add("concurrency", format!("{} is no value of Concurrency", request.concurrency));
+            wrong.add("concurrency", format!("{} is not a value of Concurrency", request.concurrency));
             false
         }
     };
@@ -180,7 +180,7 @@ pub(super) fn parse_rollback(request: pb::RollbackAppRequest, caller: &Caller) -
         match rollout.revision {
             name::Which::Number(number) if rollout.app == name => Some(number),
             name::Which::Number(_) => {
-                let said = format!("{} is no rollout of {name}", request.rollout);
+                let said = format!("{} is not a rollout of {name}", request.rollout);
                 return Err(Error::invalid("rollout", said).into());
             }
             name::Which::Latest => {
@@ -199,7 +199,7 @@ pub(super) fn parse_rollback(request: pb::RollbackAppRequest, caller: &Caller) -
     Ok(Rollback { name, to, force, keep_autoscaler, failed: None, meta })
 }
 
-/// Who asks to hold a rollout or to let it go on.
+/// Parses the metadata of a request that pauses or resumes a rollout.
 pub(super) fn parse_pause_meta(
     method: &str,
     name: &str,
@@ -219,7 +219,8 @@ fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// What makes a repeat known: the id, and a digest of the method and of everything that it does.
+/// Returns what identifies a repeated request: its id, and a digest of the method and of every field that
+/// decides what it does.
 fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision::Request> {
     let json = serde_json::to_vec(&(method, what)).unwrap_or_default();
     let digest = Sha256::digest(json).iter().take(16).fold(String::new(), |text, b| format!("{text}{b:02x}"));
@@ -230,12 +231,20 @@ fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut 
     for (key, value) in labels {
         let field = || format!("app.labels[{key}]");
         if labels::is_reserved(key) {
-            wrong.add(field(), "is set by this server");
+            wrong.add(field(), "is reserved; Gantry or Kubernetes sets it");
         } else if !selector::is_label_key(key) {
-            wrong.add(field(), "is no label key: at most 63 letters, digits, '-', '_' and '.', after an optional DNS prefix and '/'");
+            wrong.add(
+                field(),
+                "is not a valid label key; expected at most 63 letters, digits, '-', '_' or '.', after an optional DNS \
+                 prefix and '/'",
+            );
         }
         if !selector::is_label_value(value) {
-            wrong.add(field(), "has no label value: at most 63 letters, digits, '-', '_' and '.'");
+            wrong.add(
+                field(),
+                "has an invalid label value; expected at most 63 letters, digits, '-', '_' or '.', with a letter or digit \
+                 at both ends",
+            );
         }
     }
 }
@@ -243,14 +252,18 @@ fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut 
 fn check_annotations(annotations: &std::collections::HashMap<String, String>, wrong: &mut Violations) {
     let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > ANNOTATIONS {
-        wrong.add("app.annotations", format!("have {bytes} bytes; {ANNOTATIONS} are allowed"));
+        wrong.add("app.annotations", format!("have {bytes} bytes in all; at most {ANNOTATIONS} are allowed"));
     }
     for key in annotations.keys() {
         let field = || format!("app.annotations[{key}]");
         if key.starts_with("gantry.dev/") || key.starts_with("deployment.kubernetes.io/") {
-            wrong.add(field(), "is set by this server or by Kubernetes");
+            wrong.add(field(), "is reserved; Gantry or Kubernetes sets it");
         } else if !selector::is_label_key(key) {
-            wrong.add(field(), "is no annotation key: at most 63 letters, digits, '-', '_' and '.', after an optional DNS prefix and '/'");
+            wrong.add(
+                field(),
+                "is not a valid annotation key; expected at most 63 letters, digits, '-', '_' or '.', after an optional DNS \
+                 prefix and '/'",
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! ListReplicas: the pods of an app, those that stop included.
+//! ListReplicas: lists the pods of an app, including pods that are stopping.
 
 use tonic::Status;
 

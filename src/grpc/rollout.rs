@@ -1,4 +1,4 @@
-//! RolloutService: gets, lists, watches and waits for rollouts; pauses, resumes and rolls back.
+//! RolloutService: gets, lists, watches and waits for rollouts. Pauses, resumes and rolls back.
 
 mod list;
 mod watch;
@@ -27,14 +27,14 @@ use crate::{
 
 /// Timeout of WaitRollout when the request has none.
 const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long to wait for a rollout that was just created to appear in the index.
+/// Longest wait for a rollout that was just created to appear in the index.
 const NEW_ROLLOUT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Poll interval meanwhile.
+/// Poll interval during that wait.
 const NEW_ROLLOUT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest timeout of WaitRollout.
 const MAX_WAIT_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// The service.
+/// The implementation of RolloutService.
 #[derive(Clone)]
 pub(super) struct Rollouts(pub(super) Context);
 
@@ -119,8 +119,8 @@ impl RolloutService for Rollouts {
 }
 
 impl Rollouts {
-    /// One rollout. For the name after the newest it waits briefly: a write that another server answered may not have reached this index
-    /// yet.
+    /// Returns one rollout. For the number after the newest it waits briefly, because a write that another
+    /// daemon answered may not have reached this index yet.
     async fn get_or_wait_for_new(
         &self,
         name: &name::Rollout,
@@ -137,7 +137,8 @@ impl Rollouts {
             if name.revision != Which::Number(newest + 1) || Instant::now() >= end {
                 return Err(missing.into());
             }
-            // Polls instead of subscribing: a subscription allocates a channel, and unknown names must not allocate.
+            // Poll instead of subscribing, because a subscription allocates a channel and unknown names must
+            // not allocate.
             tokio::time::sleep(NEW_ROLLOUT_POLL_INTERVAL).await;
         }
     }
@@ -153,7 +154,8 @@ impl Rollouts {
         let name = parse::parse_rollout_name("name", name)?;
         let rollout = self.0.index.get_rollout(&name)?;
         let app = rollout.app.clone();
-        // With a request id the writer decides: it replays a stored answer, even if the rollout has ended since.
+        // With a request id the writer decides, because it replays a stored answer even if the rollout has
+        // ended since.
         if rollout.state.ended() && meta.request.is_none() {
             return Err(Error::RolloutEnded { rollout: app.rollout(rollout.number) }.into());
         }
@@ -168,9 +170,10 @@ impl Rollouts {
         self.0.execute(call, &app, &meta, command).await
     }
 
-    /// The rollout when it has ended, or as it is when the time is up.
+    /// Returns the rollout when it has ended, or its current state when the time is up.
     async fn wait(&self, name: &name::Rollout, longest: Duration) -> Result<Arc<Rollout>, Status> {
-        // Looked up before it is subscribed to: a subscription allocates a channel, and unknown names must not allocate.
+        // Look the rollout up before subscribing, because a subscription allocates a channel and unknown
+        // names must not allocate.
         self.0.index.get_rollout(name)?;
         let mut news = self.0.index.watch_changes(&Scope::App(name.app.clone()));
         let mut rollout = self.0.index.get_rollout(name)?;

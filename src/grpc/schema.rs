@@ -1,5 +1,6 @@
-//! The contract as data: which methods there are, what goes in and out of them, and the rules of the fields. Read once from the
-//! descriptor; whoever needs to treat all methods alike asks here, so that nowhere is a list of them.
+//! The contract as data: its methods, their input and output types, and the field rules. Read once from the
+//! descriptor. Code that treats all methods alike reads this module, so that there is no second list of
+//! methods to maintain.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -10,22 +11,24 @@ use prost_types::{FileDescriptorSet, method_options::IdempotencyLevel};
 use super::validate::{Rules, Unknown};
 use crate::pb;
 
-/// Largest request. An app with a generous patch has some tens of KiB; Kubernetes itself refuses objects beyond 1.5 MiB.
+/// Largest request, in bytes. An app with a large patch has some tens of KiB, and Kubernetes refuses objects
+/// above 1.5 MiB.
 pub(super) const LARGEST_REQUEST: usize = 1024 * 1024;
 
-/// Largest request to the autoscaler: a simulation may bring 200,000 numbers, 1.6 MB of them in binary and twice that in JSON.
+/// Largest request to AutoscalerService, in bytes. A simulation may send 200,000 numbers, which take 1.6 MB
+/// in binary and twice that in JSON.
 pub(super) const LARGEST_AUTOSCALER: usize = 4 * 1024 * 1024;
 
-/// Bytes that a request of a method may have, in any form.
+/// Returns the largest size of a request to this path, in bytes, for every encoding.
 pub(super) fn largest_request(path: &str) -> usize {
     if path.starts_with("/gantry.v1.AutoscalerService/") { LARGEST_AUTOSCALER } else { LARGEST_REQUEST }
 }
 
-/// What is known of the API.
+/// The descriptor of the API, and what is derived from it.
 pub(super) struct Schema {
     pool: DescriptorPool,
     methods: HashMap<String, Method>,
-    /// What callers send, by full name.
+    /// The request types, by full name.
     inputs: HashMap<String, MessageDescriptor>,
     rules: Rules,
 }
@@ -34,27 +37,27 @@ pub(super) struct Schema {
 pub(super) struct Method {
     pub(super) input: MessageDescriptor,
     pub(super) output: MessageDescriptor,
-    /// It answers with a stream.
+    /// Whether it answers with a stream.
     pub(super) streams: bool,
-    /// It takes a stream.
+    /// Whether it takes a stream.
     pub(super) takes_stream: bool,
     pub(super) does: Does,
-    /// It answers from the cache, so that the age of the cache belongs to its answers.
+    /// Whether it answers from the index, so that its answers carry the age of the cache.
     pub(super) cached: bool,
 }
 
 /// What a method does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
-    /// It tells, and changes nothing.
+    /// It reads, and changes nothing.
     Read,
-    /// It tells when something has come about, and has a limit of its own.
+    /// It waits until something has happened, and has its own timeout.
     Wait,
     /// It changes something.
     Write,
 }
 
-/// Why the descriptor is no use. Found when the router is built, so that no call meets it.
+/// Why the descriptor cannot be used. Found when the router is built, before any call.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
     /// It cannot be read.
@@ -63,22 +66,22 @@ pub enum Unfit {
     /// It cannot be decoded.
     #[error("cannot decode a descriptor: {0}")]
     Decode(#[from] prost::DecodeError),
-    /// It has a rule that nobody here enforces.
+    /// It has a rule that is not enforced here.
     #[error(transparent)]
     Rule(#[from] Unknown),
 }
 
 static SCHEMA: LazyLock<Result<Schema, Unfit>> = LazyLock::new(Schema::read);
 
-/// Services whose reads come from the cache.
+/// Services whose reads are answered from the index.
 const CACHED: [&str; 3] = ["gantry.v1.AppService", "gantry.v1.RolloutService", "gantry.v1.DiscoveryService"];
 
-/// The contract, read at the first use.
+/// Returns the contract, which is read at the first use.
 pub(super) fn schema() -> Result<&'static Schema, &'static Unfit> {
     SCHEMA.as_ref()
 }
 
-/// A method by its path, without the first slash.
+/// Returns the method with this path, which has no leading slash.
 pub(super) fn method(path: &str) -> Option<&'static Method> {
     schema().ok()?.methods.get(path)
 }
@@ -89,7 +92,7 @@ impl Schema {
     fn read() -> Result<Self, Unfit> {
         let mut pool = DescriptorPool::decode(pb::DESCRIPTOR)?;
         for set in [tonic_types::pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET] {
-            // Both bring files of Google's that the API brings too, in another version.
+            // Both sets contain files of Google's that the API contains too, in another version.
             let files = FileDescriptorSet::decode(set)?.file;
             let new = files.into_iter().filter(|file| pool.get_file_by_name(file.name()).is_none());
             let new: Vec<_> = new.collect();
@@ -102,17 +105,17 @@ impl Schema {
         Ok(Self { pool, methods, inputs, rules })
     }
 
-    /// The rules of all messages that callers send.
+    /// Returns the rules of all request types.
     pub(super) fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// The type of a message that callers send.
+    /// Returns the request type of this name.
     pub(super) fn input(&self, name: &str) -> Option<MessageDescriptor> {
         self.inputs.get(name).cloned()
     }
 
-    /// Any message, of ours or of an error's details.
+    /// Decodes any message of the API or of error details.
     pub(super) fn decode(&self, name: &str, bytes: &[u8]) -> Option<DynamicMessage> {
         DynamicMessage::decode(self.pool.get_message_by_name(name)?, bytes).ok()
     }

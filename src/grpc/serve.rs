@@ -1,5 +1,5 @@
-//! The accept loop: connections, their limits and their end. Our own, over hyper, because tonic's server
-//! answers a passed deadline with CANCELLED and cannot bound connections.
+//! The accept loop: connections, their limits and their end. It uses hyper directly, because tonic's server
+//! answers an exceeded deadline with CANCELLED and cannot limit connections.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,28 +17,29 @@ use tracing::{debug, warn};
 
 use super::layers::origin::Origin;
 
-/// Connections at a time; one more waits until one ends.
+/// Connections at a time. A further one waits until one ends.
 const CONNECTIONS: usize = 1024;
 /// Calls at a time on one connection.
 const STREAMS: u32 = 100;
-/// Bytes of all headers of a call that are read at all. What is above the limit of a call and below this is
-/// answered with a reason.
+/// Largest size of all headers of a call that is read at all, in bytes. Headers above the limit of a call
+/// (`layers::limits`) but below this one are refused with a reason.
 const HEADERS: usize = 64 * 1024;
-/// How often an idle connection is asked whether it lives. Clouds cut what is silent for 60 s.
+/// The interval at which an idle connection is pinged. Load balancers in clouds close connections after 60 s
+/// of silence.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long it may take to say so.
+/// The time that the answer to a ping may take.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a connection gets to begin to speak.
+/// Time within which a connection must send its first bytes.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a connection of HTTP/1.1 gets to send the head of its next request: it cannot be asked whether
-/// it lives.
+/// Time within which an HTTP/1.1 connection must send the head of its next request, because it cannot be
+/// pinged.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-/// With which every HTTP/2 connection begins (RFC 9113, 3.4).
+/// The bytes with which every HTTP/2 connection begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long to rest when the system refuses another connection: out of file descriptors, mostly.
+/// Pause after the system refused to accept a connection, mostly because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where to listen, and for whom.
+/// The flags that say where to listen and whom to serve.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub struct Args {
@@ -54,26 +55,26 @@ pub struct Args {
     pub allow_origin: Vec<Origin>,
 }
 
-/// What a connection speaks.
+/// The HTTP version of a connection.
 #[derive(Clone, Copy)]
 enum Http {
     One,
     Two,
 }
 
-/// Why the address is not taken.
+/// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Callers cannot be told apart yet.
+    /// Callers are not authenticated yet.
     #[error(
-        "this version cannot tell callers apart: start it with --insecure-loopback, which lets every local process act as the \
-         user of the kubeconfig"
+        "this version does not authenticate callers; start it with --insecure-loopback, which lets every local process act \
+         as the user of the kubeconfig"
     )]
     Insecure,
-    /// Other machines could reach it.
-    #[error("--insecure-loopback serves loopback addresses only, and {0} is none; listen on 127.0.0.1")]
+    /// Other machines could reach the address.
+    #[error("--insecure-loopback serves only loopback addresses, and {0} is not one; listen on 127.0.0.1")]
     NotLoopback(SocketAddr),
-    /// The address is not free.
+    /// The system refused the address.
     #[error("cannot listen on {0} (choose another address with --listen)")]
     Bind(SocketAddr, #[source] io::Error),
 }
@@ -81,7 +82,7 @@ pub enum BindError {
 // === impl Args ===
 
 impl Args {
-    /// Checks that only processes on this machine can call, and takes the address.
+    /// Checks that only processes on this machine can call, and binds the address.
     pub async fn bind(&self) -> Result<TcpListener, BindError> {
         if !self.insecure_loopback {
             return Err(BindError::Insecure);
@@ -93,14 +94,15 @@ impl Args {
     }
 }
 
-/// Waits for the first bytes, without taking them out. `None` if none come.
+/// Detects the HTTP version by peeking at the first bytes. Returns `None` if none come.
 async fn detect_http(stream: &TcpStream) -> Option<Http> {
     let mut begin = [0; PREFACE.len()];
     loop {
         match stream.peek(&mut begin).await {
             Ok(0) | Err(_) => return None,
             Ok(n) if n == PREFACE.len() && begin == PREFACE => return Some(Http::Two),
-            // A part of it: the rest is on its way. Peeking would return the same part at once.
+            // A part of the preface, whose rest is on its way. Sleep, because peeking would return the same
+            // part at once.
             Ok(n) if n < PREFACE.len() && begin[..n] == PREFACE[..n] => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -127,7 +129,7 @@ fn http_2() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Serves until `stop`, then lets calls that run end; `grace` bounds that.
+/// Serves until `stop`, then waits up to `grace` for running calls to end.
 pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken, grace: Duration) {
     let (http_1, http_2) = (http_1(), http_2());
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -149,13 +151,13 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: Cancellati
                 }
             },
         };
-        // Small messages both ways: waiting to fill a packet would cost 40 ms.
+        // Messages are small in both directions, and waiting to fill a packet would cost 40 ms.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         let (http_1, http_2) = (http_1.clone(), http_2.clone());
         let (watcher, stopped) = (graceful.watcher(), stop.clone());
         tasks.spawn(async move {
-            // Without this, a thousand connections that say nothing would leave no room for callers.
+            // Without this timeout, a thousand silent connections would leave no room for callers.
             let http = tokio::select! {
                 http = tokio::time::timeout(PREFACE_TIMEOUT, detect_http(&stream)) => http.unwrap_or_default(),
                 () = stopped.cancelled() => None,
@@ -163,7 +165,7 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: Cancellati
             let builder = match http {
                 Some(Http::One) => http_1,
                 Some(Http::Two) => http_2,
-                None => return debug!("a connection that said nothing"),
+                None => return debug!("connection closed, because it sent nothing"),
             };
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {

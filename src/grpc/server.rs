@@ -1,4 +1,4 @@
-//! All services behind one router: Gantry's own, health and reflection, inside the layers that hold for every
+//! The router of all services: Gantry's own, health and reflection, inside the layers that apply to every
 //! call.
 
 use axum::{
@@ -37,7 +37,8 @@ use crate::pb::{
     server_service_server::ServerServiceServer, timeline_service_server::TimelineServiceServer,
 };
 
-/// Names under which health is asked for: the server as a whole, and what Kubernetes' probes ask.
+/// Service names of the health check: the whole daemon (the empty name), Kubernetes' readiness probe, and
+/// each service.
 const SERVICES: [&str; 8] = [
     "",
     "readiness",
@@ -49,14 +50,14 @@ const SERVICES: [&str; 8] = [
     "gantry.v1.TimelineService",
 ];
 
-/// What the health service answers.
+/// The state that the health service answers with.
 #[derive(Clone)]
 pub struct Health(HealthReporter);
 
 // === impl Health ===
 
 impl Health {
-    /// Nothing serves yet; the process lives.
+    /// Returns the state at startup: alive, but not ready.
     pub async fn new() -> Self {
         let health = Self(HealthReporter::new());
         health.set_ready(false).await;
@@ -64,7 +65,7 @@ impl Health {
         health
     }
 
-    /// Whether calls are answered.
+    /// Sets whether calls are answered.
     pub async fn set_ready(&self, ready: bool) {
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in SERVICES {
@@ -73,18 +74,18 @@ impl Health {
     }
 }
 
-/// Why there is no API to serve.
+/// Why the router cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
     /// The descriptor cannot be served by reflection.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
-    /// The contract says something that this server does not do.
+    /// The contract cannot be used.
     #[error("{0}")]
     Contract(&'static schema::Unfit),
 }
 
-/// The whole API, for programs on this machine and for the pages of these origins.
+/// Returns the whole API, for programs on this machine and for the web pages of these origins.
 pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, RouterError> {
     schema::schema().map_err(RouterError::Contract)?;
     let reflection = || {
@@ -99,7 +100,7 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
     let layers = ServiceBuilder::new()
         // Refuses web pages that are not allowed.
         .layer(from_fn_with_state(origins.clone(), origin::check_origin))
-        // Tells browsers which pages are allowed; without any, there is nothing to tell.
+        // Tells browsers which pages are allowed. Left out if there are none.
         .option_layer((!origins.is_empty()).then(|| origin::cors_layer(&origins)))
         // Translates Connect and plain JSON.
         .layer(from_fn(json::translate_to_grpc))
@@ -108,15 +109,16 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         .map_request(|request: Request<tonic::body::Body>| request.map(Body::new))
         // Counts and times calls.
         .layer(from_fn(metrics::measure_call))
-        // Gives the call its id, its span and its log line; the answer ends with the id and the age of the cache.
+        // Gives the call its id, its span and its log line. Adds the id and the age of the cache to the end
+        // of the answer.
         .layer(from_fn_with_state(context.index.clone(), span::enter_span))
-        // Keeps changes and refusals in the timelines of their apps.
+        // Records changes and denied calls in the timelines of their apps.
         .layer(from_fn_with_state((context.index.clone(), context.connection.clone()), audit::audit_call))
         // Refuses headers that are too large, and ends the call at its deadline.
         .layer(from_fn(limits::enforce_limits))
         // Answers panics, and gives details to errors that have none.
         .layer(from_fn(errors::complete_errors));
-    // Gantry's own streams end themselves when the server goes, each with a resume token.
+    // Gantry's own streams end themselves when the daemon shuts down, each with a resume token.
     let health_and_reflection = Routes::new(
         tonic_health::pb::health_server::HealthServer::new(health)
             .max_decoding_message_size(schema::LARGEST_REQUEST),

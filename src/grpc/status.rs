@@ -1,4 +1,5 @@
-//! The one place where errors become gRPC statuses: code, reason, details. The match is exhaustive on purpose.
+//! The one place where errors become gRPC statuses: code, reason and details. The match is exhaustive on
+//! purpose.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,7 +17,7 @@ use crate::{
 /// The domain of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "gantry.dev";
 
-/// When to try again if nothing better is known.
+/// Retry delay if nothing better is known.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl From<Error> for Status {
@@ -151,12 +152,12 @@ fn to_status(error: &Error) -> Status {
         }
         Error::NotImplemented { .. } => (Code::Unimplemented, ErrorReason::NotImplemented),
         Error::Bug(message) => {
-            // What went wrong inside is for the log; the id in the answer finds it there.
+            // The cause goes to the log only. The call id in the answer leads to it.
             let id = super::call::current_id();
-            tracing::error!(%message, call = %id, "a bug");
+            tracing::error!(%message, call = %id, "internal error");
             details.set_request_info(&*id, "");
             details.set_error_info(ErrorReason::Bug.as_str_name(), DOMAIN, metadata);
-            let text = format!("a bug of this server; its log has more under call {id}");
+            let text = format!("internal error; see the log of gantryd for call {id}");
             return Status::with_error_details(Code::Internal, text, details);
         }
         Error::Partial { source, rollout, applied, not_applied } => {
@@ -167,15 +168,15 @@ fn to_status(error: &Error) -> Status {
     Status::with_error_details(code, error.to_string(), details)
 }
 
-/// Every violation, as far as they fit into the headers that carry an error: some clients take 8 KiB of them, in which base64 makes
-/// four bytes of three, and the message says the same once more.
+/// Returns the error with as many violations as fit into the headers that carry it. Some clients accept only
+/// 8 KiB of headers, base64 makes four bytes of three, and the message repeats the violations.
 fn invalid(violations: &[Violation], message: &str) -> Status {
     const DETAILS: usize = 3600;
     const MESSAGE: usize = 1024;
     let mut left = DETAILS;
     let mut list = Vec::new();
     for violation in violations {
-        // One is always told, were it only its beginning.
+        // Cut, so that at least one violation always fits.
         let (field, description) = (cut(&violation.field, MESSAGE), cut(&violation.description, MESSAGE));
         match left.checked_sub(field.len() + description.len() + OVERHEAD) {
             Some(rest) => left = rest,
@@ -188,16 +189,18 @@ fn invalid(violations: &[Violation], message: &str) -> Status {
     details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
     let mut message = cut(message, MESSAGE);
     if told < violations.len() {
-        message =
-            format!("{} fields are wrong, of which the first {told} are told; {message}", violations.len());
+        message = format!(
+            "{} fields are invalid, of which the first {told} are listed; {message}",
+            violations.len()
+        );
     }
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-/// Bytes that a violation has on the wire beside its texts.
+/// Bytes of a violation on the wire besides its texts.
 const OVERHEAD: usize = 9;
 
-/// The beginning of a text, if it is too long.
+/// Cuts a text that is too long.
 fn cut(text: &str, longest: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();
@@ -205,7 +208,7 @@ fn cut(text: &str, longest: usize) -> String {
     format!("{}...", &text[..text.floor_char_boundary(longest)])
 }
 
-/// The status of the error that stopped the work, with what was done before it.
+/// Returns the status of the error that stopped the work, with what was applied before it.
 fn partial(
     error: &Error,
     source: &Error,
@@ -224,28 +227,33 @@ fn partial(
     Status::with_error_details(status.code(), error.to_string(), details)
 }
 
-/// Gives an error that was made outside the services (limits, decoding, unknown methods) the details that all errors have.
+/// Gives an error that was made outside the services (limits, decoding, unknown methods) the details that all
+/// errors have.
 pub(super) fn complete_status(status: &Status, method: &str) -> Status {
     if !status.details().is_empty() {
         return status.clone();
     }
     match status.code() {
-        // The words of the generated default, and of a path that no service has. Others say more: a compression, for example.
+        // The messages of a generated default method and of an unknown path. Other messages say more, for
+        // example about a compression.
         Code::Unimplemented if ["", "Not yet implemented"].contains(&status.message()) => {
             Error::NotImplemented { what: method.to_owned() }.into()
         }
         Code::Unimplemented => bare(Code::Unimplemented, ErrorReason::NotImplemented, status.message()),
-        // tonic's decoder.
+        // From tonic's decoder.
         Code::OutOfRange => too_large(status.message()),
         Code::ResourceExhausted if status.message().contains("decompressing") => too_large(status.message()),
-        // tonic again, about frames: our own code gives each of its errors details.
+        // From tonic, about a broken frame. Gantry's own errors have details and do not get here.
         Code::Internal | Code::DataLoss
             if !UNWRITABLE.iter().any(|text| status.message().starts_with(text)) =>
         {
-            Error::invalid("", format!("the request is no message of this method: {}", status.message()))
-                .into()
+            Error::invalid(
+                "",
+                format!("the request is not a valid message of this method: {}", status.message()),
+            )
+            .into()
         }
-        // Of health, which is asked for a service that there is not.
+        // From the health service, about an unknown service.
         Code::NotFound => {
             let mut details = ErrorDetails::with_bad_request_violation("service", status.message());
             details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
@@ -274,10 +282,11 @@ pub(super) fn complete_status(status: &Status, method: &str) -> Status {
     }
 }
 
-/// What tonic says when an answer cannot be written; everything else that it calls internal is a caller's broken frame.
+/// The beginnings of tonic's messages when it cannot write an answer. Every other internal error of tonic is
+/// a broken frame of the caller.
 const UNWRITABLE: [&str; 2] = ["Error encoding", "Error compressing"];
 
-/// A code as gRPC's own documents write it.
+/// Returns a code as the documentation of gRPC writes it.
 pub(super) const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -300,17 +309,17 @@ pub(super) const fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// The request is larger than this server takes.
+/// Returns the error for a request that is too large.
 pub(super) fn too_large(message: &str) -> Status {
     bare(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message)
 }
 
-/// The caller, or the page that makes it call, may not.
+/// Returns the error for a caller, or a web page, that may not call.
 pub(super) fn not_allowed(message: &str) -> Status {
     bare(Code::PermissionDenied, ErrorReason::NotAllowed, message)
 }
 
-/// A form of the protocol that this server does not speak.
+/// Returns the error for a form of the protocol that is not supported.
 pub(super) fn not_spoken(message: &str) -> Status {
     bare(Code::Unimplemented, ErrorReason::NotImplemented, message)
 }

@@ -1,5 +1,5 @@
-//! Server streams: the latest state after each change, a heartbeat in silence, an ordered end. A slow reader
-//! holds nothing but its own place: the next message is made when it is asked for.
+//! Server streams: the latest state after each change, a heartbeat during silence, and an orderly end. The
+//! next message is made only when the reader asks for it, so a slow reader costs no memory for messages.
 
 use std::{pin::Pin, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     pb,
 };
 
-/// Time without news after which a stream says that it lives.
+/// Time without news after which a stream sends a heartbeat.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a method with a streamed answer returns.
@@ -29,7 +29,7 @@ pub(super) enum Wakeup {
     Silence,
 }
 
-/// Waits for news on one channel, until the server goes or the caller's time is up.
+/// Waits for news on one channel, until the daemon shuts down or the caller's deadline passes.
 pub(super) struct News<T = u64> {
     changed: watch::Receiver<T>,
     drain: CancellationToken,
@@ -41,11 +41,11 @@ pub(super) struct News<T = u64> {
 pub(super) trait Source: Send + 'static {
     /// Type of the messages.
     type Message: Send + 'static;
-    /// The next message.
+    /// Returns the next message.
     fn next(&mut self) -> impl Future<Output = Result<Option<Self::Message>, Status>> + Send;
 }
 
-/// The stream of a source.
+/// Returns the stream of a source.
 pub(super) fn to_stream<S: Source>(source: S) -> Answers<S::Message> {
     Box::pin(stream::unfold(Some(source), |source| async {
         let mut source = source?;
@@ -57,7 +57,7 @@ pub(super) fn to_stream<S: Source>(source: S) -> Answers<S::Message> {
     }))
 }
 
-/// Sleeps until this time, or for ever if there is none.
+/// Sleeps until this time, or for ever without one.
 pub(super) async fn sleep_until_due(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
@@ -65,7 +65,7 @@ pub(super) async fn sleep_until_due(time: Option<Instant>) {
     }
 }
 
-/// A message for silent times.
+/// Returns a heartbeat with the age of the cache.
 pub(super) fn make_heartbeat(context: &Context) -> pb::Heartbeat {
     let ages = context.index.kind_ages(Timestamp::now());
     let oldest = ages.into_values().max().unwrap_or_default();
@@ -75,7 +75,7 @@ pub(super) fn make_heartbeat(context: &Context) -> pb::Heartbeat {
 // === impl News ===
 
 impl News {
-    /// News of the apps of a scope.
+    /// Waits for changes of the apps of a scope.
     pub(super) fn new(context: &Context, scope: &Scope, deadline: Deadline, subject: String) -> Self {
         Self::on(context.index.watch_changes(scope), context, deadline, subject)
     }
@@ -91,7 +91,7 @@ impl<T> News<T> {
         Self { changed, drain: context.drain.clone(), deadline, subject }
     }
 
-    /// What the channel holds, which is then no news any more.
+    /// Returns the value of the channel, and marks it as seen.
     pub(super) fn latest(&mut self) -> T
     where
         T: Clone,
@@ -104,7 +104,7 @@ impl<T> News<T> {
         let until = self.deadline.0.map_or(heartbeat, |at| at.min(heartbeat));
         tokio::select! {
             () = self.drain.cancelled() => Err(Error::ShuttingDown.into()),
-            // The channel closes only with the index, and the index goes last.
+            // The channel closes only with the index, which is dropped last.
             _ = self.changed.changed() => Ok(Wakeup::News),
             () = tokio::time::sleep_until(until) => match self.deadline.0 {
                 Some(at) if Instant::now() >= at => {

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{context::Context, stream::Answers};
 use crate::pb::{self, timeline_service_server::TimelineService};
 
-/// The service.
+/// The implementation of TimelineService.
 #[derive(Clone)]
 pub(super) struct Timeline(pub(super) Context);
 

@@ -1,5 +1,5 @@
-//! Field rules: enforces what the contract's `buf.validate` options say, in every message that a caller sends. Knows no message by
-//! name; what no rule can say is checked in [`super::parse`].
+//! Enforces the field rules that the `buf.validate` options of the contract state, in every message that a
+//! caller sends. Knows no message by name. What no rule can express is checked in [`super::parse`].
 
 mod compile;
 mod rule;
@@ -12,7 +12,7 @@ pub(super) use self::compile::Unknown;
 use self::rule::Rule;
 use crate::domain::error::Violation;
 
-/// The rules of all messages that have any, or that hold one that has, by full name.
+/// Rules by full message name, for every message that has rules or contains a message with rules.
 #[derive(Default)]
 pub(super) struct Rules(HashMap<String, Node>);
 
@@ -28,19 +28,19 @@ struct Node {
 struct Field {
     descriptor: FieldDescriptor,
     required: bool,
-    /// The zero value breaks no rule.
+    /// Whether the zero value is always valid.
     zero_is_fine: bool,
     rules: Vec<Rule>,
-    /// For each element of a list.
+    /// Rules for each element of a list.
     items: Vec<Rule>,
-    /// Type of the message within, if that one has rules.
+    /// Full name of the message in the field, if that message has rules.
     within: Option<String>,
 }
 
 // === impl Rules ===
 
 impl Rules {
-    /// Everything that is wrong with a message, at most once for each field, in the order of the contract.
+    /// Returns every violation of a message, at most one for each field, in the order of the contract.
     pub(super) fn check(&self, message: &DynamicMessage) -> Vec<Violation> {
         let mut found = Vec::new();
         self.check_at("", message, &mut found);
@@ -52,7 +52,7 @@ impl Rules {
         self.0.contains_key(type_name)
     }
 
-    /// How many messages have rules.
+    /// Returns how many messages have rules.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()
@@ -78,7 +78,7 @@ impl Rules {
             found.push(Violation { field: path(), description: "is required".to_owned() });
             return;
         }
-        // What can be absent and is, breaks no rule; a number that cannot be absent is 0.
+        // An absent field breaks no rule. A number that cannot be absent is checked as 0.
         if !is_set && (field.descriptor.supports_presence() || field.zero_is_fine) {
             return;
         }
@@ -118,7 +118,7 @@ impl Rules {
     }
 }
 
-/// Violations after which no more are looked for: an answer must fit into the headers that carry it.
+/// Number of violations at which a check stops, because an answer must fit into the headers that carry it.
 const ENOUGH: usize = 50;
 
 fn join(at: &str, name: &str) -> String {

@@ -1,4 +1,5 @@
-//! What the autoscaler is told of each app that has one: its policy, its count, and whose use counts.
+//! What the autoscaling loop reads of each app that has an autoscaler: its policy, its replica count, and the
+//! pods whose use counts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +16,9 @@ use crate::{
     },
 };
 
-/// How long the start of a replica can take: after that, a rollout of Kubernetes counts as stalled if nothing
-/// else is said. A replica that becomes ready later is taken for one that was ready before, and failed its
-/// probe under its load.
+/// The longest time that the start of a replica can take. After the same time Kubernetes by default counts a
+/// rollout as stalled. A replica that became ready later is assumed to have been ready before, and to have
+/// failed its probe under load.
 const LONGEST_START: SignedDuration = SignedDuration::from_secs(600);
 
 /// An app as its autoscaler sees it.
@@ -25,35 +26,35 @@ const LONGEST_START: SignedDuration = SignedDuration::from_secs(600);
 pub struct AutoscalerInput {
     /// The app.
     pub app: name::App,
-    /// Its policy; the default one, which is off, if it has none.
+    /// Its policy. The default policy, which is off, if it has none.
     pub policy: Arc<Policy>,
-    /// A caller's count over it that is in force.
+    /// The hold in force: a caller's replica count that overrides the autoscaler.
     pub hold: Option<Arc<Hold>>,
-    /// An autoscaler that is not ours and decides the count.
+    /// The external autoscaler that sets the replica count.
     pub other_autoscaler: Option<Arc<str>>,
-    /// Replicas asked for.
+    /// The replica count, `spec.replicas`.
     pub desired: i32,
-    /// When that count was set last.
+    /// When the replica count was last set.
     pub count_set: Option<Timestamp>,
     /// Generation of its Deployment.
     pub generation: i64,
-    /// What the Deployment says about its count, what is past included.
+    /// What the Deployment records about its replica count, including what is past.
     pub scaling: Scaling,
-    /// A rollout runs, waits or is held.
+    /// Whether a rollout is pending, running or paused.
     pub rollout: bool,
-    /// The pods whose use counts: those that run and were not told to stop.
+    /// The pods whose use counts: those that run and are not being deleted.
     pub pods: Vec<Replica>,
-    /// Cores that a replica asks for.
+    /// Cores that a replica requests.
     pub cpu_request: Option<f64>,
-    /// Bytes that a replica asks for.
+    /// Bytes of memory that a replica requests.
     pub memory_request: Option<f64>,
-    /// Time from the creation of a replica until it was ready: the 90th percentile of those that are there.
-    /// Whole seconds, since Kubernetes counts in these.
+    /// Time from the creation of a replica until it was ready: the 90th percentile of the current replicas.
+    /// Whole seconds, because Kubernetes' times are whole seconds.
     pub startup: Option<Duration>,
 }
 
 impl Index {
-    /// Every app whose autoscaler is on.
+    /// Returns every app whose autoscaler is on.
     pub fn autoscaler_inputs(&self, now: Timestamp) -> Vec<AutoscalerInput> {
         let state = self.state.read();
         let on =
@@ -61,7 +62,7 @@ impl Index {
         state.tables.deployments.values().filter(on).map(|d| state.autoscaler_input(d, now)).collect()
     }
 
-    /// One app, whether its autoscaler is on or not.
+    /// Returns one app, whether its autoscaler is on or not.
     pub fn autoscaler_input(&self, name: &name::App, now: Timestamp) -> Result<AutoscalerInput, Error> {
         let state = self.state.read();
         let deployment = state.tables.deployments.get(name);
@@ -81,7 +82,7 @@ impl IndexState {
                 .filter_map(|pod| Duration::try_from(pod.ready_since()?.duration_since(pod.created)).ok())
                 .collect();
             starts.sort();
-            // The smallest that at least nine in ten do not exceed.
+            // The smallest start time that at least nine in ten do not exceed.
             let at = (starts.len() * 9).div_ceil(10).checked_sub(1);
             (running.map(|pod| replica(pod)).collect(), at.and_then(|at| starts.get(at).copied()))
         });
@@ -108,7 +109,8 @@ fn replica(pod: &Pod) -> Replica {
     let start = match pod.ready_changed {
         _ if !pod.ready && !pod.once_ready => Start::Open,
         Some(since) if pod.ready && since.duration_since(pod.created) <= LONGEST_START => Start::Ended(since),
-        // Ready no longer: an overload must go on counting, or the app would not be scaled out of it.
+        // This replica was ready before. Its use must go on counting, or an overload that makes replicas
+        // unready would never be scaled out of.
         Some(_) | None => Start::Past,
     };
     Replica { pod: pod.name.clone(), start }

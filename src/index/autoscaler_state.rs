@@ -1,5 +1,5 @@
-//! What the autoscaling loop knows beside the rows: the load that callers report, the last decisions, and
-//! which server runs the loop. Synchronous like the index; must not decide anything.
+//! What the autoscaling loop knows besides the rows: the load that callers report, the last decisions, and
+//! which daemon runs the loop. Synchronous like the index. Must not decide anything.
 
 #[cfg(test)]
 mod tests;
@@ -18,17 +18,17 @@ use crate::{
     domain::name::{self, Scope},
 };
 
-/// Decisions kept of one app.
+/// The number of decisions stored of one app.
 const MOST_OF_APP: usize = 1000;
 
-/// Decisions kept in all: about half a kilobyte each.
+/// The number of decisions stored in all, about half a kilobyte each.
 const MOST_DECISIONS: usize = 250_000;
 
-/// The loop's knowledge; cheap to clone.
+/// The knowledge of the loop. Cheap to clone.
 #[derive(Clone)]
 pub struct AutoscalerState {
     state: Arc<RwLock<LoopState>>,
-    /// The id of the last decision.
+    /// Holds the id of the last decision.
     decided: watch::Sender<u64>,
     /// Grows with each report that brought something new.
     reported: watch::Sender<u64>,
@@ -36,7 +36,7 @@ pub struct AutoscalerState {
 
 struct LoopState {
     figures: LoadFigures,
-    /// When this server began to listen.
+    /// When this daemon began to receive reports.
     since: Timestamp,
     by_id: BTreeMap<u64, Arc<Decision>>,
     of_app: HashMap<name::App, VecDeque<u64>>,
@@ -45,16 +45,17 @@ struct LoopState {
     metered: bool,
 }
 
-/// Which server runs the loop.
+/// Which daemon runs the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leader {
-    /// None that is known of, and this one does not run it.
+    /// No daemon is known to run it, and this one was started without it.
     Off,
-    /// Not known, for this reason, which is empty while it was not asked yet. No server may run it then.
+    /// Not known, for this reason. The reason is empty before the first look at the lease and while the lease
+    /// changes hands. It may be that no daemon runs the loop then.
     Unknown(String),
-    /// This one.
+    /// This daemon.
     Local,
-    /// Another one.
+    /// Another daemon.
     Remote {
         /// Its name.
         holder: String,
@@ -69,23 +70,23 @@ impl Default for Leader {
     }
 }
 
-/// One evaluation and what became of it.
+/// One evaluation and its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// Grows with each.
+    /// Grows with each decision.
     pub id: u64,
     /// The app.
     pub app: name::App,
-    /// What it was made of.
+    /// Everything that the decision was made from.
     pub seen: Evaluation,
-    /// What it came to.
+    /// The decision.
     pub verdict: Verdict,
 }
 
 // === impl AutoscalerState ===
 
 impl AutoscalerState {
-    /// Nothing known yet; listens from this time on.
+    /// Returns an empty state that receives reports from this time on.
     pub fn new(since: Timestamp) -> Self {
         let state = LoopState {
             figures: LoadFigures::default(),
@@ -105,7 +106,7 @@ impl AutoscalerState {
 
     // --- load
 
-    /// Takes in reported figures, all or none; says how many were news.
+    /// Takes in reported figures, all or none. Returns how many were new.
     pub fn report_load(&self, figures: &[LoadFigure], now: Timestamp) -> Result<usize, Vec<RejectedFigure>> {
         let news = self.state.write().figures.report(figures, now)?;
         if news > 0 {
@@ -114,18 +115,18 @@ impl AutoscalerState {
         Ok(news)
     }
 
-    /// What is known of a reported number of an app.
+    /// Returns what is known of a reported metric of an app.
     pub fn load_measurement(&self, app: &name::App, metric: &str, now: Timestamp) -> Measurement {
         let state = self.state.read();
         state.figures.measurement(&app.to_string(), metric, state.since, now)
     }
 
-    /// Lets go of figures that are too old to be used.
+    /// Drops figures that are too old to be used.
     pub fn drop_old_reports(&self, now: Timestamp) {
         self.state.write().figures.drop_older(now);
     }
 
-    /// Names of the sources of load that were heard lately.
+    /// Returns the names of the sources of load that gave figures lately.
     pub fn list_sources(&self) -> Vec<String> {
         let state = self.state.read();
         let metered = state.metered.then_some(Source::MetricsApi);
@@ -133,23 +134,23 @@ impl AutoscalerState {
         metered.into_iter().chain(reported).map(|source| source.as_str().to_owned()).collect()
     }
 
-    /// Says whether the metrics API answered when it was asked last.
+    /// Sets whether the metrics API answered the last request.
     pub fn set_metered(&self, metered: bool) {
         self.state.write().metered = metered;
     }
 
-    /// Wakes after each report that brought something new.
+    /// Returns a channel that wakes after each report that brought something new.
     pub fn watch_reports(&self) -> watch::Receiver<u64> {
         self.reported.subscribe()
     }
 
     // --- decisions
 
-    /// Keeps a decision.
+    /// Stores a decision.
     pub fn record_decision(&self, app: &name::App, seen: Evaluation, verdict: Verdict) -> Arc<Decision> {
         let decision = {
             let mut state = self.state.write();
-            // By the clock, so that ids grow over restarts too.
+            // The id is the time, so that ids also grow across restarts.
             let by_clock = u64::try_from(seen.now.as_microsecond()).unwrap_or_default().max(1);
             let id = state.by_id.last_key_value().map_or(by_clock, |(last, _)| by_clock.max(last + 1));
             let decision = Arc::new(Decision { id, app: app.clone(), seen, verdict });
@@ -169,7 +170,7 @@ impl AutoscalerState {
         decision
     }
 
-    /// Keeps the decisions of these apps only.
+    /// Drops the decisions of apps that do not exist.
     pub fn retain_apps(&self, exist: impl Fn(&name::App) -> bool) {
         let mut state = self.state.write();
         let gone: HashSet<_> = state.of_app.keys().filter(|app| !exist(app)).cloned().collect();
@@ -180,14 +181,14 @@ impl AutoscalerState {
         }
     }
 
-    /// The last decision on an app.
+    /// Returns the last decision on an app.
     pub fn latest_decision(&self, app: &name::App) -> Option<Arc<Decision>> {
         let state = self.state.read();
         state.by_id.get(state.of_app.get(app)?.back()?).cloned()
     }
 
-    /// Decisions on an app, newest first, those with ids below `before`, at most `limit`. The flag says that
-    /// more follow.
+    /// Returns the decisions on an app with ids below `before`, newest first, at most `limit`. The flag says
+    /// whether more follow.
     pub fn list_decisions(
         &self,
         app: &name::App,
@@ -204,37 +205,37 @@ impl AutoscalerState {
         (page, more)
     }
 
-    /// Decisions on the apps of a scope with ids above `after`, oldest first, at most `limit`.
+    /// Returns the decisions on the apps of a scope with ids above `after`, oldest first, at most `limit`.
     pub fn decisions_after(&self, scope: &Scope, after: u64, limit: usize) -> Vec<Arc<Decision>> {
         let state = self.state.read();
         let later = state.by_id.range(after.saturating_add(1)..).map(|(_, decision)| decision);
         later.filter(|decision| scope.holds(&decision.app)).take(limit).cloned().collect()
     }
 
-    /// Wakes after each decision; holds the id of the last one.
+    /// Returns a channel that wakes after each decision and holds the id of the last one.
     pub fn watch_decisions(&self) -> watch::Receiver<u64> {
         self.decided.subscribe()
     }
 
     // --- the loop
 
-    /// When it looks next, if it runs here.
+    /// Returns when the loop evaluates next, if it runs here.
     pub fn next_evaluation(&self) -> Option<Timestamp> {
         self.state.read().next
     }
 
-    /// Says when it looks next.
+    /// Sets when the loop evaluates next.
     pub fn set_next_evaluation(&self, next: Option<Timestamp>) {
         self.state.write().next = next;
     }
 
-    /// Which server runs it.
+    /// Returns which daemon runs the loop.
     pub fn leader(&self) -> Leader {
         self.state.read().leader.clone()
     }
 
-    /// Says which server runs it. One that takes over listens from this time on: figures may have gone to the
-    /// other one.
+    /// Sets which daemon runs the loop. A daemon that takes over counts reports from this time on, because
+    /// earlier figures may have gone to another daemon.
     pub fn set_leader(&self, leader: Leader, now: Timestamp) {
         let mut state = self.state.write();
         if state.leader != leader {

@@ -1,5 +1,5 @@
 //! The change log: each app at its latest version, so that a reader who is behind gets every app once and
-//! nothing piles up.
+//! nothing accumulates.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,14 +13,14 @@ use crate::domain::{
     name::{self, Scope},
 };
 
-/// Deleted apps that are remembered. A reader further behind gets a fresh snapshot.
+/// The number of deletions that are remembered. A reader who is further behind gets a fresh snapshot.
 const TOMBSTONES: usize = 10_000;
 
 /// Versions of apps and of deletions.
 #[derive(Default)]
 pub(super) struct ChangeLog {
     last: u64,
-    /// Which app changed at a version; only its latest.
+    /// The app that changed at a version. An app is listed only at its latest version.
     by_version: BTreeMap<u64, name::App>,
     version_of: HashMap<name::App, u64>,
     /// Versions in `by_version` that are deletions.
@@ -32,34 +32,34 @@ pub(super) struct ChangeLog {
 /// A place in the change log of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeCursor {
-    /// Which process.
+    /// Identifies the process.
     pub epoch: u64,
     /// Version of the last change that was seen.
     pub version: u64,
-    /// In the middle of a snapshot: the version at which it began. Deletions up to it are none to this
-    /// reader.
+    /// In the middle of a snapshot: the version at which it began. Deletions up to this version are not sent,
+    /// because the reader never saw those apps.
     pub snapshot: u64,
 }
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AppChange {
-    /// The app as it is now.
+    /// The current state of the app.
     Updated(Arc<App>),
-    /// It is gone.
+    /// The app was deleted.
     Deleted(name::App),
 }
 
 /// Some changes in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangeBatch {
-    /// These follow on nothing: forget everything known before.
+    /// Whether these changes begin a snapshot, so that the reader must forget everything that it knew before.
     pub fresh: bool,
-    /// The changes, each with the cursor that stands behind it.
+    /// The changes, each with the cursor after it.
     pub changes: Vec<(ChangeCursor, AppChange)>,
-    /// Where to go on.
+    /// The cursor to continue with.
     pub next: ChangeCursor,
-    /// More follow at once.
+    /// Whether more changes can be read at once.
     pub more: bool,
 }
 
@@ -69,7 +69,8 @@ impl ChangeLog {
     pub(super) fn record(&mut self, name: &name::App, exists: bool) -> u64 {
         let known = self.version_of.get(name);
         if !exists && known.is_none_or(|version| self.tombstones.contains(version)) {
-            // Never seen, or known to be gone: only its rollout changed, which is no change of any app.
+            // The app was never seen, or its deletion is already recorded. Only its rollout changed, which is
+            // not a change of an app.
             return self.last;
         }
         self.last += 1;
@@ -132,7 +133,7 @@ impl ChangeLog {
 // === impl ChangeCursor ===
 
 impl ChangeCursor {
-    /// Parses a resume token; a text that is none means a fresh start.
+    /// Parses a resume token. `None` for an invalid one, which means a fresh snapshot.
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, version) = text.strip_prefix("w1.")?.split_once('.')?;
         let (version, snapshot) = version.split_once('.').unwrap_or((version, "0"));

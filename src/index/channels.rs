@@ -1,15 +1,15 @@
-//! Channels by key, each with its latest value. A channel without a listener is forgotten.
+//! Channels by key, each with its latest value. A channel without a receiver is dropped.
 
 use std::{collections::HashMap, hash::Hash};
 
 use tokio::sync::watch::Sender;
 
-/// Number of channels from which those without a listener are looked for.
+/// Number of channels from which those without a receiver are swept.
 const SWEEP: usize = 1024;
 
 pub(super) struct Channels<K, T> {
     by_key: HashMap<K, Sender<T>>,
-    /// Number of channels at which those without a listener are looked for next.
+    /// Number of channels at which the next sweep happens.
     sweep_at: usize,
 }
 
@@ -22,10 +22,10 @@ impl<K, T> Default for Channels<K, T> {
 }
 
 impl<K: Clone + Eq + Hash, T: Default> Channels<K, T> {
-    /// The channel of a key, for a new listener.
+    /// Returns the channel of a key, for a new receiver.
     pub(super) fn open(&mut self, key: &K) -> &Sender<T> {
-        // Channels of keys that nothing ever wakes would stay for ever; a sweep at each doubling costs next
-        // to nothing.
+        // A channel whose key never changes again would stay for ever. A sweep at each doubling costs next to
+        // nothing.
         if self.by_key.len() >= self.sweep_at {
             self.by_key.retain(|_, channel| channel.receiver_count() > 0);
             self.sweep_at = (self.by_key.len() * 2).max(SWEEP);
@@ -33,12 +33,12 @@ impl<K: Clone + Eq + Hash, T: Default> Channels<K, T> {
         self.by_key.entry(key.clone()).or_default()
     }
 
-    /// The channel of a key, if it has a listener.
+    /// Returns the channel of a key, if it has a receiver.
     pub(super) fn get(&self, key: &K) -> Option<&Sender<T>> {
         self.by_key.get(key).filter(|channel| channel.receiver_count() > 0)
     }
 
-    /// The same, to send something: a channel without a listener is forgotten.
+    /// Like `get`, but drops a channel without a receiver. For senders.
     pub(super) fn get_to_send(&mut self, key: &K) -> Option<&Sender<T>> {
         if self.get(key).is_none() {
             self.by_key.remove(key);

@@ -1,6 +1,6 @@
-//! Where the replicas of apps are, for a reader who asks and one who follows: a set is made when it is asked
-//! for, and once per change however many follow it. Each app has a channel of its own, which holds the latest
-//! set and nothing older.
+//! The endpoints of apps, for a reader who asks once and for a reader who follows. A set is made on demand,
+//! and once per change however many readers follow it. Each app has its own channel, which holds only the
+//! latest set.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::domain::{
     replica::Replica,
 };
 
-/// The endpoints of an app, or that there is no such app.
+/// The endpoints of an app, or `None` if the app does not exist.
 pub type Endpoints = Option<Arc<Set>>;
 
 /// The endpoints of the apps that are followed.
@@ -28,14 +28,14 @@ pub(super) type EndpointChannels = Channels<name::App, Endpoints>;
 impl EndpointChannels {
     pub(super) fn subscribe(&mut self, name: &name::App, tables: &Tables) -> watch::Receiver<Endpoints> {
         let channel = self.open(name);
-        // A channel without a listener was not kept up to date.
+        // A channel without a receiver was not updated.
         if channel.receiver_count() == 0 {
             channel.send_replace(tables.endpoints(name));
         }
         channel.subscribe()
     }
 
-    /// The endpoints of an app that is followed.
+    /// Returns the endpoints of an app that is followed.
     pub(super) fn latest(&self, name: &name::App) -> Endpoints {
         self.get(name)?.borrow().clone()
     }
@@ -55,7 +55,7 @@ impl EndpointChannels {
 // === impl Tables ===
 
 impl Tables {
-    /// Where an app's replicas are.
+    /// Returns the endpoints of an app.
     pub(super) fn endpoints(&self, name: &name::App) -> Endpoints {
         let deployment = self.deployments.get(name)?;
         let ours = self.manages(name) != Manages::No;
@@ -69,7 +69,7 @@ impl Tables {
         Some(Arc::new(Set::new(name.clone(), &deployment.spec.ports, ours, replicas)))
     }
 
-    /// How many endpoints of an app take traffic, and how many finish what they have.
+    /// Returns how many endpoints of an app take traffic, and how many are draining.
     pub(super) fn endpoint_counts(&self, name: &name::App) -> (i32, i32) {
         let (mut ready, mut draining) = (0, 0);
         for (pod, _) in self.replicas(name).filter(|(pod, _)| pod.address.is_some()) {
@@ -82,8 +82,8 @@ impl Tables {
         (ready, draining)
     }
 
-    /// Replicas of an app whose pods' names come after `after`, in the order of these, at most `limit`. The
-    /// flag says that more follow.
+    /// Returns the replicas of an app whose pod names come after `after`, ordered by pod name, at most
+    /// `limit`. The flag says whether more follow.
     pub(super) fn page_of_replicas(
         &self,
         name: &name::App,

@@ -1,4 +1,4 @@
-//! How the index stands against the cluster: what it has read, when it last heard of it, and where it
+//! Compares the index with the cluster: what it has read, when it last heard from the cluster, and where it
 //! differs.
 
 use std::{
@@ -14,16 +14,16 @@ use crate::domain::{
     commands::{ObservedVersion, Position},
 };
 
-/// An object of which the index holds something else than the cluster has.
+/// An object that differs between the index and the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowDifference<R> {
-    /// What the index holds.
+    /// The row in the index.
     pub held: Option<R>,
-    /// What the cluster has.
+    /// The object in the cluster.
     pub listed: Option<R>,
 }
 
-/// How much the index holds.
+/// The size of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexSize {
     /// Apps.
@@ -35,39 +35,39 @@ pub struct IndexSize {
 // === impl Index ===
 
 impl Index {
-    /// Whether every kind has been read once. Until then an absent app may only be unread.
+    /// Fails until every kind has been read once. Before that, an app that is absent may only be unread.
     pub fn check_filled(&self) -> Result<(), Error> {
         if self.is_filled() { Ok(()) } else { Err(Error::WarmingUp) }
     }
 
-    /// See [`Index::check_filled`].
+    /// Whether every kind has been read once. See [`Index::check_filled`].
     pub fn is_filled(&self) -> bool {
         self.state.read().is_filled()
     }
 
-    /// Time since the cluster last spoke, by kind.
+    /// Returns the time since the cluster last sent something, by kind.
     pub fn kind_ages(&self, now: Timestamp) -> BTreeMap<Kind, Duration> {
         let age = |then: &Timestamp| Duration::try_from(now.duration_since(*then)).unwrap_or_default();
         self.state.read().heard.iter().map(|(kind, then)| (*kind, age(then))).collect()
     }
 
-    /// Kinds that this server may not read, and does without.
+    /// Returns the optional kinds that the daemon may not read.
     pub fn refused_kinds(&self) -> Vec<Kind> {
         self.state.read().refused.iter().copied().collect()
     }
 
-    /// How much there is.
+    /// Returns how many apps and pods the index holds.
     pub fn size(&self) -> IndexSize {
         let state = self.state.read();
         IndexSize { apps: state.tables.deployments.len(), pods: state.tables.pods.len() }
     }
 
-    /// How many rows of a kind there are.
+    /// Returns how many rows of a kind the index holds.
     pub fn count_rows<R: Row>(&self) -> usize {
         R::all(&self.state.read().tables).count()
     }
 
-    /// Where the rows are not these, which are said to be all there are.
+    /// Returns where the rows differ from `listed`, which must be all objects of the kind.
     pub fn diff_rows<R: Row>(&self, listed: Vec<R>) -> HashMap<R::Key, RowDifference<R>> {
         let mut listed: HashMap<_, _> = listed.into_iter().map(|row| (row.key(), row)).collect();
         let mut found = HashMap::new();
@@ -83,17 +83,19 @@ impl Index {
         found
     }
 
-    /// Whether a reader of this index sees the write that gave the position.
+    /// Whether the index has seen the write that returned this position.
     pub fn has_seen(&self, position: &Position) -> bool {
         let state = self.state.read();
         let deployment = state.tables.deployments.get(&position.app);
         match &position.seen {
             ObservedVersion::Version { deployment: version, revision } => match deployment {
-                // Gone, or not come yet: the kind as a whole says which.
+                // The Deployment is deleted, or not seen yet. The resourceVersion of the whole kind tells
+                // which.
                 None => state.deployments_version >= *version,
                 Some(d) => {
                     let all = state.tables.revisions.get(&position.app);
-                    // An app that was deleted since and made anew counts its revisions from the beginning.
+                    // An app that was deleted and created again since then numbers its revisions from the
+                    // beginning.
                     let known = all.is_some_and(|all| all.keys().any(|n| n >= revision));
                     d.resource_version >= *version
                         && (*revision == 0 || known || d.revision.is_none_or(|n| n < *revision))

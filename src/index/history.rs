@@ -1,5 +1,5 @@
-//! All rollouts of an app, newest first: of its revisions, or of its ReplicaSets if Gantry does not manage
-//! it.
+//! All rollouts of an app, newest first. They come from its revisions, or from its ReplicaSets if Gantry does
+//! not manage it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::domain::{
 };
 
 impl IndexState {
-    /// One rollout.
+    /// Returns one rollout.
     pub(super) fn rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
         let missing =
             || Error::NotFound { kind: Missing::Rollout, name: name.to_string(), did_you_mean: None };
@@ -29,7 +29,7 @@ impl IndexState {
         }
     }
 
-    /// Rollouts with numbers below `before`, newest first, at most `limit`.
+    /// Returns the rollouts with numbers below `before`, newest first, at most `limit`.
     pub(super) fn rollouts(&self, app: &name::App, before: Option<u64>, limit: usize) -> Vec<Arc<Rollout>> {
         let Some(newest) = self.views.newest_rollout(app) else { return Vec::new() };
         let wanted = |number: u64| before.is_none_or(|before| number < before);
@@ -50,7 +50,8 @@ impl IndexState {
     ) -> Vec<Rollout> {
         let mut next = Successor::to(newest);
         let mut found = Vec::new();
-        // The last policy in a revision's time is the first one that the next revision saw.
+        // A revision stores the policy at its beginning. So the last policy of its time is the one stored
+        // with the next revision.
         let mut policy = newest.autoscaler.clone();
         for revision in revisions {
             if found.len() == limit {
@@ -73,7 +74,7 @@ impl IndexState {
         found
     }
 
-    /// Of an app that Gantry does not manage.
+    /// Returns the past rollouts of an app that Gantry does not manage.
     fn replica_set_rollouts(
         &self,
         newest: &Rollout,
@@ -96,7 +97,7 @@ impl IndexState {
         found
     }
 
-    /// Which ReplicaSets carry a rollout out.
+    /// Returns a test for the ReplicaSets that carry a rollout out.
     pub(super) fn carries_rollout(
         &self,
         app: &name::App,

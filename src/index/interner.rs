@@ -1,4 +1,5 @@
-//! Texts that many rows share, each kept once: ten thousand pods are in few namespaces and on few nodes.
+//! Texts that many rows share, each stored once. For example, ten thousand pods are in few namespaces and on
+//! few nodes.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -6,17 +7,17 @@ use std::{collections::HashSet, sync::Arc};
 #[derive(Default)]
 pub(super) struct Interner {
     known: HashSet<Arc<str>>,
-    /// Number of texts at which unused ones are looked for next.
+    /// Number of texts at which the next sweep of unused texts happens.
     sweep_at: usize,
 }
 
-/// Number of texts from which unused ones are looked for.
+/// Number of texts from which unused ones are swept.
 const SWEEP: usize = 1024;
 
 // === impl Interner ===
 
 impl Interner {
-    /// Puts the kept copy in place of this one.
+    /// Replaces this text by the stored copy.
     pub(super) fn intern(&mut self, text: &mut Arc<str>) {
         if let Some(known) = self.known.get(text) {
             *text = known.clone();

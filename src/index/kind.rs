@@ -1,6 +1,6 @@
 //! The kinds of objects that the index holds.
 
-/// What the index holds rows of, one watch each.
+/// A kind of objects that the index holds. Each kind has one watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// apps/v1 Deployments.
@@ -19,7 +19,7 @@ pub enum Kind {
     Nodes,
     /// autoscaling/v2 HorizontalPodAutoscalers.
     HorizontalPodAutoscalers,
-    /// keda.sh/v1alpha1 ScaledObjects; there are none where KEDA is not installed.
+    /// keda.sh/v1alpha1 ScaledObjects. There are none where KEDA is not installed.
     ScaledObjects,
 }
 
@@ -39,7 +39,7 @@ impl Kind {
         Self::ScaledObjects,
     ];
 
-    /// Its resource name in Kubernetes.
+    /// Returns its resource name in Kubernetes.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deployments => "deployments",
@@ -54,9 +54,10 @@ impl Kind {
         }
     }
 
-    /// Whether the rest is of use without it: a replica's own readiness says what slices say, a node says
-    /// only its zone, and an autoscaler only who decides the count. A cluster that does not have it, or a
-    /// server that may not read it, goes on.
+    /// Whether the index is useful without this kind. Without EndpointSlices, the readiness of a pod says
+    /// nearly the same. A Node adds only its zone and whether it is ready, and an external autoscaler only
+    /// who sets the replica count. The daemon goes on without an optional kind that the cluster does not have
+    /// or that it may not read.
     pub const fn is_optional(self) -> bool {
         match self {
             Self::EndpointSlices | Self::Nodes | Self::HorizontalPodAutoscalers | Self::ScaledObjects => true,

@@ -1,4 +1,4 @@
-//! Which logs an app has: its replicas, with the container that is meant. Must not know what is in them.
+//! The logs of an app: its replicas, each with the container to read. Must not know the content of logs.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::domain::name;
 pub struct LogSource {
     /// Name of the pod.
     pub pod: Arc<str>,
-    /// The app's own container in it.
+    /// The container of the app in this pod.
     pub container: Arc<str>,
     /// Restarts of that container.
     pub restarts: i32,
-    /// All its containers run.
+    /// Whether all containers of the pod run.
     pub running: bool,
 }
 
 // === impl Index ===
 
 impl Index {
-    /// The logs of the replicas of an app, of one rollout if that is given, the youngest replica first; none
-    /// if there is no such app.
+    /// Returns the logs of the replicas of an app, the youngest replica first, and only those of one rollout
+    /// if `rollout` is set. Empty if the app does not exist.
     pub fn log_sources(&self, app: &name::App, rollout: Option<u64>) -> Vec<LogSource> {
         let state = self.state.read();
         let meant = rollout.map(|number| state.carries_rollout(app, number));
@@ -32,8 +32,8 @@ impl Index {
         let mut found: Vec<_> = replicas
             .filter(|(_, rs)| meant.as_ref().is_none_or(|meant| meant(rs)))
             .map(|(pod, rs)| {
-                // A replica has the container of the content that it was made of, which may have been called
-                // otherwise.
+                // A replica has the container of the revision that it was made from, which may have had
+                // another name.
                 let revision = rs.revision.and_then(|number| revisions?.get(&number));
                 let container = revision.map(|r| r.content.spec.container()).or(wanted).unwrap_or_default();
                 let log = LogSource {

@@ -1,5 +1,5 @@
-//! What is left to do about what the rows say: verdicts and changes to be kept, changes that were cut off,
-//! rollouts to go back from. Says so; who does it asks again.
+//! Finds the work that the rows leave to do: verdicts and external changes to store, changes that were cut
+//! off, and rollbacks after failures. Only reports it. The code that does the work checks again.
 
 use std::collections::BTreeMap;
 
@@ -14,40 +14,42 @@ use crate::domain::{
     spec::OnFailure,
 };
 
-/// Age of a revision that is not carried out from which its writer counts as gone. A write takes tens of
+/// Age from which an unapplied revision counts as abandoned by its writer. A write takes tens of
 /// milliseconds.
 const CUT_OFF: SignedDuration = SignedDuration::from_secs(3);
 
-/// Time in which a rollout that failed is undone by itself; a daemon may have to be started in it.
+/// The time after its failure in which a rollout is rolled back automatically. A daemon may have to be
+/// started within this time.
 const UNDO_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 impl Index {
-    /// Verdicts that were reached here and are not yet kept in the cluster.
+    /// Returns the verdicts that were reached here and are not stored in the cluster yet.
     pub fn unrecorded_verdicts(&self) -> Vec<UnrecordedVerdict> {
         let state = self.state.read();
         state.views.unrecorded_verdicts(&state.tables)
     }
 
-    /// Whether a verdict on a rollout of an app, and what was seen if it failed, is still to be kept with its
-    /// revision.
+    /// Whether a verdict on a rollout of an app, with its evidence if it failed, is not stored with its
+    /// revision yet.
     pub fn has_unrecorded_verdict(&self, app: &name::App) -> bool {
         let state = self.state.read();
         state.views.has_unrecorded_verdict(app, &state.tables)
     }
 
-    /// Changes made outside Gantry that are not yet kept in the cluster: the app, the number, what to keep.
+    /// Returns the changes made outside Gantry that are not stored in the cluster yet: the app, the number,
+    /// and the record to store.
     pub fn unrecorded_external_changes(&self) -> Vec<(name::App, u64, Record)> {
         let state = self.state.read();
         state.views.unrecorded_external_changes(&state.tables).map(to_record).collect()
     }
 
-    /// Apps whose newest rollout failed a moment ago, and whose policy is to go back then: with the number of
-    /// the rollout. One that was itself begun for that reason is left as it is, whatever becomes of it; so is
-    /// one that could not be undone when it failed, because a rollback an hour later is not expected.
+    /// Returns the apps whose newest rollout failed recently and whose policy is to roll back then, each with
+    /// the number of the rollout. A rollout that was begun by an automatic rollback is never rolled back. An
+    /// old failure is not rolled back either, because a rollback an hour later would be a surprise.
     pub fn due_rollbacks(&self, now: Timestamp) -> Vec<(name::App, u64)> {
         let state = self.state.read();
         let failed = state.views.newest_rollouts().filter(|r| {
-            // Going back deletes what the evidence is about.
+            // Wait until the evidence is stored, because the rollback deletes the pods that it is about.
             r.state == State::Failed
                 && !r.unkept
                 && r.end.is_some_and(|end| now.duration_since(end) < UNDO_WITHIN)
@@ -57,8 +59,9 @@ impl Index {
         failed.map(|r| (r.app.clone(), r.number)).collect()
     }
 
-    /// Apps of which a revision has lost its owner although the Deployment is there, or has one that
-    /// Kubernetes cannot take from it although the Deployment is deleted without what it owns.
+    /// Returns the apps with a revision whose owner reference must be changed. Either the revision has no
+    /// owner although the Deployment exists, or the Deployment is being deleted without its dependents
+    /// (`orphan`) and Kubernetes cannot remove the owner from a revision of the old form.
     pub fn ownerless_apps(&self, now: Timestamp) -> Vec<name::App> {
         let state = self.state.read();
         if !state.is_filled() {
@@ -66,7 +69,7 @@ impl Index {
         }
         let is_due = |deployment: &Deployment, revision: &Revision| match &revision.owner {
             Some(owner) => deployment.orphans && revision.form == Form::Object && **owner == *deployment.uid,
-            // Its writer may be about to give it one.
+            // The writer of the revision may be about to set its owner.
             None => {
                 !deployment.deleting && revision.applied && now.duration_since(revision.created) > CUT_OFF
             }
@@ -80,13 +83,14 @@ impl Index {
         found.map(|(app, _)| app.clone()).collect()
     }
 
-    /// Apps whose newest revision was written a while ago and not carried out: its writer was cut off.
+    /// Returns the apps whose newest revision was written a while ago and never applied, because its writer
+    /// was cut off.
     pub fn incomplete_changes(&self, now: Timestamp) -> Vec<name::App> {
         let state = self.state.read();
         if !state.is_filled() {
             return Vec::new();
         }
-        // One that could not begin to be applied in time has failed, and is not to happen later.
+        // A revision whose apply did not begin in time has failed, and must not be applied later.
         let has_failed = |r: &Revision| {
             let begun = state.tables.deployments.get(&r.app).is_some_and(|d| d.revision == Some(r.number));
             !begun && r.end.as_ref().is_some_and(|end| end.outcome == Outcome::Failed)
@@ -100,7 +104,7 @@ impl Index {
     }
 }
 
-/// A change made outside Gantry as a record, but for what only the rollout's verdict adds.
+/// Returns the record of a change made outside Gantry, without what only the verdict adds.
 fn to_record(rollout: &Rollout) -> (name::App, u64, Record) {
     let content = (*rollout.content).clone();
     let (set, number) = rollout.set.clone().unzip();

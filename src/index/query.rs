@@ -1,5 +1,5 @@
-//! What readers ask for: one object by its name (`get_`), a page of many (`list_`), what is new (`_after`), a
-//! signal when there is something new (`watch_`).
+//! The queries of readers: one object by name (`get_`), a page of many (`list_`), what is new (`_after`), and
+//! a signal when something is new (`watch_`).
 
 use std::sync::Arc;
 
@@ -21,31 +21,31 @@ use crate::domain::{
     selector::Selector,
 };
 
-/// Which apps a list wants.
+/// Selects the apps of a list.
 #[derive(Clone, Debug, Default)]
 pub struct AppFilter {
     /// Labels of the Deployment.
     pub selector: Selector,
-    /// One of these; empty means any.
+    /// The app must be in one of these states. Empty means any.
     pub states: Vec<State>,
 }
 
 // === impl Index ===
 
 impl Index {
-    /// One app.
+    /// Returns one app.
     pub fn get_app(&self, name: &name::App) -> Result<Arc<App>, Error> {
         let state = self.state.read();
         state.views.app(name).ok_or_else(|| state.views.missing(name))
     }
 
-    /// One rollout.
+    /// Returns one rollout.
     pub fn get_rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
         self.state.read().rollout(name)
     }
 
-    /// Rollouts of an app, newest first, those with numbers below `before`, at most `limit`. The flag says
-    /// that more follow.
+    /// Returns the rollouts of an app with numbers below `before`, newest first, at most `limit`. The flag
+    /// says whether more follow.
     pub fn list_rollouts(
         &self,
         app: &name::App,
@@ -62,13 +62,13 @@ impl Index {
         Ok((found, more))
     }
 
-    /// The autoscaler outside Gantry that owns an app's replica count:
+    /// Returns the external autoscaler that owns an app's replica count, for example
     /// `horizontalpodautoscaler.autoscaling/shop`.
     pub fn autoscaler_of(&self, app: &name::App) -> Option<String> {
         self.state.read().tables.autoscaler_of(app)
     }
 
-    /// Apps of a scope in the order of their names, those after `after`, at most `limit`. The flag says that
+    /// Returns the apps of a scope after `after`, ordered by name, at most `limit`. The flag says whether
     /// more follow.
     pub fn list_apps(
         &self,
@@ -84,8 +84,8 @@ impl Index {
         (page, more)
     }
 
-    /// Changes of a scope after a cursor: each app at most once, in its latest state. `None` begins with a
-    /// snapshot, and so does a cursor of another process, or one that is too old.
+    /// Returns the changes of a scope after a cursor: each app at most once, in its latest state. `None`, a
+    /// cursor of another process and a cursor that is too old begin with a snapshot.
     pub fn changes_after(&self, scope: &Scope, cursor: Option<ChangeCursor>, limit: usize) -> ChangeBatch {
         let state = self.state.read();
         state.changes.changes_after(
@@ -97,21 +97,21 @@ impl Index {
         )
     }
 
-    /// Where the replicas of an app are.
+    /// Returns the endpoints of an app.
     pub fn get_endpoints(&self, name: &name::App) -> Result<Arc<endpoint::Set>, Error> {
         let state = self.state.read();
         let found = state.endpoint_channels.latest(name).or_else(|| state.tables.endpoints(name));
         found.ok_or_else(|| state.views.missing(name))
     }
 
-    /// Follows where the replicas of an app are; it may not exist.
+    /// Follows the endpoints of an app, which need not exist.
     pub fn watch_endpoints(&self, name: &name::App) -> watch::Receiver<Endpoints> {
         let IndexState { endpoint_channels, tables, .. } = &mut *self.state.write();
         endpoint_channels.subscribe(name, tables)
     }
 
-    /// Replicas of an app in the order of their pods' names, those after `after`, at most `limit`. The flag
-    /// says that more follow.
+    /// Returns the replicas of an app after `after`, ordered by pod name, at most `limit`. The flag says
+    /// whether more follow.
     pub fn list_replicas(
         &self,
         name: &name::App,
@@ -125,13 +125,13 @@ impl Index {
         Ok(state.tables.page_of_replicas(name, after, limit))
     }
 
-    /// Wakes after each change of the scope.
+    /// Returns a channel that wakes after each change in the scope.
     pub fn watch_changes(&self, scope: &Scope) -> watch::Receiver<u64> {
         self.state.write().app_subscriptions.subscribe(scope)
     }
 
-    /// Events about the app and the replicas of one rollout, later than `after`, in the order in which they
-    /// became known.
+    /// Returns the events about an app and the replicas of one rollout with sequence numbers above `after`,
+    /// in the order in which they became known.
     pub fn events_after(&self, name: &name::App, rollout: u64, after: u64) -> Vec<SequencedEvent> {
         let state = self.state.read();
         state.tables.events_after(name, state.carries_rollout(name, rollout), after)
@@ -141,7 +141,7 @@ impl Index {
 // === impl AppFilter ===
 
 impl AppFilter {
-    /// Whether the list wants this app.
+    /// Whether the filter selects this app.
     pub fn matches(&self, app: &App) -> bool {
         (self.states.is_empty() || self.states.contains(&app.state)) && self.selector.matches(&app.labels)
     }

@@ -1,4 +1,4 @@
-//! What the index holds, behind its lock. The methods of [`Index`] stand in the files of what they are about.
+//! The data of the index, behind its lock. The methods of [`Index`] are in the file of their subject.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,11 +13,12 @@ use super::{
     tables::Tables, timeline_log::TimelineLog, views::Views,
 };
 
-/// A handle to the one index, cheap to clone.
+/// A handle to the one index. Cheap to clone.
 #[derive(Clone)]
 pub struct Index {
     pub(super) state: Arc<RwLock<IndexState>>,
-    /// Tells this process's change log from those of earlier processes: their cursors mean nothing here.
+    /// Distinguishes the change log of this process from those of earlier processes, whose cursors are not
+    /// valid here.
     pub(super) epoch: u64,
 }
 
@@ -28,18 +29,19 @@ pub(super) struct IndexState {
     pub(super) app_subscriptions: Subscriptions,
     pub(super) endpoint_channels: EndpointChannels,
     pub(super) timelines: TimelineLog,
-    /// Kinds that this server may not read, and does without.
+    /// Optional kinds that the daemon may not read.
     pub(super) refused: BTreeSet<Kind>,
-    /// The latest resourceVersion at which Deployments were heard of, whatever became of them.
+    /// The resourceVersion up to which everything about Deployments has been taken in, including deletions.
     pub(super) deployments_version: u64,
-    /// When each kind was last heard of; a kind that is absent has never been read whole.
+    /// When the cluster last sent something about each kind. A kind without an entry has never been read
+    /// completely.
     pub(super) heard: BTreeMap<Kind, Timestamp>,
 }
 
 // === impl Index ===
 
 impl Index {
-    /// An empty index. `epoch` must differ from that of every earlier process.
+    /// Returns an empty index. `epoch` must differ from that of every earlier process.
     pub fn new(epoch: u64) -> Self {
         let state = IndexState {
             tables: Tables::default(),
@@ -55,7 +57,7 @@ impl Index {
         Self { state: Arc::new(RwLock::new(state)), epoch }
     }
 
-    /// What tells this process's tokens from those of another.
+    /// Returns the number that distinguishes the tokens of this process from those of another.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -64,8 +66,8 @@ impl Index {
 // === impl IndexState ===
 
 impl IndexState {
-    /// The time that the rows are about: a server that is cut off must not hold against a rollout what it
-    /// cannot see.
+    /// Returns the time up to which the rows are current. A daemon that is cut off from the cluster must not
+    /// count time that it could not observe against a rollout.
     pub(super) fn as_of(&self, now: Timestamp) -> Timestamp {
         [Kind::Deployments, Kind::Pods]
             .iter()
@@ -74,7 +76,7 @@ impl IndexState {
             .fold(now, Timestamp::min)
     }
 
-    /// Whether every kind has been read once, but for those that this server does without.
+    /// Whether every kind has been read once, except optional kinds that the daemon may not read.
     pub(super) fn is_filled(&self) -> bool {
         Kind::ALL.iter().all(|kind| self.heard.contains_key(kind) || self.refused.contains(kind))
     }

@@ -1,12 +1,12 @@
-//! Which watchers a change wakes: those of everything, of one namespace, of one app, each by a channel of its
-//! own, so that a thousand watchers of quiet apps sleep on.
+//! Which watchers a change wakes: those of everything, of one namespace and of one app. Each namespace and
+//! app has its own channel, so that a change does not wake a thousand watchers of other apps.
 
 use tokio::sync::watch;
 
 use super::channels::Channels;
 use crate::domain::name::{self, Scope};
 
-/// Channels by scope. They carry a version; its value only says that something is new.
+/// Channels by scope. They carry a version, which only signals that something is new.
 #[derive(Default)]
 pub(super) struct Subscriptions {
     all: watch::Sender<u64>,

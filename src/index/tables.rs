@@ -1,5 +1,5 @@
-//! The rows, and which of them belong to which app. Knows nothing of views; marks the apps whose view must be
-//! made anew.
+//! The rows, and which of them belong to which app. Knows nothing of views. Marks the apps whose view must be
+//! rebuilt.
 
 pub(super) mod app_rows;
 mod endpoint_rows;
@@ -31,41 +31,41 @@ pub(super) type NamespacedName = (Arc<str>, Arc<str>);
 /// A Kubernetes event about an app's objects, and when it became known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SequencedEvent {
-    /// Grows with each event; give the last one seen to get only later ones.
+    /// Grows with each event. Pass the last number seen to get only later events.
     pub sequence: u64,
     /// The event.
     pub event: Arc<Event>,
 }
 
-/// Rows of all kinds. Public only as a word of [`Row`]: outside the index there is no way to one.
+/// Rows of all kinds. Public only because [`Row`] names it. Outside the index there is no access to one.
 #[derive(Default)]
 pub struct Tables {
     pub(super) deployments: HashMap<name::App, Deployment>,
-    /// Boxed: half of the table is empty room.
+    /// Boxed, because up to half of a hash table is empty slots.
     pub(super) pods: HashMap<NamespacedName, Box<Pod>>,
     /// By app, then by number.
     pub(super) revisions: HashMap<name::App, BTreeMap<u64, Revision>>,
     replica_sets: HashMap<NamespacedName, ReplicaSet>,
-    /// Names of the ReplicaSets of each Deployment; also of those whose Deployment has not been seen yet.
+    /// Names of the ReplicaSets of each Deployment, including Deployments that have not been seen yet.
     sets_of: HashMap<name::App, BTreeSet<Arc<str>>>,
-    /// Names of the pods of each ReplicaSet; also of those whose ReplicaSet has not been seen yet.
+    /// Names of the pods of each ReplicaSet, including ReplicaSets that have not been seen yet.
     pods_of: HashMap<NamespacedName, BTreeSet<Arc<str>>>,
     horizontal: HashMap<NamespacedName, HorizontalPodAutoscaler>,
     scaled: HashMap<NamespacedName, ScaledObject>,
-    /// Which autoscalers scale each Deployment, the one to be named first.
+    /// The external autoscalers of each Deployment. The first one is the one to be named.
     scalers_of: HashMap<name::App, BTreeSet<(ExternalAutoscalerKind, Arc<str>)>>,
-    /// By object, oldest first. They go when Kubernetes drops them, not with the object: rows of one name may
-    /// come again.
+    /// Events by object, oldest first. They are removed when Kubernetes drops them and not with the object,
+    /// because an object of the same name may be created again.
     events: HashMap<About, Vec<SequencedEvent>>,
-    /// By its own name, which is all that is told of one that is deleted.
+    /// Events by their own name, because a deletion gives only that.
     events_by_name: HashMap<NamespacedName, Arc<Event>>,
     sequence: u64,
-    /// When the cluster last spoke about revisions.
+    /// When the cluster last sent something about revisions.
     pub(super) revisions_heard: Option<Timestamp>,
-    /// Events that came since they were last asked for.
+    /// Events that came since the last [`Tables::take_fresh`].
     fresh: Vec<NamespacedName>,
     slices: HashMap<NamespacedName, EndpointSlice>,
-    /// Names of the slices that hold a pod; also of pods that have not been seen yet, or are none of a
+    /// Names of the slices that contain a pod, including pods that have not been seen yet or belong to no
     /// Deployment.
     slices_of: HashMap<NamespacedName, SmallSet>,
     nodes: HashMap<Arc<str>, Node>,
@@ -74,8 +74,8 @@ pub struct Tables {
     moved: HashSet<name::App>,
 }
 
-/// Kinds of autoscalers. KEDA makes a HorizontalPodAutoscaler of its own for each ScaledObject, so the latter
-/// comes first.
+/// Kinds of external autoscalers. KEDA creates a HorizontalPodAutoscaler for each ScaledObject, so the
+/// ScaledObject comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum ExternalAutoscalerKind {
     ScaledObject,
@@ -86,7 +86,7 @@ enum ExternalAutoscalerKind {
 pub trait Row: Clone + PartialEq + Send + 'static {
     /// What identifies a row.
     type Key: Clone + Eq + Hash + Send;
-    /// The row's key.
+    /// Returns the key of the row.
     fn key(&self) -> Self::Key;
     #[doc(hidden)]
     fn insert(self, t: &mut Tables);
@@ -99,14 +99,14 @@ pub trait Row: Clone + PartialEq + Send + 'static {
 // === impl Tables ===
 
 impl Tables {
-    /// Makes these rows all there are of their kind.
+    /// Replaces all rows of a kind by these.
     pub(super) fn reset<R: Row>(&mut self, rows: Vec<R>) {
         let keep: HashSet<R::Key> = rows.iter().map(Row::key).collect();
         let gone: Vec<_> = R::all(self).map(Row::key).filter(|key| !keep.contains(key)).collect();
         for key in gone {
             R::remove(&key, self);
         }
-        // A list names mostly what is known, and no view is made anew for that.
+        // Most rows of a list are known already. They are skipped, so that their views are not rebuilt.
         let held: HashMap<R::Key, &R> = R::all(self).map(|row| (row.key(), row)).collect();
         for row in rows.into_iter().filter(|row| held.get(&row.key()) != Some(&row)).collect::<Vec<_>>() {
             row.insert(self);
@@ -125,7 +125,7 @@ impl Tables {
         mem::take(&mut self.dirty)
     }
 
-    /// The autoscaler that owns the app's replica count, as the API writes it.
+    /// Returns the external autoscaler that owns the replica count of an app, as the API writes it.
     pub(super) fn autoscaler_of(&self, app: &name::App) -> Option<String> {
         let (kind, name) = self.scalers_of.get(app)?.first()?;
         Some(match kind {
@@ -164,8 +164,8 @@ impl Tables {
         names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())).map(|pod| &**pod))
     }
 
-    /// Makes the events about an object news, since readers of its revision could not see them before it was
-    /// known.
+    /// Gives the events about an object new sequence numbers. Readers of its revision could not see them
+    /// before the object was known.
     fn show_events(&mut self, kind: Kind, (namespace, name): &NamespacedName) {
         let about = About { namespace: namespace.clone(), kind, name: name.clone() };
         for line in self.events.get_mut(&about).into_iter().flatten() {
@@ -346,7 +346,7 @@ impl Row for Revision {
     }
 }
 
-/// The rows of one kind of autoscalers.
+/// Implements [`Row`] for one kind of external autoscalers.
 macro_rules! scaler_rows {
     ($row:ident, $table:ident) => {
         impl Row for $row {

@@ -1,4 +1,5 @@
-//! The index comes to the same views by every way, and its readers lose nothing.
+//! Tests that the index comes to the same views whatever the order of rows, and that its readers lose
+//! nothing.
 
 mod evidence;
 mod managed;
@@ -29,7 +30,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_323_045 + second).unwrap()
 }
 
-/// The labels of a Deployment that this server made.
+/// The labels of a Deployment that Gantry made.
 fn ours(app: &str) -> std::collections::BTreeMap<String, String> {
     [(MANAGED_BY_LABEL.into(), MANAGER.into()), (APP_LABEL.into(), app.into())].into()
 }
@@ -129,7 +130,8 @@ fn mk_event(id: &str, kind: Of, name: &str, second: i64) -> Event {
 
 fn mk_revision(app: &str, number: u64, end: Option<End>) -> Revision {
     let record = Record::new(Cause::Deploy, Content::default(), String::new(), String::new(), at(0));
-    // As new as the Deployments of these tests, so that none of those shows that it was applied.
+    // Its version equals that of the Deployments of these tests, so that no Deployment shows that it was
+    // applied.
     Revision { end, version: 1, ..Revision::new(name::App::new("a", app), number, record) }
 }
 
@@ -151,13 +153,13 @@ fn mk_index() -> Index {
     index
 }
 
-/// Tells the index that a row is there, or that it is gone.
+/// Adds a row to the index, or removes it.
 fn tell<R: Row>(index: &Index, row: R, there: bool) {
     let (applied, deleted) = if there { (vec![row], vec![]) } else { (vec![], vec![row.key()]) };
     index.update_rows(applied, deleted, at(9));
 }
 
-/// Names of all apps, read in pages.
+/// Returns the names of all apps, read in pages.
 fn names(index: &Index, size: usize) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut after = None;
@@ -173,7 +175,7 @@ fn names(index: &Index, size: usize) -> Vec<String> {
     }
 }
 
-/// What the readers of revision 1 see.
+/// Returns the events that the readers of revision 1 see.
 fn log(index: &Index, app: &str, after: u64) -> Vec<SequencedEvent> {
     index.events_after(&name::App::new("a", app), 1, after)
 }
@@ -244,7 +246,7 @@ fn a_verdict_is_unrecorded_until_it_comes_back_and_is_none_of_the_next_app_of_th
     tell(&index, Pod { ready: false, ..mk_pod("s", "p") }, true);
     let kept = UnrecordedVerdict { app: app.clone(), number: 1, end: end.clone(), evidence: None };
     assert_eq!(index.unrecorded_verdicts(), [kept], "what was reached stays");
-    // The watch was down while the app was deleted and made anew.
+    // The watch was down while the app was deleted and created again.
     let later = Revision { created: at(8), ..mk_revision("x", 1, None) };
     index.reset_rows(Kind::Revisions, vec![later], at(9));
     let newest = name::Rollout { app, revision: Which::Latest };
@@ -298,7 +300,7 @@ fn what_others_deployed_has_a_history_and_leaves_none() {
     tell(&index, row(Some(at(5))), true);
     assert_eq!(told()[0], (3, Stands::Succeeded));
     assert_eq!(index.get_app(&app).unwrap().rollout, Some(3));
-    // Its verdict is known as long as its ReplicaSet is there.
+    // The verdict is known as long as the ReplicaSet exists.
     tell(&index, ReplicaSet { revision: None, template_revision: 4, ..mk_set("x", "s4") }, true);
     tell(&index, Deployment { template_revision: 4, ..row(None) }, true);
     assert_eq!(told(), [(4, Stands::Running), (3, Stands::Succeeded), (2, past), (1, past)]);
@@ -367,13 +369,14 @@ fn a_reader_sees_a_write_when_its_rows_are_there() {
     tell(&index, Deployment { deleting: true, ..version(4) }, true);
     assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
 
-    // Gone since: what was heard of all Deployments tells it from one that is still to come.
+    // The Deployment is deleted. The resourceVersion of all Deployments distinguishes this from one that is
+    // not seen yet.
     tell(&index, version(5), false);
     for (heard, expected) in [(4, false), (5, true), (1, true)] {
         index.set_deployments_version(heard);
         assert_eq!(seen(wrote()), expected, "{heard}");
     }
-    // And made anew, with revisions that begin anew.
+    // Then it is created again, with revisions that begin at 1.
     index.reset_rows(Kind::Revisions, vec![mk_revision("x", 1, None)], at(9));
     tell(&index, Deployment { revision: Some(1), ..version(9) }, true);
     assert!(seen(wrote()));
@@ -389,7 +392,7 @@ fn the_log_of_an_app_has_the_youngest_events_of_its_own_objects() {
     }
     let log = |after| log(&index, "x", after);
     assert_eq!(log(0), []);
-    // A list comes in the order of names, not of time; it brings more than is kept, again and again.
+    // A list is ordered by name and not by time. It brings more events than are stored, again and again.
     let many = || {
         (0..12)
             .map(|i| mk_event(&format!("e{:02}", i * 5 % 12), Of::Pod, "p", i * 5 % 12))
@@ -412,7 +415,7 @@ fn the_log_of_an_app_has_the_youngest_events_of_its_own_objects() {
     assert_eq!(log(last).iter().map(|line| &*line.event.id).collect::<Vec<_>>(), ["d"]);
 }
 
-// Events, pods and ReplicaSets come by watches of their own; which is first is chance.
+// Events, pods and ReplicaSets come by different watches, so any of them may be first.
 #[test]
 fn events_that_are_seen_to_belong_to_the_app_only_later_are_still_news() {
     let index = mk_index();

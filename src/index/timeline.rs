@@ -1,5 +1,5 @@
-//! The timeline of an app: what happened to it since this process began, and what the rows still tell of the
-//! time before. The former is lost with the process, and a reader is told so.
+//! The timeline of an app: what happened to it since this process began, and what the rows still show of the
+//! time before. The first part is lost with the process, and readers get a gap for it.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,14 +19,14 @@ use crate::domain::{
     timeline::{Mark, Position},
 };
 
-/// What there is at a moment.
+/// The timeline of an app at a moment.
 #[derive(Debug)]
 pub struct TimelineStart {
     /// The entries, in the order of their marks.
     pub entries: Vec<TimelineEntry>,
-    /// What becomes known later has a greater number.
+    /// Entries that become known later have a greater sequence number.
     pub sequence: u64,
-    /// Before this time only what the cluster keeps is known.
+    /// Before this time only what the cluster stores is known.
     pub known_since: Timestamp,
 }
 
@@ -58,7 +58,7 @@ fn mark_of(event: &Event) -> Mark {
 // === impl Index ===
 
 impl Index {
-    /// Notes that something happened to an app, if there is one.
+    /// Records that something happened to an app, if the app exists.
     pub fn record_event(&self, app: &name::App, time: Timestamp, what: TimelineEvent) {
         let mut state = self.state.write();
         let known = state.views.app(app).is_some() || state.timelines.apps.contains_key(app);
@@ -67,7 +67,7 @@ impl Index {
         }
     }
 
-    /// What is known of an app so far.
+    /// Returns everything that is known of an app so far.
     pub fn get_timeline(&self, app: &name::App) -> Result<TimelineStart, Error> {
         let state = self.state.read();
         let list = state.timelines.apps.get(app);
@@ -88,7 +88,8 @@ impl Index {
         })
     }
 
-    /// What became known of an app since that number, at most so much; `None` if some of it is forgotten.
+    /// Returns the entries of an app with sequence numbers above `sequence`, at most `limit`. `None` if some
+    /// of them were dropped.
     pub fn timeline_after(&self, app: &name::App, sequence: u64, limit: usize) -> Option<Vec<TimelineEntry>> {
         let state = self.state.read();
         if state.timelines.gone_of(app).is_some_and(|(gone, _)| gone > sequence) {
@@ -98,12 +99,12 @@ impl Index {
         Some(entries.filter(|entry| entry.sequence > sequence).take(limit).cloned().collect())
     }
 
-    /// Whether a position is of this process, and all that became known since is still there.
+    /// Whether a position is of this process, and all entries since then are still stored.
     pub fn can_resume_timeline(&self, app: &name::App, position: &Position) -> bool {
         position.epoch == self.epoch && self.timeline_after(app, position.sequence, 0).is_some()
     }
 
-    /// Wakes after each entry of an app.
+    /// Returns a channel that wakes after each entry of an app.
     pub fn watch_timeline(&self, app: &name::App) -> watch::Receiver<u64> {
         self.state.write().timelines.subscriptions.subscribe(&Scope::App(app.clone()))
     }
@@ -112,7 +113,7 @@ impl Index {
 // === impl IndexState ===
 
 impl IndexState {
-    /// What the rows tell.
+    /// Returns the entries that the rows show.
     fn kept_entries<'a>(&'a self, app: &'a name::App) -> impl Iterator<Item = (Mark, TimelineEvent)> + 'a {
         let rollouts = self.rollouts(app, None, MOST_OF_APP).into_iter();
         let rollouts = rollouts.flat_map(|rollout| [Some(begin_of(&rollout)), end_of(&rollout)]).flatten();
@@ -120,7 +121,7 @@ impl IndexState {
         rollouts.chain(events.map(|event| (mark_of(event), TimelineEvent::Event(event.clone()))))
     }
 
-    /// Notes what a change of the rows shows: the view of this app was another one before.
+    /// Records what the change of a view shows. `before` is the view before the change.
     pub(super) fn note_changes(
         &mut self,
         name: &name::App,
@@ -163,14 +164,15 @@ impl IndexState {
         }
     }
 
-    /// Notes events, and which apps may have other endpoints now. The first time nothing is news.
+    /// Records new events, and notes which apps may have other endpoints now. In the first call nothing
+    /// counts as new.
     pub(super) fn note_events(&mut self, moved: impl IntoIterator<Item = name::App>, now: Timestamp) {
         let fresh = self.tables.take_fresh();
         self.timelines.moved.extend(moved);
         if self.timelines.since.is_none() {
             self.timelines.since = Some(now);
-            // Here and not when they are counted next: what comes until then is news, also that of the first
-            // app of all.
+            // Count the endpoints here and not at the next tick, so that every later change counts as new,
+            // even the endpoints of the first app.
             self.recount_endpoints(|_, _, _| {});
             return;
         }
@@ -179,8 +181,8 @@ impl IndexState {
         }
     }
 
-    /// Counts the endpoints of apps whose endpoints may have changed: once for all that happened since the
-    /// last time.
+    /// Counts the endpoints of apps whose endpoints may have changed, once for everything that happened since
+    /// the last call.
     pub(super) fn count_endpoints(&mut self, now: Timestamp) {
         self.recount_endpoints(|timelines, app, (ready, draining)| {
             timelines.note_new(app, now, TimelineEvent::Endpoints { ready, draining });

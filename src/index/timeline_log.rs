@@ -1,4 +1,5 @@
-//! What happened to apps, as it became known: one bounded list for each. Lost with the process.
+//! What happened to apps, in the order in which it became known: one bounded list for each app. Lost with the
+//! process.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -16,30 +17,30 @@ use crate::domain::{
     timeline::Mark,
 };
 
-/// Entries kept of one app.
+/// The number of entries stored of one app.
 pub(super) const MOST_OF_APP: usize = 1000;
 
-/// Entries kept in all, some hundred bytes each.
+/// The number of entries stored in all, some hundred bytes each.
 const MOST_ENTRIES: usize = 20_000;
 
-/// One thing that happened.
+/// Something that happened.
 #[derive(Clone, Debug)]
 pub enum TimelineEvent {
     /// A rollout began, moved on or ended.
     Rollout(Arc<Rollout>),
     /// A problem appeared.
     Problem(Arc<Problem>),
-    /// The autoscaler changed a count, or should have.
+    /// The autoscaler changed a replica count, or should have.
     Scaling(Arc<Decision>),
     /// A Kubernetes event.
     Event(Arc<Event>),
-    /// A call.
+    /// A call that was audited.
     Call(Arc<AuditedCall>),
     /// Endpoints came or went.
     Endpoints {
-        /// Those that take traffic now.
+        /// Endpoints that take traffic now.
         ready: i32,
-        /// Those that finish what they have.
+        /// Endpoints that are draining.
         draining: i32,
     },
 }
@@ -51,11 +52,11 @@ pub struct AuditedCall {
     pub method: String,
     /// Number of the gRPC status code.
     pub code: i32,
-    /// What the error said; empty if there was none.
+    /// The message of the error. Empty if there was none.
     pub error: String,
     /// Who called.
     pub actor: String,
-    /// Why, as the caller said.
+    /// The reason that the caller gave.
     pub reason: String,
     /// Id of the call.
     pub id: String,
@@ -64,9 +65,10 @@ pub struct AuditedCall {
 /// An entry of a timeline.
 #[derive(Clone, Debug)]
 pub struct TimelineEntry {
-    /// Its place.
+    /// Its place in the order of time.
     pub mark: Mark,
-    /// When it became known, as a number that grows; 0 for what is from before this process.
+    /// The order in which it became known: a number that grows, or 0 for what happened before this process
+    /// began.
     pub sequence: u64,
     /// What happened.
     pub what: TimelineEvent,
@@ -79,14 +81,14 @@ pub(super) struct TimelineLog {
     pub(super) since: Option<Timestamp>,
     pub(super) last: u64,
     pub(super) apps: HashMap<name::App, AppTimeline>,
-    /// Whose an entry is, by its number; the first one goes first.
+    /// The app of each entry, by sequence number. The first entry is dropped first.
     order: BTreeMap<u64, name::App>,
-    /// The last entry that went, of all.
+    /// The last entry of any app that was dropped.
     gone: Option<(u64, Timestamp)>,
     pub(super) subscriptions: Subscriptions,
-    /// Apps whose endpoints are to be counted.
+    /// Apps whose endpoints must be counted again.
     pub(super) moved: BTreeSet<name::App>,
-    /// Endpoints when they were counted last.
+    /// Endpoints (ready, draining) at the last count.
     pub(super) counts: HashMap<name::App, (i32, i32)>,
 }
 
@@ -94,14 +96,14 @@ pub(super) struct TimelineLog {
 pub(super) struct AppTimeline {
     pub(super) entries: VecDeque<TimelineEntry>,
     known: HashSet<u64>,
-    /// The last entry that went.
+    /// The last entry that was dropped.
     gone: Option<(u64, Timestamp)>,
 }
 
 // === impl TimelineEvent ===
 
 impl TimelineEvent {
-    /// Whether the cluster keeps it, so that any server can tell it again.
+    /// Whether the cluster stores it, so that any daemon can show it again.
     pub fn is_kept(&self) -> bool {
         match self {
             Self::Event(_) => true,
@@ -114,7 +116,7 @@ impl TimelineEvent {
 // === impl TimelineLog ===
 
 impl TimelineLog {
-    /// Keeps what happens only once.
+    /// Records something that happens only once.
     pub(super) fn note_new(&mut self, app: &name::App, time: Timestamp, what: TimelineEvent) {
         let mark = Mark::new(time, &format!("{time} {}", self.last));
         self.note(app, mark, what);
@@ -146,7 +148,8 @@ impl TimelineLog {
         self.subscriptions.notify(app, self.last);
     }
 
-    /// The last entry of an app that went, or may have: an app without any may be forgotten.
+    /// Returns the last entry of an app that was, or may have been, dropped. An app without entries may have
+    /// lost all of them.
     pub(super) fn gone_of(&self, app: &name::App) -> Option<(u64, Timestamp)> {
         self.apps.get(app).map_or(self.gone, |list| list.gone)
     }

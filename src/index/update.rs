@@ -1,4 +1,4 @@
-//! Takes rows in, and makes the views of the apps that they change. Must not know how rows arrive.
+//! Takes rows in, and rebuilds the views of the apps that they change. Must not know how rows arrive.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::domain::rollout::Moment;
 // === impl Index ===
 
 impl Index {
-    /// Takes in rows that are new or changed, and those that are gone, all at once.
+    /// Takes in new and changed rows, and removes deleted ones, in one step.
     pub fn update_rows<R: Row>(&self, applied: Vec<R>, deleted: Vec<R::Key>, now: Timestamp) {
         let mut state = self.state.write();
         for row in applied {
@@ -24,7 +24,7 @@ impl Index {
         state.publish(now);
     }
 
-    /// Makes these rows all there are of their kind.
+    /// Replaces all rows of a kind by these.
     pub fn reset_rows<R: Row>(&self, kind: Kind, rows: Vec<R>, now: Timestamp) {
         let mut state = self.state.write();
         state.tables.reset(rows);
@@ -33,8 +33,8 @@ impl Index {
         state.publish(now);
     }
 
-    /// Notes that this server may not read a kind. One that is optional, and has never been read, is done
-    /// without.
+    /// Records that the daemon may not read a kind. If the kind is optional and was never read, the index
+    /// does without it.
     pub fn refuse_kind(&self, kind: Kind, now: Timestamp) {
         let mut state = self.state.write();
         if kind.is_optional() && !state.heard.contains_key(&kind) && state.refused.insert(kind) {
@@ -42,13 +42,13 @@ impl Index {
         }
     }
 
-    /// Notes that everything about Deployments up to this resourceVersion has been taken in.
+    /// Records that everything about Deployments up to this resourceVersion has been taken in.
     pub fn set_deployments_version(&self, version: u64) {
         let mut state = self.state.write();
         state.deployments_version = state.deployments_version.max(version);
     }
 
-    /// Notes that the cluster has spoken about a kind, if only to say that nothing changed.
+    /// Records that the cluster has sent something about a kind, even if only that nothing changed.
     pub fn note_heard(&self, kind: Kind, now: Timestamp) {
         // A kind counts as read only after its first reset.
         let mut state = self.state.write();
@@ -57,7 +57,7 @@ impl Index {
         }
     }
 
-    /// Judges again what time alone can change: problems that outlast their grace, holds that end.
+    /// Judges again what changes with time alone: problems that outlast their grace, and holds that end.
     pub fn tick(&self, now: Timestamp) {
         let now = self.state.read().as_of(now);
         let (waiting, moved) = {
@@ -85,8 +85,8 @@ impl IndexState {
         }
     }
 
-    /// Makes the views of changed apps. Not before everything was read: a verdict on half of the rows would
-    /// stay.
+    /// Rebuilds the views of changed apps. Does nothing before every kind was read, because a verdict on half
+    /// of the rows would stay.
     fn publish(&mut self, now: Timestamp) {
         if !self.is_filled() {
             return;

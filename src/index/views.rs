@@ -1,5 +1,5 @@
-//! One view per app: what readers see, made anew from rows when one of them changes. Keeps verdicts once they
-//! are reached.
+//! One view per app, which is what readers see. It is rebuilt from rows when one of them changes. Verdicts
+//! stay once they are reached.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,27 +22,28 @@ use crate::domain::{
     rollout::{self, Moment, Rollout, Successor, Tracker},
 };
 
-/// Views of all apps, by name, and the verdicts that the cluster does not hold yet.
+/// The views of all apps, by name, and the verdicts that are not stored in the cluster yet.
 #[derive(Default)]
 pub(super) struct Views {
     apps: BTreeMap<name::App, View>,
-    /// Verdicts reached here, by app and number: reached once, they stay, whatever the replicas do later and
-    /// whatever rollout comes next. They leave when the revision comes back with its end, or goes.
+    /// Verdicts reached here, by app and number. A verdict stays once it is reached, whatever the replicas do
+    /// later and whatever rollout comes next. It is dropped when the revision comes back with its end, or is
+    /// deleted.
     verdicts: BTreeMap<name::App, BTreeMap<u64, Verdict>>,
-    /// Apps of which something is to be written: few, while apps that Gantry does not manage have verdicts
-    /// too.
+    /// Apps with verdicts or external changes to be written to the cluster. These are few, while apps that
+    /// Gantry does not manage have verdicts too.
     unwritten: BTreeSet<name::App>,
 }
 
 #[derive(Default)]
 struct View {
-    /// Absent while there are only revisions.
+    /// `None` while there are only revisions.
     app: Option<Arc<App>>,
     /// The newest rollout.
     rollout: Option<Arc<Rollout>>,
-    /// Whether this server manages it is still to be seen.
+    /// Whether it is still unknown that Gantry manages the app.
     unconfirmed: bool,
-    /// What is known of its progress until it ends.
+    /// The progress of the newest rollout until it ends.
     tracked: Option<Box<TrackedRollout>>,
 }
 
@@ -56,11 +57,12 @@ struct TrackedRollout {
 struct Verdict {
     identity: RolloutIdentity,
     end: End,
-    /// Of a failure, gathered when it was found: what it is about may be gone a moment later.
+    /// The evidence of a failure. Gathered when the failure is found, because the pods that it is about may
+    /// be gone a moment later.
     evidence: Option<Arc<Evidence>>,
 }
 
-/// A verdict that the cluster does not hold yet.
+/// A verdict that is not stored in the cluster yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnrecordedVerdict {
     /// The app.
@@ -69,19 +71,19 @@ pub struct UnrecordedVerdict {
     pub number: u64,
     /// The verdict.
     pub end: End,
-    /// What was seen, of a failure.
+    /// The evidence, for a failure.
     pub evidence: Option<Arc<Evidence>>,
 }
 
-/// Which rollout a verdict is on. Numbers begin again when an app is deleted and made anew, perhaps unseen by
-/// a watch that was down.
+/// Identifies the rollout of a verdict. The number is not enough, because numbers begin again when an app is
+/// deleted and created again, and a watch that was down may miss the deletion.
 #[derive(PartialEq, Eq)]
 enum RolloutIdentity {
     Revision {
         created: Timestamp,
         digest: String,
     },
-    /// Of a change made outside Gantry.
+    /// A change made outside Gantry.
     Set {
         name: Arc<str>,
         number: u64,
@@ -91,7 +93,7 @@ enum RolloutIdentity {
 // === impl Views ===
 
 impl Views {
-    /// Makes the view of one app anew. True if readers see a difference.
+    /// Rebuilds the view of one app. Returns whether readers see a difference.
     pub(super) fn rebuild(&mut self, name: &name::App, tables: &Tables, at: Moment) -> bool {
         let now = at.now;
         let mut old = self.apps.remove(name).unwrap_or_default();
@@ -113,7 +115,7 @@ impl Views {
             });
             let mut app =
                 facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts, now));
-            // While an app is deleted its revisions go one by one; what it was must not seem to change
+            // While an app is deleted its revisions go one by one. Its content must not seem to change
             // meanwhile.
             if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
                 app.keep_content_of(last);
@@ -146,14 +148,14 @@ impl Views {
         changed
     }
 
-    /// The verdict on a rollout, if it was reached here and is not in its revision yet.
+    /// Returns the verdict on a rollout, if it was reached here and is not in its revision yet.
     fn verdict(&self, rollout: &Rollout) -> Option<&Verdict> {
         let verdict = self.verdicts.get(&rollout.app)?.get(&rollout.number)?;
         (verdict.identity == RolloutIdentity::of(rollout)).then_some(verdict)
     }
 
-    /// A rollout that is not the newest, with the verdict that was reached here if its revision does not tell
-    /// one.
+    /// Returns a rollout that is not the newest, with the verdict that was reached here if its revision has
+    /// none.
     pub(super) fn past_rollout(
         &self,
         rollout: Rollout,
@@ -167,7 +169,7 @@ impl Views {
         Rollout { evidence, ..rollout }.before(end, next)
     }
 
-    /// Lets go of verdicts that came back in their revisions, and of those on what is no more.
+    /// Drops verdicts that came back in their revisions, and verdicts on rollouts that no longer exist.
     fn forget(&mut self, name: &name::App, tables: &Tables, latest: Option<&Rollout>) {
         let Some(verdicts) = self.verdicts.get_mut(name) else { return };
         let revisions = tables.history(name);
@@ -206,7 +208,7 @@ impl Views {
         }
     }
 
-    /// Rollouts that were begun outside Gantry and have no revision yet.
+    /// Returns the rollouts that were begun outside Gantry and have no revision yet.
     pub(super) fn unrecorded_external_changes(&self, tables: &Tables) -> impl Iterator<Item = &Rollout> {
         let views = self.unwritten.iter().filter_map(|name| self.apps.get(name));
         let ours = views.filter(|view| view.app.as_ref().is_some_and(|app| app.managed_by == MANAGER));
@@ -222,12 +224,12 @@ impl Views {
         self.apps.get(name)?.rollout.clone()
     }
 
-    /// The newest rollout of each app that has one.
+    /// Returns the newest rollout of each app that has one.
     pub(super) fn newest_rollouts(&self) -> impl Iterator<Item = &Arc<Rollout>> {
         self.apps.values().filter_map(|view| view.rollout.as_ref())
     }
 
-    /// Apps of a scope after a name, in order.
+    /// Returns the apps of a scope after a name, ordered by name.
     pub(super) fn apps_after<'a>(
         &'a self,
         scope: &'a Scope,
@@ -248,7 +250,7 @@ impl Views {
             .filter_map(|(_, view)| view.app.as_ref())
     }
 
-    /// Apps whose verdict, or whose owner of the count, may be another at this time without any row changing.
+    /// Returns the apps whose verdict or owner of the replica count may change with time alone.
     pub(super) fn waiting_for_time(&self, now: Timestamp) -> Vec<name::App> {
         let waits = |view: &View| {
             view.unconfirmed
@@ -274,13 +276,13 @@ impl Views {
         unwritten.flat_map(of_app).collect()
     }
 
-    /// Whether a verdict on a rollout of an app is still to be kept with its revision.
+    /// Whether a verdict on a rollout of an app is not stored with its revision yet.
     pub(super) fn has_unrecorded_verdict(&self, name: &name::App, tables: &Tables) -> bool {
         let mut numbers = self.verdicts.get(name).into_iter().flat_map(BTreeMap::keys);
         numbers.any(|number| tables.has_revision(name, *number))
     }
 
-    /// The error for an app that is not there, with a name that may have been meant.
+    /// Returns the error for an app that does not exist, with a similar name if there is one.
     pub(super) fn missing(&self, name: &name::App) -> Error {
         let scope = Scope::Namespace(name.namespace.clone());
         let close = self
@@ -301,7 +303,7 @@ fn is_unrecorded_external_change(rollout: &Rollout, tables: &Tables) -> bool {
 }
 
 impl TrackedRollout {
-    /// The tracker of a rollout; a new one if the last was of another rollout.
+    /// Returns the tracker of a rollout. It is a new one if the stored one is of another rollout.
     fn tracker_of<'a>(slot: &'a mut Option<Box<Self>>, rollout: &Rollout) -> &'a mut Tracker {
         let identity = RolloutIdentity::of(rollout);
         if slot.as_ref().is_some_and(|known| known.number != rollout.number || known.identity != identity) {

@@ -178,13 +178,13 @@ async fn a_log_that_breaks_goes_on_where_it_was() {
     assert!(first[0].starts_with("[b] its log cannot be read: container"), "{first:?}");
     assert_eq!(first[1..], ["a: 1", "a: 2"]);
     let said = some(&mut stream, 1).await;
-    assert!(said[0].starts_with("[b] its log cannot be read, which is tried again"), "{said:?}");
+    assert!(said[0].starts_with("[b] its log cannot be read and is opened again"), "{said:?}");
 
     server.logs.print("web-1-a", "2026-01-02T03:00:00.8Z", "3");
     assert_eq!(some(&mut stream, 1).await, ["a: 3"]);
     server.logs.cut("web-1-a");
     let said = some(&mut stream, 1).await;
-    assert!(said[0].starts_with("[a] it is opened again"), "{said:?}");
+    assert!(said[0].starts_with("[a] its log broke off and is opened again"), "{said:?}");
     server.logs.print("web-1-a", "2026-01-02T03:00:00.9Z", "4");
     assert_eq!(some(&mut stream, 1).await, ["a: 4"]);
     server.logs.print("web-1-b", "2026-01-02T03:00:01Z", "there");

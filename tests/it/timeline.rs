@@ -125,10 +125,10 @@ async fn some(stream: &mut Streaming<pb::WatchTimelineResponse>, count: usize) -
 }
 
 const PAST: [&str; 4] = [
-    "Rollout 1 begins, a deploy.",
+    "Rollout 1 began, caused by a deploy.",
     "Rollout 1 succeeded: 1 replica ready.",
     "BackOff: old",
-    "Rollout 2 begins, a deploy.",
+    "Rollout 2 began, caused by a deploy.",
 ];
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn everything_that_happens_comes_once_it_is_known() {
     let paused = observed::Deployment { revision: Some(2), paused: true, ..mk_managed("web", 2, 1) };
     server.apply(paused);
     let said = some(&mut stream, 1).await;
-    assert!(said[0].starts_with("Rollout 2 is held: "), "{said:?}");
+    assert!(said[0].starts_with("Rollout 2 is paused: "), "{said:?}");
 
     let seen = mk_evaluation();
     let verdict = seen.decide();

@@ -1,4 +1,4 @@
-//! WaitApp: the app when nothing is under way any more, or as it is when the time is up.
+//! WaitApp: answers when the app has settled, or with its current state when the timeout has passed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::{
     pb,
 };
 
-/// Wait if none is asked for.
+/// Timeout when the request has none.
 const WAIT: Duration = Duration::from_secs(30);
-/// Longest wait.
+/// Longest timeout.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 pub(super) async fn wait_for_state(
@@ -35,11 +35,12 @@ pub(super) async fn wait_for_state(
         parse::parse_duration("timeout", request.timeout.as_ref())?.unwrap_or(WAIT).min(LONGEST_WAIT);
     let mut wait = AppWait { context, name, after, last: None, settled: false };
     if wait.after.is_none() {
-        // Looked up before it is listened to: names of nothing must leave nothing behind.
+        // Look the app up before subscribing, because a subscription allocates a channel and unknown names
+        // must not allocate.
         wait.last = Some(context.index.get_app(&wait.name)?);
     }
     tokio::select! {
-        // Out of time is no error: the answer is the app as it is.
+        // Running out of time is not an error. The answer is the current state of the app.
         _ = tokio::time::timeout(deadline.within(longest), wait.until_settled(&scope)) => {}
         () = context.drain.cancelled() => return Err(Error::ShuttingDown.into()),
     }
@@ -49,9 +50,9 @@ pub(super) async fn wait_for_state(
 struct AppWait<'a> {
     context: &'a Context,
     name: name::App,
-    /// The write whose outcome is waited for.
+    /// The write to wait for, from `read_after`.
     after: Option<Position>,
-    /// The app as it was seen last.
+    /// The app as last seen.
     last: Option<Arc<App>>,
     settled: bool,
 }
@@ -60,7 +61,7 @@ impl AppWait<'_> {
     async fn until_settled(&mut self, scope: &Scope) {
         let mut news = self.context.index.watch_changes(scope);
         loop {
-            // The write first: what is read after it shows it.
+            // Check for the write before reading the app, so that the app read afterwards includes the write.
             let seen = self.after.as_ref().is_none_or(|position| self.context.index.has_seen(position));
             self.look(seen);
             if self.settled {
@@ -76,13 +77,13 @@ impl AppWait<'_> {
 
     fn look(&mut self, seen: bool) {
         match self.context.index.get_app(&self.name) {
-            // Another app of the name came after the deletion: what was deleted is gone.
+            // Another app has taken the name, so the deleted app is gone.
             Ok(app) if seen && self.is_deleted(&app) => self.settled = true,
             Ok(app) => {
                 self.settled = seen && !app.reconciling;
                 self.last = Some(app);
             }
-            // In the state in which it was last.
+            // The app is gone. The answer is its last known state.
             Err(_) => self.settled = seen,
         }
     }

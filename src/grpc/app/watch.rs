@@ -1,4 +1,4 @@
-//! WatchApps: the matching apps as they are, then each in its latest state after each change.
+//! WatchApps: sends every matching app, then the latest state of an app after each change.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -21,7 +21,7 @@ use crate::{
     pb::{self, watch_apps_response::Event},
 };
 
-/// Apps taken from the change log at a time: what a slow reader may hold.
+/// The number of apps taken from the change log at a time. This bounds what a slow reader holds in memory.
 const BATCH: usize = 64;
 
 pub(super) fn watch_apps(
@@ -52,20 +52,21 @@ struct Watch {
     context: Context,
     news: News,
     scope: Scope,
-    /// Tells the tokens of this watch from those of watches of other apps.
+    /// A digest of parent and selector. It is part of the resume token, because a token of another watch is
+    /// not valid here.
     watched: String,
     filter: AppFilter,
-    /// Names that matched when they were sent: with a selector, an app that matches no more is gone for this
-    /// reader.
+    /// With a selector: the names of the apps that were sent. When one of them no longer matches, the reader
+    /// gets a deletion.
     sent: Option<HashSet<name::App>>,
     cursor: Option<ChangeCursor>,
-    /// It goes on where an earlier stream ended.
+    /// Whether this stream continues an earlier one.
     resumed: bool,
     synced: bool,
-    /// More of the change log is there already: what was looked at last may not have matched at all.
+    /// Whether the change log has more to read at once. The last batch may have matched nothing.
     more: bool,
-    /// What was taken from the change log. The messages are made one by one: a reader that does not read
-    /// holds no copies.
+    /// Changes taken from the change log. Each is converted to a message only when it is sent, so a reader
+    /// that does not read holds no copies.
     pending: VecDeque<(Option<ChangeCursor>, PendingEvent)>,
 }
 
@@ -136,10 +137,11 @@ impl Watch {
         }
     }
 
-    /// Whether the reader must be told that an app is gone for it.
+    /// Whether the reader must get a deletion for an app that is gone or no longer matches.
     fn forgets(&mut self, name: &name::App) -> bool {
         let known = self.sent.as_mut().is_some_and(|sent| sent.remove(name));
-        // What a resumed reader was sent earlier is not known here: better told once too often than never.
+        // What an earlier stream sent is not known here, so a resumed reader gets one deletion too many
+        // rather than one too few.
         known || self.sent.is_some() && self.resumed
     }
 
@@ -148,7 +150,8 @@ impl Watch {
     }
 }
 
-/// Where to go on. A token of a watch of other apps says nothing about what this reader has.
+/// Parses a resume token. Returns `None` for a token of a watch with another parent or selector, because it
+/// does not say which apps this reader has.
 fn parse_token(watched: &str, token: &str) -> Option<ChangeCursor> {
     let (cursor, of) = token.split_once('~')?;
     ChangeCursor::parse(cursor).filter(|_| of == watched)

@@ -1,5 +1,5 @@
-//! Asks the server that runs the autoscaling loop for what only that one knows, over the API that this one
-//! serves itself. Must not decide which server that is.
+//! Forwards calls to the daemon that runs the autoscaling loop, over Gantry's own API. Must not decide which
+//! daemon that is.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,20 +19,20 @@ use crate::{
     pb::autoscaler_service_client::AutoscalerServiceClient as Client,
 };
 
-/// Says in a request that it comes from another server, which does not pass it on once more.
+/// Metadata key that marks a request as forwarded by another daemon, so that it is not forwarded again.
 const FORWARDED: &str = "gantry-forwarded";
 
-/// Longest wait for a connection.
+/// Timeout for connecting to the other daemon.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// The connection to the server that runs the loop; cheap to clone.
+/// The connection to the daemon that runs the loop. Cheap to clone.
 #[derive(Clone, Default)]
 pub(in crate::grpc) struct LeaderProxy(Arc<Mutex<Option<Connection>>>);
 
-/// A client, and the address that it calls.
+/// The address of the daemon, and a client that calls it.
 type Connection = (String, Client<Channel>);
 
-/// The server that runs the loop, and is not this one.
+/// A client of the daemon that runs the loop, if that is another one.
 pub(super) struct LeaderClient {
     pub(super) client: Client<Channel>,
     holder: String,
@@ -42,8 +42,8 @@ pub(super) struct LeaderClient {
 // === impl LeaderProxy ===
 
 impl LeaderProxy {
-    /// The server that runs the loop, if it is another one. A request that was passed on already is not
-    /// passed on once more.
+    /// Returns a client of the daemon that runs the loop, or `None` if no other daemon runs it. Fails for a
+    /// request that was forwarded already, because it must not be forwarded again.
     pub(super) fn client<T>(
         &self,
         scaling: &AutoscalerState,
@@ -56,7 +56,7 @@ impl LeaderProxy {
             Some(client) => Ok(Some(LeaderClient { client, holder, why: String::new() })),
             None => Err(Error::AutoscalerElsewhere {
                 holder,
-                why: format!("it was not to be found at {address:?}"),
+                why: format!("it cannot be reached at {address:?}"),
             }),
         }
     }
@@ -76,7 +76,8 @@ impl LeaderProxy {
 // === impl LeaderClient ===
 
 impl LeaderClient {
-    /// The answer; `None` if the server did not give one, whose errors all have a reason.
+    /// Returns the answer, or `None` if the error does not come from the other daemon. All errors of a daemon
+    /// have a reason, so an error without one means that the connection failed.
     pub(super) fn answered<T>(
         &mut self,
         answer: Result<Response<T>, Status>,
@@ -93,13 +94,13 @@ impl LeaderClient {
         }
     }
 
-    /// That it does not answer.
+    /// Returns the error that says that the other daemon does not answer.
     pub(super) fn unreachable(&self) -> Error {
         Error::AutoscalerElsewhere { holder: self.holder.clone(), why: self.why.clone() }
     }
 }
 
-/// The same request once more, with the time that is left.
+/// Builds the forwarded request, with the time that is left until the deadline.
 pub(super) fn forward_request<T: Clone>(message: &T, deadline: Deadline) -> Request<T> {
     let mut request = Request::new(message.clone());
     request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
@@ -109,7 +110,7 @@ pub(super) fn forward_request<T: Clone>(message: &T, deadline: Deadline) -> Requ
     request
 }
 
-/// A stream of the other server as one of this one, which ends when this one goes.
+/// Relays a stream of the other daemon. The relayed stream ends when this daemon shuts down.
 pub(super) fn relay_stream<T: Send + 'static>(context: &Context, stream: Streaming<T>) -> Answers<T> {
     let drain = context.drain.clone();
     Box::pin(futures::stream::unfold(Some(stream), move |stream| {

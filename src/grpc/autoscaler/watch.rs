@@ -1,4 +1,5 @@
-//! `WatchScalingDecisions`: each decision as it is made, or all that were made since a token.
+//! `WatchScalingDecisions`: sends each decision as it is made, beginning after the resume token if the
+//! request has one.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,7 +17,7 @@ use crate::{
     pb::{self, watch_scaling_decisions_response::Event},
 };
 
-/// Decisions taken at a time: what a slow reader may hold.
+/// The number of decisions taken at a time. This bounds what a slow reader holds in memory.
 const BATCH: usize = 64;
 
 pub(super) fn watch_decisions(
@@ -36,8 +37,8 @@ pub(super) fn watch_decisions(
         format!("decisions of {}", request.parent),
     );
     let latest = news.latest();
-    // A token of another process is a time as well as an id, so it is good here too; one that is no token
-    // begins now.
+    // The id in a token is also a time, so a token of another process is valid here too. Without a valid
+    // token the stream begins now.
     let after = request.resume_token.strip_prefix("d1.").and_then(|id| id.parse().ok()).unwrap_or(latest);
     Ok(stream::to_stream(Watch {
         context: context.clone(),
@@ -54,7 +55,7 @@ struct Watch {
     news: News,
     scope: Scope,
     outcomes: Vec<pb::ScalingOutcome>,
-    /// Everything up to this one was told, or is not wanted.
+    /// Id of the last decision that was sent or skipped.
     after: u64,
     pending: VecDeque<Arc<Decision>>,
 }
@@ -72,13 +73,13 @@ impl Source for Watch {
                     return Ok(Some(self.message(Event::Decision(convert::decision(&decision)))));
                 }
             }
-            // Before looking, so that what comes while looking wakes again.
+            // Read this first, so that a decision made during the lookup wakes the stream again.
             let seen = self.news.latest();
             self.pending = self.context.scaling.decisions_after(&self.scope, self.after, BATCH).into();
             if !self.pending.is_empty() {
                 continue;
             }
-            // Nothing up to there was about these apps.
+            // No decision up to `seen` was about these apps.
             self.after = self.after.max(seen);
             if let Leader::Remote { holder, .. } = self.context.scaling.leader() {
                 let why = "it took the loop over from this one".to_owned();

@@ -1,4 +1,4 @@
-//! From the autoscaler's policies and decisions to messages.
+//! Converts policies and decisions of the autoscaler to messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     pb::{self, scaling_target::Signal as Target},
 };
 
-/// The autoscaler of an app, with what it sees and does.
+/// Converts the autoscaler of an app, with its status.
 pub(in crate::grpc) fn autoscaler(
     scaled: &AutoscalerInput,
     last: Option<&Decision>,
@@ -31,7 +31,7 @@ pub(in crate::grpc) fn autoscaler(
     pb::Autoscaler { status: Some(status), ..policy(&scaled.app, &scaled.policy, now) }
 }
 
-/// What a policy says of itself before anything was decided by it.
+/// Returns the status of a policy that has not decided anything yet.
 pub(in crate::grpc) fn status_of(policy: &Policy, now: Timestamp) -> pb::AutoscalerStatus {
     pb::AutoscalerStatus {
         message: intent(policy, now),
@@ -46,13 +46,15 @@ fn message(scaled: &AutoscalerInput, last: Option<&Decision>, leader: &Leader, n
     }
     match leader {
         Leader::Off => {
-            "This server runs no autoscaler, and does not know of one that does; start one without --autoscaler off.".to_owned()
+            "No autoscaler is running: this gantryd does not run it and knows of no other that does. Start one without \
+             --autoscaler off."
+                .to_owned()
         }
         Leader::Unknown(why) if !why.is_empty() => {
-            format!("Nothing is decided: it is not known which server runs the autoscaler ({why}).")
+            format!("No decisions are made, because it is not known which gantryd runs the autoscaler ({why}).")
         }
         Leader::Remote { holder, .. } => {
-            format!("The autoscaler runs in another server, {holder}, which does not answer this one.")
+            format!("The autoscaler runs in another gantryd, {holder}, which does not answer this one.")
         }
         Leader::Unknown(_) | Leader::Local => match last.filter(|last| *last.seen.policy == *scaled.policy) {
             Some(last) => last.seen.explain(&last.verdict),
@@ -63,17 +65,17 @@ fn message(scaled: &AutoscalerInput, last: Option<&Decision>, leader: &Leader, n
 
 fn intent(policy: &Policy, now: Timestamp) -> String {
     match policy.mode_at(now) {
-        Mode::Off => "Off: the count changes only when somebody sets it.".to_owned(),
-        Mode::Shadow => "Decides within 5 s, and does not act.".to_owned(),
-        Mode::Active => "Decides within 5 s.".to_owned(),
+        Mode::Off => "Off: this autoscaler does not change the replica count.".to_owned(),
+        Mode::Shadow => "The next decision comes within 5 s. It is recorded but not carried out.".to_owned(),
+        Mode::Active => "The next decision comes within 5 s.".to_owned(),
         Mode::Frozen => match policy.freeze_end {
-            Some(end) => format!("Frozen until {end}: the count stays as it is."),
-            None => "Frozen until somebody ends it: the count stays as it is.".to_owned(),
+            Some(end) => format!("Frozen until {end}: the replica count does not change."),
+            None => "Frozen until the mode is changed: the replica count does not change.".to_owned(),
         },
     }
 }
 
-/// A policy in force at this time, its defaults filled in.
+/// Converts a policy as it is in force at `now`, with its defaults filled in.
 pub(in crate::grpc) fn policy(app: &name::App, policy: &Policy, now: Timestamp) -> pb::Autoscaler {
     let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let mode = policy.mode_at(now);
@@ -119,7 +121,7 @@ fn target(signal: &Signal) -> pb::ScalingTarget {
     pb::ScalingTarget { signal: Some(target) }
 }
 
-/// One decision.
+/// Converts one decision.
 pub(in crate::grpc) fn decision(decision: &Decision) -> pb::ScalingDecision {
     let (seen, verdict) = (&decision.seen, &decision.verdict);
     let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
@@ -132,7 +134,7 @@ pub(in crate::grpc) fn decision(decision: &Decision) -> pb::ScalingDecision {
         source: reading.source.as_str().to_owned(),
         covered_replicas: count(reading.covered),
     });
-    // The one predictor so far says that the demand stays as it is.
+    // There is one predictor so far. It expects the demand to stay the same.
     let predictors = pairs().filter_map(|(signal, reading)| {
         Some(pb::PredictorQuote {
             signal: signal.name().to_owned(),
@@ -166,7 +168,7 @@ pub(in crate::grpc) fn decision(decision: &Decision) -> pb::ScalingDecision {
     }
 }
 
-/// What came of a decision.
+/// Converts the outcome of a decision.
 pub(in crate::grpc) const fn outcome(outcome: &Outcome) -> pb::ScalingOutcome {
     match outcome {
         Outcome::Unchanged => pb::ScalingOutcome::Unchanged,

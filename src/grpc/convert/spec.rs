@@ -1,4 +1,4 @@
-//! The desired state, from the domain to messages: what comes in by `parse::spec`, the other way round.
+//! Converts the desired state to messages. The inverse of `parse::spec`.
 
 use std::collections::BTreeMap;
 
@@ -154,7 +154,7 @@ fn traffic(traffic: &Traffic) -> pb::Traffic {
     pb::Traffic { timeout: traffic.timeout.and_then(to_duration), max_attempts: traffic.max_attempts }
 }
 
-/// JSON as the message that stands for it; `None` for what is no object.
+/// Converts a JSON object to a protobuf `Struct`. Returns `None` for any other JSON value.
 fn to_struct(value: &serde_json::Value) -> Option<prost_types::Struct> {
     let fields = value.as_object()?.iter().map(|(key, value)| (key.clone(), to_value(value))).collect();
     Some(prost_types::Struct { fields })

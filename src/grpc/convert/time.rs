@@ -1,4 +1,4 @@
-//! Times and durations as the well-known types of protobuf.
+//! Converts times and durations to the well-known types of protobuf.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub(in crate::grpc) fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
-/// `None` for what protobuf cannot write: more than 2^63 seconds.
+/// Converts a duration. Returns `None` if protobuf cannot hold it: more than 2^63 seconds.
 pub(super) fn to_duration(duration: Duration) -> Option<prost_types::Duration> {
     duration.try_into().ok()
 }

@@ -1,5 +1,6 @@
-//! Converts entries of a timeline for callers, and writes the sentence of each. The index marks the begin of a rollout with its pending
-//! state (`index::timeline::begin_of`): that entry has the actor of the rollout, all later ones are Gantry's own.
+//! Converts entries of a timeline for callers, and writes the sentence of each. The index marks the beginning
+//! of a rollout with its pending state (`index::timeline::begin_of`). The actor of that entry is the actor of
+//! the rollout. The actor of all later entries is Gantry.
 
 use tonic::Code;
 
@@ -66,7 +67,7 @@ pub(in crate::grpc) fn to_entry(app: &str, entry: &TimelineEntry) -> pb::Timelin
     }
 }
 
-/// The sentence about a rollout; of its begin if it is pending.
+/// Returns the sentence about a rollout. The pending state stands for its beginning.
 fn rollout_message(rollout: &Rollout) -> String {
     let number = rollout.number;
     let verb = match rollout.state {
@@ -76,13 +77,13 @@ fn rollout_message(rollout: &Rollout) -> String {
                 Cause::Rollback => "a rollback",
                 Cause::AutoRollback => "a rollback after a failure",
                 Cause::Restart => "a restart",
-                Cause::External => "a change made past this server",
+                Cause::External => "a change made outside Gantry",
             };
             let why = if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
-            return format!("Rollout {number} begins, {cause}{why}.");
+            return format!("Rollout {number} began, caused by {cause}{why}.");
         }
-        State::Running => "runs",
-        State::Paused => "is held",
+        State::Running => "is running",
+        State::Paused => "is paused",
         State::Succeeded => "succeeded",
         State::Failed => "failed",
         State::Superseded => "was superseded",

@@ -1,4 +1,4 @@
-//! WatchEndpoints: all endpoints of an app, anew after each change of them; or that there is no such app.
+//! WatchEndpoints: sends all endpoints of an app after each change of them, or that the app does not exist.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
     pb::{self, watch_endpoints_response::Event},
 };
 
-/// Least time between two snapshots of a stream. What happens at once to many replicas is one change; the
-/// first one after a quiet time is told at once.
+/// Least time between two snapshots of a stream, so that a change of many replicas at once gives one
+/// snapshot. The first change after a quiet time is sent at once.
 const SPACING: Duration = Duration::from_millis(50);
 
 pub(super) fn watch_endpoints(
@@ -45,18 +45,19 @@ pub(super) fn watch_endpoints(
 struct Watch {
     context: Context,
     news: News<Endpoints>,
-    /// The port that was asked for.
+    /// The port that the request names. May be empty.
     port: String,
-    /// The port that was meant when none was named. It stays meant when the app gets more of them.
+    /// The default port of the app, if the request names none. It stays the port of the stream when the app
+    /// gets more ports.
     meant: Option<String>,
     unready: bool,
-    /// What the reader knows.
+    /// What was sent last.
     told: Option<LastSent>,
     /// When the next snapshot may be sent.
     next_at: Instant,
 }
 
-/// What was told, small enough to be kept for readers that do not read.
+/// What was sent last. A fingerprint instead of a copy, because it is stored for every reader.
 #[derive(PartialEq)]
 enum LastSent {
     Missing,
@@ -83,7 +84,7 @@ impl Source for Watch {
 }
 
 impl Watch {
-    /// What there is to tell, if the reader does not know it already.
+    /// Returns the event to send, or `None` if the reader has it already.
     fn look(&mut self) -> Result<Option<Event>, Status> {
         let Some(set) = self.news.latest() else {
             let news = self.told.replace(LastSent::Missing) != Some(LastSent::Missing);
@@ -101,8 +102,9 @@ impl Watch {
         Ok(Some(Event::Snapshot(pb::EndpointSet { endpoints })))
     }
 
-    /// The port to look at. The app may have come, or changed, after the stream began; a port that it does
-    /// not have ends the stream, since an empty snapshot would hide why.
+    /// Returns the port of the stream. The app may have been created or changed after the stream began. A
+    /// port that the app does not have ends the stream with an error, because an empty snapshot would hide
+    /// the cause.
     fn port_of(&mut self, set: &Set) -> Result<String, Error> {
         match set.check(&self.port) {
             Ok(()) => {

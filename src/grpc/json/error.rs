@@ -1,5 +1,5 @@
-//! Errors as the Connect protocol writes them: a code in words, a message, and the details both as they are
-//! and readable.
+//! Writes errors as the Connect protocol has them: the code as text, the message, and the details both
+//! encoded and readable.
 
 use axum::{
     body::Body,
@@ -14,7 +14,7 @@ use tonic_types::pb;
 
 use crate::grpc::{schema, status};
 
-/// The error as JSON.
+/// Returns the error as JSON.
 pub(super) fn to_json(status: &Status) -> Value {
     let details = pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
     let details: Vec<_> = details
@@ -35,8 +35,8 @@ fn readable(name: &str, value: &[u8]) -> Option<Value> {
     serde_json::to_value(schema::schema().ok()?.decode(name, value)?).ok()
 }
 
-/// An answer that is an error. Connect has one HTTP status for each code; some refusals come before there is
-/// a call.
+/// Returns an error as an HTTP response. Connect has one HTTP status for each code. `http` overrides it for a
+/// call that is refused before it is translated.
 pub(super) fn error_response(status: &Status, http: Option<StatusCode>) -> Response {
     let mut response = Response::new(Body::from(to_json(status).to_string()));
     *response.status_mut() = http.unwrap_or_else(|| to_http(status.code()));
@@ -49,7 +49,7 @@ fn name(code: Code) -> String {
     if code == Code::Cancelled { "canceled".to_owned() } else { status::code_name(code).to_ascii_lowercase() }
 }
 
-/// The table of the Connect protocol.
+/// Returns the HTTP status of a code, by the table of the Connect protocol.
 fn to_http(code: Code) -> StatusCode {
     let number = match code {
         Code::Ok => 200,

@@ -1,18 +1,18 @@
-//! The forms that a message has outside gRPC, by content type, and the bytes before each message of a stream.
+//! The forms of messages outside gRPC, by content type, and the prefix of each message in a stream.
 
-/// Bytes before each message, of gRPC and of Connect: flags and length.
+/// Length of the prefix of each message in gRPC and Connect: one byte of flags, four bytes of length.
 pub(super) const PREFIX: usize = 5;
 
-/// What a caller speaks, as its content type says.
+/// The form of the messages of a call, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// One message each way; the answers of a stream come as lines.
+    /// One message each way, without a prefix. A stream is answered with lines.
     Plain(Encoding),
-    /// Connect's frames.
+    /// Messages with the prefix of Connect.
     Framed(Encoding),
 }
 
-/// How a message is written.
+/// The encoding of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Json,
@@ -48,7 +48,7 @@ impl Form {
     }
 }
 
-/// A message with its flags and its length before it.
+/// Returns a message with its prefix.
 pub(super) fn frame_message(flags: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let mut framed = Vec::with_capacity(PREFIX + message.len());

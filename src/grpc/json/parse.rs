@@ -1,5 +1,5 @@
-//! From JSON to a message. What the message does not have is refused by name, every such field at once: a
-//! field that is spelled wrong and ignored would deploy something else than was asked for.
+//! Parses JSON into a message. Refuses unknown fields and names all of them at once, because an ignored
+//! spelling mistake would deploy something else than the caller asked for.
 
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor};
 use serde_json::{Deserializer, Value};
@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::domain::{Error, error::Violation};
 
-/// The message that a JSON text stands for.
+/// Parses a JSON text into a message.
 pub(super) fn parse_message(descriptor: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
     let mut json = Deserializer::from_slice(text);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
@@ -20,21 +20,21 @@ pub(super) fn parse_message(descriptor: &MessageDescriptor, text: &[u8]) -> Resu
 
 fn explain(descriptor: &MessageDescriptor, text: &[u8], path: &str, error: &serde_json::Error) -> Error {
     let Ok(value) = serde_json::from_slice::<Value>(text) else {
-        let empty = if text.is_empty() { "; an empty request is {}" } else { "" };
-        return Error::invalid("", format!("the request is no JSON: {error}{empty}"));
+        let empty = if text.is_empty() { "; send {} for an empty request" } else { "" };
+        return Error::invalid("", format!("the request is not valid JSON: {error}{empty}"));
     };
     let mut unknown = Vec::new();
     find_unknown(descriptor, &value, "", &mut unknown);
     if unknown.is_empty() {
         let field = if path == "." { "" } else { path };
-        return Error::invalid(field, format!("has no value that this field takes: {error}"));
+        return Error::invalid(field, format!("has an invalid value: {error}"));
     }
     Error::Invalid(unknown)
 }
 
-/// Every field in a JSON value that its message does not have.
+/// Finds every field in a JSON value that its message does not have.
 fn find_unknown(descriptor: &MessageDescriptor, value: &Value, at: &str, unknown: &mut Vec<Violation>) {
-    // Google's own types have forms of their own in JSON.
+    // The JSON forms of Google's types do not follow their fields.
     let (Value::Object(fields), false) = (value, descriptor.full_name().starts_with("google.")) else {
         return;
     };
@@ -44,7 +44,7 @@ fn find_unknown(descriptor: &MessageDescriptor, value: &Value, at: &str, unknown
         if let Some(field) = known {
             find_within(&field, value, &path, unknown);
         } else {
-            let description = format!("is no field of {}", descriptor.name());
+            let description = format!("is not a field of {}", descriptor.name());
             unknown.push(Violation { field: path, description });
         }
     }

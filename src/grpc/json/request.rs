@@ -1,5 +1,6 @@
-//! Translates a request of the Connect protocol or of plain HTTP, in JSON or binary, into a gRPC request. The body is translated when the
-//! service reads it, so that what is wrong with it is an error of the call, under its id and its deadline.
+//! Translates a request of the Connect protocol or of plain HTTP, in JSON or binary, into a gRPC request. The
+//! body is translated when the service reads it, so that an error in it becomes an error of the call, with
+//! the id and the deadline of the call.
 
 use axum::{
     body::{Body, Bytes},
@@ -36,7 +37,7 @@ const TRANSPORT_HEADERS: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// A request without a body for a method that this server does not have: the router itself answers UNIMPLEMENTED.
+/// Builds a request without a body for an unknown method. The router answers it with UNIMPLEMENTED.
 pub(super) fn empty_request(request: Request) -> Request {
     let (mut parts, _) = request.into_parts();
     parts.headers = headers(&parts.headers);
@@ -49,7 +50,7 @@ pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> 
     let (mut parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(version) = text("connect-protocol-version").filter(|version| *version != "1") {
-        let description = format!("is {version:?}; this server speaks version 1");
+        let description = format!("is {version:?}; only version 1 is supported");
         return Err(Error::invalid("connect-protocol-version", description).into());
     }
     let encoding = match form {
@@ -58,7 +59,7 @@ pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> 
     };
     if let Some(compression) = text(encoding).filter(|compression| *compression != "identity") {
         return Err(status::not_spoken(&format!(
-            "requests compressed by {compression:?} are not read; send them uncompressed"
+            "the compression {compression:?} is not supported; send the request uncompressed"
         )));
     }
     let timeout = text("connect-timeout-ms").map(parse_timeout).transpose()?;
@@ -72,7 +73,7 @@ pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> 
     Ok(Request::from_parts(parts, Body::from_stream(translated)))
 }
 
-/// What the caller sent along, as gRPC's metadata.
+/// Returns the headers of the caller as gRPC metadata.
 fn headers(sent: &HeaderMap) -> HeaderMap {
     let is_transport_header = |name: &HeaderName| {
         TRANSPORT_HEADERS.contains(name)
@@ -89,16 +90,22 @@ fn headers(sent: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Connect counts milliseconds in up to ten digits, gRPC takes eight digits of any unit.
+/// Converts a timeout of Connect to `grpc-timeout`. Connect has milliseconds in up to ten digits, gRPC has
+/// any unit in up to eight digits.
 fn parse_timeout(text: &str) -> Result<HeaderValue, Status> {
     let valid = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    let wrong = || Error::invalid("connect-timeout-ms", format!("is {text:?}; it must have 1 to 10 digits"));
+    let wrong = || {
+        Error::invalid(
+            "connect-timeout-ms",
+            format!("is {text:?}; it must be milliseconds in 1 to 10 digits"),
+        )
+    };
     let millis: u64 = text.parse().ok().filter(|_| valid).ok_or_else(wrong)?;
     let timeout = if millis < 100_000_000 { format!("{millis}m") } else { format!("{}S", millis / 1000) };
     HeaderValue::from_str(&timeout).map_err(|_| wrong().into())
 }
 
-/// Reads the whole body, bounded, and makes one length-prefixed message of gRPC of it.
+/// Reads the whole body, up to `largest` bytes, and returns it as one length-prefixed message of gRPC.
 async fn transcode_body(
     form: Form,
     method: &'static Method,
@@ -122,22 +129,25 @@ fn to_body_error(error: &(dyn std::error::Error + Send + Sync + 'static), larges
     if error.is::<LengthLimitError>() {
         return status::too_large(&format!("the request is larger than {largest} bytes"));
     }
-    Error::invalid("", format!("the request broke off: {error}")).into()
+    Error::invalid("", format!("the request ended before it was complete: {error}")).into()
 }
 
-/// Strips the envelope of Connect (a byte of flags, four of length) from a body that must hold exactly one message.
+/// Strips the envelope of Connect (one byte of flags, four of length) from a body that must hold exactly one
+/// message.
 fn strip_envelope(sent: &Bytes) -> Result<Bytes, Status> {
-    let wrong =
-        |what: &str| Status::from(Error::invalid("", format!("the request is no frame of Connect: {what}")));
+    let wrong = |what: &str| {
+        Status::from(Error::invalid("", format!("the request is not a valid frame of Connect: {what}")))
+    };
     let Some((&[flags, a, b, c, d], rest)) = sent.split_first_chunk::<PREFIX>() else {
         return Err(wrong("it has fewer than 5 bytes"));
     };
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
     match flags {
         0 if rest.len() == length => Ok(sent.slice(PREFIX..)),
-        0 => {
-            Err(wrong(&format!("it announces {length} bytes and has {}; one frame is expected", rest.len())))
-        }
-        flags => Err(wrong(&format!("its flags are {flags}; they must be 0, for an uncompressed message"))),
+        0 => Err(wrong(&format!(
+            "it announces {length} bytes but has {}; exactly one frame is expected",
+            rest.len()
+        ))),
+        flags => Err(wrong(&format!("its flags are {flags}; they must be 0 (uncompressed)"))),
     }
 }

@@ -1,5 +1,5 @@
-//! From a gRPC answer to what the caller speaks: one message, or a stream whose messages are translated one
-//! by one as the caller takes them.
+//! Translates a gRPC answer into the protocol of the caller: one message, or a stream whose messages are
+//! translated one by one as the caller reads them.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ use crate::{
 /// Flag of Connect's last frame.
 const END: u8 = 2;
 
-/// An error of a call that was not begun.
+/// Returns the error of a call that failed before it was sent on as gRPC.
 pub(super) fn failed_response(form: Form, status: &Status) -> Response {
     match form {
         Form::Plain(_) => error::error_response(status, None),
@@ -47,7 +47,7 @@ pub(super) fn failed_response(form: Form, status: &Status) -> Response {
     }
 }
 
-/// The answer of a path that no method has.
+/// Returns the answer for a path that no method has.
 pub(super) fn unknown_method(answer: Response) -> Response {
     let (head, _) = answer.into_parts();
     let status = status(&head.headers).unwrap_or_else(no_end);
@@ -56,7 +56,7 @@ pub(super) fn unknown_method(answer: Response) -> Response {
     response
 }
 
-/// One message.
+/// Translates an answer that is one message.
 pub(super) async fn unary_response(encoding: Encoding, method: &Method, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     if let Some(failed) = status(&head.headers).filter(|status| status.code() != Code::Ok) {
@@ -83,7 +83,7 @@ pub(super) async fn unary_response(encoding: Encoding, method: &Method, answer: 
     response
 }
 
-/// A stream as lines of JSON.
+/// Translates a stream into lines of JSON.
 pub(super) fn lines_response(method: &'static Method, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let failed = status(&head.headers).filter(|status| status.code() != Code::Ok);
@@ -97,7 +97,7 @@ pub(super) fn lines_response(method: &'static Method, answer: Response) -> Respo
     response
 }
 
-/// A stream as Connect's frames.
+/// Translates a stream into frames of Connect.
 pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let mut response = if let Some(status) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
@@ -111,14 +111,15 @@ pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answe
     response
 }
 
-/// How a stream is written.
+/// The format of a translated stream.
 #[derive(Clone, Copy)]
 enum StreamFormat {
     Lines,
     Frames(Encoding),
 }
 
-/// The messages of a gRPC stream in another format. Reads on only when the caller takes what was read.
+/// The messages of a gRPC stream in another format. Reads the next message only when the caller has taken the
+/// last one.
 struct TranscodedBody {
     format: StreamFormat,
     output: MessageDescriptor,
@@ -134,7 +135,7 @@ impl TranscodedBody {
         Self { format, output: method.output.clone(), body, read: BytesMut::new(), ended: false }
     }
 
-    /// The next message that is there whole.
+    /// Takes the next complete message out of the bytes read so far.
     fn take(&mut self) -> Option<Bytes> {
         let &[_, a, b, c, d] = self.read.first_chunk::<PREFIX>()?;
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
@@ -161,7 +162,8 @@ impl TranscodedBody {
         }
     }
 
-    /// What tells the caller that the stream is over; `None` if its mere end does.
+    /// Ends the stream. Returns the bytes that tell the caller so, or `None` if the end of the body is
+    /// enough.
     fn end(&mut self, trailers: &HeaderMap, status: &Status) -> Option<Bytes> {
         (self.ended, self.body) = (true, Body::empty());
         let failed = (status.code() != Code::Ok).then_some(status);
@@ -240,7 +242,7 @@ fn status(headers: &HeaderMap) -> Option<Status> {
 }
 
 fn no_end() -> Status {
-    Error::Bug("an answer without an end".to_owned()).into()
+    Error::Bug("an answer ended without a status".to_owned()).into()
 }
 
 fn broken(error: &axum::Error) -> Status {
@@ -253,7 +255,7 @@ fn respond(kind: &'static str, body: Body) -> Response {
     response
 }
 
-/// What a service or a layer said, apart from what belongs to gRPC or to the way.
+/// Whether a header is metadata of a service or a layer, and not one of gRPC or of the HTTP transport.
 fn is_metadata(name: &HeaderName) -> bool {
     !name.as_str().starts_with("grpc-")
         && ![header::CONTENT_TYPE, header::CONTENT_LENGTH, header::DATE, header::TRAILER].contains(name)
@@ -265,8 +267,8 @@ fn copy_head(from: &HeaderMap, to: &mut Response) {
     }
 }
 
-/// Connect's unary answers have no trailers; they stand in the head under a prefix. Ours also without, for
-/// people.
+/// Copies trailers into the head under the prefix `trailer-`, because Connect's unary answers have no
+/// trailers. Gantry's own trailers are also copied without the prefix, for people who read the head.
 fn copy_trailers(from: &HeaderMap, to: &mut Response) {
     for (name, value) in from.iter().filter(|(name, _)| is_metadata(name)) {
         if let Ok(prefixed) = HeaderName::try_from(format!("trailer-{name}")) {
@@ -278,8 +280,8 @@ fn copy_trailers(from: &HeaderMap, to: &mut Response) {
     }
 }
 
-/// A stream's trailers come at its end, if ever; to ask about a stream that runs, the caller needs the id
-/// before.
+/// Copies the call id into the head of a stream. The trailers come only at its end, and the caller needs the
+/// id to ask about a stream that is still running.
 fn copy_id(from: &axum::http::Extensions, to: &mut Response) {
     if let Some(id) = from.get::<CallId>().and_then(|id| HeaderValue::from_str(&id.0).ok()) {
         to.headers_mut().insert(CALL_ID, id);

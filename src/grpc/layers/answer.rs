@@ -1,4 +1,4 @@
-//! What several layers do with an answer: make one of a status, see how it ends, and end it early.
+//! What several layers do with an answer: build one from a status, observe how it ends, and end it early.
 
 use std::{
     pin::Pin,
@@ -14,28 +14,29 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tonic::{Code, Status};
 
-/// An answer that is a status alone.
+/// Returns an answer that consists of a status only.
 pub(super) fn to_response(status: &Status) -> Response {
     status.clone().into_http::<Body>()
 }
 
-/// The last frame of a stream that ends with this status.
+/// Returns the last frame of a stream that ends with this status.
 pub(super) fn to_trailers(status: &Status) -> Frame<Bytes> {
     let mut trailers = HeaderMap::new();
-    // Fails only for text that is no header; the code alone always is one.
+    // Fails only for a message that is not a valid header. The code alone is always valid.
     if status.add_header(&mut trailers).is_err() {
         let _ = Status::new(status.code(), "").add_header(&mut trailers);
     }
     Frame::trailers(trailers)
 }
 
-/// The status in the head of an answer, which is an error without a body. Messages and streams have theirs in
-/// the trailers.
+/// Returns the status in the head of an answer. Only an error without a body has one there. Messages and
+/// streams have it in the trailers.
 pub(super) fn status_in_head(answer: &Response) -> Option<Status> {
     read_status(answer.headers())
 }
 
-/// The status that these headers carry. Of a success nothing but the code is read: each layer asks, and tonic copies the headers.
+/// Returns the status in these headers. For a success only the code is read, because every layer calls this
+/// and tonic copies the headers.
 pub(super) fn read_status(headers: &HeaderMap) -> Option<Status> {
     match headers.get(Status::GRPC_STATUS)?.as_bytes() {
         b"0" => Some(Status::new(Code::Ok, "")),
@@ -43,13 +44,13 @@ pub(super) fn read_status(headers: &HeaderMap) -> Option<Status> {
     }
 }
 
-/// Wraps the body of an answer, unless the answer is an error without one.
+/// Wraps the body of an answer, unless the answer is an error without a body.
 pub(super) fn map_body(answer: Response, wrap: impl FnOnce(Body) -> Body) -> Response {
     if status_in_head(&answer).is_some() { answer } else { answer.map(wrap) }
 }
 
-/// Hands the status of an answer to `end`, with the headers that carry it, before they are sent: the head's
-/// or the trailers. If the caller does not wait for the end, `end` is dropped.
+/// Calls `end` with the status of an answer and the headers that carry it (head or trailers), before they are
+/// sent. If the caller leaves before the end, `end` is dropped without a call.
 pub(super) fn on_end(
     mut answer: Response,
     end: impl FnOnce(Status, &mut HeaderMap) + Send + 'static,
@@ -73,8 +74,8 @@ pub(super) fn on_end(
     answer.map(|body| Body::new(body.map_frame(see)))
 }
 
-/// Ends an answer that is still sent when `status` is there. The answer itself comes first: it knows better
-/// why it ends.
+/// Ends an answer that is still being sent when `status` resolves. The body is polled first, because its own
+/// status says better why it ends.
 pub(super) fn end_early(answer: Response, status: impl Future<Output = Status> + Send + 'static) -> Response {
     let mut status = Box::pin(status);
     map_body(answer, |body| {
@@ -91,8 +92,8 @@ pub(super) fn end_early(answer: Response, status: impl Future<Output = Status> +
     })
 }
 
-/// A body whose frames `poll` makes of those of `body`. To end it, `poll` puts an empty body in its place, which also lets go of what the
-/// former was made from: it may hold a watch or a place in the log.
+/// Returns a body whose frames `poll` makes from the frames of `body`. To end it, `poll` replaces `body` by
+/// an empty one. That also drops what `body` was made from, for example a watch or an open log.
 pub(super) fn poll_body(
     body: Body,
     poll: impl FnMut(&mut Body, &mut Context<'_>) -> PolledFrame + Send + Unpin + 'static,

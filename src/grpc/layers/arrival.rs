@@ -1,5 +1,5 @@
-//! The body of a request while it arrives: it must arrive whole, and within a time. A caller who begins a
-//! call and does not finish asking would else keep its place for ever.
+//! The body of a request while it arrives. It must arrive completely and within a time limit. Without the
+//! limit, a caller who begins a call and never finishes the request would occupy its place for ever.
 
 use std::{
     error::Error as StdError,
@@ -56,7 +56,7 @@ impl HttpBody for Arrival {
     }
 }
 
-/// A layer that translated the request on its way has said what is wrong with it; else the connection broke.
+/// Returns the status that a translating layer put into the error. Without one, the connection broke.
 fn explain(error: &axum::Error) -> Status {
     let mut source: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = source {
@@ -65,5 +65,5 @@ fn explain(error: &axum::Error) -> Status {
         }
         source = cause.source();
     }
-    Error::invalid("", format!("the request broke off: {error}")).into()
+    Error::invalid("", format!("the request ended before it was complete: {error}")).into()
 }

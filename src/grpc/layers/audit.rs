@@ -1,5 +1,5 @@
-//! What is kept of a call that changes something, or was refused for who called: who, what, why, and how it
-//! ended. It goes to the timeline of the app that the call was about.
+//! Records who called what, why, and how it ended, in the timeline of the app. Records only calls that change
+//! something, and calls that were denied to the caller.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,10 +23,10 @@ use crate::{
     index::{AuditedCall, Index, TimelineEvent},
 };
 
-/// Bytes of an error's message that are kept.
+/// Bytes of an error message that are recorded.
 const LONGEST_ERROR: usize = 512;
 
-/// Keeps the call, once it has ended, in the timeline of its app.
+/// Records the call, once it has ended, in the timeline of its app.
 pub(in crate::grpc) async fn audit_call(
     State((index, connection)): State<(Index, Arc<OnceLock<Connection>>)>,
     request: Request,
@@ -47,9 +47,9 @@ pub(in crate::grpc) async fn audit_call(
     on_end(answer, move |status, _| audit.end(&status))
 }
 
-/// A call until it has ended.
+/// A call that has not ended yet.
 struct Audit {
-    /// `None` when it was kept.
+    /// `None` once the call was recorded.
     index: Option<Index>,
     connection: Arc<OnceLock<Connection>>,
     asked: Arc<Mutex<AuditSubject>>,
@@ -82,7 +82,7 @@ impl Audit {
 }
 
 impl Drop for Audit {
-    /// The caller did not wait for the end; what was begun goes on.
+    /// Records a write whose caller left early. The write itself goes on.
     fn drop(&mut self) {
         if self.writes {
             self.end(&Status::new(Code::Cancelled, "the caller did not wait for the answer"));
@@ -90,7 +90,7 @@ impl Drop for Audit {
     }
 }
 
-/// The app that a resource is, or belongs to.
+/// Returns the app that a resource is or belongs to.
 fn app_of(subject: &str) -> Option<name::App> {
     let end = subject.match_indices('/').nth(3).map_or(subject.len(), |(at, _)| at);
     name::App::parse(&subject[..end]).ok()

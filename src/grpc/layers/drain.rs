@@ -1,5 +1,5 @@
-//! Ends the streams of health and reflection when the server goes. They know nothing of a drain, and would
-//! hold it up; the streams of Gantry's own services end themselves, each with a resume token.
+//! Ends the streams of health and reflection when the daemon shuts down. They do not know about the shutdown
+//! and would delay it. The streams of Gantry's own services end themselves, each with a resume token.
 
 use axum::{
     extract::{Request, State},
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::end_early;
 use crate::domain::Error;
 
-/// Ends the answer when the server goes.
+/// Ends the answer when the daemon shuts down.
 pub(in crate::grpc) async fn end_on_drain(
     State(drain): State<CancellationToken>,
     request: Request,

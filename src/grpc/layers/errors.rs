@@ -1,5 +1,5 @@
-//! Every error has details, and a panic is an error: of a service, and of whatever makes the parts of a
-//! stream.
+//! Gives details to every error, and turns panics into errors, both in services and in the streams that they
+//! return.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -36,9 +36,9 @@ pub(in crate::grpc) async fn complete_errors(request: Request, next: Next) -> Re
     answer.map(|body| poll_body(body, move |body, cx| poll_to_end(body, cx, &method)))
 }
 
-/// The next frame; the last one is a status with details, also where what makes the body panics or breaks off.
+/// Polls the next frame. The last one is always a status with details, even if the body panics or breaks off.
 fn poll_to_end(body: &mut Body, cx: &mut Context<'_>, method: &str) -> PolledFrame {
-    // A panic here would take the connection with it, and all other calls on it.
+    // An uncaught panic would end the connection and all other calls on it.
     let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx)));
     let mut last = match polled {
         Ok(Poll::Ready(Some(Ok(frame)))) if frame.is_trailers() => frame,

@@ -1,5 +1,5 @@
-//! The limits of a call: the size of its headers, the time in which its request must arrive, and its deadline,
-//! which is the caller's own or one for calls that would wait for ever.
+//! The limits of a call: the size of its headers, the time in which its request must arrive, and its
+//! deadline. The deadline is the caller's own, or a default for calls that are neither streams nor waits.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ use crate::{
     },
 };
 
-/// Bytes of all headers of a call.
+/// Largest size of all headers of a call, in bytes.
 const HEADERS: usize = 16 * 1024;
-/// Time for a call that is not a stream and not a wait, if the caller sets none: no caller waits longer for
-/// one answer.
+/// Deadline of a call that is neither a stream nor a wait, if the caller sets none. No caller waits longer
+/// for one answer.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Time that a request gets to arrive whole.
+/// Time within which a request must arrive completely.
 const ARRIVAL: Duration = Duration::from_secs(30);
 
-/// Refuses a call whose headers are too large, and ends a call at its deadline, whether it is being answered
-/// then or a stream is being sent.
+/// Refuses a call whose headers are too large, and ends a call at its deadline, whether it is still being
+/// answered or its stream is being sent.
 pub(in crate::grpc) async fn enforce_limits(mut request: Request, next: Next) -> Response {
     let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > HEADERS {
-        let text = format!("the headers have {bytes} bytes; {HEADERS} are allowed");
+        let text = format!("the headers have {bytes} bytes; at most {HEADERS} are allowed");
         return to_response(&status::too_large(&text));
     }
     let name = method_name(&request).to_owned();
@@ -46,7 +46,7 @@ pub(in crate::grpc) async fn enforce_limits(mut request: Request, next: Next) ->
         request = request.map(|body| Body::new(Arrival::new(body, ARRIVAL)));
     }
     let Some(at) = deadline else { return next.run(request).await };
-    // A read leaves nothing behind; a write that was cut off may have happened.
+    // A write may have been made although its answer was cut off. A read changes nothing.
     let may_have_happened = method.is_some_and(|method| method.does == Does::Write);
     let out_of_time =
         move || Status::from(Error::Deadline { waiting_for: format!("{name} to finish"), may_have_happened });
@@ -59,7 +59,7 @@ pub(in crate::grpc) async fn enforce_limits(mut request: Request, next: Next) ->
     }
 }
 
-/// The caller's deadline: `grpc-timeout`, at most eight digits and a unit.
+/// Returns the timeout that the caller sent in `grpc-timeout`: at most eight digits and a unit.
 fn timeout(request: &Request) -> Option<Duration> {
     parse_timeout(request.headers().get("grpc-timeout")?.to_str().ok()?)
 }

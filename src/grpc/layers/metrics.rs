@@ -1,5 +1,5 @@
-//! What is measured of every call: that it began, how long it took, how it ended. Outside of all layers that
-//! make a status, so that it sees the one that the caller gets. Must not know what any method does.
+//! Measures every call: that it began, how long it took, and how it ended. It is outside all layers that make
+//! a status, so that it sees the status that the caller gets. Must not know what any method does.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -18,17 +18,17 @@ use crate::{
     pb::{self, ErrorReason},
 };
 
-/// What a method is called in a metric, of any service that is served here.
+/// The label of a method in the metrics, for methods of all services that are served here.
 struct MethodLabel {
     name: String,
     streams: bool,
 }
 
-/// Whatever else is asked for. Callers choose paths, and a label must not grow by what they choose.
+/// The label of every other path. Callers choose paths, and must not be able to create labels.
 static OTHER: LazyLock<MethodLabel> =
     LazyLock::new(|| MethodLabel { name: "other".to_owned(), streams: false });
 
-/// By path.
+/// Labels by path.
 static METHODS: LazyLock<HashMap<String, MethodLabel>> = LazyLock::new(|| {
     let sets = [
         pb::DESCRIPTOR,
@@ -58,7 +58,8 @@ pub(in crate::grpc) async fn measure_call(request: Request, next: Next) -> Respo
     on_end(answer, move |status, _| timer.stop(&status))
 }
 
-/// The time and the end of a call. If it is dropped without an end, the caller has gone.
+/// Measures a call until it ends. If it is dropped before that, the caller has left and the call counts as
+/// cancelled.
 struct CallTimer {
     method: &'static MethodLabel,
     began: Instant,
@@ -102,7 +103,7 @@ impl Drop for CallTimer {
     }
 }
 
-/// The reason of an error, if it is one of the contract.
+/// Returns the reason of an error, or `none` if it is not a reason of the contract.
 fn reason(status: &Status) -> &'static str {
     let details = status.get_error_details();
     let known = details.error_info().and_then(|info| ErrorReason::from_str_name(&info.reason));

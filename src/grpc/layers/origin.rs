@@ -1,6 +1,6 @@
-//! Who may call at all while callers are not told apart: programs on this machine, and no web page. A page
-//! can make its visitor's browser send requests to this port, by a name of its own that points here or
-//! straight across sites; both leave their mark in headers that a page cannot change.
+//! Refuses web pages as long as callers are not authenticated: only programs on this machine may call. A page
+//! can make its visitor's browser send requests to this port, either through its own host name that resolves
+//! to this machine (DNS rebinding) or directly across sites. Both show in headers that a page cannot change.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -20,21 +20,21 @@ use crate::grpc::{
     status,
 };
 
-/// How long a browser may remember what it was allowed.
+/// The time for which a browser may cache what it is allowed to do.
 const REMEMBER: std::time::Duration = std::time::Duration::from_hours(2);
 
 /// A web site whose pages may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// What is no origin.
+/// The error for a text that is not an origin.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "an origin looks like https://example.org or http://localhost:3000: scheme, host and port, and nothing after them"
 )]
 pub struct InvalidOrigin;
 
-/// The origins that are allowed.
+/// The allowed origins.
 pub(in crate::grpc) type Origins = Arc<[Origin]>;
 
 impl FromStr for Origin {
@@ -44,7 +44,7 @@ impl FromStr for Origin {
         let (scheme, host) = text.split_once("://").ok_or(InvalidOrigin)?;
         let known = ["http", "https"].contains(&scheme);
         let authority = Authority::from_str(host).map_err(|_| InvalidOrigin)?;
-        // As a browser writes it, or it would never match.
+        // Must be written as browsers write it, because it is compared as text.
         let plain = !host.contains('@') && host == authority.as_str() && host == host.to_ascii_lowercase();
         if !known || !plain || authority.host().is_empty() || host.contains('*') {
             return Err(InvalidOrigin);
@@ -53,7 +53,7 @@ impl FromStr for Origin {
     }
 }
 
-/// Refuses what comes from a web page that is not allowed.
+/// Refuses requests from web pages that are not allowed.
 pub(in crate::grpc) async fn check_origin(
     State(origins): State<Origins>,
     request: Request,
@@ -69,7 +69,7 @@ pub(in crate::grpc) async fn check_origin(
     }
 }
 
-/// What browsers ask before a page of another site may call, for the allowed ones.
+/// Returns the layer that answers the preflight requests of browsers for the allowed origins.
 pub(in crate::grpc) fn cors_layer(origins: &Origins) -> CorsLayer {
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin", "trailer-gantry-call-id"];
     let exposed = exposed.map(HeaderName::from_static).into_iter();
@@ -78,7 +78,7 @@ pub(in crate::grpc) fn cors_layer(origins: &Origins) -> CorsLayer {
         .allow_methods([Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.chain([CALL_ID, CACHE_AGE]).collect::<Vec<_>>())
-        // A page of the Internet that calls into this machine is asked for once more.
+        // Browsers ask separately whether a public page may call into a private network.
         .allow_private_network(true)
         .max_age(REMEMBER)
 }
@@ -91,27 +91,26 @@ fn refusal(
 ) -> Option<String> {
     let hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let named: Vec<_> = authority.into_iter().chain(hosts).collect();
-    // Every browser names the host it believes to speak to. HTTP/2 leaves it to the client, and some name
-    // none.
+    // Every browser names the host that it calls. In HTTP/2 the name is optional, and some clients send none.
     if named.is_empty() && version < Version::HTTP_2 {
-        return Some("the request names no host".to_owned());
+        return Some("the request has no Host header".to_owned());
     }
     if let Some(host) = named.into_iter().find(|host| !is_loopback_host(host)) {
         return Some(format!(
-            "the request is for the host {host:?}; this server answers as localhost, 127.0.0.1 or [::1] only"
+            "the request is for the host {host:?}; gantryd answers only to localhost, 127.0.0.1 and [::1]"
         ));
     }
     let mut sent = headers.get_all(header::ORIGIN).iter().peekable();
     if sent.peek().is_some() {
         let origin = sent.find(|sent| origins.iter().all(|allowed| allowed.0 != *sent))?;
         return Some(format!(
-            "web pages of {origin:?} may not call this server; --allow-origin of gantryd names those that may"
+            "web pages of {origin:?} may not call gantryd; allow them with its flag --allow-origin"
         ));
     }
-    // Sent by browsers also where they send no origin.
+    // Browsers send this header also where they send no origin.
     let site = headers.get("sec-fetch-site").map_or("none", |site| site.to_str().unwrap_or_default());
     (!["none", "same-origin"].contains(&site))
-        .then(|| format!("a web page of another site (Sec-Fetch-Site: {site:?}) may not call this server"))
+        .then(|| format!("a web page of another site (Sec-Fetch-Site: {site:?}) may not call gantryd"))
 }
 
 #[cfg(test)]

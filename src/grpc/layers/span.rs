@@ -1,5 +1,5 @@
-//! The call in logs and traces: its id, its span within the caller's trace, and a line about how it ended. The
-//! answer ends with the id, and with the age of the cache that it was made from.
+//! Logs and traces a call: its id, its span within the caller's trace, and a line about how it ended. Adds
+//! the id, and the age of the cache that was read, to the end of the answer.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
     index::Index,
 };
 
-/// Answers a call under a new id and in a span of its own, body included.
+/// Runs a call under a new id and in a new span, including its body.
 pub(in crate::grpc) async fn enter_span(
     State(index): State<Index>,
     request: Request,
@@ -36,7 +36,7 @@ pub(in crate::grpc) async fn enter_span(
 ) -> Response {
     let id = call::next_id();
     let span = {
-        // Nothing to continue, and no cost, unless traces are exported.
+        // Does nothing, and costs nothing, unless traces are exported.
         let trace = global::get_text_map_propagator(|known| known.extract(&Headers(request.headers())));
         let _parent = trace.attach();
         info_span!("call", method = %method_name(&request), id = &*id, app = field::Empty)
@@ -48,7 +48,7 @@ pub(in crate::grpc) async fn enter_span(
     let answer = log_answer(request, next, trailers).instrument(span.clone());
     let mut answer = call::scope_call(Arc::clone(&id), answer).await;
     answer.extensions_mut().insert(CallId(Arc::clone(&id)));
-    // The parts of the body are made within the span and under the id, too.
+    // The frames of the body are made within the span and under the id, too.
     map_body(answer, |body| {
         poll_body(body, move |body, cx| {
             span.in_scope(|| call::in_call(&id, || Pin::new(body).poll_frame(cx)))
@@ -74,11 +74,11 @@ async fn log_answer(request: Request, next: Next, trailers: CallTrailers) -> Res
     })
 }
 
-/// What the end of every answer says of the call.
+/// What is added to the end of every answer.
 struct CallTrailers {
-    /// Under which the log knows the call.
+    /// The id of the call in the log.
     id: Arc<str>,
-    /// What the call is answered from, if it is answered from the cache.
+    /// The index, if the call is answered from it.
     cache: Option<Index>,
 }
 

@@ -1,4 +1,4 @@
-//! However a stream ends, the layers together say why.
+//! Tests that the layers together say why a stream ended, however it ended.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +24,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use super::{drain, errors, limits, span};
 use crate::{grpc::call::CallId, index::Index};
 
-/// What a service's stream does next.
+/// What the stream of a service does next.
 #[derive(Clone, Copy)]
 enum Step {
     Data,

@@ -1,4 +1,4 @@
-//! From messages of AutoscalerService to the domain.
+//! Parses messages of AutoscalerService into domain values.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use crate::{
     pb::{self, scaling_target::Signal as Target},
 };
 
-/// Bytes of the name of a number, and of that of a source.
+/// Longest name of a metric and of a source, in bytes.
 const METRIC: usize = 128;
 const SOURCE: usize = 256;
 
 const SUFFIX: &str = "/autoscaler";
 
-/// The app of an autoscaler.
+/// Parses the name of an autoscaler. Returns its app.
 pub(in crate::grpc) fn name(field: &str, text: &str) -> Result<name::App, Error> {
     let app = text.strip_suffix(SUFFIX).ok_or_else(|| {
         let why = format!(
-            "\"{text}\" is no autoscaler name; expected namespaces/{{namespace}}/apps/{{app}}/autoscaler"
+            "\"{text}\" is not a valid autoscaler name; expected namespaces/{{namespace}}/apps/{{app}}/autoscaler"
         );
         Error::invalid(field, why)
     })?;
     super::parse_app_name(field, app)
 }
 
-/// The apps of the autoscalers that a stream is about.
+/// Parses the parent of a stream: one autoscaler, or those of all apps of a namespace or of all namespaces.
 pub(in crate::grpc) fn scope(field: &str, text: &str) -> Result<Scope, Error> {
     match text.strip_suffix("/apps/-/autoscaler") {
         Some(namespace) => super::parse_parent(field, namespace),
@@ -43,14 +43,14 @@ pub(in crate::grpc) fn scope(field: &str, text: &str) -> Result<Scope, Error> {
 pub(in crate::grpc) fn outcomes(numbers: &[i32]) -> Result<Vec<pb::ScalingOutcome>, Error> {
     let known = |(i, number): (usize, &i32)| match pb::ScalingOutcome::try_from(*number) {
         Ok(pb::ScalingOutcome::Unspecified) | Err(_) => {
-            Err(Error::invalid(format!("outcomes[{i}]"), format!("{number} is no outcome to look for")))
+            Err(Error::invalid(format!("outcomes[{i}]"), format!("{number} is not a valid ScalingOutcome")))
         }
         Ok(outcome) => Ok(outcome),
     };
     numbers.iter().enumerate().map(known).collect()
 }
 
-/// A change of an autoscaler.
+/// Parses a change of an autoscaler.
 pub(in crate::grpc) fn tune(
     request: pb::UpdateAutoscalerRequest,
     caller: &Caller,
@@ -70,7 +70,7 @@ pub(in crate::grpc) fn tune(
     Ok(UpdateAutoscaler { name: app, change, meta })
 }
 
-/// The fields that an update is about: those of the mask, or those that are set.
+/// Returns the fields that an update changes: those in the mask, or those that are set if there is no mask.
 fn fields(paths: &[String], autoscaler: &pb::Autoscaler) -> Result<Vec<Field>, Error> {
     if paths.is_empty() {
         return Ok(Field::ALL.into_iter().filter(|field| is_set(*field, autoscaler)).collect());
@@ -83,7 +83,7 @@ fn fields(paths: &[String], autoscaler: &pb::Autoscaler) -> Result<Vec<Field>, E
             let known = Field::ALL.map(Field::as_str).join(", ");
             Error::invalid(
                 "update_mask",
-                format!("\"{path}\" is no field that can be set; these can: {known}, or * for all"),
+                format!("\"{path}\" is not a field that can be set; expected {known}, or * for all"),
             )
         })
     };
@@ -119,7 +119,7 @@ fn change(fields: Vec<Field>, from: &pb::Autoscaler) -> Result<PolicyChange, Err
         Err(_) => {
             return Err(Error::invalid(
                 "autoscaler.mode",
-                format!("{} is no value of AutoscalerMode", from.mode),
+                format!("{} is not a value of AutoscalerMode", from.mode),
             ));
         }
     };
@@ -129,7 +129,7 @@ fn change(fields: Vec<Field>, from: &pb::Autoscaler) -> Result<PolicyChange, Err
         Err(_) => {
             return Err(Error::invalid(
                 "autoscaler.forecast",
-                format!("{} is no value of Forecast", from.forecast),
+                format!("{} is not a value of Forecast", from.forecast),
             ));
         }
     };
@@ -173,13 +173,14 @@ fn targets(from: &[pb::ScalingTarget]) -> Result<Vec<Signal>, Error> {
 fn check_metric(field: &str, metric: &str) -> Result<(), Error> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "_.:/-".contains(c);
     if metric.is_empty() || metric.len() > METRIC || !metric.chars().all(fine) {
-        let why = format!("must have 1 to {METRIC} letters, digits, '_', '.', ':', '/' and '-'");
+        let why = format!("must be 1 to {METRIC} letters, digits, '_', '.', ':', '/' or '-'");
         return Err(Error::invalid(field, why));
     }
     Ok(())
 }
 
-/// Reported figures, checked as far as that goes without the cluster; all that is wrong is told at once.
+/// Parses reported figures and checks them as far as possible without the cluster. Reports all violations at
+/// once.
 pub(in crate::grpc) fn figures(
     request: pb::ReportLoadRequest,
     caller: &str,
@@ -198,7 +199,7 @@ pub(in crate::grpc) fn figures(
         let time = super::parse_time(&at("time"), figure.time.as_ref());
         check(time.clone().err());
         if figure.source.len() > SOURCE {
-            let description = format!("has {} bytes; {SOURCE} are allowed", figure.source.len());
+            let description = format!("has {} bytes; at most {SOURCE} are allowed", figure.source.len());
             wrong.push(Violation { field: at("source"), description });
         }
         let source = if figure.source.is_empty() { caller.to_owned() } else { figure.source };
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(tuned(&["min_replicas"]), Ok(vec![Field::MinReplicas]));
         assert_eq!(tuned(&["*"]), Ok(Field::ALL.to_vec()));
         assert!(
-            tuned(&["status"]).unwrap_err().to_string().contains("\"status\" is no field that can be set")
+            tuned(&["status"]).unwrap_err().to_string().contains("\"status\" is not a field that can be set")
         );
     }
 

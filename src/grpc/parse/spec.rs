@@ -1,4 +1,4 @@
-//! `AppSpec`: the rules of its fields.
+//! Parses `AppSpec` and checks the rules of its fields.
 
 mod field;
 mod placement;
@@ -28,7 +28,7 @@ use crate::{
 pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut Violations) -> Spec {
     known_values(&spec, wrong);
     if spec.image.chars().any(|c| c.is_whitespace() || c.is_control()) || spec.image.len() > 1024 {
-        wrong.add(format!("{SPEC}.image"), "is no image; an image looks like registry/name:tag");
+        wrong.add(format!("{SPEC}.image"), "is not a valid image; expected registry/name:tag");
     }
     if let Some(n) = spec.replicas.filter(|n| !(0..=10_000).contains(n)) {
         wrong.add(format!("{SPEC}.replicas"), format!("is {n}; it must be from 0 to 10000"));
@@ -36,7 +36,8 @@ pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut Violations) -> Spec {
     if !spec.container.is_empty() && !name::is_label(&spec.container) {
         wrong.add(
             format!("{SPEC}.container"),
-            "is no container name: 1 to 63 lower-case letters, digits and '-'",
+            "is not a valid container name; expected 1 to 63 lower-case letters, digits or '-', with a letter or digit at \
+             both ends",
         );
     }
     for key in spec.env.keys() {
@@ -79,18 +80,18 @@ pub(super) fn parse_spec(spec: pb::AppSpec, wrong: &mut Violations) -> Spec {
     }
 }
 
-/// Numbers that no value of an enum has. The others are looked at where they are translated.
+/// Checks the values that are not checked where they are translated.
 fn known_values(spec: &pb::AppSpec, wrong: &mut Violations) {
     if pb::SecurityProfile::try_from(spec.security_profile).is_err() {
         wrong.add(
             format!("{SPEC}.security_profile"),
-            format!("{} is no value of SecurityProfile", spec.security_profile),
+            format!("{} is not a value of SecurityProfile", spec.security_profile),
         );
     }
     if spec.pod_template_patch.as_ref().is_some_and(|patch| !patch.fields.values().all(is_json)) {
         wrong.add(
             format!("{SPEC}.pod_template_patch"),
-            "holds a number that JSON cannot write: NaN or infinity",
+            "contains NaN or infinity, which JSON cannot represent",
         );
     }
 }
@@ -107,7 +108,7 @@ fn is_json(value: &prost_types::Value) -> bool {
 
 fn ports(ports: Vec<pb::Port>, wrong: &mut Violations) -> Vec<Port> {
     if ports.len() > 32 {
-        wrong.add(format!("{SPEC}.ports"), format!("are {}; 32 are allowed", ports.len()));
+        wrong.add(format!("{SPEC}.ports"), format!("has {} entries; at most 32 are allowed", ports.len()));
     }
     let (mut names, mut numbers) = (HashSet::new(), HashSet::new());
     let mut parsed = Vec::with_capacity(ports.len());
@@ -116,15 +117,20 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut Violations) -> Vec<Port> {
         if !Port::is_name(&port.name) {
             wrong.add(
                 format!("{at}.name"),
-                "is no port name: 1 to 15 lower-case letters, digits and '-', a letter first",
+                "is not a valid port name; expected 1 to 15 lower-case letters, digits or '-', beginning with a letter",
             );
         }
         if !names.insert(port.name.clone()) {
-            wrong.add(format!("{at}.name"), format!("\"{}\" names an earlier port too", port.name));
+            wrong.add(
+                format!("{at}.name"),
+                format!("\"{}\" is already the name of an earlier port", port.name),
+            );
         }
         if !numbers.insert(port.number) {
-            wrong
-                .add(format!("{at}.number"), format!("{} is the number of an earlier port too", port.number));
+            wrong.add(
+                format!("{at}.number"),
+                format!("{} is already the number of an earlier port", port.number),
+            );
         }
         let number = u16::try_from(port.number).ok().filter(|n| *n > 0).unwrap_or_else(|| {
             wrong.add(format!("{at}.number"), format!("is {}; it must be from 1 to 65535", port.number));
@@ -135,7 +141,7 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut Violations) -> Vec<Port> {
             Ok(pb::Protocol::Http) => Protocol::Http,
             Ok(pb::Protocol::Grpc) => Protocol::Grpc,
             Err(_) => {
-                wrong.add(format!("{at}.protocol"), format!("{} is no value of Protocol", port.protocol));
+                wrong.add(format!("{at}.protocol"), format!("{} is not a value of Protocol", port.protocol));
                 Protocol::Tcp
             }
         };
@@ -146,7 +152,7 @@ fn ports(ports: Vec<pb::Port>, wrong: &mut Violations) -> Vec<Port> {
 
 fn check_env_name(field: &str, name: &str, wrong: &mut Violations) {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii() && !c.is_ascii_control() && c != '=') {
-        let said = "is no name of a variable: printable ASCII, not empty, without '='";
+        let said = "is not a valid variable name; expected printable ASCII without '='";
         wrong.add(format!("{SPEC}.{field}[{name}]"), said);
     }
 }
@@ -175,7 +181,7 @@ fn pull_secrets(secrets: Vec<String>, wrong: &mut Violations) -> Vec<String> {
         let at = format!("{SPEC}.image_pull_secrets[{i}]");
         check_object_name(&at, secret, "a Secret", wrong);
         if !seen.insert(secret) {
-            wrong.add(at, "is an earlier one too");
+            wrong.add(at, "is already in the list");
         }
     }
     secrets
@@ -195,7 +201,10 @@ fn resources(resources: pb::Resources, wrong: &mut Violations) -> Resources {
         for (key, text) in &map {
             if quantity::parse_quantity(text).is_none_or(|value| value < 0.0) {
                 let at = format!("{SPEC}.resources.{part}[{key}]");
-                wrong.add(at, format!("\"{text}\" is no quantity; examples: 250m, 2, 256Mi, 1Gi"));
+                wrong.add(
+                    at,
+                    format!("\"{text}\" is not a valid quantity; expected for example 250m, 2, 256Mi or 1Gi"),
+                );
             }
         }
         map.into_iter().collect()
@@ -224,19 +233,24 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Violations) -> RolloutP
         let longest = if digits.len() < text.len() { 3 } else { 5 };
         let number = (1..=longest).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         if !text.is_empty() && !number {
-            wrong
-                .add(at(field), format!("\"{text}\" is neither a number nor a percentage; examples: 1, 25%"));
+            wrong.add(
+                at(field),
+                format!("\"{text}\" is neither a number nor a percentage; expected for example 1 or 25%"),
+            );
         }
     }
     let zero = |text: &str| !text.is_empty() && text.trim_end_matches('%').bytes().all(|b| b == b'0');
     if zero(&policy.max_surge) && (policy.max_unavailable.is_empty() || zero(&policy.max_unavailable)) {
-        wrong.add(at("max_surge"), "and max_unavailable must not both be 0: nothing could move");
+        wrong.add(
+            at("max_surge"),
+            "and max_unavailable must not both be 0, because no replica could be replaced",
+        );
     }
     let strategy = match pb::Strategy::try_from(policy.strategy) {
         Ok(pb::Strategy::Unspecified | pb::Strategy::Rolling) => Strategy::Rolling,
         Ok(pb::Strategy::Recreate) => Strategy::Recreate,
         Err(_) => {
-            wrong.add(at("strategy"), format!("{} is no value of Strategy", policy.strategy));
+            wrong.add(at("strategy"), format!("{} is not a value of Strategy", policy.strategy));
             Strategy::Rolling
         }
     };
@@ -244,7 +258,7 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Violations) -> RolloutP
         Ok(pb::Verdict::Unspecified | pb::Verdict::FailFast) => Verdict::FailFast,
         Ok(pb::Verdict::Wait) => Verdict::Wait,
         Err(_) => {
-            wrong.add(at("verdict"), format!("{} is no value of Verdict", policy.verdict));
+            wrong.add(at("verdict"), format!("{} is not a value of Verdict", policy.verdict));
             Verdict::FailFast
         }
     };
@@ -252,7 +266,7 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Violations) -> RolloutP
         Ok(pb::OnFailure::Unspecified | pb::OnFailure::Keep) => OnFailure::Keep,
         Ok(pb::OnFailure::RollBack) => OnFailure::RollBack,
         Err(_) => {
-            wrong.add(at("on_failure"), format!("{} is no value of OnFailure", policy.on_failure));
+            wrong.add(at("on_failure"), format!("{} is not a value of OnFailure", policy.on_failure));
             OnFailure::Keep
         }
     };
@@ -275,8 +289,8 @@ fn rollout_policy(policy: pb::RolloutPolicy, wrong: &mut Violations) -> RolloutP
     }
 }
 
-/// The message `Struct` as the JSON that it stands for; whole numbers become integers, as Kubernetes wants
-/// them.
+/// Converts a protobuf `Struct` to JSON. Whole numbers become integers, because Kubernetes refuses 8080.0 for
+/// an integer.
 fn to_json(value: prost_types::Struct) -> Value {
     Value::Object(value.fields.into_iter().map(|(k, v)| (k, value_to_json(v))).collect::<Map<_, _>>())
 }
@@ -293,7 +307,7 @@ fn value_to_json(value: prost_types::Value) -> Value {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // checked: 2^53 is the largest whole number that the wire carries exactly
+#[allow(clippy::cast_possible_truncation)] // checked: whole numbers up to 2^53 are exact
 fn number(n: f64) -> Option<Number> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if n.fract() == 0.0 && n.abs() <= EXACT { Some(Number::from(n as i64)) } else { Number::from_f64(n) }

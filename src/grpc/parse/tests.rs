@@ -1,5 +1,5 @@
-//! Every rule of a field names the field that breaks it, nothing is taken that this version cannot do, and
-//! what is sent back as it came means the same.
+//! Tests that every rule names the field that breaks it, that a request is refused if this version cannot do
+//! it, and that an app that is read and sent back unchanged means the same.
 
 mod spec;
 
@@ -65,7 +65,7 @@ fn resources(spec: &mut pb::AppSpec) -> &mut pb::Resources {
     spec.resources.get_or_insert_default()
 }
 
-/// Fields that are said to be wrong.
+/// Returns the fields that an error names.
 fn wrong(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
@@ -248,7 +248,8 @@ fn a_request_is_taken_over_as_a_whole() {
     let taken = parse_deploy(request, &Caller::named("ann")).unwrap();
     assert_eq!((taken.meta.etag, taken.reject_concurrent), (None, false));
 
-    // What others named can be deleted only by whoever made it, which is found out later.
+    // A deletion also accepts a name that cannot be deployed. Whether Gantry manages the app is checked
+    // later.
     let request = |name: &str, reason: &str| pb::DeleteAppRequest {
         name: name.into(),
         reason: reason.into(),

@@ -1,4 +1,4 @@
-//! What is wrong with the fields of a request, collected so that the caller hears all of it at once.
+//! Collects the violations of a request, so that the caller gets all of them at once.
 
 use std::fmt::Display;
 

@@ -21,7 +21,9 @@ pub(super) async fn list_rollouts(
         Ok(pb::RolloutView::Full) => true,
         Ok(pb::RolloutView::Unspecified | pb::RolloutView::Basic) => false,
         Err(_) => {
-            return Err(Error::invalid("view", format!("{} is no value of RolloutView", request.view)).into());
+            return Err(
+                Error::invalid("view", format!("{} is not a value of RolloutView", request.view)).into()
+            );
         }
     };
     let size = pagination::parse_page_size(pagination::MANY, request.page_size)?;

@@ -1,4 +1,4 @@
-//! WatchRollout: the rollout as it is, then each change, each new problem and each event, until the outcome.
+//! WatchRollout: sends the rollout, then each change, each new problem and each event, until the outcome.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -24,7 +24,7 @@ use crate::{
     pb::{self, watch_rollout_response::Event},
 };
 
-/// Longest wait, after a failure was told, for the last lines of the failing container.
+/// Longest wait, after a failure was sent, for the last log lines of the failing container.
 const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) fn watch_rollout(
@@ -59,12 +59,12 @@ struct Watch {
     /// Events before this belong to earlier rollouts.
     since: Timestamp,
     last: Option<Arc<Rollout>>,
-    /// Problems that were told: each once, however long it lasts.
+    /// Problems that were sent. Each is sent once, however long it lasts.
     told: HashSet<(Reason, bool)>,
-    /// Number of the last log line that was sent.
+    /// Sequence number of the last log entry that was sent.
     logged: u64,
     pending: VecDeque<pb::WatchRolloutResponse>,
-    /// When the failure was told, while its words are still to come.
+    /// When the failure was sent, as long as the log lines of the container are still awaited.
     failed: Option<Instant>,
     over: bool,
 }
@@ -101,7 +101,7 @@ impl Watch {
         let rollout = self.context.index.get_rollout(&self.name)?;
         let now = Timestamp::now();
         let changed = self.last.as_ref().is_none_or(|last| *last != rollout);
-        // The first message is the state; after that what happened comes before what came of it.
+        // The first message is the state. After that, events come before the state that they led to.
         if self.last.is_none() {
             self.push(now, Event::Rollout(convert::to_rollout(&rollout)));
         }
@@ -123,13 +123,13 @@ impl Watch {
         Ok(())
     }
 
-    /// Tells the end. A failure is told at once, and then, within a second, what the failing container wrote
-    /// last.
+    /// Sends the end. A failure is sent at once. The last log lines of the failing container follow within a
+    /// second.
     fn end(&mut self, rollout: &Rollout, now: Timestamp) {
         let end = rollout.end.unwrap_or(now);
         if rollout.unkept && self.failed.is_none() {
             self.failed = Some(Instant::now());
-            // The first message has told it already.
+            // If this is the first message, it has shown the failure already.
             if self.last.is_some() {
                 self.push(end, Event::Rollout(convert::to_rollout(rollout)));
             }
@@ -147,7 +147,8 @@ impl Watch {
     fn push_log(&mut self) {
         for line in self.context.index.events_after(&self.name.app, self.number, self.logged) {
             self.logged = line.sequence;
-            // Kubernetes' times have whole seconds, so the second in which the rollout began is let in.
+            // Kubernetes' times are whole seconds, so events of the second in which the rollout began are
+            // included.
             if line.event.time.as_second() < self.since.as_second() {
                 continue;
             }
@@ -167,8 +168,8 @@ impl Watch {
     }
 }
 
-/// The last log line that the reader has; a token of another process says nothing about the lines of this
-/// one.
+/// Parses a resume token: the last log entry that the reader has. Returns `None` for a token of another
+/// process, because its sequence numbers mean nothing here.
 fn parse_token(context: &Context, token: &str) -> Option<u64> {
     let (epoch, sequence) = token.strip_prefix("r1.")?.split_once('.')?;
     (epoch.parse() == Ok(context.index.epoch())).then(|| sequence.parse().ok())?

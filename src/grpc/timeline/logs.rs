@@ -1,5 +1,5 @@
-//! StreamLogs: the past lines of all replicas in the order of their time, as fast as the caller takes them,
-//! then with `follow` the new ones, which do not wait for the caller.
+//! StreamLogs: sends the past lines of all replicas in time order, as fast as the caller reads them. With
+//! `follow` it then sends new lines, which are read from the replicas even if the caller is slow.
 
 mod follow;
 mod past;
@@ -26,7 +26,7 @@ use crate::{
     pb::{self, stream_logs_response::Event},
 };
 
-/// Past lines of each replica, if the caller says nothing.
+/// Past lines of each replica, if the request limits them neither by number nor by time.
 const TAIL: u32 = 100;
 
 pub(super) fn stream_logs(
@@ -37,7 +37,7 @@ pub(super) fn stream_logs(
     let app = parse::parse_app_name("parent", &request.parent)?;
     let after = parse::parse_time("after", request.after.as_ref())?;
     if request.follow && request.previous {
-        let why = "is set beside previous, which is a log that has ended; leave one of them out";
+        let why = "cannot be combined with previous, because a previous log has ended; leave one of them out";
         return Err(Error::invalid("follow", why).into());
     }
     context.index.get_app(&app)?;
@@ -47,7 +47,7 @@ pub(super) fn stream_logs(
     let mut found = selection.find_logs(&context.index);
     if found.is_empty() && !request.pod.is_empty() {
         let why =
-            format!("is no replica of {app}{}", if rollout.is_some() { " in this rollout" } else { "" });
+            format!("is not a replica of {app}{}", if rollout.is_some() { " in this rollout" } else { "" });
         return Err(Error::invalid("pod", why).into());
     }
     let left_out = found.len().saturating_sub(MAX_LOGS);
@@ -62,7 +62,8 @@ pub(super) fn stream_logs(
     if left_out > 0 {
         past.notices.push_back((Arc::from(""), describe_left_out(left_out)));
     }
-    // News come from the logs; before they are followed nothing but the caller is waited for.
+    // Nothing is sent on this channel. While past lines are read, `News` serves only for heartbeats, the
+    // deadline and the shutdown.
     let quiet = watch::Sender::new(0);
     let news = News::on(quiet.subscribe(), context, call.deadline, format!("the logs of {app}"));
     Ok(stream::to_stream(LogStream {
@@ -77,14 +78,14 @@ pub(super) fn stream_logs(
     }))
 }
 
-/// The rollout that is meant, by its number.
+/// Returns the number of the rollout that the request names, if it names one.
 fn rollout_of(index: &Index, app: &name::App, text: &str) -> Result<Option<u64>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
     let rollout = parse::parse_rollout_name("rollout", text)?;
     if rollout.app != *app {
-        return Err(Error::invalid("rollout", format!("{text} is no rollout of {app}")));
+        return Err(Error::invalid("rollout", format!("{text} is not a rollout of {app}")));
     }
     index.get_rollout(&rollout).map(|rollout| Some(rollout.number))
 }
@@ -97,7 +98,7 @@ struct LogStream {
     phase: Phase,
     selection: Selection,
     follow: bool,
-    /// Keeps the channel of the news open while there are none.
+    /// Keeps the channel of `news` open while past lines are read.
     _quiet: watch::Sender<u64>,
 }
 
@@ -149,7 +150,7 @@ impl Source for LogStream {
 }
 
 impl LogStream {
-    /// Goes over from the past to what comes.
+    /// Switches from past lines to new ones.
     fn follow(&mut self) {
         let Phase::Past(past) = &mut self.phase else { return };
         let read = std::mem::take(&mut past.logs);

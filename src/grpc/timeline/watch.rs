@@ -1,4 +1,4 @@
-//! WatchTimeline: what happened to an app in the order of time, then what happens as it becomes known.
+//! WatchTimeline: sends what happened to an app in time order, then new entries as they become known.
 
 use std::collections::VecDeque;
 
@@ -17,10 +17,10 @@ use crate::{
     pb::{self, watch_timeline_response::Event},
 };
 
-/// How far back the past goes, if the caller does not say.
+/// The time before now at which the stream begins, if the request does not say.
 const PAST: SignedDuration = SignedDuration::from_hours(1);
 
-/// Entries taken at a time: what a slow reader may hold.
+/// The number of entries taken at a time. This bounds what a slow reader holds in memory.
 const BATCH: usize = 64;
 
 pub(super) fn watch_timeline(
@@ -34,7 +34,7 @@ pub(super) fn watch_timeline(
         Some(after) => after,
         None => now.checked_sub(PAST).unwrap_or(Timestamp::MIN),
     };
-    // Before the past is read, so that nothing comes unseen in between.
+    // Subscribe before the past is read, so that nothing is missed in between.
     let subject = format!("the timeline of {app}");
     let news = News::on(context.index.watch_timeline(&app), context, deadline, subject);
     let mut watch = Watch {
@@ -49,7 +49,7 @@ pub(super) fn watch_timeline(
         resumed: false,
         app,
     };
-    // A token that is none begins anew, as everywhere.
+    // An invalid token starts a fresh stream, as in all streams.
     let resumed = Position::parse(&request.resume_token);
     let fresh = resumed.is_none();
     if let Some(position) = resumed {
@@ -65,12 +65,12 @@ struct Watch {
     app: name::App,
     position: Position,
     after: Timestamp,
-    /// What is still to be told of the past.
+    /// Entries that were read but not sent yet.
     past: VecDeque<TimelineEntry>,
     gap: Option<pb::Gap>,
     follow: bool,
     synced: bool,
-    /// It goes on where a token left it, with nothing lost.
+    /// Whether the stream continues at a resume token. What was lost in between is sent as a gap.
     resumed: bool,
 }
 
@@ -107,7 +107,7 @@ impl Source for Watch {
                         return Ok(Some(self.message(Event::Heartbeat(heartbeat))));
                     }
                 }
-                // The caller was so slow that some of it is forgotten.
+                // The caller was so slow that entries were dropped.
                 None => self.read(false)?,
             }
         }
@@ -115,7 +115,7 @@ impl Source for Watch {
 }
 
 impl Watch {
-    /// Takes what there is after the position, and finds out what may be missing.
+    /// Reads the entries after the position, and finds out what may be missing.
     fn read(&mut self, fresh: bool) -> Result<(), Status> {
         let index = &self.context.index;
         let past = index.get_timeline(&self.app)?;
@@ -139,15 +139,14 @@ impl Watch {
     }
 }
 
-/// What is not known from this time on, if anything.
+/// Returns the gap between `from` and the time since which everything is known, if there is one.
 fn gap(from: Timestamp, past: &TimelineStart) -> Option<pb::Gap> {
     (from < past.known_since).then(|| pb::Gap {
         start_time: Some(convert::to_timestamp(from)),
         end_time: Some(convert::to_timestamp(past.known_since)),
-        message: "This server does not have the calls, the decisions of the autoscaler, the changes of endpoints, the problems and \
-                  the holds of rollouts of this time: it keeps the latest ones in memory, and began later or had too many of them. \
-                  Rollouts are told from their records, and Kubernetes events if Kubernetes still keeps them, which it does for \
-                  about an hour."
+        message: "Calls, decisions of the autoscaler, changes of endpoints, problems and pauses of rollouts are missing for this time, \
+                  because gantryd keeps only the latest ones in memory, and started later or had too many of them. Rollouts are \
+                  shown from their records, and Kubernetes events as long as Kubernetes keeps them, which is about an hour."
             .to_owned(),
     })
 }

@@ -1,5 +1,5 @@
-//! From the options in the descriptor to rules. A rule that is not known here is an error, so that none is written into the
-//! contract and then not enforced.
+//! Compiles the options in the descriptor into rules. An unknown rule is an error, so that no rule in the
+//! contract goes unenforced.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use super::{
 
 /// A rule of the contract that is not enforced.
 #[derive(Debug, thiserror::Error)]
-#[error("the rule {rule} of {place} is not known to this server")]
+#[error("the rule {rule} of {place} in the contract is not supported")]
 pub struct Unknown {
     place: String,
     rule: String,
@@ -34,7 +34,7 @@ struct Compiler {
 // === impl Rules ===
 
 impl Rules {
-    /// The rules of these messages and of all within them.
+    /// Compiles the rules of these messages and of all messages within them.
     pub(in super::super) fn compile(
         pool: &DescriptorPool,
         roots: impl Iterator<Item = MessageDescriptor>,
@@ -60,7 +60,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Takes out what has no rules and leads to none, so that a check looks at nothing in vain.
+    /// Removes messages and fields that lead to no rule, so that a check does not visit them.
     fn prune(&mut self) {
         loop {
             let bare = |node: &Node| node.fields.is_empty() && node.oneofs.is_empty();
@@ -90,7 +90,7 @@ impl Field {
     }
 }
 
-/// The message in a field, be it alone, in a list or in a map.
+/// Returns the message type of a field, of a list or of the values of a map.
 fn message_in(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     let kind = field.kind();
     let message = kind.as_message()?;
@@ -100,7 +100,7 @@ fn message_in(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     Some(message.clone())
 }
 
-/// The value of an option, if it is set.
+/// Returns the value of an option, if it is set.
 fn option(options: &DynamicMessage, extension: Option<&ExtensionDescriptor>) -> Option<DynamicMessage> {
     let extension = extension.filter(|extension| options.has_extension(extension))?;
     options.get_extension(extension).as_message().cloned()

@@ -1,4 +1,4 @@
-//! One rule of a field, and the sentence that says how a value breaks it: what was got, and what would be right.
+//! One rule of a field, and the sentence about a value that breaks it: the value, and what would be valid.
 
 use std::fmt::Display;
 
@@ -7,14 +7,14 @@ use regex::Regex;
 
 /// Nanoseconds in a second.
 const SECOND: i128 = 1_000_000_000;
-/// Seconds that a `google.protobuf.Duration` may have: about 10,000 years.
+/// Most seconds of a `google.protobuf.Duration`: about 10,000 years.
 const LONGEST: u64 = 315_576_000_000;
-/// Characters of a value that are repeated in an answer.
+/// Characters of an invalid value that an error repeats.
 const SHOWN: usize = 64;
 
 /// What the value of a field must be.
 pub(super) enum Rule {
-    /// Text of this form.
+    /// Text that matches this pattern.
     Pattern(Regex),
     /// Text with at least so many characters.
     MinLen(u64),
@@ -38,7 +38,7 @@ pub(super) enum Rule {
     Defined(EnumDescriptor),
 }
 
-/// What a number must be: limits, and whether each is allowed itself.
+/// The limits of a number, each with whether the limit itself is allowed.
 pub(super) struct Bounds<T> {
     pub(super) lower: Option<(T, bool)>,
     pub(super) upper: Option<(T, bool)>,
@@ -47,7 +47,7 @@ pub(super) struct Bounds<T> {
 // === impl Rule ===
 
 impl Rule {
-    /// What is wrong with a value; `None` if nothing is.
+    /// Returns what is wrong with a value, or `None`.
     pub(super) fn broken_by(&self, value: &Value) -> Option<String> {
         match self {
             Self::Pattern(regex) => {
@@ -90,14 +90,14 @@ impl Rule {
             Self::Duration(bounds) => match nanos(value.as_message()?) {
                 Some(nanos) => bounds.broken_by(nanos, seconds),
                 None => Some(
-                    "is no duration: seconds and nanoseconds must have one sign, with at most 315,576,000,000 seconds and \
-                     999,999,999 nanoseconds"
+                    "is not a valid duration; seconds and nanoseconds must have the same sign, with at most \
+                     315,576,000,000 seconds and 999,999,999 nanoseconds"
                         .to_owned(),
                 ),
             },
             Self::Defined(descriptor) => {
                 let number = value.as_enum_number().filter(|n| descriptor.get_value(*n).is_none())?;
-                Some(format!("is {number}, which is no value of {}", descriptor.name()))
+                Some(format!("is {number}, which is not a value of {}", descriptor.name()))
             }
         }
     }
@@ -107,7 +107,7 @@ impl Rule {
 
 impl<T: PartialOrd + Copy> Bounds<T> {
     fn broken_by(&self, value: T, text: impl Fn(T) -> String) -> Option<String> {
-        // Written so that NaN is within no bounds.
+        // Written so that NaN is out of bounds.
         let above = self.lower.is_none_or(|(limit, itself)| value > limit || itself && value == limit);
         let below = self.upper.is_none_or(|(limit, itself)| value < limit || itself && value == limit);
         if above && below {
@@ -130,7 +130,7 @@ impl<T: PartialOrd + Copy> Bounds<T> {
     }
 }
 
-/// A `google.protobuf.Duration` in nanoseconds, if it is one.
+/// Returns a `google.protobuf.Duration` in nanoseconds, or `None` if it is invalid.
 pub(super) fn nanos(duration: &DynamicMessage) -> Option<i128> {
     let seconds = duration.get_field_by_name("seconds")?.as_i64()?;
     let nanos = duration.get_field_by_name("nanos")?.as_i32()?;
@@ -164,7 +164,7 @@ fn is_uuid(text: &str) -> bool {
         && groups.iter().all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// A text as an answer repeats it: in quotes, escaped, and not all of it if it is long.
+/// Quotes a text for an error: escaped, and cut if it is long.
 pub(super) fn shown(text: &str) -> impl Display {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}...", &text[..end]),

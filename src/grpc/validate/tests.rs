@@ -1,4 +1,5 @@
-//! Tests of the rules on messages made by hand; that every rule of the contract is enforced on the wire is tested in `tests/it`.
+//! Tests of the rules on messages made by hand. `tests/it` tests that every rule of the contract is enforced
+//! on the wire.
 
 use prost::Message;
 use prost_reflect::DynamicMessage;
@@ -36,7 +37,7 @@ fn what_was_got_and_what_would_be_right() {
     let expected = [
         ("app.spec.replicas", "is -1; it must be from 0 to 10000"),
         ("app.spec.ports[0].number", "is 0; it must be from 1 to 65535"),
-        ("app.spec.ports[0].protocol", "is 77, which is no value of Protocol"),
+        ("app.spec.ports[0].protocol", "is 77, which is not a value of Protocol"),
         ("app.spec.secret_env[KEY].name", "is required"),
         ("app.spec.probes.readiness.check", "is required: one of http_get, grpc, tcp_port, exec, none"),
         ("app.spec.termination_grace", "is -1.5 s; it must be at least 0 s"),

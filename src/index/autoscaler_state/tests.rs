@@ -1,4 +1,4 @@
-//! The store of decisions: order, bounds, pages, and who runs the loop.
+//! Tests of the store of decisions: order, limits, pages, and which daemon runs the loop.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ fn a_server_that_takes_over_knows_that_it_has_not_heard_all() {
     assert_eq!(
         scaling.load_measurement(&app("a"), "q", at(126)).gap,
         None,
-        "it goes on, it does not begin anew"
+        "it continues and does not start again"
     );
 }
 

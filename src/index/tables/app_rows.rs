@@ -1,5 +1,5 @@
-//! What the rows tell of one app: everything for its view, its events for readers, and what was seen when a
-//! rollout of it failed.
+//! Gathers the rows of one app: everything for its view, its events for readers, and the evidence of a failed
+//! rollout.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,29 +18,29 @@ use crate::domain::{
     spec::{Policy, Spec},
 };
 
-/// Time after which a revision that was written before its Deployment must have been seen, if the cluster has
-/// spoken about revisions since.
+/// Age of a Deployment from which its first revision must have been seen, if the cluster has sent something
+/// about revisions since. The revision is written before the Deployment.
 const UNSEEN: SignedDuration = SignedDuration::from_secs(10);
 
-/// Whether this server manages a Deployment.
+/// Whether Gantry manages a Deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::index) enum Manages {
-    /// It does.
+    /// Gantry manages it.
     Yes,
-    /// Its labels say so; the revision that confirms it may not be seen yet.
+    /// Its labels say so, but the revision that confirms it has not been seen yet.
     Unconfirmed,
-    /// It does not.
+    /// Gantry does not manage it.
     No,
 }
 
 impl Tables {
-    /// The rollout policy of an app as it is wanted now.
+    /// Returns the rollout policy of the newest revision of an app.
     pub(in crate::index) fn policy(&self, app: &name::App) -> Policy {
         let newest = self.history(app).and_then(|all| all.values().next_back());
         newest.map_or_else(|| Spec::default().policy(), |revision| revision.content.spec.policy())
     }
 
-    /// Everything known of one app.
+    /// Calls `f` with all rows of one app.
     pub(in crate::index) fn with_rows<T>(&self, app: &name::App, f: impl FnOnce(&AppRows<'_>) -> T) -> T {
         let replica_sets: Vec<_> = self.sets(app).collect();
         let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
@@ -55,21 +55,21 @@ impl Tables {
         f(&AppRows { deployment, managed, replica_sets, pods, around, autoscaler })
     }
 
-    /// Whether this server manages the Deployment of this name.
+    /// Returns whether Gantry manages the Deployment of this name.
     pub(in crate::index) fn manages(&self, app: &name::App) -> Manages {
         let Some(deployment) = self.deployments.get(app) else { return Manages::No };
         let revisions = self.revisions.get(app).into_iter().flat_map(BTreeMap::values);
         if managed::is_managed(deployment.subject(), revisions.map(Revision::claim)) {
             return Manages::Yes;
         }
-        // Its first revision was written before it, and comes by a watch of its own.
+        // The first revision was written before the Deployment, but comes by another watch.
         let seen =
             self.revisions_heard.is_some_and(|heard| heard.duration_since(deployment.created) > UNSEEN);
         if deployment.is_labelled() && !seen { Manages::Unconfirmed } else { Manages::No }
     }
 
-    /// The revisions of an app: none of a Deployment that this server does not manage, whatever is left under
-    /// its name, but for one that is still to be carried out, which adopts it.
+    /// Returns the revisions of an app. If Gantry does not manage the Deployment, they do not count, unless
+    /// the newest one is unapplied and will adopt the Deployment.
     pub(in crate::index) fn history(&self, app: &name::App) -> Option<&BTreeMap<u64, Revision>> {
         let all = self.revisions.get(app)?;
         let adopts = || all.values().next_back().is_some_and(|newest| !newest.applied);
@@ -77,7 +77,7 @@ impl Tables {
         counts.then_some(all)
     }
 
-    /// Events about the Deployment, and about the replicas of the ReplicaSets that are meant.
+    /// Returns the events about the Deployment, and about the ReplicaSets that are `meant` and their pods.
     pub(in crate::index) fn events_after(
         &self,
         app: &name::App,
@@ -102,7 +102,7 @@ impl Tables {
         lines
     }
 
-    /// What is seen now of a rollout that just failed: the newest of its app.
+    /// Returns the evidence of a rollout that just failed. It must be the newest of its app.
     pub(in crate::index) fn evidence(&self, rollout: &Rollout, now: Timestamp) -> Evidence {
         let is_new = |rs: &ReplicaSet| match &rollout.set {
             Some((name, _)) => rs.name == *name,
@@ -118,13 +118,14 @@ impl Tables {
         };
         let mut log = self.events_after(&rollout.app, is_new, 0);
         log.sort_by_key(|line| line.event.time);
-        // What happened before belongs to the rollouts before; Kubernetes' times are whole seconds.
+        // Earlier events belong to earlier rollouts. Kubernetes' times are whole seconds.
         log.retain(|line| line.event.time.as_second() >= rollout.start.as_second());
         let mut problems = rollout.problems.clone();
         if let Some(error) = rollout.error.clone().filter(|error| !problems.contains(error)) {
             problems.insert(0, error);
         }
-        // Not bounded any further here, under the lock of the index: the caller that keeps it does that.
+        // The size is not limited further here, because the index is locked. The recorder does that before it
+        // stores the evidence.
         let oldest = log.len().saturating_sub(evidence::MOST_EVENTS);
         Evidence {
             problems,

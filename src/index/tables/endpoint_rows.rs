@@ -1,5 +1,5 @@
-//! Rows that say where replicas are: EndpointSlices and nodes. They belong to no app by themselves but to its
-//! pods, and whichever is seen first waits for the other.
+//! Rows that locate replicas: EndpointSlices and Nodes. They belong to an app only through its pods. Either
+//! side may be seen first.
 
 use std::{mem, sync::Arc};
 
@@ -10,17 +10,18 @@ use crate::domain::{
 };
 
 impl Tables {
-    /// Apps whose replicas may have moved since the last time, though nothing else of them changed.
+    /// Returns the apps whose endpoints may have changed since the last call, although no other row of them
+    /// changed.
     pub(in crate::index) fn take_moved(&mut self) -> std::collections::HashSet<name::App> {
         mem::take(&mut self.moved)
     }
 
-    /// Every pod of an app with its ReplicaSet.
+    /// Returns every pod of an app with its ReplicaSet.
     pub(in crate::index) fn replicas(&self, app: &name::App) -> impl Iterator<Item = (&Pod, &ReplicaSet)> {
         self.sets(app).flat_map(|rs| self.pods_in(rs).map(move |pod| (pod, rs)))
     }
 
-    /// What slices say of a pod.
+    /// Returns what EndpointSlices say about a pod.
     pub(in crate::index) fn slices_of(&self, pod: &Pod) -> Vec<(&EndpointSlice, &SlicePod)> {
         let names = self.slices_of.get(&(pod.namespace.clone(), pod.name.clone()));
         let slices = names.into_iter().flat_map(SmallSet::iter).filter_map(|name| {
@@ -31,7 +32,7 @@ impl Tables {
         slices.flatten().collect()
     }
 
-    /// Zone of the node that a pod is on, as the node says.
+    /// Returns the zone of the node that a pod is on.
     pub(in crate::index) fn zone_of(&self, pod: &Pod) -> Option<Arc<str>> {
         self.nodes.get(pod.node.as_ref()?)?.zone.clone()
     }
@@ -75,7 +76,7 @@ impl Row for EndpointSlice {
             t.slices_of.entry(key.clone()).or_default().insert(&self.name);
             t.mark_moved(&key);
         }
-        // Looked for by name.
+        // Sorted, because `slices_of` searches by name.
         self.pods.sort();
         self.pods.shrink_to_fit();
         t.slices.insert(self.key(), self);
@@ -114,7 +115,7 @@ impl Row for Node {
         }
         let zone = self.zone.clone();
         let name = self.name.clone();
-        // A node speaks of its health again and again; only its place is a replica's business.
+        // A Node reports its health again and again. Only a change of its zone affects endpoints.
         if t.nodes.insert(name.clone(), self).and_then(|old| old.zone) != zone {
             t.mark_moved_on(&name);
         }

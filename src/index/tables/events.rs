@@ -1,5 +1,5 @@
-//! Kubernetes events: the latest few of each object, and which app they are about. An event may come before
-//! the object that it is about, and outlive it.
+//! Kubernetes events: the latest few of each object, and the app that they are about. An event may come
+//! before its object, and outlive it.
 
 use std::{mem, sync::Arc};
 
@@ -9,16 +9,16 @@ use crate::domain::{
     observed::{About, Event, Kind},
 };
 
-/// Events kept per object: enough for the two that matter among repetitions, few enough for a hundred
-/// thousand pods.
+/// The number of events stored per object: enough for the two that matter among repetitions, few enough for a
+/// hundred thousand pods.
 const EVENTS_PER_OBJECT: usize = 8;
 
-/// Events kept of which the app is not known yet.
+/// The number of stored events whose app is not known yet.
 const UNRESOLVED: usize = 1000;
 
 impl Tables {
-    /// Events that came since the last time, each with its app. What is about no app that is known yet is
-    /// kept for the next time.
+    /// Returns the events that came since the last call, each with its app. Events about no known app wait
+    /// for the next call.
     pub(in crate::index) fn take_fresh(&mut self) -> Vec<(name::App, Arc<Event>)> {
         let mut found = Vec::new();
         let mut unresolved = Vec::new();
@@ -34,7 +34,7 @@ impl Tables {
         found
     }
 
-    /// Every event about an app, its ReplicaSets and replicas, those that are gone included.
+    /// Returns every event about an app, its ReplicaSets and its pods, including deleted ones.
     pub(in crate::index) fn events_of<'a>(
         &'a self,
         app: &'a name::App,
@@ -53,7 +53,8 @@ impl Tables {
         match about.kind {
             Kind::Deployment => Some(name::App::new(&*about.namespace, &*about.name)),
             Kind::ReplicaSet => set(&about.name),
-            // A pod that is gone, or not known yet, has the name of its ReplicaSet and five letters more.
+            // The name of a pod is the name of its ReplicaSet and a suffix of five letters. So the app is
+            // known even if the pod is not.
             Kind::Pod => match self.pods.get(&(about.namespace.clone(), about.name.clone())) {
                 Some(pod) => set(&pod.replica_set),
                 None => set(about.name.rsplit_once('-')?.0),
@@ -91,7 +92,7 @@ impl Row for Event {
         let mut place = lines.partition_point(|l| (l.event.time, &l.event.id) < (row.time, &row.id));
         if lines.len() == EVENTS_PER_OBJECT {
             if place == 0 {
-                // A list brings back what was dropped for younger ones; that is no news.
+                // A list contains again the events that were dropped for newer ones. They are not new.
                 return;
             }
             let oldest = lines.remove(0);

@@ -1,12 +1,12 @@
-//! A set of names that is nearly always one: a pod is in one EndpointSlice, rarely in more.
+//! A set of names that nearly always has one element: a pod is in one EndpointSlice, rarely in more.
 
 use std::sync::Arc;
 
 /// The names.
 pub(super) enum SmallSet {
-    /// The usual, without a list of its own.
+    /// The usual case, without an allocated list.
     One(Arc<str>),
-    /// None, or more.
+    /// No name, or several.
     List(Vec<Arc<str>>),
 }
 

@@ -1,4 +1,4 @@
-//! What was seen of a failure outlives what it is about.
+//! Tests that the evidence of a failure outlives the pods that it is about.
 
 use std::sync::Arc;
 
@@ -36,10 +36,10 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
     assert_eq!((evidence.problems[0].reason, &*evidence.replicas[0].pod), (Reason::ConfigMissing, "p"));
     assert!(
         index.has_unrecorded_verdict(&name) && index.due_rollbacks(at(1)).is_empty(),
-        "not before it is kept"
+        "not before it is stored"
     );
     index.update_rows::<Pod>(vec![], vec![("a".into(), "p".into())], at(1));
-    assert_eq!(index.unrecorded_verdicts(), std::slice::from_ref(&due), "what it is about may go");
+    assert_eq!(index.unrecorded_verdicts(), std::slice::from_ref(&due), "the pod may go");
     assert_eq!(index.get_rollout(&newest).unwrap().evidence, Some(evidence.clone()));
 
     let kept = Revision { end: Some(due.end), evidence: Some(evidence.clone()), ..revision };
@@ -51,6 +51,6 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
     assert_eq!(
         index.get_rollout(&first).unwrap().evidence,
         Some(evidence),
-        "later rollouts take nothing of it"
+        "later rollouts leave it unchanged"
     );
 }

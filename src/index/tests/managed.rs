@@ -1,4 +1,4 @@
-//! Which apps this server manages, and what is left to do about the owners of their revisions.
+//! Tests of which apps Gantry manages, and of what is left to do about the owners of their revisions.
 
 use super::*;
 use crate::domain::{commands::Position, revision::form::Form};
@@ -37,7 +37,7 @@ fn a_history_whose_deployment_is_gone_is_carried_out_by_nobody_and_shown_to_nobo
     assert_eq!((index.incomplete_changes(at(60)), index.ownerless_apps(at(60))), (vec![], vec![]));
     assert!(index.get_app(&app()).is_err());
     assert!(index.list_rollouts(&app(), None, 9).is_err());
-    // One that was never carried out still is.
+    // A revision that was never applied is still carried out.
     tell(&index, Revision { applied: false, ..mk_owned(4, None) }, true);
     assert_eq!(index.incomplete_changes(at(60)), [app()]);
 }
@@ -82,7 +82,7 @@ fn a_deployment_counts_as_managed_until_its_first_revision_must_have_been_seen()
     }
     index.tick(at(100));
     assert_eq!((managed_by(&index).as_str(), rollouts(&index)), ("", vec![(1, Cause::External)]));
-    // It was only late after all.
+    // The revision was only late.
     tell(&index, mk_owned(1, Some("u")), true);
     assert_eq!((managed_by(&index).as_str(), rollouts(&index)), ("gantry", vec![(1, Cause::Deploy)]));
 }
@@ -138,7 +138,7 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
     assert_eq!((app.app.as_str(), number, record.replica_set.as_deref()), ("x", 2, Some("second")));
     assert_eq!((record.cause, record.time, record.template_revision), (Cause::External, at(5), Some(2)));
 
-    // Its verdict waits for its revision, and stays when that comes.
+    // The verdict waits for the revision, and stays when the revision comes.
     tell(&index, mk_pod("second", "p"), true);
     assert_eq!((latest().2, index.unrecorded_verdicts()), (Stands::Succeeded, vec![]));
     tell(&index, Pod { ready: false, ..mk_pod("second", "p") }, true);
@@ -161,7 +161,7 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
     );
     assert!(index.list_rollouts(&name::App::new("a", "y"), None, 1).is_err());
 
-    // The next one changes the Deployment again.
+    // The next external change.
     tell(&index, Deployment { template_revision: 3, resource_version: 10, ..managed }, true);
     tell(&index, ReplicaSet { template_revision: 3, created: at(7), ..mk_set("x", "third") }, true);
     assert_eq!(

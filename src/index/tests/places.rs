@@ -1,5 +1,5 @@
-//! Endpoints and replicas as the index has them: who is woken by what, what holds before everything is read,
-//! and pages.
+//! Tests of endpoints and replicas in the index: which watcher each change wakes, what holds before
+//! everything is read, and pages.
 
 use super::{at, mk_deployment, mk_index, mk_pod, mk_set, tell};
 use crate::{
@@ -74,13 +74,13 @@ fn a_change_of_one_app_s_endpoints_wakes_only_those_who_follow_them() {
     tell(&index, mk_slice("w", &[("p1", true)]), true);
     assert!(!woken("a second Service over the same pods"));
     tell(&index, mk_slice("v", &[("other", true)]), true);
-    assert!(!woken("what is not ours"));
+    assert!(!woken("a pod of another app"));
     tell(&index, Node { ready: false, ..mk_node("elsewhere", Some("z")) }, true);
     assert!(!woken("a node without replicas"));
     assert!(!apps.has_changed().unwrap(), "endpoints are no news of the app");
 
     tell(&index, Pod { deleting: true, ..mk_placed("s1", "p1") }, true);
-    assert!(woken("told to stop"));
+    assert!(woken("being deleted"));
     tell(&index, mk_placed("s1", "p1"), false);
     assert!(woken("gone"));
     tell(&index, mk_deployment("x", 1), false);
@@ -105,7 +105,7 @@ fn a_zone_is_known_when_the_node_is() {
     assert!(follower.has_changed().unwrap());
     follower.mark_unchanged();
     tell(&index, Node { ready: false, unschedulable: true, ..mk_node("n", Some("z")) }, true);
-    assert!(!follower.has_changed().unwrap(), "its health moves nobody");
+    assert!(!follower.has_changed().unwrap(), "its health does not change endpoints");
     tell(&index, mk_node("n", None), false);
     assert_eq!(zones(), (None, None));
 }
@@ -119,7 +119,7 @@ fn an_app_may_come_after_those_who_follow_it() {
     assert!(follower.has_changed().unwrap());
     assert_eq!(follower.borrow().as_ref().unwrap().at("", true).count(), 0, "there, with none");
     drop(follower);
-    // Nobody listened meanwhile; who comes now gets what is.
+    // There was no receiver meanwhile. A new one gets the current state.
     tell(&index, mk_deployment("x", 0), false);
     assert!(index.watch_endpoints(&app("x")).borrow().is_none());
     assert!(matches!(index.get_endpoints(&app("x")), Err(Error::NotFound { .. })));

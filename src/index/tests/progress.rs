@@ -1,5 +1,5 @@
-//! A rollout without progress, as readers see it: while replicas come and go, while the cluster is silent,
-//! after a start of the server.
+//! Tests of a rollout without progress, as readers see it: while replicas come and go, while the cluster is
+//! silent, and after a start of the daemon.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Followed {
         Self { index: mk_index(), revision }
     }
 
-    /// The rows in this second.
+    /// Sends the rows of this second.
     fn tell(&self, ready: bool, second: i64) {
         let ready_count = i32::from(ready);
         let deployment =
@@ -43,7 +43,8 @@ impl Followed {
         self.index.get_rollout(&latest).unwrap().state
     }
 
-    /// The first of these seconds after which it has failed, if time goes on and the cluster speaks.
+    /// Returns the first of these seconds at which the rollout has failed, if time goes on and the cluster
+    /// sends something.
     fn fails_in(&self, mut seconds: std::ops::Range<i64>) -> Option<i64> {
         seconds.find(|second| {
             self.heard(*second);
@@ -58,11 +59,11 @@ fn replicas_that_come_and_go_fail_the_rollout_in_time() {
     let followed = Followed::new(60);
     followed.tell(false, 10);
     let failed = (10..600).find(|second| {
-        // Never long enough to have shown that it runs.
+        // Never ready long enough to count as running.
         followed.tell(second % 10 == 5, *second);
         followed.fails_in(*second..second + 1).is_some()
     });
-    // It was ready for the first time at 15, and is for the moment when its time is up.
+    // It was first ready at 15, and happens to be ready when its time is up.
     assert_eq!(failed, Some(76));
 }
 
@@ -73,7 +74,7 @@ fn what_was_not_heard_of_is_not_held_against_a_rollout() {
     assert_eq!(followed.fails_in(10..40), None);
     assert!((40..4000).all(|second| {
         followed.index.tick(at(second));
-        // One kind alone may go on.
+        // The watch of one kind alone may go on.
         followed.index.note_heard(Kind::Pods, at(second));
         followed.state() == Stands::Running
     }));
@@ -105,12 +106,12 @@ fn a_change_that_nobody_could_apply_in_time_is_not_applied_later() {
     tell(&followed.index, mk_deployment("x", 1), true);
     tell(&followed.index, unapplied.clone(), true);
     assert_eq!(followed.index.incomplete_changes(at(50)), std::slice::from_ref(&unapplied.app));
-    assert_eq!(followed.fails_in(10..200), Some(69), "it was first seen at 9");
+    assert_eq!(followed.fails_in(10..200), Some(69), "first seen at 9");
     let end = followed.index.unrecorded_verdicts().remove(0).end;
     let failed = Revision { end: Some(end), ..unapplied };
     tell(&followed.index, failed.clone(), true);
     assert_eq!(followed.index.incomplete_changes(at(90)), []);
-    // One that is applied in part is completed, whatever became of its replicas meanwhile.
+    // A change that is applied in part is completed, whatever became of its replicas meanwhile.
     tell(&followed.index, Deployment { revision: Some(1), labels: ours("x"), ..mk_deployment("x", 1) }, true);
     for outcome in [Outcome::Failed, Outcome::Succeeded, Outcome::Superseded] {
         let end = End { outcome, ..failed.end.clone().unwrap() };

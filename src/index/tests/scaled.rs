@@ -1,4 +1,4 @@
-//! Whose use counts for the autoscaler, and whose is that of a start.
+//! Tests of which pods count for the autoscaler, and whose use is that of a start.
 
 use super::*;
 use crate::autoscale::{Replica, Start};

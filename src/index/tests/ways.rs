@@ -1,4 +1,4 @@
-//! Properties of all ways to some rows, and of those who follow them.
+//! Properties that hold for every order in which rows arrive, and for the readers that follow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use crate::{
     index::{AppChange, AppFilter, ChangeCursor, Index, Kind},
 };
 
-/// Rows by key: what the cluster holds.
+/// The rows of the cluster, by key.
 #[derive(Clone, Default)]
 struct Rows {
     deployments: BTreeMap<String, Deployment>,
@@ -121,7 +121,8 @@ impl Op {
     }
 }
 
-/// Any row of a few apps. No verdict is reached: one would stay, and the way to it would matter.
+/// Generates any row of a few apps. No verdict is reached, because a verdict stays and would then depend on
+/// the order.
 fn mk_op() -> impl Strategy<Value = Op> {
     let app = || prop_oneof![Just("x"), Just("y")];
     let set = || prop_oneof![Just("s1"), Just("s2"), Just("s3")];
@@ -151,12 +152,12 @@ fn mk_op() -> impl Strategy<Value = Op> {
                 let row = Deployment { template_revision: number, ..mk_deployment(app, ready) };
                 let ours_is = |row| Deployment { labels: ours(app), revision, desired: 3, ..row };
                 let others_is = |row| Deployment {
-                    // Never complete by its counts: a verdict on the way would stay.
+                    // Never complete by its counts, because a verdict on the way would stay.
                     desired: 3,
-                    // The end of an earlier one is known only to those who saw it.
+                    // The end of an earlier rollout is known only to an index that saw it.
                     template_revision: 2,
                     deadline: Some(600),
-                    // One is always done, the other always still to be taken up.
+                    // `x` is always complete, `y` is never taken up by the controller.
                     completed: (app == "x").then(|| at(5)),
                     generation: if app == "x" { 1 } else { 2 },
                     ..row
@@ -196,7 +197,7 @@ fn mk_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Everything that a reader can see.
+/// Returns everything that a reader can see.
 fn seen(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
     let of = |text: &str| {
         let app = name::App::new("a", text);
@@ -232,7 +233,7 @@ fn change_of(change: &AppChange) -> &name::App {
     }
 }
 
-/// A reader of changes that remembers what it was told.
+/// A reader of changes that remembers what it was sent.
 struct Reader {
     scope: Scope,
     limit: usize,
@@ -246,7 +247,7 @@ impl Reader {
         Self { scope, limit, token: None, apps: BTreeMap::new(), fresh: 0 }
     }
 
-    /// Reads one batch; whether more follow.
+    /// Reads one batch. Returns whether more follow.
     fn read(&mut self, index: &Index) -> bool {
         let batch =
             index.changes_after(&self.scope, self.token.as_deref().and_then(ChangeCursor::parse), self.limit);
@@ -300,9 +301,9 @@ proptest! {
         prop_assert_eq!(seen(&index), seen(&direct));
         let now = direct.get_endpoints(&name::App::new("a", "x")).ok();
         if let Some(follower) = &mut follower {
-            prop_assert_eq!(follower.borrow_and_update().clone(), now, "a follower ends with what there is");
+            prop_assert_eq!(follower.borrow_and_update().clone(), now, "a follower ends with the current state");
         }
-        // Reading the cluster once more is no news.
+        // Reading the cluster once more changes nothing.
         let before = index.changes_after(&Scope::All, None, 99).next;
         rows.fill(&index);
         prop_assert_eq!(index.changes_after(&Scope::All, Some(before), 99).changes, vec![]);
@@ -319,8 +320,8 @@ proptest! {
         let mut reader = Reader::new(scope.clone(), limit);
         let (mut logged, mut lines) = (0, BTreeMap::new());
         for (i, (mut op, [reads, logs])) in ops.into_iter().enumerate() {
-            // The lines of a rollout are those of its ReplicaSet. Of two that claim to be it, one has lines
-            // that the other had not.
+            // The events of a rollout are those of its ReplicaSet. If two ReplicaSets claimed to be it, one
+            // would have events that the other does not have.
             if let Op::Set(row, _) = &mut op {
                 row.template_revision = row.name.trim_start_matches('s').parse().unwrap();
                 row.revision = Some(row.template_revision);
@@ -329,7 +330,7 @@ proptest! {
             if reads && i >= start {
                 reader.read(&index);
             }
-            // Nobody can follow a rollout that is not there.
+            // A rollout that does not exist cannot be followed.
             let first = name::Rollout { app: name::App::new("a", "x"), revision: Which::Number(1) };
             let follows = logs && index.get_rollout(&first).is_ok();
             for line in log(&index, "x", logged).into_iter().filter(|_| follows) {

@@ -1,4 +1,5 @@
-//! `AppSpec.probes`: the rules of its fields. Whether the ports exist is known only when a deploy was merged.
+//! Parses `AppSpec.probes` and checks the rules of its fields. Whether the ports exist is checked later, when
+//! the deploy is merged with the stored app.
 
 use super::field::{SPEC, parse_duration};
 use crate::{

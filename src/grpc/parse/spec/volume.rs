@@ -1,4 +1,4 @@
-//! `AppSpec.volumes`: the rules of their fields.
+//! Parses `AppSpec.volumes` and checks the rules of their fields.
 
 use std::collections::HashSet;
 
@@ -19,10 +19,13 @@ pub(super) fn parse_volumes(volumes: Vec<pb::Volume>, wrong: &mut Violations) ->
         let at = format!("{SPEC}.volumes[{i}]");
         let path = &volume.mount_path;
         if !path.starts_with('/') || path.contains([':', '\0']) || path.split('/').any(|part| part == "..") {
-            let said = "is no directory to mount at: an absolute path, without ':' and '..'";
+            let said = "is not a valid mount path; expected an absolute path without ':' or '..'";
             wrong.add(format!("{at}.mount_path"), said);
         } else if !paths.insert(path.trim_end_matches('/').to_owned()) {
-            wrong.add(format!("{at}.mount_path"), format!("\"{path}\" is the path of an earlier volume too"));
+            wrong.add(
+                format!("{at}.mount_path"),
+                format!("\"{path}\" is already the path of an earlier volume"),
+            );
         }
         let Some(source) = source(&at, volume.source, wrong) else { continue };
         let always = matches!(source, Source::ConfigMap(_) | Source::Secret(_));
@@ -46,7 +49,7 @@ fn source(at: &str, source: Option<pb::volume::Source>, wrong: &mut Violations) 
         Some(pb::volume::Source::EmptyDir(dir)) => {
             let limit = &dir.size_limit;
             if !limit.is_empty() && quantity::parse_quantity(limit).is_none_or(|value| value < 0.0) {
-                let said = format!("\"{limit}\" is no quantity; examples: 256Mi, 1Gi");
+                let said = format!("\"{limit}\" is not a valid quantity; expected for example 256Mi or 1Gi");
                 wrong.add(format!("{at}.empty_dir.size_limit"), said);
             }
             Source::EmptyDir(EmptyDir { size_limit: dir.size_limit, in_memory: dir.in_memory })
@@ -65,7 +68,7 @@ fn files(at: &str, files: pb::Files, kind: &str, wrong: &mut Violations) -> File
         check_data_key(&at, key, wrong);
         let inside = !path.is_empty() && !path.starts_with(['/', ':']) && !path.starts_with("..");
         if !inside || path.contains([':', '\0']) || path.split('/').any(|part| part == "..") {
-            let said = "is no path of a file: relative, without ':' and '..'";
+            let said = "is not a valid file path; expected a relative path without ':' or '..'";
             wrong.add(at, format!("\"{path}\" {said}"));
         }
     }

@@ -1,4 +1,4 @@
-//! The rules of the fields of `AppSpec` about variables, probes, volumes, placement and accounts.
+//! Tests of the rules of `AppSpec` about variables, probes, volumes, placement and accounts.
 
 use std::collections::HashMap;
 
@@ -126,7 +126,7 @@ fn what_is_just_within_the_rules_is_taken() {
         },
         |_, s| s.secret_env = mk_ref("a.b-C", "my.secret", "tls.crt"),
         |_, s| s.traffic = Some(pb::Traffic { timeout: Some(mk_duration(0)), max_attempts: 5 }),
-        // Whether the port is there is known when the rest of the app is.
+        // Whether the port exists is checked later, with the rest of the app.
         |_, s| probes(s).readiness = Some(mk_probe(Check::TcpPort("http".into()))),
     ];
     for (i, change) in changes.iter().enumerate() {
@@ -147,7 +147,8 @@ fn what_is_always_read_only_and_the_root_need_not_be_said() {
     assert_eq!(named, unset);
 }
 
-// It takes the place of another profile, which an unset one leaves.
+// A profile that is named replaces the stored one, even if it is the default. An unset profile leaves the
+// stored one unchanged.
 #[test]
 fn the_default_profile_named_is_a_value() {
     let profile = |profile: pb::SecurityProfile| {

@@ -1,6 +1,6 @@
-//! The logs of all replicas as they go on: one task for each call reads them, whether its caller takes the
-//! lines or not, and keeps what there is room for. Replicas that come are read from their beginning, those
-//! that go to their end.
+//! Follows the logs of all replicas. One task per call reads them, whether the caller takes the lines or not,
+//! and buffers as many lines as there is room for. New replicas are read from their beginning, deleted ones
+//! to their end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,47 +39,48 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Time that a line waits for earlier ones of other replicas: more than a node and the API server take to
-/// pass one on.
+/// The time that a line waits for earlier lines of other replicas. A node and the API server need less time
+/// to pass a line on.
 const WINDOW: Duration = Duration::from_millis(250);
-/// What is kept of each log for a caller that is slow: a second of 1,000 lines, with all 500 logs some 30 MB.
+/// What is buffered of each log for a slow caller: one second at 1,000 lines a second. For all 500 logs that
+/// is some 30 MB.
 const BOUNDS: Bounds = Bounds { window: WINDOW, lines: 1000, bytes: 64 * 1024 };
 
-/// Pauses before a log is opened again, doubled each time that it gives nothing.
+/// Pauses before a log is opened again. The pause doubles each time that the log gives nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// What the clock of a node may be behind.
+/// The most that the clock of a node may be behind.
 const SKEW: Duration = Duration::from_secs(2);
-/// Time that the log of a replica that is gone gets to end by itself.
+/// The time that the log of a deleted replica may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
-/// Lines of a call that come by themselves.
+/// The new lines of a call.
 pub(super) struct LiveReader {
     queue: Arc<LineQueue>,
     task: AbortOnDropHandle<()>,
     began: Instant,
-    /// A line whose turn it is, after the notice about those that were dropped before it.
+    /// The message to return next, after the notice about lines that were dropped before it.
     next: Option<LogMessage>,
 }
 
-/// New lines in the order of their time, as far as there is room, between the task and the call.
+/// The buffer between the task and the call: new lines in time order, as many as there is room for.
 struct LineQueue {
     live: Mutex<Live<LogMessage>>,
     changed: watch::Sender<u64>,
     began: Instant,
 }
 
-/// What a reader is to know of its replica.
+/// What a reader must know about its replica.
 struct ReplicaState {
     exists: AtomicBool,
-    /// The replica is gone, or its container began anew.
+    /// Notified when the replica is gone, or its container started, stopped or restarted.
     changed: Notify,
 }
 
 // === impl LiveReader ===
 
 impl LiveReader {
-    /// Begins, where the past lines ended.
+    /// Starts to follow where the past lines ended.
     pub(super) fn start(
         context: &Context,
         logs: Arc<dyn Logs>,
@@ -104,12 +105,12 @@ impl LiveReader {
         Self { queue, task, began, next: None }
     }
 
-    /// Wakes when there is something after there was nothing.
+    /// Wakes when the buffer was empty and gets a message.
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.queue.changed.subscribe()
     }
 
-    /// What comes next, or nothing if it was quiet for a while.
+    /// Returns the next message, or `None` if it was quiet for a while.
     pub(super) async fn next(&mut self, news: &mut News) -> Result<Option<LogMessage>, Status> {
         if let Some(said) = self.next.take() {
             return Ok(Some(said));
@@ -147,7 +148,7 @@ impl LiveReader {
 
 fn describe_dropped(lines: u64) -> String {
     let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
-    format!("{lines} dropped here, because they were not taken in time")
+    format!("{lines} dropped here, because they were not read in time")
 }
 
 /// The task that reads the new lines of all logs of a call.
@@ -159,13 +160,13 @@ struct Follower {
     readers: SelectAll<BoxStream<'static, (u64, LogMessage)>>,
     known: HashMap<Arc<str>, FollowedReplica>,
     next_id: u64,
-    /// Replicas beyond the bound.
+    /// The number of replicas beyond [`MAX_LOGS`].
     left_out: usize,
-    /// Those that are there at the beginning are no news.
+    /// Whether this is the first look. The reader of past lines has reported what was left out then.
     first: bool,
 }
 
-/// A replica whose log is read, as it was seen last.
+/// A replica whose log is read, as last seen.
 struct FollowedReplica {
     replica: Arc<ReplicaState>,
     restarts: i32,
@@ -182,7 +183,7 @@ impl Follower {
             loop {
                 tokio::select! {
                     changed = news.changed() => {
-                        // The index goes last.
+                        // The index is dropped last.
                         if changed.is_err() {
                             return;
                         }
@@ -194,7 +195,7 @@ impl Follower {
         }
     }
 
-    /// Begins to read what is new, and tells the readers of the rest how their replicas stand.
+    /// Starts to read new replicas, and updates the state that the readers of known replicas see.
     fn look(&mut self, read: &mut HashMap<Arc<str>, ResumePoint>) {
         let found = self.selection.find_logs(&self.index);
         let there: HashSet<_> = found.iter().map(|log| log.pod.clone()).collect();
@@ -224,7 +225,7 @@ impl Follower {
             self.queue.push(self.next_id, LogMessage::Notice(Arc::from(""), describe_left_out(left_out)));
         }
         (self.left_out, self.first) = (left_out, false);
-        // Replicas that were gone before the past was read to its end.
+        // Replicas that were deleted while their past lines were read.
         for (pod, _) in read.drain() {
             self.queue.push(self.next_id, LogMessage::Notice(pod, ENDED.to_owned()));
         }
@@ -243,7 +244,7 @@ impl Follower {
             logs: self.logs.clone(),
             wanted: LogRequest { follow: true, ..self.selection.request_for(&log) },
             log: Arc::new(log),
-            // Of what was there when the call began, the caller may have wanted nothing.
+            // With a tail of 0 the caller wants no line from before the call.
             tail: from.tail.filter(|tail| *tail == 0),
             position: from.position,
             replica,
@@ -282,20 +283,20 @@ impl LineQueue {
     }
 }
 
-/// Reads one log as long as its replica is there, however often it has to be opened.
+/// Reads one log as long as its replica exists, and opens it as often as needed.
 struct LogReader {
     logs: Arc<dyn Logs>,
     log: Arc<LogSource>,
     wanted: LogRequest,
     position: Position,
-    /// For the first opening.
+    /// Number of past lines for the first opening.
     tail: Option<u32>,
     replica: Arc<ReplicaState>,
     lines: Option<Lines>,
-    /// Wait so long before it is opened again.
+    /// The time to wait before the log is opened again.
     pause: Option<Duration>,
     next_pause: Duration,
-    /// It gave a line since it was opened last.
+    /// Whether it gave a line since it was opened last.
     gave: bool,
     /// The last notice about why there is nothing to read.
     told: Option<String>,
@@ -351,7 +352,8 @@ impl LogReader {
         match self.logs.open(wanted).await {
             Ok(lines) => {
                 if skips {
-                    // If it breaks off before its first line, it must not begin with what was not wanted.
+                    // If the log breaks off before its first line, it must not begin again with lines that
+                    // the caller does not want.
                     self.position = Position::from(Timestamp::now() - SKEW);
                 }
                 (self.lines, self.gave) = (Some(lines), false);
@@ -359,7 +361,7 @@ impl LogReader {
             }
             Err(LogError::Gone) => Some(self.end()),
             Err(why) => {
-                // Where there was nothing yet, all that comes is new.
+                // With `NotNow` there is no log yet, so all lines that come are new.
                 if skips && !matches!(why, LogError::NotNow(_)) {
                     self.tail = Some(0);
                 }
@@ -367,7 +369,7 @@ impl LogReader {
                     return Some(self.end());
                 }
                 self.wait_longer();
-                self.tell(format!("its log cannot be read, which is tried again: {why}"))
+                self.tell(format!("its log cannot be read and is opened again: {why}"))
             }
         }
     }
@@ -375,10 +377,11 @@ impl LogReader {
     fn broken(&mut self, error: &Error) -> Option<String> {
         self.lines = None;
         self.wait_longer();
-        self.tell(format!("it is opened again: {error}"))
+        self.tell(format!("its log broke off and is opened again: {error}"))
     }
 
-    /// The container ended, or the API server closed the connection, as it does after some hours.
+    /// Handles the end of the log: the container ended, or the API server closed the connection, as it does
+    /// after some hours.
     fn at_end(&mut self) -> Option<String> {
         self.lines = None;
         if !self.replica.exists.load(Ordering::Relaxed) {
@@ -401,7 +404,7 @@ impl LogReader {
         self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Says it, unless it was the last thing that was said.
+    /// Returns the notice, unless it equals the last one.
     fn tell(&mut self, notice: String) -> Option<String> {
         let news = self.told.as_ref() != Some(&notice);
         self.told = Some(notice.clone());
@@ -412,7 +415,7 @@ impl LogReader {
 // === impl ReplicaState ===
 
 impl ReplicaState {
-    /// Returns some time after the replica has gone.
+    /// Returns [`LAST_WORDS`] after the replica is gone.
     async fn gone(&self) {
         while self.exists.load(Ordering::Relaxed) {
             self.changed.notified().await;

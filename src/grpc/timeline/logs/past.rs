@@ -1,4 +1,4 @@
-//! The past lines of all logs of a call, in the order of their time, as fast as the caller takes them.
+//! Reads the past lines of all logs of a call in time order, as fast as the caller takes them.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::{
     index::LogSource,
 };
 
-/// Logs that are opened at once: the first lines of many replicas must not cost the API server as many
-/// requests at a time.
+/// The number of logs opened at once. It is bounded, so that a call about many replicas does not send the API
+/// server as many requests at the same time.
 const AT_ONCE: usize = 32;
 
 /// Reads past lines.
@@ -28,9 +28,9 @@ pub(super) struct PastReader {
     queued: VecDeque<usize>,
     opening: FuturesUnordered<BoxFuture<'static, (usize, Result<Lines, LogError>)>>,
     pub(super) notices: VecDeque<(Arc<str>, String)>,
-    /// Logs that could be opened.
+    /// The number of logs that could be opened.
     opened: usize,
-    /// Why the first one could not.
+    /// Why the first log that failed could not be opened.
     refused: Option<LogError>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct PastLog {
     pub(super) source: Arc<LogSource>,
     pub(super) resume: ResumePoint,
     lines: Option<Lines>,
-    /// It broke off and was opened again; a second time is told.
+    /// Whether it broke off and was opened again. If it breaks off once more, the caller gets a notice.
     again: bool,
 }
 
@@ -79,7 +79,7 @@ impl PastReader {
         }
     }
 
-    /// What comes next; `None` at the end. Nothing is lost if it is not waited for.
+    /// Returns the next message, `None` at the end. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Option<LogMessage>, Error> {
         loop {
             if let Some((pod, notice)) = self.notices.pop_front() {
@@ -126,7 +126,7 @@ impl PastReader {
                 self.logs[i].lines = Some(lines);
                 self.opened += 1;
             }
-            // No other log could be read either.
+            // No other log can be read either.
             Err(LogError::Failed(error @ Error::DaemonForbidden { .. })) => return Err(error),
             Err(why) => {
                 self.logs[i].resume.unread = true;

@@ -1,4 +1,4 @@
-//! Which logs a call reads, and what a log gives: what the readers of past and of new lines both use.
+//! Which logs a call reads, and the types that the readers of past and of new lines share.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     index::{Index, LogSource},
 };
 
-/// Logs that one call reads at a time.
+/// The largest number of logs that one call reads.
 pub(super) const MAX_LOGS: usize = 500;
 
 /// Which logs a call is about.
@@ -22,27 +22,27 @@ pub(super) struct Selection {
     pub(super) container: Option<Arc<str>>,
 }
 
-/// What a log gives.
+/// A message of a log.
 pub(super) enum LogMessage {
     Line(Arc<LogSource>, Line),
-    /// Something about it, for the caller to read.
+    /// A notice about the log of a pod, for people to read.
     Notice(Arc<str>, String),
 }
 
-/// Where the reader of past lines left a log, and the reader of new lines goes on.
+/// The point at which the reader of past lines left a log and the reader of new lines continues.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ResumePoint {
     pub(super) position: Position,
-    /// How many of the past lines the caller wanted.
+    /// The number of past lines that the caller wanted.
     pub(super) tail: Option<u32>,
-    /// It could not be opened.
+    /// Whether the log could not be opened.
     pub(super) unread: bool,
 }
 
 // === impl Selection ===
 
 impl Selection {
-    /// The logs as they are now, the youngest replica first.
+    /// Returns the current logs, the youngest replica first.
     pub(super) fn find_logs(&self, index: &Index) -> Vec<LogSource> {
         let mut found = index.log_sources(&self.app, self.rollout);
         found.retain(|log| self.pod.is_empty() || *log.pod == *self.pod);
@@ -64,9 +64,9 @@ impl Selection {
     }
 }
 
-/// Tells the caller about logs beyond [`MAX_LOGS`].
+/// Returns the notice about logs beyond [`MAX_LOGS`].
 pub(super) fn describe_left_out(left_out: usize) -> String {
     format!(
-        "the logs of {left_out} more replicas are not read: at most {MAX_LOGS} at a time; choose by rollout or pod"
+        "the logs of {left_out} more replicas are not read, because a call reads at most {MAX_LOGS}; select a rollout or a pod"
     )
 }
