@@ -253,7 +253,7 @@ async fn a_hold_stands_over_the_autoscaler_through_a_kill_and_ends_by_itself() {
         assert_eq!((owner.kind(), owner.reason.as_str()), (pb::ReplicaOwnerKind::Hold, "the sale"));
         let until_time = Timestamp::from_second(owner.hold_end_time.unwrap().seconds).unwrap();
 
-        daemon.child.kill().await.unwrap();
+        daemon.kill().await;
         let daemon = env.scaler().await;
         let shown = status(&env, &daemon).await;
         assert_eq!(shown.replica_owner.unwrap().kind(), pb::ReplicaOwnerKind::Hold);
@@ -424,7 +424,7 @@ async fn two_servers_run_one_loop_and_what_is_told_to_either_counts() {
         reaches(&env, &two, 5).await;
         assert!(!decisions(&env, &two, &[]).await.is_empty(), "asked of the second, told by the first");
         let mut one = one;
-        one.child.kill().await.unwrap();
+        one.kill().await;
         until("the second takes over", async || {
             for source in ["a", "b", "c"] {
                 report(&env, &two, source, 2.0).await;
@@ -457,7 +457,7 @@ async fn a_hold_killed_after_any_write_is_completed_or_never_was() {
                 () = proxy.stopped() => {}
             }
             let mut daemon = daemon;
-            daemon.child.kill().await.unwrap();
+            daemon.kill().await;
             proxy.stop_after("", "", usize::MAX);
             let next = env.scaler().await;
             if k == 2 {

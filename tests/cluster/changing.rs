@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::support::{Env, follow, reason, run, until, web};
+use crate::support::{Env, follow, reason, run, run_alone, until, web};
 
 fn deployments(env: &Env) -> Api<Deployment> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -96,7 +96,7 @@ async fn an_autoscaler_of_others_is_named_and_not_fought() {
 
 #[tokio::test]
 async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         let id = "6f1a2c1e-0000-4000-8000-00000000abcd".to_owned();
         let request = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy_request("web", web()) };
         let first = env.daemon.deploy_app(request.clone()).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
         env.deploy_and_follow(env.deploy_request("web", image("2"))).await;
         for fresh in [false, true] {
             if fresh {
-                env.daemon.child.kill().await.unwrap();
+                env.daemon.kill().await;
                 env.daemon = crate::support::Daemon::start().await;
             }
             let again = env.daemon.deploy_app(request.clone()).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
         let request = pb::ScaleAppRequest { request_id: id, ..scale(&env, "web", 3) };
         let first = env.daemon.scale_app(request.clone()).await.unwrap();
         env.scale("web", 1).await.unwrap();
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         env.daemon = crate::support::Daemon::start().await;
         let again = env.daemon.scale_app(request).await.unwrap();
         assert_eq!((again.position, count(&env, "web").await), (first.position, 1));

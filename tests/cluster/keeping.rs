@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Daemon, Env, annotate_all, follow, run, until, web};
+use crate::support::{Daemon, Env, annotate_all, follow, run, run_alone, until, web};
 
 fn image(tag: &str) -> pb::AppSpec {
     pb::AppSpec { image: format!("web:{tag}"), ..pb::AppSpec::default() }
@@ -46,7 +46,7 @@ fn crashing(words: &str) -> pb::AppSpec {
 #[tokio::test]
 #[ignore = "needs simulated pods"]
 async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let words = "FATAL cannot reach db-7\nurl postgres://app:hunter2@db-7:5432/shop\ntried correct horse battery in vain";
         let secret: Secret = serde_json::from_value(json!({
@@ -98,7 +98,7 @@ async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() 
         .await;
         let events = Api::<CoreEvent>::namespaced(env.client.clone(), &env.namespace);
         events.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         env.daemon = Daemon::start().await;
 
         let failed = rollout(&env, 2).await;
@@ -163,7 +163,7 @@ async fn rollouts(env: &Env) -> Vec<pb::Rollout> {
 
 #[tokio::test]
 async fn so_many_rollouts_are_kept_and_no_more() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         env.daemon = env.daemon_like(&["--history", "3"]).await;
         // None of them has a request id, or it would answer repeats for an hour.
         for tag in ["1", "2", "3", "4", "5", "6"] {

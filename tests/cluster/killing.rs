@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     proxy::Proxy,
-    support::{Daemon, Env, follow, run, until, web},
+    support::{Daemon, Env, follow, run, run_alone, until, web},
 };
 
 /// How long a change that was cut off is left to whoever made it, and some more: by then somebody else would have begun to finish it.
@@ -117,7 +117,7 @@ async fn cut_off(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
         }
         () = proxy.stopped() => {}
     }
-    daemon.child.kill().await.unwrap();
+    daemon.kill().await;
 }
 
 /// Makes the call, kills the API server after its k-th write, and repeats the call when it is back.
@@ -163,7 +163,7 @@ async fn ends_well(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
 /// server.
 async fn killed(name: &str) {
     let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         let calm = calm(&env, case).await;
         let count = calm.writes.len();
         eprintln!("{name} is made of {count} writes: {:#?}", calm.writes);
@@ -178,7 +178,7 @@ async fn killed(name: &str) {
         let scenes = cuts.iter().map(|cut| Scene { env: &env, daemon, app: &cut.app, id: &cut.id });
         join_all(scenes.map(case.before)).await;
         // From here on none is there that could finish anything before the next one is started.
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         // A few at once: each reads the whole cluster when it starts.
         stream::iter(&cuts).for_each_concurrent(AT_ONCE, |cut| cut_off(&env, case, cut, &calm)).await;
         env.daemon = env.daemon_like(&["--lease-namespace", &env.namespace.clone()]).await;

@@ -5,18 +5,18 @@ use std::time::Duration;
 use gantry::pb::{self, server_service_client::ServerServiceClient};
 use tokio::process::Command;
 
-use crate::support::{Daemon, follow, kubeconfig, reason, run, until, web};
+use crate::support::{Daemon, follow, kubeconfig, reason, run_alone, until, web};
 
 #[tokio::test]
 async fn a_verdict_outlives_the_daemon_that_gave_it() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let bad = pb::AppSpec { image: format!("{}:does-not-exist", "web"), ..pb::AppSpec::default() };
         let failed = env.deploy_and_follow(env.deploy_request("web", bad)).await;
         assert_eq!(failed.state(), pb::RolloutState::Failed);
         // Written by a task of its own; kill only after it had a moment, as the promise is about what was told long ago.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
 
         env.daemon = Daemon::start().await;
         let kept = follow(&env.daemon, &failed.name).await;
@@ -30,9 +30,9 @@ async fn a_verdict_outlives_the_daemon_that_gave_it() {
 
 #[tokio::test]
 async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         let response = env.deploy("web", web()).await.unwrap();
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         env.daemon = Daemon::start().await;
         let rollout = follow(&env.daemon, &response.rollout.unwrap().name).await;
         assert_eq!(rollout.state(), pb::RolloutState::Succeeded);
@@ -42,11 +42,11 @@ async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
 
 #[tokio::test]
 async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
         let mut stream = env.daemon.watch_apps(request).await.unwrap();
         stream.message().await.unwrap().unwrap();
-        let pid = env.daemon.child.id().unwrap().to_string();
+        let pid = env.daemon.process().id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         let status = loop {
             match stream.message().await {
@@ -56,8 +56,10 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
             }
         };
         assert_eq!(reason(&status), "SHUTTING_DOWN");
-        let exit =
-            tokio::time::timeout(Duration::from_secs(15), env.daemon.child.wait()).await.unwrap().unwrap();
+        let exit = tokio::time::timeout(Duration::from_secs(15), env.daemon.process().wait())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(exit.success(), "{exit}");
         env.daemon = Daemon::start().await;
         until("the next one answers", async || {

@@ -1,21 +1,18 @@
 //! The cluster that the tests were given, a namespace for each test, the daemon as a process, and the calls that most tests make.
 
+#[path = "support/daemon.rs"] // tests/node has this file too, from another folder
+mod daemon;
+
 use std::{
     env,
     future::Future,
     panic::AssertUnwindSafe,
-    path::PathBuf,
-    process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use futures::FutureExt;
-use gantry::pb::{
-    self, app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
-    discovery_service_client::DiscoveryServiceClient, rollout_service_client::RolloutServiceClient,
-    timeline_service_client::TimelineServiceClient, watch_rollout_response::Event,
-};
+use gantry::pb::{self, watch_rollout_response::Event};
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
     core::v1::{Namespace, ResourceQuota, Service, ServiceAccount},
@@ -26,12 +23,12 @@ use kube::{
     api::{DeleteParams, ObjectMeta, PostParams, ResourceExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::Status;
 use tonic_types::StatusExt;
+
+pub use self::daemon::{Daemon, program};
+
+use self::daemon::shared_daemon;
 
 /// Longest wait for anything that the cluster does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,12 +40,6 @@ pub struct Env {
     pub daemon: Daemon,
 }
 
-/// A running gantryd; it ends with its owner.
-pub struct Daemon {
-    pub child: Child,
-    pub address: String,
-}
-
 fn given(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test-cluster`"))
 }
@@ -58,17 +49,24 @@ pub fn simulated() -> bool {
     given("GANTRY_TEST_SIMULATED") == "1"
 }
 
-/// A program that was built for the test.
-pub fn program(name: &str) -> Command {
-    let mut command = Command::new(PathBuf::from(given("GANTRY_BIN_DIR")).join(name));
-    command.env("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG")).kill_on_drop(true);
-    // One loop for all tests at once would die with the test whose daemon runs it; those about it start one of their own.
-    command.env("GANTRYD_AUTOSCALER", "off");
-    command
+/// Runs a test in a new namespace, which it removes whatever comes of the test. Its daemon is the one that tests share: it must
+/// neither be stopped nor be asked how much it did.
+pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
+    // Blocks the first tests for the second that the daemon takes to start.
+    let shared = shared_daemon();
+    run_with(shared.daemon(), test, |namespace| shared.print_log(namespace)).await;
 }
 
-/// Runs a test in a new namespace with a daemon of its own, and removes both whatever comes of it.
-pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
+/// Runs a test in a new namespace with a daemon of its own, which it may stop, and removes both whatever comes of the test.
+pub async fn run_alone<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
+    run_with(Daemon::start().await, test, |_| ()).await;
+}
+
+async fn run_with<F: Future<Output = ()>>(
+    daemon: Daemon,
+    test: impl FnOnce(Env) -> F,
+    explain: impl FnOnce(&str),
+) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = client().await;
@@ -77,11 +75,11 @@ pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
     let object = Namespace { metadata, ..Namespace::default() };
     namespaces.create(&PostParams::default(), &object).await.unwrap();
-    let daemon = Daemon::start().await;
     let env = Env { client, namespace: namespace.clone(), daemon };
     let outcome = AssertUnwindSafe(test(env)).catch_unwind().await;
     namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
     if let Err(panic) = outcome {
+        explain(&namespace);
         std::panic::resume_unwind(panic);
     }
 }
@@ -113,108 +111,6 @@ pub fn kubeconfig_with_token(token: &str) -> String {
     }
     file.current_context = Some(context);
     serde_json::to_string(&file).unwrap()
-}
-
-impl Daemon {
-    pub async fn start() -> Self {
-        Self::start_with(&["--context", &given("GANTRY_TEST_CONTEXT")], "ready apps=").await
-    }
-
-    /// Starts one with these arguments, and waits until it says this.
-    pub async fn start_with(args: &[&str], last: &str) -> Self {
-        let mut child = program("gantryd")
-            .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address = None;
-        let ready = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                eprintln!("{line}");
-                if let Some((_, at)) = line.split_once("listening on ") {
-                    address = Some(at.to_owned());
-                }
-                if line.contains(last) {
-                    break;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.expect("the daemon becomes ready");
-        #[allow(clippy::disallowed_methods)] // ends with the daemon's standard error
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("{line}");
-            }
-        });
-        Self { child, address: address.expect("the daemon says where it listens") }
-    }
-
-    pub async fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
-    }
-
-    pub async fn apps(&self) -> AppServiceClient<Channel> {
-        AppServiceClient::new(self.channel().await)
-    }
-
-    pub async fn autoscalers(&self) -> AutoscalerServiceClient<Channel> {
-        AutoscalerServiceClient::new(self.channel().await)
-    }
-
-    pub async fn discovery(&self) -> DiscoveryServiceClient<Channel> {
-        DiscoveryServiceClient::new(self.channel().await)
-    }
-
-    pub async fn timelines(&self) -> TimelineServiceClient<Channel> {
-        TimelineServiceClient::new(self.channel().await)
-    }
-
-    pub async fn rollouts(&self) -> RolloutServiceClient<Channel> {
-        RolloutServiceClient::new(self.channel().await)
-    }
-}
-
-/// One call of the daemon, over a connection of its own.
-macro_rules! calls {
-    ($($client:ident: $($method:ident($request:ident) -> $answer:ty),*;)*) => {
-        impl Daemon {
-            $($(pub async fn $method(&self, request: pb::$request) -> Result<$answer, Status> {
-                Ok(self.$client().await.$method(request).await?.into_inner())
-            })*)*
-        }
-    };
-}
-
-calls! {
-    apps:
-        deploy_app(DeployAppRequest) -> pb::DeployAppResponse,
-        scale_app(ScaleAppRequest) -> pb::ScaleAppResponse,
-        restart_app(RestartAppRequest) -> pb::RestartAppResponse,
-        delete_app(DeleteAppRequest) -> pb::DeleteAppResponse,
-        get_app(GetAppRequest) -> pb::GetAppResponse,
-        list_apps(ListAppsRequest) -> pb::ListAppsResponse,
-        list_replicas(ListReplicasRequest) -> pb::ListReplicasResponse,
-        watch_apps(WatchAppsRequest) -> Streaming<pb::WatchAppsResponse>;
-    rollouts:
-        rollback_app(RollbackAppRequest) -> pb::RollbackAppResponse,
-        pause_rollout(PauseRolloutRequest) -> pb::PauseRolloutResponse,
-        resume_rollout(ResumeRolloutRequest) -> pb::ResumeRolloutResponse,
-        get_rollout(GetRolloutRequest) -> pb::GetRolloutResponse,
-        list_rollouts(ListRolloutsRequest) -> pb::ListRolloutsResponse,
-        watch_rollout(WatchRolloutRequest) -> Streaming<pb::WatchRolloutResponse>;
-    autoscalers:
-        get_autoscaler(GetAutoscalerRequest) -> pb::GetAutoscalerResponse,
-        update_autoscaler(UpdateAutoscalerRequest) -> pb::UpdateAutoscalerResponse,
-        list_scaling_decisions(ListScalingDecisionsRequest) -> pb::ListScalingDecisionsResponse,
-        report_load(ReportLoadRequest) -> pb::ReportLoadResponse;
-    discovery:
-        list_endpoints(ListEndpointsRequest) -> pb::ListEndpointsResponse,
-        watch_endpoints(WatchEndpointsRequest) -> Streaming<pb::WatchEndpointsResponse>;
-    timelines:
-        stream_logs(StreamLogsRequest) -> Streaming<pb::StreamLogsResponse>,
-        watch_timeline(WatchTimelineRequest) -> Streaming<pb::WatchTimelineResponse>;
 }
 
 impl Env {

@@ -8,7 +8,7 @@ use gantry::pb::{
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::support::{Daemon, run, web};
+use crate::support::{Daemon, run, run_alone, web};
 
 /// The next message; heartbeats may keep a stream alive for ever that has nothing to tell.
 async fn next<T>(stream: &mut Streaming<T>, until: Instant) -> Option<T> {
@@ -63,7 +63,7 @@ async fn logs_of_all_replicas_are_followed_through_a_rollout() {
 
 #[tokio::test]
 async fn what_happened_is_told_once_across_a_restart() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         let end = soon();
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let parent = env.name("web");
@@ -93,7 +93,7 @@ async fn what_happened_is_told_once_across_a_restart() {
             });
             told.push((entry.time.map(|time| (time.seconds, time.nanos)), entry.message));
         }
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         let request = ask(token);
         env.daemon = Daemon::start().await;
 

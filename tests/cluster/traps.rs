@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Daemon, Env, annotate, follow, reason, run, until, web};
+use crate::support::{Daemon, Env, annotate, follow, reason, run, run_alone, until, web};
 
 fn image(tag: &str) -> pb::AppSpec {
     pb::AppSpec { image: format!("{}:{tag}", web().image.split(':').next().unwrap()), ..Default::default() }
@@ -63,10 +63,10 @@ async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_n
 /// What is rendered depends on the content alone: a daemon that starts anew must not replace a single pod.
 #[tokio::test]
 async fn the_same_deploy_to_a_daemon_that_starts_anew_writes_nothing() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let before = env.settled().await;
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         env.daemon = Daemon::start().await;
         let answer = env.deploy("web", web()).await.unwrap();
         assert_eq!((answer.rollout, answer.plan.unwrap().changes), (None, vec![]));

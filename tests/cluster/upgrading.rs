@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Env, follow, reason, run, until, web};
+use crate::support::{Daemon, Env, follow, reason, run_alone, until, web};
 
 fn revisions(env: &Env) -> Api<ControllerRevision> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -87,7 +87,7 @@ async fn stuck(env: &mut Env, app: &str) {
         reason.clone_into(&mut request.reason);
         env.deploy_and_follow(request).await;
     }
-    env.daemon.child.kill().await.unwrap();
+    env.daemon.kill().await;
     make_old(env, &format!("gantry-{app}-1"), Left::Applied).await;
     make_old(env, &format!("gantry-{app}-2"), Left::Stuck).await;
     let merge = Patch::Merge(json!({"metadata": {"labels": {"z": "1"}}}));
@@ -101,7 +101,7 @@ async fn stuck(env: &mut Env, app: &str) {
 
 #[tokio::test]
 async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         stuck(&mut env, "web").await;
         let before = replica_sets(&env).await;
         env.daemon = Daemon::start().await;
@@ -125,7 +125,7 @@ async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
 
 #[tokio::test]
 async fn the_next_call_mends_a_stuck_app_too() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         // A first deploy that was stuck, and a later one.
         let mut request = env.deploy_request("first", with_url(web()));
         request.request_id = "6f1a2c1e-0000-4000-8000-000000000001".into();
@@ -169,10 +169,10 @@ async fn the_next_call_mends_a_stuck_app_too() {
 
 #[tokio::test]
 async fn old_revisions_let_go_of_a_deployment_that_leaves_what_it_owns() {
-    run(|mut env| async move {
+    run_alone(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         env.deploy_and_follow(env.deploy_request("web", with_url(web()))).await;
-        env.daemon.child.kill().await.unwrap();
+        env.daemon.kill().await;
         // The second one was made with its owner, as those of changes made outside Gantry are, and takes no patch at all.
         for name in ["gantry-web-1", "gantry-web-2"] {
             make_old(&env, name, Left::Applied).await;

@@ -74,7 +74,7 @@ pub async fn play(env: &Env, cases: Vec<Case>) {
 }
 
 async fn one(env: &Env, case: &Case) -> pb::Rollout {
-    env.deploy_and_follow(env.deploy(&case.app(), case.spec.clone())).await
+    env.deploy_and_follow(env.deploy_request(&case.app(), case.spec.clone())).await
 }
 
 /// How a rollout's end differs from what is expected.

@@ -94,7 +94,7 @@ async fn no_request_is_lost_over_a_rollout_and_a_scale_down() {
             replicas: Some(3),
             ..serving(&["-linger=0s"])
         };
-        let first = env.deploy_and_follow(env.deploy("web", spec(1))).await;
+        let first = env.deploy_and_follow(env.deploy_request("web", spec(1))).await;
         assert_eq!(first.state(), pb::RolloutState::Succeeded, "{first:?}");
 
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
@@ -104,7 +104,7 @@ async fn no_request_is_lost_over_a_rollout_and_a_scale_down() {
         }
         let changes = async {
             until("all answer", async || seen.lock().answers.len() >= 16).await;
-            let second = env.deploy_and_follow(env.deploy("web", spec(2))).await;
+            let second = env.deploy_and_follow(env.deploy_request("web", spec(2))).await;
             assert_eq!(second.state(), pb::RolloutState::Succeeded, "{second:?}");
             let before = seen.lock().answers.len();
             let request = pb::ScaleAppRequest {

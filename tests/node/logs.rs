@@ -19,11 +19,11 @@ async fn a_replica_says_what_it_does_and_what_it_said_before_it_crashed() {
             let list = ListParams::default().labels(&format!("gantry.dev/app={app}"));
             pods.list(&list).await.unwrap().items.pop().map(|pod| pod.name_any())
         };
-        env.deploy_and_follow(env.deploy("web", serving(&[]))).await;
+        env.deploy_and_follow(env.deploy_request("web", serving(&[]))).await;
         let said = pods.logs(&only("web").await.unwrap(), &LogParams::default()).await.unwrap();
         assert!(said.contains("sample 1 starts") && said.contains("listening on port 8080"), "{said}");
 
-        let ill = env.deploy("ill", sample(&["end", "-code=3", "-say=no database"]));
+        let ill = env.deploy_request("ill", sample(&["end", "-code=3", "-say=no database"]));
         env.daemon.apps().await.deploy_app(ill).await.unwrap();
         let last = LogParams { previous: true, ..LogParams::default() };
         until("its last words are kept", async || {

@@ -20,6 +20,6 @@ mod draining;
 mod images;
 mod logs;
 mod probes;
-#[allow(dead_code)] // of the tests on simulated nodes, which use all of it
+#[allow(dead_code, unused_imports)] // of the tests on simulated nodes, which use all of it
 #[path = "../cluster/support.rs"]
 mod support;
