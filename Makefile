@@ -1,25 +1,29 @@
 # Everything a developer does here. `make` alone lists it.
 #
-# Order inside `make test`: cheap first, so that a slip is told in seconds and the real control plane is only started for code that passes
-# everything else. Every step goes through .ci/step, which prints a heading and the time it took and keeps the exit status. There is no
-# switch that leaves a check out: a check that cannot run fails. One is left out where the machine forbids it, and says so: test-node.
+# `make test` runs cheap steps first, so that a slip is reported in seconds, and the real control plane is
+# started only for code that passes everything else. Every step runs through .ci/step, which prints a heading
+# and the time it took, and returns the exit status of the step. No switch leaves a check out, and a check
+# that cannot run fails. The one exception is test-node: where the machine allows no real node, it is left
+# out, and says so.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# The steps of `make test` have an order, and each of them uses all cores by itself.
+# The steps of `make test` have an order, and each step alone uses all cores.
 .NOTPARALLEL:
 
 STEP := .ci/step
 TOOL := .ci/tool
 CLUSTER := deploy/local/cluster
 CLUSTER_DIR ?= target/cluster
-# On a build server the lock file is law; at the desk a changed Cargo.toml may update it.
+# On a build server the lock file must not change. On a developer's machine a changed Cargo.toml may update
+# it.
 LOCKED := $(if $(CI),--locked)
-# Twice, since `--all-targets` leaves out the cluster tests: they have `test = false`, so that a plain `cargo test` does not run them. There a
-# large future is no fault: it is a whole test, awaited once.
+# Clippy runs twice, because `--all-targets` leaves out the cluster and node tests: they have `test = false`,
+# so that a plain `cargo test` does not run them. Large futures are allowed there, because each is a whole
+# test, awaited once.
 CLIPPY := cargo clippy $(LOCKED) --workspace
-# Files that bash reads: found by their first line, so that a new script is checked without being listed here.
+# Shell scripts, found by their first line, so that a new script is checked without being listed here.
 SCRIPTS = $(shell grep -rlIE '^\#!/(usr/bin/env bash|bin/bash|bin/sh)' .ci tests clients deploy benches --include='*' \
 	--exclude-dir=node_modules --exclude-dir=.venv --exclude-dir=target 2>/dev/null)
 
@@ -28,7 +32,7 @@ help: ## List the targets
 	@printf 'Gantry: what a developer does\n\n'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nKUBECONFIG_CONTEXT=name  demo and test-cluster use that context of your kubeconfig instead of the local control plane\n'
-	@printf 'DEMO=once                demo ends by itself\n'
+	@printf 'DEMO=once                demo exits at the end\n'
 	@printf 'BENCH=full|small         bench with 10,000 pods instead of 1,000 (about 30 min), or a minute or two to try it\n'
 
 # === use
@@ -38,7 +42,7 @@ demo: ## Build everything, start a real control plane and gantryd, and show the 
 	@deploy/demo/run
 
 .PHONY: demo-pictures
-demo-pictures: build ## Record the demo anew for the README (docs/pictures)
+demo-pictures: build ## Record the demo again for the README (docs/pictures)
 	@$(STEP) "film of the demo" deploy/pictures/record.py -o docs/pictures/demo.svg --title "make demo" \
 		--begin "== 3/" --end "Now you." env DEMO=once GANTRY_DEMO_DIR=/tmp/gantry-demo deploy/demo/run
 
@@ -102,16 +106,16 @@ clippy: ## Lint all Rust code, warnings denied
 
 .PHONY: doc
 doc: ## Build the Rust documentation, broken links denied
-	@# Private items too, so a link to one is no fault: whoever reads this documentation works on the code.
+	@# Documents private items too, because the readers work on the code. So links to private items are allowed.
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(STEP) "doc links" \
 		cargo doc $(LOCKED) --no-deps --workspace --document-private-items
 
 .PHONY: unit
-unit: ## Run the tests that need no cluster: pure, index, server in process, walls
+unit: ## Run the tests that need no cluster: pure, index, server in process, dependency rules
 	@$(STEP) "tests without a cluster" cargo test $(LOCKED) --workspace
 
 .PHONY: test-cluster
-test-cluster: ## Run the tests that need a cluster, on a control plane of their own
+test-cluster: ## Run the tests that need a cluster, on their own control plane
 	@$(STEP) "tests on a real control plane" tests/run-cluster
 
 .PHONY: test-node
@@ -119,7 +123,7 @@ test-node: ## Run the tests on a node with a real kubelet, where the machine all
 	@$(STEP) "tests on a real node" tests/run-node
 
 .PHONY: bench
-bench: ## Measure the daemon beside its limits, helm and kubectl, on a control plane of its own (about 12 min; wants a quiet machine)
+bench: ## Measure the daemon beside its limits, helm and kubectl, on its own control plane (about 12 min; wants a quiet machine)
 	@$(STEP) "benchmarks" benches/run $(BENCH)
 
 .PHONY: bench-hpa
@@ -135,7 +139,7 @@ deny: ## Check licences, sources and duplicate crates (first time: builds cargo-
 advisories: ## Check the dependencies against the RustSec database (fetches it)
 	@$(STEP) "advisories" bash -c 'export PATH="$$(dirname "$$($(TOOL) cargo-deny)"):$$PATH" && cargo deny check advisories'
 
-# === keep house
+# === tools and cleaning
 
 .PHONY: tools
 tools: ## Install the pinned tools into target/tools ahead of time
