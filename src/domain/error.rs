@@ -117,6 +117,12 @@ pub enum Error {
         /// The error that was observed.
         why: String,
     },
+    /// The daemon has not read the Lease yet, or cannot read it, or the Lease changes hands.
+    #[error("it is not known which gantryd runs the autoscaler{}; try again in a moment", because(.why))]
+    AutoscalerUnknown {
+        /// The error of the Lease; empty if there was none.
+        why: String,
+    },
     /// No gantryd runs the autoscaling loop.
     #[error(
         "no gantryd runs the autoscaler, and this one was started with --autoscaler off; start one without that option"
@@ -308,6 +314,10 @@ impl Conflict {
 }
 
 /// Names the tool that made an object, for a sentence that says that Gantry does not manage it.
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
+}
+
 fn maker(by: &str) -> String {
     match by {
         "" => String::new(),

@@ -166,8 +166,11 @@ impl AutoscalerService for Autoscalers {
             // makes the caller report again.
             return there.answered(answer).unwrap_or_else(|| Err(there.unreachable().into()));
         }
-        if self.context.scaling.leader() == Leader::Off {
-            return Err(Error::NoAutoscaler.into());
+        match self.context.scaling.leader() {
+            Leader::Off => return Err(Error::NoAutoscaler.into()),
+            // If another daemon turns out to run the loop, it would never see figures that are stored here.
+            Leader::Unknown(why) => return Err(Error::AutoscalerUnknown { why }.into()),
+            Leader::Local | Leader::Remote { .. } => {}
         }
         let figures = parse_autoscaler::figures(request.into_inner(), &call.caller.user)?;
         let missing = |(i, figure): (usize, &crate::autoscale::LoadFigure)| {

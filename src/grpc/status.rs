@@ -96,7 +96,7 @@ fn to_status(error: &Error) -> Status {
             details.set_retry_info(Some(RETRY));
             (Code::Unavailable, ErrorReason::AutoscalerElsewhere)
         }
-        Error::NoAutoscaler => {
+        Error::NoAutoscaler | Error::AutoscalerUnknown { .. } => {
             details.set_retry_info(Some(RETRY));
             (Code::Unavailable, ErrorReason::AutoscalerElsewhere)
         }

@@ -327,6 +327,11 @@ async fn a_server_that_does_not_run_the_loop_asks_the_one_that_does() {
     record(&there, "web", Outcome::Scaled);
     assert_eq!(next(&mut stream).await.0, "namespaces/shop/apps/web");
 
+    // As long as the Lease was not read, the loop may run elsewhere and never see a figure that is stored here.
+    here.scaling.set_leader(Leader::Unknown(String::new()), Timestamp::now());
+    let status = report(&here, vec![figure("requests_per_second", "a", 4.0)]).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "AUTOSCALER_ELSEWHERE"));
+
     let gone = Leader::Remote { holder: "gone".into(), address: "127.0.0.1:1".into() };
     here.scaling.set_leader(gone, Timestamp::now());
     let request = pb::ListScalingDecisionsRequest { parent: WEB.into(), ..Default::default() };
