@@ -1,13 +1,13 @@
-//! The autoscaler's decisions: pure functions from what was measured to a replica count and the limits that
-//! shaped it.
+//! The autoscaler's decisions: pure functions from measurements to a replica count, with the limits that
+//! affected it.
 //!
-//! Owns the policy, the rate law, the decision with its record and its sentence, and the figures that callers
-//! report; the forecasts, their margins and the simulation come to live beside them. Must not know
-//! Kubernetes, gRPC, tasks, files or a clock: time and state come in as arguments and go out as results. That
-//! is what makes a recorded decision replay bit for bit.
+//! Owns the policy, the rate law, the decision with its record and its explanation, and the load that callers
+//! report. Forecasts, their margins and the simulation will be added here. Must not know Kubernetes, gRPC,
+//! tasks, files or a clock: time and state are arguments, and results are returned. This is why a recorded
+//! decision can be replayed bit for bit.
 //!
 //! ```text
-//! figures, usage --reading--> Evaluation --decide--> Verdict --words--> one sentence
+//! figures, usage --measure--> Evaluation --decide--> Verdict --explain--> one sentence
 //! ```
 
 mod decision;

@@ -7,8 +7,9 @@
 //! client -> grpc (parse) -> domain (plan, pure) -> cluster::writer (server-side apply) -> Kubernetes
 //! ```
 //!
-//! [`domain`] and [`autoscale`] are pure, [`index`] is synchronous, [`cluster`] alone talks to Kubernetes, [`grpc`] alone
-//! talks to callers, and [`runtime`] is the only module that knows all of them; [`metrics`] counts what they do. `tests/it/walls.rs` keeps it so.
+//! [`domain`] and [`autoscale`] are pure, and [`index`] is synchronous. Only [`cluster`] talks to Kubernetes,
+//! only [`grpc`] talks to callers, and only [`runtime`] knows all modules. [`metrics`] counts what they do.
+//! `tests/it/walls.rs` enforces this.
 
 pub mod autoscale;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! gantryd: parses its arguments and runs.
+//! gantryd: parses the arguments and runs the daemon.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,8 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let args = gantry::runtime::Args::parse();
-    // Several libraries speak TLS; they must all take the same provider of cryptography. Fails only if one is installed.
+    // Several libraries use TLS and must share one cryptography provider. This fails only if one is already
+    // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match gantry::runtime::run_daemon(&args) {
         Ok(()) => ExitCode::SUCCESS,

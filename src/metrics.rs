@@ -1,8 +1,8 @@
-//! What this process counts and measures, for Prometheus. Owns every metric's name, help and labels, in one
-//! list that docs/operations.md must match. Must not know any room; `cluster`, `grpc` and `runtime` record
-//! here, the pure rooms do not.
+//! The metrics of this process, for Prometheus. Owns the name, help and labels of every metric in a single
+//! list, which docs/operations.md must match. Must not know any other module. `cluster`, `grpc` and `runtime`
+//! record here, and the pure modules do not.
 //!
-//! Every value of a label is text of the program itself, so a label has no values but these.
+//! Every label value is a text of the program itself, so the set of values is bounded.
 
 mod process;
 mod registry;
@@ -21,8 +21,8 @@ use prometheus_client::{
 pub use self::registry::MetricInfo;
 use self::{process::ProcessMetrics, registry::MetricRegistry};
 
-/// Upper bounds of times, in seconds. A read from the index takes tenths of a millisecond, a deploy some
-/// hundred, and a wait for a rollout minutes.
+/// Upper bounds of histogram buckets, in seconds. A read from the index takes tenths of a millisecond, a
+/// deploy some hundred milliseconds, and a wait for a rollout minutes.
 const TIMES: [f64; 17] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
     600.0,
@@ -40,7 +40,7 @@ type Times<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     /// Whether the API server answers.
     pub kube_link_up: Gauge,
-    /// How often it was lost.
+    /// How often the connection to the API server was lost.
     pub kube_link_lost: Counter,
     /// Apps in the index.
     pub apps: Gauge,
@@ -56,11 +56,11 @@ pub struct Metrics {
     audit_differences: Counters<1>,
     rollouts_ended: Counters<1>,
     autoscaler_decisions: Counters<1>,
-    /// Whether the autoscaling loop runs here.
+    /// Whether the autoscaling loop runs in this process.
     pub autoscaler_here: Gauge,
-    /// Logs of containers that are open.
+    /// Open log streams of containers.
     pub log_streams: Gauge,
-    /// Lines that callers did not take in time.
+    /// Log lines that were dropped because callers did not read them in time.
     pub log_lines_dropped: Counter,
     trace_exports: Counters<1>,
     process: ProcessMetrics,
@@ -106,7 +106,7 @@ impl Metrics {
             kube_duration: r.add(
                 "gantry_kube_call_duration_seconds",
                 &["verb", "resource", "result"],
-                "Time of calls of the Kubernetes API, but for watches",
+                "Time of calls to the Kubernetes API, without watches",
                 Family::new_with_constructor(times),
             ),
             kube_link_up: r.add(
@@ -124,7 +124,7 @@ impl Metrics {
             cache_age: r.add(
                 "gantry_cache_age_seconds",
                 &["kind"],
-                "Time since the cluster last spoke about a kind",
+                "Time since the API server last sent anything about a kind",
                 Family::default(),
             ),
             index_rows: r.add("gantry_index_rows", &["kind"], "Objects in the index", Family::default()),
@@ -132,7 +132,7 @@ impl Metrics {
             watch_restarts: r.add(
                 "gantry_watch_restarts_total",
                 &["kind"],
-                "Watches that began anew with a list",
+                "Watches that were restarted with a list",
                 Family::default(),
             ),
             audits: r.add(
@@ -162,7 +162,7 @@ impl Metrics {
             rollouts_ended: r.add(
                 "gantry_rollouts_ended_total",
                 &["outcome"],
-                "Rollouts whose outcome this process wrote down",
+                "Rollouts whose verdict this process stored",
                 Family::default(),
             ),
             log_streams: r.add(
@@ -174,7 +174,7 @@ impl Metrics {
             log_lines_dropped: r.add(
                 "gantry_log_lines_dropped_total",
                 &[],
-                "Lines of logs that callers of StreamLogs did not take in time",
+                "Log lines dropped because callers of StreamLogs did not read them in time",
                 Counter::default(),
             ),
             trace_exports: r.add(
@@ -188,12 +188,12 @@ impl Metrics {
         }
     }
 
-    /// What there is, in no order.
+    /// Returns a description of every metric, in no particular order.
     pub fn list_metrics(&self) -> &[MetricInfo] {
         &self.registry.metrics
     }
 
-    /// All of them, in the text format of `OpenMetrics`.
+    /// Writes all metrics in the text format of `OpenMetrics`.
     pub fn to_text(&self) -> Result<String, fmt::Error> {
         self.process.refresh();
         let mut text = String::new();
@@ -201,27 +201,27 @@ impl Metrics {
         Ok(text)
     }
 
-    /// A call began.
+    /// Counts a call that began.
     pub fn grpc_started(&self, method: &'static str) {
         self.grpc_started.get_or_create(&[("method", method)]).inc();
     }
 
-    /// A call ended.
+    /// Records a call that ended, with its duration.
     pub fn grpc_ended(&self, method: &'static str, code: &'static str, took: Duration) {
         self.grpc_duration.get_or_create(&[("method", method), ("code", code)]).observe(took.as_secs_f64());
     }
 
-    /// The open streams of a method.
+    /// Returns the gauge of a method's open streams.
     pub fn grpc_streams(&self, method: &'static str) -> Gauge {
         self.grpc_streams.get_or_create_owned(&[("method", method)])
     }
 
-    /// A call ended with an error.
+    /// Counts a call that ended with an error.
     pub fn error(&self, reason: &'static str) {
         self.errors.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// The Kubernetes API answered, or did not.
+    /// Records a call to the API server, with its result.
     pub fn kube_called(
         &self,
         verb: &'static str,
@@ -233,39 +233,39 @@ impl Metrics {
         self.kube_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// How fresh a kind is.
+    /// Sets how old the data of a kind is.
     pub fn cache_age(&self, kind: &'static str, age: Duration) {
         self.cache_age.get_or_create(&[("kind", kind)]).set(age.as_secs_f64());
     }
 
-    /// How many objects of a kind there are.
+    /// Sets the number of objects of a kind.
     pub fn index_rows(&self, kind: &'static str, rows: usize) {
         self.index_rows.get_or_create(&[("kind", kind)]).set(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
-    /// A watch began anew.
+    /// Counts a watch that was restarted with a list.
     pub fn watch_restarted(&self, kind: &'static str) {
         self.watch_restarts.get_or_create(&[("kind", kind)]).inc();
     }
 
-    /// The index was compared with the cluster, and so many objects differed.
+    /// Records a comparison of the index with the cluster, with the number of objects that differ.
     pub fn audited(&self, kind: &'static str, result: &'static str, differences: usize) {
         self.audits.get_or_create(&[("kind", kind), ("result", result)]).inc();
         let differences = u64::try_from(differences).unwrap_or(u64::MAX);
         self.audit_differences.get_or_create(&[("kind", kind)]).inc_by(differences);
     }
 
-    /// The outcome of a rollout was written down.
+    /// Counts a verdict that was stored.
     pub fn rollout_ended(&self, outcome: &'static str) {
         self.rollouts_ended.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// The autoscaler decided on an app.
+    /// Counts a decision of the autoscaler.
     pub fn autoscaler_decided(&self, outcome: &'static str) {
         self.autoscaler_decisions.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// Spans were sent, or could not be.
+    /// Counts a batch of spans that was sent, or failed.
     pub fn traces_exported(&self, result: &'static str) {
         self.trace_exports.get_or_create(&[("result", result)]).inc();
     }

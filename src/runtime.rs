@@ -1,4 +1,5 @@
-//! The only module that knows all the others: builds them, supervises every task, tells who is ready, ends them in order.
+//! The only module that knows all other modules. Builds them, supervises every task, reports readiness, and
+//! shuts everything down in order.
 
 mod admin;
 mod api_server;
@@ -36,16 +37,17 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     grpc: grpc::Args,
-    /// Address of the probes, the metrics and the log level (`/livez`, `/readyz`, `/metrics`, `/log`); loopback only
+    /// Loopback address for the probes, the metrics and the log level (`/livez`, `/readyz`, `/metrics`,
+    /// `/log`)
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7421", env = "GANTRYD_ADMIN_LISTEN")]
     admin_listen: SocketAddr,
     #[command(flatten)]
     cluster: cluster::client::Args,
-    /// How often to compare what is known with a list of the cluster, for example `10m`; `0s` never does
+    /// How often to compare the index with a list of the cluster, for example `10m`; `0s` disables it
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, env = "GANTRYD_AUDIT_PERIOD")]
     audit_period: Duration,
-    /// How many rollouts of an app are kept; the one that runs, the newest that succeeded and, for an hour, those that answer a repeated
-    /// request stay beyond that
+    /// How many rollouts to keep per app. Three kinds are kept in addition: the running one, the newest that
+    /// succeeded, and for an hour those that answer a repeated request
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200), env = "GANTRYD_HISTORY")]
     history: u16,
     #[command(flatten)]
@@ -54,7 +56,7 @@ pub struct Args {
     autoscaler: autoscaler::Args,
 }
 
-/// Runs the daemon until it is told to stop or a part of it ends.
+/// Runs the daemon until a signal stops it or one of its tasks ends.
 pub fn run_daemon(args: &Args) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -64,12 +66,13 @@ pub fn run_daemon(args: &Args) -> anyhow::Result<()> {
     };
     let result = runtime.block_on(serve(args, telemetry.levels.clone()));
     telemetry.end();
-    // Watches of a dead API server may hang in a connect; nobody waits for them.
+    // A connect to a dead API server may hang. Shutdown does not wait for it.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-/// Serves the API, then reaches the cluster and keeps it in view, until it is told to stop or a part ends; then ends all in order.
+/// Serves the API, connects to the cluster and watches it, until a signal arrives or a task ends. Then shuts
+/// everything down in order.
 async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = Tasks::new(stop.clone());
@@ -81,7 +84,7 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     let admin = admin::bind(args.admin_listen).await?;
     tasks.run("log filter", levels.clone().run());
     tasks.run("admin", admin::serve_admin(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
-    // Callers get a typed answer from here on, if only that the cluster is not read yet.
+    // From here on callers get a typed answer, even if it is only that the cluster has not been read yet.
     let mut api = ApiServer::start(&args.grpc, listener, &index, &scaling).await?;
     tasks.run("health", api.report_ready(index.clone()));
 

@@ -1,8 +1,8 @@
-//! One evaluation of an app: from the policy and what was measured to what becomes of the replica count, and
-//! the record of it.
+//! Evaluates one app: from the policy and the measurements to a decision about the replica count, with its
+//! record.
 //!
-//! Owns the order in which limits act. Must not know where its input comes from or who carries the verdict
-//! out: equal input gives an equal verdict, bit for bit, which is what makes a record worth keeping.
+//! Owns the order in which limits apply. Must not know where its input comes from, nor who carries the
+//! verdict out. Equal input gives an equal verdict, bit for bit, so a recorded decision can be replayed.
 
 #[cfg(test)]
 mod tests;
@@ -18,22 +18,22 @@ use super::{
     rate_law::{self, AppliedLimit, Limit, Observation, RateLaw},
 };
 
-/// Everything that a decision is made of.
+/// The complete input of a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// When.
+    /// Time of the evaluation.
     pub now: Timestamp,
     /// The policy in force.
     pub policy: Arc<Policy>,
-    /// Replicas asked for now, those that still start included.
+    /// `spec.replicas` now, which includes replicas that are still starting.
     pub current: u32,
-    /// What was measured, one for each target of the policy, in their order.
+    /// The measurements, one for each target of the policy, in the same order.
     pub readings: Vec<Measurement>,
-    /// A rollout runs.
+    /// Whether a rollout is running.
     pub rollout: bool,
-    /// An autoscaler that is not ours and decides the count.
+    /// The external autoscaler that controls the replica count, if there is one.
     pub other_autoscaler: Option<Arc<str>>,
-    /// A caller's count over ours.
+    /// The hold that a caller set, if there is one.
     pub hold: Option<Arc<Hold>>,
     /// Seconds since the last evaluation; 0 at the first.
     pub elapsed: f64,
@@ -41,70 +41,71 @@ pub struct Evaluation {
     pub memory: Memory,
 }
 
-/// What one evaluation hands to the next. A server that starts anew begins with none, which costs at most one
-/// replica's fraction and the time that an app has been idle.
+/// What one evaluation passes to the next. A daemon that starts has none. This costs at most a fraction of
+/// one replica, and the idle time of an app is counted from 0 again.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// Of the law.
+    /// State of the rate law.
     pub law: rate_law::State,
-    /// Seconds without demand.
+    /// Seconds for which there has been no demand.
     pub idle: f64,
 }
 
-/// What a decision came to.
+/// The result of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// In one word.
+    /// The kind of result.
     pub outcome: Outcome,
-    /// Replicas after it.
+    /// Replicas after the decision.
     pub to: u32,
-    /// `N_req`, before limits; `None` if nothing is known.
+    /// `N_req`, before limits; `None` if it is unknown.
     pub required: Option<u32>,
-    /// The target that asked for most, by its place in the policy.
+    /// Index of the target in the policy that requires most.
     pub decisive: Option<usize>,
-    /// What was applied to `N_req`, in order.
+    /// The limits applied to `N_req`, in order.
     pub limits: Vec<AppliedLimit>,
-    /// For the next evaluation.
+    /// Input of the next evaluation.
     pub memory: Memory,
 }
 
-/// What came of a decision.
+/// Kinds of results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The count was right.
+    /// The count was already right.
     Unchanged,
-    /// The count is to be changed, or was.
+    /// The count is to be changed, or was changed.
     Scaled,
-    /// A change was due but a limit held it back.
+    /// A change was due, but a limit prevented it.
     Held,
-    /// A change was due but the mode is SHADOW.
+    /// A change was due, but the mode is SHADOW or OFF.
     Advised,
     /// The change was tried and failed, for this reason.
     Failed(String),
 }
 
-/// How much of the demand is known.
+/// The demand, as far as it is known.
 struct Demand {
-    /// Replicas that it asks for, as a fraction; `None` if nothing is known.
+    /// Replicas that it requires, as a fraction; `None` if it is unknown.
     required: Option<f64>,
-    /// The target that asks for most.
+    /// Index of the target that requires most.
     decisive: Option<usize>,
-    /// What is missing, if anything: the count may then rise and must not fall.
+    /// What is missing, if anything is. The count may then rise but must not fall.
     weak: Option<Limit>,
-    /// Reported load is known in full, and is none.
+    /// Whether the reported load is completely known and is 0.
     idle: bool,
 }
 
 // === impl Evaluation ===
 
 impl Evaluation {
-    /// Decides.
+    /// Makes the decision.
     pub fn decide(&self) -> Verdict {
         let mode = self.policy.mode_at(self.now);
         let mut demand = self.demand();
         let (law, idle) = self.law(&demand);
         if self.policy.min == 0 && self.is_idle_for(idle) {
-            // Demand is what is reported: what an idle process uses of CPU and memory is none, known or not.
+            // Only reported load counts as demand here. An idle process uses some CPU and memory, but that is
+            // no demand, whether it is known or not.
             (demand.required, demand.weak) = (Some(0.0), None);
         }
         let seen = Observation {
@@ -115,14 +116,14 @@ impl Evaluation {
         };
         let mut step = law.step(&seen);
         if law.min > self.policy.min && step.replicas == law.min && demand.required == Some(0.0) {
-            // The minimum of the moment is the wait for its idle timeout.
+            // The temporary minimum of 1 comes from the idle timeout.
             for limited in step.limits.iter_mut().filter(|l| l.limit == Limit::Min) {
                 limited.limit = Limit::Idle;
             }
         }
         let mut to = step.replicas;
         let wanted = to;
-        // Also while the law only gathers fractions: what is gathered now must not be taken later.
+        // Also applies while the law only accumulates fractions, so that they cannot take effect later.
         let falls = to < self.current || step.limits.iter().any(|l| l.limit == Limit::RateDown);
         let mut keep = |limit: Limit, to: &mut u32| {
             step.limits.push(AppliedLimit { limit, before: *to, after: self.current });
@@ -136,8 +137,8 @@ impl Evaluation {
                 keep(Limit::Rollout, &mut to);
             }
         }
-        // Also while only fractions are due, or something else keeps the count too: fractions must not be
-        // gathered meanwhile, and the record must say who decides the count.
+        // Also applies while only fractions are due, or while another limit keeps the count. Fractions must
+        // not accumulate meanwhile, and the record must show what controls the count.
         let due = wanted != self.current || step.limits.iter().any(|l| l.limit.is_rate());
         if self.gate(mode) && due {
             step.limits.push(AppliedLimit { limit: Limit::Hold, before: to, after: self.current });
@@ -162,7 +163,8 @@ impl Evaluation {
         }
     }
 
-    /// Whether something else decides the count for now. Advice is given all the same.
+    /// Returns whether the count is controlled by something else now. The autoscaler then still says what it
+    /// would do.
     fn gate(&self, mode: Mode) -> bool {
         match mode {
             Mode::Off | Mode::Shadow => false,
@@ -171,20 +173,20 @@ impl Evaluation {
         }
     }
 
-    /// The hold that is in force.
+    /// Returns the hold that is in force.
     pub fn held(&self) -> Option<&Hold> {
         self.hold.as_deref().filter(|hold| hold.holds(self.now))
     }
 
-    /// The law of the moment, and for how long the app has been idle: an app that may be stopped keeps one
-    /// replica until it has been without demand for long enough.
+    /// Returns the law for this evaluation, and for how long the app has been idle. An app with a minimum of
+    /// 0 keeps one replica until it has been idle for long enough.
     fn law(&self, demand: &Demand) -> (RateLaw, f64) {
         let law = self.policy.law();
         if law.min > 0 {
             return (law, 0.0);
         }
         let idle = if demand.idle { self.memory.idle + self.elapsed } else { 0.0 };
-        // The first replica of a stopped app does not wait for the law.
+        // The first replica of a stopped app starts at once.
         let stops = if self.current == 0 {
             demand.required.is_none_or(|required| required <= 0.0)
         } else {
@@ -197,17 +199,19 @@ impl Evaluation {
         idle > 0.0 && idle >= self.policy.idle.as_secs_f64()
     }
 
-    /// Replicas that were asked for and do not run, for a target on what replicas use: what they will use
-    /// cannot be measured, and is not nothing. Those that start run, and take no load yet.
+    /// Returns how many of the requested replicas do not run, for a target on CPU or memory. Their future use
+    /// cannot be measured, and is not zero. Replicas that are still starting do run, and take no load yet.
     pub(super) fn unmeasured(&self, signal: &Signal, reading: &Measurement) -> u32 {
         let running = reading.expected.saturating_add(reading.starting);
         if signal.is_reported() { 0 } else { self.current.saturating_sub(running) }
     }
 
-    /// Replicas that a target asks for, as a fraction. A replica that does not run counts as one at its
-    /// target, so that an outage of some does not shrink the app, but never as a reason to ask for more. One
-    /// that starts counts as none, up and down, as for a HorizontalPodAutoscaler: else one that never gets
-    /// ready would hold up the count for ever.
+    /// Returns the replicas that a target requires, as a fraction.
+    ///
+    /// A replica that does not run counts as one at its target, so that an outage of some replicas does not
+    /// shrink the app. It never makes the count rise. A replica that is still starting is not counted in
+    /// either direction, as in a HorizontalPodAutoscaler. Otherwise a replica that never becomes ready would
+    /// prevent a lower count for good.
     fn share(&self, signal: &Signal, reading: &Measurement) -> Option<f64> {
         let share = reading.value? / signal.per_replica();
         let current = f64::from(self.current);
@@ -219,7 +223,7 @@ impl Evaluation {
     fn demand(&self) -> Demand {
         let pairs: Vec<(usize, &Signal, &Measurement)> =
             self.policy.targets.iter().zip(&self.readings).enumerate().map(|(i, (t, r))| (i, t, r)).collect();
-        // A stopped app uses no CPU and no memory; only what is reported says whether it is wanted.
+        // A stopped app uses no CPU and no memory, so only reported load says whether it is needed.
         let counts = |signal: &Signal| self.current > 0 || signal.is_reported();
         let pairs: Vec<_> = pairs.into_iter().filter(|(_, signal, _)| counts(signal)).collect();
         let asked = pairs.iter().filter_map(|(i, signal, reading)| Some((*i, self.share(signal, reading)?)));
@@ -240,7 +244,7 @@ impl Evaluation {
         }
     }
 
-    /// The gaps in what was measured, with the target that each is about.
+    /// Returns the gaps in the measurements, each with its target.
     pub(super) fn missing(&self) -> impl Iterator<Item = (&Signal, &Measurement, &Missing)> {
         let pairs = self.policy.targets.iter().zip(&self.readings);
         pairs.filter_map(|(signal, reading)| reading.gap.as_ref().map(|gap| (signal, reading, gap)))

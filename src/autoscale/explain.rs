@@ -1,7 +1,7 @@
-//! The sentence that explains a decision: what came of it, which signal asked for what, and which limits held
-//! it.
+//! Explains a decision in one or two sentences: the result, which target requires how many replicas, and
+//! which limits applied.
 //!
-//! A pure function of the record, so that it need not be kept. Must not decide anything.
+//! A pure function of the record, so the text need not be stored. Must not decide anything.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use super::{
 };
 
 impl Evaluation {
-    /// One English sentence or two about what became of this evaluation.
+    /// Returns one or two English sentences about the result of this evaluation.
     pub fn explain(&self, verdict: &Verdict) -> String {
         let mut text = self.result(verdict);
         if let Some(i) = verdict.decisive
@@ -55,11 +55,17 @@ impl Evaluation {
         match limited.limit {
             Limit::Min => format!("the minimum is {}", limited.after),
             Limit::Max => format!("the maximum is {}", policy.max),
-            Limit::RateUp => format!("it rises by the law with Dt {} s", number(policy.up.as_secs_f64())),
-            Limit::RateDown => format!("it falls by the law with Dt {} s", number(policy.down.as_secs_f64())),
-            Limit::Rollout => "it does not fall while a rollout runs".to_owned(),
+            Limit::RateUp => format!(
+                "the count rises gradually because scale_up_duration is {} s",
+                number(policy.up.as_secs_f64())
+            ),
+            Limit::RateDown => format!(
+                "the count falls gradually because scale_down_duration is {} s",
+                number(policy.down.as_secs_f64())
+            ),
+            Limit::Rollout => "the count does not fall while a rollout runs".to_owned(),
             Limit::Idle => format!(
-                "one replica is kept until there was no demand for {} s, so far {} s",
+                "the last replica stays until there has been no demand for {} s ({} s so far)",
                 number(policy.idle.as_secs_f64()),
                 self.memory.idle.round()
             ),
@@ -67,9 +73,9 @@ impl Evaluation {
                 let gaps: Vec<_> =
                     self.missing().map(|(signal, reading, gap)| gap_in_words(signal, reading, gap)).collect();
                 if gaps.is_empty() {
-                    return "nothing is known of the demand".to_owned();
+                    return "the demand is unknown, so the count is not lowered".to_owned();
                 }
-                format!("{}, so nothing is taken away", gaps.join("; "))
+                format!("{}, so the count is not lowered", gaps.join("; "))
             }
             Limit::Hold => self.hold_in_words(limited),
         }
@@ -79,12 +85,14 @@ impl Evaluation {
         let otherwise = if limited.before == limited.after {
             String::new()
         } else {
-            format!("; it would be {}", limited.before)
+            format!("; otherwise it would be {}", limited.before)
         };
         if self.policy.mode_at(self.now) == Mode::Frozen {
-            let until =
-                self.policy.freeze_end.map_or_else(|| "somebody ends it".to_owned(), |end| end.to_string());
-            return format!("it is frozen until {until}{otherwise}");
+            let until = self
+                .policy
+                .freeze_end
+                .map_or_else(|| "the mode is changed".to_owned(), |end| end.to_string());
+            return format!("the count is frozen until {until}{otherwise}");
         }
         if let Some(autoscaler) = &self.other_autoscaler {
             return format!("{autoscaler} decides the count{otherwise}");
@@ -92,25 +100,25 @@ impl Evaluation {
         match self.held() {
             Some(hold) => {
                 let why = if hold.reason.is_empty() { String::new() } else { format!(" ({})", hold.reason) };
-                format!("{} holds it until {}{why}{otherwise}", hold.actor, hold.until)
+                format!("{} holds the count until {}{why}{otherwise}", hold.actor, hold.until)
             }
-            None => format!("the policy or the clock cannot be used{otherwise}"),
+            None => format!("the policy or the clock is invalid{otherwise}"),
         }
     }
 }
 
-/// Replicas that are not measured: `absent` of those that were asked for do not run, and `starting` run and
-/// are left out.
+/// Describes the replicas that are not measured. `absent` is the number of requested replicas that do not
+/// run, and `starting` the number of those that run but are left out.
 fn absent_in_words(absent: u32, starting: u32) -> String {
     let away = match absent {
         0 => String::new(),
-        1 => ", 1 that does not run counts as used to the target".to_owned(),
-        n => format!(", {n} that do not run count as used to the target"),
+        1 => ", 1 replica that does not run counts as at its target".to_owned(),
+        n => format!(", {n} replicas that do not run count as at their target"),
     };
     let left_out = match starting {
         0 => String::new(),
-        1 => ", 1 that still starts is left out".to_owned(),
-        n => format!(", {n} that still start are left out"),
+        1 => ", 1 replica that is still starting is left out".to_owned(),
+        n => format!(", {n} replicas that are still starting are left out"),
     };
     away + &left_out
 }
@@ -121,7 +129,7 @@ fn demand_in_words(signal: &Signal, reading: &Measurement, absent: &str, verdict
         Signal::CpuPercent(target) => percent("CPU", *target, value, reading),
         Signal::MemoryPercent(target) => percent("memory", *target, value, reading),
         Signal::RequestsPerSecond(_) | Signal::Concurrency(_) | Signal::Reported { .. } => format!(
-            "{} is {}, one replica takes {}",
+            "{} is {}, the target is {} per replica",
             signal.name(),
             number(value),
             number(signal.per_replica())
@@ -129,12 +137,12 @@ fn demand_in_words(signal: &Signal, reading: &Measurement, absent: &str, verdict
     };
     let required = verdict.required.unwrap_or_default();
     let noun = if required == 1 { "replica is" } else { "replicas are" };
-    format!("{measured}{absent}: {required} {noun} required")
+    format!("{measured}{absent}, so {required} {noun} required")
 }
 
 fn percent(what: &str, target: u32, value: f64, reading: &Measurement) -> String {
     let average = value / f64::from(reading.covered.max(1));
-    format!("{what} in use is {} % of the request, {target} % is the target", number(average))
+    format!("{what} use is {} % of the request, the target is {target} %", number(average))
 }
 
 fn gap_in_words(signal: &Signal, reading: &Measurement, gap: &Missing) -> String {
@@ -143,31 +151,31 @@ fn gap_in_words(signal: &Signal, reading: &Measurement, gap: &Missing) -> String
     match gap {
         Missing::NoRequest => {
             let what = if matches!(signal, Signal::MemoryPercent(_)) { "memory" } else { "CPU" };
-            format!("not every container asks for {what}, so {name} cannot be told; set its request")
+            format!("{name} is unknown because not every container has a {what} request (set it)")
         }
-        Missing::Silent(why) => format!("{name} is not known: the metrics API does not answer ({why})"),
+        Missing::Silent(why) => format!("{name} is unknown because the metrics API does not answer ({why})"),
         Missing::Nothing if reading.source == Source::Reported => {
-            format!("nobody has reported {name} in the last minutes")
+            format!("no report of {name} was received in the last 3 minutes")
         }
-        Missing::Nothing => format!("the metrics API has no {name} of these replicas yet"),
+        Missing::Nothing => format!("the metrics API has no {name} for these replicas yet"),
         Missing::Starting => {
             let who = match reading.starting {
                 1 => "the only replica that runs is still starting".to_owned(),
                 2 => "both replicas that run are still starting".to_owned(),
                 n => format!("all {n} replicas that run are still starting"),
             };
-            format!("{name} is not known yet: {who}")
+            format!("{name} is not known yet because {who}")
         }
-        Missing::Old => format!("everything that is known of {name} is too old"),
+        Missing::Old => format!("all figures for {name} are too old"),
         Missing::Partial => {
-            format!("{name} is known of {} of {} {who} only", reading.covered, reading.expected)
+            format!("{name} is known for only {} of {} {who}", reading.covered, reading.expected)
         }
-        Missing::Fresh => format!("{name} is not known yet of replicas that have just become ready"),
-        Missing::Young => format!("this server began to listen for {name} less than 30 s ago"),
+        Missing::Fresh => format!("{name} is not known yet for replicas that have just become ready"),
+        Missing::Young => format!("gantryd began to listen for {name} less than 30 s ago"),
     }
 }
 
-/// A number as people write it: three digits that matter, none that do not.
+/// Formats a number with three significant digits.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
     let text = if magnitude >= 100.0 || magnitude == 0.0 {

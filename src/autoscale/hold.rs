@@ -1,58 +1,59 @@
-//! A hold: a replica count set by a caller that overrides the autoscaler until a given time. Kept as an annotation of the
-//! Deployment (`domain::scaling::HOLD_ANNOTATION`), which this file must not know.
+//! A hold: a replica count set by a caller that overrides the autoscaler until a given time. It is stored as
+//! an annotation of the Deployment (`domain::scaling::HOLD_ANNOTATION`), which this file must not know.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A count that a caller wants for a time.
+/// A replica count that a caller sets for a limited time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
-    /// The count.
+    /// The replica count.
     pub replicas: i32,
     /// When the autoscaler takes over again.
     pub until: Timestamp,
-    /// The Kubernetes user who holds it.
+    /// The Kubernetes user who set the hold.
     pub actor: String,
-    /// Why.
+    /// The reason that the caller gave.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// When it began.
     pub since: Timestamp,
-    /// `metadata.generation` of the Deployment when the hold was stored, before `spec.replicas` is set. 0: unknown, or the hold was
-    /// created for a count that was set outside Gantry.
+    /// `metadata.generation` of the Deployment when the hold was stored, which is before `spec.replicas` is
+    /// set. 0 means unknown, or that the hold was created for a count that was set outside Gantry.
     #[serde(default)]
     pub generation: i64,
 }
 
-/// `spec.replicas` as it is, and what is known about its last write: decides whether the count of a hold must still be set.
+/// The current `spec.replicas` and what is known about its last write. It decides whether the count of a hold
+/// must still be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaCount {
-    /// Replicas asked for.
+    /// The replica count.
     pub replicas: i32,
-    /// The latest time in the managed fields of an owner of `spec.replicas`, in whole seconds. `None` if nobody owns it; the Unix epoch
-    /// if the entry has no time, as for the scale subresource.
+    /// The latest time in the managed fields of an owner of `spec.replicas`, in whole seconds. `None` if no
+    /// field manager owns it; the Unix epoch if the entry has no time, as for the scale subresource.
     pub set: Option<Timestamp>,
-    /// It was last set outside Gantry.
+    /// Whether it was last set outside Gantry.
     pub set_outside: bool,
-    /// Generation of the Deployment: setting a count makes a new one.
+    /// Generation of the Deployment. Setting a count increases it.
     pub generation: i64,
 }
 
 // === impl Hold ===
 
 impl Hold {
-    /// Whether it holds at this time.
+    /// Returns whether the hold is in force at this time.
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.until
     }
 
-    /// Whether its count was never set: it is kept before the count is set, and the server that wanted to set
-    /// it may have ended in between.
+    /// Returns whether the hold's count was never set. The hold is stored before the count is set, and the
+    /// daemon may have ended in between.
     pub fn needs_apply(&self, count: ReplicaCount, now: Timestamp) -> bool {
         let later = count.set.is_some_and(|at| at.as_second() >= self.since.as_second());
-        // A deploy makes a new generation and sets no count, so a new one says nothing; the same one says
-        // that it was not set.
+        // A new generation alone proves nothing, because a deploy increases it too and sets no count. An
+        // unchanged generation proves that the count was not set.
         let set_since = (later || count.set_outside) && count.generation != self.generation;
         self.holds(now) && count.replicas != self.replicas && !set_since
     }

@@ -1,7 +1,8 @@
 //! The load figures that callers report: the latest of each source, added up over the sources of an app.
 //!
-//! Owns what counts as recent, and what a silent source means: it is left out of the sum and still expected, not
-//! counted as zero. Must not know who reports, nor whether an app exists; time is an argument.
+//! Owns what counts as recent, and how a silent source is treated: it is left out of the sum and still
+//! expected, and not counted as zero. Must not know who reports, nor whether an app exists. Time is an
+//! argument.
 
 #[cfg(test)]
 mod tests;
@@ -12,18 +13,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::measurement::{Measurement, Missing, Source};
 
-/// Age after which a figure does not count any more. Sources report every few seconds; one that does not for this long is silent.
+/// Age after which a figure no longer counts. Sources report every few seconds, so one that sends nothing for
+/// this long is silent.
 pub(super) const STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
-/// A source that is silent for longer than [`STALE_AFTER`], but not longer than this, still counts as expected, so the sum is
-/// partial and no app is shrunk for it. After this it is forgotten.
+/// A source that is silent for longer than [`STALE_AFTER`], but not longer than this, still counts as
+/// expected. The sum is then partial, and no app is shrunk because of it. After this the source is forgotten.
 pub(super) const FORGET_AFTER: SignedDuration = SignedDuration::from_secs(180);
 
 /// How far the clock of a source may be ahead.
 const AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
-/// Limits against names that change with each call: metrics of one app, and sources of one metric. They are checked before a batch
-/// is added, so one batch may exceed them.
+/// Limits against names that change with each call: metrics of one app, and sources of one metric. They are
+/// checked before a batch is added, so one batch may exceed them.
 const MAX_METRICS_PER_APP: usize = 64;
 const MAX_SOURCES_PER_METRIC: usize = 1000;
 
@@ -69,8 +71,8 @@ struct Latest {
 // === impl LoadFigures ===
 
 impl LoadFigures {
-    /// Takes in a report, all of it or, if a figure is wrong, nothing. Returns how many figures were news:
-    /// one that is older than what is known of its source changes nothing.
+    /// Stores a report, or nothing of it if a figure is wrong. Returns how many figures were new. A figure
+    /// that is older than the stored one of its source changes nothing.
     pub fn report(&mut self, figures: &[LoadFigure], now: Timestamp) -> Result<usize, Vec<RejectedFigure>> {
         let refused: Vec<_> =
             figures.iter().enumerate().filter_map(|(i, f)| self.refuse(i, f, now)).collect();
@@ -79,7 +81,7 @@ impl LoadFigures {
         }
         let mut news = 0;
         for figure in figures {
-            // A clock that is a little ahead must not make a figure outlive its successors.
+            // A clock that is a little ahead must not make a figure outlive newer ones.
             let time = figure.time.map_or(now, |time| time.min(now));
             let numbers = self.0.entry(figure.app.clone()).or_default();
             let sources = numbers.entry(figure.metric.clone()).or_default();
@@ -102,7 +104,7 @@ impl LoadFigures {
                 return no(
                     "time",
                     format!(
-                        "is {time}, which is in the future; set the clock of the source right, or leave the time out"
+                        "is {time}, which is in the future; correct the clock of the source, or leave the time out"
                     ),
                 );
             }
@@ -120,7 +122,7 @@ impl LoadFigures {
             return no(
                 "metric",
                 format!(
-                    "would be more than {MAX_METRICS_PER_APP} different numbers of one app in 3 minutes; use fewer names"
+                    "would exceed {MAX_METRICS_PER_APP} metrics of one app within 3 minutes; use fewer names"
                 ),
             );
         }
@@ -129,15 +131,16 @@ impl LoadFigures {
             return no(
                 "source",
                 format!(
-                    "would be more than {MAX_SOURCES_PER_METRIC} sources of one number in 3 minutes; keep the name of a source the same"
+                    "would exceed {MAX_SOURCES_PER_METRIC} sources of one metric within 3 minutes; give each source the same name in every report"
                 ),
             );
         }
         None
     }
 
-    /// What is known of a number of an app: the sum over the sources that were heard lately. `since` is when
-    /// this server began to listen: a moment after that, not every source can have been heard.
+    /// Returns the measurement of a metric of an app: the sum over the sources with a recent figure. `since`
+    /// is when the daemon began to listen. For a short time after that, it may not have received a figure of
+    /// every source.
     pub fn measurement(&self, app: &str, metric: &str, since: Timestamp, now: Timestamp) -> Measurement {
         let sources = self.0.get(app).and_then(|numbers| numbers.get(metric));
         let age = |latest: &Latest| now.duration_since(latest.time);
@@ -166,7 +169,7 @@ impl LoadFigures {
         }
     }
 
-    /// Lets go of what is not missed any more.
+    /// Removes the figures of sources that are no longer expected.
     pub fn drop_older(&mut self, now: Timestamp) {
         self.0.retain(|_, numbers| {
             numbers.retain(|_, sources| {
@@ -177,12 +180,12 @@ impl LoadFigures {
         });
     }
 
-    /// How many figures are kept.
+    /// Returns the number of stored figures.
     pub fn len(&self) -> usize {
         self.0.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum()
     }
 
-    /// Whether none is.
+    /// Returns whether there are no stored figures.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

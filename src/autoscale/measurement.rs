@@ -1,7 +1,7 @@
-//! What was measured for one target: a value for the whole app, how old it is, and what is missing in it.
+//! The measurement for one target: a value for the whole app, its age, and what is missing.
 //!
-//! Owns the arithmetic from the use of single replicas to that of an app, and which use is that of a start.
-//! Must not know where figures come from.
+//! Owns the arithmetic from the usage of single replicas to that of an app, and the rule for which usage
+//! belongs to a start. Must not know where figures come from.
 
 #[cfg(test)]
 mod tests;
@@ -12,20 +12,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Signal;
 
-/// What was measured for one target.
+/// The measurement for one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
-    /// The value for the whole app, in the unit of the target; `None` if there is none to go by.
+    /// The value for the whole app, in the unit of the target; `None` if it is unknown.
     pub value: Option<f64>,
     /// Seconds since the oldest figure in it was measured.
     pub age: f64,
     /// Where it came from.
     pub source: Source,
-    /// How many replicas, or sources of reports, it covers.
+    /// How many replicas, or sources of reports, the value covers.
     pub covered: u32,
     /// How many it should cover.
     pub expected: u32,
-    /// How many more replicas run and are left out, since what they use is for their start.
+    /// How many more replicas run and are left out, because what they use is for their start.
     pub starting: u32,
     /// What is missing.
     pub gap: Option<Missing>,
@@ -36,49 +36,49 @@ pub struct Measurement {
 pub enum Source {
     /// The metrics API of Kubernetes.
     MetricsApi,
-    /// Callers, by `ReportLoad`.
+    /// `ReportLoad` calls of callers.
     Reported,
 }
 
-/// What is missing in a reading.
+/// What is missing in a measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The replicas ask for none of it, so that no percentage can be told.
+    /// Not every container requests the resource, so no percentage can be computed.
     NoRequest,
-    /// The metrics API does not answer; the words say why.
+    /// The metrics API does not answer, for this reason.
     Silent(Arc<str>),
-    /// Nothing was ever heard.
+    /// No figure was ever received.
     Nothing,
     /// All replicas that run are still starting.
     Starting,
-    /// Everything that was heard is too old.
+    /// All figures are too old.
     Old,
-    /// Some of those that should be heard are not, or not any more.
+    /// Some replicas or sources have no recent figure.
     Partial,
-    /// Some replicas have become ready and take load, and were not measured since.
+    /// Some replicas became ready and take load, but were not measured since.
     Fresh,
-    /// This server began to listen a moment ago, and may not have heard all.
+    /// The daemon began to listen a moment ago and may not have received every figure.
     Young,
 }
 
-/// A replica that runs.
+/// A running replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
     /// Name of the pod.
     pub pod: Arc<str>,
-    /// Where its start stands.
+    /// The state of its start.
     pub start: Start,
 }
 
-/// Where the start of a replica stands. A start takes CPU that no load asks for, often more than any load.
+/// The state of a replica's start. A start uses CPU that no load requires, often more than the load does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// It goes on: the replica was never ready.
+    /// Not finished: the replica was never ready.
     Open,
-    /// It ended then, in whole seconds: the replica has been ready since, for the first time as far as can be
-    /// told.
+    /// Finished at this time, in whole seconds: the replica has been ready since then, as far as is known for
+    /// the first time.
     Ended(Timestamp),
-    /// It is past: whatever the replica does now, ready or not any more, is for its load.
+    /// Finished earlier: whatever the replica uses now is for its load, whether or not it is ready.
     Past,
 }
 
@@ -91,16 +91,16 @@ pub struct PodUsage {
     pub cpu: f64,
     /// Bytes.
     pub memory: f64,
-    /// When that was measured: the end of the window.
+    /// End of the window over which it was measured.
     pub time: Timestamp,
-    /// The time over which CPU was measured.
+    /// Length of that window.
     pub window: SignedDuration,
 }
 
 // === impl Measurement ===
 
 impl Measurement {
-    /// Nothing to go by.
+    /// Builds a measurement without a value.
     pub fn missing(source: Source, gap: Missing, expected: u32) -> Self {
         Self { value: None, age: 0.0, source, covered: 0, expected, starting: 0, gap: Some(gap) }
     }
@@ -109,7 +109,7 @@ impl Measurement {
 // === impl Source ===
 
 impl Source {
-    /// Its name in the API.
+    /// Returns its name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MetricsApi => "metrics-api",
@@ -118,25 +118,25 @@ impl Source {
     }
 }
 
-/// Seconds after which a figure of the metrics API says nothing any more. Metrics-server reads every 15 s as
-/// it is installed, and every 60 s by its own default.
+/// Seconds after which a figure of the metrics API is too old. Metrics-server is usually installed to measure
+/// every 15 s, and its own default is every 60 s.
 const LONGEST_AGE: f64 = 90.0;
 
-/// How long a replica that has become ready is left out at most while nothing was measured over a window that
-/// began after that. Such a figure comes after one to two windows, which is 10 to 30 s as metrics-server is
-/// installed and 2 min by its own default, and a moment.
+/// How long a replica that became ready is left out at most, while there is no figure for a window that began
+/// after that. Such a figure arrives after one to two windows and a moment. That is 10 to 30 s with the usual
+/// installation of metrics-server, and 2 min with its own default.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(150);
 
-/// Kubernetes rounds times down to whole seconds: a replica that is ready since 3:04:05 became so before
-/// 3:04:06.
+/// Kubernetes truncates times to whole seconds, so a replica that is ready since 3:04:05 may have become
+/// ready at any time before 3:04:06.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 
-/// The use of CPU or memory by the replicas that should be measured, in percent of the request of one of
-/// them: 250 means two and a half replicas' worth.
+/// Measures the CPU or memory of the replicas, in percent of the request of one replica. For example, 250
+/// means the requests of two and a half replicas.
 ///
-/// `replicas` are the pods that count, `used` what the metrics API said by pod, `request` the cores or bytes
-/// that one replica asks for. CPU of a replica that starts is left out, measured or not, and the replica is
-/// not missed; memory stays in use, so it counts.
+/// `replicas` are the pods that count, `used` are the figures of the metrics API by pod, and `request` is
+/// what one replica requests, in cores or bytes. The CPU of a replica that is starting is left out, measured
+/// or not, and the replica does not count as missing. Its memory counts, because it stays in use.
 pub fn measure_cpu_and_memory<S: BuildHasher>(
     signal: &Signal,
     replicas: &[Replica],
@@ -186,8 +186,9 @@ pub fn measure_cpu_and_memory<S: BuildHasher>(
 // === impl Replica ===
 
 impl Replica {
-    /// Whether CPU that is measured of it may be that of its start. What it uses says nothing here: no figure
-    /// at all, which may come any moment, is the same as one over a window that began too early.
+    /// Returns whether the measured CPU of the replica may belong to its start. The amount says nothing here.
+    /// No figure at all is treated like a figure for a window that began too early, because a figure may
+    /// arrive at any moment.
     fn is_starting(&self, usage: Option<&PodUsage>, now: Timestamp) -> bool {
         match self.start {
             Start::Open => true,

@@ -1,8 +1,7 @@
-//! The policy of one app's autoscaler: what callers may set, its defaults, its rules, and how it is written
-//! down.
+//! The policy of one app's autoscaler: what callers may set, its defaults, its rules, and its stored form.
 //!
-//! Must not know who asks, nor where it is kept. Its JSON form is kept in the cluster for years: fields are
-//! added, never renamed.
+//! Must not know who sets it, nor where it is stored. Its JSON form stays in the cluster for years, so fields
+//! may be added but never renamed.
 
 #[cfg(test)]
 mod tests;
@@ -15,38 +14,38 @@ use sha2::{Digest, Sha256};
 
 use super::rate_law::RateLaw;
 
-/// The autoscaler of one app, as it was set.
+/// The settings of one app's autoscaler.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Policy {
-    /// Whether it decides, and whether it acts.
+    /// Whether the autoscaler decides, and whether it acts.
     pub mode: Mode,
-    /// Never fewer replicas.
+    /// Minimum of the replica count.
     pub min: u32,
-    /// Never more replicas; 0 while it was never set.
+    /// Maximum of the replica count; 0 if it was never set.
     pub max: u32,
-    /// What to hold where; the one that asks for most decides.
+    /// The targets. The one that requires most replicas decides.
     pub targets: Vec<Signal>,
-    /// Time constant of the law on the way up.
+    /// Time constant of the rate law for rising.
     #[serde(with = "seconds")]
     pub up: Duration,
-    /// Time constant of the law on the way down.
+    /// Time constant of the rate law for falling.
     #[serde(with = "seconds")]
     pub down: Duration,
-    /// Share of requests that may find too few replicas.
+    /// Share of requests that may meet too few replicas.
     pub violation: f64,
-    /// How to look ahead.
+    /// How to forecast.
     pub forecast: Forecast,
     /// Time without demand after which an app with a minimum of 0 is stopped.
     #[serde(with = "seconds")]
     pub idle: Duration,
-    /// Time from asking for a replica until it is ready, if it is not to be measured.
+    /// Time from requesting a replica until it is ready; `None` means that it is measured.
     #[serde(with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub startup: Option<Duration>,
-    /// When a freeze ends by itself.
+    /// When a freeze ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze_end: Option<Timestamp>,
-    /// The Kubernetes user who set the mode, for whom it acts.
+    /// The Kubernetes user who set the mode, on whose behalf the autoscaler acts.
     pub acts_for: String,
 }
 
@@ -57,26 +56,26 @@ pub enum Mode {
     /// Nothing.
     #[default]
     Off,
-    /// Decide and record.
+    /// Decide and record the decision.
     Shadow,
-    /// Decide, record and act.
+    /// Decide, record the decision and act.
     Active,
-    /// Decide and record, and keep the count as it is.
+    /// Decide and record the decision, but leave the replica count unchanged.
     Frozen,
 }
 
-/// How to look ahead.
+/// How to forecast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Forecast {
-    /// All predictors compete; there is one so far, the present demand.
+    /// All predictors compete. So far there is only one, the present demand.
     #[default]
     Auto,
     /// Only the present demand.
     None,
 }
 
-/// One signal and what one replica can take of it.
+/// A signal, with what one replica can handle of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Signal {
@@ -84,21 +83,21 @@ pub enum Signal {
     CpuPercent(u32),
     /// Memory in use, in percent of the request.
     MemoryPercent(u32),
-    /// Requests per second.
+    /// Requests per second that one replica can handle.
     RequestsPerSecond(f64),
-    /// Requests in flight.
+    /// Concurrent requests that one replica can handle.
     Concurrency(f64),
     /// A number that callers report.
     #[serde(rename_all = "camelCase")]
     Reported {
         /// Its name.
         metric: String,
-        /// What one replica can take of it.
+        /// How much of it one replica can handle.
         per_replica: f64,
     },
 }
 
-/// A field of the policy that callers may set, by the name that it has in the API.
+/// A field of the policy that callers may set. Its name is that of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // see Autoscaler in autoscaler.proto
 pub enum Field {
@@ -115,7 +114,7 @@ pub enum Field {
     FreezeEndTime,
 }
 
-/// A change of a policy: the fields that count, each with its new value or, if that is `None`, its default.
+/// A change of a policy: the fields to change, each with its new value. `None` restores the default.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // see Policy
 pub struct PolicyChange {
@@ -164,7 +163,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What it may do at this time: a freeze ends by itself.
+    /// Returns what the autoscaler may do at this time. A freeze that has ended counts as ACTIVE.
     pub fn mode_at(&self, now: Timestamp) -> Mode {
         match (self.mode, self.freeze_end) {
             (Mode::Frozen, Some(end)) if end <= now => Mode::Active,
@@ -172,7 +171,7 @@ impl Policy {
         }
     }
 
-    /// The same policy once what ends by itself has ended.
+    /// Returns the same policy, with a freeze replaced by ACTIVE if it has ended.
     #[must_use]
     pub fn at_time(&self, now: Timestamp) -> Self {
         match self.mode_at(now) {
@@ -181,12 +180,12 @@ impl Policy {
         }
     }
 
-    /// Whether it owns the replica count at this time.
+    /// Returns whether the autoscaler controls the replica count at this time.
     pub fn owns_count(&self, now: Timestamp) -> bool {
         matches!(self.mode_at(now), Mode::Active | Mode::Frozen)
     }
 
-    /// The law that it sets.
+    /// Returns the rate law with these settings.
     pub fn law(&self) -> RateLaw {
         RateLaw {
             dt_up: self.up.as_secs_f64(),
@@ -196,13 +195,13 @@ impl Policy {
         }
     }
 
-    /// Digest of what was set, which guards an update: the first 128 bits of the SHA-256 of the JSON form.
+    /// Returns the digest that guards an update: the first 128 bits of the SHA-256 of the JSON form.
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
         format!("{:.32x}", Sha256::digest(json))
     }
 
-    /// This policy with a change made to it by `actor`.
+    /// Returns this policy with a change by `actor`.
     #[must_use]
     pub fn with_change(&self, change: &PolicyChange, actor: &str) -> Self {
         let (mut new, default) = (self.clone(), Self::default());
@@ -211,7 +210,7 @@ impl Policy {
                 Field::Mode => {
                     new.mode = change.mode.unwrap_or(default.mode);
                     actor.clone_into(&mut new.acts_for);
-                    // The end of an earlier freeze is none of a new one, nor of anything else.
+                    // The end of an earlier freeze does not apply to a new freeze or another mode.
                     if !change.fields.contains(&Field::FreezeEndTime) {
                         new.freeze_end = None;
                     }
@@ -231,7 +230,7 @@ impl Policy {
         new
     }
 
-    /// Every rule that it breaks at this time.
+    /// Returns every rule that the policy breaks at this time.
     pub fn violations(&self, now: Timestamp) -> Vec<RuleViolation> {
         let mut found = Vec::new();
         let mut add = |field: &str, why: String| found.push(RuleViolation { field: field.to_owned(), why });
@@ -239,7 +238,8 @@ impl Policy {
         if on && self.max == 0 {
             add(
                 "max_replicas",
-                "is required unless the mode is OFF; set the most replicas that it may ask for".to_owned(),
+                "is required unless the mode is OFF; set the largest replica count that is allowed"
+                    .to_owned(),
             );
         } else if self.max > 0 && self.max < self.min {
             add("max_replicas", format!("is {}, below min_replicas, which is {}", self.max, self.min));
@@ -253,8 +253,8 @@ impl Policy {
         if on && self.min == 0 && !self.targets.iter().any(Signal::is_reported) {
             add(
                 "min_replicas",
-                "is 0, and no target is on reported load: a stopped app uses no CPU and no memory, so nothing would ever start it again; add \
-                 such a target, or set 1"
+                "is 0, but no target is on reported load; a stopped app uses no CPU and no memory, so it would never start again; add such a \
+                 target, or set 1"
                     .to_owned(),
             );
         }
@@ -262,7 +262,7 @@ impl Policy {
             if self.targets[..i].iter().any(|earlier| earlier.name() == target.name()) {
                 add(
                     &format!("targets[{i}]"),
-                    format!("is a second one on {}; one of them is enough", target.name()),
+                    format!("is a second target on {}; keep only one", target.name()),
                 );
             }
         }
@@ -271,14 +271,14 @@ impl Policy {
                 add(
                     "freeze_end_time",
                     format!(
-                        "is {end}, which is past; set a later time, or none to freeze until somebody ends it"
+                        "is {end}, which is in the past; set a later time, or leave it out to freeze until the mode is changed"
                     ),
                 );
             }
             (Mode::Off | Mode::Shadow | Mode::Active, Some(_)) => {
                 add(
                     "freeze_end_time",
-                    "belongs to the mode FROZEN alone; set that mode too, or leave it out".to_owned(),
+                    "is allowed only in the mode FROZEN; set that mode too, or leave it out".to_owned(),
                 );
             }
             (Mode::Off | Mode::Shadow | Mode::Active | Mode::Frozen, _) => {}
@@ -290,7 +290,7 @@ impl Policy {
 // === impl Mode ===
 
 impl Mode {
-    /// As people read it.
+    /// Returns the name for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "OFF",
@@ -304,7 +304,7 @@ impl Mode {
 // === impl Signal ===
 
 impl Signal {
-    /// Its name in the API: of a reported number, that number's.
+    /// Returns its name in the API. For a reported number, that is the name of the number.
     pub fn name(&self) -> &str {
         match self {
             Self::CpuPercent(_) => "cpu_percent",
@@ -315,7 +315,7 @@ impl Signal {
         }
     }
 
-    /// What one replica can take.
+    /// Returns what one replica can handle.
     pub fn per_replica(&self) -> f64 {
         match self {
             Self::CpuPercent(percent) | Self::MemoryPercent(percent) => f64::from(*percent),
@@ -323,7 +323,7 @@ impl Signal {
         }
     }
 
-    /// Whether callers report it, so that it is known of an app without replicas too.
+    /// Returns whether callers report it, so that it is known even if the app has no replicas.
     pub fn is_reported(&self) -> bool {
         match self {
             Self::CpuPercent(_) | Self::MemoryPercent(_) => false,
@@ -350,7 +350,7 @@ impl Field {
         Self::FreezeEndTime,
     ];
 
-    /// Its name in the API.
+    /// Returns its name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mode => "mode",
@@ -368,7 +368,7 @@ impl Field {
     }
 }
 
-/// Durations as a number of seconds, which people read in an annotation.
+/// Durations as a number of seconds, which is readable in an annotation.
 mod seconds {
     use std::time::Duration;
 
@@ -383,7 +383,7 @@ mod seconds {
     }
 }
 
-/// The same for one that may be absent.
+/// The same for an optional duration.
 mod maybe_seconds {
     use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What differs between two versions of a Kubernetes object, field by field. Pure; works on JSON.
+//! Compares two versions of a Kubernetes object field by field. Pure; works on JSON.
 
 use serde_json::{Map, Value};
 
@@ -10,29 +10,29 @@ use super::{
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldChange {
-    /// Where, for example `spec.template.spec.containers[app].image`.
+    /// Its path, for example `spec.template.spec.containers[app].image`.
     pub path: String,
-    /// What it was; `None` if it is new.
+    /// The old value; `None` if the field is new.
     pub old: Option<Value>,
-    /// What it becomes; `None` if it goes.
+    /// The new value; `None` if the field is removed.
     pub new: Option<Value>,
 }
 
-/// What differs, but for what the API server alone writes. A list whose entries have keys is compared entry
-/// by entry, a map by its keys, every other list as one value. A null is a field that is not there, and the
-/// order of entries that have keys says nothing.
+/// Returns the fields that differ, without those that only the API server writes. A list whose entries have
+/// keys is compared entry by entry, and a map key by key. Every other list is compared as one value. A null
+/// counts as an absent field, and the order of entries with keys is ignored.
 pub fn diff_objects(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare("", Some(before), Some(after), &mut changes);
     changes
 }
 
-/// Whether a change at this path of a Deployment replaces its replicas.
+/// Returns whether a change at this path of a Deployment replaces its replicas.
 pub fn restarts_replicas(path: &str) -> bool {
     path.strip_prefix("spec.template").is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The merge patch (RFC 7386) that makes one of the other.
+/// Returns the merge patch (RFC 7386) that turns `before` into `after`.
 pub fn merge_patch(before: &Value, after: &Value) -> Value {
     let (Value::Object(old), Value::Object(new)) = (before, after) else { return after.clone() };
     let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
@@ -43,7 +43,7 @@ pub fn merge_patch(before: &Value, after: &Value) -> Value {
     Value::Object(gone.chain(differs).collect())
 }
 
-/// What the API server and its controllers write by themselves.
+/// Returns whether only the API server and its controllers write this field.
 fn is_noise(path: &str) -> bool {
     matches!(
         path,
@@ -69,7 +69,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut V
         (Some(Value::Array(old)), Some(Value::Array(new))) if are_keyed(path, old, new) => {
             entries(path, old, new, changes);
         }
-        // A map of which noise is all has nothing to tell.
+        // A map that contains only noise is not a difference.
         (Some(Value::Object(only)), None)
             if !only.is_empty() && only.keys().all(|key| is_noise(&join_path(path, key))) => {}
         (None, Some(Value::Object(only)))
@@ -92,7 +92,7 @@ fn maps(path: &str, old: &Map<String, Value>, new: &Map<String, Value>, changes:
     }
 }
 
-/// Whether every entry of both can be told from the others.
+/// Returns whether each entry has a unique key within its list, in both lists.
 fn are_keyed(path: &str, old: &[Value], new: &[Value]) -> bool {
     let list = list_name(path);
     let distinct = |entries: &[Value]| {

@@ -1,5 +1,5 @@
-//! Where an app's replicas can be reached: pods, what EndpointSlices say of them, and the names of ports, as
-//! one set. Pure; how rows are found is not its business.
+//! The endpoints of an app: its pods, what EndpointSlices say about them, and the names of their ports. Pure;
+//! must not know how rows are found.
 
 use std::{
     collections::BTreeSet,
@@ -14,17 +14,18 @@ use super::{
     spec,
 };
 
-/// Name of the port that is meant when none is named and there are several.
+/// The port that is used if the caller names none and the app has several.
 const PREFERRED: &str = "grpc";
 
-/// All replicas of one app that have an address, in the order of their pods' names.
+/// All replicas of one app that have an address, sorted by pod name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Set {
     /// The app.
     pub app: name::App,
-    /// Ports of the app as it is wanted now, the container's own and those of its Services.
+    /// Ports of the current desired state: those of the container and those of its Services.
     ports: Ports,
-    /// Whether those of the Services are known: they show only in slices that hold a replica.
+    /// Whether the ports of the Services are known. They appear only in EndpointSlices that contain a
+    /// replica.
     complete: bool,
     endpoints: Vec<Endpoint>,
 }
@@ -36,46 +37,48 @@ pub struct Endpoint {
     pub pod: Arc<str>,
     /// Its address.
     pub address: IpAddr,
-    /// Where it stands.
+    /// Whether it takes traffic.
     pub state: State,
     /// Zone of its node.
     pub zone: Option<Arc<str>>,
     /// Its node.
     pub node: Option<Arc<str>>,
-    /// Number of the rollout that it belongs to.
+    /// Number of its rollout.
     pub rollout: Option<u64>,
     ports: Arc<Ports>,
 }
 
-/// Where an endpoint stands.
+/// Whether an endpoint takes traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Takes traffic.
     Ready,
-    /// Finishes what it has, takes nothing new.
+    /// Finishes running requests and takes no new ones.
     Draining,
     /// Not ready to take traffic.
     Unready,
 }
 
-/// Ports by name. A port without a name is named by its number, which no name of Kubernetes can be.
+/// Ports by name. A port without a name gets its number as its name, which cannot collide with a port name of
+/// Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Ports {
-    /// Those that the container declares.
+    /// Ports that the container declares.
     own: BTreeSet<(String, u16)>,
-    /// Those of the Services that stand for it.
+    /// Ports of the Services that select the replica.
     services: BTreeSet<(String, u16)>,
 }
 
-/// A pod with what is known around it.
+/// A pod with what is known about its surroundings.
 pub struct PodContext<'a> {
     /// The pod.
     pub pod: &'a Pod,
-    /// What the slices that hold it say of it; any order, and one more than once makes no difference.
+    /// The EndpointSlices that contain the pod, with the pod's entry in each. Order and duplicates do not
+    /// matter.
     pub slices: Vec<(&'a EndpointSlice, &'a SlicePod)>,
     /// Zone of its node, if that is known.
     pub zone: Option<Arc<str>>,
-    /// Number of the rollout that it belongs to.
+    /// Number of its rollout.
     pub rollout: Option<u64>,
     /// Ports that its container declares.
     pub ports: &'a [spec::Port],
@@ -84,8 +87,8 @@ pub struct PodContext<'a> {
 // === impl Set ===
 
 impl Set {
-    /// The set of an app that wants these ports. `ours`: this server made it, so its Service has the
-    /// container's port names.
+    /// Builds the set of an app that wants these ports. `ours` says that Gantry manages the app, so its
+    /// Service has the container's port names.
     pub fn new<'a>(
         app: name::App,
         wanted: &[spec::Port],
@@ -96,11 +99,12 @@ impl Set {
         let mut complete = ours;
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for context in replicas {
-            // A pod that is ready and in no slice has no Service: a slice holds it from its address on.
+            // A pod that is ready and in no EndpointSlice has no Service: an EndpointSlice contains a pod as
+            // soon as it has an address.
             complete |= context.pod.ready || !context.slices.is_empty();
             let Some(mut endpoint) = Endpoint::new(&context) else { continue };
             ports.services.extend(endpoint.ports.services.iter().cloned());
-            // Replicas of one template have the same ports; they are kept once.
+            // Replicas of one template have the same ports, so they share one copy.
             if let Some(last) = endpoints.last().filter(|last| last.ports == endpoint.ports) {
                 endpoint.ports = last.ports.clone();
             }
@@ -110,9 +114,10 @@ impl Set {
         Self { app, ports, complete, endpoints }
     }
 
-    /// Refuses a port that the app does not have. Empty means the only one, or the one named `grpc`.
+    /// Returns an error if the app does not have this port. An empty name means the only port, or the one
+    /// named `grpc`.
     pub fn check(&self, port: &str) -> Result<(), Error> {
-        // An app without any port has no endpoints, and that is no mistake of the caller.
+        // An app without ports has no endpoints. That is not a mistake of the caller.
         let unasked_none = port.is_empty() && self.ports.is_empty();
         if unasked_none || self.ports.number(port).is_some() || self.has_earlier(port) || !self.complete {
             return Ok(());
@@ -123,28 +128,31 @@ impl Set {
             "port",
             match (port, known.as_str()) {
                 ("", known) => {
-                    format!("is required: the app has several ports and none named grpc; it has {known}")
+                    format!(
+                        "is required because the app has several ports and none is named grpc; its ports are {known}"
+                    )
                 }
-                (port, "") => format!("\"{port}\" is no port of the app; it has none"),
-                (port, known) => format!("\"{port}\" is no port of the app; it has {known}"),
+                (port, "") => format!("\"{port}\" is not a port of the app; it has no ports"),
+                (port, known) => format!("\"{port}\" is not a port of the app; its ports are {known}"),
             },
         ))
     }
 
-    /// Name of the port that is meant when none is named.
+    /// Returns the name of the port that is used if the caller names none.
     pub fn default_port(&self) -> Option<&str> {
         let number = self.ports.number("")?;
         let mut all = self.ports.own.iter().chain(&self.ports.services);
         all.find(|(_, known)| *known == number).map(|(name, _)| name.as_str())
     }
 
-    /// The endpoints at a port, with its number. Unless `unready`, only those that take traffic.
+    /// Returns the endpoints that have this port, each with its number. Without `unready`, only those that
+    /// take traffic.
     pub fn at<'a>(&'a self, port: &'a str, unready: bool) -> impl Iterator<Item = (&'a Endpoint, u16)> {
         let wanted = move |e: &&Endpoint| unready || e.state == State::Ready;
         self.endpoints.iter().filter(wanted).filter_map(move |e| Some((e, e.ports.number(port)?)))
     }
 
-    /// Tells two selections apart without keeping one of them.
+    /// Returns a hash that differs if the selection differs, so that a selection need not be stored.
     pub fn fingerprint(&self, port: &str, unready: bool) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
         self.app.hash(&mut hasher);
@@ -154,7 +162,7 @@ impl Set {
         hasher.finish()
     }
 
-    /// Replicas of an earlier template may still have a port that the app gives up.
+    /// Returns whether a replica of an earlier template still has a port that the app no longer declares.
     fn has_earlier(&self, port: &str) -> bool {
         !port.is_empty() && self.endpoints.iter().any(|e| e.ports.number(port).is_some())
     }
@@ -163,7 +171,7 @@ impl Set {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// `None` for a pod that has no address yet.
+    /// Builds an endpoint; `None` if the pod has no address yet.
     fn new(context: &PodContext<'_>) -> Option<Self> {
         let PodContext { pod, slices, .. } = context;
         let state = State::of(pod, slices);
@@ -181,7 +189,7 @@ impl Endpoint {
 }
 
 impl State {
-    /// Where a pod stands as an endpoint, with what slices say of it.
+    /// Computes the state of a pod from the pod and its EndpointSlices.
     pub fn of(pod: &Pod, slices: &[(&EndpointSlice, &SlicePod)]) -> Self {
         if pod.deleting || slices.iter().any(|(_, at)| at.terminating) {
             Self::Draining
@@ -193,8 +201,9 @@ impl State {
     }
 }
 
-/// Slices follow the pod by a moment, so each must agree. A slice of a Service that publishes unready pods
-/// (ready, and yet not serving) is its owner's wish.
+/// Returns whether the pod takes traffic. EndpointSlices follow the pod with a delay, so all of them must
+/// agree. If a slice says ready but not serving, the owner of the Service chose to publish pods that are not
+/// ready.
 fn takes_traffic(pod: &Pod, slices: &[(&EndpointSlice, &SlicePod)]) -> bool {
     let published = slices.iter().any(|(_, at)| at.ready && !at.serving);
     slices.iter().all(|(_, at)| at.ready) && (pod.ready || published)
@@ -222,7 +231,8 @@ impl Ports {
         self.own.iter().chain(&self.services).map(|(name, _)| name.as_str())
     }
 
-    /// The container's own names come first: a Service may give one of them to another number.
+    /// Finds the number of a port. The container's own names come first, because a Service may give the same
+    /// name to another number.
     fn number(&self, asked: &str) -> Option<u16> {
         let by_name = |name: &str| {
             self.own.iter().chain(&self.services).find(|(known, _)| known == name).map(|(_, number)| *number)
@@ -230,8 +240,8 @@ impl Ports {
         if !asked.is_empty() {
             return by_name(asked);
         }
-        // What the container declares are the app's ports. Many declare none; then those that its Services
-        // lead to are.
+        // The ports that the container declares are the app's ports. If it declares none, the target ports of
+        // its Services are.
         let declared = if self.own.is_empty() { &self.services } else { &self.own };
         let numbers: BTreeSet<u16> = declared.iter().map(|(_, number)| *number).collect();
         match numbers.len() {

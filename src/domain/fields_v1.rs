@@ -1,13 +1,16 @@
-//! Field ownership as Kubernetes writes it (`fieldsV1`): trees of `f:name`, `k:{key}` and `v:value`, leaves
-//! empty, `.` for the thing itself beside what is in it. Pure set arithmetic on them, and what goes of an
-//! object with them. Knows no kind of object.
+//! Field ownership in the form of Kubernetes (`fieldsV1`): trees of `f:name`, `k:{key}` and `v:value` with
+//! empty leaves, where `.` stands for the object or entry itself. Owns the set arithmetic on these trees, and
+//! which fields of an object are removed when an owner gives them up. Knows no kind of object.
 
 use serde_json::{Map, Value};
 
-/// The fields of `a` that are not in `b`. Of a thing in which `b` holds something `a` does not keep the bare
-/// existence: it would stay as an empty shell when what is in it goes, which of a choice (`valueFrom`,
-/// `rollingUpdate`) is not valid. And nothing at all of what is `whole`, the fields that are there with all
-/// that belongs to them or not at all.
+/// Returns the fields of `a` that are not in `b`.
+///
+/// If `b` owns something inside an object or entry, `a` loses the ownership of the object or entry itself
+/// (`.`). Otherwise an empty shell would remain once the contents are removed, and for a union (`valueFrom`,
+/// `rollingUpdate`) that is invalid. A field listed in `whole` is removed from the result as a whole if `b`
+/// owns any part of it, because such a field is valid only with everything that belongs to it, for example a
+/// probe.
 pub fn subtract_fields(a: &Value, b: &Value, whole: &[&str]) -> Value {
     let (Some(of), Some(without)) = (a.as_object(), b.as_object()) else { return a.clone() };
     let mut rest = Map::new();
@@ -28,17 +31,21 @@ pub fn subtract_fields(a: &Value, b: &Value, whole: &[&str]) -> Value {
     Value::Object(rest)
 }
 
-/// Whether nothing is owned.
+/// Returns whether the tree owns no field.
 pub fn is_empty(fields: &Value) -> bool {
     fields.as_object().is_none_or(Map::is_empty)
 }
 
-/// Takes out of an object what goes when its manager applies less: what it `held` and nobody of those who
-/// `keep` something holds (itself with what it applies now among them).
+/// Removes from `object` what the API server removes when a field manager applies less: the fields that the
+/// manager `held` and that no tree in `keep` owns. `keep` contains the trees of all other field managers, and
+/// what this one applies now.
 ///
-/// As the API server does it: a field goes with all that is in it when nobody keeps anything in it; an entry
-/// of a list when nobody keeps the entry itself; what nobody ever held, the defaults, goes only with what it
-/// is in. See `prune` in
+/// The rules are those of the API server:
+/// - A field is removed with everything in it if no tree in `keep` owns anything in it.
+/// - An entry of a list is removed if no tree in `keep` owns the entry itself.
+/// - A field that no manager ever owned, such as a default, is removed only with the object that contains it.
+///
+/// See `prune` in
 /// <https://github.com/kubernetes-sigs/structured-merge-diff/blob/v6.4.0/merge/update.go>.
 pub fn prune_fields(object: &mut Value, held: &Value, keep: &[&Value]) {
     for (key, inner) in held.as_object().into_iter().flatten() {
@@ -71,7 +78,7 @@ pub fn prune_fields(object: &mut Value, held: &Value, keep: &[&Value]) {
     }
 }
 
-/// Whether a node stands for the thing itself, not only for what is in it.
+/// Returns whether a tree owns the object or entry itself, and not only fields in it.
 fn is_itself(fields: &Value) -> bool {
     is_empty(fields) || fields.get(".").is_some()
 }
@@ -115,7 +122,7 @@ mod tests {
         }
     }
 
-    /// An object that has a field for every node of the trees that [`tree`] makes.
+    /// Builds an object that has a field for every node of the trees that [`tree`] makes.
     fn full(depth: usize) -> Value {
         let inner = || if depth == 0 { json!(1) } else { full(depth - 1) };
         Value::Object(["a", "b", "c", "d"].map(|key| (key.to_owned(), inner())).into_iter().collect())
@@ -158,30 +165,30 @@ mod tests {
         let whole = || json!({".": {}, "f:name": {}, "f:value": {}});
         let (a, b) = (json!({"name": "A", "value": "1"}), json!({"name": "B", "value": "2"}));
         for (object, held, keep, left) in [
-            // An entry that nobody applies any more.
+            // An entry that no manager applies any more.
             (
                 json!({"env": [a, b]}),
                 env(vec![item("A", whole()), item("B", whole())]),
                 vec![env(vec![item("A", whole())])],
                 json!({"env": [a]}),
             ),
-            // The last one takes the list with it.
+            // If the last entry goes, the list goes too.
             (json!({"env": [b]}), env(vec![item("B", whole())]), vec![json!({"f:name": {}})], json!({})),
-            // A field of an entry whose own name others keep.
+            // A field of an entry that another manager keeps with its key.
             (
                 json!({"env": [b]}),
                 env(vec![item("B", whole())]),
                 vec![env(vec![item("B", json!({".": {}, "f:name": {}}))])],
                 json!({"env": [{"name": "B"}]}),
             ),
-            // A field of an entry that others keep, but not the entry.
+            // Another manager keeps a field of an entry, but not the entry.
             (
                 json!({"env": [b], "x": 1}),
                 env(vec![item("B", whole())]),
                 vec![env(vec![item("B", json!({"f:value": {}}))])],
                 json!({"env": [], "x": 1}),
             ),
-            // With a thing goes what nobody ever held in it; without it, that stays.
+            // A default is removed with the object that contains it, and stays if the object stays.
             (
                 json!({"probe": {"tcp": {"port": 1}, "period": 3}, "grace": 30}),
                 json!({"f:probe": {"f:tcp": {"f:port": {}}}}),
@@ -194,14 +201,14 @@ mod tests {
                 vec![json!({"f:probe": {".": {}}})],
                 json!({"probe": {"period": 3}}),
             ),
-            // Of a set.
+            // An element of a set.
             (
                 json!({"finalizers": ["a", "b"]}),
                 json!({"f:finalizers": {"v:\"a\"": {}, "v:\"b\"": {}}}),
                 vec![json!({"f:finalizers": {"v:\"a\"": {}}})],
                 json!({"finalizers": ["a"]}),
             ),
-            // What is not there cannot go.
+            // A field that does not exist is not removed.
             (json!({"x": 1}), env(vec![item("A", whole())]), vec![json!({"f:env": {}})], json!({"x": 1})),
         ] {
             let mut pruned = object.clone();

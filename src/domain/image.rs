@@ -1,23 +1,23 @@
-//! Names of container images: whether one has the form that a registry can have, and which names mean the
-//! same image. The grammar is that of the kubelet, github.com/distribution/reference. Asks no registry; must
-//! not know what is done with an image.
+//! Names of container images: whether a name is valid, and which names mean the same image. The grammar is
+//! that of the kubelet, github.com/distribution/reference. Asks no registry; must not know what the image is
+//! for.
 
 use std::fmt;
 
-/// Where an image is if its name does not say it, as every runtime reads it.
+/// The registry of a name that contains none, as every container runtime reads it.
 const REGISTRY: &str = "docker.io";
 
-/// Where the images of [`REGISTRY`] are that have no other folder.
+/// The folder, on [`REGISTRY`], of a name that contains none.
 const LIBRARY: &str = "library/";
 
-/// The longest path, and the longest tag.
+/// The longest path and the longest tag, in characters.
 const PATH: usize = 255;
 const TAG: usize = 128;
 
 /// Lengths of a digest's hexadecimal digits, by its algorithm.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
-/// The name of an image, with all that it leaves out.
+/// The full name of an image, with every omitted part filled in except the tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Image {
     host: String,
@@ -26,43 +26,47 @@ pub struct Image {
     digest: Option<String>,
 }
 
-/// Why a text is no name of an image.
+/// Why a text is not the name of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoImage {
     /// It is empty.
     #[error("it is empty")]
     Empty,
-    /// Its registry is no host.
-    #[error("what stands before the first slash is no host with an optional port")]
+    /// The registry is not a valid host.
+    #[error("the part before the first slash must be a host with an optional port")]
     Host,
-    /// Its path has a letter that it may not have.
+    /// The path contains an upper-case letter.
     #[error("its path has an upper-case letter")]
     UpperCase,
-    /// Its path has another form.
-    #[error("its path is not made of lower-case letters and digits with one of . _ __ - between them")]
+    /// The path is invalid for another reason.
+    #[error(
+        "each part of its path must be lower-case letters and digits, separated by `.`, `_`, `__` or dashes"
+    )]
     Path,
-    /// Its path is too long.
+    /// The path is too long.
     #[error("its path has more than {PATH} characters")]
     Long,
-    /// Its tag has another form.
-    #[error("its tag is not made of 1 to {TAG} letters, digits, _ . and -, the first of them no . or -")]
+    /// The tag is invalid.
+    #[error(
+        "the tag must be 1 to {TAG} letters, digits, `_`, `.` or `-`, and must not start with `.` or `-`"
+    )]
     Tag,
-    /// Its digest has another form.
-    #[error("its digest is not sha256: and 64 lower-case hexadecimal digits")]
+    /// The digest is invalid.
+    #[error("the digest must be `sha256:` and 64 lower-case hexadecimal digits")]
     Digest,
     /// It is the id of an image.
-    #[error("it is the id of an image, which no registry knows")]
+    #[error("it is an image id, which a registry cannot resolve")]
     Id,
 }
 
 // === impl Image ===
 
 impl Image {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     ///
-    /// It is none that a registry can have.
+    /// The name is invalid; see [`NoImage`].
     pub fn parse(text: &str) -> Result<Self, NoImage> {
         if text.is_empty() {
             return Err(NoImage::Empty);
@@ -83,7 +87,8 @@ impl Image {
             Some((host, path)) => (host, path),
             None => (REGISTRY, name),
         };
-        // The kubelet's grammar reads this as two folders, and leaves the rest to the runtime.
+        // A first part that is not a host may still be a folder. The grammar of the kubelet accepts it and
+        // leaves the rest to the container runtime.
         if !is_host(host) && !is_component(host) {
             return Err(NoImage::Host);
         }
@@ -103,19 +108,20 @@ impl Image {
         Ok(Self { host: host.to_owned(), path, tag: owned(tag), digest: owned(digest) })
     }
 
-    /// Whether another image can take its name: it has no digest, and its tag is the one that moves by
-    /// custom, or left out.
+    /// Returns whether the name may later mean another image: it has no digest, and its tag is `latest` or
+    /// left out.
     pub fn moves(&self) -> bool {
         self.digest.is_none() && self.tag.as_deref().is_none_or(|tag| tag == "latest")
     }
 
-    /// Whether it names a tag.
+    /// Returns whether the name has a tag.
     pub const fn has_tag(&self) -> bool {
         self.tag.is_some()
     }
 
-    /// The names under which a node may list it: in full, and as runtimes shorten those of [`REGISTRY`]. With
-    /// a digest the tag counts for nothing, as for the one who pulls it.
+    /// Returns the names under which a node may list the image: the full name, and the short forms that
+    /// container runtimes use for images of [`REGISTRY`]. If there is a digest the tag is ignored, as it is
+    /// for a pull.
     pub fn listed(&self) -> Vec<String> {
         let Self { host, path, .. } = self;
         let end = match (&self.digest, &self.tag) {
@@ -143,7 +149,8 @@ impl fmt::Display for Image {
     }
 }
 
-/// Whether the first part of a name is its registry, and not a folder: folders have none of these.
+/// Returns whether the first part of a name is a registry and not a folder. Folders contain none of these
+/// characters.
 fn names_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
 }
@@ -167,8 +174,8 @@ fn is_host(host: &str) -> bool {
     is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Words of lower-case letters and digits, between two of them a dot, one or two underscores, or any number
-/// of dashes.
+/// Returns whether a part of the path is valid: lower-case letters and digits, with a dot, one or two
+/// underscores, or any number of dashes as separators.
 fn is_component(part: &str) -> bool {
     let word = |b: char| b.is_ascii_lowercase() || b.is_ascii_digit();
     let between = |gap: &str| matches!(gap, "" | "." | "_" | "__") || gap.bytes().all(|b| b == b'-');

@@ -1,16 +1,17 @@
-//! The lists of a manifest whose entries have keys, so that two versions of one can be compared and merged
-//! entry by entry: what Kubernetes' API declares as `listMapKey`. All other lists are one value.
+//! Lists of a manifest whose entries have keys (`listMapKey` in the API of Kubernetes), so that two versions
+//! of a list can be compared and merged entry by entry. Every other list is one value.
 
 use serde_json::Value;
 
 #[cfg(test)]
 pub(crate) mod path;
 
-/// Fields that make the key of an entry, the first one alone where the others are not given.
+/// Returns the fields that form the key of an entry. Where the other fields are not set, the first one alone
+/// is the key.
 ///
-/// Of `PodSpec`, `Container` and `ServiceSpec` in
-/// <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>, and of
-/// `ObjectMeta` beside it.
+/// Taken from `PodSpec`, `Container` and `ServiceSpec` in
+/// <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>, and from
+/// `ObjectMeta` in the same repository.
 fn key_fields(list: &str) -> Option<&'static [&'static str]> {
     Some(match list {
         "containers"
@@ -22,7 +23,7 @@ fn key_fields(list: &str) -> Option<&'static [&'static str]> {
         | "resourceClaims"
         | "claims"
         | "schedulingGates" => &["name"],
-        // Ports of a container, and of a Service.
+        // Ports of a container (`containerPort`) and of a Service (`port`).
         "ports" => &["containerPort", "port", "protocol"],
         "volumeMounts" => &["mountPath"],
         "volumeDevices" => &["devicePath"],
@@ -33,17 +34,18 @@ fn key_fields(list: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Name of the list that a path leads to: its last field.
+/// Returns the name of the list that a path leads to, which is its last field.
 pub fn list_name(path: &str) -> &str {
     if path.ends_with(']') { "" } else { path.rsplit('.').next().unwrap_or(path) }
 }
 
-/// The field that an entry of this list must have, if the list has keys.
+/// Returns the field that an entry of this list must have, if the list has keys.
 pub fn key_field(list: &str) -> Option<&'static str> {
     key_fields(list)?.first().copied()
 }
 
-/// What tells an entry of a list from the others; `None` if the list has no keys or the entry lacks its own.
+/// Returns the key of an entry as text, for example `53,UDP`. `None` if the list has no keys or the entry has
+/// none.
 pub fn entry_id(list: &str, entry: &Value) -> Option<String> {
     let mut id = String::new();
     for key in key_fields(list)? {
@@ -52,7 +54,7 @@ pub fn entry_id(list: &str, entry: &Value) -> Option<String> {
             Some(Value::Number(number)) => number.to_string(),
             Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => continue,
         };
-        // What every entry says is not repeated in every path.
+        // Defaults are left out, to keep paths short.
         if matches!((*key, text.as_str()), ("protocol", "TCP") | ("whenUnsatisfiable", "ScheduleAnyway")) {
             continue;
         }
@@ -67,8 +69,8 @@ pub fn entry_id(list: &str, entry: &Value) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// Which entry a change is about. One that leaves the second half of its key open means the first that has
-/// the other half.
+/// Finds the entry that a change is about. If a change to a spread constraint leaves `whenUnsatisfiable` out
+/// and no entry matches exactly, it means the first one with the same `topologyKey`.
 pub fn find_entry(list: &str, entries: &[Value], change: &Value) -> Option<usize> {
     let wanted = entry_id(list, change)?;
     let exact = entries.iter().position(|entry| entry_id(list, entry).as_ref() == Some(&wanted));
@@ -80,7 +82,7 @@ pub fn find_entry(list: &str, entries: &[Value], change: &Value) -> Option<usize
     })
 }
 
-/// The path of an entry of a list.
+/// Returns the path of an entry of a list.
 pub fn join_entry(list: &str, id: &str) -> String {
     format!("{list}[{id}]")
 }

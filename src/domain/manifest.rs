@@ -1,6 +1,6 @@
-//! From content to Kubernetes manifests, as JSON. A pure function of content and
-//! [`super::revision::RENDERER`]: the same content rendered by another daemon of the same renderer version
-//! gives the same bytes, so an upgrade replaces no pod.
+//! Renders content into Kubernetes manifests, as JSON. A pure function of the content and
+//! [`super::revision::RENDERER`]: another daemon with the same renderer version renders the same content to
+//! the same bytes, so an upgrade replaces no pod.
 
 use std::collections::BTreeMap;
 
@@ -23,13 +23,13 @@ use super::{
 /// One object to apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The whole manifest.
     pub manifest: Value,
 }
 
-/// The Deployment.
+/// Renders the Deployment.
 pub fn render_deployment(
     name: &name::App,
     content: &Content,
@@ -61,8 +61,8 @@ pub fn render_deployment(
     Ok(Object { kind: Kind::Deployment, manifest })
 }
 
-/// The Service, for an app with ports. `taken` are ports that other field managers put into it: those stay
-/// theirs, and so do their names.
+/// Renders the Service; `None` for an app without ports. `taken` are the ports that other field managers
+/// added to the Service. They and their names are left to those managers.
 pub fn render_service(
     name: &name::App,
     content: &Content,
@@ -97,7 +97,7 @@ pub fn render_service(
     Some(Object { kind: Kind::Service, manifest })
 }
 
-/// The budget: one replica at a time may be evicted, unhealthy ones always.
+/// Renders the PodDisruptionBudget: one replica at a time may be evicted, and unhealthy replicas always.
 pub fn render_budget(name: &name::App, content: &Content, selector: &BTreeMap<String, String>) -> Object {
     let manifest = json!({
         "apiVersion": "policy/v1",
@@ -108,7 +108,7 @@ pub fn render_budget(name: &name::App, content: &Content, selector: &BTreeMap<St
     Object { kind: Kind::Budget, manifest }
 }
 
-/// `25%` stays a text, `3` becomes a number, as Kubernetes' IntOrString wants it.
+/// Converts to Kubernetes' IntOrString: `25%` stays a text, `3` becomes a number.
 fn int_or_percent(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| json!(text), |n| json!(n))
 }

@@ -12,13 +12,14 @@ use super::spec::Content;
 pub enum Mask {
     /// Every field that is set.
     Set,
-    /// Everything; what is unset is cleared.
+    /// Every field; a field that is unset is cleared.
     Everything,
-    /// These, each replaced whole or cleared: `labels`, `annotations`, `spec` or `spec.{field}`.
+    /// These fields: `labels`, `annotations`, `spec` or `spec.{field}`. Each is replaced as a whole, or
+    /// cleared.
     Paths(BTreeSet<String>),
 }
 
-/// Fields of `AppSpec` that content can hold.
+/// Fields of `AppSpec` that the stored content has.
 const SPEC_FIELDS: [&str; 21] = [
     "image",
     "replicas",
@@ -43,17 +44,17 @@ const SPEC_FIELDS: [&str; 21] = [
     "traffic",
 ];
 
-/// Why a path is none.
+/// Why a path is not valid in a mask.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is no path that can be changed; there are labels, annotations, spec and spec.{{field}}, or * for everything"
+    "\"{0}\" is not a path that can be changed; expected labels, annotations, spec or spec.{{field}}, or * for everything"
 )]
 pub struct Invalid(String);
 
 // === impl Mask ===
 
 impl Mask {
-    /// Makes a mask out of the paths of a `FieldMask`.
+    /// Builds a mask from the paths of a `FieldMask`.
     pub fn new<T: AsRef<str>>(paths: &[T]) -> Result<Self, Invalid> {
         let mut known = BTreeSet::new();
         for path in paths.iter().map(AsRef::as_ref) {
@@ -68,12 +69,13 @@ impl Mask {
         Ok(if known.is_empty() { Self::Set } else { Self::Paths(known) })
     }
 
-    /// Whether it names this path itself, not by `*` and not because the field is set.
+    /// Returns whether the mask contains this path explicitly. `*` does not count, nor does a field that is
+    /// set in the content.
     pub fn names(&self, path: &str) -> bool {
         matches!(self, Self::Paths(paths) if paths.contains(path))
     }
 
-    /// The content after a deploy of `new` over `old`.
+    /// Returns the content after a deploy of `new` over `old`.
     pub fn merge(&self, old: &Content, new: &Content) -> Result<Content, serde_json::Error> {
         let set = |key: &str, spec: bool| match self {
             Self::Everything => true,
@@ -158,7 +160,7 @@ mod tests {
             prop_assert_eq!(&merged.spec.image, if new.spec.image.is_empty() { &old.spec.image } else { &new.spec.image });
             prop_assert_eq!(merged.spec.replicas, new.spec.replicas.or(old.spec.replicas));
             prop_assert_eq!(&merged.labels, if new.labels.is_empty() { &old.labels } else { &new.labels });
-            // Doing it twice is doing it once.
+            // Merging twice gives the same result as merging once.
             prop_assert_eq!(&Mask::Set.merge(&merged, &new).unwrap(), &merged);
         }
 

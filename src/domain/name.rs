@@ -1,4 +1,4 @@
-//! Resource names of the API: parsing and printing. Knows their grammar, not whether the thing exists.
+//! Resource names of the API: parsing and printing. Knows their grammar, not whether the resource exists.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum Which {
     Number(u64),
 }
 
-/// What a list or watch is about.
+/// The apps that a list or watch covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `namespaces/-`.
@@ -40,7 +40,7 @@ pub enum Scope {
     App(App),
 }
 
-/// Why a text is no name; the text says what is expected.
+/// Why a text is not a valid name, with what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(String);
@@ -48,16 +48,17 @@ pub struct Invalid(String);
 // === impl App ===
 
 impl App {
-    /// Makes a name out of parts that are known to be good.
+    /// Builds a name from parts that are already valid.
     pub fn new(namespace: impl Into<String>, app: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), app: app.into() }
     }
 
-    /// Parses the name of an app to read: what was deployed outside Gantry may have any name that Kubernetes
-    /// allows.
+    /// Parses the name of an app for reading. An app that was not deployed by Gantry may have any name that
+    /// Kubernetes allows.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let expected =
-            || Invalid(format!("\"{text}\" is no app name; expected namespaces/{{namespace}}/apps/{{app}}"));
+        let expected = || {
+            Invalid(format!("\"{text}\" is not an app name; expected namespaces/{{namespace}}/apps/{{app}}"))
+        };
         let mut parts = text.split('/');
         let (Some("namespaces"), Some(namespace), Some("apps"), Some(app), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
@@ -67,29 +68,29 @@ impl App {
         check_namespace(namespace)?;
         if !is_subdomain(app) {
             return Err(Invalid(format!(
-                "\"{app}\" is no name of a Deployment; it has 1 to 253 lower-case letters, digits, '-' and '.'"
+                "\"{app}\" is not a valid Deployment name; expected 1 to 253 lower-case letters, digits, '-' and '.'"
             )));
         }
         Ok(Self::new(namespace, app))
     }
 
-    /// Parses the name of an app to deploy: stricter, since the name also becomes that of a Service and a
-    /// label value.
+    /// Parses the name of an app for a deploy. The rule is stricter, because the name is also used for a
+    /// Service and as a label value.
     pub fn parse_to_deploy(text: &str) -> Result<Self, Invalid> {
         let name = Self::parse(text)?;
         let starts_with_letter = name.app.starts_with(|c: char| c.is_ascii_lowercase());
         // 53: Kubernetes adds up to 10 characters to a pod's name, which must stay a label of at most 63.
         if name.app.len() > 53 || !is_label(&name.app) || !starts_with_letter {
             return Err(Invalid(format!(
-                "\"{}\" cannot be deployed; an app name has 1 to 53 lower-case letters, digits and '-', begins with a letter \
-                 and ends with a letter or digit",
+                "\"{}\" is not a valid name for a deploy; expected 1 to 53 lower-case letters, digits and '-', starting with a \
+                 letter and ending with a letter or digit",
                 name.app
             )));
         }
         Ok(name)
     }
 
-    /// Name of one of its rollouts.
+    /// Returns the name of one of its rollouts.
     pub fn rollout(&self, number: u64) -> String {
         format!("{self}/rollouts/{number}")
     }
@@ -108,7 +109,7 @@ impl Rollout {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let expected = || {
             Invalid(format!(
-                "\"{text}\" is no rollout name; expected namespaces/{{namespace}}/apps/{{app}}/rollouts/{{number or latest}}"
+                "\"{text}\" is not a rollout name; expected namespaces/{{namespace}}/apps/{{app}}/rollouts/{{number or latest}}"
             ))
         };
         let (app, revision) = text.split_once("/rollouts/").ok_or_else(expected)?;
@@ -145,17 +146,17 @@ impl Scope {
                 Ok(Self::Namespace(namespace.to_owned()))
             }
             _ => Err(Invalid(format!(
-                "\"{text}\" is no parent; expected namespaces/{{namespace}} or namespaces/-"
+                "\"{text}\" is not a valid parent; expected namespaces/{{namespace}} or namespaces/-"
             ))),
         }
     }
 
-    /// Parses the parent of a watch: also a single app.
+    /// Parses the parent of a watch, which may also be a single app.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         if text.contains("/apps/") { App::parse(text).map(Self::App) } else { Self::parse_parent(text) }
     }
 
-    /// Whether the scope holds this app.
+    /// Returns whether the app is in this scope.
     pub fn holds(&self, name: &App) -> bool {
         match self {
             Self::All => true,
@@ -169,10 +170,13 @@ fn check_namespace(text: &str) -> Result<(), Invalid> {
     if is_label(text) {
         return Ok(());
     }
-    Err(Invalid(format!("\"{text}\" is no namespace; it has 1 to 63 lower-case letters, digits and '-'")))
+    Err(Invalid(format!(
+        "\"{text}\" is not a valid namespace; expected 1 to 63 lower-case letters, digits and '-'"
+    )))
 }
 
-/// An RFC 1123 label: 1 to 63 lower-case letters, digits and `-`, not at the ends.
+/// Returns whether the text is an RFC 1123 label: 1 to 63 lower-case letters, digits and `-`, with no `-` at
+/// either end.
 pub fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len())
@@ -181,8 +185,8 @@ pub fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// An RFC 1123 subdomain: labels (here without a length limit of their own, as Kubernetes has it) joined by
-/// dots, at most 253.
+/// Returns whether the text is an RFC 1123 subdomain: labels joined by dots, at most 253 characters. As in
+/// Kubernetes, the labels have no separate length limit here.
 pub fn is_subdomain(text: &str) -> bool {
     let part = |p: &str| {
         !p.is_empty()

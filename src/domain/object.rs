@@ -1,8 +1,8 @@
-//! Kinds of objects that make an app, and how Kubernetes names them. Knows no manifest.
+//! Kinds of the objects of an app, and how Kubernetes names them. Knows no manifest.
 
 use super::name;
 
-/// Kinds of objects that make an app.
+/// Kinds of the objects of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// apps/v1 Deployment.
@@ -16,7 +16,7 @@ pub enum Kind {
 // === impl Kind ===
 
 impl Kind {
-    /// How the API writes it in front of an object's name.
+    /// Returns the prefix of an object's name in the API of Gantry.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Deployment => "deployment.apps",
@@ -25,7 +25,7 @@ impl Kind {
         }
     }
 
-    /// Group and resource as Kubernetes' authorization names them.
+    /// Returns the API group and resource, as the authorization of Kubernetes names them.
     pub const fn resource(self) -> (&'static str, &'static str) {
         match self {
             Self::Deployment => ("apps", "deployments"),
@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// The app's object of this kind as the API writes it, for example `service/shop`.
+    /// Returns the app's object of this kind as the API of Gantry writes it, for example `service/shop`.
     pub fn object_of(self, app: &name::App) -> String {
         format!("{}/{}", self.prefix(), app.app)
     }

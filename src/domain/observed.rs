@@ -1,6 +1,6 @@
-//! What was seen in the cluster, as slim rows: of each object only what an answer or a verdict needs.
+//! Objects of the cluster as slim rows: of each object only what an answer or a verdict needs.
 //!
-//! Rows are made by `cluster::decode` and kept by `index`; nothing here knows how they travel.
+//! `cluster::decode` makes the rows and `index` stores them. Must not know where they come from.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
@@ -17,90 +17,89 @@ use super::{
 };
 use crate::autoscale::Policy;
 
-/// A Deployment: an app.
+/// A Deployment, which is an app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployment {
     /// Its name as an app.
     pub name: name::App,
-    /// Tells it from an earlier one of the same name.
+    /// Distinguishes it from an earlier Deployment of the same name.
     pub uid: String,
-    /// Version of the object; grows with each change.
+    /// Its resourceVersion, which grows with each change.
     pub resource_version: u64,
     /// All its labels, for selectors.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Number of the revision that was applied last, if Gantry did.
+    /// Number of the revision that Gantry applied last; `None` if Gantry applied none.
     pub revision: Option<u64>,
-    /// Kubernetes' own number of the current pod template; says which ReplicaSet is current.
+    /// Kubernetes' own number of the current pod template. It identifies the current ReplicaSet.
     pub template_revision: u64,
-    /// Hash of the pod template, the same in every row of this process that has the same template.
+    /// Hash of the pod template. Within this process, equal hashes mean equal templates.
     pub template: u64,
-    /// Grows with each change of the desired state.
+    /// `metadata.generation`, which grows with each change of the desired state.
     pub generation: i64,
-    /// The generation that the counts below are about.
+    /// The generation that the counts below belong to.
     pub observed_generation: i64,
-    /// Replicas asked for.
+    /// The replica count.
     pub desired: i32,
     /// Replicas that exist and are not terminating.
     pub current: i32,
-    /// Of those, replicas of the current template.
+    /// Of those that exist: replicas of the current template.
     pub updated: i32,
-    /// Of the existing, those that are ready.
+    /// Of those that exist: replicas that are ready.
     pub ready: i32,
-    /// Of the existing, those that have been ready long enough.
+    /// Of those that exist: replicas that have been ready for `minReadySeconds`.
     pub available: i32,
-    /// When Kubernetes last said that the rollout had made no progress for too long.
+    /// When Kubernetes last reported that the rollout exceeded its progress deadline.
     pub stalled: Option<Timestamp>,
-    /// When Kubernetes said that the rollout is complete; it does not take that back when replicas get sick
+    /// When Kubernetes reported that the rollout is complete. It does not take that back when replicas fail
     /// later.
     pub completed: Option<Timestamp>,
-    /// When the Deployment controller last said that the rollout moves, is held or goes on.
+    /// When the Deployment controller last reported that the rollout progresses, is paused or resumes.
     pub progressed: Option<Timestamp>,
     /// Why the Deployment controller could not create the ReplicaSet of the newest template when it last
-    /// tried. It says so again only after it has said something else, so this may be about an earlier
-    /// template.
+    /// tried. The condition is replaced only by another one, so it may be about an earlier template.
     pub create_failure: Option<CreateFailure>,
-    /// Seconds without progress after which Kubernetes says so. `None` if it never does, nor that a rollout
-    /// is complete.
+    /// Seconds without progress after which Kubernetes reports it. `None` if Kubernetes never does; then it
+    /// never reports a complete rollout either.
     pub deadline: Option<u64>,
-    /// Who changed the pod template last, other than this server.
+    /// The field manager, other than Gantry's, that changed the pod template last.
     pub template_by: Option<FieldUpdate>,
-    /// Who set the replica count last.
+    /// The field manager that set the replica count last.
     pub count_by: Option<FieldUpdate>,
-    /// What it says about its autoscaler.
+    /// What its annotations say about its autoscaler.
     pub scaling: Scaling,
-    /// Held by `spec.paused`.
+    /// Whether `spec.paused` is set.
     pub paused: bool,
     /// When it was created.
     pub created: Timestamp,
-    /// It is being deleted.
+    /// Whether it is being deleted.
     pub deleting: bool,
-    /// It is being deleted, and what it owns is to stay.
+    /// Whether it is being deleted and the objects that it owns are to stay.
     pub orphans: bool,
-    /// What it says, as far as the API has words for it.
+    /// Its spec, as far as `AppSpec` can express it.
     pub spec: Spec,
-    /// Paths of the fields that the API has no words for, of one that Gantry did not make.
+    /// If Gantry did not make it: paths of the fields that `AppSpec` cannot express.
     pub unmodelled: Vec<String>,
 }
 
-/// That a field manager set a part of an object, as its managed fields say.
+/// The last update of a part of an object by a field manager, from `metadata.managedFields`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldUpdate {
     /// The field manager, for example `kubectl-set`.
     pub manager: Arc<str>,
-    /// When it last changed anything; Kubernetes counts whole seconds.
+    /// When the field manager last changed anything, in whole seconds.
     pub time: Timestamp,
 }
 
-/// What keeps Kubernetes from creating replicas, or the ReplicaSet that is to create them.
+/// Why Kubernetes cannot create replicas, or the ReplicaSet that would create them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateFailure {
-    /// Kubernetes' sentence about it.
+    /// The message of Kubernetes.
     pub message: String,
-    /// Since when, if Kubernetes says so.
+    /// When it began, if Kubernetes says so.
     pub since: Option<Timestamp>,
 }
 
-/// A ReplicaSet of a Deployment: one pod template.
+/// A ReplicaSet of a Deployment, which is one pod template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSet {
     /// Namespace.
@@ -109,25 +108,25 @@ pub struct ReplicaSet {
     pub name: Arc<str>,
     /// Name of the Deployment that owns it.
     pub deployment: Arc<str>,
-    /// Kubernetes' number of the template, compare [`Deployment::template_revision`].
+    /// Kubernetes' number of the template; compare [`Deployment::template_revision`].
     pub template_revision: u64,
-    /// Hash of the template, compare [`Deployment::template`].
+    /// Hash of the template; compare [`Deployment::template`].
     pub template: u64,
     /// The newest Gantry revision that used the template.
     pub revision: Option<u64>,
     /// When it was created.
     pub created: Timestamp,
-    /// Why Kubernetes cannot create its replicas: quota, admission. A Deployment's own word for it may be
-    /// about any of its ReplicaSets, also one whose template was given up.
+    /// Why Kubernetes cannot create its replicas, for example quota or admission. The condition of the
+    /// Deployment may be about any of its ReplicaSets, also about one whose template was given up.
     pub create_failure: Option<CreateFailure>,
-    /// Ports that its template's container declares; those of the Deployment are already the next ones while
-    /// it rolls.
+    /// Ports that the container of its template declares. During a rollout, those of the Deployment are
+    /// already the new ones.
     pub ports: Vec<Port>,
 }
 
-/// A pod of a ReplicaSet: a replica.
+/// A pod of a ReplicaSet, which is a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // five facts that hold or do not, each by itself
+#[allow(clippy::struct_excessive_bools)] // independent facts
 pub struct Pod {
     /// Namespace.
     pub namespace: Arc<str>,
@@ -141,42 +140,42 @@ pub struct Pod {
     pub address: Option<IpAddr>,
     /// When it was created.
     pub created: Timestamp,
-    /// It was told to stop.
+    /// Whether it is terminating.
     pub deleting: bool,
-    /// The second, since 1970, at which its time to stop is over, if it was told to. Small, as there are many
-    /// pods.
+    /// If it is terminating: the end of its grace period, in seconds since 1970. Small, because there are
+    /// many pods.
     pub stop_by: Option<NonZeroU32>,
-    /// It passes its readiness probes.
+    /// Whether it is ready.
     pub ready: bool,
-    /// When it last began, or ceased, to pass them.
+    /// When readiness last changed.
     pub ready_changed: Option<Timestamp>,
-    /// It fails its readiness probes after having passed them, with the same containers running all along.
+    /// Whether it is not ready now, but was ready earlier with the containers that run now.
     pub was_ready: bool,
-    /// It fails its readiness probes after having passed them at any time, also with containers that have
-    /// ended since.
+    /// Whether it is not ready now, but was ready at any earlier time, also with containers that have ended
+    /// since.
     pub once_ready: bool,
-    /// All its containers run.
+    /// Whether all its containers run.
     pub running: bool,
-    /// Restarts of the container that restarted most.
+    /// Restarts of the container that restarted most often.
     pub restarts: i32,
     /// Restarts of the app's container.
     pub own_restarts: i32,
-    /// What is wrong; healthy pods, the many, pay one pointer for it.
+    /// What is wrong with it. Boxed, because most pods are healthy and then cost one pointer.
     pub trouble: Option<Box<Trouble>>,
 }
 
 /// What keeps a pod from running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Container that it is about; empty for the pod itself.
+    /// The container; empty if the problem is about the pod itself.
     pub container: String,
-    /// What it is.
+    /// Its kind.
     pub kind: TroubleKind,
-    /// Kubernetes' word for it, for example `ImagePullBackOff`.
+    /// The reason that Kubernetes gives, for example `ImagePullBackOff`.
     pub reason: String,
-    /// Kubernetes' sentence about it.
+    /// The message of Kubernetes.
     pub message: String,
-    /// Since when, if Kubernetes says so.
+    /// When it began, if Kubernetes says so.
     pub since: Option<Timestamp>,
     /// How the container last ended.
     pub exit: Option<Exit>,
@@ -185,13 +184,13 @@ pub struct Trouble {
 /// Kinds of [`Trouble`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TroubleKind {
-    /// No node takes the pod.
+    /// No node accepts the pod.
     Unschedulable,
-    /// The image does not come.
+    /// The image cannot be pulled.
     Image,
     /// The container's configuration is missing or wrong.
     Config,
-    /// The container ended and waits for its next start.
+    /// The container ended and waits for its next start, as in `CrashLoopBackOff`.
     Crash,
 }
 
@@ -200,48 +199,48 @@ pub enum TroubleKind {
 pub struct Exit {
     /// Exit status.
     pub code: i32,
-    /// Signal, if one ended it.
+    /// The signal that ended it; 0 if none did.
     pub signal: i32,
-    /// Kubernetes' word for it: `Error`, `Completed`, `OOMKilled`.
+    /// The reason that Kubernetes gives: `Error`, `Completed` or `OOMKilled`.
     pub reason: String,
-    /// When.
+    /// When it ended.
     pub finished: Option<Timestamp>,
 }
 
-/// An EndpointSlice: some replicas that a Service stands for.
+/// An EndpointSlice: some of the replicas behind a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
     /// Namespace.
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
-    /// The Service's ports, each with the number that these replicas listen on.
+    /// The Service's ports, each with the number on which these replicas listen.
     pub ports: Vec<SlicePort>,
-    /// The pods in it, in the order of their names.
+    /// The pods in it, sorted by name.
     pub pods: Vec<SlicePod>,
 }
 
 /// A port of an EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlicePort {
-    /// Name of the Service's port; may be empty if it has only one.
+    /// Name of the Service's port; may be empty if the Service has only one.
     pub name: String,
-    /// Number that the pods listen on.
+    /// Number on which the pods listen.
     pub number: u16,
 }
 
-/// A pod as an EndpointSlice has it. Its address is the pod's own.
+/// A pod in an EndpointSlice. Its address is that of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlicePod {
     /// Name of the pod.
     pub name: Arc<str>,
     /// Zone of its node.
     pub zone: Option<Arc<str>>,
-    /// Takes traffic; for a Service that publishes pods that are not ready, always.
+    /// Whether it takes traffic. Always true if the Service publishes pods that are not ready.
     pub ready: bool,
-    /// Passes its readiness probes, whether told to stop or not.
+    /// Whether it is ready, also while it is terminating.
     pub serving: bool,
-    /// Was told to stop.
+    /// Whether it is terminating.
     pub terminating: bool,
 }
 
@@ -250,11 +249,11 @@ pub struct SlicePod {
 pub struct Node {
     /// Name.
     pub name: Arc<str>,
-    /// Its zone, by its label.
+    /// Its zone, from its label.
     pub zone: Option<Arc<str>>,
-    /// It answers.
+    /// Whether its kubelet reports it as ready.
     pub ready: bool,
-    /// It takes no new pods.
+    /// Whether it is cordoned, so that it takes no new pods.
     pub unschedulable: bool,
 }
 
@@ -265,11 +264,11 @@ pub struct Event {
     pub id: Arc<str>,
     /// Which object it is about.
     pub about: About,
-    /// True for `Warning`.
+    /// Whether its type is `Warning`.
     pub warning: bool,
-    /// Kubernetes' word, for example `FailedScheduling`.
+    /// The reason that Kubernetes gives, for example `FailedScheduling`.
     pub reason: Arc<str>,
-    /// Kubernetes' sentence.
+    /// The message of Kubernetes.
     pub note: Box<str>,
     /// How often it was seen.
     pub count: i32,
@@ -288,7 +287,7 @@ pub struct About {
     pub name: Arc<str>,
 }
 
-/// Kinds of objects that events are kept for.
+/// Kinds of objects whose events are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A Deployment.
@@ -299,14 +298,14 @@ pub enum Kind {
     Pod,
 }
 
-/// A recorded attempt to bring an app to some content: a ControllerRevision of ours.
+/// The row of a ControllerRevision of Gantry: one desired state of an app, and what became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revision {
     /// The app.
     pub app: name::App,
-    /// Its number; grows by one with each.
+    /// Its number; each new revision gets the next one.
     pub number: u64,
-    /// What was asked for.
+    /// The desired state.
     pub content: Arc<Content>,
     /// Digest of the content.
     pub digest: String,
@@ -314,32 +313,34 @@ pub struct Revision {
     pub cause: Cause,
     /// The Kubernetes user who asked for it.
     pub actor: String,
-    /// Why, as the caller said.
+    /// The reason that the caller gave.
     pub reason: String,
-    /// When it was written.
+    /// When it began.
     pub created: Timestamp,
-    /// How it ended, once it has.
+    /// The verdict, once there is one.
     pub end: Option<End>,
-    /// What was seen if it failed.
+    /// Evidence, if it failed.
     pub evidence: Option<Arc<Evidence>>,
-    /// Everything that it wants was applied, or a later revision took its place; until then it is an intent
+    /// Whether everything in it was applied, or a later revision took its place. Until then it is an intent
     /// that any daemon may finish.
     pub applied: bool,
     /// uid of the Deployment that owns it; `None` if it never had an owner, or lost it.
     pub owner: Option<Box<str>>,
     /// How its record is stored.
     pub form: Form,
-    /// Number of the rollout that a rollback returns to.
+    /// For a rollback: number of the rollout that it returns to.
     pub source: Option<u64>,
     /// For a change made outside Gantry: the ReplicaSet that it led to.
     pub replica_set: Option<Arc<str>>,
-    /// And Kubernetes' number of the template at that time: a ReplicaSet that is used again gets another one.
+    /// For a change made outside Gantry: Kubernetes' number of the template at that time. A ReplicaSet that
+    /// is used again gets a new number.
     pub template_revision: Option<u64>,
-    /// The policy of the app's autoscaler when it began; `None` if it was not kept.
+    /// The policy of the app's autoscaler when it began; `None` if it was not stored.
     pub autoscaler: Option<Arc<Policy>>,
-    /// What it changes, object by object.
+    /// What it changes, by object.
     pub changes: Arc<[Change]>,
-    /// Version of the object; a Deployment of a later version has all that this revision says was applied.
+    /// Its resourceVersion. A Deployment with a later one contains everything that this revision says was
+    /// applied.
     pub version: u64,
 }
 
@@ -365,17 +366,17 @@ pub struct ScaledObject(pub ExternalAutoscaler);
 // === impl Deployment ===
 
 impl Deployment {
-    /// Whether Kubernetes has taken up its newest desired state.
+    /// Returns whether the Deployment controller has observed the newest desired state.
     pub const fn is_observed(&self) -> bool {
         self.observed_generation >= self.generation
     }
 
-    /// Whether its labels say that this server made it, for its own name.
+    /// Returns whether its labels say that Gantry made it under this name.
     pub fn is_labelled(&self) -> bool {
         managed::is_labelled(&self.name.app, &self.labels)
     }
 
-    /// It, as the rule asks about it that says whether this server manages it.
+    /// Returns the facts that decide whether Gantry manages it.
     pub fn subject(&self) -> managed::Subject<'_> {
         let Self { name, uid, labels, revision, deleting, .. } = self;
         managed::Subject { name: &name.app, uid, labels, revision: *revision, deleting: *deleting }
@@ -385,12 +386,12 @@ impl Deployment {
 // === impl Revision ===
 
 impl Revision {
-    /// What it says about the Deployment of its app's name.
+    /// Returns what the revision says about the Deployment of its app's name.
     pub fn claim(&self) -> Claim<'_> {
         Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }
     }
 
-    /// The row of a record that was carried out and has no verdict yet.
+    /// Builds the row of a record that was carried out and has no verdict yet.
     pub fn new(app: name::App, number: u64, record: Record) -> Self {
         Self {
             app,
@@ -419,7 +420,7 @@ impl Revision {
 // === impl Kind ===
 
 impl Kind {
-    /// How the API writes it in front of an object's name.
+    /// Returns the prefix of an object's name in the API of Gantry.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Deployment => "deployment.apps",
@@ -432,7 +433,7 @@ impl Kind {
 // === impl About ===
 
 impl std::fmt::Display for About {
-    /// As the API writes an object, for example `pod/shop-6f7c-x2x`.
+    /// Writes the object as the API of Gantry does, for example `pod/shop-6f7c-x2x`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.kind.prefix(), self.name)
     }
@@ -441,25 +442,25 @@ impl std::fmt::Display for About {
 // === impl Pod ===
 
 impl Pod {
-    /// Times that a container of it ended by itself: a restart follows a crash, and the last crash may still
-    /// wait for its own.
+    /// Returns how often a container of the pod crashed. Each restart follows a crash, and one more crash may
+    /// still be waiting for its restart.
     pub fn crashes(&self) -> i32 {
         let waiting = self.trouble.as_ref().is_some_and(|t| t.kind == TroubleKind::Crash);
         self.restarts + i32::from(waiting)
     }
 
-    /// Since when it passes its readiness probes.
+    /// When the pod last became ready; `None` if it is not ready.
     pub fn ready_since(&self) -> Option<Timestamp> {
         self.ready_changed.filter(|_| self.ready)
     }
 
-    /// How much longer it may take to stop, if it was told to.
+    /// Time until the end of its grace period; zero if it is over or the pod is not terminating.
     pub fn time_to_stop(&self, now: Timestamp) -> SignedDuration {
         let end = self.stop_by.map_or(0, |second| i64::from(second.get()));
         SignedDuration::from_secs(end.saturating_sub(now.as_second()).max(0))
     }
 
-    /// Since when it does not pass its readiness probes; from its start, if it never has.
+    /// When the pod last stopped being ready, or its start if it never was ready; `None` if it is ready.
     pub fn unready_since(&self) -> Option<Timestamp> {
         self.ready_changed.filter(|_| !self.ready)
     }

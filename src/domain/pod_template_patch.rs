@@ -1,4 +1,4 @@
-//! `AppSpec.pod_template_patch`: merging a patch into a rendered pod template. Works on JSON.
+//! Merges `AppSpec.pod_template_patch` into a rendered pod template. Works on JSON.
 
 use serde_json::{Map, Value};
 
@@ -7,41 +7,41 @@ use super::keyed_lists::{entry_id, find_entry, join_entry, key_field, list_name}
 /// Why a patch cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// The patch, or a part of it that must be a map, is something else.
+    /// The patch, or a part of it that must be an object, is something else.
     #[error("{path} must be an object")]
     NotAnObject {
-        /// Where, within the pod template.
+        /// Path within the pod template.
         path: String,
     },
-    /// It touches what a set field of the spec rendered.
+    /// It changes what a set field of the spec rendered.
     #[error("{path} is set by the field {field}; change that instead")]
     Touches {
-        /// Where, within the pod template.
+        /// Path within the pod template.
         path: String,
-        /// Field of the spec that owns the place.
+        /// The field of the spec that owns the path.
         field: &'static str,
     },
     /// An entry of a keyed list lacks its key.
     #[error("each entry of {path} needs \"{key}\"")]
     NoKey {
-        /// Where, within the pod template.
+        /// Path within the pod template.
         path: String,
-        /// The list's key.
+        /// The key field of the list.
         key: &'static str,
     },
 }
 
-/// A place in the pod template that a set field of the spec rendered.
+/// A part of the pod template that a set field of the spec rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedField {
-    /// Path within the template, entries of keyed lists in brackets: `spec.containers[app].image`.
+    /// Path within the template, with the key of a list entry in brackets: `spec.containers[app].image`.
     pub path: String,
-    /// The field of the spec.
+    /// The field of the spec that rendered it.
     pub field: &'static str,
 }
 
-/// Merges `patch` into `template`: maps by key, lists by Kubernetes' own list keys, other lists replaced,
-/// null removes.
+/// Merges `patch` into `template`. Objects are merged by key, and lists by the list keys of Kubernetes. Other
+/// lists are replaced. A null removes the field.
 pub fn apply_patch(template: &Value, patch: &Value, owned: &[OwnedField]) -> Result<Value, Invalid> {
     match (template, patch) {
         (Value::Object(template), Value::Object(patch)) => {
@@ -71,7 +71,7 @@ fn merge_map(
     Ok(merged)
 }
 
-/// The path of a key below a path. A key that would look like a path itself stands in quotes:
+/// Returns the path of a key below a path. A key that contains `.`, `[` or `]` is quoted:
 /// `metadata.labels["a.b/c"]`.
 pub fn join_path(path: &str, key: &str) -> String {
     if key.contains(['.', '[', ']']) {
@@ -95,14 +95,15 @@ fn merge(old: &Value, patch: &Value, path: &str, owned: &[OwnedField]) -> Result
         (Value::Array(old), Value::Array(patch), Some(key)) => merge_list(old, patch, key, path, owned),
         (Value::Null, Value::Array(patch), Some(key)) => merge_list(&[], patch, key, path, owned),
         (old, patch, _) => {
-            // A whole value is replaced: everything that was rendered at, above or below this place would go.
+            // The whole value is replaced, so everything that was rendered at, above or below this path would
+            // be lost.
             if old != patch
                 && let Some(owner) = owned.iter().find(|o| overlaps(&o.path, path))
             {
                 return Err(Invalid::Touches { path: path.to_owned(), field: owner.field });
             }
             match patch {
-                // Its nulls remove, here as everywhere.
+                // A null inside the new value still removes a field.
                 Value::Object(_) => merge(&Value::Null, patch, path, owned),
                 Value::Array(_) if key.is_some() => merge(&Value::Null, patch, path, owned),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -136,7 +137,7 @@ fn merge_list(
     Ok(Value::Array(merged))
 }
 
-/// Whether one path is the other or lies below it.
+/// Returns whether the paths are equal or one lies below the other.
 fn overlaps(a: &str, b: &str) -> bool {
     let below = |deep: &str, high: &str| {
         deep.strip_prefix(high).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

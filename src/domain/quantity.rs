@@ -1,6 +1,6 @@
-//! Kubernetes quantities (`250m`, `1Gi`, `2e3`): whether a text is one, and how much it is. Pure arithmetic.
+//! Parses Kubernetes quantities (`250m`, `1Gi`, `2e3`). Pure arithmetic.
 
-/// The value of a quantity in its base unit (cores, bytes), or `None` if the text is none.
+/// Returns the value of a quantity in its base unit (cores, bytes), or `None` if the text is not a quantity.
 ///
 /// Grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
 pub fn parse_quantity(text: &str) -> Option<f64> {
@@ -35,15 +35,15 @@ pub fn parse_quantity(text: &str) -> Option<f64> {
     Some(value * factor)
 }
 
-/// A quantity's number and its unit.
+/// Splits a quantity into its number and its unit.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')));
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// The value in parts of its unit, `parts` to one, rounded up as Kubernetes rounds: `ceil("100m", 1000)` is
-/// 100 thousandths of a core. Exact as far as 128 bits go; what is larger than an `i64` holds is the largest
-/// one.
+/// Returns the value in fractions of the unit, of which `parts` make one, rounded up as Kubernetes does. For
+/// example, `ceil_quantity("100m", 1000)` is 100 thousandths of a core. Exact within 128 bits; a value beyond
+/// `i64` becomes `i64::MAX` or `i64::MIN`.
 pub fn ceil_quantity(text: &str, parts: i64) -> Option<i64> {
     let value = parse_quantity(text)?;
     let (number, suffix) = split(text);

@@ -1,4 +1,5 @@
-//! The record of a deploy: what is kept in the cluster about it, and how it is named. Knows no object store.
+//! The record of a deploy: what is stored about it in the cluster, and the name of its object. Knows no
+//! object store.
 
 pub mod form;
 
@@ -8,21 +9,23 @@ use serde::{Deserialize, Serialize};
 use super::{change::Change, digest, name, problem::Problem, spec::Content};
 use crate::autoscale::Policy;
 
-/// Version of the rendering. A change that would alter the pod template of unchanged content needs a new
-/// version beside the old one, kept in each revision.
+/// Version of the rendering, stored in each revision. A change that alters the pod template of unchanged
+/// content needs a new version, and the old version must stay.
 pub const RENDERER: u32 = 1;
 
-/// Age by its writer's clock, when Kubernetes made the object, from which a revision is a copy of an earlier
-/// one: a writer has its object made within a second, and clocks do not differ by minutes.
+/// Minimum age that makes a revision a copy of an earlier one, for example one restored from a backup. The
+/// age is the creation time of the object minus the time in the record. A new object is created within a
+/// second, and clocks do not differ by minutes.
 const COPIED: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is written once, before anything is applied; never changed afterwards.
+/// What is written before anything is applied. It never changes afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// Version of `domain::manifest` that renders the content, so that a newer daemon renders it alike.
+    /// Version of `domain::manifest` that renders the content, so that a newer daemon renders it to the same
+    /// bytes.
     pub renderer: u32,
-    /// What was asked for.
+    /// The desired state.
     pub content: Content,
     /// Digest of the content and of the autoscaler's policy.
     pub digest: String,
@@ -30,44 +33,44 @@ pub struct Record {
     pub cause: Cause,
     /// The Kubernetes user who asked for it.
     pub actor: String,
-    /// Why, as the caller said.
+    /// The reason that the caller gave.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// When, by the clock of the server that wrote it.
+    /// When it was written, by the clock of the daemon that wrote it.
     pub time: Timestamp,
     /// Number of the rollout that a rollback returns to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<u64>,
-    /// When the replicas were last told to restart; rendered into the pod template, so later revisions carry
-    /// it on.
+    /// Time of the last restart that a caller asked for. It is rendered into the pod template, so later
+    /// revisions repeat it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted: Option<Timestamp>,
-    /// The request that asked for it, to know a repeat.
+    /// The request that asked for it, to recognize a repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
     /// For a change made outside Gantry: the ReplicaSet that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
-    /// And Kubernetes' number of its template at that time.
+    /// For a change made outside Gantry: Kubernetes' number of the ReplicaSet's template at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_revision: Option<u64>,
-    /// It takes over fields that another field manager owns.
+    /// Whether it takes over fields that another field manager owns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// It takes over objects of the app's name that Gantry does not manage.
+    /// Whether it takes over objects with the app's name that Gantry does not manage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
-    /// It sets the replica count over the field manager that set it before.
+    /// Whether it takes the replica count over from the field manager that set it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_count: bool,
-    /// What it changes, object by object.
+    /// What it changes, by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// The policy of the app's autoscaler when this began, and so the last one of the revision before. `None`
-    /// if it was not kept.
+    /// The policy of the app's autoscaler when this revision began, which is the last policy of the revision
+    /// before. `None` if it was not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<Policy>,
-    /// The policy that it sets instead, for a rollback.
+    /// For a rollback: the policy that it restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brings: Option<Policy>,
 }
@@ -75,9 +78,9 @@ pub struct Record {
 /// A request that may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// UUID that the caller gave it.
+    /// UUID that the caller chose.
     pub id: String,
-    /// Digest of what it asked for: the same id with another digest is a mistake.
+    /// Digest of the request. A repeated id with another digest is an error.
     pub digest: String,
 }
 
@@ -89,24 +92,24 @@ pub enum Cause {
     Deploy,
     /// RollbackApp.
     Rollback,
-    /// The server, after a failed rollout whose policy asks for it.
+    /// A rollback by gantryd, after a failed rollout whose policy asks for it.
     AutoRollback,
     /// RestartApp.
     Restart,
-    /// A change of the Deployment outside Gantry.
+    /// A change made outside Gantry.
     External,
 }
 
-/// How a rollout ended. Written once, as an annotation, since the record itself cannot change.
+/// How a rollout ended. Written once, as an annotation, because the record itself cannot change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The verdict.
     pub outcome: Outcome,
     /// One sentence for people.
     pub message: String,
-    /// When it was reached.
+    /// When the verdict was reached.
     pub time: Timestamp,
-    /// What decided a failure.
+    /// The problem that decided a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
 }
@@ -115,9 +118,9 @@ pub struct End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every replica is current and ready.
+    /// Every replica is updated and ready.
     Succeeded,
-    /// Gave up.
+    /// The rollout did not reach its goal.
     Failed,
     /// A later rollout took its place.
     Superseded,
@@ -126,7 +129,7 @@ pub enum Outcome {
 // === impl Record ===
 
 impl Record {
-    /// A record by this version of the server, of a change that a caller asked for.
+    /// Builds the record of a change that a caller asked for, with the current renderer version.
     pub fn new(cause: Cause, content: Content, actor: String, reason: String, time: Timestamp) -> Self {
         Self {
             renderer: RENDERER,
@@ -150,11 +153,12 @@ impl Record {
         }
     }
 
-    /// The record of a change that begins under this policy, and sets another one if it `brings` one.
+    /// Adds the autoscaler's policy: `policy` is in force when the change begins, and `brings` replaces it,
+    /// if set.
     #[must_use]
     pub fn under(self, policy: Policy, brings: Option<Policy>) -> Self {
         let then = brings.as_ref().unwrap_or(&policy);
-        // The default one is as good as none.
+        // The default policy is the same as no policy.
         let digest = if *then == Policy::default() {
             self.content.digest()
         } else {
@@ -164,23 +168,25 @@ impl Record {
     }
 }
 
-/// Whether a revision that does not say that it was carried out is still to be. A change made outside Gantry
-/// never is, and what a backup brought back was wanted at another time, perhaps in another cluster.
+/// Returns whether a revision that is not marked as applied must still be carried out. A change made outside
+/// Gantry never must. A copy restored from a backup must not, because it was wanted at another time, perhaps
+/// in another cluster.
 pub fn is_to_be_applied(record: &Record, created: Timestamp) -> bool {
     record.cause != Cause::External && created.duration_since(record.time) < COPIED
 }
 
-/// When a rollout began: Kubernetes' time, which counts whole seconds, made finer by the writer's clock if
-/// the two agree. Of a copy, which is old or ended before it was made, it is the writer's time: Kubernetes
-/// knows only when the copy was made.
+/// Returns when a rollout began. This is the creation time of the object, which Kubernetes stores in whole
+/// seconds. If the writer's time is in the same second, it is used, because it is finer. For a copy the
+/// writer's time is used, because Kubernetes knows only when the copy was made. A revision is a copy if it is
+/// old, or if it ended before its object was created.
 pub fn began_at(created: Timestamp, written: Timestamp, end: Option<Timestamp>) -> Timestamp {
     let same = written.as_second() == created.as_second();
     let is_copy = created.duration_since(written) >= COPIED || end.is_some_and(|end| end < created);
     if same || is_copy { written } else { created }
 }
 
-/// Name of the object that holds a revision. Two deploys at once want the same one, and one of them loses:
-/// that is the lock.
+/// Returns the name of the object that stores a revision. The name is the lock: of two concurrent deploys
+/// that create the same name, one fails.
 pub fn object_name(app: &name::App, number: u64) -> String {
     format!("gantry-{}-{number}", app.app)
 }

@@ -1,14 +1,17 @@
-//! Where replicas would go: the filters and scores of the default Kubernetes scheduler, computed ahead of it.
-//! Pure: nodes and pods come in as data. A forecast; the scheduler decides, later, on what it then sees.
+//! Forecasts where replicas would go, with the filters and scores of the default Kubernetes scheduler. Pure:
+//! nodes and pods come in as data. It is a forecast, because the scheduler decides later, on what it sees
+//! then.
 //!
-//! Filters, formulas, their integer arithmetic and the weights are those of the default profile of
-//! kube-scheduler 1.36: `pkg/scheduler/framework/plugins` of
-//! <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, weights in
-//! `pkg/scheduler/apis/config/v1/default_plugins.go`; written anew from what they compute.
-//! `tests/cluster/placing.rs` holds both against each other. Not foreseen: preemption, dynamic resources,
-//! limits of volumes per node, requests that are being resized, plugins of other makers, that from 100 nodes
-//! on the scheduler looks at a part of them only, and that it counts the nodes that have an image as they
-//! were when the scored node last changed.
+//! Filters, formulas, integer arithmetic and weights are those of the default profile of kube-scheduler 1.36,
+//! in `pkg/scheduler/framework/plugins` of <https://github.com/kubernetes/kubernetes/tree/v1.36.3>, with the
+//! weights in `pkg/scheduler/apis/config/v1/default_plugins.go`. The code is a new implementation.
+//! `tests/cluster/placing.rs` compares the two.
+//!
+//! Not covered:
+//! - preemption, dynamic resources, volume limits per node, requests that are being resized, and third-party
+//!   plugins;
+//! - that the scheduler looks at only a part of the nodes if there are 100 or more;
+//! - that the scheduler counts the nodes that have an image as they were when the scored node last changed.
 
 mod affinity;
 mod amounts;
@@ -33,16 +36,16 @@ pub use self::{
 };
 use super::selector::Selector;
 
-/// The label of a node's name, which spreads and ties are counted by in ways of its own.
+/// The label with a node's name. Spread constraints treat it specially.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 /// The label of a node's zone.
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
-/// The label that tells the pods of one template from those of another.
+/// The label that distinguishes the pods of one template from those of another.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
-/// Stands for the hash of a template that does not exist yet; no label has this value.
+/// Stands for the hash of a template that does not exist yet. No label has this value.
 pub const NEW_TEMPLATE: &str = "-";
 
-/// A node as a place for pods.
+/// A node with its capacity for pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// Name.
@@ -51,19 +54,19 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Its taints.
     pub taints: Vec<Taint>,
-    /// It was told to take no new pods.
+    /// Whether it is cordoned.
     pub unschedulable: bool,
-    /// What pods may ask for in all.
+    /// The sum that the pods may request.
     pub allocatable: Amounts,
-    /// How many pods it takes.
+    /// How many pods it accepts.
     pub pods: i64,
-    /// Images that are there, by each of their names, with their size in bytes.
+    /// Images on the node, by each of their names, with their size in bytes.
     pub images: BTreeMap<String, i64>,
-    /// How many images it lists; each has several names.
+    /// Number of images that it lists. Each image may have several names.
     pub listed: usize,
 }
 
-/// What keeps pods from a node unless they tolerate it.
+/// A taint, which excludes pods that do not tolerate it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taint {
     /// Its key.
@@ -85,24 +88,24 @@ pub struct Toleration {
     pub effect: String,
 }
 
-/// A pod, on a node or to come.
+/// A pod, on a node or still to be placed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace.
     pub namespace: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Name of the node that it is bound to; empty if to none.
+    /// Name of the node that it is bound to; empty if it is not bound.
     pub node: String,
-    /// It was told to stop: it takes room, but is not counted in spreads.
+    /// Whether it is terminating. It still uses its resources, but spread constraints do not count it.
     pub deleting: bool,
-    /// What it asks for.
+    /// Its resource requests.
     pub requests: PodRequests,
-    /// Ports of the node that it takes.
+    /// Host ports that it uses.
     pub ports: BTreeSet<HostPort>,
-    /// What it wants to be near to, and away from.
+    /// Its affinity and anti-affinity to other pods.
     pub affinity: Affinity,
-    /// It is a replica of the app that the forecast is about.
+    /// Whether it is a replica of the app of the forecast.
     pub own: bool,
 }
 
@@ -113,42 +116,42 @@ pub struct HostPort {
     pub number: u16,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
-    /// Address; `0.0.0.0` is all of them.
+    /// Address; `0.0.0.0` means all.
     pub address: String,
 }
 
-/// Which other pods a pod wants to be near to, and away from.
+/// The affinity and anti-affinity of a pod to other pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affinity {
-    /// Must be near to.
+    /// Required affinity.
     pub near: Vec<PodTerm>,
-    /// Must be away from.
+    /// Required anti-affinity.
     pub away: Vec<PodTerm>,
-    /// Would rather be near to, with weights; negative ones would rather be away.
+    /// Preferred affinity, with weights; a negative weight is anti-affinity.
     pub preferred: Vec<(i64, PodTerm)>,
 }
 
-/// Pods, and what "near" means.
+/// An affinity term: which pods, and in which topology.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodTerm {
-    /// Label of nodes; nodes of one value are near to each other.
+    /// A node label. Nodes with the same value are one domain.
     pub topology: String,
-    /// Which pods; `None` are none.
+    /// Selects pods; `None` selects none.
     pub selector: Option<Selector>,
-    /// Of which namespaces; `None` are all.
+    /// The namespaces of the pods; `None` means all.
     pub namespaces: Option<Vec<String>>,
 }
 
-/// A rule about nodes: all of it must hold. An empty one holds nowhere.
+/// A node selector term, of which every requirement must hold. An empty term matches no node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeTerm {
-    /// About labels.
+    /// Requirements on labels.
     pub labels: Vec<Requirement>,
-    /// About the name.
+    /// Requirements on the node's name.
     pub names: Vec<Requirement>,
 }
 
-/// One demand on a label.
+/// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     /// The label.
@@ -159,98 +162,98 @@ pub struct Requirement {
     pub values: Vec<String>,
 }
 
-/// How pods spread over nodes.
+/// A topology spread constraint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Constraint {
-    /// Label of nodes.
+    /// The node label of the topology.
     pub topology: String,
-    /// How many pods more than the emptiest value of the label any may have.
+    /// How many pods a domain may have more than the domain with the fewest.
     pub max_skew: i64,
-    /// It must hold; else it is a wish.
+    /// Whether it must hold; otherwise it is a preference.
     pub required: bool,
-    /// Which pods are counted; `None` are none.
+    /// Selects the pods to count; `None` selects none.
     pub selector: Option<Selector>,
-    /// With fewer values of the label than this, the emptiest counts as empty.
+    /// With fewer domains than this, the smallest count is taken as 0.
     pub min_domains: usize,
-    /// Nodes that the pod's own node rules exclude are not counted.
+    /// Whether nodes that do not match the pod's node selector and affinity are ignored.
     pub honors_affinity: bool,
-    /// Nodes with taints that the pod does not tolerate are not counted.
+    /// Whether nodes with taints that the pod does not tolerate are ignored.
     pub honors_taints: bool,
 }
 
-/// A volume that is not everywhere.
+/// A volume that only some nodes can mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
     /// Name of its claim.
     pub claim: String,
-    /// Where it is: one of these must hold.
+    /// Node affinity of the volume. One of these terms must match.
     pub nodes: Vec<NodeTerm>,
-    /// Labels of zone or region, with the values that a node may have; a node that has none of these labels
-    /// is taken.
+    /// Zone or region labels, with the values that a node may have. A node that has none of these labels is
+    /// accepted.
     pub zones: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A pod to be placed, again and again.
+/// A pod that is to be placed any number of times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodTemplate {
     /// The pod.
     pub pod: Pod,
     /// Labels that a node must have.
     pub selector: BTreeMap<String, String>,
-    /// One of these must hold for the node; `None` if there is no such rule.
+    /// Required node affinity, of which one term must match; `None` if there is none.
     pub required: Option<Vec<NodeTerm>>,
-    /// Nodes that it would rather have, with weights.
+    /// Preferred node affinity, with weights.
     pub preferred: Vec<(i64, NodeTerm)>,
     /// Taints that it tolerates.
     pub tolerations: Vec<Toleration>,
-    /// How it spreads.
+    /// Its spread constraints.
     pub spread: Vec<Constraint>,
-    /// The spread is the scheduler's own, for pods that say nothing about it.
+    /// Whether the spread constraints are the scheduler's defaults, because the pod has none.
     pub spread_is_default: bool,
-    /// Images of all its containers, one for each.
+    /// Images, one for each container.
     pub images: Vec<String>,
-    /// Volumes that are not everywhere.
+    /// Volumes that only some nodes can mount.
     pub volumes: Vec<Volume>,
 }
 
-/// Why a node cannot take the pod.
+/// Why a node cannot accept the pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exclusion {
-    /// It was told to take no new pods.
+    /// It is cordoned.
     Unschedulable,
-    /// A taint that is not tolerated.
+    /// The pod does not tolerate this taint.
     Taint(String),
-    /// Its labels are not those that the pod demands.
+    /// The node does not have the labels that the pod requires.
     Selector(String),
-    /// A port of the node is taken.
+    /// The host port is in use.
     Port(u16),
-    /// It takes no more pods.
+    /// It already has its maximum number of pods.
     Pods(i64),
-    /// Not enough of these is left.
+    /// Not enough of these resources is free.
     Short(Vec<Shortage>),
-    /// The volume of this claim is elsewhere.
+    /// The node cannot mount the volume of this claim.
     Volume(String),
-    /// The spread over this label would be broken; or the node lacks the label.
+    /// The spread constraint over this label would be violated, or the node lacks the label.
     Spread(String),
-    /// Pods that the replica must be near to, or away from.
+    /// A required affinity or anti-affinity is violated.
     Affinity(String),
 }
 
-/// A resource of which not enough is left.
+/// A resource of which not enough is free.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shortage {
     /// Name of the resource.
     pub resource: String,
-    /// What a replica asks for.
+    /// What a replica requests.
     pub asked: i64,
-    /// What is left.
+    /// What is free.
     pub free: i64,
 }
 
 // === impl Taint ===
 
 impl Taint {
-    /// Whether pods that do not tolerate it are not put here.
+    /// Returns whether the scheduler keeps pods that do not tolerate it away.
     fn repels(&self) -> bool {
         matches!(self.effect.as_str(), "NoSchedule" | "NoExecute")
     }
@@ -285,7 +288,8 @@ impl PodTerm {
 // === impl Constraint ===
 
 impl Constraint {
-    /// The scheduler's own for pods that say nothing: over nodes and zones, as far as possible.
+    /// Returns the scheduler's defaults for pods without constraints: a preferred spread over nodes and
+    /// zones.
     pub fn defaults(selector: &Selector) -> Vec<Self> {
         let over = |(topology, max_skew): (&str, i64)| Self {
             topology: topology.to_owned(),

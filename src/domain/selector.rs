@@ -1,8 +1,8 @@
-//! Kubernetes label selectors in their text form. Decides whether labels match; knows no objects.
+//! Parses Kubernetes label selectors and decides whether labels match. Knows no objects.
 
 use std::collections::BTreeMap;
 
-/// A parsed label selector. The default one matches everything.
+/// A parsed label selector. The default selector matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
 
@@ -20,9 +20,9 @@ enum Rule {
     Absent,
 }
 
-/// Why a text is no label selector.
+/// Why a text is not a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no label selector; examples: app=shop, tier!=web, env in (prod, test), !canary")]
+#[error("\"{0}\" is not a label selector; examples: app=shop, tier!=web, env in (prod, test), !canary")]
 pub struct Invalid(String);
 
 // === impl Selector ===
@@ -68,7 +68,7 @@ impl Selector {
         Self(requirements)
     }
 
-    /// Demands these labels as well.
+    /// Adds the requirement that these labels have these values.
     #[must_use]
     pub fn and<'a>(mut self, labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
         let exactly = |(key, value): (&String, &String)| Requirement {
@@ -79,18 +79,18 @@ impl Selector {
         self
     }
 
-    /// Whether it demands nothing, so that everything matches.
+    /// Returns whether it has no requirements, so that it matches everything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether these labels satisfy every requirement.
+    /// Returns whether these labels satisfy every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|r| {
             let value = labels.get(&r.key);
             match &r.rule {
                 Rule::In(values) => value.is_some_and(|v| values.contains(v)),
-                // As in Kubernetes, an absent label is "not in".
+                // As in Kubernetes, an absent label satisfies `NotIn`.
                 Rule::NotIn(values) => value.is_none_or(|v| !values.contains(v)),
                 Rule::Exists => value.is_some(),
                 Rule::Absent => value.is_none(),
@@ -99,7 +99,7 @@ impl Selector {
     }
 }
 
-/// Where the first requirement ends: at a comma outside parentheses.
+/// Returns where the first requirement ends: at a comma outside parentheses.
 fn end_of_requirement(text: &str) -> usize {
     let mut depth = 0_i32;
     text.find(|c: char| {
@@ -139,8 +139,8 @@ fn parse_requirement(text: &str) -> Option<Requirement> {
     (is_label_key(key) && values_fit).then(|| Requirement { key: key.to_owned(), rule })
 }
 
-/// Whether Kubernetes takes this text as a label's key: an optional DNS prefix and `/`, then at most 63
-/// characters.
+/// Returns whether Kubernetes accepts the text as a label key: an optional DNS prefix and `/`, then at most
+/// 63 characters.
 pub fn is_label_key(text: &str) -> bool {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(p, n)| (Some(p), n));
     let dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
@@ -149,8 +149,8 @@ pub fn is_label_key(text: &str) -> bool {
         && prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.chars().all(dns))
 }
 
-/// Whether Kubernetes takes this text as a label's value: at most 63 letters, digits, `-`, `_`, `.`,
-/// alphanumeric at the ends.
+/// Returns whether Kubernetes accepts the text as a label value: at most 63 letters, digits, `-`, `_` and
+/// `.`, with a letter or digit at each end.
 pub fn is_label_value(text: &str) -> bool {
     let alphanumeric = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     text.len() <= 63

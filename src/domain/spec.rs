@@ -1,8 +1,7 @@
-//! What a caller wants: the app's desired content, in the terms of the API. Knows nothing of Kubernetes
-//! objects.
+//! The desired state of an app as a caller describes it, in the terms of the API. Knows no Kubernetes object.
 //!
-//! The serialized form of [`Content`] is kept in revisions for ever: fields may be added, never renamed, and
-//! a field at its default is left out, so that the digest of old content stays what it was.
+//! The serialized form of [`Content`] stays in revisions for good. Fields may be added but never renamed. A
+//! field with its default value is left out, so that the digest of old content does not change.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,7 +23,7 @@ use serde_json::Value;
 use self::omit::is_default;
 use super::labels::caller_labels;
 
-/// Everything that a deploy sets and a rollback brings back, the replica count included.
+/// Everything that a deploy sets and a rollback restores, including the replica count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Content {
@@ -38,8 +37,8 @@ pub struct Content {
     pub spec: Spec,
 }
 
-/// How to run an app. Each field means what the field of `AppSpec` of the same name means; unset is empty or
-/// `None`.
+/// How to run an app. Each field has the meaning of the field of `AppSpec` with the same name. An unset field
+/// is empty or `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)] // the fields are documented in proto/gantry/v1/app.proto
@@ -72,7 +71,7 @@ pub struct Spec {
     pub placement: Option<Box<Placement>>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub service_account: String,
-    // Said, the default too is a value, which takes the place of another.
+    // An explicit default is a value too: it replaces another value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_profile: Option<SecurityProfile>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +122,7 @@ pub struct KeyRef {
     pub optional: bool,
 }
 
-/// How much the container may do.
+/// What the container may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecurityProfile {
@@ -134,7 +133,7 @@ pub enum SecurityProfile {
     Restricted,
 }
 
-/// How callers that discover the app treat it. Nothing in the cluster is made of it.
+/// How callers that discover the app treat it. It creates nothing in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)] // see Traffic in app.proto
@@ -145,7 +144,7 @@ pub struct Traffic {
     pub max_attempts: i32,
 }
 
-/// Resources in Kubernetes quantity notation.
+/// Resources as Kubernetes quantities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)] // see Resources in app.proto
@@ -156,7 +155,7 @@ pub struct Resources {
     pub limits: BTreeMap<String, String>,
 }
 
-/// How a new revision takes the place of the old one.
+/// How a new revision replaces the old one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)] // see RolloutPolicy in app.proto
@@ -179,25 +178,25 @@ pub struct RolloutPolicy {
     pub transient_grace: Option<Duration>,
 }
 
-/// In which order replicas are replaced.
+/// The order in which replicas are replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
-    /// New ones come as old ones go.
+    /// New replicas are created while old ones are removed.
     #[default]
     Rolling,
-    /// Every old one stops before the first new one starts.
+    /// All old replicas stop before the first new one starts.
     Recreate,
 }
 
-/// When a rollout in trouble has failed.
+/// When a rollout with problems counts as failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As soon as the new replicas cannot become ready by themselves.
+    /// As soon as the new replicas cannot become ready without a change.
     #[default]
     FailFast,
-    /// Only when `progress_timeout` has run out.
+    /// Only after `progress_timeout`.
     Wait,
 }
 
@@ -205,7 +204,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// Leave everything as it is.
+    /// Leave the app unchanged.
     #[default]
     Keep,
     /// Return to the last revision that succeeded, once.
@@ -215,18 +214,19 @@ pub enum OnFailure {
 // === impl Content ===
 
 impl Content {
-    /// What an app that Gantry does not manage says, from the labels and the spec of its Deployment. Reads
-    /// and writes make it in this one place, since an etag is its digest.
+    /// Builds the content of an app that Gantry does not manage, from the labels and the spec of its
+    /// Deployment. Reads and writes must use this one function, because the etag is a digest of the result.
     pub fn of_unmanaged(labels: &BTreeMap<String, String>, spec: &Spec) -> Self {
         Self { labels: caller_labels(labels), spec: spec.clone(), ..Self::default() }
     }
 
-    /// Digest of the whole content: equal digests mean equal content.
+    /// Returns the digest of the whole content. Equal digests mean equal content.
     pub fn digest(&self) -> String {
         digest(self)
     }
 
-    /// Digest that guards updates: the replica count is left out, since not only callers change it.
+    /// Returns the digest that guards updates. It does not cover the replica count, because not only callers
+    /// change it.
     pub fn etag(&self) -> String {
         let mut without = self.clone();
         without.spec.replicas = None;
@@ -234,7 +234,7 @@ impl Content {
     }
 }
 
-/// Of the JSON form; maps are sorted, so it is the same everywhere.
+/// Hashes the JSON form. Its maps are sorted, so the digest is the same everywhere.
 fn digest(content: &Content) -> String {
     super::digest::sha256_hex(serde_json::to_vec(content).unwrap_or_default())
 }
@@ -242,8 +242,8 @@ fn digest(content: &Content) -> String {
 // === impl Spec ===
 
 impl Spec {
-    /// Whether a readiness probe says when a replica is ready: the one that is asked for, or the default one
-    /// of an app with ports.
+    /// Returns whether a readiness probe decides when a replica is ready: a probe that the caller set, or the
+    /// default probe of an app with ports.
     pub fn is_probed(&self) -> bool {
         let asked = self.probes.as_ref().and_then(|probes| probes.readiness.as_ref());
         asked.map_or(!self.ports.is_empty(), |probe| probe.check != Check::None)
@@ -254,29 +254,30 @@ impl Spec {
     /// The default of `termination_grace`.
     pub const GRACE_SECONDS: u64 = 30;
 
-    /// Name of the app's container.
+    /// Returns the name of the app's container.
     pub fn container(&self) -> &str {
         if self.container.is_empty() { Self::CONTAINER } else { &self.container }
     }
 
-    /// Seconds that a replica gets to finish its work after the signal to stop. Kubernetes counts whole
+    /// Returns the seconds that a replica gets to terminate, drain delay included. Kubernetes counts whole
     /// seconds.
     pub fn grace_seconds(&self) -> u64 {
         self.termination_grace.map_or(Self::GRACE_SECONDS, whole_seconds)
     }
 
-    /// Seconds between leaving the endpoints and the signal to stop.
+    /// Returns the seconds between removal from the endpoints and SIGTERM.
     pub fn drain_seconds(&self) -> u64 {
         self.drain_delay.map_or_else(|| self.default_drain_seconds(), whole_seconds)
     }
 
-    /// What [`Self::drain_seconds`] is unless it is asked for: the time that endpoints take to travel.
+    /// Returns the default of [`Self::drain_seconds`], which is the time that a change of endpoints needs to
+    /// reach every client.
     pub fn default_drain_seconds(&self) -> u64 {
-        // Half of the time at most, so that some is left to finish what is running.
+        // At most half of the grace period, so that time is left to finish running work.
         if self.ports.is_empty() { 0 } else { 5.min(self.grace_seconds() / 2) }
     }
 
-    /// The rollout policy with every default filled in.
+    /// Returns the rollout policy with every default filled in.
     pub fn policy(&self) -> Policy {
         let policy = self.rollout_policy.clone().unwrap_or_default();
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
@@ -307,7 +308,7 @@ pub struct Policy {
     pub transient_grace: Duration,
 }
 
-/// Whole seconds, the next larger ones: less time than was asked for would be a broken promise.
+/// Rounds up to whole seconds, so that the time is never shorter than requested.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
@@ -315,7 +316,8 @@ pub fn whole_seconds(duration: Duration) -> u64 {
 // === impl Port ===
 
 impl Port {
-    /// Whether a port may be called this: at most 15 lower-case letters, digits and `-`, a letter first.
+    /// Returns whether a port may have this name: at most 15 lower-case letters, digits and `-`, starting
+    /// with a letter.
     pub fn is_name(text: &str) -> bool {
         let letter = text.starts_with(|c: char| c.is_ascii_lowercase());
         text.len() <= 15 && letter && super::name::is_label(text)

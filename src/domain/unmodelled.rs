@@ -1,5 +1,6 @@
-//! Fields of a live Deployment that `AppSpec` cannot express. The live object is decoded to an `AppSpec` and rendered back; a field
-//! that differs from the rendering and is not a default of the API server is reported. Pure; works on JSON.
+//! Finds the fields of a live Deployment that `AppSpec` cannot express. The live object is decoded to an
+//! `AppSpec` and rendered again. A field that differs from the rendering and is not a default of the API
+//! server is reported. Pure; works on JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +11,13 @@ use super::{
     pod_template_patch::join_path,
 };
 
-/// Paths of the fields of `live` that are in `rendered` neither as they are nor by default. Both are whole
-/// Deployments.
+/// Returns the paths of the fields of `live` that `rendered` does not contain with the same value and that
+/// are not defaults. Both values are whole Deployments.
 pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
     let mut comparison =
         Comparison { live, rendered, names: volume_names(live, rendered), found: Vec::new() };
     for (field, value) in live["spec"].as_object().into_iter().flatten() {
-        // The count has rules of its own, pausing calls of its own, and the selector stays what it is.
+        // The replica count and pausing have their own calls, and the selector never changes.
         if !matches!(field.as_str(), "replicas" | "paused" | "selector") {
             comparison.value(&format!("spec.{field}"), value, rendered["spec"].get(field));
         }
@@ -27,8 +28,7 @@ pub fn find_unmodelled(live: &Value, rendered: &Value) -> Vec<String> {
 struct Comparison<'a> {
     live: &'a Value,
     rendered: &'a Value,
-    /// The names that our own rendering gives to each volume of the live object; one for each place where it
-    /// is mounted.
+    /// For each volume of the live object: the names that Gantry's rendering gives it, one for each mount.
     names: BTreeMap<String, Vec<String>>,
     found: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl Comparison<'_> {
                 self.entries(path, live, rendered);
             }
             (_, None) if self.is_default(path, live) => {}
-            // A map of which nothing but defaults is left has nothing to tell.
+            // An object that contains only defaults is not a difference.
             (Value::Object(live), None) if self.is_all_default(path, live) => {}
             _ => self.found.push(path.to_owned()),
         }
@@ -66,7 +66,7 @@ impl Comparison<'_> {
                 _ => &id,
             };
             let same = rendered.iter().find(|r| id_of(r).as_ref() == Some(wanted));
-            // Of two entries with one key, Kubernetes lets the last one win.
+            // Of two entries with the same key, Kubernetes uses the last.
             let shadowed = live[i + 1..].iter().any(|later| id_of(later).as_ref() == Some(&id));
             self.value(&join_entry(path, &id), entry, same.filter(|_| !shadowed));
         }
@@ -82,22 +82,22 @@ impl Comparison<'_> {
                 let names = self.names.get(text(live)).into_iter().flatten();
                 names.into_iter().any(|name| rendered == name.as_str())
             }
-            // All of the app's own pods, by whatever labels.
+            // All pods of the app, even if the labels differ.
             Some((at, "labelSelector")) if at.starts_with("topologySpreadConstraints[") => {
                 *live == self.live["spec"]["selector"]
             }
-            // By number what is rendered by name, and the other way round.
+            // The same port, by number on one side and by name on the other.
             Some((_, "port")) => {
                 self.port_number(live).is_some_and(|port| self.port_number(rendered) == Some(port))
             }
             Some((_, "tolerations")) => with_operators(live) == with_operators(rendered),
-            // The entries of a ConfigMap, in whatever order.
+            // The items of a ConfigMap, in any order.
             Some((_, "items")) => sorted(live) == sorted(rendered),
             _ => false,
         }
     }
 
-    /// What the API server fills in, or what means the same as nothing.
+    /// Returns whether the value is a default of the API server or has the same meaning as an absent field.
     fn is_default(&self, path: &str, live: &Value) -> bool {
         let (at, field) = path.rsplit_once('.').unwrap_or(("", path));
         let pod = &self.live["spec"]["template"]["spec"];
@@ -109,7 +109,7 @@ impl Comparison<'_> {
             _ if path.starts_with("spec.template.metadata.labels") => self.is_selected(live, path),
             "serviceAccount" => *live == pod["serviceAccountName"],
             "imagePullPolicy" if container => text(live) == pull_policy(text(&pod["containers"][0]["image"])),
-            // Said of the container what is rendered for the whole pod.
+            // Set on the container, and rendered for the whole pod.
             "runAsNonRoot" | "seccompProfile" if at == profile => {
                 self.rendered["spec"]["template"]["spec"]["securityContext"].get(field) == Some(live)
             }
@@ -117,14 +117,15 @@ impl Comparison<'_> {
         }
     }
 
-    /// The number of a port of the app's container, by name or number.
+    /// Returns the number of a port of the app's container, given by name or number.
     fn port_number(&self, port: &Value) -> Option<u64> {
         let ports = self.rendered["spec"]["template"]["spec"]["containers"][0]["ports"].as_array();
         let named = |name: &str| ports.into_iter().flatten().find(|p| p["name"] == name);
         port.as_u64().or_else(|| named(port.as_str()?)?["containerPort"].as_u64())
     }
 
-    /// Labels that make the pods the app's stay with the selector.
+    /// Returns whether the selector requires this label. Such labels are not reported, because they stay with
+    /// the selector.
     fn is_selected(&self, live: &Value, path: &str) -> bool {
         let selected = self.live["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
         selected
@@ -133,8 +134,8 @@ impl Comparison<'_> {
     }
 
     fn is_all_default(&self, path: &str, live: &Map<String, Value>) -> bool {
-        // These mean nothing when every field is at its default. A volume source or a probe handler (`emptyDir: {}`) is chosen by being
-        // there, so it counts even then.
+        // These have no effect if every field has its default. A volume source or a probe handler (for
+        // example `emptyDir: {}`) takes effect by its presence, so it counts even then.
         let no_op_when_default = ["rollingUpdate", "securityContext", "capabilities", "lifecycle"];
         no_op_when_default.contains(&list_name(path))
             && live
@@ -143,7 +144,8 @@ impl Comparison<'_> {
     }
 }
 
-/// Which live volume is which rendered one: the one that is mounted at the same place of the app's container.
+/// Maps live volumes to rendered ones. Two volumes correspond if the app's container mounts them at the same
+/// path.
 fn volume_names(live: &Value, rendered: &Value) -> BTreeMap<String, Vec<String>> {
     let mounts = |object: &Value| -> BTreeMap<String, String> {
         let mounts = object["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].as_array();
@@ -158,7 +160,7 @@ fn volume_names(live: &Value, rendered: &Value) -> BTreeMap<String, Vec<String>>
     names
 }
 
-/// Tolerations with the operator that an empty one stands for.
+/// Returns the tolerations with the default operator filled in.
 fn with_operators(tolerations: &Value) -> Vec<Value> {
     let mut all = tolerations.as_array().cloned().unwrap_or_default();
     for toleration in all.iter_mut().filter_map(Value::as_object_mut) {
@@ -168,7 +170,7 @@ fn with_operators(tolerations: &Value) -> Vec<Value> {
     all
 }
 
-/// Fields with a text for a default.
+/// Fields whose default is a text.
 const DEFAULTS: [(&str, &str); 15] = [
     ("dnsPolicy", "ClusterFirst"),
     ("restartPolicy", "Always"),
@@ -187,8 +189,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     ("mountPropagation", "None"),
 ];
 
-/// Fields with a number or a truth value for a default, as `SetDefaults_*` of Kubernetes fills them in or as
-/// they mean if unset.
+/// Fields whose default is a number or a boolean. The defaults are those of `SetDefaults_*` in Kubernetes, or
+/// the meaning of an unset field.
 fn is_default_scalar(field: &str, live: &Value) -> bool {
     match field {
         "hostNetwork"
@@ -215,7 +217,7 @@ fn is_default_scalar(field: &str, live: &Value) -> bool {
     }
 }
 
-/// As the API server derives it: an image without a tag, or with `latest`, is always pulled.
+/// Returns the default of the API server: an image without a tag, or with `latest`, is always pulled.
 fn pull_policy(image: &str) -> &'static str {
     let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
     let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);

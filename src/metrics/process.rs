@@ -1,5 +1,5 @@
-//! What the operating system says about this process, under the names that all Prometheus clients use. Linux
-//! only: elsewhere the values stay 0.
+//! What the operating system reports about this process, under the names that all Prometheus clients use.
+//! Linux only; elsewhere the values stay 0.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::registry::MetricRegistry;
 
-/// Clock ticks of `/proc/self/stat` per second: what Linux tells programs, on every architecture that this
-/// runs on.
+/// Clock ticks per second in `/proc/self/stat`. Linux reports this value on every architecture that gantryd
+/// supports.
 const TICKS: f64 = 100.0;
 
-/// Read anew at every scrape.
+/// Values that are read again at every scrape.
 pub(super) struct ProcessMetrics {
     memory: Gauge,
     files: Gauge,
@@ -54,14 +54,14 @@ impl ProcessMetrics {
     }
 }
 
-/// The number behind a name in `/proc/self/status`.
+/// Returns the number after a name in `/proc/self/status`.
 fn number(status: &str, name: &str) -> i64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// User and system time in `/proc/self/stat`: the 12th and 13th field behind the name, which may itself hold
-/// spaces.
+/// Returns the user and system time from `/proc/self/stat`: the 12th and 13th field after the name, which may
+/// contain spaces.
 fn cpu_seconds(stat: &str) -> f64 {
     let Some((_, behind)) = stat.rsplit_once(')') else { return 0.0 };
     let ticks = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());

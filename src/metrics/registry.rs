@@ -1,15 +1,14 @@
-//! The list of metrics: each one's name, help and labels, in the exporter's registry and for the test of the
-//! docs.
+//! The list of metrics with their name, help and labels, for the exporter and for the test of the documents.
 
 use prometheus_client::{
     metrics::TypedMetric,
     registry::{Metric, Registry},
 };
 
-/// What a metric is.
+/// A description of a metric.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricInfo {
-    /// Its name as its samples have it, but for the parts of a histogram.
+    /// Its name as in its samples, without the suffixes of a histogram.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
@@ -17,7 +16,7 @@ pub struct MetricInfo {
     pub labels: &'static [&'static str],
 }
 
-/// Every metric that there is.
+/// All metrics.
 #[derive(Default)]
 pub(super) struct MetricRegistry {
     pub(super) exported: Registry,
@@ -35,7 +34,7 @@ impl MetricRegistry {
         metric: M,
     ) -> M {
         let kind = M::TYPE.as_str();
-        // The format itself adds this ending to the samples of a counter, and a point to the help.
+        // The format itself adds `_total` to the samples of a counter, and a period to the help.
         self.exported.register(name.trim_end_matches("_total"), help, metric.clone());
         self.metrics.push(MetricInfo { name: name.to_owned(), kind, labels });
         metric

@@ -1,5 +1,5 @@
-//! The operator's port: probes, metrics and the level of the log, in plain HTTP, so that they answer whatever the API's port
-//! demands. Loopback only, and closed to web pages.
+//! The operator's port: probes, metrics and the log level over plain HTTP, so that they work whatever the API
+//! port requires. Listens on loopback only, and rejects web pages.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,10 +26,10 @@ use crate::{
     metrics::METRICS,
 };
 
-/// The format in which [`METRICS`] writes; Prometheus and all that read it know it.
+/// The format of [`METRICS`], which Prometheus and compatible tools can read.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What the answers are made of.
+/// The data of the answers.
 #[derive(Clone)]
 pub(super) struct Admin {
     pub(super) index: Index,
@@ -37,11 +37,11 @@ pub(super) struct Admin {
     pub(super) stop: CancellationToken,
 }
 
-/// Takes the port, on a loopback address.
+/// Binds the port, which must be on a loopback address.
 pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     anyhow::ensure!(
         address.ip().is_loopback(),
-        "--admin-listen serves loopback addresses only, and {address} is none; listen on 127.0.0.1"
+        "--admin-listen accepts only loopback addresses, and {address} is not one; listen on 127.0.0.1"
     );
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for the probes and metrics; choose another with --admin-listen")
@@ -52,7 +52,7 @@ pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(super) async fn serve_admin(listener: TcpListener, admin: Admin) {
     let stop = admin.stop.clone();
     let served = axum::serve(listener, router(admin)).with_graceful_shutdown(async move {
-        // The probes go on answering while calls drain; the process ends them by ending.
+        // The probes are answered while calls drain, until the process ends.
         stop.cancelled().await;
         std::future::pending::<()>().await;
     });
@@ -71,8 +71,8 @@ fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-/// A page can make a browser send requests to this port, even under a name of its own that leads here. It cannot keep the browser
-/// from saying so.
+/// Rejects requests that a web page makes a browser send to this port, even through a host name that the page
+/// controls. The browser reveals them by `Origin` and `Host`.
 async fn no_web_pages(request: Request, next: Next) -> Response {
     match from_web_page(request.headers()) {
         Some(why) => (StatusCode::FORBIDDEN, why).into_response(),
@@ -92,7 +92,7 @@ fn from_web_page(headers: &HeaderMap) -> Option<&'static str> {
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     match (admin.stop.is_cancelled(), admin.index.is_filled()) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "the cluster has not been read whole yet\n"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "the cluster has not been read completely yet\n"),
         (false, true) => (StatusCode::OK, "ok\n"),
     }
 }
@@ -123,14 +123,14 @@ async fn set_level(State(admin): State<Admin>, uri: Uri, filter: String) -> (Sta
     }
 }
 
-/// For how long, from `for=10m`.
+/// Parses the time limit, for example `for=10m`.
 fn lifetime(query: Option<&str>) -> Result<Option<Duration>, String> {
     match query.filter(|query| !query.is_empty()) {
         None => Ok(None),
         Some(query) => match query.strip_prefix("for=").map(parse_duration) {
             Some(Ok(time)) => Ok(Some(time)),
             Some(Err(why)) => Err(why),
-            None => Err("the only parameter is for, as in /log?for=10m".to_owned()),
+            None => Err("the only parameter is `for`, as in /log?for=10m".to_owned()),
         },
     }
 }

@@ -1,4 +1,5 @@
-//! The API as a part of the process: its port, its state of health, and how it ends. Must not know how the cluster is watched.
+//! The API as a part of the process: its port, its health, and its shutdown. Must not know how the cluster is
+//! watched.
 
 use std::{
     net::SocketAddr,
@@ -18,10 +19,10 @@ use crate::{
     index::{AutoscalerState, Index},
 };
 
-/// Time that running calls get to end.
+/// Time that running calls get to finish.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The server of the API while it runs.
+/// The running server of the API.
 pub(super) struct ApiServer {
     /// Where it listens.
     pub(super) address: SocketAddr,
@@ -34,7 +35,7 @@ pub(super) struct ApiServer {
 // === impl ApiServer ===
 
 impl ApiServer {
-    /// Serves; every call answers `WARMING_UP` until the cluster was reached and read.
+    /// Starts serving. Every call answers `WARMING_UP` until the cluster has been reached and read.
     pub(super) async fn start(
         args: &grpc::Args,
         listener: TcpListener,
@@ -60,7 +61,7 @@ impl ApiServer {
         Ok(Self { address, context, health, accept, tasks })
     }
 
-    /// From here on calls reach the cluster.
+    /// Makes the cluster available to calls.
     pub(super) fn connect(&self, cluster: &Cluster, writer: &Writer) {
         let connection = Connection {
             commands: Arc::new(writer.clone()),
@@ -68,11 +69,12 @@ impl ApiServer {
             kubernetes_version: cluster.version.clone(),
             user: cluster.user.clone(),
         };
-        // Nobody else sets it.
+        // This is the only place that sets it.
         let _ = self.context.connection.set(connection);
     }
 
-    /// Reports ready from the moment at which the cluster was read whole; from then on reads answer, if need be with their age.
+    /// Reports ready once the whole cluster has been read. From then on reads are answered, if necessary with
+    /// their age.
     pub(super) fn report_ready(&self, index: Index) -> impl Future<Output = ()> + use<> {
         let health = self.health.clone();
         async move {
@@ -86,12 +88,13 @@ impl ApiServer {
         }
     }
 
-    /// Waits until it ends by itself, which it should not.
+    /// Waits until a task of the server ends, which should not happen.
     pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
         self.tasks.first_end().await
     }
 
-    /// Ends in this order: no new calls are sent here, streams end with a word, running calls end, running writes end.
+    /// Shuts down in this order: new calls are no longer sent here, streams end with a final message, running
+    /// calls finish, running writes finish.
     pub(super) async fn drain(mut self) {
         self.health.set_ready(false).await;
         self.context.drain.cancel();

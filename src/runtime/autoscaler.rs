@@ -1,5 +1,5 @@
-//! The autoscaler as a part of the process: which server runs it (`start`), where measurements come from (`sources`), and the loop
-//! (`control_loop`).
+//! The autoscaler as a part of the process: which daemon runs it (`start`), where measurements come from
+//! (`sources`), and the loop (`control_loop`).
 
 mod control_loop;
 mod sources;

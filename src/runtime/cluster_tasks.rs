@@ -1,4 +1,5 @@
-//! What runs for the cluster while the process lives: the watches that keep the index, and what the daemon does by itself.
+//! Tasks that work with the cluster while the process runs: the watches that fill the index, and the work
+//! that the daemon does without a caller.
 
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use crate::{
 /// Pause before the next attempt to reach a cluster that did not answer.
 const RECONNECT: Duration = Duration::from_secs(2);
 
-/// How often problems that only time can turn into failures are judged again.
+/// Interval at which problems that become failures only with time are checked again.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Waits for a cluster that does not answer yet; gives up on a configuration that is no use.
+/// Connects to the cluster, and retries while it does not answer. Returns an error if the configuration is
+/// unusable.
 pub(super) async fn connect(args: &cluster::client::Args) -> anyhow::Result<Cluster> {
     loop {
         match Cluster::connect(args).await {
@@ -27,7 +29,7 @@ pub(super) async fn connect(args: &cluster::client::Args) -> anyhow::Result<Clus
                 return Ok(cluster);
             }
             Err(ConnectError::Answer(error @ (Error::Unreachable { .. } | Error::Deadline { .. }))) => {
-                warn!(%error, "no cluster yet");
+                warn!(%error, "cannot reach the cluster yet; trying again");
                 tokio::time::sleep(RECONNECT).await;
             }
             Err(error) => return Err(error.into()),
@@ -35,7 +37,7 @@ pub(super) async fn connect(args: &cluster::client::Args) -> anyhow::Result<Clus
     }
 }
 
-/// Starts what fills the index and keeps it true; with an audit period of zero no watch is audited.
+/// Starts the tasks that fill the index and keep it correct. An audit period of zero disables the audit.
 pub(super) fn watch(tasks: &mut Tasks, cluster: &Cluster, index: &Index, audit_period: Duration) {
     for kind in Kind::ALL {
         tasks.run(kind.as_str(), watch::run_watch(cluster.clone(), index.clone(), kind));
@@ -48,7 +50,8 @@ pub(super) fn watch(tasks: &mut Tasks, cluster: &Cluster, index: &Index, audit_p
     tasks.run("clock", tick(index.clone()));
 }
 
-/// Starts what completes changes that were cut off, keeps verdicts, and deletes what is needed no more.
+/// Starts the tasks that complete changes that were cut off, store verdicts, and delete what is no longer
+/// needed.
 pub(super) fn maintain(tasks: &mut Tasks, writer: &Writer, index: &Index) {
     tasks.run("finisher", resume_incomplete::resume_loop(index.clone(), writer.clone()));
     tasks.run("tidier", resume_incomplete::collect_garbage(writer.clone()));

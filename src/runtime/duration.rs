@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// A time as people write it: `90s`, `10m`, `1h 30m`.
+/// Parses a duration, for example `90s`, `10m` or `1h 30m`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration =
-        text.parse().map_err(|_| format!("{text:?} is no duration; write it like 90s, 10m or 1h30m"))?;
-    parsed.try_into().map_err(|_| format!("{text:?} is before now"))
+        text.parse().map_err(|_| format!("{text:?} is not a duration; write it like 90s, 10m or 1h30m"))?;
+    parsed.try_into().map_err(|_| format!("{text:?} is negative"))
 }
 
 #[cfg(test)]

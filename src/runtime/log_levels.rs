@@ -1,4 +1,4 @@
-//! The filter of the log, while the process runs: read, changed, and put back when its time is over.
+//! The filter of the log while the process runs: read, changed, and restored after a time limit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +6,14 @@ use tokio::{sync::watch, time::Instant};
 use tracing::info;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// The filter; cheap to clone.
+/// The filter of the log; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Levels {
     handle: reload::Handle<EnvFilter, Registry>,
     passing: Arc<watch::Sender<Option<Passing>>>,
 }
 
-/// A filter that holds for a time.
+/// A filter with a time limit.
 #[derive(Clone)]
 struct Passing {
     until: Instant,
@@ -27,12 +27,12 @@ impl Levels {
         Self { handle, passing: Arc::new(watch::Sender::new(None)) }
     }
 
-    /// The filter that holds.
+    /// Returns the current filter.
     pub(super) fn get(&self) -> String {
         self.handle.with_current(ToString::to_string).unwrap_or_default()
     }
 
-    /// Changes it, for a time or for good. On error nothing changes.
+    /// Changes the filter, permanently or for a limited time. On error nothing changes.
     pub(super) fn set(&self, filter: &str, time: Option<Duration>) -> Result<(), String> {
         let filter = filter.trim();
         if filter.is_empty() {
@@ -41,23 +41,24 @@ impl Levels {
             );
         }
         let parsed =
-            EnvFilter::try_new(filter).map_err(|error| format!("{filter:?} is no filter: {error}"))?;
+            EnvFilter::try_new(filter).map_err(|error| format!("{filter:?} is not a log filter: {error}"))?;
         let until = match time.map(|time| Instant::now().checked_add(time)) {
             None => None,
             Some(Some(until)) => Some(until),
             Some(None) => return Err("the time is too long".into()),
         };
         self.passing.send_modify(|passing| {
-            // A second change for a time returns to what held before the first.
+            // A second temporary change returns to the filter from before the first.
             let before = passing.take().map_or_else(|| self.get(), |earlier| earlier.before);
             *passing = until.map(|until| Passing { until, before });
         });
-        // Said under the more talkative of the two filters at least once.
+        // Logged under the old filter. A temporary change is thus logged at its start or at its end, if one
+        // of the two filters allows it.
         info!(filter, for_s = time.map(|time| time.as_secs()), "the log filter changes");
         self.handle.reload(parsed).map_err(|error| error.to_string())
     }
 
-    /// Puts filters back when their time is over. Runs until dropped.
+    /// Restores filters whose time limit is over. Runs until dropped.
     pub(super) async fn run(self) {
         let mut changes = self.passing.subscribe();
         loop {
@@ -72,7 +73,7 @@ impl Levels {
                 _ = changes.changed() => {}
                 () = over => {
                     if let Some(Passing { before, .. }) = passing {
-                        // Parsed once already, when it was set.
+                        // Cannot fail, because it was parsed when it was set.
                         let _ = self.set(&before, None);
                     }
                 }

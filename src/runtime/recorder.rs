@@ -1,5 +1,5 @@
-//! Keeps what the index found out: each verdict is written to its revision, and each change that was made outside Gantry
-//! becomes one, so that both outlive this process.
+//! Stores what the index found out, so that it outlives this process. Each verdict is written to its
+//! revision, and each change made outside Gantry is stored as a revision.
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
@@ -20,23 +20,23 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Time that a write gets to come back by the watch before it is done again.
+/// Time within which a write should come back through the watch. After that it is repeated.
 const ECHO: Duration = Duration::from_secs(5);
 
-/// Time that logs get: who follows the rollout waits for its verdict's words.
+/// Time limit for reading logs. A caller that follows the rollout waits for the verdict meanwhile.
 const LOGS_WITHIN: Duration = Duration::from_millis(700);
 
-/// Verdicts that are kept at once.
+/// Number of verdicts that are stored concurrently.
 const AT_ONCE: usize = 16;
 
-/// Writes each new finding, until dropped. What cannot be written now is tried again.
+/// Writes each new finding, until dropped. A write that fails is repeated.
 pub(super) async fn record_loop(index: Index, writer: Writer) {
     let mut news = index.watch_changes(&Scope::All);
     let (mut noted, mut recorded) = (Written::default(), Written::default());
     loop {
         let _ = tokio::time::timeout(Duration::from_secs(1), news.changed()).await;
         for (app, number, record) in index.unrecorded_external_changes() {
-            // A second change may come before the first one is kept; the ReplicaSet tells them apart.
+            // A second change may come before the first one is stored. The ReplicaSet distinguishes them.
             let key = (app.clone(), number, record.replica_set.clone());
             if noted.is_new(&key) {
                 let outcome = writer.record_external_change(app.clone(), number, record).await;
@@ -49,7 +49,7 @@ pub(super) async fn record_loop(index: Index, writer: Writer) {
             .into_iter()
             .filter(|due| recorded.is_new(&(due.app.clone(), due.number)))
             .collect();
-        // Reading logs takes a moment, and many apps may fail at the same one.
+        // Reading logs takes a moment, and many apps may fail at the same time.
         let mut outcomes = stream::iter(due)
             .map(|due| async {
                 let of = (due.app.clone(), due.number);
@@ -63,7 +63,7 @@ pub(super) async fn record_loop(index: Index, writer: Writer) {
     }
 }
 
-/// Keeps one verdict, and what was seen if it is a failure.
+/// Stores a verdict, with its evidence if it is a failure.
 async fn keep(writer: &Writer, due: UnrecordedVerdict) -> Result<(), Error> {
     let UnrecordedVerdict { app, number, end, evidence } = due;
     let ended = match end.outcome {
@@ -80,7 +80,7 @@ async fn keep(writer: &Writer, due: UnrecordedVerdict) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds the last lines of the containers that the problems are about, as far as they can be read in time.
+/// Adds the last log lines of the containers with problems, as far as they can be read in time.
 async fn with_logs(writer: &Writer, app: &name::App, mut evidence: Evidence) -> Evidence {
     let read = async |problem: &mut Problem| {
         let Some(pod) = problem.logging_pod().map(str::to_owned) else { return };
@@ -97,22 +97,22 @@ async fn with_logs(writer: &Writer, app: &name::App, mut evidence: Evidence) -> 
 
 fn tell(app: &name::App, number: u64, what: &str, outcome: Result<(), Error>) {
     match outcome {
-        Ok(()) => debug!(%app, number, "{what} kept"),
-        // Deleted meanwhile: nothing to keep it with.
+        Ok(()) => debug!(%app, number, "{what} stored"),
+        // The app was deleted meanwhile.
         Err(Error::NotFound { .. } | Error::ObjectMissing { .. }) => {
-            debug!(%app, number, "{what}: nothing to keep it with");
+            debug!(%app, number, "{what} not stored: the app is gone");
         }
-        // Somebody else wrote the revision at the same moment, mostly this server itself.
+        // Another writer changed the revision at the same moment, usually this process itself.
         Err(Error::WriteConflict { .. }) => {
             debug!(%app, number, "{what}: written at the same moment; trying again");
         }
-        // The link has said so, once.
-        Err(error @ Error::Unreachable { .. }) => debug!(%app, number, %error, "cannot keep a {what} now"),
-        Err(error) => warn!(%app, number, %error, "cannot keep a {what}; trying again"),
+        // The lost connection is already logged, once.
+        Err(error @ Error::Unreachable { .. }) => debug!(%app, number, %error, "cannot store a {what} now"),
+        Err(error) => warn!(%app, number, %error, "cannot store a {what}; trying again"),
     }
 }
 
-/// What was written a moment ago.
+/// Keys of the writes within the last [`ECHO`].
 struct Written<K>(HashMap<K, Instant>);
 
 impl<K> Default for Written<K> {
@@ -131,8 +131,8 @@ impl<K: Clone + Eq + Hash> Written<K> {
         true
     }
 
-    /// What was not written is tried again at the next beat, not only when its echo is overdue: until it is kept it can be
-    /// lost with this process.
+    /// Allows a failed write to be repeated at the next round, and not only after [`ECHO`]. Until it is
+    /// stored, the finding is lost if this process ends.
     fn settle(&mut self, key: &K, outcome: &Result<(), Error>) {
         if outcome.is_err() {
             self.0.remove(key);

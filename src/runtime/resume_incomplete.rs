@@ -1,6 +1,6 @@
-//! Does what is left to do by itself: finishes changes that were cut off, because the daemon that began them ended in between,
-//! goes back from rollouts that failed and whose policy says so, gives revisions their owner back, and lets go of what need not be
-//! remembered any more.
+//! Completes work without a caller: finishes changes that were cut off because the daemon that began them
+//! ended, rolls back failed rollouts whose policy asks for it, repairs the owner of revisions, and deletes
+//! what is no longer needed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,22 +23,23 @@ use crate::{
     index::Index,
 };
 
-/// How often it looks.
+/// Time between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Pause after an attempt that failed; doubled with each, up to the second.
+/// Pause after a failed attempt. It doubles with each failure, up to the second value.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// How often it is looked for what need not be remembered any more, and how soon for the first time: also a server that never runs for long
-/// does it. By every server: whoever deletes second finds nothing.
+/// Interval of garbage collection, and the delay before the first run. The first run is early so that a
+/// daemon that never runs for long collects too. Every daemon collects; if another one has already deleted an
+/// object, nothing happens.
 const TIDY: Duration = Duration::from_mins(5);
 const TIDY_FIRST: Duration = Duration::from_secs(10);
 
-/// Whom a rollback by itself names as its actor.
+/// Actor of an automatic rollback.
 const ACTOR: &str = "gantry";
 
-/// Looks for what is left to do, until dropped.
+/// Completes unfinished work, until dropped.
 pub(super) async fn resume_loop(index: Index, writer: Writer) {
     let (mut finishing, mut owning) = (Attempts::default(), Attempts::default());
     let mut done: HashSet<(name::App, u64)> = HashSet::new();
@@ -63,12 +64,12 @@ pub(super) async fn resume_loop(index: Index, writer: Writer) {
     }
 }
 
-/// When each app was last tried in vain, so that what cannot be done is not tried every second.
+/// The last failed attempt for each app, so that an attempt that fails is not repeated every second.
 #[derive(Default)]
 struct Attempts(HashMap<name::App, (Instant, Duration)>);
 
 impl Attempts {
-    /// Those of these apps that may be tried now.
+    /// Returns those of these apps that may be tried now.
     fn due(&mut self, apps: Vec<name::App>) -> Vec<name::App> {
         self.0.retain(|app, _| apps.contains(app));
         let waits = |app: &name::App| self.0.get(app).is_some_and(|(next, _)| Instant::now() < *next);
@@ -86,26 +87,26 @@ impl Attempts {
     }
 }
 
-/// Lets go of what need not be remembered any more, until dropped. On its own, so that a list which takes long delays no change that was
-/// cut off.
+/// Collects garbage, until dropped. A separate task, so that a slow list delays no change that was cut off.
 pub(super) async fn collect_garbage(writer: Writer) {
     tokio::time::sleep(TIDY_FIRST).await;
     let mut warned = false;
     loop {
         match writer.collect_garbage(Timestamp::now()).await {
             Ok(()) => warned = false,
-            // Without the right to it they would pile up, and nobody would know.
+            // Logged as a warning, because the objects would accumulate unnoticed without this permission.
             Err(error @ Error::DaemonForbidden { .. }) if !warned => {
-                warn!(%error, "cannot let go of the ids of earlier deletions");
+                warn!(%error, "cannot delete the ids of earlier deletions");
                 warned = true;
             }
-            Err(error) => debug!(%error, "cannot let go of the ids of earlier deletions; trying again"),
+            Err(error) => debug!(%error, "cannot delete the ids of earlier deletions; trying again"),
         }
         tokio::time::sleep(TIDY).await;
     }
 }
 
-/// Goes back from each rollout that asks for it, once: `done` are those that were dealt with.
+/// Rolls back each failed rollout whose policy asks for it, once. `done` are the rollouts that have been
+/// handled.
 async fn roll_back(index: &Index, writer: &Writer, done: &mut HashSet<(name::App, u64)>) {
     let due = index.due_rollbacks(Timestamp::now());
     done.retain(|of| due.contains(of));
@@ -114,7 +115,7 @@ async fn roll_back(index: &Index, writer: &Writer, done: &mut HashSet<(name::App
             continue;
         }
         let rollout = app.rollout(number);
-        // The same request from every daemon, so that only one of them does it.
+        // Every daemon sends the same request id, so that only one of them rolls back.
         let request = Request { id: format!("on-failure-of-{number}"), digest: rollout.clone() };
         let meta = RequestMeta {
             caller: Caller::named(ACTOR),
@@ -134,7 +135,7 @@ async fn roll_back(index: &Index, writer: &Writer, done: &mut HashSet<(name::App
         };
         match writer.rollback(request).await {
             Ok(back) => info!(%app, failed = number, rollout = ?back.rollout, "rolled back after a failure"),
-            // Reaching the cluster may work the next time; everything else would be refused again.
+            // These errors may be temporary. Any other error would occur again.
             Err(
                 error @ (Error::Unreachable { .. }
                 | Error::Deadline { .. }

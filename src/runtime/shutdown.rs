@@ -1,13 +1,14 @@
-//! Signals: the first SIGTERM or SIGINT ends the process in order, a second one at once.
+//! Signals: the first SIGTERM or SIGINT shuts the process down in order, a second one ends it at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-/// Exit status of a process that was told twice: 128 + SIGTERM, what a shell reports for one that the signal ended.
+/// Exit status after a second signal: 128 + SIGTERM, which a shell reports for a process that the signal
+/// ended.
 const TOLD_TWICE: i32 = 143;
 
-/// Cancels `stop` at the first signal, and goes on listening for the second.
+/// Cancels `stop` at the first signal, and keeps listening for the second.
 pub(super) async fn on_signal(stop: CancellationToken) {
     let (mut terminate, mut interrupt) =
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
@@ -18,12 +19,13 @@ pub(super) async fn on_signal(stop: CancellationToken) {
             }
         };
     let name = either(&mut terminate, &mut interrupt).await;
-    info!("{name}: stopping; once more stops at once");
+    info!("{name}: shutting down; send it again to exit immediately");
     stop.cancel();
-    // Ending here would be seen as the first task that ended, which is what starts the drain; the process lives on for it.
+    // This task ends now, and as the first task that ends it starts the shutdown. The second signal is
+    // handled in a thread, because the process is still running.
     let second = async move {
         let name = either(&mut terminate, &mut interrupt).await;
-        warn!("{name} again: stopped at once");
+        warn!("{name} again: exiting immediately");
         std::process::exit(TOLD_TWICE);
     };
     drop(std::thread::Builder::new().name("second-signal".to_owned()).spawn({

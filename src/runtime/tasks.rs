@@ -1,4 +1,4 @@
-//! Supervised tasks: the first one that ends, ends the process in order. No task is ever forgotten.
+//! Supervised tasks. The first one that ends shuts the whole process down in order. No task runs unobserved.
 
 use std::{future::Future, time::Duration};
 
@@ -10,7 +10,7 @@ use tracing::warn;
 /// Tasks with names.
 pub(super) struct Tasks {
     set: JoinSet<&'static str>,
-    /// Once cancelled, the end of a task is no accident.
+    /// Once this is cancelled, the end of a task is expected.
     stop: CancellationToken,
 }
 
@@ -28,17 +28,17 @@ impl Tasks {
         });
     }
 
-    /// Waits until a task ends. An error unless all were told to.
+    /// Waits until a task ends. Returns an error unless `stop` was cancelled.
     pub(super) async fn first_end(&mut self) -> anyhow::Result<()> {
         match self.set.join_next().await {
             None => Ok(()),
             Some(_) if self.stop.is_cancelled() => Ok(()),
-            Some(Ok(name)) => Err(anyhow!("the task \"{name}\" ended by itself")),
+            Some(Ok(name)) => Err(anyhow!("the task \"{name}\" ended unexpectedly")),
             Some(Err(error)) => Err(anyhow!("a task panicked: {error}")),
         }
     }
 
-    /// Waits for all of them, but not longer than this.
+    /// Waits for all tasks, up to a time limit.
     pub(super) async fn join(&mut self, longest: Duration) {
         let all = async { while self.set.join_next().await.is_some() {} };
         if tokio::time::timeout(longest, all).await.is_err() {
@@ -46,7 +46,7 @@ impl Tasks {
         }
     }
 
-    /// Ends all of them where they stand.
+    /// Aborts all tasks.
     pub(super) async fn abort(&mut self) {
         self.set.abort_all();
         while self.set.join_next().await.is_some() {}

@@ -1,4 +1,5 @@
-//! Logs to the standard error, as text or JSON, with a filter that can be changed while it runs; and traces, if they are wanted.
+//! Logs to standard error, as text or JSON, with a filter that can be changed at runtime; and traces, if they
+//! are enabled.
 
 use std::{
     io::{self, IsTerminal},
@@ -16,10 +17,10 @@ use tracing_subscriber::{
 
 use super::{log_levels::Levels, traces};
 
-/// Longest wait for the collector at the end.
+/// Longest wait for the collector at shutdown.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// How to log.
+/// Options of logs and traces.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
@@ -31,7 +32,7 @@ pub(super) struct Args {
         env = "GANTRYD_LOG"
     )]
     log: String,
-    /// Form of the log
+    /// Format of the log
     #[arg(long, value_enum, default_value = "text", env = "GANTRYD_LOG_FORMAT")]
     log_format: Format,
     /// Send traces to this OpenTelemetry collector, by OTLP over gRPC, for example `http://127.0.0.1:4317`
@@ -41,24 +42,25 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// Lines for people
     Text,
-    /// One object a line
+    /// One JSON object per line
     Json,
 }
 
-/// What runs until the end of the process.
+/// What must live until the process ends.
 pub(super) struct Telemetry {
     /// The filter of the log.
     pub(super) levels: Levels,
     traces: Option<SdkTracerProvider>,
 }
 
-/// Starts logging, once per process. Must be called inside the runtime: the exporter's connection lives in it.
+/// Starts logging, once per process. Must be called inside the async runtime, because the exporter's
+/// connection uses it.
 pub(super) fn start_telemetry(args: &Args) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| {
         anyhow::anyhow!(
-            "--log {:?} is no filter: {error}; write it like debug, or info,gantry::cluster=trace",
+            "--log {:?} is not a log filter: {error}; write it like debug, or info,gantry::cluster=trace",
             args.log
         )
     })?;
@@ -70,7 +72,8 @@ pub(super) fn start_telemetry(args: &Args) -> anyhow::Result<Telemetry> {
         Format::Json => lines.json().boxed(),
     };
     let (traces, unused) = traces::start_tracing(args.otlp_endpoint.as_deref())?;
-    // Our own spans only: the exporter's connection has some too, and would never come to an end.
+    // Only the spans of Gantry. The exporter's connection has spans too, and exporting them would create more
+    // of them without end.
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("gantryd"))
@@ -92,7 +95,7 @@ pub(super) fn start_telemetry(args: &Args) -> anyhow::Result<Telemetry> {
 // === impl Telemetry ===
 
 impl Telemetry {
-    /// Sends what is left, if the collector takes it in time.
+    /// Sends the remaining spans, if the collector accepts them in time.
     pub(super) fn end(self) {
         if let Some(traces) = self.traces
             && let Err(error) = traces.shutdown_with_timeout(FLUSH)

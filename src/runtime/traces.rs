@@ -1,5 +1,6 @@
-//! Traces to an OpenTelemetry collector, by OTLP over gRPC. Off unless an endpoint is named. A collector that is gone costs spans,
-//! never a call: they wait in a bounded queue of the SDK, on a thread of its own.
+//! Sends traces to an OpenTelemetry collector, by OTLP over gRPC. Off unless an endpoint is set. If the
+//! collector is unreachable, spans are lost but calls are not affected, because spans wait in a bounded queue
+//! of the SDK on a separate thread.
 
 use std::{
     env, fmt,
@@ -19,10 +20,10 @@ use tracing::{info, warn};
 
 use crate::metrics::METRICS;
 
-/// Attribute of a call's span that holds its method, as [`crate::grpc`] writes it.
+/// Attribute of a call's span with its method, as [`crate::grpc`] sets it.
 const METHOD: &str = "method";
 
-/// A provider, if traces are wanted; or why they cannot be sent although they are.
+/// Returns a provider if an endpoint is set, or the reason why traces cannot be sent to it.
 pub(super) fn start_tracing(
     endpoint: Option<&str>,
 ) -> anyhow::Result<(Option<SdkTracerProvider>, Option<String>)> {
@@ -34,8 +35,7 @@ pub(super) fn start_tracing(
     }
     let protocol = env::var("OTEL_EXPORTER_OTLP_PROTOCOL").unwrap_or_default();
     if !["", "grpc"].contains(&protocol.as_str()) {
-        let why =
-            format!("OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, and this server speaks OTLP over gRPC only");
+        let why = format!("OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, but gantryd supports only grpc");
         return Ok((None, Some(why)));
     }
     let exporter = opentelemetry_otlp::SpanExporter::builder()
@@ -59,7 +59,8 @@ pub(super) fn start_tracing(
     Ok((Some(provider), None))
 }
 
-/// Names the spans as OpenTelemetry's conventions for RPC want it, counts, and says once that the collector is gone.
+/// Names the spans by the RPC conventions of OpenTelemetry, counts exports, and logs once when the collector
+/// becomes unreachable.
 struct Told<E> {
     exporter: E,
     failing: AtomicBool,
@@ -78,8 +79,8 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
         let failed = outcome.is_err();
         METRICS.traces_exported(if failed { "failed" } else { "ok" });
         match (self.failing.swap(failed, Ordering::Relaxed), &outcome) {
-            (false, Err(error)) => warn!(%error, "the collector does not take traces; they are dropped"),
-            (true, Ok(())) => info!("the collector takes traces again"),
+            (false, Err(error)) => warn!(%error, "cannot export traces; they are dropped"),
+            (true, Ok(())) => info!("traces are exported again"),
             (true, Err(_)) | (false, Ok(())) => {}
         }
         outcome
@@ -98,7 +99,7 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
     }
 }
 
-/// Gives the span of a call its method as its name.
+/// Uses the method of a call as the name of its span.
 fn name(span: &mut SpanData) {
     let Some(method) = span.attributes.iter().find(|a| a.key.as_str() == METHOD).map(|a| a.value.to_string())
     else {

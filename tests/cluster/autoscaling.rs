@@ -132,7 +132,7 @@ async fn the_count_follows_the_cpu_that_replicas_use_up_and_down() {
             let all = decisions(&env, &daemon, &[]).await;
             all.iter().any(|d| {
                 d.required_replicas > 2
-                    && d.message.contains("% of the request, 50 % is the target")
+                    && d.message.contains("% of the request, the target is 50 %")
                     && d.signals[0].source == "metrics-api"
             })
         })
@@ -201,7 +201,11 @@ async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
         let before = decisions(&env, &daemon, &[]).await.len();
         until("it is decided on that", async || decisions(&env, &daemon, &[]).await.len() > before).await;
         let last = decisions(&env, &daemon, &[]).await.swap_remove(0);
-        assert!(last.message.contains(", 1 that still starts is left out: 3 replicas"), "{}", last.message);
+        assert!(
+            last.message.contains(", 1 replica that is still starting is left out, so 3 replicas"),
+            "{}",
+            last.message
+        );
         // What it uses then is measured with a part of its start at first.
         end_starts(&env, &third, "1m").await;
         until("the third one counts", async || {
@@ -262,7 +266,7 @@ async fn a_hold_stands_over_the_autoscaler_through_a_kill_and_ends_by_itself() {
         // The new one may have to wait for the lease of the one that was killed.
         until("it decides, and holds", async || {
             report(&env, &daemon, "a", 8.0).await;
-            decisions_or_none(&env, &daemon).await.iter().any(|d| d.message.contains("holds it until"))
+            decisions_or_none(&env, &daemon).await.iter().any(|d| d.message.contains("holds the count until"))
         })
         .await;
         until("the hold is over, and what is reported counts again", async || {

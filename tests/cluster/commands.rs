@@ -204,7 +204,7 @@ async fn an_autoscaler_is_set_followed_and_fed_from_the_command_line() {
             tokio::time::timeout(PATIENCE, found).await.expect("it is told");
         };
         // Nobody reports yet: each look says so, and once one is told the stream is open.
-        next("nobody has reported queue_depth").await;
+        next("no report of queue_depth was received").await;
         run(&["report", "web", "queue_depth=45"], 0).await;
         next("Scaled from 2 to 5").await;
         follow.kill().await.unwrap();

@@ -164,7 +164,7 @@ async fn the_admin_port_shows_and_changes_what_is_logged() {
     assert_eq!(daemon.admin("PUT", "/log", here, "debug").await.0, 200);
     assert_eq!(daemon.admin("GET", "/log", here, "").await, (200, "debug\n".to_owned()));
     let (status, why) = daemon.admin("POST", "/log", here, "gantry=loudly").await;
-    assert!(status == 400 && why.contains("is no filter"), "{status} {why}");
+    assert!(status == 400 && why.contains("is not a log filter"), "{status} {why}");
     assert_eq!(daemon.admin("POST", "/log?for=never", here, "trace").await.0, 400);
     assert_eq!(daemon.admin("GET", "/log", here, "").await.1, "debug\n");
 

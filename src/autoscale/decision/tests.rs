@@ -1,4 +1,5 @@
-//! The promises of the loop, as properties: limits, rest, direction, silence, holds, restarts, replay.
+//! The promises of the loop as properties: limits, constant load, direction, silent sources, holds, restarts
+//! and replay.
 
 mod starts;
 
@@ -66,7 +67,7 @@ fn names(verdict: &Verdict) -> Vec<&'static str> {
     verdict.limits.iter().map(|l| l.limit.as_str()).collect()
 }
 
-/// Evaluates every 5 s against loads; returns the counts.
+/// Evaluates every 5 s with these loads, and returns the counts.
 fn mk_run(mut seen: Evaluation, loads: impl IntoIterator<Item = f64>) -> Vec<u32> {
     let mut counts = Vec::new();
     for load in loads {
@@ -141,7 +142,7 @@ fn an_app_that_may_be_stopped_is_after_its_time_without_demand_and_starts_with_t
     assert_eq!(counts[11..], [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     let first = mk_seen(policy.clone(), 3, 0.0).decide();
     assert_eq!(names(&first), ["IDLE"]);
-    // What is only half known is no absence of demand.
+    // A partially known load does not count as no demand.
     let mut young = mk_seen(policy, 1, 0.0);
     young.readings[0].gap = Some(Missing::Young);
     young.memory.idle = 1000.0;
@@ -309,7 +310,7 @@ proptest! {
     fn whatever_restarts_a_hold_and_a_policy_hold(
         seen in mk_any_seen(), until in 1i64..400, restarts in proptest::collection::vec(any::<bool>(), 1..80),
     ) {
-        // Policy and hold as the cluster keeps them: texts, of which each server makes its own.
+        // Policy and hold are read from their stored JSON, as each daemon does.
         let policy = serde_json::to_string(&Policy { mode: Mode::Active, ..(*seen.policy).clone() }).unwrap();
         let hold = serde_json::to_string(&*mk_hold(until)).unwrap();
         let (mut memory, mut current, mut now) = (Memory::default(), seen.current, 0);

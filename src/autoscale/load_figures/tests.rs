@@ -1,4 +1,4 @@
-//! Properties of reported figures: sums, silence, order, and what is refused.
+//! Properties of reported figures: sums, silent sources, order, and what is rejected.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What of the use of replicas counts: sums, gaps, and the CPU of starts.
+//! Which usage of replicas counts: sums, gaps, and the CPU of starts.
 
 use proptest::prelude::*;
 
@@ -52,8 +52,8 @@ fn what_is_missing_is_named() {
     assert_eq!(gap(1, &used, Some(1.0), 90), (true, None));
 }
 
-/// What is read at 100 s of one replica at rest that uses 0.3 of its request, and a second one that uses 9 of
-/// it.
+/// Measures, at 100 s, one replica without load that uses 0.3 of its request, and a second one that uses 9
+/// times its request.
 fn beside_one_at_rest(signal: &Signal, second: Start, figure: Option<(i64, i64)>) -> Measurement {
     let mut used = mk_used(&[0.3], 95);
     if let Some((time, window)) = figure {
@@ -100,7 +100,7 @@ fn cpu_of_a_start_is_left_out_and_the_replica_is_not_missed() {
             (value.unwrap(), reading.covered, reading.expected, reading.starting, reading.gap.clone())
         };
         assert_eq!(told(&beside_one_at_rest(&Signal::CpuPercent(60), start, figure)), *expected, "{case}");
-        // Memory that a start takes is in use after it too.
+        // Memory that a start uses stays in use after it.
         let memory = told(&beside_one_at_rest(&Signal::MemoryPercent(60), start, figure));
         let is_fresh = figure.is_some_and(|(time, _)| time > 10);
         let expected =

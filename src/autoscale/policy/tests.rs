@@ -1,4 +1,4 @@
-//! The policy's rules, and that it survives being written down.
+//! The rules of a policy, and that its JSON form can be read back.
 
 use proptest::prelude::*;
 

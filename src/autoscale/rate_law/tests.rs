@@ -1,5 +1,4 @@
-//! The properties that the rate law promises, over random policies and input, and the cases that its
-//! documentation names.
+//! The properties of the rate law, over random policies and input, and the examples of its documentation.
 
 use proptest::prelude::*;
 
@@ -15,7 +14,7 @@ fn carrying(carry: f64) -> State {
     State { carry, ..State::default() }
 }
 
-/// Takes `steps` steps of `h` seconds against a constant demand; returns the count after each.
+/// Takes `steps` steps of `h` seconds with a constant demand, and returns the count after each.
 fn mk_run(law: &RateLaw, required: f64, from: u32, h: f64, steps: u32) -> Vec<u32> {
     let (mut current, mut state) = (from, State::default());
     let step = |_| {
@@ -39,7 +38,7 @@ fn up_at_once() {
 
 #[test]
 fn down_by_the_law() {
-    // The error is -60, so -0.5 replicas a second; -2.5 after 5 s.
+    // The error is -60, which is -0.5 replicas a second, or -2.5 in 5 s.
     let step = LAW.step(&mk_seen(40.0, 100));
     assert_eq!((step.replicas, step.state.carry), (98, -0.5));
     assert_eq!(limits(&step), ["RATE_DOWN"]);
@@ -104,7 +103,7 @@ fn mk_any_seen() -> impl Strategy<Value = Observation> {
     })
 }
 
-/// Numbers that no policy, clock or metric should hold.
+/// Numbers that no policy, clock or metric should contain.
 fn mk_absurd() -> impl Strategy<Value = f64> {
     prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY), -1e300..-1e-300]
 }
@@ -135,8 +134,7 @@ proptest! {
         let rest = 3 * per_dt as usize;
         let counts = mk_run(&law, f64::from(goal), from, h, 3 * per_dt + 20);
         prop_assert!(counts[rest - 1..].iter().all(|&n| n == goal), "{error} from {from}: {counts:?}");
-        // What is left to be taken at once at the end is a twentieth, but for the replica that is being
-        // carried.
+        // What remains for the last step is a twentieth, plus the replica that is being carried.
         let left = if rest > 1 { counts[rest - 2].abs_diff(goal) } else { 0 };
         let last_but_one = (-f64::from(3 * per_dt - 1) / f64::from(per_dt)).exp();
         prop_assert!(f64::from(left) <= last_but_one * f64::from(error) + 2.0, "{left} of {error} left: {counts:?}");
@@ -144,8 +142,8 @@ proptest! {
 
     #[test]
     fn slow_rates_add_up(dt in 10.0..600.0, from in 110u32..400) {
-        // A hundred steps of a thousandth of dt end where ten of a hundredth do, but for the replica that is
-        // being carried.
+        // A hundred steps of `dt / 1000` end where ten steps of `dt / 100` end, except for the replica that
+        // is being carried.
         let law = RateLaw { dt_up: dt, dt_down: dt, min: 0, max: 400 };
         let (fine, coarse) = (mk_run(&law, 100.0, from, dt / 1000.0, 100), mk_run(&law, 100.0, from, dt / 100.0, 10));
         prop_assert!(fine[99].abs_diff(coarse[9]) <= 2, "{fine:?} {coarse:?}");

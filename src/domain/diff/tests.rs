@@ -1,4 +1,4 @@
-//! A diff tells every change once, by the smallest path, and nothing else.
+//! A diff reports every change once, with the shortest path, and nothing else.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn mk_deployment() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What RFC 7386 says that a server does with a patch.
+/// Applies a patch as RFC 7386 defines it.
 fn patched(target: &Value, patch: &Value) -> Value {
     let Value::Object(changes) = patch else { return patch.clone() };
     let mut fields = target.as_object().cloned().unwrap_or_default();
@@ -37,7 +37,7 @@ proptest! {
     }
 }
 
-/// The same objects with what the API server writes by itself.
+/// Adds the fields that only the API server writes.
 fn with_noise(mut object: Value, number: u32) -> Value {
     object["metadata"]["resourceVersion"] = json!(number.to_string());
     object["metadata"]["managedFields"] = json!([{"manager": number}]);
@@ -47,7 +47,7 @@ fn with_noise(mut object: Value, number: u32) -> Value {
     object
 }
 
-/// Lists whose entries have keys, in the order of their keys: for these the order says nothing.
+/// Sorts the lists whose entries have keys by key, because their order is ignored.
 fn sorted(value: &mut Value, path: &str) {
     match value {
         Value::Object(map) => map.iter_mut().for_each(|(key, value)| sorted(value, key)),

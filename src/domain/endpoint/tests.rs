@@ -1,5 +1,5 @@
-//! Sets of endpoints: whoever says it, however often and in whichever order, a replica is in it once, and
-//! stands where it stands.
+//! Sets of endpoints: however many EndpointSlices contain a replica, how often and in which order, the set
+//! contains it once and with the same state.
 
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -81,12 +81,12 @@ fn a_replica_stands_where_its_pod_and_all_slices_say() {
         (&ready, vec![yes.clone(), no.clone()], State::Unready),
         (&ready, vec![leaving.clone()], State::Draining),
         (&unready, vec![], State::Unready),
-        // The slice is behind.
+        // The EndpointSlice lags behind the pod.
         (&unready, vec![yes.clone()], State::Unready),
-        // The Service publishes it although it is not ready.
+        // The Service publishes the pod although it is not ready.
         (&unready, vec![published.clone()], State::Ready),
         (&unready, vec![published, no], State::Unready),
-        // Told to stop, and the slice does not know yet.
+        // The pod is terminating, and the EndpointSlice does not show it yet.
         (&deleting, vec![yes], State::Draining),
         (&deleting, vec![], State::Draining),
     ] {
@@ -108,8 +108,8 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
     let at = || [mk_at(true, true, false)];
     let (none, service) = (vec![], mk_slice("s", &[("web", 8080), ("admin", 9000)], &at()));
     let alone = mk_slice("s", &[("", 7000)], &at());
-    // The container's ports, the Services' slices, the port asked for, and the number or the ports that it
-    // has instead.
+    // The container's ports, the EndpointSlices, the port that is asked for, and the result: its number, or
+    // the ports that the error lists.
     let cases: [Case<'_>; 16] = [
         (&[("http", 80)], none.clone(), "", Ok(80)),
         (&[("http", 80)], none.clone(), "http", Ok(80)),
@@ -118,14 +118,14 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
         (&[("http", 80), ("metrics", 90)], none.clone(), "", Err("http, metrics")),
         (&[("", 80), ("metrics", 90)], none.clone(), "80", Ok(80)),
         (&[("", 80)], none.clone(), "", Ok(80)),
-        // Names that a Service gives lead to the same port, and do not make it two.
+        // Names that a Service gives to the same number do not make it two ports.
         (&[("http", 8080)], vec![&service], "", Ok(8080)),
         (&[("http", 8080)], vec![&service], "web", Ok(8080)),
         (&[("http", 8080)], vec![&service], "admin", Ok(9000)),
         (&[("http", 8080)], vec![&service], "wbe", Err("admin, http, web")),
-        // The container's own name counts more than a Service's.
+        // The container's own name takes precedence over a Service's.
         (&[("web", 80)], vec![&service], "web", Ok(80)),
-        // A container that declares nothing.
+        // A container that declares no ports.
         (&[], vec![&service], "web", Ok(8080)),
         (&[], vec![&service], "", Err("admin, web")),
         (&[], vec![&alone], "", Ok(7000)),
@@ -140,7 +140,7 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
             Err(known) => {
                 let error = set.check(asked).unwrap_err().to_string();
                 assert!(
-                    error.starts_with("port: ") && error.ends_with(&format!("it has {known}")),
+                    error.starts_with("port: ") && error.ends_with(&format!("its ports are {known}")),
                     "{error}"
                 );
             }
@@ -152,14 +152,14 @@ fn a_port_is_the_one_that_is_named_or_the_only_one_or_grpc() {
 fn an_app_without_ports_has_no_endpoints() {
     let set = mk_set(&mk_pod("p"), &[], &[]);
     assert_eq!((set.check(""), numbers(&set, "")), (Ok(()), vec![]));
-    assert!(set.check("http").unwrap_err().to_string().ends_with("it has none"));
+    assert!(set.check("http").unwrap_err().to_string().ends_with("it has no ports"));
 }
 
 #[test]
 fn while_no_slice_can_show_it_any_name_may_be_that_of_a_service() {
     let set = |ours| Set::new(name::App::new("a", "x"), &mk_ports(&[("http", 80)]), ours, []);
     assert_eq!((set(false).check("web"), set(false).at("web", true).count()), (Ok(()), 0));
-    assert!(set(true).check("web").is_err(), "a Service of ours has the container's names");
+    assert!(set(true).check("web").is_err(), "a Service of Gantry has the container's names");
 }
 
 #[test]

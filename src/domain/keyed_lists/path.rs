@@ -1,4 +1,5 @@
-//! For tests: finds and changes what a path in a manifest leads to. Written apart from what makes the paths.
+//! For tests: reads and changes the value at a path of a manifest. Written independently of the code that
+//! makes the paths.
 
 use serde_json::{Map, Value, json};
 
@@ -31,7 +32,7 @@ fn steps(path: &str) -> Vec<Step> {
     steps
 }
 
-/// An entry with nothing but its key.
+/// Makes an entry that contains only its key.
 fn mk_entry(list: &str, id: &str) -> Value {
     let (first, second) = id.split_once(',').unwrap_or((id, ""));
     match list {
@@ -59,7 +60,7 @@ pub(crate) fn get<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
-/// A patch that says only this.
+/// Makes a patch that sets only this path.
 pub(crate) fn mk_patch(path: &str, leaf: Value) -> Value {
     steps(path).into_iter().rev().fold(leaf, |value, step| match step {
         Step::Field(key) => Value::Object(Map::from_iter([(key, value)])),
@@ -73,7 +74,7 @@ pub(crate) fn mk_patch(path: &str, leaf: Value) -> Value {
     })
 }
 
-/// Puts a value at a path, or takes away what is there.
+/// Sets the value at a path, or removes it.
 pub(crate) fn set(value: &mut Value, path: &str, new: Option<Value>) {
     let steps = steps(path);
     let (last, before) = steps.split_last().unwrap();

@@ -1,5 +1,5 @@
-//! Which places of the pod template belong to a field that is set, so that no patch may touch them. What was
-//! rendered because a field is unset, such as the default probe, belongs to no field.
+//! Which parts of the pod template belong to a field that is set, so that no patch may touch them. A part
+//! that was rendered because a field is unset, such as the default probe, belongs to no field.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::domain::{
     spec::{Check, Content, SecurityProfile, Spec, Spread},
 };
 
-/// The places that set fields rendered.
+/// Returns the parts that set fields rendered.
 pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
     let spec = &content.spec;
     let mut owned = vec![
@@ -110,7 +110,7 @@ fn container(spec: &Spec, own: &mut impl FnMut(String, &'static str)) {
     }
 }
 
-/// Kubernetes' word for what becomes of a replica that would break the rule.
+/// Returns the value of `whenUnsatisfiable`.
 pub(super) fn when_unsatisfiable(spread: &Spread) -> &'static str {
     if spread.required { "DoNotSchedule" } else { "ScheduleAnyway" }
 }

@@ -1,4 +1,4 @@
-//! The pod template: what a replica is made of.
+//! Renders the pod template.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ use crate::domain::{
     spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, whole_seconds},
 };
 
-/// What a Deployment is rendered with besides its content.
+/// The input of a rendering besides the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderContext {
     /// Number of the revision.
     pub revision: u64,
-    /// The count; left out where another field manager owns it.
+    /// The replica count; `None` where another field manager owns it.
     pub replicas: Option<i32>,
     /// Labels that select the pods.
     pub selector: BTreeMap<String, String>,
-    /// When the replicas were last told to restart.
+    /// Time of the last restart that a caller asked for.
     pub restarted: Option<Timestamp>,
 }
 
-/// Labels of every object of an app: the caller's and ours.
+/// Returns the labels of every object of an app: those of the caller and those of Gantry.
 pub(super) fn app_labels(name: &name::App, content: &Content) -> BTreeMap<String, String> {
     let mut labels = content.labels.clone();
     labels.insert("app.kubernetes.io/name".to_owned(), name.app.clone());
@@ -50,12 +50,11 @@ pub(super) fn render_template(
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": spec.grace_seconds(),
         "topologySpreadConstraints": spreads.iter().map(|s| spread(s, context)).collect::<Vec<_>>(),
-        // Said even where no field says anything: left out, the API server fills it again from
-        // `serviceAccount`, the deprecated copy that it made of an earlier account and that no field manager
-        // owns.
+        // Always set, even if no field asks for it. If it were left out, the API server would restore an
+        // earlier account from `serviceAccount`, a deprecated copy that no field manager owns.
         "serviceAccountName": if spec.service_account.is_empty() { "default" } else { &spec.service_account },
     });
-    // An account that was asked for decides itself about its token, which is mounted unless it says no.
+    // With an account that the caller named, the account itself decides whether its token is mounted.
     if spec.service_account.is_empty() {
         pod["automountServiceAccountToken"] = json!(false);
     }
@@ -77,7 +76,7 @@ pub(super) fn render_template(
     if !spec.image_pull_secrets.is_empty() {
         pod["imagePullSecrets"] = spec.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
     }
-    // An app that was taken over keeps its selector, and what that demands of the pods.
+    // An adopted app keeps its selector, so the pods must have the labels that it selects.
     let mut labels = app_labels(name, content);
     labels.extend(context.selector.clone());
     let mut template = json!({"metadata": {"labels": labels}, "spec": pod});
@@ -166,7 +165,7 @@ fn container(spec: &Spec) -> Value {
     Value::Object(c)
 }
 
-/// All variables by name, wherever they come from.
+/// Returns all environment variables, from every source, sorted by name.
 fn env(spec: &Spec) -> Vec<Value> {
     let from = |name: &str, source: &str, r: &KeyRef| {
         let mut reference = json!({"name": r.name, "key": r.key});
@@ -183,7 +182,7 @@ fn env(spec: &Spec) -> Vec<Value> {
     all.into_iter().map(|(_, rendered)| rendered).collect()
 }
 
-/// `None` for the check that switches a default off.
+/// Renders a probe; `None` for the check that switches a default off.
 fn probe(probe: &Probe, ports: &[Port]) -> Option<Value> {
     let mut rendered = match &probe.check {
         Check::None => return None,
@@ -191,7 +190,7 @@ fn probe(probe: &Probe, ports: &[Port]) -> Option<Value> {
             json!({"httpGet": {"port": port, "path": if path.is_empty() { "/" } else { path }}})
         }
         Check::Grpc { port, service } => {
-            // The one check for which Kubernetes takes no name.
+            // The only check for which Kubernetes accepts no port name.
             let number = ports.iter().find(|p| p.name == *port).map_or(0, |p| p.number);
             let mut grpc = json!({"port": number});
             if !service.is_empty() {
@@ -202,7 +201,8 @@ fn probe(probe: &Probe, ports: &[Port]) -> Option<Value> {
         Check::TcpPort(port) => json!({"tcpSocket": {"port": port}}),
         Check::Exec(command) => json!({"exec": {"command": command}}),
     };
-    // Kubernetes takes 0 for its own default in the first two, and a probe that never waits is none.
+    // Kubernetes reads 0 as unset for the first two, so they are at least 1. An initial delay of 0 is left
+    // out.
     for (key, time) in [("periodSeconds", probe.period), ("timeoutSeconds", probe.timeout)] {
         if let Some(time) = time {
             rendered[key] = json!(whole_seconds(time).max(1));

@@ -1,5 +1,4 @@
-//! The rendering is pure, changes pods only when it must, and lets a patch touch nothing that a field has
-//! set.
+//! Rendering is pure and changes pods only when it must, and a patch cannot touch what a set field rendered.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -53,7 +52,7 @@ fn mk_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
-/// An app with every field set that the pod template is made of.
+/// An app with every field set that affects the pod template.
 fn mk_full() -> Content {
     let spec = Spec {
         image: "registry.acme.io/shop:1.4".into(),
@@ -72,7 +71,7 @@ fn mk_full() -> Content {
     Content { labels: mk_map(&[("team", "web"), ("app", "x")]), spec, ..Content::default() }
 }
 
-/// What the demo deploys, with requests and limits.
+/// The app of the demo, with requests and limits.
 fn mk_demo() -> Content {
     let spec = Spec {
         image: "my-app:1.0".into(),
@@ -102,7 +101,7 @@ fn patched(content: &Content, patch: Value) -> Result<Value, Invalid> {
 }
 
 proptest! {
-    // What another daemon reads from a revision is rendered to the same bytes.
+    // Another daemon that reads the content from a revision renders it to the same bytes.
     #[test]
     fn stored_content_is_rendered_to_the_same_bytes(content in mk_content(), revision in 1u64.., replicas in option::of(0..9)) {
         let stored: Content = serde_json::from_str(&serde_json::to_string(&content).unwrap()).unwrap();
@@ -171,7 +170,7 @@ proptest! {
         prop_assert_eq!(patched(&content, json!({})).unwrap(), template(&content));
     }
 
-    // What another content renders is a patch with something of everything.
+    // The rendering of another content serves as a patch that touches many fields.
     #[test]
     fn a_patch_leaves_what_fields_set_and_is_the_same_twice(one in mk_content(), other in mk_content(), choices in vec(0u8..6, 300)) {
         let mut patch = template(&other);
@@ -190,7 +189,7 @@ proptest! {
         let before = template(&content);
         for place in owned_fields(&content) {
             prop_assert!(keyed_lists::path::get(&before, &place.path).is_some(), "{:?} owns nothing", place);
-            // The key of an entry cannot be changed: another key is another entry.
+            // The key of an entry cannot be changed, because another key means another entry.
             if place.path.rsplit('.').next() == Some("name") {
                 continue;
             }
@@ -205,7 +204,7 @@ proptest! {
     }
 }
 
-/// Removes some fields and makes others null, as `choices` say.
+/// Removes some fields and sets others to null, as `choices` say.
 fn cut(value: &mut Value, choices: &mut impl Iterator<Item = u8>) {
     match value {
         Value::Object(map) => {
@@ -377,7 +376,7 @@ fn a_patch_may_change_what_no_field_set() {
     let plain = Content { labels: mk_map(&[("app", "x")]), ..mk_demo() };
     for (patch, at, expected) in [
         (json!({"metadata": {"annotations": {"a/b": "c"}}}), "/metadata/annotations/a~1b", json!("c")),
-        // Longer than the key of a label that is set, not below it.
+        // Extends the key of a label that is set, and is not below it.
         (
             json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "x"}}}),
             "/metadata/labels/app.kubernetes.io~1part-of",
@@ -421,7 +420,7 @@ fn a_patch_may_change_what_no_field_set() {
     }
 }
 
-// Left out, the field would keep the account of an earlier patch.
+// Without this field, the pod would keep the service account of an earlier patch.
 #[test]
 fn pods_run_under_the_default_account_unless_a_patch_names_another() {
     let account = |patch| patched(&mk_demo(), patch).unwrap()["spec"]["serviceAccountName"].clone();

@@ -1,5 +1,5 @@
-//! Volumes and their mounts. A volume's name is made of its content, so that the same spec has the same names
-//! everywhere.
+//! Renders volumes and their mounts. The name of a volume is a digest of its content, so that the same spec
+//! gives the same names everywhere.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,8 @@ use crate::domain::{
     spec::{Files, Source, Volume},
 };
 
-/// Name of the volume: its kind, and a digest of where it comes from and goes to. One path has one volume.
+/// Returns the name of the volume: its kind, and a digest of its source and mount path. Each path has one
+/// volume.
 pub(super) fn volume_name(volume: &Volume) -> String {
     let kind = match &volume.source {
         Source::ConfigMap(_) => "config-map",

@@ -1,4 +1,4 @@
-//! A patch merges as Kubernetes would, and touches nothing that a field has set.
+//! A patch merges as in Kubernetes, and changes nothing that a set field rendered.
 
 use serde_json::json;
 

@@ -1,10 +1,11 @@
-//! The form in which a record stands in the `data` of a ControllerRevision: one that every JSON encoder
-//! writes with the same bytes.
+//! The form of a record in the `data` of a ControllerRevision. Every JSON encoder writes this form to the
+//! same bytes.
 //!
-//! The API server refuses each update of a ControllerRevision whose `data` differs by a byte, and a client
-//! that updates or patches one encodes `data` again: Go sorts keys, writes `1.0` as `1` and escapes `<`, `>`
-//! and `&`; Java's Gson escapes `=` and `'` too; others escape what is not ASCII. So `data` is an object with
-//! one string of printable ASCII without those characters, and that string is the record. See docs/adr/0014.
+//! The API server rejects an update of a ControllerRevision if `data` differs by a byte. A client that
+//! updates or patches one encodes `data` again, and encoders differ. Go sorts keys, writes `1.0` as `1`, and
+//! escapes `<`, `>` and `&`. Gson of Java also escapes `=` and `'`. Python escapes everything that is not
+//! ASCII. So `data` is an object with a single string of printable ASCII without those characters, and that
+//! string is the record. See docs/adr/0014.
 
 use std::{
     fmt::Write as _,
@@ -23,35 +24,35 @@ const RECORD: &str = "record";
 /// Key of the record as JSON text, compressed (DEFLATE) and in base64 (URL alphabet, no padding).
 const DEFLATED: &str = "deflated";
 
-/// Longest text, in bytes, that is kept as it is. etcd takes 1.5 MiB for an object, and a text of quotes is
-/// twice as long once it stands in JSON.
+/// Longest text, in bytes, that is stored without compression. etcd accepts 1.5 MiB per object, and a text of
+/// quotes doubles in size when it is encoded as JSON.
 const LONGEST: usize = 384 * 1024;
 
-/// Longest text, in bytes, that a compressed record may have. Nothing that Kubernetes takes needs more; a
-/// text that was made to be large must not fill the memory.
+/// Longest text, in bytes, that a compressed record may have. No object that Kubernetes accepts needs more,
+/// and a text made to be large must not fill the memory.
 const LONGEST_INFLATED: u64 = 64 * 1024 * 1024;
 
 /// Forms of `data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// One string, as this version writes it.
+    /// A single string, as this version writes it.
     Text,
-    /// The record itself as an object, as earlier versions wrote it. The API server may refuse to change such
-    /// a revision at all, even its metadata.
+    /// The record itself as an object, as earlier versions wrote it. The API server may reject any change to
+    /// such a revision, even to its metadata.
     Object,
 }
 
 // === impl Form ===
 
 impl Form {
-    /// Whether a revision of this form must be written again before it can be carried out, if it was not
-    /// `applied`: the API server may refuse the word that it was.
+    /// Returns whether a revision of this form must be written again before it can be carried out. If it is
+    /// not `applied` yet, the API server may reject marking it as applied.
     pub fn is_stuck(self, applied: bool) -> bool {
         !applied && self == Self::Object
     }
 }
 
-/// The `data` of a revision.
+/// Returns the `data` of a revision.
 pub fn to_data(record: &Record) -> Result<Value, String> {
     let text = ascii(&serde_json::to_string(record).map_err(|error| error.to_string())?);
     if text.len() <= LONGEST {
@@ -63,7 +64,7 @@ pub fn to_data(record: &Record) -> Result<Value, String> {
     Ok(json!({ DEFLATED: BASE64_URL_SAFE_NO_PAD.encode(deflated) }))
 }
 
-/// The record in the `data` of a revision, and its form. `None` for what a later version wrote.
+/// Reads the record from the `data` of a revision, with its form. `None` if a later version wrote it.
 pub fn from_data(data: Value) -> Option<(Record, Form)> {
     let text = |key: &str| data.get(key).and_then(Value::as_str);
     if let Some(text) = text(RECORD) {
@@ -78,8 +79,8 @@ pub fn from_data(data: Value) -> Option<(Record, Form)> {
     Some((serde_json::from_value(data).ok()?, Form::Object))
 }
 
-/// The same JSON with `\u` escapes for all but printable ASCII, and for what some encoders escape. Outside
-/// strings JSON has none of those characters.
+/// Escapes all characters except printable ASCII with `\u`, and also those that some encoders escape. Outside
+/// strings, JSON contains none of these characters.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + json.len() / 8);
     for c in json.chars() {
@@ -88,7 +89,7 @@ fn ascii(json: &str) -> String {
             continue;
         }
         for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "\\u{unit:04x}");
         }
     }
@@ -110,8 +111,8 @@ mod tests {
         Record::new(Cause::Deploy, content, "ann".into(), reason.into(), Timestamp::UNIX_EPOCH)
     }
 
-    /// What Go's encoder makes of the text of some JSON: keys sorted, floats without a fraction as integers,
-    /// and HTML escaped.
+    /// Encodes the JSON again as Go does: with sorted keys, floats without a fraction as integers, and HTML
+    /// escaped.
     fn as_go(data: &str) -> String {
         let value: Value = serde_json::from_str(data).unwrap(); // sorts keys
         let mut text = value.to_string();
@@ -121,7 +122,7 @@ mod tests {
         text
     }
 
-    /// What encoders do that write all but ASCII as escapes (Python), and those of Gson.
+    /// Encodes the JSON again as Python does, with everything that is not ASCII escaped, and as Gson does.
     fn as_others(data: &str) -> String {
         let value: Value = serde_json::from_str(data).unwrap();
         ascii(&value.to_string())

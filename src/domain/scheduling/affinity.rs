@@ -1,29 +1,29 @@
-//! Which other pods a pod must, or would rather, be near to or away from, and they from it. The scheduler's
-//! plugin `InterPodAffinity`.
+//! Affinity and anti-affinity between pods, in both directions. Implements the scheduler's plugin
+//! `InterPodAffinity`.
 
 use std::collections::HashMap;
 
 use super::{Exclusion, Node, Pod, PodTerm, score::MOST, spread::Topology};
 
-/// What another pod's demand to be near to this one counts in the score of where that is.
+/// Weight in the score if another pod's required affinity matches this pod.
 const DEMANDED: i64 = 1;
 
-/// Counts for each value of one label.
+/// Counts by value of one label.
 type Counts = Vec<i64>;
 
-/// All that pods on nodes mean for the pod to come.
+/// What the pods on nodes mean for the pod to be placed.
 #[derive(Debug)]
 pub(super) struct Affinities<'a> {
     pod: &'a Pod,
     nodes: &'a [Node],
     topologies: HashMap<String, Topology>,
-    /// Pods that are all that the pod must be near to, for each of its terms.
+    /// For each required affinity term: the number of pods that match all terms.
     near: Vec<Counts>,
-    /// Pods that it must be away from, for each of its terms.
+    /// For each required anti-affinity term: the number of pods that match it.
     away: Vec<Counts>,
-    /// Pods that must be away from it, by label.
+    /// By label: the number of pods whose required anti-affinity matches this pod.
     shunned: HashMap<String, Counts>,
-    /// How welcome it is, by label.
+    /// By label: the sum of the weights that affect the score.
     welcome: HashMap<String, Counts>,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Affinities<'a> {
         self.topologies.get(key).and_then(|topology| topology.of[node])
     }
 
-    /// Takes in that a pod is on a node, or, with -1, that it is not any more.
+    /// Counts a pod on a node; with -1, removes it.
     pub(super) fn add(&mut self, other: &Pod, node: usize, times: i64) {
         let own = &self.pod.affinity;
         if !own.near.is_empty() && own.near.iter().all(|term| term.matches(other)) {
@@ -96,30 +96,32 @@ impl<'a> Affinities<'a> {
         }
     }
 
-    /// Why the node cannot take the pod, if so.
+    /// Returns why the node cannot accept the pod, if it cannot.
     pub(super) fn exclusion(&self, node: usize) -> Option<Exclusion> {
         let count = |key: &str, counts: &Counts| self.domain(key, node).map(|domain| counts[domain]);
         let near = || self.pod.affinity.near.iter().zip(&self.near);
         if near().any(|(term, counts)| count(&term.topology, counts).is_none_or(|n| n <= 0)) {
-            // The first of a group that wants to be near to itself must be put somewhere.
+            // The first pod of a group with affinity to itself must be placed somewhere.
             let none_near = self.near.iter().flatten().all(|n| *n <= 0);
             let has_labels = near().all(|(term, counts)| count(&term.topology, counts).is_some());
             let is_first = none_near && has_labels && near().all(|(term, _)| term.matches(self.pod));
             if !is_first {
-                return Some(Exclusion::Affinity("pods that it must be near to are elsewhere".to_owned()));
+                return Some(Exclusion::Affinity("the required pod affinity is not met".to_owned()));
             }
         }
         let away = self.pod.affinity.away.iter().zip(&self.away);
         if away.into_iter().any(|(term, counts)| count(&term.topology, counts) > Some(0)) {
-            return Some(Exclusion::Affinity("pods that it must be away from are near".to_owned()));
+            return Some(Exclusion::Affinity("the required pod anti-affinity would be violated".to_owned()));
         }
         if self.shunned.iter().any(|(key, counts)| count(key, counts) > Some(0)) {
-            return Some(Exclusion::Affinity("pods that must be away from it are near".to_owned()));
+            return Some(Exclusion::Affinity(
+                "the anti-affinity of a running pod would be violated".to_owned(),
+            ));
         }
         None
     }
 
-    /// The scores of these nodes.
+    /// Returns the scores of these nodes.
     pub(super) fn scores(&self, nodes: &[usize]) -> Vec<i64> {
         let sum = |node: &usize| -> i64 {
             let counts = self.welcome.iter();

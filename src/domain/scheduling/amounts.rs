@@ -1,10 +1,10 @@
-//! Amounts of resources and their sums. Knows neither pods nor nodes.
+//! Amounts of resources and their arithmetic. Knows neither pods nor nodes.
 
 use std::collections::BTreeMap;
 
 use crate::domain::quantity;
 
-/// Amounts of resources: CPU in thousandths of a core, all else in the unit that Kubernetes counts it in.
+/// Amounts of resources: CPU in thousandths of a core, everything else in the base unit of Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
     /// Thousandths of a core.
@@ -20,7 +20,7 @@ pub struct Amounts {
 // === impl Amounts ===
 
 impl Amounts {
-    /// Reads quantities by name; what is no quantity counts as nothing.
+    /// Reads quantities by name. A text that is not a quantity counts as 0.
     pub fn read<'a>(quantities: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
         let mut amounts = Self::default();
         for (name, text) in quantities {
@@ -37,7 +37,7 @@ impl Amounts {
         amounts
     }
 
-    /// Adds as often as `times` says; negative takes away.
+    /// Adds the other amounts `times` times; a negative number subtracts.
     pub fn add(&mut self, other: &Self, times: i64) {
         let sum = |a: &mut i64, b: i64| *a = a.saturating_add(b.saturating_mul(times));
         sum(&mut self.cpu, other.cpu);
@@ -48,7 +48,7 @@ impl Amounts {
         }
     }
 
-    /// The larger of both, resource by resource.
+    /// Takes the larger amount of each resource.
     pub fn max(&mut self, other: &Self) {
         self.cpu = self.cpu.max(other.cpu);
         self.memory = self.memory.max(other.memory);
@@ -59,13 +59,13 @@ impl Amounts {
         }
     }
 
-    /// Every resource with its amount.
+    /// Returns every resource with its amount.
     pub fn entries(&self) -> impl Iterator<Item = (&str, i64)> {
         let named = [("cpu", self.cpu), ("memory", self.memory), ("ephemeral-storage", self.storage)];
         named.into_iter().chain(self.others.iter().map(|(name, amount)| (name.as_str(), *amount)))
     }
 
-    /// The amount of one resource.
+    /// Returns the amount of one resource.
     pub fn of(&self, resource: &str) -> i64 {
         match resource {
             "cpu" => self.cpu,

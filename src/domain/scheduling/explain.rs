@@ -1,4 +1,4 @@
-//! What keeps replicas from nodes, in words for people. Names no node.
+//! Explains to people why replicas cannot be placed. Names no node.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,7 +11,7 @@ impl fmt::Display for Exclusion {
             Self::Taint(taint) => write!(f, "its taint {taint} is not tolerated"),
             Self::Selector(demand) => write!(f, "it does not have {demand}"),
             Self::Port(number) => write!(f, "its port {number} is taken"),
-            Self::Pods(most) => write!(f, "it has all of its {most} pods"),
+            Self::Pods(most) => write!(f, "it already has its maximum of {most} pods"),
             Self::Short(all) => {
                 for (i, short) in all.iter().enumerate() {
                     let comma = if i == 0 { "" } else { ", " };
@@ -19,8 +19,8 @@ impl fmt::Display for Exclusion {
                 }
                 Ok(())
             }
-            Self::Volume(claim) => write!(f, "the volume of claim {claim} is elsewhere"),
-            Self::Spread(topology) => write!(f, "the spread over {topology} would be broken"),
+            Self::Volume(claim) => write!(f, "it cannot mount the volume of claim {claim}"),
+            Self::Spread(topology) => write!(f, "the spread over {topology} would be violated"),
             Self::Affinity(why) => f.write_str(why),
         }
     }
@@ -31,14 +31,14 @@ impl fmt::Display for Shortage {
         let Self { resource, asked, free } = self;
         write!(
             f,
-            "{resource}: {} asked, {} free",
+            "{resource}: {} requested, {} free",
             format_amount(resource, *asked),
             format_amount(resource, *free)
         )
     }
 }
 
-/// An amount with its unit.
+/// Formats an amount with its unit.
 pub(crate) fn format_amount(resource: &str, amount: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
     let decimal = |thousandths: i64| {
@@ -64,11 +64,11 @@ pub(crate) fn format_amount(resource: &str, amount: i64) -> String {
     }
 }
 
-/// What keeps a replica from all of these nodes, the most promising first: what is short and by how much,
-/// then the rest.
+/// Explains why a replica fits on none of these nodes. Missing resources come first, with the amount that is
+/// missing, then everything else, the most frequent first.
 pub(super) fn explain_exclusions(exclusions: &[Exclusion]) -> Vec<String> {
     if exclusions.is_empty() {
-        return vec!["nodes: there is none".to_owned()];
+        return vec!["there are no nodes".to_owned()];
     }
     let mut resources = BTreeMap::<&str, Vec<&Shortage>>::new();
     let mut others = BTreeMap::<String, usize>::new();
@@ -86,9 +86,9 @@ pub(super) fn explain_exclusions(exclusions: &[Exclusion]) -> Vec<String> {
         let most_free = all.iter().map(|s| s.free).max()?;
         let asked = all.first()?.asked;
         Some(format!(
-            "{name}: {} more on {}; a replica asks for {}, the most that is free is {}",
+            "{name}: {} short on {}; a replica requests {}, the largest free amount is {}",
             format_amount(name, least),
-            nodes(all.len(), "one of ", " that would do otherwise"),
+            nodes(all.len(), "the best of ", " that would otherwise fit"),
             format_amount(name, asked),
             format_amount(name, most_free)
         ))
@@ -109,10 +109,10 @@ fn in_general(exclusion: &Exclusion) -> String {
         Exclusion::Taint(taint) => format!("taint {taint} is not tolerated"),
         Exclusion::Selector(demand) => format!("without {demand}"),
         Exclusion::Port(number) => format!("port {number} is taken"),
-        Exclusion::Pods(_) => "pods: no more are taken".to_owned(),
+        Exclusion::Pods(_) => "the maximum number of pods is reached".to_owned(),
         Exclusion::Short(_) => "resources".to_owned(),
-        Exclusion::Volume(claim) => format!("the volume of claim {claim} is elsewhere"),
-        Exclusion::Spread(topology) => format!("the spread over {topology} would be broken"),
+        Exclusion::Volume(claim) => format!("the volume of claim {claim} cannot be mounted"),
+        Exclusion::Spread(topology) => format!("the spread over {topology} would be violated"),
         Exclusion::Affinity(why) => why.clone(),
     }
 }

@@ -1,15 +1,15 @@
-//! What of a node decides whether it takes the pod, whatever pods are on it: cordon, taints, labels, volumes.
-//! The scheduler's plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and
+//! The filters that do not depend on other pods: cordon, taints, labels and volumes. Implements the
+//! scheduler's plugins `NodeUnschedulable`, `TaintToleration`, `NodeAffinity`, `VolumeBinding` and
 //! `VolumeZone`.
 
 use std::collections::BTreeMap;
 
 use super::{Exclusion, Node, NodeTerm, PodTemplate, Requirement, Taint, Volume};
 
-/// The taint that stands for a cordon; who tolerates it is put there nevertheless.
+/// The taint that stands for a cordon. A pod that tolerates it is placed on a cordoned node.
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
-/// Why the node cannot take the pod, if so.
+/// Returns why the node cannot accept the pod, if it cannot.
 pub(super) fn find_exclusion(template: &PodTemplate, node: &Node) -> Option<Exclusion> {
     let cordon =
         Taint { key: UNSCHEDULABLE_TAINT.to_owned(), value: String::new(), effect: "NoSchedule".to_owned() };
@@ -30,12 +30,12 @@ pub(super) fn tolerates_taint(template: &PodTemplate, taint: &Taint) -> bool {
     template.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }
 
-/// The first taint that keeps the pod away.
+/// Returns the first taint that excludes the pod.
 pub(super) fn find_untolerated_taint<'a>(template: &PodTemplate, node: &'a Node) -> Option<&'a Taint> {
     node.taints.iter().find(|taint| taint.repels() && !tolerates_taint(template, taint))
 }
 
-/// What the pod demands of nodes and this one has not.
+/// Returns a requirement of the pod that the node does not meet.
 pub(super) fn find_unmatched_term(template: &PodTemplate, node: &Node) -> Option<String> {
     let missing = template.selector.iter().find(|(key, value)| node.labels.get(*key) != Some(value));
     if let Some((key, value)) = missing {
@@ -68,7 +68,7 @@ impl Requirement {
         };
         match self.operator.as_str() {
             "In" => value.is_some_and(|v| self.values.contains(v)),
-            // As in Kubernetes, an absent label is "not in".
+            // As in Kubernetes, an absent label satisfies `NotIn`.
             "NotIn" => value.is_none_or(|v| !self.values.contains(v)),
             "Exists" => value.is_some(),
             "DoesNotExist" => value.is_none(),

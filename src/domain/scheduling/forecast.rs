@@ -1,4 +1,4 @@
-//! A change of replicas played through on the nodes: how many fit, where they go, what keeps the others away.
+//! Simulates a change of replicas on the nodes: how many fit, where they go, and why the rest does not fit.
 
 use std::collections::HashMap;
 
@@ -10,50 +10,50 @@ use super::{
 };
 use crate::domain::check::{Check, Finding, Kind};
 
-/// Replicas beyond those wanted that are looked for.
+/// Most replicas beyond the wanted ones that are tried.
 const MOST_HEADROOM: usize = 1000;
 
-/// Nodes looked at, over all replicas placed: a bound of the work, well below a second.
+/// Bound for the work, in nodes times placed replicas. It takes well below a second.
 const MOST_WORK: usize = 5_000_000;
 
-/// Nodes told about.
+/// Most nodes in the result.
 const MOST_NODES: usize = 100;
 
-/// What becomes of the replicas.
+/// What happens to the replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// Replicas wanted in the end.
     pub replicas: usize,
-    /// How many more there may be meanwhile.
+    /// How many more there may be during the change.
     pub surge: usize,
-    /// How many fewer there may be meanwhile.
+    /// How many fewer there may be during the change.
     pub unavailable: usize,
-    /// All old ones go before the first new one comes.
+    /// Whether all old replicas are removed before the first new one is created.
     pub recreate: bool,
-    /// Those that are there are replaced; else they stay.
+    /// Whether the existing replicas are replaced; otherwise they stay.
     pub replaces: bool,
 }
 
-/// How it would go.
+/// The result of the simulation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forecast {
-    /// Replicas there are at most while it goes on.
+    /// Most replicas that exist at one time during the change.
     pub wanted: usize,
     /// How many of them fit now.
     pub fits: usize,
-    /// It comes to its end, also if it has to wait for old replicas to make room.
+    /// Whether the change completes, possibly after waiting for old replicas to be removed.
     pub completes: bool,
-    /// Replicas that would fit beyond its end; at most 1000.
+    /// Replicas that would fit in addition after the change; at most 1000.
     pub headroom: usize,
-    /// What keeps replicas away, if not all fit; names no node.
+    /// Why not all replicas fit, if so. Names no node.
     pub short_of: Vec<String>,
-    /// Nodes, best first, those that take no replica last; at most 100.
+    /// Nodes, best first; nodes that accept no replica come last. At most 100.
     pub nodes: Vec<ScoredNode>,
-    /// There were too many nodes and replicas to play it to its end.
+    /// Whether the simulation was stopped because there are too many nodes and replicas.
     pub cut_off: bool,
 }
 
-/// A node as a place for the next replica.
+/// A node with its scores for the next replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoredNode {
     /// Name.
@@ -64,13 +64,13 @@ pub struct ScoredNode {
     pub score: f64,
     /// Scores by criterion, 0 to 100 each.
     pub parts: Vec<(&'static str, i64)>,
-    /// Replicas put here.
+    /// Replicas that the simulation placed on it.
     pub placed: usize,
-    /// Why it takes none.
+    /// Why it accepts no replica.
     pub excluded: Option<Exclusion>,
 }
 
-/// Plays a change through. `pods` are all that are on nodes; those that are the app's own are marked.
+/// Simulates a change. `pods` are all pods on the nodes, with the app's own pods marked.
 pub fn forecast_placement(nodes: &[Node], pods: &[Pod], template: &PodTemplate, change: &Change) -> Forecast {
     let index: HashMap<&str, usize> = nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
     let mut simulation = Simulation {
@@ -108,28 +108,28 @@ pub fn forecast_placement(nodes: &[Node], pods: &[Pod], template: &PodTemplate, 
 // === impl Forecast ===
 
 impl Forecast {
-    /// What the forecast says about the change.
+    /// Returns the check of a plan that summarizes the forecast.
     pub fn check(&self) -> Check {
         let Self { wanted, fits, headroom, .. } = self;
         let says = |result, message: String| Check::new(Kind::Fit, result, message);
         if self.cut_off {
-            let message = "Not foreseen: too many replicas and nodes to play it through.";
+            let message = "Not simulated: there are too many replicas and nodes.";
             return says(Finding::Skipped, message.to_owned());
         }
         let short = self.short_of.join("; ");
         let remedy = "Ask for less in resources.requests, allow more nodes in placement, or add nodes.";
         if !self.completes {
             let begins = if fits < wanted {
-                format!("Only {fits} of {wanted} replicas fit now, and it")
+                format!("Only {fits} of {wanted} replicas fit now, and the change")
             } else {
-                "It would begin, and".to_owned()
+                "The change would begin, but it".to_owned()
             };
-            let message = format!("{begins} would not come to its end: {short}. {remedy}");
+            let message = format!("{begins} would not complete: {short}. {remedy}");
             return says(Finding::Fail, message);
         }
         if fits < wanted {
             let message = format!(
-                "{fits} of {wanted} replicas fit now, those of the surge included; the others wait until old ones make room: {short}. {remedy}"
+                "{fits} of {wanted} replicas fit now, surge included; the rest must wait until old replicas are removed: {short}. {remedy}"
             );
             return says(Finding::Warn, message);
         }
@@ -144,17 +144,17 @@ impl Forecast {
 
 struct Simulation<'a> {
     model: Model<'a>,
-    /// The app's replicas that were there before, by node.
+    /// The app's replicas from before the change, by node.
     old: Vec<Vec<&'a Pod>>,
     placed: Vec<usize>,
-    /// Replicas that may still be placed before the work gets too much.
+    /// How many more replicas may be placed before the work becomes too much.
     work: usize,
-    /// Why each node took none, when a replica was first refused by all.
+    /// Why each node refused the first replica that fit nowhere.
     blocked: Option<Vec<Exclusion>>,
 }
 
 impl Simulation<'_> {
-    /// Places as many as fit of these.
+    /// Places as many of `count` replicas as fit, and returns how many did.
     fn place(&mut self, count: usize) -> usize {
         for done in 0..count {
             if self.work == 0 {
@@ -171,12 +171,12 @@ impl Simulation<'_> {
         count
     }
 
-    /// Old replicas that are there.
+    /// Returns the number of old replicas that still exist.
     fn before(&self) -> usize {
         self.old.iter().map(Vec::len).sum()
     }
 
-    /// Takes old replicas away, first from where most of them are, as Kubernetes prefers to.
+    /// Removes old replicas, each from the node with the most of them, as Kubernetes prefers.
     fn remove(&mut self, count: usize) {
         for _ in 0..count {
             let fullest = (0..self.old.len()).max_by_key(|node| self.old[*node].len());
@@ -186,14 +186,14 @@ impl Simulation<'_> {
         }
     }
 
-    /// Those that are there stay.
+    /// Adds replicas; the existing ones stay.
     fn grow(&mut self, wanted: usize) -> Forecast {
         let kept = self.before().min(wanted);
         let fits = kept + self.place(wanted - kept);
         Forecast { wanted, fits, completes: fits == wanted, ..Forecast::default() }
     }
 
-    /// New ones take the places of old ones, as a Deployment's controller does it.
+    /// Replaces old replicas by new ones, as the Deployment controller does.
     fn replace(&mut self, change: &Change) -> Forecast {
         let Change { replicas, surge, unavailable, recreate, .. } = *change;
         let before = self.before();

@@ -1,4 +1,4 @@
-//! Nodes with what is on them, and one pod after the other put where it suits best.
+//! The nodes with their pods, to which pods are added one at a time on the best node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use super::{
     spread::Spreads,
 };
 
-/// What is taken of a node.
+/// What the pods on a node use.
 #[derive(Clone, Debug, Default)]
 struct NodeUsage {
     exact: Amounts,
@@ -20,7 +20,7 @@ struct NodeUsage {
     ports: BTreeMap<HostPort, i64>,
 }
 
-/// What a node is to the pod, whatever pods are on it.
+/// What a node means to the pod, independent of other pods.
 #[derive(Debug)]
 struct StaticFit {
     exclusion: Option<Exclusion>,
@@ -68,7 +68,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Takes in that a pod is on a node, or, with -1, that it is not any more.
+    /// Counts a pod on a node; with -1, removes it.
     pub(super) fn add(&mut self, pod: &Pod, node: usize, times: i64) {
         let taken = &mut self.taken[node];
         taken.exact.add(&pod.requests.exact, times);
@@ -82,7 +82,8 @@ impl<'a> Model<'a> {
         self.affinities.add(pod, node, times);
     }
 
-    /// Puts one pod where it suits best, of equals on the first. `None` if it fits nowhere.
+    /// Places one pod on the node with the best score, or on the first of several. `None` if no node accepts
+    /// it.
     pub(super) fn place(&mut self) -> Option<usize> {
         let scores = self.scores();
         let best = scores.iter().map(|(_, parts)| total_score(parts)).max()?;
@@ -92,7 +93,7 @@ impl<'a> Model<'a> {
         Some(node)
     }
 
-    /// Every node that takes the pod, with its scores.
+    /// Returns every node that accepts the pod, with its scores.
     pub(super) fn scores(&self) -> Vec<(usize, Scores)> {
         let fitting: Vec<usize> = (0..self.nodes.len()).filter(|node| self.takes(*node)).collect();
         let of =
@@ -120,7 +121,7 @@ impl<'a> Model<'a> {
         fitting.iter().enumerate().map(parts).collect()
     }
 
-    /// Whether the node takes the pod; what [`Self::exclusion`] says why, without the words.
+    /// Returns whether the node accepts the pod. Same rule as [`Self::exclusion`], without the explanation.
     fn takes(&self, node: usize) -> bool {
         let (of, taken) = (&self.nodes[node], &self.taken[node]);
         self.fixed[node].exclusion.is_none()
@@ -149,7 +150,7 @@ impl<'a> Model<'a> {
         self.template.pod.ports.iter().find(clash).map(|port| port.number)
     }
 
-    /// Why the node does not take the pod; in the order in which the scheduler asks.
+    /// Returns why the node does not accept the pod, in the order of the scheduler's filters.
     pub(super) fn exclusion(&self, node: usize) -> Option<Exclusion> {
         let (of, taken) = (&self.nodes[node], &self.taken[node]);
         if let Some(exclusion) = &self.fixed[node].exclusion {
@@ -174,7 +175,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The weighted sum of the scores.
+/// Returns the weighted sum of the scores.
 pub(super) fn total_score(parts: &Scores) -> i64 {
     parts.iter().zip(WEIGHTS).map(|(part, (_, weight))| part * weight).sum()
 }

@@ -1,36 +1,37 @@
-//! What a pod asks for, from its containers. Knows neither nodes nor scores.
+//! The resource requests of a pod, computed from its containers. Knows neither nodes nor scores.
 
 use std::collections::BTreeMap;
 
 use super::amounts::Amounts;
 
-/// What the scheduler's scores, not its filters, take a container for that asks for no CPU: thousandths of a
-/// core.
+/// Thousandths of a core that the scheduler's scores, but not its filters, assume for a container without a
+/// CPU request.
 const UNASKED_CPU: i64 = 100;
-/// And for no memory.
+/// The same for memory, in bytes.
 const UNASKED_MEMORY: i64 = 200 * 1024 * 1024;
 
-/// What a pod asks for.
+/// The resource requests of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodRequests {
-    /// What is reserved for it.
+    /// What the filters count, and what is reserved on the node.
     pub exact: Amounts,
-    /// The same for scores, where a container that asks for nothing counts for something.
+    /// What the scores count, with an assumed amount for containers without requests.
     pub weighed: Amounts,
 }
 
-/// A container's part in that.
+/// What a container contributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     /// Quantities by resource.
     pub requests: BTreeMap<String, String>,
-    /// An init container that keeps running.
+    /// Whether it is an init container that keeps running.
     pub sidecar: bool,
 }
 
-/// Adds up a pod. Containers run together, init containers before them one after the other, each beside the
-/// sidecars that were started before it; so the pod needs whichever is more. What is asked for the pod as a
-/// whole counts instead of its parts; the overhead of its runtime comes on top.
+/// Computes the requests of a pod. Containers run together. Init containers run before them, one after the
+/// other, each beside the sidecars that started earlier. The pod needs the larger of the two sums. A request
+/// for the pod as a whole replaces the sum of its containers, and the overhead of the container runtime is
+/// added.
 ///
 /// The rule:
 /// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers#resources-calculation-for-scheduling-and-pod-admission>.

@@ -1,10 +1,11 @@
-//! How much a node suits the pod, from 0 to 100 by each criterion. The scheduler's plugins `NodeResourcesFit`
-//! (`LeastAllocated`), `NodeResourcesBalancedAllocation`, `ImageLocality`, `TaintToleration` and
-//! `NodeAffinity`; its integer arithmetic is kept, so that what it finds equal is equal here.
+//! Scores a node for the pod, from 0 to 100 by each criterion. Implements the scheduler's plugins
+//! `NodeResourcesFit` (`LeastAllocated`), `NodeResourcesBalancedAllocation`, `ImageLocality`,
+//! `TaintToleration` and `NodeAffinity`. The integer arithmetic is the scheduler's, so that nodes that are
+//! equal to the scheduler are equal here.
 
 use super::{Amounts, Node, PodTemplate, filter};
 
-/// The best score by a criterion.
+/// The best score.
 pub(super) const MOST: i64 = 100;
 
 /// Number of criteria.
@@ -21,10 +22,10 @@ pub(super) const WEIGHTS: [(&str, i64); CRITERIA] = [
     ("pod_affinity", 2),
 ];
 
-/// Sizes between which the images that are there already count: 23 MiB, and 1000 MiB for each container.
+/// Bounds for the total size of images that are on the node: 23 MiB in all, and 1000 MiB for each container.
 const IMAGES: (i64, i64) = (23 * 1024 * 1024, 1000 * 1024 * 1024);
 
-/// The mean of what share of CPU and memory would be left.
+/// Returns the mean share of CPU and memory that would be left.
 pub(super) fn score_least_allocated(node: &Node, weighed: [i64; 2], asked: &Amounts) -> i64 {
     let both = [
         (node.allocatable.cpu, weighed[0] + asked.cpu),
@@ -42,8 +43,8 @@ fn share(part: i64, whole: i64) -> i64 {
     i64::try_from(i128::from(part) * i128::from(MOST) / i128::from(whole)).unwrap_or(MOST)
 }
 
-/// Whether CPU and memory would be used more evenly than they are: 75 if as evenly. Nothing for a pod that
-/// asks for neither.
+/// Scores whether CPU and memory would be used more evenly than now; 75 means as evenly. Returns 0 for a pod
+/// that requests neither.
 pub(super) fn score_balanced_allocation(node: &Node, used: &Amounts, asked: &Amounts) -> i64 {
     if asked.cpu == 0 && asked.memory == 0 {
         return 0;
@@ -66,8 +67,8 @@ pub(super) fn score_balanced_allocation(node: &Node, used: &Amounts, asked: &Amo
     MOST / 2 + (MOST / 2 + after - before) / 2
 }
 
-/// How much of the images is there already; an image that few nodes have counts less, so that they do not
-/// draw all pods.
+/// Scores how much of the images is already on the node. An image that few nodes have counts less, so that
+/// these nodes do not attract all pods.
 pub(super) fn score_image_locality(
     template: &PodTemplate,
     node: &Node,
@@ -88,25 +89,25 @@ pub(super) fn score_image_locality(
     share(sum - least, most - least)
 }
 
-/// The name of an image as nodes list it: with a tag.
+/// Returns the name of an image as nodes list it, with a tag.
 pub(super) fn normalize_image_name(image: &str) -> String {
     let tagged = image.rfind(':') > image.rfind('/');
     if tagged { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// Taints that would rather not have the pod.
+/// Counts the `PreferNoSchedule` taints that the pod does not tolerate.
 pub(super) fn count_soft_taints(template: &PodTemplate, node: &Node) -> i64 {
     let taints = node.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
     let count = taints.filter(|taint| !filter::tolerates_taint(template, taint)).count();
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Weights of the preferences that the node meets.
+/// Sums the weights of the preferences that the node meets.
 pub(super) fn score_node_affinity(template: &PodTemplate, node: &Node) -> i64 {
     template.preferred.iter().filter(|(_, term)| term.matches(node)).map(|(weight, _)| weight).sum()
 }
 
-/// Stretches counts to 0 to 100; `reverse` makes the largest the worst.
+/// Scales counts to the range from 0 to 100. With `reverse`, the largest count gets 0.
 pub(super) fn normalize_scores(counts: &mut [i64], reverse: bool) {
     let largest = counts.iter().copied().max().unwrap_or_default();
     for count in counts {

@@ -1,14 +1,14 @@
-//! How replicas spread over nodes: rules that must hold, and wishes. The scheduler's plugin
+//! Topology spread constraints, required and preferred. Implements the scheduler's plugin
 //! `PodTopologySpread`.
 
 use super::{Constraint, Exclusion, HOSTNAME_LABEL, Node, Pod, PodTemplate, filter, score::MOST};
 
-/// Nodes by the value that they have of one label.
+/// The domains of one node label.
 #[derive(Debug)]
 pub(super) struct Topology {
-    /// Number of the value, for each node that has the label.
+    /// For each node that has the label: the number of its domain.
     pub(super) of: Vec<Option<usize>>,
-    /// Number of values.
+    /// Number of domains.
     pub(super) size: usize,
 }
 
@@ -18,23 +18,24 @@ struct Rule<'a> {
     topology: Topology,
     /// Nodes that are counted.
     eligible: Vec<bool>,
-    /// Pods that are counted, on each node.
+    /// Pods that are counted, by node.
     on_node: Vec<i64>,
-    /// And on the eligible nodes of each value.
+    /// Pods that are counted, by domain, on eligible nodes only.
     in_domain: Vec<i64>,
-    /// Values that an eligible node has.
+    /// Whether the domain has an eligible node.
     present: Vec<bool>,
-    /// The pod itself would be counted.
+    /// Whether the pod to be placed is counted itself.
     counts_self: bool,
 }
 
-/// All rules of a pod, with the counts as they are.
+/// All constraints of a pod, with the current counts.
 #[derive(Debug)]
 pub(super) struct Spreads<'a> {
     template: &'a PodTemplate,
     hard: Vec<Rule<'a>>,
     soft: Vec<Rule<'a>>,
-    /// For each node, whether it has every label that the wishes are about; without them it is not scored.
+    /// For each node, whether it has every label of the preferred constraints. A node without them gets no
+    /// score.
     complete: Vec<bool>,
 }
 
@@ -72,7 +73,7 @@ impl<'a> Spreads<'a> {
         Self { template, hard: rules(true, &complete(true)), soft: rules(false, &wished), complete: wished }
     }
 
-    /// Takes in that a pod is on a node, or, with -1, that it is not any more.
+    /// Counts a pod on a node; with -1, removes it.
     pub(super) fn add(&mut self, pod: &Pod, node: usize, times: i64) {
         if pod.deleting || pod.namespace != self.template.pod.namespace {
             return;
@@ -88,7 +89,7 @@ impl<'a> Spreads<'a> {
         }
     }
 
-    /// Whether the rules that must hold would.
+    /// Returns whether the required constraints hold if the pod is placed on the node.
     pub(super) fn holds(&self, node: usize) -> bool {
         self.hard.iter().all(|rule| rule.holds(node))
     }
@@ -98,7 +99,7 @@ impl<'a> Spreads<'a> {
         Some(Exclusion::Spread(broken.constraint.topology.clone()))
     }
 
-    /// The scores of these nodes.
+    /// Returns the scores of these nodes.
     pub(super) fn scores(&self, nodes: &[usize]) -> Vec<i64> {
         if self.soft.is_empty() {
             return vec![0; nodes.len()];
@@ -157,19 +158,19 @@ impl<'a> Rule<'a> {
         let counts = || self.in_domain.iter().zip(&self.present).filter(|(_, is)| **is).map(|(n, _)| *n);
         let domains = counts().count();
         let least = if domains < self.constraint.min_domains { Some(0) } else { counts().min() };
-        // Without any node that counts there is nothing to be uneven with.
+        // If no node counts, nothing can be uneven.
         let Some(least) = least else { return true };
         self.in_domain[domain] + i64::from(self.counts_self) - least <= self.constraint.max_skew
     }
 
-    /// How much a pod there counts: more where there are more places to spread over.
+    /// Returns the weight of a pod in a domain, which grows with the number of domains.
     fn weight(&self, scored: &[usize]) -> f64 {
         let size = if self.constraint.topology == HOSTNAME_LABEL {
             scored.len()
         } else {
             let mut seen = vec![false; self.topology.size + 1];
             for node in scored {
-                // Without the label is a value of its own, as the scheduler counts it.
+                // Nodes without the label are one more domain, as in the scheduler.
                 seen[self.topology.of[*node].unwrap_or(self.topology.size)] = true;
             }
             seen.iter().filter(|is| **is).count()

@@ -1,5 +1,5 @@
-//! Each rule by an example whose result can be computed by hand, and what must hold of every forecast. That
-//! the rules are the scheduler's own is tested against it.
+//! Each rule by an example whose result can be computed by hand, and the properties of every forecast. That
+//! the rules match the scheduler is tested against a real one in `tests/cluster/placing.rs`.
 
 use proptest::prelude::*;
 
@@ -190,11 +190,11 @@ fn scores_are_what_the_formulas_say() {
         &grow(1),
     );
     assert_eq!(part(&seen, "a", "least_allocated"), 75);
-    // A quarter of the CPU and half of the memory would be left, 37.5 on average.
+    // A quarter of the CPU and half of the memory would be free, which is 37.5 % on average.
     assert_eq!(part(&seen, "b", "least_allocated"), 37);
-    // As even after it as before.
+    // As even after the placement as before.
     assert_eq!(part(&seen, "a", "balanced_allocation"), 75);
-    // Shares of 1/2 and 1/4 become 3/4 and 1/2: the deviation stays 1/8, and the score is cut to 87 both
+    // Shares of 1/2 and 1/4 become 3/4 and 1/2. The deviation stays 1/8, and the score is cut to 87 both
     // times.
     assert_eq!(part(&seen, "b", "balanced_allocation"), 75);
     assert_eq!(placed(&seen), [("a", 1)]);
@@ -212,7 +212,7 @@ fn an_image_that_is_there_and_a_taint_that_would_rather_not_count() {
     tainted.taints.push(Taint { key: "old".into(), value: String::new(), effect: "PreferNoSchedule".into() });
     let nodes = [having, tainted];
     let seen = forecast_placement(&nodes, &[], &template, &grow(1));
-    // One of two nodes has it, so it counts half: 100 * (500 - 23) / (1000 - 23).
+    // One of two nodes has the image, so it counts half: 100 * (500 - 23) / (1000 - 23).
     assert_eq!((part(&seen, "a", "image_locality"), part(&seen, "b", "image_locality")), (48, 0));
     assert_eq!((part(&seen, "a", "taint_toleration"), part(&seen, "b", "taint_toleration")), (100, 0));
     template.images = vec!["web:2".into()];
@@ -234,12 +234,12 @@ fn a_spread_that_must_hold_does() {
     let seen = forecast_placement(&nodes, &[], &template, &grow(4));
     assert_eq!((seen.fits, seen.completes), (3, false), "{seen:?}");
     assert!(seen.short_of.iter().any(|s| s.contains("spread over topology")), "{:?}", seen.short_of);
-    // Pods that are told to stop, and those of other namespaces, do not count.
+    // Terminating pods and pods of other namespaces are not counted.
     let leaving = Pod { deleting: true, requests: PodRequests::default(), ..mk_on(&template, "b1") };
     let foreign =
         Pod { namespace: "other".into(), requests: PodRequests::default(), ..mk_on(&template, "b1") };
     assert_eq!(forecast_placement(&nodes, &[leaving, foreign], &template, &grow(4)).fits, 3);
-    // With two values for three that there should be, the emptiest counts as empty.
+    // With two domains of the required three, the smallest count is taken as 0.
     let wide = Constraint { min_domains: 3, ..mk_constraint(ZONE_LABEL, 1, true) };
     let template = PodTemplate { spread: vec![wide], ..template };
     assert_eq!(forecast_placement(&nodes, &[], &template, &grow(9)).fits, 2);
@@ -314,7 +314,7 @@ fn a_rollout_needs_room_for_its_surge() {
     assert_eq!(
         seen.short_of,
         [
-            "cpu: 1 core more on 1 node that would do otherwise; a replica asks for 1 core, the most that is free is 0 cores"
+            "cpu: 1 core short on 1 node that would otherwise fit; a replica requests 1 core, the largest free amount is 0 cores"
         ]
     );
     let seen = forecast_placement(&nodes, &own(3), &template, &roll(3, 1, 1));
@@ -332,7 +332,7 @@ fn a_rollout_needs_room_for_its_surge() {
     let larger = mk_template(1200, 100);
     let seen = forecast_placement(&nodes, &small(true), &larger, &roll(3, 0, 1));
     assert_eq!((seen.wanted, seen.fits, seen.completes), (3, 3, false), "the new ones ask for more");
-    assert!(seen.check().message.starts_with("It would begin"), "{:?}", seen.check());
+    assert!(seen.check().message.starts_with("The change would begin"), "{:?}", seen.check());
     let seen = forecast_placement(&nodes, &own(3), &template, &Change { recreate: true, ..roll(3, 0, 0) });
     assert_eq!((seen.wanted, seen.fits, seen.completes), (3, 3, true));
     let seen = forecast_placement(&nodes, &own(3), &template, &roll(1, 1, 0));
@@ -340,7 +340,7 @@ fn a_rollout_needs_room_for_its_surge() {
     let seen = forecast_placement(&nodes, &own(2), &template, &grow(5));
     assert_eq!((seen.wanted, seen.fits, seen.completes), (5, 3, false));
     let seen = forecast_placement(&[], &[], &template, &grow(1));
-    assert_eq!((seen.fits, seen.short_of), (0, vec!["nodes: there is none".to_owned()]));
+    assert_eq!((seen.fits, seen.short_of), (0, vec!["there are no nodes".to_owned()]));
 }
 
 prop_compose! {
@@ -390,7 +390,7 @@ proptest! {
         }
     }
 
-    // The headroom is what it says: so many more fit, and not one beyond.
+    // Exactly `headroom` more replicas fit.
     #[test]
     fn the_headroom_is_the_room_that_there_is((nodes, pods, template) in mk_any(), replicas in 0_usize..6) {
         let pods: Vec<_> = pods.into_iter().map(|pod| Pod { own: false, ..pod }).collect();
@@ -402,7 +402,7 @@ proptest! {
         }
     }
 
-    // Without the old replicas it is as if there never were any.
+    // After all old replicas are removed, the forecast equals one that never had any.
     #[test]
     fn a_rollout_that_stops_all_first_is_a_first_one((nodes, pods, template) in mk_any(), replicas in 1_usize..6) {
         let recreate = Change { recreate: true, ..roll(replicas, 0, 0) };

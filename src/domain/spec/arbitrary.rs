@@ -1,5 +1,4 @@
-//! Valid content over all fields but the patch, for the tests that hold a rule for every content; and its one
-//! normal form.
+//! Generates valid content with all fields except the patch, for property tests, and normalizes it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +15,7 @@ use super::{
     Volume, whole_seconds,
 };
 
-/// Any content that a caller may deploy.
+/// Generates content that a caller may deploy.
 pub(crate) fn mk_any_content() -> impl Strategy<Value = Content> {
     let labels = btree_map("[a-z]{1,2}", "[a-z]{0,3}", 0..3);
     let annotations = btree_map("[a-z]{1,3}", ".{0,5}", 0..3);
@@ -27,7 +26,7 @@ pub(crate) fn mk_any_content() -> impl Strategy<Value = Content> {
     })
 }
 
-/// Times with parts of a second, and those that are some default.
+/// Generates durations with fractions of a second, and common defaults.
 fn mk_duration(longest: u64) -> impl Strategy<Value = Option<Duration>> {
     let millis = prop_oneof![
         select(vec![0u64, 1000, 3000, 5000, 10_000, 30_000, 600_000]).prop_map(move |n| n.min(longest)),
@@ -37,7 +36,7 @@ fn mk_duration(longest: u64) -> impl Strategy<Value = Option<Duration>> {
 }
 
 fn mk_any_spec() -> impl Strategy<Value = Spec> {
-    // Each on the heap: as one type they would not fit onto the stack of a test.
+    // Boxed, because as one type they would overflow the stack of a test.
     (
         mk_ports().boxed(),
         mk_env().boxed(),
@@ -51,7 +50,7 @@ fn mk_any_spec() -> impl Strategy<Value = Spec> {
                 .prop_map(move |(rest, probes, grace, share)| {
                     let (env, secret_env, config_map_env) = env.clone();
                     let grace_millis = grace.map_or(30_000, |d| u64::try_from(d.as_millis()).unwrap());
-                    // Within the time to stop, in two cases of three.
+                    // In two of three cases, set to at most the grace period.
                     let drain = (share <= 66).then(|| Duration::from_millis(grace_millis * share / 66));
                     Spec {
                         ports: ports.clone(),
@@ -111,7 +110,7 @@ fn mk_ports() -> impl Strategy<Value = Vec<Port>> {
 
 type Env = (BTreeMap<String, String>, BTreeMap<String, KeyRef>, BTreeMap<String, KeyRef>);
 
-/// Variables from three places, no name twice.
+/// Generates environment variables from three sources, with unique names.
 fn mk_env() -> impl Strategy<Value = Env> {
     let reference = ("[a-z]{1,3}", "[a-zA-Z][a-z._-]{0,2}x", any::<bool>())
         .prop_map(|(name, key, optional)| KeyRef { name, key, optional });
@@ -229,8 +228,8 @@ fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
     )
 }
 
-/// The same content in the one form in which a Deployment is read: times in whole seconds, what is the
-/// default anyway unset, and without what no Deployment shows.
+/// Normalizes content to the form in which it is read back from a Deployment: times in whole seconds,
+/// defaults unset, and without the fields that a Deployment does not show.
 pub(crate) fn normalize_spec(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
     let whole = |time: Option<Duration>, least: u64, default: u64| {

@@ -1,5 +1,6 @@
-//! The rules between fields of a spec. They hold for the whole content only, after a deploy was merged into
-//! what was there: a caller who sends probes alone means the ports that the app has.
+//! Rules between fields of a spec. They apply only to the whole content, after a deploy was merged into the
+//! existing content. For example, a caller who sends only probes refers to the ports that the app already
+//! has.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::{Spec, whole_seconds};
 use crate::domain::{Error, error::Violation};
 
 impl Spec {
-    /// Checks the rules between fields; what a single field says is checked where it is read.
+    /// Checks the rules between fields. Rules about a single field are checked where it is parsed.
     pub fn check(&self) -> Result<(), Error> {
         let mut wrong = Vec::new();
         let mut add = |field: String, description: String| {
@@ -17,17 +18,20 @@ impl Spec {
             if let Some((field, port)) = probe.check.port()
                 && self.ports.iter().all(|p| p.name != port)
             {
-                add(format!("probes.{name}.{field}"), format!("\"{port}\" is the name of none of the ports"));
+                add(
+                    format!("probes.{name}.{field}"),
+                    format!("\"{port}\" is not the name of one of the ports"),
+                );
             }
         }
         for name in self.secret_env.keys().filter(|name| self.env.contains_key(*name)) {
-            add(format!("secret_env[{name}]"), "is in env too".to_owned());
+            add(format!("secret_env[{name}]"), "is also in env".to_owned());
         }
         for name in self.config_map_env.keys() {
             let other =
                 [("env", self.env.contains_key(name)), ("secret_env", self.secret_env.contains_key(name))];
             if let Some((other, _)) = other.into_iter().find(|(_, there)| *there) {
-                add(format!("config_map_env[{name}]"), format!("is in {other} too"));
+                add(format!("config_map_env[{name}]"), format!("is also in {other}"));
             }
         }
         let grace = self.termination_grace.unwrap_or(Duration::from_secs(Self::GRACE_SECONDS));

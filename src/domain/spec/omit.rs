@@ -1,6 +1,6 @@
-//! Which fields the stored form of a spec leaves out. Knows no field.
+//! Decides which fields are left out of the stored form of a spec. Knows no field.
 
-/// Whether a field is at its default, and so is left out.
+/// Returns whether a field has its default value and is left out.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

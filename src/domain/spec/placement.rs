@@ -1,4 +1,4 @@
-//! Which nodes may run an app, as a caller wants it. Knows no Kubernetes object.
+//! Which nodes may run an app, as a caller describes it. Knows no Kubernetes object.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Placement {
     pub priority_class: String,
 }
 
-/// A tolerated taint; each empty part tolerates all.
+/// A tolerated taint. An empty part matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)] // see Toleration in app.proto
@@ -34,7 +34,7 @@ pub struct Toleration {
     pub effect: String,
 }
 
-/// How replicas spread over one topology. A `max_skew` of 0 is unset.
+/// How replicas spread over one topology. A `max_skew` of 0 means unset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)] // see Spread in app.proto
@@ -49,7 +49,7 @@ pub struct Spread {
 // === impl Spread ===
 
 impl Spread {
-    /// Over zones and over nodes, as far as possible.
+    /// Returns the default: a preferred spread over zones and nodes.
     pub fn default_spread() -> Vec<Self> {
         let over = |key: &str| Self { topology_key: key.to_owned(), ..Self::default() };
         ["topology.kubernetes.io/zone", "kubernetes.io/hostname"].map(over).into()

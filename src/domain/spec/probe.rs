@@ -1,4 +1,4 @@
-//! Health checks as a caller wants them. Knows no Kubernetes object.
+//! Health checks, as a caller describes them. Knows no Kubernetes object.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Probes {
     pub startup: Option<Probe>,
 }
 
-/// One health check. A `failure_threshold` of 0 is unset.
+/// One health check. A `failure_threshold` of 0 means unset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // see Probe in app.proto
@@ -50,7 +50,7 @@ pub enum Check {
 // === impl Probes ===
 
 impl Probes {
-    /// Each probe that is set, by the name of its field.
+    /// Returns each probe that is set, with the name of its field.
     pub fn set(&self) -> impl Iterator<Item = (&'static str, &Probe)> {
         [("readiness", &self.readiness), ("liveness", &self.liveness), ("startup", &self.startup)]
             .into_iter()
@@ -61,7 +61,7 @@ impl Probes {
 // === impl Probe ===
 
 impl Probe {
-    /// A check with every number at its default.
+    /// Builds a probe with every number at its default.
     pub fn new(check: Check) -> Self {
         Self { check, period: None, timeout: None, failure_threshold: 0, initial_delay: None }
     }
@@ -70,7 +70,7 @@ impl Probe {
 // === impl Check ===
 
 impl Check {
-    /// The port that it needs, and the path of the field that names it.
+    /// Returns the port that the check uses, with the path of the field that names it.
     pub fn port(&self) -> Option<(&'static str, &str)> {
         match self {
             Self::HttpGet { port, .. } => Some(("http_get.port", port)),

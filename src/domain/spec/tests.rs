@@ -1,4 +1,4 @@
-//! The stored form, which is for ever, and the digests that are made of it.
+//! The stored form, which must never change, and the digests that are computed from it.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn the_etag_ignores_the_replica_count_and_the_digest_does_not() {
     assert_ne!(a.digest(), b.digest());
 }
 
-// Written into clusters: a change of these values makes every old revision look like new content.
+// These values are in clusters. If they changed, every old revision would look like new content.
 #[test]
 fn the_stored_form_is_pinned() {
     assert_eq!(serde_json::to_string(&content()).unwrap(), r#"{"spec":{"image":"shop:1","replicas":3}}"#);

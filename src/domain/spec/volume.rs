@@ -1,4 +1,4 @@
-//! Files mounted into the container, as a caller wants them. Knows no Kubernetes object.
+//! Files mounted into the container, as a caller describes them. Knows no Kubernetes object.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::omit::is_default;
 
-/// Files mounted into the container. `read_only` is not kept for a ConfigMap or Secret, which always are.
+/// Files mounted into the container. `read_only` is not stored for a ConfigMap or Secret, because these are
+/// always read-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // see Volume in app.proto

@@ -1,8 +1,9 @@
-//! The autoscaling loop: every five seconds it gathers what is known of each app whose autoscaler is on, lets `autoscale` decide, has
-//! the count set where a decision says so, and keeps every decision. A report of load that asks for more replicas is looked at within
-//! a second.
+//! The autoscaling loop. Every five seconds it collects the measurements of each app whose autoscaler is on,
+//! lets `autoscale` decide, sets the replica count if the decision says so, and records every decision. A
+//! load report that requires more replicas is evaluated within a second.
 //!
-//! Must not decide anything itself, nor talk to Kubernetes: measurements come from [`Sources`], counts are set by a [`Scaler`].
+//! Must not decide anything itself, nor talk to Kubernetes. Measurements come from [`Sources`], and a
+//! [`Scaler`] sets counts.
 
 #[cfg(test)]
 mod tests;
@@ -30,47 +31,47 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Time between two looks at everything.
+/// Time between two evaluations of all apps.
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
 
-/// Time between two looks at what reports ask for.
+/// Minimum time between two evaluations that reports trigger.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Calls to the API server at a time.
+/// Concurrent calls to the API server.
 const AT_ONCE: usize = 8;
 
-/// Time that whoever wrote a hold gets to set its count.
+/// Time that the writer of a hold gets to set its count.
 const OWN_COUNT: SignedDuration = SignedDuration::from_secs(3);
 
-/// Looks between two clean-ups of what was kept of apps that are gone.
+/// Number of full evaluations between two clean-ups of state of deleted apps.
 const CLEAN_EVERY: u64 = 12;
 
-/// The loop and what it remembers between two looks.
+/// The loop, with its state between two evaluations.
 pub(super) struct Autoscaler {
     index: Index,
     scaling: AutoscalerState,
     scaler: Arc<dyn Scaler>,
     sources: Sources,
-    /// How long a count that is set outside Gantry stands.
+    /// How long a count that was set outside Gantry is held.
     foreign_hold: Duration,
     memories: HashMap<name::App, Remembered>,
     looks: u64,
 }
 
-/// What a look leaves to the next one at the same app.
+/// What one evaluation passes to the next one of the same app.
 struct Remembered {
     memory: Memory,
     at: Instant,
-    /// The policy that it is of; under another one everything begins anew.
+    /// The policy of that evaluation. If it has changed, the state of the rate law is reset.
     policy: Arc<Policy>,
 }
 
-/// Which apps a look is about.
+/// Which apps are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// All of them.
     Whole,
-    /// Those of which a report asks for more replicas, at once.
+    /// Those whose reported load requires more replicas at once.
     Reports,
 }
 
@@ -87,7 +88,7 @@ impl Autoscaler {
         Self { index, scaling, scaler, sources, foreign_hold, memories: HashMap::new(), looks: 0 }
     }
 
-    /// Looks again and again while this server is the one that does, until dropped.
+    /// Evaluates repeatedly while this daemon is the leader, until dropped.
     pub(super) async fn run(mut self) {
         let mut reports = self.scaling.watch_reports();
         let mut ticks = tokio::time::interval(PERIOD);
@@ -119,7 +120,7 @@ impl Autoscaler {
         let mut apps = self.index.autoscaler_inputs(now);
         let answers = if look == Look::Whole { self.sources.read(&apps).await } else { Answers::default() };
         if look == Look::Whole {
-            // Measuring takes a while, in which a rollout may have begun.
+            // A rollout may have begun during the measurement.
             apps = self.index.autoscaler_inputs(now);
         }
         if let Some(metered) = answers.is_metered() {
@@ -131,7 +132,8 @@ impl Autoscaler {
             let seen = self.to_evaluation(app, &answers, now);
             let verdict = seen.decide();
             if look == Look::Reports {
-                // The law counts time between whole looks; in between there is only what needs none.
+                // The rate law counts the time between full evaluations. Between them, only steps that need
+                // no time are taken.
                 let at_once = seen.policy.up.is_zero() || seen.current == 0;
                 if !at_once || verdict.to <= seen.current || verdict.outcome != Outcome::Scaled {
                     continue;
@@ -150,7 +152,7 @@ impl Autoscaler {
         let mut carried_out = std::pin::pin!(carried_out.buffer_unordered(AT_ONCE));
         while let Some((app, seen, verdict)) = carried_out.next().await {
             if matches!(verdict.outcome, Outcome::Failed(_)) {
-                // What was not done is not to be counted on.
+                // A change that failed must not affect the next evaluation.
                 let idle = verdict.memory.idle;
                 self.remember(&seen, &app, Memory { idle, ..Memory::default() });
             }
@@ -167,7 +169,8 @@ impl Autoscaler {
         }
     }
 
-    /// Makes a hold of each count that somebody set outside Gantry; these apps are decided on at the next look, when it is seen.
+    /// Creates a hold for each count that was set outside Gantry. These apps are skipped now and evaluated in
+    /// the next round, which sees the hold.
     async fn create_holds(&self, apps: &mut Vec<AutoscalerInput>, now: Timestamp) {
         let length = self.foreign_hold;
         let is_set_outside = |app: &mut AutoscalerInput| {
@@ -178,11 +181,11 @@ impl Autoscaler {
         let create = |app: name::App| async move {
             match self.scaler.create_hold(app.clone(), length).await {
                 Ok(ScaleOutcome::Done) => {
-                    info!(%app, "a count that was set outside Gantry counts as a hold");
+                    info!(%app, "created a hold for a count that was set outside Gantry");
                 }
                 Ok(ScaleOutcome::Outdated) => {}
                 Err(error) => {
-                    warn!(%app, %error, "cannot keep a hold for a count that was set outside Gantry");
+                    warn!(%app, %error, "cannot create a hold for a count that was set outside Gantry");
                 }
             }
         };
@@ -221,7 +224,7 @@ impl Autoscaler {
 
     fn forget_gone(&mut self, apps: &[AutoscalerInput], now: Timestamp) {
         let on: BTreeSet<_> = apps.iter().map(|app| &app.app).collect();
-        // One that is set to off for a while begins anew when it comes back.
+        // An app whose autoscaler is switched off for a while starts again without state.
         self.memories.retain(|app, _| on.contains(app));
         self.looks += 1;
         if self.looks.is_multiple_of(CLEAN_EVERY) {
@@ -231,7 +234,7 @@ impl Autoscaler {
     }
 }
 
-/// Sets the count of a hold that was cut off before it was set.
+/// Sets the count of a hold whose writer ended before it set the count.
 async fn complete_hold(scaler: &dyn Scaler, app: &AutoscalerInput, now: Timestamp) {
     let Some(hold) = &app.hold else { return };
     let young = now.duration_since(hold.since) < OWN_COUNT;
@@ -252,7 +255,7 @@ async fn complete_hold(scaler: &dyn Scaler, app: &AutoscalerInput, now: Timestam
     }
 }
 
-/// Does what a decision says, if it says anything.
+/// Sets the replica count if the decision says so.
 async fn carry_out(
     scaler: &dyn Scaler,
     app: &AutoscalerInput,
@@ -263,7 +266,8 @@ async fn carry_out(
     if !acts {
         return verdict;
     }
-    // No larger count passes the contract; whoever wrote one past it asks for more than Kubernetes can count.
+    // The API accepts no larger count. One that was written without the API may be more than Kubernetes can
+    // store.
     let to = i32::try_from(verdict.to).unwrap_or(i32::MAX);
     let resize = SetReplicas {
         name: app.app.clone(),
@@ -281,7 +285,7 @@ async fn carry_out(
         Ok(ScaleOutcome::Outdated) => {
             debug!(app = %app.app, "changed while it was decided on");
             failed(
-                "the policy, a hold or the count was changed at that moment, and it is decided anew"
+                "the policy, a hold or the count changed at the same moment, so the autoscaler will decide again"
                     .to_owned(),
             )
         }
@@ -292,7 +296,7 @@ async fn carry_out(
     }
 }
 
-/// The outcome as a label.
+/// Returns the outcome as a metric label.
 fn outcome_label(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Unchanged => "unchanged",

@@ -1,4 +1,4 @@
-//! Where measurements come from. Each source is a file, and one arm here says which targets it measures.
+//! Sources of measurements. Each source is a file, and one match arm here says which targets it measures.
 
 mod metrics_api;
 
@@ -15,11 +15,11 @@ use crate::{
 /// All sources.
 pub(super) struct Sources {
     metrics_api: Arc<dyn UsageSource>,
-    /// Callers report load; the latest of each is kept there.
+    /// Contains the latest load that callers reported.
     reported: AutoscalerState,
 }
 
-/// What the sources said that are asked once for many apps.
+/// Answers of the sources that are asked once for many apps.
 #[derive(Default)]
 pub(super) struct Answers {
     usage: metrics_api::Answers,
@@ -37,7 +37,7 @@ impl Sources {
         Answers { usage: metrics_api::read_usage(&*self.metrics_api, apps).await }
     }
 
-    /// What was measured for one target of an app.
+    /// Returns the measurement for one target of an app.
     pub(super) fn measure(
         &self,
         app: &AutoscalerInput,
@@ -59,7 +59,7 @@ impl Sources {
 // === impl Answers ===
 
 impl Answers {
-    /// Whether the metrics API answered all that it was asked; `None` if it was asked nothing.
+    /// Returns whether the metrics API answered every request; `None` if there was no request.
     pub(super) fn is_metered(&self) -> Option<bool> {
         (!self.usage.is_empty()).then(|| self.usage.values().all(Result::is_ok))
     }

@@ -1,4 +1,4 @@
-//! Starts the autoscaling loop, and the election for the server that runs it.
+//! Starts the autoscaling loop, and the election of the daemon that runs it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,25 +12,26 @@ use crate::{
     runtime::{duration::parse_duration, tasks::Tasks},
 };
 
-/// How the loop is run.
+/// Options of the autoscaler.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub(in crate::runtime) struct Args {
-    /// Whether this server runs the autoscaling loop, if no other one does
+    /// Whether this gantryd takes part in the election of the one that runs the autoscaling loop
     #[arg(long, value_name = "WHETHER", value_enum, default_value = "on", env = "GANTRYD_AUTOSCALER")]
     autoscaler: Switch,
-    /// Namespace of the Leases by which the servers of a cluster agree which of them runs the loop, and know a repeated deletion; all
-    /// must name the same
-    /// [default: the namespace of the pod or of the kubeconfig's context, else default]
+    /// Namespace of the Leases through which the gantryd processes of a cluster elect the one that runs the
+    /// loop and recognize repeated deletions; must be the same for all [default: the namespace of the pod or
+    /// of the kubeconfig's context, else default]
     #[arg(long, value_name = "NAME", env = "GANTRYD_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
-    /// How long a replica count that somebody sets past this server (`kubectl scale`) stands over the autoscaler; `0s`: not at all
+    /// How long a replica count that is set outside Gantry (for example by `kubectl scale`) overrides the
+    /// autoscaler; `0s` means not at all
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, env = "GANTRYD_FOREIGN_HOLD")]
     foreign_hold: Duration,
 }
 
 impl Args {
-    /// Where the servers of this cluster keep what belongs to no app.
+    /// Returns the namespace in which the daemons of this cluster store what belongs to no app.
     pub(in crate::runtime) fn lease_namespace(&self, cluster: &Cluster) -> String {
         self.lease_namespace.clone().unwrap_or_else(|| cluster.namespace.clone())
     }
@@ -42,16 +43,16 @@ enum Switch {
     Off,
 }
 
-/// What the loop works on.
+/// What the loop needs.
 pub(in crate::runtime) struct AutoscalerParts {
     pub(in crate::runtime) index: Index,
     pub(in crate::runtime) scaling: AutoscalerState,
     pub(in crate::runtime) scaler: Arc<dyn Scaler>,
-    /// Where other servers reach this one.
+    /// Address at which other daemons reach this one.
     pub(in crate::runtime) address: SocketAddr,
 }
 
-/// Starts the loop and the election for it; gives this server's part in it, to be given up at the end.
+/// Starts the loop and its election. Returns the election, so that leadership can be released at shutdown.
 pub(in crate::runtime) fn start(
     args: &Args,
     tasks: &mut Tasks,
@@ -74,7 +75,8 @@ pub(in crate::runtime) fn start(
     Some(election)
 }
 
-/// The name of this machine, or of the pod, and what tells it from others of that name: the boot, and the network in which it listens.
+/// Returns the name of this machine or pod, followed by what distinguishes it from others of the same name:
+/// the boot, and the network namespace in which it listens.
 fn host_identity() -> String {
     let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let told = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());

@@ -1,5 +1,5 @@
-//! Replicas that start: what they use never changes a decision, and an app of slow and greedy starters comes
-//! to rest.
+//! Replicas that are starting: what they use never changes a decision, and the count of an app whose starts
+//! are slow and use much CPU becomes constant.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ fn mk_usage(pod: &Arc<str>, cpu: f64, time: i64, window: i64) -> PodUsage {
     PodUsage { pod: pod.clone(), cpu, memory: 0.0, time: at(time), window: SignedDuration::from_secs(window) }
 }
 
-/// An evaluation on CPU, which is to be 60 % of a request of one core.
+/// An evaluation with a CPU target of 60 % and a request of one core.
 fn mk_on_cpu(
     current: u32,
     replicas: &[Replica],
@@ -32,17 +32,18 @@ fn mk_on_cpu(
 struct Any {
     start: Start,
     cpu: f64,
-    /// End and length of the window.
+    /// End and length of the window, in seconds.
     measured: Option<(i64, i64)>,
 }
 
-/// Ready long ago: most of these were measured a moment ago.
+/// Replicas that became ready long ago. Most were measured a moment ago.
 fn mk_any_ready() -> impl Strategy<Value = Any> {
     let measured = prop_oneof![1 => Just(None), 9 => (NOW - 100..=NOW, 5i64..60).prop_map(Some)];
     (0.0..3.0, measured).prop_map(|(cpu, measured)| Any { start: Start::Past, cpu, measured })
 }
 
-/// Never ready, or ready a moment ago and measured, if at all, over a window that began before.
+/// Replicas that never were ready, or that became ready a moment ago and have at most a figure for a window
+/// that began before.
 fn mk_any_starting() -> impl Strategy<Value = Any> {
     let measured = || proptest::option::of((NOW - 100..=NOW, 5i64..60));
     let cpu = || prop_oneof![0.0..100.0, Just(0.0)];
@@ -90,19 +91,19 @@ proptest! {
         let alone = mk_any_of(&ready, 0, 0).decide();
         let verdict = mk_any_of(&[ready.clone(), starting.clone()].concat(), 0, 0).decide();
         match alone.required {
-            // As for a HorizontalPodAutoscaler: the others say what is required, up and down.
+            // As in a HorizontalPodAutoscaler, the ready replicas alone decide what is required.
             Some(_) if !ready.is_empty() => prop_assert_eq!(verdict.required, alone.required),
             Some(_) | None => prop_assert_eq!(verdict.to, all, "nothing is known, and nothing is taken away"),
         }
-        // Of those that take load already it is not known how much.
+        // Some of these take load already, and it is not known how much.
         if starting.iter().any(|any| any.start != Start::Open) {
             prop_assert!(verdict.to >= all, "{verdict:?}");
         }
     }
 }
 
-/// Upstream's case: five replicas of a core, two of them not ready; the other three at 30 % with a target of
-/// 50 %.
+/// An example from upstream: five replicas with a request of one core, two of them not ready, and the other
+/// three at 30 % with a target of 50 %.
 #[test]
 fn replicas_that_never_get_ready_do_not_hold_up_the_count() {
     let mk = |start, cpu| Any { start, cpu, measured: Some((NOW, 15)) };
@@ -114,33 +115,33 @@ fn replicas_that_never_get_ready_do_not_hold_up_the_count() {
     assert_eq!((verdict.required, verdict.to), (Some(2), 2));
 }
 
-/// A replica of the simulation: when it starts to run, and when it is ready.
+/// A simulated replica: when it starts to run, and when it becomes ready.
 #[derive(Clone, Copy)]
 struct Simulated {
     runs: i64,
     ready: i64,
 }
 
-/// A load of 1.25 cores, 2.08 replicas' worth, on two replicas.
+/// A simulated load of 1.25 cores, which requires 2.08 replicas, on two replicas.
 struct Course {
-    /// Seconds between two figures, and their window.
+    /// Seconds between two figures, and length of their window.
     every: i64,
-    /// Seconds that a start takes.
+    /// Duration of a start, in seconds.
     takes: i64,
-    /// Cores that it takes.
+    /// Cores that a start uses.
     cores: f64,
-    /// What counts is what runs, started or not.
+    /// Whether all running replicas count, also those that are starting, as in earlier versions.
     old: bool,
 }
 
 impl Course {
-    /// The counts of ten minutes, looked at every 5 s.
+    /// Returns the counts of ten minutes, with an evaluation every 5 s.
     fn counts(&self) -> Vec<u32> {
         let mut replicas = vec![Simulated { runs: -1000, ready: -900 }; 2];
         let mut used: HashMap<Arc<str>, PodUsage> = HashMap::new();
         let (mut counts, mut memory) = (vec![2], Memory::default());
         let name = |i: usize| -> Arc<str> { i.to_string().into() };
-        // What each has used since it was there.
+        // CPU seconds that each replica has used since it was created.
         let mut totals = vec![0.0; 2];
         let mut before = totals.clone();
         for now in 0..600 {

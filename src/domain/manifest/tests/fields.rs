@@ -1,4 +1,4 @@
-//! Each field of a spec is rendered as the contract says it is.
+//! Each field of a spec is rendered as the contract says.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ fn container(change: impl FnOnce(&mut Spec)) -> Value {
     changed(change)["containers"][0].clone()
 }
 
-// Bytes in clusters: another rendering of unchanged content needs another renderer version.
+// These bytes are in clusters. If unchanged content is to be rendered differently, the renderer version must
+// change.
 #[test]
 fn an_app_with_every_field_is_rendered_like_this() {
     let container = json!({
@@ -107,7 +108,7 @@ fn the_default_probe_can_be_changed_and_switched_off() {
         readiness(Check::HttpGet { port: "http".into(), path: String::new() }),
         json!({"httpGet": {"port": "http", "path": "/"}})
     );
-    // Other probes leave the default as it is, and there is none without ports.
+    // Other probes do not affect the default readiness probe. Without ports there is no default.
     let alive = Probes { liveness: Some(Probe::new(Check::Exec(vec!["true".into()]))), ..Probes::default() };
     assert_eq!(
         container(|s| s.probes = Some(Box::new(alive)))["readinessProbe"],
@@ -192,7 +193,7 @@ fn a_profile_that_is_said_belongs_to_the_field_also_if_it_is_the_default() {
     assert!(patched(&content, patch).is_err());
 }
 
-// Another name for unchanged content would replace every pod.
+// If the name changed for unchanged content, every pod would be replaced.
 #[test]
 fn a_volume_is_named_by_what_it_is_and_where_it_goes() {
     let names = |volumes: Vec<(&str, Source)>| -> Vec<String> {
@@ -214,7 +215,7 @@ fn a_volume_is_named_by_what_it_is_and_where_it_goes() {
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(distinct.len(), 5);
     assert!(all.iter().all(|name| crate::domain::name::is_label(name)), "{all:?}");
-    // Whatever else is mounted, in whatever order.
+    // The name does not depend on other mounts or their order.
     assert_eq!(names(vec![("/b", dir())])[0], all[1]);
     assert_ne!(names(vec![("/c", Source::ConfigMap(files("y")))])[0], all[2]);
 }

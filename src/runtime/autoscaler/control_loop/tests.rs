@@ -1,4 +1,5 @@
-//! The loop against rows and a `Scaler` and a `UsageSource` that remember: what is asked for, when, and what is kept of it.
+//! The loop with rows, a `Scaler` and a `UsageSource` that record calls: what is called and when, and what is
+//! stored.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -11,7 +12,7 @@ use crate::{
     index::Kind,
 };
 
-/// Does what the loop asks for, if it is told to, and remembers it.
+/// Records what the loop asks for, and gives a prepared answer.
 #[derive(Default)]
 struct Fake {
     resized: Mutex<Vec<(i32, i32)>>,
@@ -220,7 +221,7 @@ async fn cpu_of_a_start_becomes_no_count() {
         let pod = observed::Pod { ready, ready_changed: Some(ready_changed), ..mk_pod(2) };
         index.update_rows(vec![pod], vec![], now());
     };
-    // Never ready; ready in the window of 10 s; ready before it.
+    // In turn: never ready, ready within the window of 10 s, and ready before it.
     third(now() - SignedDuration::from_mins(1), false);
     bed.looker.evaluate_all(Look::Whole, now()).await;
     assert_eq!((bed.resized(), bed.last()), (vec![], (Outcome::Unchanged, 3, 3)));
@@ -261,7 +262,7 @@ async fn what_could_not_be_carried_out_is_a_failure_with_its_reason() {
     assert_eq!((from, to), (2, 2));
     *bed.fake.answer.lock().unwrap() = Some(Ok(ScaleOutcome::Outdated));
     bed.looker.evaluate_all(Look::Whole, now()).await;
-    assert!(matches!(bed.last().0, Outcome::Failed(why) if why.contains("decided anew")));
+    assert!(matches!(bed.last().0, Outcome::Failed(why) if why.contains("decide again")));
 }
 
 #[tokio::test]
@@ -313,7 +314,7 @@ async fn the_count_of_a_hold_that_was_cut_off_is_set_after_a_moment_and_not_agai
         ..mk_deployment(2, policy(), Some(hold(now())))
     });
     bed.looker.evaluate_all(Look::Whole, now() + SignedDuration::from_secs(9)).await;
-    assert_eq!(*bed.fake.settled.lock().unwrap(), 1, "somebody set a count since");
+    assert_eq!(*bed.fake.settled.lock().unwrap(), 1, "a count was set since");
     assert_eq!(bed.resized(), []);
 }
 
@@ -370,7 +371,7 @@ async fn it_looks_every_five_seconds_and_only_while_it_is_the_one_that_does() {
         assert_eq!(looks(), 6);
     };
     tokio::select! {
-        () = running => panic!("it ends by itself"),
+        () = running => panic!("the loop ended"),
         () = watching => {}
     }
 }

@@ -1,4 +1,5 @@
-//! What the replicas use, as the metrics API of Kubernetes says it: a source of measurements of CPU and memory.
+//! The usage of replicas according to the metrics API of Kubernetes, as a source of measurements of CPU and
+//! memory.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,16 +16,16 @@ use crate::{
     index::AutoscalerInput,
 };
 
-/// How long the metrics API may take: an answer that comes later is of no use to this look.
+/// Time limit for the metrics API. A later answer is of no use to this evaluation.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// Calls to the API server at a time.
+/// Concurrent calls to the API server.
 const AT_ONCE: usize = 8;
 
-/// What it said of each namespace that was asked about: what each pod uses, or why it is silent.
+/// The answer for each namespace: the usage of each pod, or why there is no answer.
 pub(super) type Answers = HashMap<String, Result<HashMap<Arc<str>, PodUsage>, Arc<str>>>;
 
-/// Reads the namespaces in which an app has a target on CPU or memory.
+/// Reads the namespaces that contain an app with a target on CPU or memory.
 pub(super) async fn read_usage(source: &dyn UsageSource, apps: &[AutoscalerInput]) -> Answers {
     let on_use =
         |app: &&AutoscalerInput| !app.pods.is_empty() && app.policy.targets.iter().any(|t| !t.is_reported());
@@ -41,7 +42,7 @@ pub(super) async fn read_usage(source: &dyn UsageSource, apps: &[AutoscalerInput
     stream::iter(namespaces).map(ask).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// What was measured for a target on CPU or memory.
+/// Returns the measurement for a target on CPU or memory.
 pub(super) fn to_measurement(
     answers: &Answers,
     app: &AutoscalerInput,
@@ -65,7 +66,7 @@ pub(super) fn to_measurement(
 
 fn to_reason(error: &Error) -> Arc<str> {
     if matches!(error, Error::ObjectMissing { .. }) {
-        // Kubernetes' own words are about a resource that nobody knows.
+        // The message of Kubernetes would only be about an unknown resource.
         return "it is not installed".into();
     }
     error.to_string().into()
