@@ -3,7 +3,7 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // tonic-prost-build 0.14 does not emit these; without them any changed file rebuilds the crate.
+    // tonic-prost-build 0.14 does not emit these lines. Without them a change of any file rebuilds the crate.
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=vendor");
 
@@ -15,7 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto", "vendor"])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    // Encoded by the compiler itself: the types of prost would lose the options, which hold the rules of the fields.
+    // The compiler encodes the descriptor. The prost types would lose the options, which hold the rules of
+    // the fields.
     fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
 
     let mut config = tonic_prost_build::Config::new();

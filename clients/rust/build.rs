@@ -1,4 +1,5 @@
-//! Compiles `proto/` with protox (pure Rust), so that building needs no `protoc`. Must not know the daemon's build.
+//! Compiles `proto/` with protox (pure Rust), so that building needs no `protoc`. Must not know the daemon's
+//! build.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -6,7 +7,7 @@ use protox::prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (proto, vendor) = ("../../proto", "../../vendor");
-    // tonic-prost-build 0.14 does not emit these; without them any changed file rebuilds the crate.
+    // tonic-prost-build 0.14 does not emit these lines. Without them a change of any file rebuilds the crate.
     println!("cargo:rerun-if-changed={proto}");
     println!("cargo:rerun-if-changed={vendor}");
 
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .open_files(files)?
         .file_descriptor_set();
 
-    // Clients use the descriptor for JSON only, and its comments are most of its size.
+    // Clients use the descriptor for JSON only, and comments are most of its size.
     let mut bare = commented.clone();
     for file in &mut bare.file {
         file.source_code_info = None;
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
     tonic_prost_build::configure()
-        .btree_map(".") // the same order every time somebody prints a map
+        .btree_map(".") // a printed map always has the same order
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .generate_default_stubs(true)
         .compile_fds_with_config(commented, config)?;

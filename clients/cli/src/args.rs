@@ -1,5 +1,5 @@
 //! What can be written on the command line. Must not know how commands are carried out.
-#![allow(clippy::doc_markdown)] // what is shown on a terminal is no Markdown
+#![allow(clippy::doc_markdown)] // help texts are shown on a terminal and are not Markdown
 
 pub(crate) mod autoscale;
 pub(crate) mod change;
@@ -49,43 +49,49 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// How results are printed: on a terminal a table is cut to its width, wide is not; json is the proto JSON of the API.
+    /// How results are printed: on a terminal a table is cut to its width, wide is not; json is the proto
+    /// JSON of the API.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
-    /// Time limit, for example 90s or 5m [default: deploy and all else that follows a rollout 10m, wait and delete 5m, reads 30s].
+    /// Time limit, for example 90s or 5m [default: 10m for deploy and every command that follows a rollout,
+    /// 5m for wait and delete, 30s for reads].
     #[arg(long, global = true, value_parser = value::duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
     /// How progress is shown: auto draws on a terminal and writes lines elsewhere.
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
     pub(crate) progress: Progress,
-    /// Say on standard error which settings are used and where they come from; show every check and node of a dry run.
+    /// Say on standard error which settings are used and where they come from; show every check and node of a
+    /// dry run.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 }
 
-/// What the environment and the configuration file can say too.
+/// Settings that the environment and the configuration file can hold too.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Settings {
-    /// Address of the server; https:// in front of it means TLS [env: GANTRY_ADDR] [default: 127.0.0.1:7420].
+    /// Address of gantryd; with https:// in front it is reached over TLS [env: GANTRY_ADDR] [default:
+    /// 127.0.0.1:7420].
     #[arg(short, long, global = true, value_name = "HOST:PORT")]
     pub(crate) server: Option<String>,
-    /// Kubernetes namespace of names that do not say theirs [env: GANTRY_NAMESPACE] [default: default].
+    /// Kubernetes namespace of names without one, such as shop [env: GANTRY_NAMESPACE] [default: default].
     #[arg(short, long, global = true)]
     pub(crate) namespace: Option<String>,
-    /// Bearer token; other users of this machine may see it here, so rather use one of the other ways [env: GANTRY_TOKEN].
+    /// Bearer token; other users of this machine may see it on the command line, so prefer the other ways to
+    /// set it [env: GANTRY_TOKEN].
     #[arg(long, global = true, hide_short_help = true, conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
     /// File with the bearer token [env: GANTRY_TOKEN_FILE].
     #[arg(long, global = true, hide_short_help = true, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Certificates that may vouch for the server, as PEM; without it those of the system [env: GANTRY_CA_FILE].
+    /// Certificates of the authorities that may sign the certificate of gantryd, as PEM [env: GANTRY_CA_FILE]
+    /// [default: those of the system].
     #[arg(long, global = true, hide_short_help = true, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
 }
@@ -122,7 +128,7 @@ pub(crate) enum Progress {
 // === impl Output ===
 
 impl Output {
-    /// The format; a wide table is a table.
+    /// Returns the format; a wide table is a table.
     pub(crate) fn format(self) -> Format {
         match self {
             Self::Table | Self::Wide => Format::Table,
@@ -182,11 +188,12 @@ pub(crate) enum Command {
     Endpoints(Endpoints),
     /// Print what the replicas of an app log, or follow it.
     Logs(Logs),
-    /// Tell what happened to an app, in the order of time, or follow it.
+    /// Show what happened to an app, in order of time, or follow it.
     Timeline(Timeline),
     /// Delete an app and everything that was created for it.
     Delete(Delete),
-    /// Show the server: its version, its cluster and how fresh its view is; and the settings that led there.
+    /// Show the server: its version, its cluster and how fresh its view is. Also show the settings of this
+    /// program and where they come from.
     #[command(after_help = "Example:\n  gantry info --server gantry.example.org:7420")]
     Info,
     /// Print a completion script for a shell.

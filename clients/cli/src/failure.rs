@@ -1,4 +1,4 @@
-//! Why a command was not done, in words for people and as exit status. Must not know how it came to that.
+//! Why a command failed, as text for people and as exit status. Must not know how the failure came about.
 
 use std::{io, path::PathBuf};
 
@@ -12,57 +12,58 @@ use crate::{
     render::text::{self, Paint},
 };
 
-/// How the program ends.
+/// The exit status of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     Done = 0,
     Failed = 1,
-    /// Also clap's own.
+    /// Also the status with which clap exits.
     Usage = 2,
     /// Still not done at the time limit.
     Waiting = 3,
-    /// 128 + SIGINT, as shells have it.
+    /// 128 + SIGINT, as in shells.
     Interrupted = 130,
 }
 
-/// Why a command was not done.
+/// Why a command failed, or stopped before it was done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The server or the way to it.
+    /// An error of the daemon or of the connection to it.
     #[error(transparent)]
     Client(#[from] Error),
-    /// Nobody answers, and the address was not given on the command line.
+    /// No daemon answers, and the address was not given on the command line.
     #[error("{error}")]
     Unreachable {
-        /// Who does not answer.
+        /// The error, which names the address.
         error: Error,
         /// Where the address comes from.
         from: String,
     },
-    /// The configuration file is wrong.
-    #[error("{} is no configuration: {cause}", .path.display())]
+    /// The configuration file is not valid.
+    #[error("{} is not a valid configuration: {cause}", .path.display())]
     Config {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
     },
-    /// The check of a change says that it would not work; what was found has been printed.
+    /// A dry run says that the change would not work. The plan has been printed. The number is that of the
+    /// checks that fail.
     #[error("it would not work: {}", text::count(*.0, "check") + if *.0 == 1 { " fails" } else { " fail" })]
     Plan(i32),
     /// A file cannot be read.
     #[error("{} cannot be read: {cause}", .path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         cause: io::Error,
     },
-    /// A file holds no app.
-    #[error("{} holds no app: {cause}", .path.display())]
+    /// A file does not describe an app.
+    #[error("{} does not describe an app: {cause}", .path.display())]
     Manifest {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         cause: proto::Error,
@@ -70,10 +71,10 @@ pub(crate) enum Failure {
     /// An answer cannot be printed in this format.
     #[error(transparent)]
     Message(#[from] proto::Error),
-    /// Standard output takes no more.
+    /// Standard output cannot be written.
     #[error("the result cannot be written: {0}")]
     Output(#[from] io::Error),
-    /// The time limit came first.
+    /// The time limit was reached before the command was done.
     #[error("{what}")]
     Waiting {
         /// What is still going on.
@@ -94,7 +95,7 @@ pub(crate) enum Failure {
 // === impl Failure ===
 
 impl Failure {
-    /// The exit status that stands for it.
+    /// Returns the exit status of this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => client_exit(error),
@@ -107,7 +108,7 @@ impl Failure {
         }
     }
 
-    /// What is printed: a line that says what, then what else is known.
+    /// Returns the lines to print: what failed, then what else is known about it.
     pub(crate) fn lines(&self, paint: Paint) -> Vec<String> {
         if self.exit() == Exit::Done {
             return Vec::new();
@@ -117,7 +118,7 @@ impl Failure {
         } else {
             self.to_string()
         };
-        // That something goes on is no error.
+        // A command that stops waiting is no error, because the change goes on.
         let goes_on = matches!(self, Self::Waiting { .. } | Self::Interrupted { .. });
         let mut lines =
             vec![if goes_on { headline } else { format!("{} {}", paint.bad("error:"), block(&headline)) }];
@@ -129,7 +130,7 @@ impl Failure {
         let of_client = |error: &Error| match error {
             Error::Refused(refusal) => refusal_details(refusal),
             Error::Unreachable { cause, .. } if cause.contains("certificate") => {
-                vec![own("try", "name the certificates that vouch for it with --ca-file")]
+                vec![own("try", "name the certificate authority that signed its certificate with --ca-file")]
             }
             Error::Unreachable { .. } => {
                 vec![own(
@@ -142,7 +143,7 @@ impl Failure {
             }
             Error::Deadline => vec![own("try", "give it longer with --timeout")],
             Error::Exposed(_) => {
-                vec![own("try", "an address with https://, or a tunnel that begins on this machine")]
+                vec![own("try", "an address with https://, or a port forward from 127.0.0.1")]
             }
             Error::Address { .. }
             | Error::Token
@@ -170,7 +171,7 @@ impl Failure {
     }
 }
 
-/// `  reason:   TEXT`, the texts in one column.
+/// Formats `  reason:   TEXT`, with all texts in one column.
 pub(crate) fn detail(label: &str, text: &str, paint: Paint) -> String {
     format!("  {} {}", paint.dim(&format!("{:<9}", format!("{label}:"))), text::line(text))
 }
@@ -179,7 +180,7 @@ fn own(label: &str, text: &str) -> (String, String) {
     (label.to_owned(), text.to_owned())
 }
 
-/// Several lines, as YAML errors have, stay several lines.
+/// Keeps the line breaks of a text with several lines, for example a YAML error.
 fn block(text: &str) -> String {
     text.lines().map(text::line).collect::<Vec<_>>().join("\n  ")
 }
@@ -199,7 +200,8 @@ fn client_exit(error: &Error) -> Exit {
     }
 }
 
-/// The server's message, unless it only strings together the fields that follow.
+/// Returns the daemon's message. If the message only joins the field errors, which are printed below it,
+/// returns their number instead.
 fn headline(refusal: &Refusal) -> String {
     let fields: Vec<String> = refusal.fields.iter().map(violation).collect();
     match fields.len() {
@@ -236,7 +238,7 @@ fn refusal_details(refusal: &Refusal) -> Vec<(String, String)> {
     }));
     details.extend(hints(&refusal.reason).iter().map(|hint| own("try", hint)));
     let headline = headline(refusal);
-    // What the first line says already is not said again.
+    // Leave out details that the first line contains.
     details.retain(|(_, text)| !headline.contains(text.as_str()));
     let reason = match refusal.reason.as_str() {
         "" => own("code", &format!("{:?}", refusal.code)),
@@ -248,12 +250,12 @@ fn refusal_details(refusal: &Refusal) -> Vec<(String, String)> {
     details
 }
 
-/// What this program can do about it, where the server does not know its words.
+/// Returns advice in terms of this program's flags, which the daemon does not know.
 fn hints(reason: &str) -> &'static [&'static str] {
     match reason {
         "AUTOSCALER_ACTIVE" => &[
             "`--hold-for 1h`: the count holds for so long, then the autoscaler goes on",
-            "`gantry autoscale NAME --mode off`: nobody but you sets the count",
+            "`gantry autoscale NAME --mode off`: only callers set the count",
         ],
         "FOREIGN_AUTOSCALER" => {
             &["`gantry autoscale NAME --mode shadow`: it decides beside the other one, and does not act"]

@@ -1,7 +1,7 @@
 //! `gantry`: reads the command line, runs the command, and exits with its status.
 //!
-//! A command goes through `args`, `settings` and `request` (pure) to the server, and its answer through `render`
-//! to the terminal. Every failure goes through `failure`. `run` carries the commands out.
+//! A command goes through `args`, `settings` and `request` (pure) to the daemon, and its answer through
+//! `render` to the terminal. Every failure goes through `failure`. `run` carries the commands out.
 
 mod args;
 mod failure;

@@ -1,4 +1,5 @@
-//! Messages of the API as JSON and YAML, both ways, by the rules of proto JSON. Must not know what the messages mean.
+//! Messages of the API as JSON and YAML, both ways, by the rules of proto JSON. Must not know what the
+//! messages mean.
 
 use std::sync::LazyLock;
 
@@ -6,7 +7,7 @@ use gantry_client::DESCRIPTOR;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 
-/// Why a message and its text do not go together.
+/// Why a text could not be read as a message, or a message not written as text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The text is neither YAML nor JSON.
@@ -20,34 +21,35 @@ pub(crate) enum Error {
         /// Why.
         cause: String,
     },
-    /// The message cannot be written down.
-    #[error("this answer cannot be written down: {0}")]
+    /// The message cannot be converted to text.
+    #[error("this answer cannot be printed: {0}")]
     Message(String),
 }
 
 static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTOR).ok());
 
-/// One line of JSON.
+/// Converts a message to one line of JSON.
 pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<String, Error> {
     serde_json::to_string(&to_dynamic(message)?).map_err(|error| Error::Message(error.to_string()))
 }
 
-/// JSON for people, with a line break at the end.
+/// Converts a message to indented JSON, with a line break at the end.
 pub(crate) fn to_pretty_json<M: Message + Name>(message: &M) -> Result<String, Error> {
     let json = serde_json::to_string_pretty(&to_dynamic(message)?);
     json.map(|json| json + "\n").map_err(|error| Error::Message(error.to_string()))
 }
 
-/// YAML, with a line break at the end.
+/// Converts a message to YAML, with a line break at the end.
 pub(crate) fn to_yaml<M: Message + Name>(message: &M) -> Result<String, Error> {
     let yaml =
         serde_saphyr::to_string(&to_dynamic(message)?).map_err(|error| Error::Message(error.to_string()))?;
     Ok(format!("{}\n", yaml.trim_end()))
 }
 
-/// Reads one message or several, as YAML or JSON documents. Unknown fields are refused.
+/// Reads one message or several, as YAML or JSON documents. Unknown fields are errors.
 pub(crate) fn from_documents<M: Message + Name + Default>(text: &str) -> Result<Vec<M>, Error> {
-    // JSON goes first: not all of it is YAML (control characters), and YAML is never valid JSON that means something else.
+    // JSON is tried first, because some JSON is not YAML (control characters), and no text that is valid JSON
+    // means something else in YAML.
     let json: Result<Vec<serde_json::Value>, _> =
         serde_json::Deserializer::from_str(text).into_iter().collect();
     let values = match json {
@@ -65,7 +67,7 @@ pub(crate) fn from_documents<M: Message + Name + Default>(text: &str) -> Result<
     }
 }
 
-/// Reads exactly one.
+/// Reads exactly one message.
 #[cfg(test)]
 pub(crate) fn from_yaml<M: Message + Name + Default>(text: &str) -> Result<M, Error> {
     let mut messages = from_documents(text)?;
@@ -190,7 +192,7 @@ mod tests {
         fn what_is_written_can_be_read(image in ".*", n in proptest::option::of(0..9), env in proptest::collection::vec((".*", "\\PC*"), 0..4)) {
             let app = mk_app(&image, n, &env);
             prop_assert_eq!(&from_yaml::<v1::App>(&to_pretty_json(&app).expect("json")).expect("from json"), &app);
-            // The YAML writer forgets to quote a no-break space at the end.
+            // The YAML writer does not quote a no-break space at the end.
             let env: Vec<_> = env.iter().map(|(_, text)| (text.trim().to_owned(), text.trim().to_owned())).collect();
             let app = mk_app("a:1", n, &env);
             prop_assert_eq!(from_yaml::<v1::App>(&to_yaml(&app).expect("yaml")).expect("from yaml"), app);

@@ -1,5 +1,5 @@
-//! What is printed: answers, plans and live views as lines of text. All of it is pure, except `terminal`, which
-//! writes the lines.
+//! What is printed: answers, plans and live views as lines of text. All of it is pure, except `terminal`,
+//! which writes the lines.
 
 pub(crate) mod describe;
 pub(crate) mod outcome;

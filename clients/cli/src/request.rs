@@ -1,4 +1,4 @@
-//! Flags and files -> requests. Pure: must not read files nor call anybody.
+//! Converts flags and files to requests. Pure: must not read files nor make calls.
 
 pub(crate) mod autoscale;
 
@@ -13,7 +13,8 @@ use crate::args::{
     value::Pair,
 };
 
-/// The request of `deploy NAME` with its flags. Without an update mask the server changes the fields that are set.
+/// Makes the request of `deploy NAME` with its flags. Without an update mask the daemon changes only the
+/// fields that are set.
 pub(crate) fn deploy(name: &name::App, flags: &args::Deploy) -> v1::DeployAppRequest {
     let app = v1::App {
         name: name.to_string(),
@@ -25,14 +26,15 @@ pub(crate) fn deploy(name: &name::App, flags: &args::Deploy) -> v1::DeployAppReq
     with_circumstances(app, flags)
 }
 
-/// The request of `deploy -f`: the file is everything, so what it leaves out is cleared. What only the server says is left out.
+/// Makes the request of `deploy -f`. The file is everything, so what it leaves out is cleared. Fields that
+/// only the daemon sets (status, uid, times) are dropped.
 pub(crate) fn deploy_file(app: v1::App, flags: &args::Deploy) -> v1::DeployAppRequest {
     let app = v1::App { status: None, uid: String::new(), create_time: None, update_time: None, ..app };
     let update_mask = Some(FieldMask { paths: vec!["*".to_owned()] });
     v1::DeployAppRequest { update_mask, ..with_circumstances(app, flags) }
 }
 
-/// The request of `scale`.
+/// Makes the request of `scale`.
 pub(crate) fn scale(name: &name::App, flags: &args::Scale) -> v1::ScaleAppRequest {
     v1::ScaleAppRequest {
         name: name.to_string(),
@@ -45,7 +47,7 @@ pub(crate) fn scale(name: &name::App, flags: &args::Scale) -> v1::ScaleAppReques
     }
 }
 
-/// The request of `restart`.
+/// Makes the request of `restart`.
 pub(crate) fn restart(name: &name::App, flags: &args::Restart) -> v1::RestartAppRequest {
     v1::RestartAppRequest {
         name: name.to_string(),
@@ -56,7 +58,7 @@ pub(crate) fn restart(name: &name::App, flags: &args::Restart) -> v1::RestartApp
     }
 }
 
-/// The request of `rollback`.
+/// Makes the request of `rollback`.
 pub(crate) fn rollback(
     name: &name::App,
     flags: &args::Rollback,
@@ -74,7 +76,7 @@ pub(crate) fn rollback(
     })
 }
 
-/// The request of `pause`.
+/// Makes the request of `pause`.
 pub(crate) fn pause(rollout: &name::Rollout, flags: &args::Hold) -> v1::PauseRolloutRequest {
     let name = rollout.to_string();
     v1::PauseRolloutRequest {
@@ -84,7 +86,7 @@ pub(crate) fn pause(rollout: &name::Rollout, flags: &args::Hold) -> v1::PauseRol
     }
 }
 
-/// The request of `resume`.
+/// Makes the request of `resume`.
 pub(crate) fn resume(rollout: &name::Rollout, flags: &args::Hold) -> v1::ResumeRolloutRequest {
     let name = rollout.to_string();
     v1::ResumeRolloutRequest {
@@ -94,7 +96,7 @@ pub(crate) fn resume(rollout: &name::Rollout, flags: &args::Hold) -> v1::ResumeR
     }
 }
 
-/// The request of `delete`.
+/// Makes the request of `delete`.
 pub(crate) fn delete(name: &name::App, flags: &args::Delete) -> v1::DeleteAppRequest {
     v1::DeleteAppRequest {
         name: name.to_string(),
@@ -202,7 +204,7 @@ fn rollout_policy(flags: &Spec) -> v1::RolloutPolicy {
     }
 }
 
-/// A message of which nothing is set is one that nobody named.
+/// Returns the message, or `None` if no flag has set a field of it.
 fn set<M: Default + PartialEq>(message: M) -> Option<M> {
     (message != M::default()).then_some(message)
 }
@@ -219,7 +221,7 @@ fn map(pairs: &[Pair]) -> BTreeMap<String, String> {
     pairs.iter().cloned().collect()
 }
 
-/// `{"metadata": {"annotations": {...}}}`
+/// Makes the patch `{"metadata": {"annotations": {...}}}`.
 fn pod_annotations(pairs: &[Pair]) -> Option<Struct> {
     let object = |fields| Value { kind: Some(Kind::StructValue(Struct { fields })) };
     let text = |text: &String| Value { kind: Some(Kind::StringValue(text.clone())) };

@@ -1,4 +1,4 @@
-//! Carries commands out: connects, calls, and hands what comes to the pure parts and on to the terminal.
+//! Carries commands out: connects, calls, and passes the answers through the pure modules to the terminal.
 
 mod autoscale;
 mod change;
@@ -29,10 +29,10 @@ use crate::{
     render::terminal::Screen,
 };
 
-/// The beat of live views.
+/// The interval at which live views are redrawn.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// Runs a command; whatever there is to say has been said when it returns.
+/// Runs a command. It has printed everything, errors included, when it returns.
 pub(crate) async fn run(cli: Cli) -> Exit {
     let mut screen = Screen::new(cli.global.progress);
     let done = if let Command::Completion { shell } = cli.command {
@@ -41,7 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Exit {
         match Context::new(&cli.global, screen.clone()) {
             Ok(mut context) => {
                 let done = Box::pin(dispatch(&mut context, &cli.command)).await;
-                // It knows what picture has to go.
+                // Only this copy knows the size of the live view that must be removed.
                 screen = context.screen;
                 done
             }

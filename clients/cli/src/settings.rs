@@ -1,5 +1,5 @@
-//! What the server is and who the caller is: from flags, else the environment, else the configuration file, else by default. Pure: must
-//! not read files nor the environment.
+//! The daemon's address and the caller's token: from flags, else from the environment, else from the
+//! configuration file, else by default. Pure: must not read files nor the environment.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,16 @@ use crate::args;
 const DEFAULT_SERVER: &str = "127.0.0.1:7420";
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// What is used, and where it comes from.
+/// The settings in use, and where they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Address of the server.
+    /// Address of the daemon.
     pub(crate) server: Sourced<String>,
-    /// Namespace of names that do not say theirs.
+    /// Namespace of names without one.
     pub(crate) namespace: Sourced<String>,
-    /// The bearer token, or where it is.
+    /// The bearer token, or the file that holds it.
     pub(crate) token: Option<Sourced<Token>>,
-    /// Certificates that may vouch for the server.
+    /// Certificates of the authorities that may sign the daemon's certificate.
     pub(crate) authorities: Option<Sourced<PathBuf>>,
 }
 
@@ -41,11 +41,11 @@ pub(crate) enum Source {
     Environment(&'static str),
     /// This file.
     File(PathBuf),
-    /// Nobody said otherwise.
+    /// Not set, so the default applies.
     Default,
 }
 
-/// A bearer token, or where it is.
+/// A bearer token, or the file that holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Token {
     /// Its text.
@@ -58,7 +58,7 @@ pub(crate) enum Token {
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
-    /// Where it is; relative paths begin there.
+    /// The path of the file; relative paths in it start at its folder.
     #[serde(skip)]
     path: PathBuf,
     server: Option<String>,
@@ -68,13 +68,14 @@ pub(crate) struct File {
     ca_file: Option<PathBuf>,
 }
 
-/// Where the configuration file is, and whether somebody said that there is one.
+/// Returns the path of the configuration file, and whether the file must exist because `GANTRY_CONFIG` names
+/// it.
 pub(crate) fn location(env: impl Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     if let Some(path) = set("GANTRY_CONFIG") {
         return Some((path.into(), true));
     }
-    // The standard wants relative paths ignored.
+    // The XDG standard requires that relative paths are ignored.
     let base = set("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = base.or_else(|| set("HOME").map(|home| Path::new(&home).join(".config")))?;
     Some((base.join("gantry/config.toml"), false))
@@ -82,7 +83,8 @@ pub(crate) fn location(env: impl Fn(&str) -> Option<String>) -> Option<(PathBuf,
 
 /// Reads the text of a configuration file.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<File, String> {
-    // The error's own text shows the line, and that may be the one with the token.
+    // The text of a TOML error quotes the line, which may be the one with the token. So only its message is
+    // used.
     let place = |start: usize| text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
     let file: File = toml::from_str(text).map_err(|error| match error.span() {
         Some(span) => format!("line {}: {}", place(span.start), error.message()),
@@ -94,13 +96,13 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<File, String> {
     Ok(File { path: path.to_owned(), ..file })
 }
 
-/// Chooses.
+/// Chooses each setting from its sources.
 pub(crate) fn resolve(
     flags: &args::Settings,
     env: impl Fn(&str) -> Option<String>,
     file: Option<&File>,
 ) -> Settings {
-    // A variable that is set to nothing is one that is not set.
+    // An empty variable counts as not set.
     let env = |name: &'static str| {
         let value = env(name).filter(|value| !value.is_empty())?;
         Some(Sourced { value, source: Source::Environment(name) })
@@ -138,7 +140,7 @@ fn default(value: &str) -> Sourced<String> {
 // === impl Settings ===
 
 impl Settings {
-    /// What is used and where it comes from, the token itself left out.
+    /// Returns the settings in use and where they come from, without the token itself.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         let from = |source: &Source| match source {
             Source::Flag(name) | Source::Environment(name) => format!("from {name}"),
@@ -188,7 +190,7 @@ impl std::fmt::Debug for Token {
 // === impl File ===
 
 impl File {
-    /// Whether who can read the file can pass for the caller.
+    /// Whether the file itself holds the token, so that anyone who can read it can act as the caller.
     pub(crate) fn holds_token(&self) -> bool {
         self.token.is_some()
     }
@@ -198,7 +200,7 @@ impl File {
         self.token.clone().map(Token::Text).or(file)
     }
 
-    /// A path as seen from the file.
+    /// Resolves a path relative to the folder of the file.
     fn beside(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("")).join(path)
     }

@@ -1,4 +1,4 @@
-//! Who the caller is, and to whom that may be told. Must not know where a token comes from.
+//! The caller's bearer token, and to which addresses it may be sent. Must not know where a token comes from.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use tonic::{
 
 use crate::Error;
 
-/// A bearer token. Its text is in no message and in no debug output.
+/// A bearer token. Its text does not appear in messages or debug output.
 #[derive(Clone, Debug)]
 pub struct Token(MetadataValue<Ascii>);
 
@@ -19,7 +19,7 @@ pub struct Token(MetadataValue<Ascii>);
 #[derive(Clone, Debug, Default)]
 pub struct Bearer(Option<Token>);
 
-/// Whether what is sent to this address stays on this machine.
+/// Whether the address is a loopback address, so that data sent to it stays on this machine.
 pub(crate) fn is_loopback(address: &Uri) -> bool {
     let host = address.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -29,7 +29,7 @@ pub(crate) fn is_loopback(address: &Uri) -> bool {
 // === impl Token ===
 
 impl Token {
-    /// A token from its text; space around it, as files have it, does not count.
+    /// Makes a token from its text. Whitespace around it is ignored, because files often end with a newline.
     pub fn new(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.is_empty() || text.contains(char::is_whitespace) {

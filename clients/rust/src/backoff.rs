@@ -1,16 +1,17 @@
-//! How long to wait before the next try. Must not know what is tried.
+//! The delay before the next try. Must not know what is tried.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
-/// A server that asks for more than this is asked again anyway: it may have been replaced meanwhile.
+/// The longest delay that the daemon can ask for. A longer one is cut, because the daemon may have been
+/// replaced meanwhile.
 const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
-/// The delay after so many failures in a row, at least as long as the server asked for.
+/// Returns the delay after so many failures in a row, at least as long as the daemon asked for.
 pub(crate) fn delay(failures: u32, asked: Option<Duration>) -> Duration {
     let step = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);
-    // Half of it is random, so that the clients of a restarted server do not come back all at once.
+    // Half of it is random, so that the clients of a restarted daemon do not all come back at once.
     let jittered = step.mul_f64(0.5 + fastrand::f64() / 2.0);
     asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED) + jittered)
 }

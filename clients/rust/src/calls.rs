@@ -1,5 +1,5 @@
-//! One method for each call of the contract that more than one command needs: names in, the thing asked for out. Must not know how
-//! calls are repeated.
+//! One method for each call of the contract that more than one command needs. It takes names and returns the
+//! object asked for. Must not know how calls are repeated.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{
     watch::{self, Update},
 };
 
-/// Rows of one page, which the server may make smaller.
+/// Rows of one page. The daemon may return fewer.
 const PAGE_SIZE: i32 = 500;
-/// The server's own limit.
+/// The longest wait that the daemon allows.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
-/// What an answer may come late.
+/// How much later than its `timeout` the answer to a wait may come.
 const LATE: Duration = Duration::from_secs(5);
 
-/// Changes. Each is repeated while the server is not available, and happens once.
+/// Changes. Each is repeated while the daemon is not available, and happens once.
 impl Client {
     /// Creates or changes an app.
     pub async fn deploy_app(&self, request: v1::DeployAppRequest) -> Result<v1::DeployAppResponse, Error> {
@@ -50,7 +50,7 @@ impl Client {
             .await
     }
 
-    /// Holds a rollout where it is.
+    /// Pauses a rollout.
     pub async fn pause_rollout(
         &self,
         request: v1::PauseRolloutRequest,
@@ -59,7 +59,7 @@ impl Client {
             .await
     }
 
-    /// Lets a held rollout go on.
+    /// Resumes a paused rollout.
     pub async fn resume_rollout(
         &self,
         request: v1::ResumeRolloutRequest,
@@ -80,23 +80,24 @@ impl Client {
         .await
     }
 
-    /// Reports load. It has no id: the latest figure of a source counts, however often it comes.
+    /// Reports load. The request has no id, because the latest figure of a source counts, however often it is
+    /// sent.
     pub async fn report_load(&self, request: v1::ReportLoadRequest) -> Result<v1::ReportLoadResponse, Error> {
         let call = |client: Self, request| async move { client.autoscalers().report_load(request).await };
         self.read(request, call).await
     }
 }
 
-/// Reads. Each is repeated while the server is not available; lists are read to their end.
+/// Reads. Each is repeated while the daemon is not available; lists are read to their end.
 impl Client {
-    /// One app with its status.
+    /// Returns one app with its status.
     pub async fn get_app(&self, name: &name::App) -> Result<v1::App, Error> {
         let request = v1::GetAppRequest { name: name.to_string(), ..Default::default() };
         let call = |client: Self, request| async move { client.apps().get_app(request).await };
         self.read(request, call).await?.app.ok_or(Error::Incomplete("app"))
     }
 
-    /// Every app that the request asks for, whatever its page size.
+    /// Returns every app that the request asks for, whatever its page size.
     pub async fn list_apps(&self, request: v1::ListAppsRequest) -> Result<Vec<v1::App>, Error> {
         let call = |client: Self, request| async move { client.apps().list_apps(request).await };
         pages(usize::MAX, async |page_token| {
@@ -106,7 +107,7 @@ impl Client {
         .await
     }
 
-    /// Every replica of an app.
+    /// Returns every replica of an app.
     pub async fn list_replicas(&self, app: &name::App) -> Result<Vec<v1::Replica>, Error> {
         let parent = app.to_string();
         let call = |client: Self, request| async move { client.apps().list_replicas(request).await };
@@ -119,7 +120,7 @@ impl Client {
         .await
     }
 
-    /// The latest rollouts of an app, newest first, at most so many.
+    /// Returns the latest rollouts of an app, newest first, at most `most`.
     pub async fn list_rollouts(
         &self,
         app: &name::App,
@@ -139,7 +140,7 @@ impl Client {
         .await
     }
 
-    /// Every endpoint that the request asks for, whatever its page size.
+    /// Returns every endpoint that the request asks for, whatever its page size.
     pub async fn list_endpoints(
         &self,
         request: v1::ListEndpointsRequest,
@@ -152,21 +153,21 @@ impl Client {
         .await
     }
 
-    /// One rollout.
+    /// Returns one rollout.
     pub async fn get_rollout(&self, name: &name::Rollout) -> Result<v1::Rollout, Error> {
         let request = v1::GetRolloutRequest { name: name.to_string(), ..Default::default() };
         let call = |client: Self, request| async move { client.rollouts().get_rollout(request).await };
         self.read(request, call).await?.rollout.ok_or(Error::Incomplete("rollout"))
     }
 
-    /// The autoscaler of an app.
+    /// Returns the autoscaler of an app.
     pub async fn get_autoscaler(&self, app: &name::App) -> Result<v1::Autoscaler, Error> {
         let request = v1::GetAutoscalerRequest { name: app.autoscaler(), ..Default::default() };
         let call = |client: Self, request| async move { client.autoscalers().get_autoscaler(request).await };
         self.read(request, call).await?.autoscaler.ok_or(Error::Incomplete("autoscaler"))
     }
 
-    /// The latest decisions that the request asks for, newest first, at most so many.
+    /// Returns the latest decisions that the request asks for, newest first, at most `most`.
     pub async fn list_scaling_decisions(
         &self,
         request: v1::ListScalingDecisionsRequest,
@@ -182,28 +183,29 @@ impl Client {
         .await
     }
 
-    /// The server itself.
+    /// Returns what the daemon says about itself.
     pub async fn server_info(&self) -> Result<v1::GetServerInfoResponse, Error> {
         let call = |client: Self, request| async move { client.server().get_server_info(request).await };
         self.read(v1::GetServerInfoRequest {}, call).await
     }
 }
 
-/// Waits. Not repeated: how long is left is the caller's to know.
+/// Waits. They are not repeated, because only the caller knows how much time is left.
 impl Client {
-    /// A rollout when it has ended, or as it is after `timeout`.
+    /// Returns a rollout when it has ended, or its current state after `timeout`.
     pub async fn wait_rollout(&self, name: &name::Rollout, timeout: Duration) -> Result<v1::Rollout, Error> {
         let timeout = timeout.min(LONGEST_WAIT);
         let request = v1::WaitRolloutRequest {
             name: name.to_string(),
             timeout: prost_types::Duration::try_from(timeout).ok(),
         };
-        // The answer comes at the end of `timeout`, not before.
+        // The daemon answers when `timeout` has passed, so the call itself must have longer.
         let request = limited(request, timeout + LATE);
         self.rollouts().wait_rollout(request).await?.into_inner().rollout.ok_or(Error::Incomplete("rollout"))
     }
 
-    /// An app when it is settled, or as it is after `timeout`. `read_after` is the position of the write whose outcome is waited for.
+    /// Returns an app when it is settled, or its current state after `timeout`. `read_after` is the position
+    /// of the write whose outcome is waited for.
     pub async fn wait_app(
         &self,
         name: &name::App,
@@ -220,10 +222,11 @@ impl Client {
     }
 }
 
-/// Watches. Each goes on after an interruption.
+/// Watches. Each continues after an interruption.
 impl Client {
-    /// The apps below `parent` (`namespaces/{namespace}`, all with `-`, or one app), now and after each change. `Synced` tells whether
-    /// what came before it since the last interruption is everything or only what changed.
+    /// Streams the apps below `parent` (`namespaces/{namespace}`, all with `-`, or one app), first as they
+    /// are now and then after each change. A `Synced` message says whether the messages since the last
+    /// interruption are everything, or only what changed.
     pub fn watch_apps(
         &self,
         parent: String,
@@ -239,7 +242,7 @@ impl Client {
         })
     }
 
-    /// A rollout, until it has ended.
+    /// Streams a rollout until it has ended.
     pub fn watch_rollout(
         &self,
         name: &name::Rollout,
@@ -254,7 +257,8 @@ impl Client {
         })
     }
 
-    /// The decisions that the request asks for, as they are made. It goes on after the last one seen, or at the token of the request.
+    /// Streams the decisions that the request asks for as they are made. After an interruption it continues
+    /// after the last decision seen, or at the token of the request.
     pub fn watch_scaling_decisions(
         &self,
         request: v1::WatchScalingDecisionsRequest,
@@ -269,7 +273,8 @@ impl Client {
         })
     }
 
-    /// What happened to an app, and what happens; set `follow` in the request. It goes on where it was, without loss or repeats.
+    /// Streams what happened to an app and what happens; set `follow` in the request. After an interruption
+    /// it continues without loss or repeats.
     pub fn watch_timeline(
         &self,
         request: v1::WatchTimelineRequest,
@@ -284,7 +289,7 @@ impl Client {
         })
     }
 
-    /// The endpoints that the request asks for, all of them now and after each change.
+    /// Streams the endpoints that the request asks for: the full set now and after each change.
     pub fn watch_endpoints(
         &self,
         request: v1::WatchEndpointsRequest,
@@ -299,7 +304,7 @@ impl Client {
 
 /// Streams that end, or break off.
 impl Client {
-    /// What happened to an app until now.
+    /// Streams what happened to an app until now.
     pub async fn timeline(
         &self,
         request: v1::WatchTimelineRequest,
@@ -308,7 +313,8 @@ impl Client {
         Ok(stream.map_err(Error::from))
     }
 
-    /// The lines that the replicas of an app print. A stream that broke off has no place to go on from: ask again, with `after` set.
+    /// Streams the lines that the replicas of an app print. A stream that broke off cannot be resumed: ask
+    /// again, with `after` set.
     pub async fn stream_logs(
         &self,
         request: v1::StreamLogsRequest,
@@ -318,7 +324,7 @@ impl Client {
     }
 }
 
-/// Reads page after page, from the empty token to the empty token, at most so many rows.
+/// Reads page after page until a page names no next one, at most `most` rows.
 async fn pages<T>(
     most: usize,
     fetch: impl AsyncFn(String) -> Result<(Vec<T>, String), Error>,

@@ -1,4 +1,5 @@
-//! The connection, and how calls over it are repeated. Must not know what single calls mean nor how answers are shown.
+//! The connection, and how calls over it are repeated. Must not know what single calls mean nor how answers
+//! are shown.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -22,31 +23,33 @@ use crate::{
     write::{self, Write},
 };
 
-/// Where a daemon listens unless it is told otherwise.
+/// The address on which a daemon listens by default.
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7420";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// While calls run only: a server may take pings of an idle connection for an attack and close it.
+/// Pings are sent only while calls run, because a server may take pings on an idle connection for an attack
+/// and close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 5;
 
-/// What the generated clients call through.
+/// The transport of the generated clients.
 pub type Transport = InterceptedService<Channel, Bearer>;
 
-/// Told before a call is repeated: why, and in how long.
+/// Called before a call is repeated, with the error and the delay.
 type Observer = Arc<dyn Fn(&Error, Duration) + Send + Sync>;
 
 /// How to connect.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Says who the caller is. Sent over TLS, and otherwise on this machine only.
+    /// Says who the caller is. Sent over TLS, or to a loopback address.
     pub token: Option<Token>,
-    /// Certificates of the authorities that may vouch for the server, as PEM. Without them those of the system count.
+    /// Certificates of the authorities that may sign the daemon's certificate, as PEM. `None` means those of
+    /// the operating system.
     pub authorities: Option<Vec<u8>>,
 }
 
-/// A connection to one server; cheap to clone.
+/// A connection to one daemon; cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     transport: Transport,
@@ -62,7 +65,7 @@ impl Client {
         Self::connect_with(address, Options::default()).await
     }
 
-    /// Connects with a token, or to a server with a certificate of one's own.
+    /// Connects with a token, or with certificate authorities other than the operating system's.
     pub async fn connect_with(address: &str, options: Options) -> Result<Self, Error> {
         let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let endpoint = endpoint(&address, &options)?;
@@ -74,49 +77,49 @@ impl Client {
         Ok(Self { transport, call_timeout: Duration::from_secs(30), observer: None })
     }
 
-    /// Sets how long one answer may take, its repetitions included; streams have no limit. Default 30 s.
+    /// Sets the time limit of one answer, repetitions included. Streams have no limit. The default is 30 s.
     #[must_use]
     pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
         Self { call_timeout, ..self }
     }
 
-    /// Sets who is told before a call is repeated: why, and in how long.
+    /// Sets a function that is called before a call is repeated, with the error and the delay.
     #[must_use]
     pub fn with_observer(self, observer: impl Fn(&Error, Duration) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Arc::new(observer)), ..self }
     }
 
-    /// The calls on apps, as they are.
+    /// Returns the generated client of `AppService`.
     pub fn apps(&self) -> AppServiceClient<Transport> {
         AppServiceClient::new(self.transport.clone())
     }
 
-    /// The calls on rollouts, as they are.
+    /// Returns the generated client of `RolloutService`.
     pub fn rollouts(&self) -> RolloutServiceClient<Transport> {
         RolloutServiceClient::new(self.transport.clone())
     }
 
-    /// The calls on autoscalers, as they are.
+    /// Returns the generated client of `AutoscalerService`.
     pub fn autoscalers(&self) -> AutoscalerServiceClient<Transport> {
         AutoscalerServiceClient::new(self.transport.clone())
     }
 
-    /// The calls about logs and what happened, as they are.
+    /// Returns the generated client of `TimelineService`.
     pub fn timelines(&self) -> TimelineServiceClient<Transport> {
         TimelineServiceClient::new(self.transport.clone())
     }
 
-    /// The calls about endpoints, as they are.
+    /// Returns the generated client of `DiscoveryService`.
     pub fn discovery(&self) -> DiscoveryServiceClient<Transport> {
         DiscoveryServiceClient::new(self.transport.clone())
     }
 
-    /// The calls about the server, as they are.
+    /// Returns the generated client of `ServerService`.
     pub fn server(&self) -> ServerServiceClient<Transport> {
         ServerServiceClient::new(self.transport.clone())
     }
 
-    /// Makes a call that changes nothing, and repeats it while the server is not available.
+    /// Makes a call that changes nothing, and repeats it while the daemon is not available.
     pub async fn read<M, R, F, A>(&self, message: M, mut call: F) -> Result<R, Error>
     where
         M: Clone,
@@ -127,7 +130,7 @@ impl Client {
         let mut failures = 0;
         loop {
             let request = limited(message.clone(), end.saturating_duration_since(Instant::now()));
-            // The futures of generated code are large, and whoever awaits this one should not have to be.
+            // The futures of generated code are large. Boxing keeps the future of this method small.
             let error = match Box::pin(call(self.clone(), request)).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => Error::from(status),
@@ -144,8 +147,8 @@ impl Client {
         }
     }
 
-    /// Makes a call that changes something. It gets a `request_id` unless it has one, and is repeated with the same id while the server
-    /// is not available, so that it happens once.
+    /// Makes a call that changes something. The request gets a `request_id` unless it has one. It is repeated
+    /// with the same id while the daemon is not available, so that the change happens once.
     pub async fn write<M, R, F, A>(&self, mut message: M, mut call: F) -> Result<R, Error>
     where
         M: Write + Clone,
@@ -155,7 +158,8 @@ impl Client {
         let is_mine = message.request_id().is_empty();
         write::identify(&mut message);
         match self.read(message.clone(), &mut call).await {
-            // Whoever chose the id counts on it; the one made here only serves the repetitions.
+            // An id that the caller chose must be honoured. One made here only protects repetitions, so it
+            // can be dropped.
             Err(error) if is_mine && write::knows_no_ids(&error) => {
                 message.request_id().clear();
                 let request = limited(message, self.call_timeout);
@@ -201,7 +205,7 @@ fn endpoint(address: &str, options: &Options) -> Result<Endpoint, Error> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT))
 }
 
-/// The server learns the limit too, and stops working for nobody.
+/// Sends the time limit with the request, so that the daemon stops working when the client has given up.
 pub(crate) fn limited<M>(message: M, limit: Duration) -> tonic::Request<M> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(limit);

@@ -1,4 +1,4 @@
-//! What can go wrong in a call, with the details that the server sends, decoded. Must not know how errors are shown.
+//! Errors of a call, with the details that the daemon sends, decoded. Must not know how errors are shown.
 
 use std::{collections::BTreeMap, error::Error as StdError, time::Duration};
 
@@ -10,73 +10,74 @@ use crate::name;
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The text is no address of a server.
-    #[error("`{address}` is no address: {cause}")]
+    /// The text is not a valid address.
+    #[error("`{address}` is not a valid address: {cause}")]
     Address {
         /// The text.
         address: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// Nobody answers at the address.
+    /// No daemon answers at the address.
     #[error("no Gantry server answers at {address}: {cause}")]
     Unreachable {
         /// The address tried.
         address: String,
-        /// What the system said.
+        /// The operating system's error.
         cause: String,
     },
     /// The connection broke while a call was running. Whether a write happened is not known.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// A stream fell silent, heartbeats included.
+    /// A stream sent nothing, not even a heartbeat.
     #[error("the server sent nothing for {} s", .0.as_secs())]
     Silent(Duration),
-    /// The server ended a stream that had more to say.
+    /// The daemon ended a stream that was not complete.
     #[error("the server ended the stream")]
     Ended,
     /// No answer within the time limit. Whether a write happened is not known.
     #[error("no answer within the time limit")]
     Deadline,
-    /// The server answered something that the contract rules out.
+    /// The answer lacks a field that the contract requires.
     #[error("the server's answer lacks `{0}`")]
     Incomplete(&'static str),
-    /// The server said no.
+    /// The daemon refused the call.
     #[error("{}", .0.message)]
     Refused(Box<Refusal>),
-    /// A text is no name.
+    /// A text is not a valid name.
     #[error(transparent)]
     Name(#[from] name::Error),
-    /// A text is no bearer token.
+    /// A text is not a valid bearer token.
     #[error("the token is empty, or holds spaces or control characters")]
     Token,
-    /// The token would be readable for everybody on the way.
-    #[error("the token is not sent to {0}, because everybody on the way could read it")]
+    /// The token would be sent without encryption.
+    #[error("the token is not sent to {0}, because the connection is not encrypted")]
     Exposed(String),
 }
 
-/// An error that the server sent.
+/// An error that the daemon sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The gRPC code.
     pub code: Code,
     /// One sentence for people.
     pub message: String,
-    /// One of [`ErrorReason`](crate::v1::ErrorReason) by name, for programs. Empty if something else than Gantry answered.
+    /// The name of an [`ErrorReason`](crate::v1::ErrorReason), for programs. Empty if something other than
+    /// Gantry answered, for example a proxy.
     pub reason: String,
-    /// The parts of the message that differ from case to case.
+    /// The values in the message that differ from case to case.
     pub metadata: BTreeMap<String, String>,
     /// The fields of the request that are wrong.
     pub fields: Vec<Violation>,
-    /// What stands in the way: preconditions and quotas.
+    /// Preconditions that do not hold and quotas that are used up.
     pub obstacles: Vec<Violation>,
     /// When to try again.
     pub retry_after: Option<Duration>,
     /// What to do, and where it is explained.
     pub help: Vec<Link>,
-    /// What it is about.
+    /// The object that the error is about.
     pub resource: Option<Resource>,
-    /// The id of the call in the server's logs.
+    /// The id of the call in the daemon's logs.
     pub request_id: Option<String>,
 }
 
@@ -89,7 +90,7 @@ pub struct Violation {
     pub description: String,
 }
 
-/// A way to help oneself.
+/// One piece of advice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// What to do.
@@ -98,7 +99,7 @@ pub struct Link {
     pub url: String,
 }
 
-/// A Kubernetes or Gantry object.
+/// A Kubernetes or Gantry object that an error is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// Its type, for example `gantry.dev/App`.
@@ -107,34 +108,35 @@ pub struct Resource {
     pub name: String,
     /// Who owns it; may be empty.
     pub owner: String,
-    /// What about it; may be empty.
+    /// What is wrong with it; may be empty.
     pub description: String,
 }
 
 // === impl Error ===
 
 impl Error {
-    /// The gRPC code, if the server sent one.
+    /// Returns the gRPC code, if the daemon sent one.
     pub fn code(&self) -> Option<Code> {
         self.refusal().map(|refusal| refusal.code)
     }
 
-    /// The server's reason, for example `APP_NOT_FOUND`; empty if there is none.
+    /// Returns the daemon's reason, for example `APP_NOT_FOUND`; empty if it sent no reason.
     pub fn reason(&self) -> &str {
         self.refusal().map_or("", |refusal| &refusal.reason)
     }
 
-    /// When the server wants to be asked again.
+    /// Returns the delay after which the daemon wants the call to be repeated.
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal().and_then(|refusal| refusal.retry_after)
     }
 
-    /// The server's error, if it is one.
+    /// Returns the error that the daemon sent, if it sent one.
     pub fn refusal(&self) -> Option<&Refusal> {
         if let Self::Refused(refusal) = self { Some(refusal) } else { None }
     }
 
-    /// Whether the same call may succeed in a moment: the server is not available, or others changed the object at every attempt.
+    /// Whether the same call may succeed in a moment, because the daemon is not available or every attempt to
+    /// write met a concurrent change.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.code == Code::Unavailable || refusal.reason == "WRITE_CONFLICT",
@@ -151,7 +153,7 @@ impl Error {
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        // Only what arose on this side has a source.
+        // Only an error that arose in this process has a source.
         if let Some(source) = status.source() {
             if chain(source).any(<dyn StdError>::is::<tonic::TimeoutExpired>) {
                 return Self::Deadline;
@@ -162,7 +164,7 @@ impl From<Status> for Error {
     }
 }
 
-/// The innermost message: the outer ones only say "transport error".
+/// Returns the innermost message, because the outer ones only say "transport error".
 pub(crate) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().unwrap_or(error).to_string()
 }

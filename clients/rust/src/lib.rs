@@ -1,10 +1,11 @@
-//! Rust client of Gantry: the generated code of `gantry.v1`, and the little that every caller would write again.
+//! Rust client of Gantry: the generated code of `gantry.v1`, and the little that every caller would otherwise
+//! write again.
 //!
-//! - [`Client`] connects, repeats calls while the server is not available, and pages through lists; changes carry a `request_id`, so that
-//!   repeating them is safe;
+//! - [`Client`] connects, repeats calls while the daemon is not available, and pages through lists; changes
+//!   carry a `request_id`, so that repeating them is safe;
 //! - [`name`] turns `shop` or `prod/shop` into resource names;
 //! - [`Error`] holds the details of an error, decoded;
-//! - [`watch`] goes on with a stream where it broke off.
+//! - [`watch`] resumes a stream where it broke off.
 //!
 //! It must not know about terminals, files or the environment.
 //!
@@ -38,5 +39,6 @@ pub use error::Error;
 pub use tonic::Code;
 pub use write::{Write, request_id};
 
-/// The compiled contract with all it imports (a `google.protobuf.FileDescriptorSet`), for JSON and other reflection.
+/// The compiled contract with all its imports (a `google.protobuf.FileDescriptorSet`), for JSON and
+/// reflection.
 pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

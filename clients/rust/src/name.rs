@@ -1,8 +1,9 @@
-//! Resource names: what people type, and what the API takes. Must not know the connection; the server checks the letters.
+//! Resource names: the short forms that people type, and the full names of the API. Must not know the
+//! connection; the daemon checks the characters.
 
 use std::fmt;
 
-/// Why a text names nothing.
+/// Why a text is not a valid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not one of the forms that name an app.
@@ -31,10 +32,10 @@ pub struct Rollout {
     pub revision: String,
 }
 
-/// The autoscalers of all apps, where a watch takes them together.
+/// The name of the autoscalers of all apps, for a watch.
 pub const ALL_AUTOSCALERS: &str = "namespaces/-/apps/-/autoscaler";
 
-/// The collection of one namespace, `namespaces/{namespace}`; `-` means all of them.
+/// Returns the parent of one namespace's apps, `namespaces/{namespace}`; `-` means all namespaces.
 pub fn namespace(namespace: &str) -> String {
     format!("namespaces/{namespace}")
 }
@@ -49,7 +50,7 @@ impl App {
             [namespace, app] | ["namespaces", namespace, "apps", app] => (namespace, app),
             _ => return Err(Error::App(text.to_owned())),
         };
-        // `-` stands for all namespaces in lists, and `.` and `..` are taken out of paths by some proxies.
+        // `-` stands for all namespaces in lists, and some proxies remove `.` and `..` from paths.
         let is_name =
             |part: &str| !matches!(part, "" | "-" | "." | "..") && !part.contains(char::is_whitespace);
         if !is_name(namespace) || !is_name(app) {
@@ -58,7 +59,8 @@ impl App {
         Ok(Self { namespace: namespace.to_owned(), app: app.to_owned() })
     }
 
-    /// Reads the app out of the full resource name of itself or of something below it, as it stands in messages of the server.
+    /// Reads the app out of the full resource name of the app or of something below it, for example
+    /// `namespaces/prod/apps/shop/rollouts/3`.
     pub fn of(resource: &str) -> Result<Self, Error> {
         match resource.split('/').collect::<Vec<_>>()[..] {
             ["namespaces", namespace, "apps", app, ..] => Self::parse(&format!("{namespace}/{app}"), ""),
@@ -66,12 +68,12 @@ impl App {
         }
     }
 
-    /// The resource name of the app's autoscaler.
+    /// Returns the resource name of the app's autoscaler.
     pub fn autoscaler(&self) -> String {
         format!("{self}/autoscaler")
     }
 
-    /// A rollout of this app: its number, or `latest`.
+    /// Returns the name of a rollout of this app; `revision` is a number or `latest`.
     pub fn rollout(&self, revision: &str) -> Result<Rollout, Error> {
         if revision != "latest" && !matches!(revision.parse::<u64>(), Ok(1..)) {
             return Err(Error::Rollout(revision.to_owned()));
@@ -89,7 +91,7 @@ impl fmt::Display for App {
 // === impl Rollout ===
 
 impl Rollout {
-    /// Reads the full resource name, as it stands in messages of the server.
+    /// Reads the full resource name, as messages of the daemon have it.
     pub fn parse(text: &str) -> Result<Self, Error> {
         match text.split('/').collect::<Vec<_>>()[..] {
             ["namespaces", namespace, "apps", app, "rollouts", revision] => {

@@ -1,4 +1,4 @@
-//! The generated code of `proto/gantry/v1`, and nothing else.
+//! The generated code of `proto/gantry/v1`.
 #![allow(
     missing_docs,
     unused_qualifications,

@@ -1,4 +1,5 @@
-//! Streams that survive the server: reconnects with the last resume token. Must not know what the messages mean.
+//! Streams that outlive a connection: they reconnect with the last resume token. Must not know what the
+//! messages mean.
 
 use std::{future::Future, time::Duration};
 
@@ -8,16 +9,17 @@ use tonic::Status;
 
 use crate::{Error, backoff, v1};
 
-/// Three heartbeats of the server, which sends one every 15 s.
+/// Three heartbeats of the daemon, which sends one every 15 s.
 pub const SILENCE: Duration = Duration::from_secs(45);
-/// Tries before the first message. Later ones have no bound: who has seen the stream wants it back, and stops by dropping it.
+/// Tries before the first message. After the first message there is no limit: a caller that no longer wants
+/// the stream drops it.
 const FIRST_TRIES: u32 = 5;
 
-/// A message of a stream that can be taken up again.
+/// A message of a stream that can be resumed.
 pub trait Event {
-    /// Where to go on after this message.
+    /// The token at which to resume after this message.
     fn resume_token(&self) -> &str;
-    /// Whether no message follows.
+    /// Whether this is the last message of the stream.
     fn is_last(&self) -> bool {
         false
     }
@@ -26,9 +28,9 @@ pub trait Event {
 /// One item of a watch.
 #[derive(Debug)]
 pub enum Update<T> {
-    /// A message of the server, heartbeats included.
+    /// A message of the daemon, heartbeats included.
     Message(T),
-    /// The stream broke off; it is taken up again after a while.
+    /// The stream broke off, and is opened again after a delay.
     Interrupted {
         /// Why it broke off.
         error: Error,
@@ -48,8 +50,9 @@ struct Watch<T, F, S> {
     _message: std::marker::PhantomData<T>,
 }
 
-/// Opens a stream, and opens it again with the last resume token whenever it breaks off, falls silent for [`SILENCE`] or the server is
-/// not available. It ends after a message that says so, and after an error that another try would not change.
+/// Opens a stream. Opens it again with the last resume token whenever it breaks off, sends nothing for
+/// [`SILENCE`], or the daemon is not available. The stream ends after its last message, and after an error
+/// that another try would not change.
 pub fn watch<T, S, F, A>(open: F) -> impl Stream<Item = Result<Update<T>, Error>>
 where
     T: Event,
@@ -89,7 +92,7 @@ where
         match self.message().await {
             Ok(message) => {
                 (self.heard, self.failures) = (true, 0);
-                // Not every message has one; the last one seen stays good.
+                // Not every message has a token; the last one seen stays valid.
                 if !message.resume_token().is_empty() {
                     message.resume_token().clone_into(&mut self.resume_token);
                 }
@@ -131,7 +134,7 @@ impl Event for v1::WatchAppsResponse {
 }
 
 impl Event for v1::WatchEndpointsResponse {
-    /// None: every message holds everything.
+    /// Always empty, because every message holds the full set.
     fn resume_token(&self) -> &'static str {
         ""
     }

@@ -5,27 +5,27 @@ use uuid::Uuid;
 
 use crate::{Error, error::Refusal, v1};
 
-/// A request that the server carries out once however often it comes.
+/// A request that the daemon carries out once, however often it arrives.
 pub trait Write {
-    /// The UUID by which the server knows it again.
+    /// The UUID by which the daemon recognises a repetition.
     fn request_id(&mut self) -> &mut String;
-    /// Whether it only asks what would happen.
+    /// Whether the request is a dry run.
     fn is_dry_run(&self) -> bool;
 }
 
-/// A fresh UUID for a `request_id`.
+/// Returns a fresh UUID for a `request_id`.
 pub fn request_id() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// Gives a request an id of its own, unless it has one or would change nothing.
+/// Gives a request a fresh id, unless it has one or is a dry run.
 pub(crate) fn identify(request: &mut impl Write) {
     if !request.is_dry_run() && request.request_id().is_empty() {
         *request.request_id() = request_id();
     }
 }
 
-/// Whether the server refuses ids altogether, as servers before 0.1 do.
+/// Whether the daemon refuses every `request_id`, as versions before 0.1 do.
 pub(crate) fn knows_no_ids(error: &Error) -> bool {
     let about_id = |refusal: &Refusal| {
         let named = refusal.fields.iter().any(|field| field.subject.ends_with("request_id"));

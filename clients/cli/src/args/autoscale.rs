@@ -1,5 +1,5 @@
-//! The words of the commands about autoscaling. Must not know how they are carried out.
-#![allow(clippy::doc_markdown)] // what is shown on a terminal is no Markdown
+//! The flags of the commands about autoscaling. Must not know how they are carried out.
+#![allow(clippy::doc_markdown)] // help texts are shown on a terminal and are not Markdown
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::{
 };
 
 const AUTOSCALE_HELP: &str = "\
-Without a flag that sets something it shows the autoscaler. Flags change only what they name, but the targets are one list: each of --cpu,
---memory, --rps, --concurrency and --metric replaces all targets that there were, so name every one that is to stay.
+Without a flag that sets something the autoscaler is shown. Flags change only what they name. The targets are one
+list: each of --cpu, --memory, --rps, --concurrency and --metric replaces all earlier targets, so name every target
+that is to stay.
 
 Examples:
   gantry autoscale shop
@@ -24,11 +25,11 @@ Examples:
   gantry autoscale shop --freeze-for 2h --reason 'we look into it'   # keeps the count, then goes on
   gantry autoscale shop --mode off";
 
-/// Sets only what it names.
+/// Sets only what its flags name.
 #[derive(Debug, Default, Args)]
 #[command(
     after_help = AUTOSCALE_HELP,
-    // Without a change they would be about nothing.
+    // These flags are about a change, and have no meaning without one.
     mut_arg("reason", needs_a_change), mut_arg("request_id", needs_a_change),
     mut_arg("etag", |arg| needs_a_change(arg).help("Fail if the autoscaler has changed since this etag was read")), mut_arg("dry_run", needs_a_change)
 )]
@@ -48,16 +49,17 @@ pub(crate) struct Autoscale {
 #[group(id = "Policy", multiple = true)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct Policy {
-    /// Whether it decides, and whether it acts; ends a hold by `gantry scale`. Frozen lasts until somebody ends it.
+    /// Whether it decides, and whether it acts. Setting it ends a hold by `gantry scale`. Frozen lasts until
+    /// another mode is set.
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) mode: Option<Mode>,
-    /// Freeze it for so long, for example 2h; then it is active again.
+    /// Freeze it for this time, for example 2h; then it is active again.
     #[arg(long, value_parser = value::duration, value_name = "TIME", conflicts_with = "mode")]
     pub(crate) freeze_for: Option<Duration>,
-    /// Never fewer replicas; 0 lets it stop the app [default: 1].
+    /// Smallest replica count; 0 lets the autoscaler stop the app [default: 1].
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..=10_000), value_name = "N", allow_negative_numbers = true)]
     pub(crate) min: Option<i32>,
-    /// Never more replicas.
+    /// Largest replica count.
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=10_000), value_name = "N", allow_negative_numbers = true)]
     pub(crate) max: Option<i32>,
     /// Target: CPU in use, in percent of the request.
@@ -72,10 +74,10 @@ pub(crate) struct Policy {
     /// Target: requests in flight that one replica can take.
     #[arg(long, value_parser = value::positive, value_name = "N", allow_negative_numbers = true)]
     pub(crate) concurrency: Option<f64>,
-    /// Target: how much of a number that is told with `gantry report` one replica can take; repeatable.
+    /// Target: how much of a metric that is sent with `gantry report` one replica can take; repeatable.
     #[arg(long = "metric", value_parser = value::target, value_name = "NAME=PER_REPLICA")]
     pub(crate) metrics: Vec<(String, f64)>,
-    /// Take all targets away.
+    /// Remove all targets.
     #[arg(long, conflicts_with_all = ["cpu", "memory", "rps", "concurrency", "metrics"])]
     pub(crate) clear_targets: bool,
     /// Time over which a shortage is made up for [default: 0s, at once].
@@ -101,7 +103,7 @@ pub(crate) enum Mode {
     Shadow,
     /// Does nothing.
     Off,
-    /// Decides and says so, keeps the count as it is.
+    /// Decides and says so, and leaves the count unchanged.
     Frozen,
 }
 
@@ -135,7 +137,7 @@ pub(crate) struct Decisions {
     pub(crate) explain: bool,
 }
 
-/// What came of a decision.
+/// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Outcome {
     /// The count was right.
@@ -152,7 +154,8 @@ pub(crate) enum Outcome {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A number counts until it is told anew, or is too old to be relied on: tell it every few seconds. What different sources tell adds up.
+A value counts until the same source reports it again, or until it is too old to be relied on. Report it every few
+seconds. The values of different sources are added up.
 
 Examples:
   gantry report shop queue_depth=420
@@ -163,7 +166,7 @@ pub(crate) struct Report {
     /// Name and value: requests_per_second, concurrency, or any name that a target uses.
     #[arg(required = true, value_parser = value::figure, value_name = "METRIC=VALUE")]
     pub(crate) figures: Vec<(String, f64)>,
-    /// Who tells it; its latest value counts [default: you].
+    /// Name of the source; its latest value counts [default: you].
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) source: String,
 }
@@ -175,7 +178,7 @@ fn needs_a_change(arg: clap::Arg) -> clap::Arg {
 // === impl Decisions ===
 
 impl Decisions {
-    /// How many to show.
+    /// Returns the largest number of decisions to show.
     pub(crate) fn most(&self) -> usize {
         let limit = self.limit.unwrap_or(if self.explain { 1 } else { 20 });
         usize::try_from(limit).unwrap_or(usize::MAX)

@@ -1,4 +1,4 @@
-//! The words of the commands that change something, `deploy` aside. Must not know how they are carried out.
+//! The flags of the commands that change something, except `deploy`. Must not know how they are carried out.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use clap::Args;
 
 use super::value;
 
-/// What every change takes.
+/// Options of every change.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "This call")]
 pub(crate) struct Call {
-    /// Why, for the history.
+    /// Reason of the change, for the history.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) reason: String,
-    /// UUID that makes it happen once, however often it is sent [default: a fresh one].
+    /// UUID that makes the change happen once, however often it is sent [default: a fresh one].
     #[arg(long, default_value = "", hide_default_value = true, value_name = "UUID")]
     pub(crate) request_id: String,
 }
 
-/// What can be checked first.
+/// Options that check a change first.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "This call")]
 pub(crate) struct Guard {
@@ -30,11 +30,11 @@ pub(crate) struct Guard {
     pub(crate) dry_run: bool,
 }
 
-/// What happens afterwards.
+/// Options for what happens after the change.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "This call")]
 pub(crate) struct Follow {
-    /// Return as soon as the server has taken it.
+    /// Return as soon as the server has accepted the change.
     #[arg(long)]
     pub(crate) no_wait: bool,
 }
@@ -51,7 +51,8 @@ pub(crate) struct Scale {
     /// Replicas wanted; 0 stops the app.
     #[arg(value_parser = clap::value_parser!(i32).range(0..=10_000), allow_negative_numbers = true)]
     pub(crate) replicas: i32,
-    /// With an active autoscaler: how long the count holds before it takes over again, for example 2h.
+    /// With an active autoscaler: how long the count holds before the autoscaler sets it again, for example
+    /// 2h.
     #[arg(long, value_parser = value::duration, value_name = "TIME")]
     pub(crate) hold_for: Option<Duration>,
     #[command(flatten)]
@@ -86,7 +87,7 @@ pub(crate) struct Rollback {
     /// Rollout to go back to [default: the newest that succeeded and differs from what runs now].
     #[arg(long, value_name = "N")]
     pub(crate) to: Option<String>,
-    /// Leave the autoscaler's policy as it is now.
+    /// Leave the autoscaler's policy unchanged.
     #[arg(long)]
     pub(crate) keep_autoscaler: bool,
     /// Take over fields that another field manager owns.
@@ -100,7 +101,7 @@ pub(crate) struct Rollback {
     pub(crate) follow: Follow,
 }
 
-/// `pause`.
+/// Flags of `pause`.
 #[derive(Debug, Args)]
 pub(crate) struct Hold {
     /// `shop`, `prod/shop` or `namespaces/prod/apps/shop`.
@@ -112,7 +113,7 @@ pub(crate) struct Hold {
     pub(crate) call: Call,
 }
 
-/// `resume`.
+/// Flags of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! The words of `deploy`: the app field by field, as far as flags can say it. Must not know requests.
-#![allow(clippy::doc_markdown)] // what is shown on a terminal is no Markdown
+//! The flags of `deploy`: the fields of an app that flags can set. Must not know requests.
+#![allow(clippy::doc_markdown)] // help texts are shown on a terminal and are not Markdown
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,9 +12,10 @@ use super::{
 };
 
 const AFTER_HELP: &str = "\
-Flags change only what they name, but what they name is replaced whole: each list and map, and each group marked (as a whole). A file is
-everything: what it leaves out is cleared. It may hold several apps, as YAML documents; each is deployed after the one before it.
-What `gantry get -o yaml` prints can be changed and deployed; its etag guards against changes made meanwhile.
+Flags change only what they name, but what they name is replaced whole: each list and map, and each group marked
+(as a whole). A file is everything: what it leaves out is cleared. It may hold several apps, as YAML documents; they
+are deployed one after the other. What `gantry get -o yaml` prints can be changed and deployed; its etag guards
+against changes made meanwhile.
 
 Examples:
   gantry deploy shop --image shop:1.4 --replicas 3 --port http=8080/http --request cpu=250m,memory=256Mi
@@ -57,7 +58,7 @@ pub(crate) struct Spec {
     /// Container image, with tag or digest.
     #[arg(short, long, help_heading = "Container")]
     pub(crate) image: Option<String>,
-    /// Program to start instead of the image's own; repeat it for words that follow.
+    /// Program to start instead of the image's own; repeat the flag for each further word.
     #[arg(long = "command", value_name = "WORD", allow_hyphen_values = true, help_heading = "Container")]
     pub(crate) command: Vec<String>,
     /// Port, as name=number[/http|grpc|tcp]; repeatable.
@@ -91,7 +92,7 @@ pub(crate) struct Spec {
     #[arg(last = true)]
     pub(crate) args: Vec<String>,
 
-    /// Replica count of a new app; later it yields to whoever set the count.
+    /// Replica count of a new app; later the count stays if it was last set by anything but a deploy.
     #[arg(short, long, value_parser = clap::value_parser!(i32).range(0..=10_000), value_name = "N", help_heading = "Replicas")]
     pub(crate) replicas: Option<i32>,
     /// Time a replica gets to finish its work [default: 30s].
@@ -101,14 +102,15 @@ pub(crate) struct Spec {
     #[arg(long, value_parser = value::duration, value_name = "TIME", help_heading = "Replicas")]
     pub(crate) drain_delay: Option<Duration>,
 
-    /// Set aside for each replica, for example cpu=250m,memory=256Mi.
+    /// Resources reserved for each replica, for example cpu=250m,memory=256Mi.
     #[arg(long = "request", value_parser = value::pair, value_delimiter = ',', value_name = "RESOURCE=QUANTITY", help_heading = "Resources (as a whole)")]
     pub(crate) requests: Vec<Pair>,
-    /// What a replica cannot exceed.
+    /// Resources that a replica cannot exceed.
     #[arg(long = "limit", value_parser = value::pair, value_delimiter = ',', value_name = "RESOURCE=QUANTITY", help_heading = "Resources (as a whole)")]
     pub(crate) limits: Vec<Pair>,
 
-    /// Decides who gets traffic: http:PORT/PATH, grpc:PORT[/SERVICE], tcp:PORT or none, ports by name.
+    /// Decides which replicas get traffic: http:PORT/PATH, grpc:PORT[/SERVICE], tcp:PORT or none, ports by
+    /// name.
     #[arg(long, value_parser = value::probe, value_name = "CHECK", help_heading = "Health checks (as a whole)")]
     pub(crate) readiness: Option<v1::Probe>,
     /// Restarts a container that fails it.
@@ -130,13 +132,14 @@ pub(crate) struct Spec {
     /// Time without progress after which a rollout has failed [default: 10m].
     #[arg(long, value_parser = value::duration, value_name = "TIME", help_heading = "Rollout policy (as a whole)")]
     pub(crate) progress_timeout: Option<Duration>,
-    /// When a rollout in trouble has failed: at once if it cannot recover, or after the progress timeout [default: fail-fast].
+    /// When a rollout in trouble has failed: at once if it cannot recover, or after the progress timeout
+    /// [default: fail-fast].
     #[arg(long, value_enum, help_heading = "Rollout policy (as a whole)")]
     pub(crate) verdict: Option<Verdict>,
     /// Crashes of one replica that fail-fast forgives [default: 2].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Rollout policy (as a whole)")]
     pub(crate) tolerated_restarts: Option<i32>,
-    /// How long fail-fast forgives what may pass by itself [default: 2m].
+    /// How long fail-fast forgives trouble that may pass [default: 2m].
     #[arg(long, value_parser = value::duration, value_name = "TIME", help_heading = "Rollout policy (as a whole)")]
     pub(crate) transient_grace: Option<Duration>,
     /// What to do about a failed rollout [default: keep].
@@ -153,10 +156,10 @@ pub(crate) struct Spec {
     #[arg(long, value_name = "NAME", help_heading = "Placement (as a whole)")]
     pub(crate) priority_class: Option<String>,
 
-    /// Time that a call to the app may take, for callers that discover it here.
+    /// Time limit of a call to the app, for callers that discover the app through Gantry.
     #[arg(long, value_parser = value::duration, value_name = "TIME", help_heading = "Traffic (as a whole)")]
     pub(crate) call_timeout: Option<Duration>,
-    /// Times that a call is tried which failed as UNAVAILABLE, at most 5 [default: 1].
+    /// How often a call that fails as UNAVAILABLE is tried in all, at most 5 [default: 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=5), help_heading = "Traffic (as a whole)")]
     pub(crate) call_attempts: Option<i32>,
 
@@ -192,7 +195,7 @@ pub(crate) enum Strategy {
 /// When a rollout in trouble has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Verdict {
-    /// As soon as the new replicas cannot become ready by themselves.
+    /// As soon as the new replicas cannot become ready without a change.
     FailFast,
     /// Only after the progress timeout.
     Wait,
@@ -201,7 +204,7 @@ pub(crate) enum Verdict {
 /// What to do about a failed rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnFailure {
-    /// Leave everything as it is; old replicas keep serving.
+    /// Change nothing; old replicas keep serving.
     Keep,
     /// Return to the last one that succeeded, once.
     RollBack,

@@ -1,4 +1,4 @@
-//! The words of the commands that change nothing. Must not know how they are carried out.
+//! The flags of the commands that change nothing. Must not know how they are carried out.
 
 use clap::{Args, Subcommand, ValueEnum};
 use gantry_client::v1;
@@ -46,7 +46,7 @@ pub(crate) enum State {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal the table is drawn anew at each change; elsewhere each change is a line, with -o json a line of JSON.
+On a terminal the table is redrawn at each change; elsewhere each change is a line, with -o json a line of JSON.
 
 Examples:
   gantry watch
@@ -61,7 +61,8 @@ pub(crate) struct Watch {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-An app is settled when nothing is under way any more. That counts as done if it is as asked for, and as failed if it is degraded or failed.
+An app is settled when no change is under way. The exit status is then 0 if the app is as asked for, and 1 if it is
+degraded or failed.
 
 Examples:
   gantry wait shop --timeout 2m
@@ -96,9 +97,10 @@ pub(crate) struct Rollouts {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rollout {
-    /// Show a rollout live until it has ended: its counts, a line for each replica, and what is wrong with its last log lines.
+    /// Show a rollout live until it has ended: its counts, a line for each replica, and what is wrong with
+    /// its last log lines.
     #[command(after_help = "\
-The exit status is 0 if it succeeded, 1 if it failed, 3 if it goes on at the time limit.
+The exit status is 0 if it succeeded, 1 if it failed, 3 if it still runs at the time limit.
 
 Examples:
   gantry rollout watch shop
@@ -114,7 +116,7 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-gRPC clients need none of this: they resolve xds:///APP.NAMESPACE through the same server.
+gRPC clients do not need this command: they resolve xds:///APP.NAMESPACE through the same server.
 
 Examples:
   gantry endpoints shop --port http
@@ -125,7 +127,7 @@ pub(crate) struct Endpoints {
     /// Name of the port [default: the only one, or grpc].
     #[arg(short, long, default_value = "", hide_default_value = true, value_name = "NAME")]
     pub(crate) port: String,
-    /// Also those that take no traffic.
+    /// Include endpoints that take no traffic.
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Show them as they change, until interrupted.

@@ -1,4 +1,4 @@
-//! Command lines that are in order, and others.
+//! Valid and invalid command lines.
 
 use clap::CommandFactory;
 
@@ -75,7 +75,7 @@ fn an_autoscaler_is_set_within_bounds() {
         "--freeze-for 1h --mode active",
         "--clear-targets --cpu 60",
         "--scale-up-duration 5",
-        // These are about a change, and there is none.
+        // These flags are about a change, and there is none.
         "--dry-run",
         "--etag e",
         "--reason x",

@@ -1,4 +1,4 @@
-//! The words of the commands that tell what happened and what is printed. Must not know how they are carried out.
+//! The flags of `logs` and `timeline`. Must not know how they are carried out.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::value;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Lines of all replicas come in the order of their time, each after the name of its pod. What is to be said about a log rather than in it (it
-begins, it ended, lines were dropped because they were not taken in time) goes to standard error.
+Lines of all replicas come in order of time, each after the name of its pod. Notices about a log (it begins, it
+ended, lines were dropped because they were not read in time) go to standard error.
 
 Examples:
   gantry logs shop
-  gantry logs shop -f --tail 0                 # only what comes, also of replicas that come
+  gantry logs shop -f --tail 0                 # only new lines, also of new replicas
   gantry logs shop --since 10m | grep -i error
   gantry logs shop --previous --pod shop-6f7c9-x2x4z
   gantry logs shop -o json | jq -r 'select(.line) | .line.text'")]
@@ -26,10 +26,10 @@ pub(crate) struct Logs {
     /// The container before its last restart.
     #[arg(long)]
     pub(crate) previous: bool,
-    /// Only lines of so long ago, for example 10m [default: the last lines, whenever they were written].
+    /// Only lines of the last TIME, for example 10m [default: the last lines, whenever they were written].
     #[arg(long, value_parser = value::duration, value_name = "TIME")]
     pub(crate) since: Option<Duration>,
-    /// At most so many past lines of each replica [default: 100, with --since all].
+    /// At most this many past lines of each replica [default: 100, with --since all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) tail: Option<i32>,
     /// Only this replica.
@@ -38,7 +38,7 @@ pub(crate) struct Logs {
     /// Only replicas of this rollout: its number, or latest.
     #[arg(long, value_name = "N")]
     pub(crate) rollout: Option<String>,
-    /// Another container than the app's own.
+    /// A container other than the app's own.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     pub(crate) container: String,
     /// Put the time in front of each line.
@@ -48,7 +48,7 @@ pub(crate) struct Logs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rollouts, problems, scaling, endpoints, Kubernetes events and calls, also those that were refused, in the order of time. Times are UTC.
+Rollouts, problems, scaling, endpoints, Kubernetes events and calls, also refused ones, in order of time. Times are UTC.
 
 Examples:
   gantry timeline shop

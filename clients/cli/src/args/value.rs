@@ -1,4 +1,4 @@
-//! The texts behind flags: pairs, ports, checks, files and times. Must not know which flag they belong to.
+//! Parsers of flag values: pairs, ports, checks, volumes and times. Must not know which flag they belong to.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ pub(crate) fn port(text: &str) -> Result<v1::Port, String> {
         Some("tcp") => v1::Protocol::Tcp,
         Some("http") => v1::Protocol::Http,
         Some("grpc") => v1::Protocol::Grpc,
-        Some(other) => return Err(format!("`{other}` is none of http, grpc and tcp")),
+        Some(other) => return Err(format!("`{other}` is not a valid protocol; expected http, grpc or tcp")),
     };
     match number.parse::<u16>() {
         Ok(number @ 1..) => Ok(v1::Port { name, number: number.into(), protocol: protocol.into() }),
-        _ => Err(format!("`{number}` is no port number between 1 and 65535")),
+        _ => Err(format!("`{number}` is not a valid port; expected a number from 1 to 65535")),
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn probe(text: &str) -> Result<v1::Probe, String> {
     Ok(v1::Probe { check: Some(check), ..Default::default() })
 }
 
-/// Reads `KEY[=VALUE][:EFFECT]`, as taints are written.
+/// Reads `KEY[=VALUE][:EFFECT]`, the form in which kubectl writes taints.
 pub(crate) fn toleration(text: &str) -> Result<v1::Toleration, String> {
     let (taint, effect) = text.split_once(':').unwrap_or((text, ""));
     let (key, value) = taint.split_once('=').unwrap_or((taint, ""));
@@ -97,7 +97,7 @@ pub(crate) fn volume(text: &str) -> Result<v1::Volume, String> {
 
 /// Reads `90s`, `5m` or `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    // A clock that runs for years from now must not overflow.
+    // Adding years to the current time must not overflow the clock.
     const LONGEST: Duration = Duration::from_hours(365 * 24);
     match humantime::parse_duration(text) {
         Ok(time) if time <= LONGEST => Ok(time),
@@ -109,9 +109,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// How long a replica takes to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Startup {
-    /// As long as it was seen to take.
+    /// The measured time.
     Measured,
-    /// So long.
+    /// This time.
     Set(Duration),
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn figure(text: &str) -> Result<(String, f64), String> {
         pair(text).map_err(|_| "it must have the form METRIC=VALUE, for example queue_depth=420")?;
     match number.parse::<f64>() {
         Ok(number) if number.is_finite() && number >= 0.0 => Ok((name, number)),
-        _ => Err(format!("`{number}` is no number of 0 or more")),
+        _ => Err(format!("`{number}` is not a number of 0 or more")),
     }
 }
 

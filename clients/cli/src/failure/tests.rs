@@ -146,6 +146,6 @@ fn several_lines_stay_readable() {
     let failure = Failure::Manifest { path: "app.yaml".into(), cause };
     assert_eq!(
         failure.lines(Paint::default()),
-        ["error: app.yaml holds no app: line 1\n    | a: [\n    |    ^"]
+        ["error: app.yaml does not describe an app: line 1\n    | a: [\n    |    ^"]
     );
 }

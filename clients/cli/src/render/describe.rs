@@ -1,4 +1,4 @@
-//! One app, one rollout, and the server, in full and for people. Pure: must not know clocks nor terminals.
+//! One app, one rollout, and the daemon, in full and for people. Pure: must not know clocks nor terminals.
 
 pub(crate) mod autoscaler;
 
@@ -9,7 +9,7 @@ use crate::render::{
     text::{self, Paint},
 };
 
-/// An app, with its rollout if that could be read.
+/// Describes an app, with its rollout if that could be read.
 pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint: Paint) -> Vec<String> {
     let (spec, status) = (app.spec.clone().unwrap_or_default(), app.status.clone().unwrap_or_default());
     let mut fields = vec![("Name", app.name.clone()), ("State", state(&status, paint))];
@@ -49,13 +49,13 @@ pub(crate) fn app(app: &v1::App, rollout: Option<&v1::Rollout>, now: i64, paint:
     lines
 }
 
-/// Until when the count is held over the autoscaler, if it is.
+/// Says until when the count is held over the autoscaler, if it is held.
 pub(crate) fn hold(app: &v1::App) -> Option<String> {
     let held = app.status.as_ref()?.replica_owner.as_ref()?;
     (held.kind() == v1::ReplicaOwnerKind::Hold).then(|| format!("the count is {}", owner(held)))
 }
 
-/// A rollout, with what it changed and what was seen when it failed.
+/// Describes a rollout, with what it changed and the evidence stored when it failed.
 pub(crate) fn rollout(rollout: &v1::Rollout, now: i64, paint: Paint) -> Vec<String> {
     let progress = rollout.progress.unwrap_or_default();
     let image = rollout.spec.as_ref().map(|spec| spec.image.clone()).unwrap_or_default();
@@ -109,7 +109,7 @@ pub(crate) fn rollout(rollout: &v1::Rollout, now: i64, paint: Paint) -> Vec<Stri
     lines
 }
 
-/// The server, who the caller is to it, and how this program came to ask it.
+/// Describes the daemon, the caller's identity there, and the settings of this program.
 pub(crate) fn server(
     settings: &[(&'static str, String)],
     info: &v1::GetServerInfoResponse,
@@ -117,7 +117,7 @@ pub(crate) fn server(
 ) -> Vec<String> {
     let oldest = info.cache_ages.iter().max_by_key(|(_, age)| (age.seconds, age.nanos));
     let freshness = oldest.map_or_else(String::new, |(kind, age)| {
-        format!("heard of all {} kinds within {} ({kind})", info.cache_ages.len(), text::span(age))
+        format!("all {} kinds heard from within {} ({kind})", info.cache_ages.len(), text::span(age))
     });
     let ages = joined(info.cache_ages.iter().map(|(kind, age)| format!("{kind} {}", text::span(age))));
     let mut lines = in_columns(settings, paint);
@@ -128,7 +128,7 @@ pub(crate) fn server(
             ("You are", info.caller.clone()),
             ("Cache", format!("{} apps, {} pods", info.apps, info.pods)),
             ("Freshness", freshness),
-            ("Heard of", ages),
+            ("Heard from", ages),
             ("Autoscaler", if info.leader { "runs here" } else { "does not run here" }.to_owned()),
             ("Load from", joined(info.load_sources.iter().cloned())),
         ],
@@ -139,7 +139,7 @@ pub(crate) fn server(
     lines
 }
 
-/// `NAME:  value`, empty values left out.
+/// Formats `NAME:  value`, with empty values left out.
 pub(crate) fn in_columns(fields: &[(&str, String)], paint: Paint) -> Vec<String> {
     let set = fields.iter().filter(|(_, value)| !value.is_empty());
     set.map(|(name, value)| format!("{} {value}", paint.dim(&format!("{:<12}", format!("{name}:")))))
@@ -161,14 +161,14 @@ fn state(status: &v1::AppStatus, paint: Paint) -> String {
     if status.reconciling { format!("{word}, a change is under way") } else { word }
 }
 
-/// Who decides the count, and until when if that ends by itself.
+/// Says who sets the count, and until when if that has an end.
 fn owner(owner: &v1::ReplicaOwner) -> String {
     let reason =
         if owner.reason.is_empty() { String::new() } else { format!(" ({})", text::line(&owner.reason)) };
     let who =
         |words: &str| if owner.owner.is_empty() { String::new() } else { format!("{words}{}", owner.owner) };
     match owner.kind() {
-        v1::ReplicaOwnerKind::Unspecified => format!("set by somebody{reason}"),
+        v1::ReplicaOwnerKind::Unspecified => format!("set by an unknown owner{reason}"),
         v1::ReplicaOwnerKind::Caller => format!("set by callers{}{reason}", who(", last by ")),
         v1::ReplicaOwnerKind::Autoscaler => format!("set by the autoscaler{reason}"),
         v1::ReplicaOwnerKind::Hold => {
@@ -177,7 +177,7 @@ fn owner(owner: &v1::ReplicaOwner) -> String {
             format!("held{end}{}{reason}, then set by the autoscaler", who(" by "))
         }
         v1::ReplicaOwnerKind::Foreign => {
-            format!("set by {}, which is not of this server{reason}", owner.owner)
+            format!("set by {}, not managed by Gantry{reason}", owner.owner)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a rollout ended, in lines for people and as exit status. Must not know how it was followed.
+//! How a rollout ended, as lines for people and as exit status. Must not know how it was followed.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::{
 /// How a rollout ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// The exit status that stands for it.
+    /// The exit status.
     pub(crate) exit: Exit,
-    /// The first line says what; on failure the others say why and what to do.
+    /// The first line says how it ended. After a failure the other lines say why and what to do.
     pub(crate) lines: Vec<String>,
 }
 
-/// `shop rollout 3`, with the namespace unless it is the caller's own.
+/// Formats `shop rollout 3`, with the namespace unless it is the caller's own.
 pub(crate) fn title(rollout: &str, own_namespace: &str) -> String {
     match name::Rollout::parse(rollout) {
         Ok(name::Rollout { app, revision }) if app.namespace == own_namespace => {
@@ -32,7 +32,7 @@ pub(crate) fn title(rollout: &str, own_namespace: &str) -> String {
     }
 }
 
-/// Whether nothing more will happen.
+/// Whether the rollout has reached a final state.
 pub(crate) fn has_ended(rollout: &v1::Rollout) -> bool {
     match rollout.state() {
         v1::RolloutState::Succeeded | v1::RolloutState::Failed | v1::RolloutState::Superseded => true,
@@ -43,7 +43,7 @@ pub(crate) fn has_ended(rollout: &v1::Rollout) -> bool {
     }
 }
 
-/// Time from start to end by the server's clock, if both are known.
+/// Returns the time from start to end by the daemon's clock, if both are known.
 pub(crate) fn duration(rollout: &v1::Rollout) -> Option<Duration> {
     let (start, end) = (rollout.start_time.as_ref()?, rollout.end_time.as_ref()?);
     let millis = |time: &prost_types::Timestamp| {
@@ -52,7 +52,7 @@ pub(crate) fn duration(rollout: &v1::Rollout) -> Option<Duration> {
     u64::try_from(millis(end)?.checked_sub(millis(start)?)?).ok().map(Duration::from_millis)
 }
 
-/// Tells how an ended rollout ended. `took` is what the caller measured.
+/// Describes how a rollout ended. `took` is the time that the caller measured.
 pub(crate) fn of(
     rollout: &v1::Rollout,
     took: Option<Duration>,

@@ -7,13 +7,14 @@ use crate::render::{
     text::{self, Paint},
 };
 
-/// Beyond this a value before and a value after stand on lines of their own.
+/// Longest path and values, counted together, that are printed on one line.
 const ONE_LINE: usize = 100;
 
-/// Nodes shown, unless all are asked for.
+/// Most nodes shown without `verbose`.
 const MOST_NODES: usize = 10;
 
-/// The changes object by object, then what is not well, then the rest in short. `verbose` shows every check and node.
+/// Lists the changes object by object, then the warnings, the checks and the fit. `verbose` shows every check
+/// and node.
 pub(crate) fn lines(plan: &v1::Plan, verbose: bool, paint: Paint) -> Vec<String> {
     let mut lines = changes(&plan.changes, paint);
     if lines.is_empty() {
@@ -27,7 +28,8 @@ pub(crate) fn lines(plan: &v1::Plan, verbose: bool, paint: Paint) -> Vec<String>
     lines
 }
 
-/// The checks that did not pass, the worst first, and those that passed: a line with their kinds, or each with its message.
+/// Lists the checks that did not pass, the worst first, and then those that passed: one line with their
+/// kinds, or with `verbose` each with its message.
 fn checks(checks: &[v1::Check], verbose: bool, paint: Paint) -> Vec<String> {
     if checks.is_empty() {
         return Vec::new();
@@ -56,7 +58,7 @@ fn checks(checks: &[v1::Check], verbose: bool, paint: Paint) -> Vec<String> {
     lines
 }
 
-/// Changes as they were made or would be made.
+/// Formats changes, made or planned.
 pub(crate) fn changes(changes: &[v1::Change], paint: Paint) -> Vec<String> {
     let mut objects: Vec<&str> = Vec::new();
     for change in changes {
@@ -77,13 +79,13 @@ pub(crate) fn changes(changes: &[v1::Change], paint: Paint) -> Vec<String> {
     lines
 }
 
-/// How many checks say that it will not work.
+/// Returns the number of checks that say that the change will not work.
 pub(crate) fn failing(plan: &v1::Plan) -> i32 {
     let failing = plan.checks.iter().filter(|check| check.result() == v1::CheckResult::Fail).count();
     i32::try_from(failing).unwrap_or(i32::MAX)
 }
 
-/// What the plan of a change that was made warns of.
+/// Returns the warnings in the plan of a change that was made.
 pub(crate) fn warnings(plan: &v1::Plan) -> Vec<String> {
     let checks = plan.checks.iter().filter(|check| match check.result() {
         v1::CheckResult::Warn | v1::CheckResult::Fail => true,
@@ -140,14 +142,15 @@ fn check(check: &v1::Check, paint: Paint) -> String {
     ))
 }
 
-/// How many fit, what is short, and the nodes that get a replica. `verbose` adds the next best, and why the rest take none.
+/// Says how many replicas fit, what is short, and which nodes get a replica. `verbose` adds the next best
+/// nodes, and why the rest take none.
 fn fit(fit: &v1::Fit, verbose: bool, paint: Paint) -> Vec<String> {
     let more = if fit.headroom > 0 { format!(", room for {} more", fit.headroom) } else { String::new() };
     let wanted = text::count(fit.wanted, "replica");
     let mut lines = vec![format!("Fit: {} of {wanted} fit onto the nodes now{more}", fit.fits)];
     lines.extend(fit.short_of.iter().map(|what| paint.bad(&format!("  short: {}", text::line(what)))));
     let mut nodes: Vec<_> = fit.nodes.iter().collect();
-    // Stable: within each part they stay the best first.
+    // The sort is stable: within each part the best nodes stay first.
     nodes.sort_by_key(|node| (node.placed == 0, !node.excluded.is_empty()));
     let placed = nodes.iter().filter(|node| node.placed > 0).count();
     let hidden = if verbose { Vec::new() } else { nodes.split_off(placed.min(MOST_NODES)) };
@@ -177,7 +180,7 @@ fn fit(fit: &v1::Fit, verbose: bool, paint: Paint) -> Vec<String> {
     lines
 }
 
-/// The scores by criterion, those that differ from nothing.
+/// Formats the scores by criterion, without those that are 0.
 fn parts(node: &v1::NodeScore) -> String {
     let mut parts: Vec<_> = node.parts.iter().filter(|(_, score)| **score > 0.0).collect();
     parts.sort_unstable_by_key(|(name, _)| *name);

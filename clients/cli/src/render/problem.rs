@@ -7,7 +7,7 @@ use crate::{
     render::text::{self, Paint},
 };
 
-/// `IMAGE_PULL_FAILED: the image does not exist (2 replicas, pod/shop-x)`
+/// Formats `IMAGE_PULL_FAILED: the image does not exist (2 replicas, pod/shop-x)`.
 pub(crate) fn headline(problem: &v1::Problem) -> String {
     let whom = [
         (problem.affected_replicas > 0).then(|| text::count(problem.affected_replicas, "replica")),
@@ -18,7 +18,7 @@ pub(crate) fn headline(problem: &v1::Problem) -> String {
     text::line(&format!("{}: {}{whom}", problem.reason, problem.message))
 }
 
-/// What to do, the events that matter, and the last lines of the container.
+/// Lists what to do, the events that matter, and the last log lines of the container.
 pub(crate) fn evidence(problem: &v1::Problem, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     if !problem.remedy.is_empty() {
@@ -29,15 +29,15 @@ pub(crate) fn evidence(problem: &v1::Problem, paint: Paint) -> Vec<String> {
     lines
 }
 
-/// The same in short: what to do, and so many last lines of the container.
+/// A short form of [`evidence`]: what to do, and at most `most` last log lines of the container.
 pub(crate) fn advice(problem: &v1::Problem, most: usize, paint: Paint) -> Vec<String> {
     let first = problem.log_tail.len().saturating_sub(most);
     let log_tail = problem.log_tail[first..].to_vec();
     evidence(&v1::Problem { remedy: problem.remedy.clone(), log_tail, ..Default::default() }, paint)
 }
 
-/// The events, each once. `Failed: Error: ErrImagePull` is left out beside the `Failed` of the same object that says why: the kubelet
-/// reports both.
+/// Returns the events, each once. `Failed: Error: ErrImagePull` is left out if a `Failed` event of the same
+/// object says why, because the kubelet reports both.
 pub(crate) fn distinct(events: &[String]) -> Vec<&str> {
     let explains = |object: &str, event: &String| {
         code(event).is_none()
@@ -54,13 +54,13 @@ pub(crate) fn distinct(events: &[String]) -> Vec<&str> {
     distinct
 }
 
-/// What stands before `Failed: Error: ErrImagePull`, if the event says no more than such a code.
+/// Returns the text before `Failed: Error: ErrImagePull`, if the event says no more than such a code.
 fn code(event: &str) -> Option<&str> {
     let (before, code) = event.split_once("Failed: Error: ")?;
     code.chars().all(char::is_alphanumeric).then_some(before)
 }
 
-/// Whether both end with the same object; the time before it may differ.
+/// Whether both texts end with the same object; the time before it may differ.
 fn ends_alike(a: &str, b: &str) -> bool {
     a.split_whitespace().next_back() == b.split_whitespace().next_back()
 }

@@ -1,4 +1,4 @@
-//! A rollout on its way: events in, lines and a picture out. Pure: must not know clocks nor terminals.
+//! A rollout on its way: events in, lines and a live view out. Pure: must not know clocks nor terminals.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,17 +13,17 @@ use crate::render::{
 };
 
 const BAR: usize = 24;
-/// Lines of logs and events in the picture.
+/// Lines of logs and events in the live view.
 const RECENT: usize = 5;
-/// Problems in the picture.
+/// Problems in the live view.
 pub(crate) const WORST: usize = 3;
 
-/// Lines of the log of each of these.
+/// Log lines of each problem in the live view.
 const WORDS: usize = 3;
-/// Lines of replicas in the picture; those that are well may be counted only.
+/// Lines of replicas in the live view. Further replicas are only counted.
 const REPLICAS: usize = 12;
 
-/// What is known about a rollout so far.
+/// The state of a rollout as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     title: String,
@@ -32,32 +32,33 @@ pub(crate) struct Progress {
     replicas: Vec<v1::Replica>,
     recent: VecDeque<String>,
     interrupted: Option<String>,
-    /// Reasons of the problems whose logs were said.
+    /// Reasons of the problems whose logs were printed.
     logged: Vec<String>,
     completed: bool,
-    /// The last line about state and counts, so that it is said once.
+    /// The last line about state and counts, so that it is printed once.
     said: String,
 }
 
 // === impl Progress ===
 
 impl Progress {
-    /// Begins with the rollout as the deploy returned it.
+    /// Starts with the rollout that the deploy returned.
     pub(crate) fn new(rollout: v1::Rollout, own_namespace: &str) -> Self {
         Self { title: outcome::title(&rollout.name, own_namespace), rollout, ..Self::default() }
     }
 
-    /// The rollout as it was last seen.
+    /// Returns the rollout as it was last seen.
     pub(crate) fn rollout(&self) -> &v1::Rollout {
         &self.rollout
     }
 
-    /// Whether nothing follows. A failure is told before what the failing container wrote last, and that before this.
+    /// Whether the stream is complete. A failed state alone does not complete it, because the last log lines
+    /// of the failing container come after it.
     pub(crate) fn is_completed(&self) -> bool {
         self.completed
     }
 
-    /// Takes one item of the stream in, and returns what is new in it, as lines.
+    /// Takes in one item of the stream, and returns what is new in it, as lines.
     pub(crate) fn apply(&mut self, update: Update<v1::WatchRolloutResponse>) -> Vec<String> {
         let event = match update {
             Update::Message(message) => message.event,
@@ -88,13 +89,13 @@ impl Progress {
         }
     }
 
-    /// Takes in where each replica of the app stands; only the picture shows it.
+    /// Takes in the state of each replica of the app, which only the live view shows.
     pub(crate) fn look(&mut self, replicas: Vec<v1::Replica>) {
         self.replicas = replicas;
     }
 
-    /// The picture for a terminal, drawn anew at each beat. `now` is in Unix seconds. The replicas come last, because the end of
-    /// a picture is what a small terminal cuts off.
+    /// Returns the live view of a terminal, which is redrawn at each beat. `now` is in Unix seconds. The
+    /// replicas come last, because a small terminal cuts off the end of a view.
     pub(crate) fn view(&self, elapsed: Duration, beat: usize, now: i64, paint: Paint) -> Vec<String> {
         let counts = self.rollout.progress.unwrap_or_default();
         let mut lines = vec![format!(
@@ -138,7 +139,7 @@ impl Progress {
     fn problem_lines(&mut self, problem: &v1::Problem) -> Vec<String> {
         // A problem that grows or moves to another pod is the same one.
         let known = self.problems.iter_mut().find(|known| known.reason == problem.reason);
-        // Its events come as lines of their own.
+        // Its events come as separate lines.
         let log = problem.log_tail.iter().map(|text| format!("  log: {}", text::line(text)));
         let log: Vec<_> = log.filter(|_| !self.logged.contains(&problem.reason)).collect();
         if !log.is_empty() {
@@ -146,7 +147,7 @@ impl Progress {
         }
         if let Some(known) = known {
             known.clone_from(problem);
-            // The log may come after the problem: it is read once that is known.
+            // The log may come after the problem, because it is read once the problem is known.
             return log;
         }
         self.problems.push(problem.clone());
@@ -156,17 +157,17 @@ impl Progress {
     }
 }
 
-/// A sign that turns with the beat.
+/// Returns a character that turns with the beat.
 pub(crate) fn spinner(beat: usize) -> &'static str {
     const SIGNS: [&str; 4] = ["|", "/", "-", "\\"];
     SIGNS[beat % SIGNS.len()]
 }
 
-/// How many of the replicas are ready, as a bar of one width.
+/// Draws the share of replicas that are ready, as a bar of fixed width.
 pub(crate) fn bar(ready: i32, desired: i32, paint: Paint) -> String {
     let part = |n: i32| usize::try_from(n.max(0)).unwrap_or(0);
     let (ready, desired) = (part(ready), part(desired));
-    // An app with no replicas wanted has all of them.
+    // With no replicas wanted the bar is full.
     let full = (ready.min(desired) * BAR).checked_div(desired).unwrap_or(BAR);
     format!("[{}{}]", paint.good(&"#".repeat(full)), "-".repeat(BAR - full))
 }

@@ -1,4 +1,5 @@
-//! Apps as rows: for the list, and for the watch, which says each change once. Pure: must not know clocks nor terminals.
+//! Apps as rows: for the list, and for the watch, which prints each change once. Pure: must not know clocks
+//! nor terminals.
 
 pub(crate) mod decisions;
 pub(crate) mod endpoints;
@@ -17,30 +18,30 @@ use crate::render::text::{self, Paint};
 
 /// Headings of the list.
 pub(crate) const LIST: [&str; 7] = ["NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "AGE", "MESSAGE"];
-/// Headings of the watch, where rows come one by one: instead of the age there is the time of the change.
+/// Headings of the watch, where each row is a change: the time of the change stands in place of the age.
 pub(crate) const WATCH: [&str; 7] = ["TIME", "NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "MESSAGE"];
-/// Headings of the live view, where a row stays and changes.
+/// Headings of the live view, where a row stays and is updated.
 pub(crate) const LIVE: [&str; 6] = ["NAMESPACE", "NAME", "STATE", "READY", "IMAGE", "MESSAGE"];
-/// Widths that most rows of a watch keep to.
+/// Column widths of the watch, which fit most rows.
 pub(crate) const WATCH_WIDTHS: [usize; 7] = [8, 12, 20, 8, 7, 28, 0];
 
-/// What a watch has shown.
+/// The rows that a watch has shown.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     /// The last row shown for each app, by resource name.
     shown: BTreeMap<String, [String; 5]>,
-    /// The apps seen since the stream began anew; `None` once its snapshot is complete.
+    /// The apps seen since the stream began or was resumed; `None` once its snapshot is complete.
     snapshot: Option<BTreeSet<String>>,
 }
 
-/// A row of the list.
+/// Returns a row of the list.
 pub(crate) fn list(app: &v1::App, now: i64) -> Vec<String> {
     let (namespace, name) = place(&app.name);
     let [state, ready, image, message] = facts(app);
     vec![namespace, name, state, ready, image, text::age(app.create_time.as_ref(), now), message]
 }
 
-/// The state of an app in one word.
+/// Returns the state of an app without its prefix, for example `ACTIVE`.
 pub(crate) fn state(status: &v1::AppStatus) -> &'static str {
     text::bare(status.state().as_str_name(), "APP_STATE_")
 }
@@ -55,12 +56,13 @@ pub(crate) fn painted(column: usize, cell: &str, paint: Paint) -> String {
     }
 }
 
-/// The number of a rollout from its resource name.
+/// Returns the number of a rollout from its resource name.
 fn number(rollout: &str) -> String {
     name::Rollout::parse(rollout).map_or_else(|_| rollout.to_owned(), |rollout| rollout.revision)
 }
 
-/// An enum value for people: `ROLLOUT_CAUSE_AUTO_ROLLBACK` -> `AUTO_ROLLBACK`; nothing for one that is not known.
+/// Returns an enum value without its prefix: `ROLLOUT_CAUSE_AUTO_ROLLBACK` -> `AUTO_ROLLBACK`. Returns an
+/// empty text for `UNSPECIFIED`.
 fn word(value: &str, prefix: &str) -> String {
     let word = text::bare(value, prefix);
     if word == "UNSPECIFIED" { String::new() } else { word.to_owned() }
@@ -71,7 +73,7 @@ fn place(name: &str) -> (String, String) {
         .map_or_else(|_| (String::new(), name.to_owned()), |name| (name.namespace, name.app))
 }
 
-/// State, ready, image and message.
+/// Returns state, ready, image and message.
 fn facts(app: &v1::App) -> [String; 4] {
     let status = app.status.clone().unwrap_or_default();
     let image = app.spec.as_ref().map(|spec| spec.image.clone()).unwrap_or_default();
@@ -86,12 +88,12 @@ fn clock(now: i64) -> String {
 // === impl Watched ===
 
 impl Watched {
-    /// Begins before the first snapshot.
+    /// Starts before the first snapshot.
     pub(crate) fn new() -> Self {
         Self { snapshot: Some(BTreeSet::new()), ..Self::default() }
     }
 
-    /// The apps as they are now, as rows of the live view.
+    /// Returns the current apps as rows of the live view.
     pub(crate) fn rows(&self) -> Vec<Vec<String>> {
         let row = |[name, state, ready, image, message]: &[String; 5]| {
             let (namespace, name) = place(name);
@@ -100,7 +102,7 @@ impl Watched {
         self.shown.values().map(row).collect()
     }
 
-    /// Takes an event in and returns the rows that differ from what was shown.
+    /// Takes in an event and returns the rows that differ from what was shown.
     pub(crate) fn apply(&mut self, event: Event, now: i64) -> Vec<Vec<String>> {
         match event {
             Event::Updated(app) => self.updated(&app, now).into_iter().collect(),
@@ -110,7 +112,7 @@ impl Watched {
                 Vec::new()
             }
             Event::Synced(v1::Synced { resumed: false }) => {
-                // What a later snapshot lacks went away while nobody listened.
+                // Apps missing from a later snapshot were deleted while the stream was interrupted.
                 let seen = self.snapshot.take().unwrap_or_default();
                 let gone: Vec<_> = self.shown.keys().filter(|name| !seen.contains(*name)).cloned().collect();
                 gone.iter().filter_map(|name| self.deleted(name, now)).collect()
@@ -119,7 +121,8 @@ impl Watched {
         }
     }
 
-    /// The stream broke off: it goes on with what changed meanwhile, or begins again with a snapshot.
+    /// Notes that the stream broke off. It continues with what changed meanwhile, or starts again with a
+    /// snapshot.
     pub(crate) fn interrupted(&mut self) {
         self.snapshot = Some(BTreeSet::new());
     }

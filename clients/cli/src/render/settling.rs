@@ -1,4 +1,5 @@
-//! An app on its way to what was asked for: its states in, lines, a picture and a verdict out. Pure: must not know clocks nor terminals.
+//! An app on its way to the desired state: its states in, and lines, a live view and a verdict out. Pure:
+//! must not know clocks nor terminals.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,18 +16,18 @@ use crate::{
     },
 };
 
-/// What is known about an app so far.
+/// The state of an app as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Settling {
     title: String,
     app: Option<v1::App>,
-    /// The last line about state and counts, so that it is said once.
+    /// The last line about state and counts, so that it is printed once.
     said: String,
-    /// Reasons of the problems that were said.
+    /// Reasons of the problems that were printed.
     known: BTreeSet<String>,
 }
 
-/// Tells how a settled app stands.
+/// Describes the state of a settled app; `None` means that the app is gone.
 pub(crate) fn verdict(app: Option<&v1::App>, title: &str, took: Option<Duration>, paint: Paint) -> Outcome {
     let Some(app) = app else {
         return Outcome { exit: Exit::Done, lines: vec![format!("{title} is gone")] };
@@ -63,12 +64,12 @@ fn counts(status: &v1::AppStatus) -> String {
 // === impl Settling ===
 
 impl Settling {
-    /// Begins without having seen the app.
+    /// Starts without having seen the app.
     pub(crate) fn new(title: String) -> Self {
         Self { title, ..Self::default() }
     }
 
-    /// Takes the app as it is now in, and returns what is new about it, as lines.
+    /// Takes in the current app, and returns what is new about it, as lines.
     pub(crate) fn apply(&mut self, app: v1::App) -> Vec<String> {
         let status = app.status.clone().unwrap_or_default();
         self.app = Some(app);
@@ -88,7 +89,7 @@ impl Settling {
         lines
     }
 
-    /// The picture for a terminal, drawn anew at each beat.
+    /// Returns the live view of a terminal, which is redrawn at each beat.
     pub(crate) fn view(&self, elapsed: Duration, beat: usize, paint: Paint) -> Vec<String> {
         let status = self.app.as_ref().and_then(|app| app.status.clone()).unwrap_or_default();
         let state = if self.app.is_some() { rows::state(&status) } else { "" };

@@ -1,11 +1,11 @@
-//! Columns of text. Must not know what stands in them.
+//! Columns of text. Must not know what the cells mean.
 
 use crate::render::text;
 
 const GAP: &str = "   ";
 
-/// Lines up rows below their headings; the last column is as long as it likes. Every row has as many cells as there are headings.
-/// `paint` colours a cell, given its column.
+/// Aligns rows below their headings; the last column is not limited. Every row has as many cells as there are
+/// headings. `paint` colours a cell, given its column.
 pub(crate) fn render(
     headings: &[&str],
     rows: &[Vec<String>],
@@ -24,12 +24,12 @@ pub(crate) fn render(
     std::iter::once(aligned(&headings, &widths)).chain(rows.iter().map(row)).collect()
 }
 
-/// One row in columns at least so wide: for rows that come one by one.
+/// Formats one row in columns of at least these widths, for rows that come one by one.
 pub(crate) fn aligned(row: &[String], widths: &[usize]) -> String {
     columns(row, widths, |_, cell| cell.to_owned())
 }
 
-/// The same in colours.
+/// The same as [`aligned`], with colours.
 pub(crate) fn columns(row: &[String], widths: &[usize], paint: impl Fn(usize, &str) -> String) -> String {
     let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
         // Colours have no width.

@@ -1,4 +1,4 @@
-//! Standard output and standard error: results go to the one, progress and errors to the other. Must not know what they say.
+//! Standard output for results, and standard error for progress and errors. Must not know what the texts say.
 
 use std::{
     env,
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Screen {
     how: How,
-    /// Colours, if whoever reads it understands them.
+    /// Colours, if standard error shows them.
     pub(crate) paint: Paint,
     began: Instant,
     drawn: usize,
@@ -51,7 +51,7 @@ pub(crate) fn print<M: Message + Name>(
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-/// Writes lines of a table to standard output; on a terminal each is cut to its width, unless it may be wide.
+/// Writes lines of a table to standard output. On a terminal each is cut to its width, unless `wide` is set.
 pub(crate) fn table(rows: &[String], wide: bool) -> Result<(), Failure> {
     match terminal_size::terminal_size_of(io::stdout()) {
         Some((width, _)) if !wide => {
@@ -70,7 +70,7 @@ pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether people look at standard output.
+/// Whether standard output is a terminal.
 pub(crate) fn is_watched() -> bool {
     io::stdout().is_terminal()
 }
@@ -83,10 +83,10 @@ pub(crate) fn stdout_paint() -> Paint {
 // === impl Screen ===
 
 impl Screen {
-    /// Begins now: progress lines carry the time since.
+    /// Starts the clock of the progress lines.
     pub(crate) fn new(progress: args::Progress) -> Self {
         let stderr = io::stderr();
-        // CI systems fake terminals, and then keep every redrawing in their logs.
+        // CI systems emulate terminals, and then store every redrawn view in their logs.
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "false");
         let terminal =
             stderr.is_terminal() && !set("CI") && env::var_os("TERM").is_none_or(|term| term != "dumb");
@@ -99,17 +99,18 @@ impl Screen {
         Self { how, paint, began: Instant::now(), drawn: 0, beat: 0 }
     }
 
-    /// Whether a picture is drawn again and again.
+    /// Whether a live view is redrawn.
     pub(crate) fn is_live(&self) -> bool {
         self.how == How::Live
     }
 
-    /// Time since the command began.
+    /// Returns the time since the command began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Says what is new, with the time. Where a picture is drawn, it shows that already.
+    /// Prints new lines, each with the time. A live view shows their content already, so nothing is printed
+    /// beside it.
     pub(crate) fn say(&self, lines: &[String]) {
         if self.how == How::Plain {
             let time = format!("{:>6.1}s", self.elapsed().as_secs_f64());
@@ -124,11 +125,12 @@ impl Screen {
         }
     }
 
-    /// Draws the picture over the last one.
+    /// Draws a view over the last one.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(Duration, usize, Paint) -> Vec<String>) {
         if self.is_live() {
             let mut picture = picture(self.elapsed(), self.beat, self.paint);
-            // What does not fit would scroll away, and then the way back up is not known.
+            // Lines that do not fit would scroll away, and then the cursor could not return to the first
+            // line.
             let height = terminal_size::terminal_size_of(io::stderr()).map_or(24, |(_, height)| height.0);
             let most = usize::from(height).saturating_sub(2).max(1);
             if picture.len() > most {
@@ -138,20 +140,21 @@ impl Screen {
             }
             self.beat = self.beat.wrapping_add(1);
             let lines: String = picture.iter().fold(String::new(), |text, line| text + line + "\x1b[K\n");
-            // Without automatic wrapping a long line stays one line, so that the way back up is known.
+            // Without automatic wrapping a long line stays one line, so that the number of lines to go back
+            // is known.
             self.write(&format!("{}\x1b[?7l{lines}\x1b[J\x1b[?7h", self.back()));
             self.drawn = picture.len();
         }
     }
 
-    /// Says something in passing, unless nothing is to be said.
+    /// Prints one line, unless progress is off.
     pub(crate) fn note(&self, line: &str) {
         if self.how != How::Silent {
             self.write(&format!("{line}\n"));
         }
     }
 
-    /// Takes the picture away and prints what stays.
+    /// Removes the view and prints lines that stay.
     pub(crate) fn print(&mut self, lines: &[String]) {
         let wipe = if self.drawn > 0 { format!("{}\x1b[J", self.back()) } else { String::new() };
         self.drawn = 0;
@@ -162,9 +165,9 @@ impl Screen {
         if self.drawn > 0 { format!("\r\x1b[{}A", self.drawn) } else { String::new() }
     }
 
-    #[allow(clippy::unused_self)] // who has no screen does not write to it
+    #[allow(clippy::unused_self)] // so that only code that has a screen writes to it
     fn write(&self, text: &str) {
-        // Nobody is left to be told that standard error is closed.
+        // If standard error is closed, there is nowhere to report it.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }

@@ -1,25 +1,27 @@
-//! Small pieces of text: times, names, colours. Must not know commands nor messages beyond their simplest parts.
+//! Small pieces of text: times, names, colours. Must not know commands nor messages beyond their simplest
+//! parts.
 
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use prost_types::Timestamp;
 
-/// Colours words, or leaves them as they are.
+/// Colours texts, or leaves them unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Paint {
-    /// Whether whoever reads it understands colours.
+    /// Whether the reader shows colours.
     pub(crate) color: bool,
 }
 
-/// One line without control characters: what containers log must not steer the terminal.
+/// Returns one line without control characters, because the logs of a container must not control the
+/// terminal.
 pub(crate) fn line(text: &str) -> String {
     let stripped = anstream::adapter::strip_str(text).to_string();
     let one_line: String = stripped.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     one_line.trim_end().to_owned()
 }
 
-/// The line with at most so many characters, colours not counted; `…` stands for what was cut off.
+/// Cuts a line to at most `width` characters, colours not counted; `…` stands for what was cut off.
 pub(crate) fn cut(line: &str, width: usize) -> String {
     let plain = anstream::adapter::strip_str(line).to_string();
     if plain.chars().count() <= width {
@@ -44,13 +46,13 @@ pub(crate) fn cut(line: &str, width: usize) -> String {
     cut
 }
 
-/// The same line without blanks at its end.
+/// Returns the line without blanks at its end.
 pub(crate) fn trimmed(mut line: String) -> String {
     line.truncate(line.trim_end().len());
     line
 }
 
-/// `4.2 s`, `3 min 20 s`, `2 h 5 min`.
+/// Formats a time as `4.2 s`, `3 min 20 s` or `2 h 5 min`.
 pub(crate) fn took(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -60,25 +62,25 @@ pub(crate) fn took(time: Duration) -> String {
     }
 }
 
-/// The same of a time span of the API; nothing for one that is negative.
+/// Formats a duration of the API in the same way; empty if it is negative.
 pub(crate) fn span(time: &prost_types::Duration) -> String {
     Duration::try_from(*time).map_or_else(|_| String::new(), took)
 }
 
-/// `2025-07-01T03:00:00Z`: to the second, which is as exact as people need it.
+/// Formats `2025-07-01T03:00:00Z`, without fractions of a second.
 pub(crate) fn instant(time: &Timestamp) -> String {
     Timestamp { nanos: 0, ..*time }.to_string()
 }
 
-/// `650`, `37.5`, `0.001`: at most three digits behind the point.
+/// Formats `650`, `37.5`, `0.001`, with at most three decimal places.
 pub(crate) fn number(number: f64) -> String {
     let text = format!("{number:.3}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// How long ago, in one unit: `12s`, `5m`, `3h`, `9d`. Empty if the time is not known.
+/// Formats how long ago a time was, in one unit: `12s`, `5m`, `3h`, `9d`. Empty if the time is not known.
 pub(crate) fn age(then: Option<&Timestamp>, now: i64) -> String {
-    // A clock that is ahead of the server's gives no negative ages.
+    // If the clock of this machine is behind the daemon's, the age is 0 instead of negative.
     then.map_or_else(String::new, |then| match now.saturating_sub(then.seconds).max(0) {
         seconds @ 0..120 => format!("{seconds}s"),
         seconds @ 120..7200 => format!("{}m", seconds / 60),
@@ -87,17 +89,17 @@ pub(crate) fn age(then: Option<&Timestamp>, now: i64) -> String {
     })
 }
 
-/// `1 replica`, `2 replicas`.
+/// Formats `1 replica` or `2 replicas`.
 pub(crate) fn count(n: i32, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The part of an enum value that differs: `APP_STATE_ACTIVE` -> `ACTIVE`.
+/// Removes the prefix of an enum value: `APP_STATE_ACTIVE` -> `ACTIVE`.
 pub(crate) fn bare<'a>(value: &'a str, prefix: &str) -> &'a str {
     value.strip_prefix(prefix).unwrap_or(value)
 }
 
-/// A flag value that a shell reads as one word.
+/// Quotes a flag value for a shell, if it needs quotes.
 pub(crate) fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -110,7 +112,7 @@ pub(crate) fn shell(word: &str) -> String {
 // === impl Paint ===
 
 impl Paint {
-    /// One of several names, in a colour of its own as far as there are colours.
+    /// Colours a name. Different names get different colours, as far as there are enough.
     pub(crate) fn told_apart(self, name: &str) -> String {
         const COLORS: [AnsiColor; 6] = [
             AnsiColor::Cyan,
@@ -124,27 +126,27 @@ impl Paint {
         self.styled(COLORS[sum % COLORS.len()].on_default(), name)
     }
 
-    /// Headings.
+    /// Formats a heading.
     pub(crate) fn bold(self, text: &str) -> String {
         self.styled(Style::new().bold(), text)
     }
 
-    /// What went well.
+    /// Colours what went well.
     pub(crate) fn good(self, text: &str) -> String {
         self.styled(AnsiColor::Green.on_default().bold(), text)
     }
 
-    /// What went wrong.
+    /// Colours what went wrong.
     pub(crate) fn bad(self, text: &str) -> String {
         self.styled(AnsiColor::Red.on_default().bold(), text)
     }
 
-    /// What deserves a look.
+    /// Colours what deserves a look.
     pub(crate) fn warn(self, text: &str) -> String {
         self.styled(AnsiColor::Yellow.on_default(), text)
     }
 
-    /// What may be overlooked.
+    /// Dims what may be overlooked.
     pub(crate) fn dim(self, text: &str) -> String {
         self.styled(Style::new().dimmed(), text)
     }

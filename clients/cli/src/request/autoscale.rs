@@ -1,4 +1,4 @@
-//! Flags -> requests about autoscaling. Pure: the time is an argument.
+//! Converts flags to requests about autoscaling. Pure: the time is an argument.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::args::{
     value::Startup,
 };
 
-/// The request of `autoscale` with flags that set something; `None` without, which shows it. `now` is seconds since 1970, from which a
-/// freeze counts.
+/// Makes the request of `autoscale`, or returns `None` if no flag sets anything, which shows the autoscaler.
+/// `now` is in Unix seconds and is the start of a freeze.
 pub(crate) fn update(
     name: &name::App,
     flags: &args::Autoscale,
@@ -35,7 +35,7 @@ pub(crate) fn update(
     (!paths.is_empty()).then_some(request)
 }
 
-/// The request of `decisions`, page by page.
+/// Makes the request of `decisions`, for one page after the other.
 pub(crate) fn list(name: &name::App, flags: &args::Decisions) -> v1::ListScalingDecisionsRequest {
     v1::ListScalingDecisionsRequest {
         parent: name.autoscaler(),
@@ -44,7 +44,7 @@ pub(crate) fn list(name: &name::App, flags: &args::Decisions) -> v1::ListScaling
     }
 }
 
-/// The request of `decisions --follow`; without an app it asks for all of them.
+/// Makes the request of `decisions --follow`; without an app it is for all apps.
 pub(crate) fn watch(name: Option<&name::App>, flags: &args::Decisions) -> v1::WatchScalingDecisionsRequest {
     v1::WatchScalingDecisionsRequest {
         parent: name.map_or_else(|| name::ALL_AUTOSCALERS.to_owned(), name::App::autoscaler),
@@ -53,7 +53,7 @@ pub(crate) fn watch(name: Option<&name::App>, flags: &args::Decisions) -> v1::Wa
     }
 }
 
-/// The request of `report`. The server says when it was: its clock is the one that ages are measured by.
+/// Makes the request of `report`. The time is left to the daemon, because it measures ages by its own clock.
 pub(crate) fn report(name: &name::App, flags: &args::Report) -> v1::ReportLoadRequest {
     let figure = |(metric, value): &(String, f64)| v1::LoadFigure {
         app: name.to_string(),
@@ -69,7 +69,7 @@ fn outcomes(flags: &args::Decisions) -> Vec<i32> {
     flags.outcomes.iter().map(|outcome| v1::ScalingOutcome::from(*outcome).into()).collect()
 }
 
-/// What the flags say, and the fields that they name.
+/// Returns the policy that the flags describe, and the paths of the fields that they name.
 fn policy(flags: &Policy, now: i64) -> (v1::Autoscaler, Vec<&'static str>) {
     let targets = targets(flags);
     let freeze_end_time = flags.freeze_for.map(|time| Timestamp {
@@ -79,7 +79,7 @@ fn policy(flags: &Policy, now: i64) -> (v1::Autoscaler, Vec<&'static str>) {
     let mode = if freeze_end_time.is_some() { Some(Mode::Frozen) } else { flags.mode };
     let named = [
         ("mode", mode.is_some()),
-        // An end that an earlier freeze had must not end this one.
+        // The end of an earlier freeze must not end this one.
         ("freeze_end_time", mode == Some(Mode::Frozen)),
         ("min_replicas", flags.min.is_some()),
         ("max_replicas", flags.max.is_some()),

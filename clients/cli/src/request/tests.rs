@@ -1,4 +1,4 @@
-//! What each command sends.
+//! The requests that each command sends.
 
 use clap::Parser;
 

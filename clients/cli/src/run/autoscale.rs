@@ -30,13 +30,13 @@ pub(super) async fn report(context: &mut Context, flags: &args::Report) -> Resul
     let sent = i32::try_from(request.figures.len()).unwrap_or(i32::MAX);
     let response = context.connect(READ).await?.report_load(request).await?;
     let full = name.to_string();
-    let line = format!("{} taken for {}", text::count(response.accepted, "figure"), context.short(&full));
+    let line = format!("{} accepted for {}", text::count(response.accepted, "figure"), context.short(&full));
     terminal::print(context.output, &response, &full, |_| vec![line])?;
     if response.accepted < sent {
         let error = context.screen.paint.bad("error:");
         context
             .screen
-            .print(&[format!("{error} {} not taken", text::count(sent - response.accepted, "figure"))]);
+            .print(&[format!("{error} {} not accepted", text::count(sent - response.accepted, "figure"))]);
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
@@ -45,7 +45,7 @@ pub(super) async fn report(context: &mut Context, flags: &args::Report) -> Resul
 async fn show(context: &Context, name: &name::App) -> Result<Exit, Failure> {
     let client = context.connect(READ).await?;
     let scaler = client.get_autoscaler(name).await?;
-    // The app only adds to the picture: the autoscaler is shown without it too.
+    // The app is optional: the autoscaler is shown without it too.
     let app = if context.output == Format::Table { client.get_app(name).await.ok() } else { None };
     let table = |paint| describe::autoscaler::autoscaler(&scaler, app.as_ref(), now(), paint);
     terminal::print(context.output, &scaler, &scaler.name, table)?;

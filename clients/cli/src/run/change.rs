@@ -1,4 +1,4 @@
-//! The commands that change something, `deploy` aside. Must not know how a rollout is shown.
+//! The commands that change something, except `deploy`. Must not know how a rollout is shown.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ const POLLS: [Duration; 4] = [
 
 /// The answer to a change that a rollout carries out.
 pub(super) trait RolloutAnswer: Message + Name {
-    /// What the change does, if the server says it.
+    /// Returns the plan of the change, if the daemon sent it.
     fn plan(&self) -> Option<&v1::Plan>;
-    /// The rollout that carries it out; `None` if nothing changed.
+    /// Returns the rollout that carries the change out; `None` if nothing changed.
     fn rollout(&mut self) -> &mut Option<v1::Rollout>;
 }
 
@@ -47,22 +47,22 @@ macro_rules! rollout_answer {
 
 rollout_answer!(DeployAppResponse, RestartAppResponse, RollbackAppResponse);
 
-/// How a change ends for the caller.
+/// How a command continues after the answer to its change.
 pub(super) struct Ending {
-    /// What was changed, by its resource name.
+    /// The resource name of what was changed.
     pub(super) name: String,
-    /// Only the plan was asked for.
+    /// Whether only the plan was asked for.
     pub(super) dry_run: bool,
-    /// The rollout is not followed.
+    /// Whether the rollout is not followed.
     pub(super) no_wait: bool,
     /// When the call was sent, and until when its rollout is followed.
     pub(super) began: Instant,
     pub(super) end: Instant,
-    /// What is said if nothing changed.
+    /// The line that is printed if nothing changed.
     pub(super) unchanged: String,
 }
 
-/// Ends a change: prints its plan, or its warnings and how its rollout goes.
+/// Finishes a change: prints its plan, or its warnings and the course of its rollout.
 pub(super) async fn finish_change(
     context: &mut Context,
     client: &Client,
@@ -87,7 +87,8 @@ pub(super) async fn finish_change(
     follow::conclude(context, &rollout, Some(ending.began.elapsed()), (&answer, name))
 }
 
-/// Prints the plan of a dry run, which ends the command: it fails if a check does. Of a change that was made it prints the warnings.
+/// Prints the plan of a dry run, which ends the command with a failure if a check fails. For a change that
+/// was made it prints only the warnings of the plan.
 fn show_plan<M: Message + Name>(
     context: &mut Context,
     plan: Option<&v1::Plan>,
@@ -132,7 +133,7 @@ pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<
     response.app.clone_from(&app);
     let took = Some(context.screen.elapsed());
     let status = app.as_ref().and_then(|app| app.status.clone()).unwrap_or_default();
-    // The count was asked for, and it is there; what else is wrong with the app is no failure of this.
+    // The count was asked for and has been reached. Other problems of the app do not make this command fail.
     let is_there =
         app.is_some() && status.desired_replicas == flags.replicas && status.ready_replicas >= flags.replicas;
     let paint = context.screen.paint;
@@ -247,7 +248,7 @@ pub(super) async fn delete(context: &mut Context, flags: &args::Delete) -> Resul
     Ok(Exit::Done)
 }
 
-/// Waits until the app does not exist any more, or only another one of its name.
+/// Waits until the app does not exist any more, or only a new app of the same name does.
 async fn gone(
     context: &mut Context,
     client: &Client,

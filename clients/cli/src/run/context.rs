@@ -15,14 +15,15 @@ use crate::{
     settings::{self, Settings, Source, Token},
 };
 
-/// An answer to a change comes at once; what follows is waited for otherwise.
+/// Time limit of the answer to a change. The answer comes at once, and its effects are followed by other
+/// calls.
 const ANSWER: Duration = Duration::from_mins(1);
 
 /// What a command needs to do its work.
 pub(super) struct Context {
     /// How results are printed.
     pub(super) output: Format,
-    /// Whether tables on a terminal may be wider than it.
+    /// Whether tables may be wider than the terminal.
     pub(super) wide: bool,
     /// Whether plans show every check and node.
     pub(super) verbose: bool,
@@ -46,7 +47,7 @@ fn read_config(screen: &Screen) -> Result<Option<settings::File>, Failure> {
         settings::parse(&path, &text).map_err(|cause| Failure::Config { path: path.clone(), cause })?;
     if file.holds_token() && others_can_read(&path) {
         let path = path.display();
-        let warning = format!("warning: {path} holds a token and others can read it: chmod 600 {path}");
+        let warning = format!("warning: {path} holds a token and other users can read it: chmod 600 {path}");
         screen.note(&screen.paint.warn(&warning));
     }
     Ok(Some(file))
@@ -94,12 +95,12 @@ impl Context {
         Ok(context)
     }
 
-    /// The namespace of names that do not say theirs.
+    /// Returns the namespace of names without one.
     pub(super) fn namespace(&self) -> &str {
         &self.settings.namespace.value
     }
 
-    /// Connects; every answer has to come within the time limit, or within `patience` if none is set.
+    /// Connects. Every answer must come within the time limit, or within `patience` if no time limit is set.
     pub(super) async fn connect(&self, patience: Duration) -> Result<Client, Failure> {
         let address = &self.settings.server;
         let client = Client::connect_with(&address.value, self.options()?).await.map_err(|error| {
@@ -120,18 +121,18 @@ impl Context {
         Ok(client.with_call_timeout(self.timeout.unwrap_or(patience)).with_observer(observer))
     }
 
-    /// Connects for a change whose outcome is waited for, at most so long.
+    /// Connects for a change whose outcome is waited for, for at most `limit`.
     pub(super) async fn connect_to_change(&self, limit: Duration) -> Result<Client, Failure> {
         let limit = self.timeout.unwrap_or(limit);
         Ok(self.connect(limit).await?.with_call_timeout(limit.min(ANSWER)))
     }
 
-    /// The app that somebody means by this text.
+    /// Returns the app that a text on the command line names.
     pub(super) fn app(&self, text: &str) -> Result<name::App, Failure> {
         name::App::parse(text, self.namespace()).map_err(|error| Failure::Client(error.into()))
     }
 
-    /// `shop`, with the namespace unless it is the caller's own.
+    /// Formats `shop`, with the namespace unless it is the caller's own.
     pub(super) fn short(&self, name: &str) -> String {
         match name::App::parse(name, "") {
             Ok(name) if name.namespace == self.namespace() => name.app,
@@ -140,12 +141,12 @@ impl Context {
         }
     }
 
-    /// `shop rollout 3`, likewise.
+    /// Formats `shop rollout 3`, with the namespace unless it is the caller's own.
     pub(super) fn title(&self, rollout: &str) -> String {
         outcome::title(rollout, self.namespace())
     }
 
-    /// A command line that reaches the same server.
+    /// Formats a command line that reaches the same daemon.
     pub(super) fn command(&self, words: &str, app: &name::App) -> String {
         let mut flags = String::new();
         if matches!(self.settings.server.source, Source::Flag(_)) {
@@ -157,7 +158,7 @@ impl Context {
         format!("gantry{flags} {words} {}", text::shell(&format!("{}/{}", app.namespace, app.app)))
     }
 
-    /// The command that waits for a rollout.
+    /// Formats the command that waits for a rollout.
     pub(super) fn wait_command(&self, rollout: &name::Rollout) -> String {
         format!("{} --rollout {}", self.command("wait", &rollout.app), rollout.revision)
     }

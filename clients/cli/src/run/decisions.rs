@@ -1,4 +1,4 @@
-//! `gantry decisions`: what there is, or what comes. Must not know how decisions are made.
+//! `gantry decisions`: lists decisions or follows them. Must not know how decisions are made.
 
 use gantry_client::v1::{self, watch_scaling_decisions_response::Event};
 
@@ -17,7 +17,7 @@ use crate::{
     request,
 };
 
-/// Decisions as they are made: each is said once, like a line of a log.
+/// Decisions as they are made: each is printed once, like a line of a log.
 struct Decisions {
     explain: bool,
     one_app: bool,
@@ -53,7 +53,7 @@ pub(super) async fn follow(context: &mut Context, flags: &args::Decisions) -> Re
     let name = flags.name.as_deref().map(|name| context.app(name)).transpose()?;
     let request = request::autoscale::watch(name.as_ref(), flags);
     let client = context.connect(READ).await?;
-    // Whoever follows an autoscaler that is off would wait for ever and not know why.
+    // Without this note a user who follows an autoscaler that is off would wait for ever and not know why.
     if let Some(name) = &name
         && let Ok(scaler) = client.get_autoscaler(name).await
         && matches!(scaler.mode(), v1::AutoscalerMode::Off | v1::AutoscalerMode::Unspecified)

@@ -86,7 +86,7 @@ fn read_apps(context: &Context, path: &Path) -> Result<Vec<v1::App>, Failure> {
     apps.into_iter().map(named).collect()
 }
 
-/// An app that is as asked for can still be in trouble.
+/// Says whether an app that needed no change is in trouble.
 fn trouble(app: &v1::App) -> String {
     let status = app.status.clone().unwrap_or_default();
     match status.state() {

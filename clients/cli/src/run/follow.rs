@@ -14,13 +14,14 @@ use crate::{
     render::{outcome, progress::Progress, terminal, text},
 };
 
-/// How long a rollout is followed, unless told.
+/// Default time limit for following a rollout.
 pub(super) const LIMIT: Duration = Duration::from_mins(10);
 
-/// Pause between two looks at the replicas of a live picture. The counts come by themselves; these lines only say where each stands.
+/// Shortest pause between two reads of the replicas for a live view. The counts come from the stream of the
+/// rollout; the replicas only add their own lines.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The same after one that failed.
+/// Pause after a read of the replicas that failed.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 
 /// `gantry rollout watch`
@@ -28,19 +29,19 @@ pub(super) async fn watch(context: &mut Context, app: &str, number: &str) -> Res
     let name = context.app(app)?.rollout(number).map_err(Error::from)?;
     let end = Instant::now() + context.timeout.unwrap_or(LIMIT);
     let client = context.connect(LIMIT).await?;
-    // What is the latest now is what is followed, whatever begins meanwhile.
+    // Follow the rollout that is the latest now, even if another one begins meanwhile.
     let rollout = client.get_rollout(&name).await?;
     let rollout = Box::pin(attend(context, &client, rollout, end)).await?;
     conclude(context, &rollout, None, (&rollout, &rollout.name))
 }
 
-/// What is said about a rollout that nobody waits for.
+/// Formats the line about a rollout that is not followed.
 pub(super) fn begun(context: &Context, rollout: &v1::Rollout) -> Result<String, Failure> {
     let name = name::Rollout::parse(&rollout.name).map_err(Error::from)?;
     Ok(format!("rollout {} has begun; wait for it with: {}", name.revision, context.wait_command(&name)))
 }
 
-/// Shows a rollout that was just begun until it has ended.
+/// Shows a rollout that has just begun until it has ended.
 pub(super) async fn follow(
     context: &mut Context,
     client: &Client,
@@ -90,11 +91,12 @@ async fn attend(
     }
 }
 
-/// The replicas of the app again and again, if somebody looks; none while they cannot be read: the stream of the rollout says what is
-/// wrong with the server.
+/// Reads the replicas of the app again and again if the view is live. The list is empty while they cannot be
+/// read, because the stream of the rollout reports problems with the daemon.
 fn replicas(client: &Client, name: &name::Rollout, is_live: bool) -> impl Stream<Item = Vec<v1::Replica>> {
     let app = name.app.clone();
-    // Many replicas take long to list, and a server in trouble is left alone.
+    // The pause grows with the time that a read takes, because many replicas take long to list. After an
+    // error it is longer, to spare a daemon in trouble.
     stream::unfold(Duration::ZERO, move |pause| {
         let app = app.clone();
         async move {
@@ -110,7 +112,7 @@ fn replicas(client: &Client, name: &name::Rollout, is_live: bool) -> impl Stream
     })
 }
 
-/// Prints how a rollout ended. `answer` is what formats other than the table show, `name` what it is about.
+/// Prints how a rollout ended. Formats other than the table print `answer`, and `name` is its resource name.
 pub(super) fn conclude<M: Message + Name>(
     context: &mut Context,
     rollout: &v1::Rollout,
@@ -122,7 +124,7 @@ pub(super) fn conclude<M: Message + Name>(
     if outcome.exit == Exit::Done {
         terminal::print(format, answer, name, |paint| outcome::of(rollout, took, &namespace, paint).lines)?;
     } else {
-        // Programs read the answer, people the reason; a table would only say the same again.
+        // Programs read the answer, people the reason; a table would only repeat the reason.
         if format != Format::Table {
             terminal::print(format, answer, name, |_| Vec::new())?;
         }

@@ -11,7 +11,7 @@ use crate::{
 
 /// A list that was read.
 pub(super) struct List<'a, M> {
-    /// The line that is printed instead of a table without rows.
+    /// The line that is printed if there are no rows.
     pub(super) empty: String,
     /// The headings of the table.
     pub(super) headings: &'a [&'a str],

@@ -1,4 +1,5 @@
-//! `gantry logs`: lines as they come, until the end or until interrupted. Must not know what is in them.
+//! `gantry logs`: prints lines as they come, until the end or until interrupted. Must not know what is in
+//! them.
 
 use std::{pin::pin, time::Duration};
 
@@ -18,7 +19,7 @@ use crate::{
     render::{terminal, text},
 };
 
-/// Pause before logs that broke off are followed again.
+/// Pause before the logs are followed again after the stream broke off.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// `gantry logs`
@@ -59,7 +60,7 @@ async fn read(
             Err(error) => Some(error),
         };
         let Some(error) = broken else { return Ok(()) };
-        // Only who follows wants to wait for more, and only after it has worked once.
+        // Repeat only with `--follow`, and only from a known time: that of the last line, or `--since`.
         let resumable = request.follow && error.is_passing() && (latest.is_some() || request.after.is_some());
         if !resumable {
             return Err(error.into());
@@ -74,7 +75,7 @@ async fn read(
     }
 }
 
-/// Prints what comes; gives the error that it broke off with.
+/// Prints what comes. Returns the error with which the stream broke off, if it did.
 async fn show(
     context: &Context,
     stream: impl futures::Stream<Item = Result<v1::StreamLogsResponse, Error>>,
@@ -116,7 +117,7 @@ async fn show(
 }
 
 fn plain(line: &v1::LogLine, timestamps: bool) -> String {
-    // What goes on to another program stays as it was written; what people see must not steer their terminal.
+    // Text for another program stays unchanged. Text on a terminal must not control it.
     let said = if terminal::is_watched() { text::line(&line.text) } else { line.text.clone() };
     let time = match &line.time {
         Some(time) if timestamps => format!("{time} "),

@@ -15,7 +15,7 @@ use crate::{
     render::{describe, rows, terminal},
 };
 
-/// How long an answer may take.
+/// Default time limit of an answer.
 pub(super) const READ: Duration = Duration::from_secs(30);
 
 /// `gantry get`
@@ -23,7 +23,7 @@ pub(super) async fn get(context: &Context, flags: &args::Name) -> Result<Exit, F
     let name = context.app(&flags.name)?;
     let client = context.connect(READ).await?;
     let app = client.get_app(&name).await?;
-    // The rollout only adds to the picture: the app is shown without it too.
+    // The rollout is optional: the app is shown without it too.
     let rollout = app.status.as_ref().and_then(|status| name::Rollout::parse(&status.rollout).ok());
     let rollout = match rollout {
         Some(rollout) if context.output == Format::Table => client.get_rollout(&rollout).await.ok(),

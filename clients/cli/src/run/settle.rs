@@ -1,4 +1,4 @@
-//! Follows an app until it is settled. Must not know what set it in motion.
+//! Follows an app until it is settled. Must not know which change started it.
 
 use std::{pin::pin, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::{
     render::{outcome::Outcome, settling::Settling, terminal, text},
 };
 
-/// One call of a wait: shorter than the 60 s after which many proxies give up on a silent call.
+/// Longest single call of a wait, shorter than the 60 s after which many proxies end a silent call.
 pub(super) const SLICE: Duration = Duration::from_secs(30);
-/// Between two calls of a wait, if the server does not say how long.
+/// Pause between two calls of a wait, if the daemon does not name one.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-/// Shows an app until it is settled after the write with this position; `None` if it is gone.
+/// Shows an app until it is settled after the write at position `read_after`; `None` if the app is gone.
 pub(super) async fn settle(
     context: &mut Context,
     client: &Client,
@@ -34,7 +34,8 @@ pub(super) async fn settle(
     let short = context.short(&name.to_string());
     let how = context.command("wait", name);
     let mut settling = Settling::new(short.clone());
-    // The wait decides; the watch only shows what happens meanwhile, and does no harm if it may not.
+    // The wait decides. The watch only shows what happens meanwhile, so the command works without permission
+    // to watch.
     let mut answer = pin!(wait(client, name, read_after, end));
     let mut shown = pin!(client.watch_apps(name.to_string(), String::new()).fuse());
     let mut stop = pin!(interrupted());
@@ -69,7 +70,7 @@ pub(super) async fn settle(
     }
 }
 
-/// Prints how an app stands. `answer` is what formats other than the table show, `name` what it is about.
+/// Prints the state of an app. Formats other than the table print `answer`, and `name` is its resource name.
 pub(super) fn conclude<M: Message + Name>(
     context: &mut Context,
     verdict: &Outcome,

@@ -1,4 +1,4 @@
-//! `gantry timeline`: what happened, and what happens. Must not know what entries mean.
+//! `gantry timeline`: prints or follows what happened. Must not know what entries mean.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ use crate::{
     render::{rows::timeline, table, terminal, text::Paint},
 };
 
-/// Entries as they come: each is said once, like a line of a log.
+/// Entries as they come: each is printed once, like a line of a log.
 struct Entries;
 
 /// `gantry timeline`
@@ -39,7 +39,7 @@ pub(super) async fn timeline(context: &mut Context, flags: &args::Timeline) -> R
     watch(context, stream.map(|message| message.map(Update::Message)), Entries).await
 }
 
-/// So long ago, by the clock of this machine.
+/// Returns the time so long ago, by the clock of this machine.
 pub(super) fn ago(time: Duration) -> prost_types::Timestamp {
     SystemTime::now().checked_sub(time).unwrap_or(SystemTime::UNIX_EPOCH).into()
 }

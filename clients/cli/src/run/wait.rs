@@ -55,7 +55,7 @@ async fn for_app(
         && let Ok(rollout) = client.get_rollout(&rollout).await
         && rollout.state() == v1::RolloutState::Failed
     {
-        // The rollout knows best why, also after its replicas are gone.
+        // The rollout knows the reason best, also after its replicas are gone.
         return follow::conclude(context, &rollout, None, (&app, &full));
     }
     settle::conclude(context, &verdict, (&app, &full))
@@ -79,7 +79,7 @@ async fn for_rollout(
             }
             Err(error) => return Err(error.into()),
         };
-        // What was the latest at the beginning is what is waited for.
+        // Wait for the rollout that was the latest at the beginning.
         name = name::Rollout::parse(&rollout.name).map_err(Error::from)?;
         let ended = outcome::has_ended(&rollout);
         if ended || Instant::now() >= end {

@@ -21,18 +21,18 @@ use crate::{
     },
 };
 
-/// What a watch shows, as lines that come one by one or as a picture that is drawn anew.
+/// What a watch shows: lines that come one by one, or a view that is redrawn.
 pub(super) trait Model {
     type Message;
-    /// Whether people on a terminal see the picture rather than the lines.
+    /// Whether a terminal shows the view instead of the lines.
     const IS_PICTURE: bool = true;
-    /// The first line, if there is one before anything came.
+    /// Returns the first line, if there is one before the first message.
     fn heading(&self) -> Option<String>;
-    /// What is new.
+    /// Takes in a message, and returns what is new as lines.
     fn lines(&mut self, format: Format, message: &Self::Message) -> Result<Vec<String>, Failure>;
-    /// The stream broke off.
+    /// Notes that the stream broke off.
     fn interrupted(&mut self);
-    /// What is known now, where there is a picture.
+    /// Returns the view of the current state, if there is a view.
     fn view(&self, paint: Paint) -> Vec<String>;
 }
 
@@ -41,7 +41,7 @@ struct Apps(rows::Watched);
 struct Endpoints {
     title: String,
     watched: rows::endpoints::Watched,
-    /// Whether anything came yet.
+    /// Whether a message came yet.
     heard: bool,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn endpoints(context: &mut Context, flags: &args::Endpoints) ->
         .await
 }
 
-/// Shows until Ctrl-C, or until the time limit if one is set.
+/// Shows changes until Ctrl-C, or until the time limit if one is set.
 pub(super) async fn watch<M: Model>(
     context: &mut Context,
     stream: impl Stream<Item = Result<Update<M::Message>, Error>>,
@@ -78,13 +78,13 @@ pub(super) async fn watch<M: Model>(
         && context.output == Format::Table;
     let mut stream = pin!(stream);
     let mut stop = pin!(interrupted());
-    // A watch without a limit would have to end some day; nobody will see it.
+    // A watch without a limit ends after a year.
     let end = Instant::now() + context.timeout.unwrap_or(Duration::from_hours(24 * 365));
-    // At most one picture a beat: a first snapshot may hold thousands.
+    // At most one redraw per beat, because a first snapshot may hold thousands of apps.
     let mut beat = time::interval(BEAT);
     let (mut trouble, mut is_stale) = (None, true);
     let is_table = context.output == Format::Table;
-    // Blocks of several lines, such as the explanations of decisions, have no heading and are no table.
+    // Blocks of several lines, for example explained decisions, are no table and have no heading.
     let heading = model.heading().filter(|_| is_table);
     let wide = context.wide || heading.is_none();
     if !is_live {
@@ -124,7 +124,7 @@ pub(super) async fn watch<M: Model>(
         }
     };
     if is_live {
-        // What was seen last stays on the terminal.
+        // The last view stays on the terminal.
         context.screen.print(&[]);
         terminal::table(&model.view(terminal::stdout_paint()), context.wide)?;
     }
@@ -154,7 +154,7 @@ impl Model for Apps {
                 Event::Synced(_) | Event::Heartbeat(_) => Vec::new(),
             },
             Format::Json => vec![proto::to_json(message)?],
-            // Documents of one stream.
+            // Each message is one document of a YAML stream.
             Format::Yaml => vec!["---".to_owned(), proto::to_yaml(message)?.trim_end().to_owned()],
         })
     }
@@ -196,7 +196,7 @@ impl Model for Endpoints {
                 let rows = self.watched.apply(event, now());
                 rows.iter().map(|row| table::aligned(row, &rows::endpoints::WATCH_WIDTHS)).collect()
             }
-            // Those that changed.
+            // The addresses that changed.
             Format::Name => {
                 self.watched.apply(event, now()).into_iter().map(|mut row| row.swap_remove(2)).collect()
             }

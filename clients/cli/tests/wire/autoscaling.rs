@@ -105,7 +105,7 @@ async fn a_decision_is_explained() {
 
 #[tokio::test]
 async fn decisions_are_followed_over_a_broken_stream() {
-    // The stream ends with an error that stays, so that no time limit decides what is seen.
+    // The stream ends with a permanent error, so that no time limit decides what is seen.
     let Ran { exit, out, err } = gantry("decisions good --follow").await;
     let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
@@ -137,12 +137,12 @@ async fn decisions_are_followed_over_a_broken_stream() {
 #[tokio::test]
 async fn figures_are_reported() {
     let Ran { exit, out, err } = gantry("report good queue_depth=420 concurrency=0 --source q").await;
-    assert_eq!((exit, out.as_str(), err.as_str()), (Some(0), "2 figures taken for good\n", ""));
+    assert_eq!((exit, out.as_str(), err.as_str()), (Some(0), "2 figures accepted for good\n", ""));
     let Ran { exit, out, err } = gantry("report good queue_depth=420 strange=1").await;
-    assert_eq!((exit, out.as_str()), (Some(1), "1 figure taken for good\n"));
-    assert_eq!(err, "error: 1 figure not taken\n");
+    assert_eq!((exit, out.as_str()), (Some(1), "1 figure accepted for good\n"));
+    assert_eq!(err, "error: 1 figure not accepted\n");
     let Ran { exit, err, .. } = gantry("report missing queue_depth=420").await;
     assert!(exit == Some(1) && err.contains("APP_NOT_FOUND"), "{err}");
     let Ran { exit, err, .. } = gantry("report good queue_depth=NaN").await;
-    assert!(exit == Some(2) && err.contains("`NaN` is no number of 0 or more"), "{err}");
+    assert!(exit == Some(2) && err.contains("`NaN` is not a number of 0 or more"), "{err}");
 }

@@ -1,4 +1,4 @@
-//! What changes something: what is sent, how it is followed, and how it ends.
+//! Commands that change something: what they send, how they follow it, and how they end.
 
 use std::process::Stdio;
 
@@ -65,7 +65,7 @@ async fn a_file_is_everything() {
     assert!(out.contains("namespaces/prod/apps/good") && out.contains("mask: *"), "{out}");
     let Ran { exit, err, .. } = run("deploy -f -", "name: good\nspec: {imagee: 'shop:1'}\n").await;
     assert_eq!(exit, Some(2));
-    assert!(err.contains("standard input holds no app: spec") && err.contains("imagee"), "{err}");
+    assert!(err.contains("standard input does not describe an app: spec") && err.contains("imagee"), "{err}");
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_change_is_repeated_with_the_same_id() {
 async fn a_server_that_knows_no_ids_is_asked_without() {
     let Ran { exit, out, .. } = gantry("deploy old --image shop:1").await;
     assert_eq!((exit, out.as_str()), (Some(0), "old: nothing changed\n"));
-    // An id that somebody chose is meant.
+    // An id that the caller chose must not be dropped.
     let chosen = "deploy old --image shop:1 --request-id 0b0e5a2c-0000-4000-8000-000000000000";
     let Ran { exit, err, .. } = gantry(chosen).await;
     assert!(exit == Some(1) && err.contains("request_id"), "{err}");

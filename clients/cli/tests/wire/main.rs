@@ -1,4 +1,4 @@
-//! The program against a server of its own making, over a real connection: what it prints, and how it ends.
+//! The program against a stand-in for the daemon, over a real connection: what it prints, and how it ends.
 
 #![allow(clippy::expect_used)] // helpers of tests are tests too
 
@@ -29,7 +29,7 @@ struct Ran {
     err: String,
 }
 
-/// Runs `gantry` with these words against the stand-in.
+/// Runs `gantry` with these arguments against the stand-in.
 async fn gantry(line: &str) -> Ran {
     run(line, "").await
 }
@@ -38,7 +38,7 @@ async fn run(line: &str, input: &str) -> Ran {
     run_with(line, input, &[]).await
 }
 
-/// Also with these variables; `{}` in them stands for the address of the stand-in.
+/// Runs `gantry` also with these variables; `{}` in them stands for the address of the stand-in.
 async fn run_with(line: &str, input: &str, variables: &[(&str, &str)]) -> Ran {
     let server = server::Server::bind();
     let address = server.address();
@@ -60,7 +60,7 @@ async fn run_with(line: &str, input: &str, variables: &[(&str, &str)]) -> Ran {
     }
 }
 
-/// The program, far from the settings of whoever runs the tests.
+/// Makes the command, without the settings of the user who runs the tests.
 fn program(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gantry"));
     command.args(line.split(' ')).kill_on_drop(true);

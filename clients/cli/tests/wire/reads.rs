@@ -1,4 +1,4 @@
-//! What changes nothing: tables for people, JSON for programs.
+//! Commands that change nothing: tables for people, JSON for programs.
 
 use super::{Ran, gantry, json};
 

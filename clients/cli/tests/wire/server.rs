@@ -1,4 +1,5 @@
-//! A stand-in for the daemon: what an app does is in its name. Must not know what the program prints.
+//! A stand-in for the daemon: the name of an app decides how it behaves. Must not know what the program
+//! prints.
 
 mod apps;
 mod autoscaler;
@@ -18,7 +19,7 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// A server on a port of its own.
+/// A server on a free port.
 pub(crate) struct Server(TcpIncoming);
 
 struct Info;
@@ -69,7 +70,7 @@ fn mk_failed(name: &str) -> v1::Rollout {
     v1::Rollout { error: Some(error), ..mk_rollout(name, v1::RolloutState::Failed, 0) }
 }
 
-/// A plan with every kind of difference; with a check that fails if asked for.
+/// A plan with every kind of difference; `fails` adds a check that fails.
 fn mk_plan(fails: bool) -> v1::Plan {
     let change = v1::Change {
         object: "deployment.apps/shop".into(),
@@ -130,7 +131,7 @@ impl server_service_server::ServerService for Info {
         &self,
         request: Request<v1::GetServerInfoRequest>,
     ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
-        // Whoever shows a token is who it says.
+        // The caller's name is the token it sent.
         let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         Ok(Response::new(v1::GetServerInfoResponse {
             version: "stand-in".into(),

@@ -1,4 +1,4 @@
-//! Where the server and the token come from.
+//! Where the address and the token come from.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -53,7 +53,9 @@ async fn the_file_says_where_the_server_is_and_who_asks() {
     write("sever = 'a:1'\n", 0o600);
     let Ran { exit, err, .. } = run_with("info", "", &[xdg, server]).await;
     assert!(
-        exit == Some(2) && err.contains("config.toml is no configuration: line 1: ") && err.contains("sever"),
+        exit == Some(2)
+            && err.contains("config.toml is not a valid configuration: line 1: ")
+            && err.contains("sever"),
         "{err}"
     );
 }
@@ -81,7 +83,7 @@ async fn a_token_is_not_sent_where_others_can_read_it() {
 async fn whoever_named_the_server_that_does_not_answer_is_told() {
     let Ran { exit, err, .. } = run_with("list", "", &[("GANTRY_ADDR", "127.0.0.1:1")]).await;
     assert!(exit == Some(1) && err.contains("address:  from GANTRY_ADDR"), "{err}");
-    // TLS to a server that speaks none is no answer either.
+    // TLS to a server without TLS gives no answer either.
     let Ran { exit, err, .. } = run_with("list", "", &[("GANTRY_ADDR", "https://{}")]).await;
     assert!(exit == Some(1) && err.contains("no Gantry server answers at https://"), "{err}");
 }

@@ -1,4 +1,4 @@
-//! Logs and what happened: printed, followed over a broken stream, for people and for programs.
+//! Logs and timelines: printed, followed over a broken stream, for people and for programs.
 
 use super::{Ran, gantry, json};
 

@@ -23,7 +23,7 @@ fn mk_stream(items: Vec<Result<Tick, Status>>, then_hangs: bool) -> Ticks {
     if then_hangs { Box::pin(items.chain(stream::pending())) } else { Box::pin(items) }
 }
 
-/// Runs a watch over the streams given, one per connection, and tells the tokens it sent and what came out.
+/// Runs a watch over the given streams, one per connection. Returns the tokens it sent and the items it gave.
 async fn run(connections: Vec<Result<Ticks, Status>>) -> (Vec<String>, Vec<String>) {
     let (tokens, left) = (RefCell::new(Vec::new()), RefCell::new(VecDeque::from(connections)));
     let seen = watch(|token| {

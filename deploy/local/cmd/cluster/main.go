@@ -1,5 +1,6 @@
 // Command cluster starts, stops and shows a local Kubernetes cluster. It links no
-// Kubernetes code: the components are processes of the program kubebox beside it.
+// Kubernetes code, because the components are processes of the program kubebox, which
+// lies beside it.
 package main
 
 import (

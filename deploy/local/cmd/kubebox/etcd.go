@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// runEtcd is an etcd of one member: the few flags of the real program that
+// runEtcd runs an etcd of one member. It takes the few flags of the real program that
 // matter here, with the same names.
 func runEtcd(args []string) int {
 	fs := flag.NewFlagSet("etcd", flag.ExitOnError)
@@ -36,8 +36,8 @@ func runEtcd(args []string) int {
 	cfg.QuotaBackendBytes = *quota
 	cfg.AutoCompactionMode = "periodic"
 	cfg.AutoCompactionRetention = "1h"
-	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // unset, each request is one
-	cfg.EnableGRPCGateway = false                                              // nothing here speaks etcd over JSON
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // unset, each request logs a warning
+	cfg.EnableGRPCGateway = false                                              // no client here uses etcd over JSON
 	tls := transport.TLSInfo{CertFile: *cert, KeyFile: *key, TrustedCAFile: *ca, ClientCertAuth: true}
 	cfg.ClientTLSInfo, cfg.PeerTLSInfo = tls, tls
 
@@ -60,7 +60,7 @@ func runEtcd(args []string) int {
 	return serveEtcd(cfg)
 }
 
-// serveEtcd runs etcd until it fails or is told to stop.
+// serveEtcd runs etcd until it fails or a signal stops it.
 func serveEtcd(cfg *embed.Config) int {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)

@@ -1,9 +1,8 @@
-// Command kubebox holds every program of a local Kubernetes in one file: the
-// control plane, an etcd, kubectl, KWOK and metrics-server, all from their
-// published Go modules. One program is linked once, takes one build and shares
-// its pages between the processes; each component still runs in a process of
-// its own, because each keeps process-wide state (flags, feature gates, the one
-// signal handler).
+// Command kubebox holds every program of a local Kubernetes in one file: the control
+// plane, an etcd, kubectl, KWOK and metrics-server, all from their published Go
+// modules. One program needs only one build, and the processes share its memory pages.
+// Each component still runs in a separate process, because each has process-wide state
+// (flags, feature gates, the only signal handler).
 //
 //	kubebox kube-apiserver --help      # a component by its name
 //	ln -s kubebox kubectl; ./kubectl   # or called by that name
@@ -41,8 +40,8 @@ var tools = map[string]func(args []string) int{
 	"metrics-server":          runMetricsServer,
 }
 
-// component defers the command's construction: constructing one registers flags,
-// feature gates and a signal handler, which must happen for one component only.
+// component delays the construction of the command, because construction registers
+// flags, feature gates and a signal handler. That must happen for one component only.
 func component(build func() *cobra.Command) func([]string) int {
 	return func(args []string) int {
 		command := build()
@@ -75,7 +74,8 @@ func main() {
 		fmt.Fprintf(os.Stderr, "usage: kubebox (%s) [flags]\n", strings.Join(names, " | "))
 		os.Exit(2)
 	}
-	// Components print os.Args[0] and some parse os.Args again: show them their own view.
+	// Components print os.Args[0] and some parse os.Args again, so they must see only
+	// their own arguments.
 	os.Args = append([]string{name}, args...)
 	os.Exit(tool(args))
 }

@@ -14,9 +14,9 @@ import (
 	metricsserver "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
-// forgetFlags empties the process-wide set of flags that cobra adds to every
-// command: packages of the control plane, linked into the same program, have put
-// theirs (--version) into it, which the commands here do not expect.
+// forgetFlags empties the process-wide set of flags, which cobra adds to every command.
+// Packages of the control plane, linked into the same program, have put their flags
+// (--version) into it, and the commands here do not expect them.
 func forgetFlags() { pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ExitOnError) }
 
 // runKwok does what kwok's own main function does: the global flags (-v, --config)

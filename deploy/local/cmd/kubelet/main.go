@@ -1,6 +1,6 @@
-// Command kubelet is the published kubelet, for a node with real containers. It is
-// a program of its own because only "cluster up --real-node" needs it: everybody
-// else's first build does without its packages and the linking.
+// Command kubelet is the published kubelet, for a node with real containers. It is a
+// separate program because only "cluster up --real-node" needs it. The first build of
+// all other clusters is shorter without it.
 package main
 
 import (

@@ -52,11 +52,12 @@ func pause([]string) int {
 // serve answers HTTP on $PORT (8080):
 //
 //	/         at once; with ?for=2s after so long
-//	/ready    200 from -ready-after on, until it is told to end
+//	/ready    200 from -ready-after on, until a signal ends it
 //	/live     200 until -sick-after
 //
-// Told to end, it goes on answering for -linger, because others learn of its end
-// later than it does, then takes no more and ends once all have their answer.
+// After the signal it goes on answering for -linger, because clients learn of its end
+// later than it does. Then it accepts no more requests, and ends once all have their
+// answer.
 func serve(args []string) int {
 	var readyAfter, sickAfter, linger, startAfter time.Duration
 	parse("serve", args, func(fs *flag.FlagSet) {
@@ -105,7 +106,7 @@ func serve(args []string) int {
 	ended := make(chan error, 1)
 	go func() {
 		<-stop.Done()
-		fmt.Println("told to end; finishing what is in flight")
+		fmt.Println("asked to end; finishing what is in flight")
 		time.Sleep(linger)
 		ended <- server.Shutdown(context.Background())
 	}()
@@ -135,9 +136,10 @@ func end(args []string) int {
 	return code
 }
 
-// fault reads an address that is not there, as a program with a bug does. Go would
-// turn that into a panic with a status, so the signal's default comes first: a
-// container's first process is killed by a fault, but by no signal that it sends itself.
+// fault reads an invalid address, as a program with a bug does. Go would turn the fault
+// into a panic with an exit status, so the signal's default action is restored first.
+// The first process of a container can be killed by a fault, but not by a signal that
+// it sends itself.
 func fault(args []string) int {
 	var after time.Duration
 	parse("fault", args, func(fs *flag.FlagSet) { fs.DurationVar(&after, "after", 0, "") })
@@ -162,7 +164,7 @@ func eat(args []string) int {
 	for range mib {
 		block := make([]byte, 1<<20)
 		for i := 0; i < len(block); i += 4096 {
-			block[i] = 1 // untouched memory is not taken
+			block[i] = 1 // memory that is not written is not allocated
 		}
 		all = append(all, block)
 		time.Sleep(time.Millisecond)

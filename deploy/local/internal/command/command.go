@@ -18,7 +18,7 @@ import (
 // Version is the version of Kubernetes, set by the linker.
 var Version = "v0.0.0"
 
-// me is how messages call this tool.
+// me is the name of this tool in messages.
 const me = "deploy/local/cluster"
 
 // Exit statuses.
@@ -40,7 +40,7 @@ const overview = `A real Kubernetes control plane on this machine, with simulate
 COMMAND --help says more. deploy/local/README.md says how to steer pods.
 `
 
-const dirHelp = "  --dir D      the cluster's folder; each folder is a cluster of its own\n" +
+const dirHelp = "  --dir D      the cluster's folder; each folder is a separate cluster\n" +
 	"               (default: ${XDG_STATE_HOME:-~/.local/state}/gantry/local)\n"
 
 var helps = map[string]string{
@@ -106,7 +106,7 @@ func Main(args []string) int {
 	return run(o)
 }
 
-// options are those of all commands.
+// options are the options of all commands.
 type options struct {
 	dir       instance.Dir
 	given     string // --dir as it was given, for messages
@@ -157,7 +157,7 @@ func parse(name string, args []string) (o options, err error) {
 	return o, err
 }
 
-// again is a command line for this cluster, to be shown in messages.
+// again returns a command line for this cluster, for messages.
 func (o options) again(name string) string {
 	if o.given == "" {
 		return me + " " + name
@@ -181,7 +181,7 @@ func programs() (string, error) {
 	return filepath.Dir(self), err
 }
 
-// quote makes one word of a shell of any text.
+// quote quotes any text for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func quoteIfNeeded(s string) string {

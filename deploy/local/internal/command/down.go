@@ -11,8 +11,8 @@ import (
 	"gantry.invalid/local/internal/node"
 )
 
-// down stops a cluster and waits until all of it has ended. If its supervisor is
-// gone it ends what the supervisor may have left.
+// down stops a cluster and waits until every part has ended. If its supervisor is gone
+// it ends the processes that the supervisor may have left.
 func down(o options) int {
 	if !o.dir.Exists() {
 		fmt.Printf("nothing runs in %s\n", o.dir.Root)
@@ -32,7 +32,7 @@ func down(o options) int {
 			}
 		}
 	}
-	// The lock keeps a start that happens now from being taken for a leftover.
+	// The lock prevents that a cluster that starts now is ended as a leftover.
 	release, held, err := o.dir.Lock()
 	if err != nil {
 		return complain("%v", err)

@@ -9,12 +9,12 @@ import (
 	"gantry.invalid/local/internal/ports"
 )
 
-// tryNode is the hidden command that tells whether this machine allows a real node;
-// the script asks before it builds one.
+// tryNode is the hidden command that checks whether this machine allows a real node.
+// The script runs it before it builds a real node's programs.
 const tryNode = "try-node"
 
-// packages is where the script puts, beside the programs, containerd, runc and the
-// network's plugins: a link to the folder into which their packages are unpacked.
+// packages is where the script puts containerd, runc and the network's plugins, beside
+// the programs. It is a link to the folder with the unpacked packages.
 const packages = "packages"
 
 func try(o options) int {
@@ -32,7 +32,7 @@ func try(o options) int {
 	return ok
 }
 
-// allNodes is how many nodes there are with the real one.
+// allNodes returns the number of nodes, the real one included.
 func (s *supervisor) allNodes() int {
 	if s.realNode {
 		return s.nodes + 1

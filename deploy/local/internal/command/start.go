@@ -17,10 +17,10 @@ import (
 	"gantry.invalid/local/internal/sim"
 )
 
-// limit is how long a step may take; far more than on an idle machine.
+// limit is how long a step may take. On an idle machine steps are far shorter.
 const limit = time.Minute
 
-// start brings everything up and returns when nodes are Ready and metrics answer.
+// start starts all parts and returns when the nodes are Ready and metrics answer.
 func (s *supervisor) start(ctx context.Context) error {
 	if err := s.files(); err != nil {
 		return err
@@ -41,8 +41,8 @@ func (s *supervisor) start(ctx context.Context) error {
 		return err
 	}
 	s.say("%d nodes are Ready", s.allNodes())
-	// metrics-server reads at its start and every 10 s, and needs two readings: it
-	// starts when the first can succeed.
+	// metrics-server reads at its start and every 10 s, and needs two readings. So it
+	// starts only when the first reading can succeed.
 	if err := s.launch(plane.Metrics); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	return s.dir.Save(s.record)
 }
 
-// files reserves ports and writes all that the components read.
+// files reserves ports and writes all files that the components read.
 func (s *supervisor) files() error {
 	block, err := ports.Take(s.record.Base)
 	if err != nil {
@@ -94,7 +94,8 @@ func (s *supervisor) files() error {
 	return err
 }
 
-// startRest starts what needs the API server, and makes the nodes meanwhile.
+// startRest starts the components that need the API server, and makes the nodes
+// meanwhile.
 func (s *supervisor) startRest(ctx context.Context) error {
 	for _, name := range []string{plane.Kwok, plane.Controllers, plane.Scheduler} {
 		if err := s.launch(name); err != nil {
@@ -150,8 +151,8 @@ func (s *supervisor) healthy(ctx context.Context, name string) error {
 	return s.wait(ctx, name, limit, func(ctx context.Context) error { return client.Get(ctx, path, nil) })
 }
 
-// controlPlane waits for the controllers and the scheduler, and for the service
-// account without which the default namespace takes no pods.
+// controlPlane waits for the controllers and the scheduler, and for the default service
+// account, without which the default namespace accepts no pods.
 func (s *supervisor) controlPlane(ctx context.Context) error {
 	for _, name := range []string{plane.Controllers, plane.Scheduler} {
 		if err := s.healthy(ctx, name); err != nil {

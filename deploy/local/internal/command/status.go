@@ -10,7 +10,7 @@ import (
 	"gantry.invalid/local/internal/instance"
 )
 
-// status says whether the cluster runs, and what it takes.
+// status prints whether the cluster runs, and the memory and CPU time of each part.
 func status(o options) int {
 	r := o.dir.Load()
 	if !r.Supervisor.Alive() {
@@ -39,7 +39,7 @@ func status(o options) int {
 	return ok
 }
 
-// health asks the cluster itself.
+// health queries the cluster itself.
 func health(o options, r instance.Record) error {
 	if r.State != instance.Ready {
 		return nil
@@ -65,7 +65,7 @@ func health(o options, r instance.Record) error {
 	return nil
 }
 
-// notRunning says how the last run ended.
+// notRunning prints how the last run ended.
 func notRunning(o options, r instance.Record) int {
 	switch r.State {
 	case "":

@@ -43,7 +43,7 @@ func (s *supervisor) say(format string, args ...any) {
 	fmt.Printf("%6.1f s  %s\n", time.Since(s.begin).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// run starts the cluster and stays until it is told to stop or a part ends.
+// run starts the cluster and returns when a signal stops it or a part ends.
 func (s *supervisor) run(ctx context.Context) int {
 	err := s.prepare()
 	for attempt := 1; err == nil; attempt++ {
@@ -54,7 +54,7 @@ func (s *supervisor) run(ctx context.Context) int {
 		if !errors.As(err, &end) || !strings.Contains(end.tail, "address already in use") || attempt == 3 {
 			break
 		}
-		s.say("another program has just taken a port of %s; once more with others", end.name)
+		s.say("another program has just taken a port of %s; trying again with other ports", end.name)
 		s.stop()
 		s.record.Base, err = 0, nil
 	}
@@ -85,7 +85,8 @@ func (s *supervisor) run(ctx context.Context) int {
 	return failed
 }
 
-// prepare ends what an earlier run left, empties the folder and records this run.
+// prepare ends processes that an earlier run left, empties the folder and records this
+// run.
 func (s *supervisor) prepare() error {
 	last := s.dir.Load()
 	left, err := s.dir.EndLeftovers()
@@ -112,10 +113,11 @@ func (s *supervisor) prepare() error {
 	return s.dir.Save(s.record)
 }
 
-// save records the run; a folder that is gone is noticed by watch.
+// save records the run. Errors are ignored, because watch notices when the folder is
+// gone.
 func (s *supervisor) save() { _ = s.dir.Save(s.record) }
 
-// launch starts one component and has its end reported.
+// launch starts one component and watches for its end.
 func (s *supervisor) launch(name string) error {
 	part, err := s.spawner.Start(name, s.dir.Log(name), s.dir.Root, s.plane.Environment(), s.kubebox, s.plane.Args(name)...)
 	if err != nil {
@@ -125,7 +127,7 @@ func (s *supervisor) launch(name string) error {
 	return nil
 }
 
-// adopt records a part that runs and has its end reported.
+// adopt records a running part and watches for its end.
 func (s *supervisor) adopt(part *proc.Part) {
 	s.parts = append(s.parts, part)
 	s.record.Parts = append(s.record.Parts, instance.PartID{Name: part.Name, ID: part.ID})
@@ -136,14 +138,14 @@ func (s *supervisor) adopt(part *proc.Part) {
 	}()
 }
 
-// partEnded is the error that a part ended though nobody had asked it to.
+// partEnded is the error that a part ended unexpectedly.
 type partEnded struct{ name, result, log, tail string }
 
 func (e *partEnded) Error() string {
 	return fmt.Sprintf("%s ended (%s), so everything is stopped; the end of %s:\n%s", e.name, e.result, e.log, e.tail)
 }
 
-// summary is a failure without the end of a log, for status.
+// summary returns a failure without the end of the log, for status.
 func summary(err error) string {
 	var end *partEnded
 	if errors.As(err, &end) {
@@ -156,8 +158,8 @@ func unexpected(p *proc.Part) error {
 	return &partEnded{name: p.Name, result: p.Result(), log: p.Log, tail: proc.Tail(p.Log, 15)}
 }
 
-// wait polls until a condition holds; it ends early when a part does or when the
-// cluster is to stop.
+// wait polls until a condition holds. It returns early when a part ends or the cluster
+// is to stop.
 func (s *supervisor) wait(ctx context.Context, what string, limit time.Duration, holds func(context.Context) error) error {
 	deadline := time.After(limit)
 	var last error
@@ -179,8 +181,8 @@ func (s *supervisor) wait(ctx context.Context, what string, limit time.Duration,
 	}
 }
 
-// watch returns when a part ends, the cluster is to stop, or its folder is gone:
-// a cluster that no command can find any more must not go on.
+// watch returns when a part ends, the cluster is to stop, or its folder is gone. A
+// cluster without its folder must not go on, because no command can find it any more.
 func (s *supervisor) watch(ctx context.Context) error {
 	inode := func() uint64 {
 		info, err := os.Stat(s.dir.Path("lock"))
@@ -205,15 +207,15 @@ func (s *supervisor) watch(ctx context.Context) error {
 				return fmt.Errorf("the folder %s has been removed, so everything is stopped", s.dir.Root)
 			}
 			if time.Since(lastLook) > 3*time.Second {
-				_ = nodes.Look(ctx) // an error here is a passing one, or a part's end, which is seen
+				_ = nodes.Look(ctx) // an error passes, or a part has ended, which is noticed above
 				lastLook = time.Now()
 			}
 		}
 	}
 }
 
-// stop ends the parts: those that others do not need first, etcd last. Each gets
-// a few seconds, then it is killed.
+// stop ends the parts in order: first those that no other part needs, etcd last. A part
+// that does not end within 4 s is killed.
 func (s *supervisor) stop() {
 	for _, names := range [][]string{
 		{plane.Metrics, node.Part, plane.Kwok, plane.Scheduler, plane.Controllers}, {plane.APIServer}, {plane.Etcd},
@@ -244,7 +246,7 @@ func (s *supervisor) stop() {
 	s.save()
 }
 
-// errorLog is where the supervisor's own server complains.
+// errorLog opens the log of the HTTP server that runs inside the supervisor.
 func (s *supervisor) errorLog() (*log.Logger, error) {
 	f, err := os.OpenFile(s.dir.Log("kubelet"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"gantry.invalid/local/internal/kube"
 )
 
-// patience is how long "up --detach" waits for a cluster that somebody else is
+// patience is how long "up --detach" waits for a cluster that another command is
 // starting, and how long the supervisor itself may take.
 const patience = 3 * time.Minute
 
@@ -32,8 +32,8 @@ func up(o options) int {
 	}
 	defer release()
 
-	// The first signal stops the cluster in order. A second one ends this process
-	// at once, and with it, by the kernel, every part.
+	// The first signal stops the cluster in order. A second one ends this process at
+	// once, and then the kernel ends every part.
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 4)
@@ -47,9 +47,9 @@ func up(o options) int {
 	return newSupervisor(o).run(ctx)
 }
 
-// hold takes the folder's lock. If a cluster runs in the folder, or another start
-// is under way, it waits for it as far as that makes sense and reports that all
-// is done.
+// hold takes the folder's lock. If a cluster runs in the folder, or another start is
+// under way, it waits as far as that makes sense and reports in done that the command
+// is finished.
 func hold(o options) (release func(), status int, done bool) {
 	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		release, held, err := o.dir.Lock()
@@ -75,7 +75,7 @@ func hold(o options) (release func(), status int, done bool) {
 	}
 }
 
-// reuse answers "up --detach" for a cluster that runs already.
+// reuse answers "up --detach" for a cluster that already runs.
 func reuse(o options, r instance.Record) int {
 	if o.nodesSet && r.Nodes != o.nodes {
 		return complain("a cluster with %d nodes already runs in %s, not with %d; stop it first: %s",
@@ -96,7 +96,7 @@ func reuse(o options, r instance.Record) int {
 	return ok
 }
 
-// adminClient speaks to a cluster as its administrator.
+// adminClient makes a client with the cluster administrator's certificate.
 func adminClient(dir instance.Dir, server string) (*kube.Client, error) {
 	var pem [3][]byte
 	for i, name := range []string{"pki/ca.crt", "pki/admin.crt", "pki/admin.key"} {
@@ -109,8 +109,8 @@ func adminClient(dir instance.Dir, server string) (*kube.Client, error) {
 	return kube.New(server, pem[0], pem[1], pem[2])
 }
 
-// detach starts the supervisor in a session of its own, shows what it says and
-// returns once the cluster is ready or the supervisor has ended.
+// detach starts the supervisor in a new session, prints its output and returns once the
+// cluster is ready or the supervisor has ended.
 func detach(o options) int {
 	self, err := os.Executable()
 	if err != nil {
@@ -157,7 +157,7 @@ func detach(o options) int {
 			}
 			return complain("the supervisor ended before the cluster was ready; see %s", path)
 		case <-time.After(50 * time.Millisecond):
-			// The record first: what was said before "ready" is then in the log.
+			// Read the record first, so that the log holds all lines before "ready".
 			r := o.dir.Load()
 			log.copy()
 			if r.State == instance.Ready && r.Supervisor.PID == cmd.Process.Pid {
@@ -167,7 +167,7 @@ func detach(o options) int {
 	}
 }
 
-// follower copies what is new in a file to the output.
+// follower copies new content of a file to the output.
 type follower struct {
 	file   *os.File
 	offset int64

@@ -1,5 +1,5 @@
-// Package instance is one cluster's folder: where things lie in it, who holds
-// it, and what is known about the processes that belong to it.
+// Package instance is the folder of one cluster: the paths in it, its lock, and the
+// record of the processes that belong to the cluster.
 package instance
 
 import (
@@ -14,14 +14,14 @@ import (
 	"gantry.invalid/local/internal/proc"
 )
 
-// marker is the file that makes a folder a cluster's: nothing is ever removed
-// from a folder that does not hold it.
+// marker is the file that marks a folder as a cluster's. Without it nothing is ever
+// removed from a folder.
 const marker = ".gantry-local"
 
 // Dir is a cluster's folder.
 type Dir struct{ Root string }
 
-// Open names a cluster's folder; it need not exist.
+// Open returns a cluster's folder, which need not exist.
 func Open(path string) (Dir, error) {
 	if path == "" {
 		state := os.Getenv("XDG_STATE_HOME")
@@ -38,7 +38,7 @@ func Open(path string) (Dir, error) {
 	return Dir{Root: root}, err
 }
 
-// Paths of what lies in the folder.
+// Paths in the folder.
 func (d Dir) Path(name string) string      { return filepath.Join(d.Root, name) }
 func (d Dir) Kubeconfig() string           { return d.Path("kubeconfig") }
 func (d Dir) PKI() string                  { return d.Path("pki") }
@@ -46,13 +46,13 @@ func (d Dir) Log(part string) string       { return filepath.Join(d.Path("logs")
 func (d Dir) Component(name string) string { return d.Path(name + ".kubeconfig") }
 func (d Dir) record() string               { return d.Path("run.json") }
 
-// Exists says whether the folder is a cluster's.
+// Exists reports whether the folder is a cluster's.
 func (d Dir) Exists() bool {
 	_, err := os.Stat(d.Path(marker))
 	return err == nil
 }
 
-// Create makes the folder a cluster's. It refuses one that holds other things,
+// Create marks the folder as a cluster's. It refuses a folder that holds other files,
 // because a later start empties it.
 func (d Dir) Create() error {
 	if d.Exists() {
@@ -68,9 +68,9 @@ func (d Dir) Create() error {
 	return os.WriteFile(d.Path(marker), []byte("A local Kubernetes cluster lives in this folder. It is emptied at each start.\n"), 0o600)
 }
 
-// Clean removes what an earlier run left, except the objects of the cluster and
-// what belongs to them (authorities, token keys) if they are to be kept. The
-// kubeconfig stays until the new one replaces it: programs may be waiting at it.
+// Clean removes the files of an earlier run. With keep it preserves the objects of the
+// cluster and what belongs to them (authorities, token keys). The kubeconfig stays
+// until the new one replaces it, because programs may be waiting at it.
 func (d Dir) Clean(keep bool) error {
 	names := []string{"logs", "certs", "kwok.yaml", "controller-manager.kubeconfig", "scheduler.kubeconfig", "kubelet.kubeconfig", "node"}
 	if !keep {
@@ -86,8 +86,8 @@ func (d Dir) Clean(keep bool) error {
 	return failed
 }
 
-// Lock holds the folder for one supervisor; the kernel lets go of it when the
-// holder ends, however it ends. Children do not inherit it.
+// Lock holds the folder for one supervisor. The kernel releases the lock when the
+// holder ends, in whatever way it ends. Children do not inherit it.
 func (d Dir) Lock() (release func(), held bool, err error) {
 	f, err := os.OpenFile(d.Path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -112,13 +112,13 @@ const (
 	Failed   = "failed"
 )
 
-// PartID is a part's process.
+// PartID is the process of one part.
 type PartID struct {
 	Name string `json:"name"`
 	proc.ID
 }
 
-// Record is what is known about the last run, for later commands.
+// Record is the state of the last run, for later commands.
 type Record struct {
 	State      string    `json:"state"`
 	Failure    string    `json:"failure,omitempty"` // why it ended
@@ -134,7 +134,7 @@ type Record struct {
 	ReadyAt    time.Time `json:"readyAt"`
 }
 
-// Load reads the record; a missing or unreadable one is an empty one.
+// Load reads the record. A missing or unreadable record counts as empty.
 func (d Dir) Load() (r Record) {
 	data, err := os.ReadFile(d.record())
 	if err == nil {
@@ -155,9 +155,9 @@ func (d Dir) Save(r Record) error {
 	return os.Rename(d.record()+".new", d.record())
 }
 
-// EndLeftovers ends processes of an earlier run whose supervisor is gone and
-// names them. Only processes that the record names, that started when it says
-// and that run our programs are touched.
+// EndLeftovers ends processes of an earlier run whose supervisor is gone, and returns
+// their names. It touches only processes that are in the record, have the recorded
+// start time and run a program of this tool.
 func (d Dir) EndLeftovers() (ended []string, err error) {
 	r := d.Load()
 	for _, p := range r.Parts {

@@ -1,5 +1,5 @@
-// Package kube is the little that the supervisor needs of a Kubernetes client:
-// JSON over HTTPS with a client certificate, without linking client-go.
+// Package kube is a minimal Kubernetes client for the supervisor: JSON over HTTPS with
+// a client certificate, without linking client-go.
 package kube
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Client speaks to one server.
+// Client calls one server.
 type Client struct {
 	Server string
 	http   *http.Client
@@ -55,8 +55,8 @@ func (c *Client) Get(ctx context.Context, path string, out any) error {
 	return c.do(ctx, http.MethodGet, path, "", nil, out)
 }
 
-// Apply creates an object or brings it to what is given (server-side apply),
-// which makes a start over an existing cluster the same as one over an empty one.
+// Apply creates or updates an object by server-side apply. So a start with the objects
+// of an earlier run takes the same steps as a start with an empty cluster.
 func (c *Client) Apply(ctx context.Context, path string, object any) error {
 	body, err := json.Marshal(object)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Client) Apply(ctx context.Context, path string, object any) error {
 	return c.do(ctx, http.MethodPatch, path+"?fieldManager=gantry-local&force=true", "application/apply-patch+yaml", body, nil)
 }
 
-// Merge patches an object.
+// Merge changes an object by a JSON merge patch.
 func (c *Client) Merge(ctx context.Context, path string, patch any) error {
 	body, err := json.Marshal(patch)
 	if err != nil {
@@ -74,7 +74,8 @@ func (c *Client) Merge(ctx context.Context, path string, patch any) error {
 	return c.do(ctx, http.MethodPatch, path, "application/merge-patch+json", body, nil)
 }
 
-// strategic patches an object of a built-in kind, whose lists merge by key.
+// strategic changes an object of a built-in kind by a strategic merge patch, which
+// merges lists by key.
 func (c *Client) strategic(ctx context.Context, path string, patch any) error {
 	body, err := json.Marshal(patch)
 	if err != nil {

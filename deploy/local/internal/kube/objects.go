@@ -7,14 +7,15 @@ import (
 	"strconv"
 )
 
-// Object is any object, as JSON.
+// Object is any Kubernetes object, as JSON.
 type Object = map[string]any
 
-// SimulatedNode is the annotation on the nodes that KWOK plays; it leaves all others alone.
+// SimulatedNode is the annotation of the nodes that KWOK simulates. KWOK ignores nodes
+// without it.
 const (
 	SimulatedNode = "kwok.x-k8s.io/node"
 	simulated     = "fake"
-	// SimulatedNodes is the same as KWOK's selector.
+	// SimulatedNodes is the same as a selector for KWOK.
 	SimulatedNodes = SimulatedNode + "=" + simulated
 )
 
@@ -23,7 +24,7 @@ var zones = []string{"zone-a", "zone-b", "zone-c"}
 // NodeName is the name of the nth node, from 0.
 func NodeName(n int) string { return "node-" + strconv.Itoa(n+1) }
 
-// Node is the nth simulated node; the nodes go round the zones.
+// Node returns the nth simulated node. The nodes are spread over the zones in turn.
 func Node(n int) Object {
 	name := NodeName(n)
 	return Object{
@@ -39,14 +40,16 @@ func Node(n int) Object {
 			},
 			"annotations": Object{
 				SimulatedNode: simulated,
-				// Where metrics-server reads, on the node's port: KWOK serves all nodes' there.
+				// The path that metrics-server reads on the node's port, where KWOK
+				// serves the metrics of all nodes.
 				"metrics.k8s.io/resource-metrics-path": "/metrics/nodes/" + name + "/metrics/resource",
 			},
 		},
 	}
 }
 
-// ApplyNode makes the nth node. One that was kept has the port of the last run.
+// ApplyNode makes the nth node. A node preserved from an earlier run gets the port of
+// this run.
 func (c *Client) ApplyNode(ctx context.Context, n, kubeletPort int) error {
 	if err := c.Apply(ctx, "/api/v1/nodes/"+NodeName(n), Node(n)); err != nil {
 		return fmt.Errorf("cannot make %s: %w", NodeName(n), err)
@@ -55,9 +58,9 @@ func (c *Client) ApplyNode(ctx context.Context, n, kubeletPort int) error {
 	return c.Merge(ctx, "/api/v1/nodes/"+NodeName(n)+"/status", Object{"status": port})
 }
 
-// ApplyMetricsAPI tells the API server that metrics.k8s.io is served by a
-// metrics-server outside the cluster. A Service by an external name needs no
-// kube-proxy, and an address as that name needs no name server.
+// ApplyMetricsAPI registers metrics.k8s.io with the API server, served by a
+// metrics-server outside the cluster. The Service has an external name, so it needs no
+// kube-proxy. The name is an address, so it needs no name server.
 func (c *Client) ApplyMetricsAPI(ctx context.Context, port int, caBundle []byte) error {
 	err := c.Apply(ctx, "/api/v1/namespaces/kube-system/services/metrics-server", Object{
 		"apiVersion": "v1", "kind": "Service",
@@ -93,8 +96,8 @@ type nodeList struct {
 	}
 }
 
-// ReadyNodes counts the nodes that are Ready and that take pods: the taint of a
-// new node goes a moment after its condition.
+// ReadyNodes counts the nodes that are Ready and accept pods. The taint of a new node
+// is removed a moment after the node becomes Ready.
 func (c *Client) ReadyNodes(ctx context.Context) (ready, all int, err error) {
 	var list nodeList
 	if err := c.Get(ctx, "/api/v1/nodes", &list); err != nil {
@@ -115,7 +118,7 @@ func (c *Client) ReadyNodes(ctx context.Context) (ready, all int, err error) {
 	return ready, len(list.Items), nil
 }
 
-// MeasuredNodes counts the nodes whose use the metrics API reports.
+// MeasuredNodes counts the nodes whose usage the metrics API reports.
 func (c *Client) MeasuredNodes(ctx context.Context) (int, error) {
 	var list struct {
 		Items []struct{ Usage map[string]string }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// NodeWatch takes the readiness of a node's pods away when the node goes down, and
-// gives it back when the node is. On a real cluster the node lifecycle controller
-// does the one, after it has missed a kubelet's heartbeats for a minute, and the
-// kubelet the other; KWOK can do neither, because its stages see one object at a time.
+// NodeWatch sets a node's pods to not ready when the node goes down, and back when the
+// node is up again. On a real cluster the node lifecycle controller does the first,
+// after it has missed a kubelet's heartbeats for a minute, and the kubelet does the
+// second. KWOK can do neither, because its stages see one object at a time.
 type NodeWatch struct {
 	client *Client
 	down   map[string]bool
@@ -29,7 +29,7 @@ func isReady(conditions []condition) bool {
 	return false
 }
 
-// Look compares the nodes with the last look.
+// Look compares the nodes with those of the last call.
 func (w *NodeWatch) Look(ctx context.Context) error {
 	var list struct {
 		Items []struct {
@@ -45,7 +45,7 @@ func (w *NodeWatch) Look(ctx context.Context) error {
 	}
 	for _, node := range list.Items {
 		if node.Metadata.Annotations[SimulatedNode] != simulated {
-			continue // a real kubelet does it itself
+			continue // a real node has a kubelet for this
 		}
 		name := node.Metadata.Name
 		down := !isReady(node.Status.Conditions)

@@ -1,6 +1,6 @@
-// Package kubelet is the kubelet's port of every simulated node: it makes up the
-// containers' logs and hands the rest (metrics) to KWOK. It also keeps others
-// out: only clients with a certificate of the cluster are answered.
+// Package kubelet serves the kubelet's port of every simulated node. It invents the
+// containers' logs and forwards all other requests (metrics) to KWOK. It answers only
+// clients with a certificate of the cluster.
 package kubelet
 
 import (
@@ -27,7 +27,7 @@ type Server struct {
 	http   *http.Server
 }
 
-// Serve starts to answer on a listener; kwok is KWOK's own address.
+// Serve starts to answer on a listener; kwok is the address of KWOK.
 func Serve(listener net.Listener, certificates pki.Cluster, client *kube.Client, kwok string, errorLog *log.Logger) (*Server, error) {
 	pair, err := tls.X509KeyPair(certificates.Serving.CertPEM, certificates.Serving.KeyPEM)
 	if err != nil {
@@ -46,7 +46,8 @@ func Serve(listener net.Listener, certificates pki.Cluster, client *kube.Client,
 		http.Error(w, "a simulated pod has no processes and no network: logs and metrics only", http.StatusNotImplemented)
 	})
 	s.http = &http.Server{Handler: mux, ErrorLog: errorLog, ReadHeaderTimeout: 10 * time.Second}
-	// HTTP/1.1 only: that is what the API server and metrics-server speak to kubelets too.
+	// HTTP/1.1 only, which the API server and metrics-server use with real kubelets
+	// too.
 	secure := tls.NewListener(listener, &tls.Config{
 		Certificates: []tls.Certificate{pair},
 		ClientCAs:    clients, ClientAuth: tls.RequireAndVerifyClientCert,
@@ -59,7 +60,7 @@ func Serve(listener net.Listener, certificates pki.Cluster, client *kube.Client,
 	return s, nil
 }
 
-// Close ends the server and the logs that are being followed.
+// Close ends the server and the log streams.
 func (s *Server) Close() { _ = s.http.Close() }
 
 // logs answers like a kubelet's /containerLogs.
@@ -91,8 +92,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 }
 
 // follow prints new lines until the container ends, the pod is gone or the reader
-// leaves. It counts lines rather than compare times: a pod's status has whole
-// seconds only.
+// leaves. It counts lines instead of comparing times, because the times in a pod's
+// status are whole seconds.
 func (s *Server) follow(ctx context.Context, out *printer, pod pod, run run, shown int) {
 	for run.ended.IsZero() && !out.full() {
 		out.flush()
@@ -124,7 +125,7 @@ func (s *Server) pod(ctx context.Context, namespace, name string) (p pod, err er
 	return p, nil
 }
 
-// options are those of "kubectl logs".
+// options are the options of "kubectl logs".
 type options struct {
 	tail       int // -1: all
 	limit      int64
@@ -139,7 +140,7 @@ func readOptions(query url.Values, now time.Time) (o options, err error) {
 		if text := query.Get(name); text != "" {
 			n, err := strconv.ParseInt(text, 10, 64)
 			if err != nil {
-				failed = fmt.Errorf("%s=%q is no number", name, text)
+				failed = fmt.Errorf("%s=%q is not a number", name, text)
 			}
 			use(n)
 		}
@@ -149,13 +150,13 @@ func readOptions(query url.Values, now time.Time) (o options, err error) {
 	number("sinceSeconds", func(n int64) { o.since = now.Add(-time.Duration(n) * time.Second) })
 	if text := query.Get("sinceTime"); text != "" {
 		if o.since, err = time.Parse(time.RFC3339, text); err != nil {
-			failed = fmt.Errorf("sinceTime=%q is no time", text)
+			failed = fmt.Errorf("sinceTime=%q is not a time", text)
 		}
 	}
 	return o, failed
 }
 
-// cut leaves the lines that were asked for.
+// cut returns the lines that the request asks for.
 func (o options) cut(lines []line) []line {
 	for len(lines) > 0 && lines[0].at.Before(o.since) {
 		lines = lines[1:]
@@ -166,7 +167,7 @@ func (o options) cut(lines []line) []line {
 	return lines
 }
 
-// printer writes lines up to the limit of bytes.
+// printer writes lines up to the limit in bytes.
 type printer struct {
 	w    http.ResponseWriter
 	opts options

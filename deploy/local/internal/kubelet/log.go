@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// heartbeat is how often a running container says that it does something.
+// heartbeat is the interval at which a running container logs a line.
 const heartbeat = 10 * time.Second
 
-// pod is what the logs depend on.
+// pod holds the fields of a Pod that its logs depend on.
 type pod struct {
 	Metadata struct {
 		Name, Namespace, UID string
@@ -43,7 +43,7 @@ type terminated struct {
 	StartedAt, FinishedAt time.Time
 }
 
-// run is one life of a container, from start to end.
+// run is one run of a container, from start to end.
 type run struct {
 	container   container
 	annotations map[string]string
@@ -58,8 +58,8 @@ type line struct {
 	text string
 }
 
-// run finds the life of a container that "kubectl logs" shows, or with previous
-// the one before it. Between a crash and the restart both are the one that ended.
+// run returns the run of a container that "kubectl logs" shows, or with previous the
+// one before it. Between a crash and the restart both are the run that ended.
 func (p pod) run(name string, previous bool) (run, error) {
 	c, s, err := p.find(name)
 	if err != nil {
@@ -99,7 +99,7 @@ func (p pod) run(name string, previous bool) (run, error) {
 	return r, fmt.Errorf("container %q in pod %q is waiting to start: %s", name, p.Metadata.Name, reason)
 }
 
-// runNumber is the life with a restart count, if it is still known.
+// runNumber returns the run with a given restart count, if it is still known.
 func (p pod) runNumber(name string, number int) (run, error) {
 	current, err := p.run(name, false)
 	if err == nil && current.number == number {
@@ -126,12 +126,12 @@ func (p pod) find(name string) (container, status, error) {
 	return container{}, status{}, fmt.Errorf("container %q in pod %q is not available", name, p.Metadata.Name)
 }
 
-// lines are all that the container has printed up to a time.
+// lines returns all lines that the container has printed up to a time.
 func (r run) lines(now time.Time) []line {
 	return append(r.life(now), r.lastWords()...)
 }
 
-// life is what it has printed up to a time, except its last words.
+// life returns the lines up to a time, without the final ones.
 func (r run) life(now time.Time) []line {
 	port := 8080
 	if len(r.container.Ports) > 0 && r.container.Ports[0].ContainerPort > 0 {
@@ -165,7 +165,7 @@ func (r run) heartbeats(end time.Time) (out []line) {
 	return out
 }
 
-// lastWords are the end of the log of a container that has ended.
+// lastWords returns the final lines of a container that has ended.
 func (r run) lastWords() (out []line) {
 	if r.ended.IsZero() {
 		return nil
@@ -183,7 +183,7 @@ func (r run) farewell() []string {
 	switch r.code {
 	case 0:
 		return []string{"INFO done"}
-	case 137: // the kernel kills without a word; what comes before it tells
+	case 137: // SIGKILL leaves no line, so the hint comes before it
 		return []string{"WARN the heap grows: 97 % of the memory limit is in use"}
 	case 143:
 		return []string{"INFO got SIGTERM, stopping"}

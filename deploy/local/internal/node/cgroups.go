@@ -17,12 +17,13 @@ import (
 // cgroupRoot is where the machine mounts its control groups.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// groupPrefix begins the name of every group that this tool makes; the owner's
-// process follows, so that one whose owner is gone can be told and removed.
+// groupPrefix begins the name of every control group that this tool makes. The rest of
+// the name is the owner's process, so that a group whose owner is gone can be
+// recognised and removed.
 const groupPrefix = "gantry-node-"
 
-// hierarchy is one tree of control groups: the single one of version 2, or one of
-// the many of version 1.
+// hierarchy is one tree of control groups: the single tree of version 2, or one of the
+// many of version 1.
 type hierarchy struct {
 	Folder  string // its folder in cgroupRoot; empty for version 2
 	Options string // how it is mounted; empty for version 2
@@ -36,8 +37,8 @@ func (h hierarchy) mountType() string {
 	return "cgroup"
 }
 
-// parseHierarchies reads /proc/self/cgroup. Beside hierarchies of version 1 that of
-// version 2 is left out: containers cannot be limited by both.
+// parseHierarchies reads /proc/self/cgroup. If there are hierarchies of version 1, the
+// one of version 2 is left out, because containers cannot be limited by both.
 func parseHierarchies(text string) (all []hierarchy) {
 	var two []hierarchy
 	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
@@ -69,10 +70,10 @@ func hierarchies() ([]hierarchy, error) {
 	return all, nil
 }
 
-// groups are the groups of one node, one in each hierarchy.
+// groups are the control groups of one node, one in each hierarchy.
 type groups []string
 
-// makeGroups makes a group below this process's own one in every hierarchy.
+// makeGroups makes a group below this process's group in every hierarchy.
 func makeGroups(owner proc.ID) (made groups, err error) {
 	all, err := hierarchies()
 	if err != nil {
@@ -89,7 +90,8 @@ func makeGroups(owner proc.ID) (made groups, err error) {
 		if h.Folder != "cpuset" && !strings.Contains(h.Folder, "cpuset,") && !strings.HasSuffix(h.Folder, ",cpuset") {
 			continue
 		}
-		// A new group of version 1 has no CPUs, and takes no process before it has.
+		// A new group of version 1 has no CPUs, and accepts no process until it has
+		// some.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			value, err := os.ReadFile(filepath.Join(filepath.Dir(folder), file))
 			if err == nil {
@@ -114,7 +116,8 @@ func (g groups) take(pid int) error {
 	return nil
 }
 
-// remove removes the groups and all below them; what was in there may still be dying.
+// remove removes the groups and all groups below them. It retries for 5 s, because
+// processes in them may still be ending.
 func (g groups) remove() {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		left := false
@@ -127,8 +130,8 @@ func (g groups) remove() {
 	}
 }
 
-// removeTree removes a group with those below it and says whether it is gone. The
-// files in it are the kernel's and go with it.
+// removeTree removes a group with the groups below it and reports whether it is gone.
+// The files in a group belong to the kernel and disappear with it.
 func removeTree(folder string) bool {
 	entries, _ := os.ReadDir(folder)
 	for _, e := range entries {
@@ -140,8 +143,9 @@ func removeTree(folder string) bool {
 	return err == nil || errors.Is(err, fs.ErrNotExist)
 }
 
-// Sweep removes the groups of nodes whose supervisor was killed before it could;
-// processes and network die by themselves, groups do not.
+// Sweep removes the groups of nodes whose supervisor was killed before it could remove
+// them. The kernel ends the processes and the network of such a node, but not its
+// groups.
 func Sweep() {
 	all, err := hierarchies()
 	if err != nil {
@@ -161,7 +165,7 @@ func Sweep() {
 	}
 }
 
-// ownerOf reads the owner's process out of a group's name.
+// ownerOf reads the owner's process from a group's name.
 func ownerOf(name string) (id proc.ID, ok bool) {
 	pid, start, ok := strings.Cut(strings.TrimPrefix(name, groupPrefix), "-")
 	if !ok {

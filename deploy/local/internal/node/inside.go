@@ -17,17 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sysctls are the settings of the kernel that a kubelet insists on. They are the
-// whole machine's, so inside the node other files lie over them.
+// sysctls are the kernel settings that a kubelet requires. They apply to the whole
+// machine, so inside the node other files are mounted over them.
 var sysctls = map[string]string{
 	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
 }
 
-// Inside is the node's first process; it runs in namespaces of its own, all of
-// which, and all processes in them, end with it. It is started by Start (the
-// argument is the file with its settings), waits for a byte on its standard input
-// and becomes itself once more, then as a process that sees only its own groups.
+// Inside runs the node's first process. It runs in separate namespaces, which end with
+// it together with all processes in them. Start starts it with the file of its settings
+// as the argument. It waits for a byte on its standard input and then executes itself
+// again, as a process that sees only the node's control groups.
 func Inside(args []string) int {
 	if len(args) != 2 {
 		return 2
@@ -48,7 +48,7 @@ func Inside(args []string) int {
 	return 0
 }
 
-// enter waits until the node's groups and network are made.
+// enter waits until the node's control groups and network are made.
 func enter(file string) error {
 	if n, err := os.Stdin.Read(make([]byte, 1)); n != 1 {
 		return fmt.Errorf("the supervisor has gone: %w", err)
@@ -68,9 +68,9 @@ func enter(file string) error {
 	return syscall.Exec(self, []string{self, Command, stage, file}, os.Environ())
 }
 
-// mounts makes the node's own view of the machine. The folders that kubelet and
-// containerd write to by fixed names, /run and /var, are covered by empty ones in
-// memory; what lies in there and is needed is named in keep.
+// mounts gives the node a separate view of the machine's files. kubelet and containerd
+// write to fixed paths below /run and /var, so these folders are covered by empty ones
+// in memory. keep lists the folders below them that stay visible.
 func mounts(keep []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts cannot be made private: %w", err)
@@ -88,7 +88,7 @@ func mounts(keep []string) error {
 		}
 		return nil
 	}
-	_ = unix.Unmount(cgroupRoot, unix.MNT_DETACH) // programs that list mounts would find the machine's groups first
+	_ = unix.Unmount(cgroupRoot, unix.MNT_DETACH) // else programs that list mounts find the machine's groups first
 	for _, m := range [][2]string{{"proc", "/proc"}, {"sysfs", "/sys"}} {
 		if err := mount(m[0], m[1], ""); err != nil {
 			return err
@@ -134,11 +134,11 @@ func mounts(keep []string) error {
 			return fmt.Errorf("%s cannot be covered: %w", at, err)
 		}
 	}
-	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "") // volumes are mounted for containers that run
+	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "") // so that running containers see later mounts
 }
 
-// delegate lets groups of version 2 have children: a group with children may hold
-// no processes itself.
+// delegate allows groups below the root group of version 2. It moves this process into
+// a group below, because a group with children may hold no processes.
 func delegate() error {
 	first := filepath.Join(cgroupRoot, "init")
 	if err := os.MkdirAll(first, 0o755); err != nil {
@@ -159,7 +159,8 @@ func delegate() error {
 	return nil
 }
 
-// cover puts empty folders over these, and what is to be kept back in its place.
+// cover mounts empty folders over the given ones, and mounts the paths in keep into
+// them again.
 func cover(keep []string, folders ...string) error {
 	held := map[string]int{}
 	for _, path := range keep {
@@ -182,7 +183,7 @@ func cover(keep []string, folders ...string) error {
 				return err
 			}
 			if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", fd), path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-				return fmt.Errorf("%s cannot be kept: %w", path, err)
+				return fmt.Errorf("%s cannot be mounted over the empty folder: %w", path, err)
 			}
 		}
 	}
@@ -194,7 +195,8 @@ func cover(keep []string, folders ...string) error {
 	return nil
 }
 
-// run starts the registry, containerd and the kubelet, and ends when one of them does.
+// run starts the registry, containerd and the kubelet, and returns when one of them
+// ends.
 func run(file string) error {
 	s, err := readSettings(file)
 	if err != nil {
@@ -246,7 +248,7 @@ func run(file string) error {
 	}
 }
 
-// start starts one of the node's programs; its end is the node's.
+// start starts one of the node's programs. The node ends when the program ends.
 func (s settings) start(ended chan<- error, name string, args ...string) error {
 	out, err := os.OpenFile(s.log(name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
@@ -264,12 +266,12 @@ func (s settings) start(ended chan<- error, name string, args ...string) error {
 	return nil
 }
 
-// children are the processes that somebody here waits for.
+// children are the processes for which a goroutine waits.
 var children = map[int]bool{}
 
-// reap buries processes whose parent has gone: their new one is the first process.
-// Each is asked for by its own number, because waiting for any would take the
-// children from those who wait for them.
+// reap waits for processes whose parent has ended, which are now children of the first
+// process. It waits for each by its number, because waiting for any child would take
+// the children from the goroutines that wait for them.
 func reap() {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {

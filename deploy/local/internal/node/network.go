@@ -14,26 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel is asked by netlink, not by the program ip, which not every machine has.
+// The network is set up by netlink and not by the program ip, which not every machine
+// has.
 
-// bridge is the device inside the node that its pods hang on.
+// bridge is the device inside the node to which its pods are connected.
 const bridge = "pods"
 
-// Subnet is the network of one node: 256 addresses out of 198.18.0.0/15, which is
-// set aside for tests (RFC 2544), so that no network that matters is covered.
+// Subnet is the network of one node: 256 addresses in 198.18.0.0/15, a range that is
+// reserved for tests (RFC 2544), so that it hides no real network.
 type Subnet struct{ Number int }
 
-// subnets is how many of them there are.
+// subnets is the number of such networks.
 const subnets = 512
 
 func (s Subnet) address(last byte) net.IP {
 	return net.IPv4(198, byte(18+s.Number/256), byte(s.Number%256), last)
 }
 
-// Node is the node's own address, and the pods' gateway.
+// Node is the node's address, and the gateway of its pods.
 func (s Subnet) Node() net.IP { return s.address(1) }
 
-// machine is the address of the machine outside, seen from the pods.
+// machine is the address of the machine, as the pods see it.
 func (s Subnet) machine() net.IP { return s.address(254) }
 
 // Pods is the range of the pods' addresses.
@@ -44,12 +45,12 @@ func (s Subnet) CIDR() *net.IPNet {
 	return &net.IPNet{IP: s.address(0), Mask: net.CIDRMask(24, 32)}
 }
 
-// link is the device outside, which dies with the node's network.
+// link is the device outside, which the kernel removes with the node's network.
 func (s Subnet) link() string { return fmt.Sprintf("gantry-%d", s.Number) }
 
-// connect joins the network of a process to this machine's: one wire, at whose
-// inner end is a bridge for the pods. The route outside is what reserves the
-// subnet, because the kernel takes each only once.
+// connect joins the network of a process to this machine's by a pair of devices. The
+// inner end is connected to a bridge for the pods. The route outside reserves the
+// subnet, because the kernel accepts each route only once.
 func connect(pid int) (Subnet, error) {
 	inside, err := netns.GetFromPid(pid)
 	if err != nil {
@@ -126,8 +127,8 @@ func (s Subnet) inside(there *netlink.Handle) error {
 
 func host(ip net.IP) *net.IPNet { return &net.IPNet{IP: ip, Mask: net.CIDRMask(32, 32)} }
 
-// listenIn listens in the network of another process. A socket stays in the network
-// in which it was made, whoever uses it.
+// listenIn listens in the network of another process. A socket stays in the network in
+// which it was made, whichever process uses it.
 func listenIn(pid int, address string) (net.Listener, error) {
 	type made struct {
 		listener net.Listener
@@ -135,7 +136,7 @@ func listenIn(pid int, address string) (net.Listener, error) {
 	}
 	result := make(chan made)
 	go func() {
-		runtime.LockOSThread() // never let go of: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 		inside, err := netns.GetFromPid(pid)
 		if err == nil {
 			defer inside.Close()
@@ -152,8 +153,8 @@ func listenIn(pid int, address string) (net.Listener, error) {
 	return r.listener, r.err
 }
 
-// forward carries every connection that a listener gets to an address out here,
-// until the listener is closed.
+// forward carries every connection of a listener to an address outside, until the
+// listener is closed.
 func forward(from net.Listener, to string) {
 	for {
 		inner, err := from.Accept()

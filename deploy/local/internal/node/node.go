@@ -1,11 +1,11 @@
-// Package node is one node with a real kubelet, containerd and runc, in namespaces
-// of its own: mounts, network, processes, control groups. All of it ends with its
-// first process, and that one with the supervisor; only the empty control groups
-// are left to be removed, now or by the next start (Sweep).
+// Package node is one node with a real kubelet, containerd and runc, in separate
+// namespaces: mounts, network, processes, control groups. All of it ends with its first
+// process, and the first process ends with the supervisor. Only empty control groups
+// are left, which Close or the next start (Sweep) removes.
 //
-// The control plane stays outside, on 127.0.0.1. Inside, the same address leads to
-// it: the supervisor listens in the node's network too. The way back, to the
-// kubelet and to the pods' own addresses, is a wire between the two networks.
+// The control plane stays outside, on 127.0.0.1. Inside, the same address leads to it,
+// because the supervisor also listens in the node's network. From outside, the kubelet
+// and the pods' addresses are reached over a pair of devices between the two networks.
 package node
 
 import (
@@ -26,19 +26,19 @@ import (
 )
 
 const (
-	// Name is the node's.
+	// Name is the name of the node.
 	Name = "real-1"
-	// Label is on the node with the value "true", and so is a taint: pods come here
-	// only if they want to.
+	// Label is the key of a label and a taint of the node, both with the value "true".
+	// So only pods that tolerate the taint come here.
 	Label = "gantry.dev/real"
 	// Command is the hidden command under which the node's first process runs.
 	Command = "node-inside"
-	// Part is what the first process is called among the cluster's parts.
+	// Part is the name of the first process among the cluster's parts.
 	Part = "real-node"
 
 	socket = "/run/containerd/containerd.sock"
-	// namespaces are what the node has for itself; that of control groups is made
-	// inside, once the process is in its groups.
+	// namespaces are the namespaces that the node does not share. The one of control
+	// groups is made inside, once the process is in its groups.
 	namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 )
 
@@ -48,7 +48,7 @@ var containerdConfig string
 //go:embed kubelet.yaml
 var kubeletConfig string
 
-// settings are what the first process needs to know.
+// settings are the settings of the first process.
 type settings struct {
 	Root       string `json:"root"`     // the cluster's folder
 	Packages   string `json:"packages"` // where Debian's packages are unpacked
@@ -72,7 +72,7 @@ func (s settings) log(name string) string {
 	return filepath.Join(s.Root, "logs", Part+"-"+name+".log")
 }
 
-// keep are the folders that must be seen inside wherever they lie.
+// keep returns the folders that must stay visible inside, wherever they are.
 func (s settings) keep() []string {
 	return []string{s.Root, s.Packages, filepath.Dir(s.Kubelet), filepath.Dir(s.Sample)}
 }
@@ -90,7 +90,7 @@ func (s settings) kubelet() []string {
 	}
 }
 
-// Node is a running one.
+// Node is a running node.
 type Node struct {
 	Part   *proc.Part
 	Subnet Subnet
@@ -98,7 +98,7 @@ type Node struct {
 	api    net.Listener
 }
 
-// Options say what Start needs.
+// Options are the inputs of Start.
 type Options struct {
 	Dir      instance.Dir
 	Self     string // this program
@@ -109,8 +109,8 @@ type Options struct {
 	PKI      pki.Cluster
 }
 
-// Start starts a node; it becomes Ready some seconds later. An error means that this
-// machine does not allow it.
+// Start starts a node, which becomes Ready some seconds later. An error means that this
+// machine does not allow a real node.
 func Start(o Options, spawner *proc.Spawner) (n *Node, err error) {
 	Sweep()
 	s := settings{Root: o.Dir.Root, Packages: o.Packages, Kubelet: filepath.Join(o.Programs, "kubelet"),
@@ -143,8 +143,8 @@ func Start(o Options, spawner *proc.Spawner) (n *Node, err error) {
 	return n, err
 }
 
-// begin starts the first process in its groups and with its network; it goes on when
-// a byte is written to opened.
+// begin starts the first process in its groups and with its network. The process
+// continues when a byte is written to opened.
 func begin(spawner *proc.Spawner, log, self, file string) (n *Node, opened *os.File, err error) {
 	waiting, opened, err := os.Pipe()
 	if err != nil {

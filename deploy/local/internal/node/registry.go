@@ -13,13 +13,14 @@ import (
 	"strings"
 )
 
-// Registry is where the node's images come from: a server on the node's own
-// 127.0.0.1 with the little of the registries' protocol that a pull needs. It holds
-// one program under several tags, and refuses other repositories in each of the
-// ways that real registries have.
+// Registry is the address from which the node pulls images: a server on the node's
+// 127.0.0.1 with the part of the registry protocol that a pull needs. It holds one
+// program under several tags, and refuses other repositories in each of the ways in
+// which real registries do.
 const Registry = "127.0.0.1:5000"
 
-// pauseImage is what holds a pod's network while its containers come and go.
+// pauseImage is the image of the container that holds a pod's network while its
+// containers come and go.
 const pauseImage = Registry + "/pause:1"
 
 const (
@@ -52,8 +53,8 @@ func newRegistry(program string) (*registry, error) {
 	return r, nil
 }
 
-// layer is the file system of all images: the program, a folder for temporary
-// files and two users.
+// layer makes the file system of all images: the program, a folder for temporary files
+// and two users.
 func layer(program []byte) (raw, packed []byte, err error) {
 	var buffer bytes.Buffer
 	w := tar.NewWriter(&buffer)
@@ -91,14 +92,15 @@ func layer(program []byte) (raw, packed []byte, err error) {
 
 func digest(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(data)) }
 
-// add makes one image; its tag is in its environment, so that tags differ.
+// add makes one image. The tag is part of its environment, so that images of different
+// tags differ.
 func (r *registry) add(repository, tag string, raw, packed []byte, mode string) {
 	blob := func(kind string, data []byte) map[string]any {
 		r.blobs[digest(data)] = data
 		return map[string]any{"mediaType": kind, "digest": digest(data), "size": len(data)}
 	}
 	encode := func(value any) []byte {
-		data, _ := json.Marshal(value) // of maps and strings: it cannot fail
+		data, _ := json.Marshal(value) // cannot fail for maps and strings
 		return data
 	}
 	config := encode(map[string]any{
@@ -117,17 +119,17 @@ func (r *registry) add(repository, tag string, raw, packed []byte, mode string) 
 	r.manifests[repository+"@"+digest(manifest)] = manifest
 }
 
-// refuse answers as registries do: a status, a code and a sentence.
+// refuse answers as registries do, with a status, a code and a sentence.
 func refuse(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, `{"errors":[{"code":%q,"message":%q}]}`, code, message)
 }
 
-// ServeHTTP answers GET and HEAD below /v2/. The first part of the repository's
-// name says how it is refused: hub (a token is given, but it does not suffice: so
-// does Docker Hub), private (no token is given: ghcr.io), basic (a password is
-// asked for), forbidden (403), busy (429), broken (500). All else is not there.
+// ServeHTTP answers GET and HEAD below /v2/. The first part of the repository's name
+// says how it is refused: hub (a token is given but does not suffice, as at Docker
+// Hub), private (no token is given, as at ghcr.io), basic (a password is requested),
+// forbidden (403), busy (429), broken (500). Every other name is not found.
 func (r *registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if q.URL.Path == "/token" {
 		if strings.HasPrefix(q.URL.Query().Get("scope"), "repository:hub/") {
@@ -180,7 +182,7 @@ func send(w http.ResponseWriter, q *http.Request, data []byte) {
 	}
 }
 
-// refused refuses what lies in one of the closed repositories.
+// refused refuses requests for the repositories above.
 func (r *registry) refused(w http.ResponseWriter, path string, token bool) bool {
 	kind, rest, _ := strings.Cut(path, "/")
 	repository, _, _ := strings.Cut(kind+"/"+rest, "/manifests/")

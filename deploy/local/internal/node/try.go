@@ -13,12 +13,13 @@ import (
 	"gantry.invalid/local/internal/proc"
 )
 
-// tryFile names the folder's file with which the first process only tries.
+// tryFile is the name of the settings file that makes the first process only try.
 const tryFile = "try.json"
 
-// Try says why this machine allows no real node: nil if it does. It makes, and
-// removes, all that a node would have: namespaces, groups, network, mounts.
-// The folder is where the node's files will be: not every file system bears containers.
+// Try returns the reason why this machine allows no real node, or nil if it allows one.
+// It makes and removes all that a node needs: namespaces, control groups, network,
+// mounts. folder is where the node's files will be, because not every file system can
+// hold containers.
 func Try(self, folder string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("it needs root")
@@ -48,7 +49,8 @@ func Try(self, folder string) error {
 	return nil
 }
 
-// try does what run does up to its first program, and mounts as containers are.
+// try does the same as run up to its first program, and makes a mount like those of
+// containers.
 func try(file string) error {
 	dir := filepath.Dir(file)
 	if err := mounts([]string{dir}); err != nil {

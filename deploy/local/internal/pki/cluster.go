@@ -16,8 +16,8 @@ import (
 // Cluster is the set of certificates that one cluster needs.
 type Cluster struct {
 	CA          Pair // signs servers and users
-	EtcdCA      Pair // another one, so that no user of the cluster is one of etcd
-	FrontCA     Pair // another one: whoever it signs may name any user to an extension server
+	EtcdCA      Pair // separate, so that no user of the cluster is a user of etcd
+	FrontCA     Pair // separate, because its clients may act as any user towards an extension server
 	Serving     Pair // of every server but etcd
 	Metrics     Pair // of metrics-server, under its name in the cluster
 	Etcd        Pair
@@ -31,8 +31,8 @@ type Cluster struct {
 	TokenPublic string // checks them
 }
 
-// NewCluster makes all certificates in a folder. Authorities and the token key
-// that are there already are kept, everything else is made anew.
+// NewCluster makes all certificates in a folder. Existing authorities and the existing
+// token key are preserved; everything else is replaced.
 func NewCluster(dir string) (c Cluster, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return c, err
@@ -65,7 +65,7 @@ func NewCluster(dir string) (c Cluster, err error) {
 }
 
 // NewNode makes a kubelet's certificates, signed by the cluster's authority in the
-// folder: its own for its address, and the one by which it is a node.
+// folder: the serving one for its address, and the client one that makes it a node.
 func NewNode(dir, name, ip string) (serving, client Pair, err error) {
 	ca, err := newAuthority(dir, "ca")
 	if err != nil {
@@ -76,7 +76,7 @@ func NewNode(dir, name, ip string) (serving, client Pair, err error) {
 	return serving, client, errors.Join(err1, err2)
 }
 
-// writeTokenKeys makes the key pair of the service accounts' tokens if there is none.
+// writeTokenKeys makes the key pair of the service accounts' tokens unless it exists.
 func writeTokenKeys(private, public string) error {
 	if _, err := os.Stat(private); err == nil {
 		return nil
@@ -99,8 +99,8 @@ func writeTokenKeys(private, public string) error {
 	return os.WriteFile(private, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: privateDER}), 0o600)
 }
 
-// WriteKubeconfig writes a kubeconfig whose one context is named gantry-local. It
-// is replaced in one step: a reader sees the old file or the new one.
+// WriteKubeconfig writes a kubeconfig with a single context named gantry-local. The
+// file is replaced in one step, so a reader sees the old file or the new one.
 func (c Cluster) WriteKubeconfig(path, server, user string, p Pair) error {
 	b64 := base64.StdEncoding.EncodeToString
 	text := fmt.Sprintf(`apiVersion: v1

@@ -1,5 +1,5 @@
-// Package pki makes the certificates of one cluster: everything in it speaks TLS
-// with client certificates, so that other users of the machine cannot talk to it.
+// Package pki makes the certificates of one cluster. Every part uses TLS with client
+// certificates, so that other users of the machine cannot call it.
 package pki
 
 import (
@@ -24,7 +24,7 @@ type Pair struct {
 	Cert, Key       string
 }
 
-// authority signs certificates into one folder.
+// authority signs certificates and writes them to one folder.
 type authority struct {
 	Pair
 	dir  string
@@ -32,8 +32,9 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newAuthority makes an authority, or takes the one that an earlier run left in
-// the folder (a cluster that is kept must keep it: its objects hold certificates).
+// newAuthority makes an authority, or loads the one that an earlier run left in the
+// folder. A cluster whose objects are preserved needs the same authority, because the
+// objects hold certificates.
 func newAuthority(dir, name string) (*authority, error) {
 	a := &authority{dir: dir}
 	if p, err := load(dir, name); err == nil {
@@ -58,8 +59,8 @@ func newAuthority(dir, name string) (*authority, error) {
 	return a, err
 }
 
-// server makes a certificate for names and addresses; it also serves as a
-// client's, which etcd asks of its peers.
+// server makes a certificate for names and addresses. It is also valid for a client,
+// which etcd requires of its peers.
 func (a *authority) server(name string, hosts ...string) (Pair, error) {
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},
@@ -86,8 +87,8 @@ func (a *authority) client(file, user string, groups ...string) (Pair, error) {
 	})
 }
 
-// sign completes the template, signs it (by itself while there is no authority
-// yet) and writes NAME.crt and NAME.key.
+// sign completes the template, signs it and writes NAME.crt and NAME.key. The first
+// certificate of an authority is self-signed.
 func (a *authority) sign(name string, t *x509.Certificate) (p Pair, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package plane knows the flags of every component of the cluster.
+// Package plane makes the flags of every component of the cluster.
 package plane
 
 import (
@@ -12,7 +12,7 @@ import (
 	"gantry.invalid/local/internal/ports"
 )
 
-// Names of the components, which are also those of their logs.
+// Names of the components and of their logs.
 const (
 	Etcd        = "etcd"
 	APIServer   = "kube-apiserver"
@@ -22,13 +22,14 @@ const (
 	Metrics     = "metrics-server"
 )
 
-// serviceRange is where Services get their addresses, podRange is the pods'.
+// serviceRange is the range of the Services' addresses, podRange that of the pods'
+// addresses.
 const (
 	serviceRange = "10.0.0.0/16"
 	podRange     = "10.244.0.0/16"
 )
 
-// Plane is all that the flags depend on.
+// Plane holds everything that the flags depend on.
 type Plane struct {
 	Dir   instance.Dir
 	PKI   pki.Cluster
@@ -39,10 +40,10 @@ type Plane struct {
 // Server is the API server's URL.
 func (p Plane) Server() string { return "https://" + p.Ports.Address(ports.APIServer) }
 
-// EtcdURL is where etcd's clients go.
+// EtcdURL is the URL for etcd's clients.
 func (p Plane) EtcdURL() string { return "https://" + p.Ports.Address(ports.EtcdClient) }
 
-// Health is the URL path at which a component says that it works, with its server.
+// Health returns a component's server and the path of its health check.
 func (p Plane) Health(name string) (server, path string) {
 	switch name {
 	case Etcd:
@@ -56,7 +57,7 @@ func (p Plane) Health(name string) (server, path string) {
 	}
 }
 
-// Args are a component's arguments.
+// Args returns a component's arguments.
 func (p Plane) Args(name string) []string {
 	flags := map[string]func() []string{
 		Etcd: p.etcd, APIServer: p.apiServer, Controllers: p.controllers,
@@ -107,7 +108,7 @@ func (p Plane) apiServer() []string {
 	}
 }
 
-// component are the flags that the controller manager and the scheduler share.
+// component returns the flags that the controller manager and the scheduler share.
 func (p Plane) component(name string, port int) []string {
 	kubeconfig := p.Dir.Component(name)
 	return []string{
@@ -131,13 +132,13 @@ func (p Plane) controllers() []string {
 
 func (p Plane) scheduler() []string { return p.component("scheduler", ports.Scheduler) }
 
-// kwok answers on its own port to whoever asks on this machine, but only with
-// metrics: the configuration holds no logs, exec or port forwarding. Nodes name
-// the supervisor's port as their kubelet's.
+// kwok returns KWOK's flags. KWOK answers any process of this machine on its port, but
+// only with metrics, because the configuration allows no logs, exec or port forwarding.
+// Nodes name the supervisor's port as their kubelet's port.
 func (p Plane) kwok() []string {
 	return []string{
 		"-v", "ERROR", // otherwise a line for each change of each pod
-		"--kubeconfig", "./kubeconfig", // relative: a comma in the path would read as two
+		"--kubeconfig", "./kubeconfig", // relative, because KWOK splits paths at commas
 		"--config", "./kwok.yaml",
 		"--manage-nodes-with-annotation-selector", kube.SimulatedNodes,
 		"--cidr", podRange,
@@ -160,8 +161,8 @@ func (p Plane) metrics() []string {
 	}
 }
 
-// Environment is what the components see: no proxy may stand between them, and
-// KWOK must not read the settings of somebody's other KWOK.
+// Environment returns the environment of the components. It contains no proxy, and no
+// settings of another KWOK of the user.
 func (p Plane) Environment() []string {
 	var env []string
 	for _, v := range os.Environ() {

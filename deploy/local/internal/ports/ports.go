@@ -1,4 +1,4 @@
-// Package ports finds ports for an instance so that instances do not meet.
+// Package ports finds free ports for an instance, so that instances do not collide.
 package ports
 
 import (
@@ -12,7 +12,7 @@ import (
 
 // Offsets of an instance's ports in its block.
 const (
-	Kubelet    = iota // held by the supervisor itself: it is what reserves the block
+	Kubelet    = iota // held by the supervisor; holding it reserves the block
 	APIServer         //
 	EtcdClient        //
 	EtcdPeer          //
@@ -27,25 +27,25 @@ const (
 	tries     = 200
 )
 
-// Block is ten ports in a row for one instance. The supervisor listens on the
-// first of them as long as it lives; all instances take whole blocks at the same
-// boundaries, so whoever holds the first port holds the block.
+// Block is ten consecutive ports for one instance. The supervisor listens on the first
+// of them as long as it lives. All instances take whole blocks at the same boundaries,
+// so the holder of the first port holds the block.
 type Block struct {
 	Base  int
 	Guard net.Listener
 }
 
-// Port is the number of one of the block's ports.
+// Port returns the number of one of the block's ports.
 func (b Block) Port(offset int) int { return b.Base + offset }
 
-// Address is one of the block's ports as an address to listen on.
+// Address returns one of the block's ports as an address to listen on.
 func (b Block) Address(offset int) string { return address(b.Port(offset)) }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// Take reserves a block: the preferred one (that of the last run, so that
-// addresses stay the same) or any other outside the range from which the kernel
-// gives ports to outgoing connections.
+// Take reserves a block: the preferred one (that of the last run, so that addresses
+// stay the same), or any other outside the range that the kernel uses for outgoing
+// connections.
 func Take(preferred int) (Block, error) {
 	low, high := ephemeral()
 	if preferred != 0 {
@@ -68,7 +68,8 @@ func Take(preferred int) (Block, error) {
 	return Block{}, fmt.Errorf("no block of %d free ports on 127.0.0.1 after %d tries: %w", inUse, tries, last)
 }
 
-// take listens on the block's first port for good and tries the others.
+// take listens on the block's first port permanently, and checks that the other ports
+// are free.
 func take(base int) (Block, error) {
 	guard, err := net.Listen("tcp", address(base))
 	if err != nil {
@@ -90,7 +91,7 @@ func take(base int) (Block, error) {
 	return Block{Base: base, Guard: guard}, nil
 }
 
-// candidates are the first ports of all blocks outside [low, high].
+// candidates returns the first ports of all blocks outside [low, high].
 func candidates(low, high int) []int {
 	var out []int
 	for base := lowest; base+blockSize <= 65536; base += blockSize {
@@ -101,7 +102,7 @@ func candidates(low, high int) []int {
 	return out
 }
 
-// ephemeral is the range of ports for outgoing connections.
+// ephemeral returns the range of ports for outgoing connections.
 func ephemeral() (low, high int) {
 	data, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {

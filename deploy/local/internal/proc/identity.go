@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// ID names a process for good: a pid alone is given to another process once its
-// owner is gone, a pid with the time of its start (in clock ticks since the
-// machine's boot) is not, and the boot's own name covers a restart of the machine.
+// ID identifies a process permanently. A pid alone is reused once its process is gone.
+// A pid with its start time (in clock ticks since the machine's boot) is not, and the
+// id of the boot covers a restart of the machine.
 type ID struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"`
 	Boot  string `json:"boot"`
 }
 
-// programs are the only programs that this tool starts, hence may kill.
+// programs are the only programs that this tool starts, and therefore may kill.
 var programs = map[string]bool{"kubebox": true, "cluster": true}
 
-// Identify reads the identity of a process that runs.
+// Identify reads the identity of a running process.
 func Identify(pid int) (ID, error) {
 	start, _, err := stat(pid)
 	if err != nil {
@@ -35,10 +35,10 @@ func Identify(pid int) (ID, error) {
 	return ID{PID: pid, Start: start, Boot: bootID()}, nil
 }
 
-// Here names a process of this boot by its pid and its start.
+// Here makes the identity of a process of this boot from its pid and start time.
 func Here(pid int, start uint64) ID { return ID{PID: pid, Start: start, Boot: bootID()} }
 
-// Alive says whether that very process still runs (a zombie does not).
+// Alive reports whether exactly this process still runs. A zombie does not.
 func (id ID) Alive() bool {
 	if id.PID <= 0 || id.Boot != bootID() {
 		return false
@@ -47,7 +47,8 @@ func (id ID) Alive() bool {
 	return err == nil && start == id.Start && state != 'Z' && state != 'X'
 }
 
-// ours is a second look before a kill: the process runs one of our programs.
+// ours is a second check before a kill: it reports whether the process runs a program
+// of this tool.
 func (id ID) ours() bool {
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", id.PID))
 	if err != nil {
@@ -56,7 +57,8 @@ func (id ID) ours() bool {
 	return programs[filepath.Base(strings.TrimSuffix(exe, " (deleted)"))]
 }
 
-// Signal sends a signal if that very process still runs and is one of ours.
+// Signal sends a signal if exactly this process still runs and runs a program of this
+// tool.
 func (id ID) Signal(sig syscall.Signal) error {
 	if !id.Alive() || !id.ours() {
 		return os.ErrProcessDone
@@ -64,8 +66,8 @@ func (id ID) Signal(sig syscall.Signal) error {
 	return syscall.Kill(id.PID, sig)
 }
 
-// Kill ends the process at once and waits until it is gone; it says whether
-// there was anything to end.
+// Kill ends the process at once and waits until it is gone. It reports whether there
+// was a process to end.
 func (id ID) Kill(patience time.Duration) (bool, error) {
 	if err := id.Signal(syscall.SIGKILL); err != nil {
 		if errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH) {
@@ -79,7 +81,7 @@ func (id ID) Kill(patience time.Duration) (bool, error) {
 	return true, nil
 }
 
-// WaitGone waits until the process is gone and says whether it is.
+// WaitGone waits until the process is gone and reports whether it is.
 func (id ID) WaitGone(patience time.Duration) bool {
 	for end := time.Now().Add(patience); id.Alive(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -89,8 +91,8 @@ func (id ID) WaitGone(patience time.Duration) bool {
 	return true
 }
 
-// Usage reads what a process takes: resident memory in bytes, of that the part
-// which it shares with no file, and CPU time.
+// Usage returns the resident memory of a process in bytes, the part of it that is
+// shared with no file, and the CPU time.
 func (id ID) Usage() (rss, anonymous int64, cpu time.Duration) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", id.PID))
 	if err != nil {
@@ -114,8 +116,8 @@ func (id ID) Usage() (rss, anonymous int64, cpu time.Duration) {
 	return field("VmRSS"), field("RssAnon"), cpu
 }
 
-// statFields are the fields of /proc/PID/stat from the third (state) on; the
-// second is the program's name in brackets and may hold anything.
+// statFields returns the fields of /proc/PID/stat from the third (state) on. The second
+// is the program's name in brackets and may hold any character.
 func statFields(pid int) ([]string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -132,7 +134,7 @@ func parseStat(line string) ([]string, error) {
 	return strings.Fields(line[end+1:]), nil
 }
 
-// stat reads a process's start time and its state letter.
+// stat returns a process's start time and its state letter.
 func stat(pid int) (start uint64, state byte, err error) {
 	fields, err := statFields(pid)
 	if err != nil {

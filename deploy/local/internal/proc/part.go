@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Spawner starts child processes that die with this one, however it ends.
+// Spawner starts child processes that end with this one, in whatever way it ends.
 //
-// The kernel's "parent death signal" fires when the thread that forked ends, not
-// when the process does. Go's threads come and go, so one goroutine holds one
-// thread for good and starts every child from it.
+// The kernel's "parent death signal" fires when the thread that forked ends, not when
+// the process does. Go's threads come and go, so one goroutine holds one thread
+// permanently and starts every child from it.
 type Spawner struct{ jobs chan spawnJob }
 
 type spawnJob struct {
@@ -47,16 +47,16 @@ type Part struct {
 	stopping atomic.Bool
 }
 
-// Start starts a component with its output in a log file. It leads a process
-// group of its own, so that Ctrl-C on the terminal reaches only the supervisor,
-// which then stops the parts in their order.
+// Start starts a component with its output in a log file. The component leads a new
+// process group, so that Ctrl-C on the terminal reaches only the supervisor, which then
+// stops the parts in order.
 func (s *Spawner) Start(name, log, dir string, env []string, program string, args ...string) (*Part, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Env = dir, env
 	return s.Launch(name, log, cmd)
 }
 
-// Launch starts a command likewise, which may have attributes of its own.
+// Launch starts a command in the same way. The command may have attributes set.
 func (s *Spawner) Launch(name, log string, cmd *exec.Cmd) (*Part, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
@@ -74,10 +74,10 @@ func (s *Spawner) Launch(name, log string, cmd *exec.Cmd) (*Part, error) {
 		return nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}
 	p := &Part{Name: name, Log: log, pid: cmd.Process.Pid, ended: make(chan struct{})}
-	p.ID, _ = Identify(p.pid) // of a child that is not waited for yet: a zombie at worst
+	p.ID, _ = Identify(p.pid) // the child is not waited for yet, so it exists, at worst as a zombie
 	go func() {
 		err := cmd.Wait()
-		p.result = "it ended by itself with status 0"
+		p.result = "it ended with status 0"
 		if err != nil {
 			p.result, p.failed = err.Error(), true
 		}
@@ -89,13 +89,13 @@ func (s *Spawner) Launch(name, log string, cmd *exec.Cmd) (*Part, error) {
 // Ended is closed when the part is gone.
 func (p *Part) Ended() <-chan struct{} { return p.ended }
 
-// Stopping says whether its end has been asked for.
+// Stopping reports whether the part has been asked to end.
 func (p *Part) Stopping() bool { return p.stopping.Load() }
 
-// Result says how the part ended; call it after Ended only.
+// Result returns how the part ended; call it after Ended only.
 func (p *Part) Result() string { return p.result }
 
-// Succeeded says whether the part ended by itself with status 0; call it after Ended only.
+// Succeeded reports whether the part ended with status 0; call it after Ended only.
 func (p *Part) Succeeded() bool { return !p.failed }
 
 // Terminate asks the part to end.
@@ -104,8 +104,8 @@ func (p *Part) Terminate() {
 	p.signal(syscall.SIGTERM)
 }
 
-// Reap waits for a part that was told to end, kills it when patience is over,
-// and says whether it had to.
+// Reap waits for a part that was asked to end, kills it when patience is over, and
+// reports whether it had to.
 func (p *Part) Reap(patience time.Duration) (killed bool) {
 	select {
 	case <-p.ended:
@@ -118,7 +118,8 @@ func (p *Part) Reap(patience time.Duration) (killed bool) {
 	return true
 }
 
-// signal leaves out a part that has been waited for: its pid may be another's by now.
+// signal skips a part that has been waited for, because its pid may belong to another
+// process by now.
 func (p *Part) signal(sig syscall.Signal) {
 	select {
 	case <-p.ended:
@@ -127,7 +128,7 @@ func (p *Part) signal(sig syscall.Signal) {
 	}
 }
 
-// Tail is the end of a log file: at most so many lines, indented.
+// Tail returns the end of a log file, at most so many lines, indented.
 func Tail(path string, lines int) string {
 	data, err := os.ReadFile(path)
 	if err != nil {

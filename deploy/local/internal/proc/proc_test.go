@@ -85,7 +85,7 @@ func TestAReusedPidIsNotTheSameProcess(t *testing.T) {
 	}
 }
 
-// TestPartsDieWithTheirStarter kills a starter hard. The test program starts
+// TestPartsDieWithTheirStarter kills a starter with SIGKILL. The test program starts
 // itself as that starter.
 func TestPartsDieWithTheirStarter(t *testing.T) {
 	if dir := os.Getenv("PROC_TEST_STARTER"); dir != "" {

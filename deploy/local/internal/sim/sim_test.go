@@ -16,7 +16,7 @@ func TestConfigurationIsFilledIn(t *testing.T) {
 	}
 }
 
-// KWOK draws lots when two stages match, so a pod that is being deleted must
+// KWOK chooses at random when two stages match, so a pod that is being deleted must
 // match the last stage only.
 func TestStagesLeaveDeletedPodsAlone(t *testing.T) {
 	for _, stage := range strings.Split(stages, "\n---\n") {
@@ -28,7 +28,7 @@ func TestStagesLeaveDeletedPodsAlone(t *testing.T) {
 	}
 }
 
-// The whole of image.tmpl becomes one line: its strings must survive that.
+// The whole of image.tmpl becomes one line, and its strings must survive that.
 func TestImageErrorHasNoDoubleSpaces(t *testing.T) {
 	for _, text := range regexp.MustCompile(`"(\\.|[^"\\])*"`).FindAllString(imageError, -1) {
 		if strings.Contains(text, "  ") || strings.ContainsAny(text, "\t\n") {

@@ -10,7 +10,7 @@ use crate::render::{
     text::{self, Paint},
 };
 
-/// An autoscaler, with the app that it scales if that could be read.
+/// Describes an autoscaler, with the app that it scales if that could be read.
 pub(crate) fn autoscaler(
     scaler: &v1::Autoscaler,
     app: Option<&v1::App>,
@@ -58,7 +58,7 @@ pub(crate) fn autoscaler(
     in_columns(&fields, paint)
 }
 
-/// `ACTIVE: 2 to 20 replicas, CPU at 60 % of the request, up at once, down over 2 min 0 s`
+/// Formats `ACTIVE: 2 to 20 replicas, CPU at 60 % of the request, up at once, down over 2 min 0 s`.
 pub(crate) fn policy(scaler: &v1::Autoscaler) -> String {
     if matches!(scaler.mode(), v1::AutoscalerMode::Off | v1::AutoscalerMode::Unspecified) {
         return mode(scaler);
@@ -68,7 +68,7 @@ pub(crate) fn policy(scaler: &v1::Autoscaler) -> String {
     format!("{}: {}, {}, up {up}, down {down}", mode(scaler), bounds(scaler), targets(scaler))
 }
 
-/// A decision with all that led to it.
+/// Describes a decision with all that led to it.
 pub(crate) fn decision(decision: &v1::ScalingDecision, now: i64, paint: Paint) -> Vec<String> {
     let time = decision.decide_time.as_ref().map_or_else(String::new, text::instant);
     let ago = text::age(decision.decide_time.as_ref(), now);
@@ -111,7 +111,7 @@ fn mode(scaler: &v1::Autoscaler) -> String {
         (v1::AutoscalerMode::Frozen, Some(end)) => {
             format!("{word} until {}, then ACTIVE", text::instant(end))
         }
-        (v1::AutoscalerMode::Frozen, None) => format!("{word} until somebody ends it"),
+        (v1::AutoscalerMode::Frozen, None) => format!("{word} until another mode is set"),
         _ => word.to_owned(),
     }
 }
@@ -119,7 +119,7 @@ fn mode(scaler: &v1::Autoscaler) -> String {
 fn bounds(scaler: &v1::Autoscaler) -> String {
     let min = scaler.min_replicas.unwrap_or(1);
     match scaler.max_replicas {
-        0 => format!("at least {}, no most set", text::count(min, "replica")),
+        0 => format!("at least {}, no maximum set", text::count(min, "replica")),
         max => format!("{min} to {}", text::count(max, "replica")),
     }
 }
@@ -144,7 +144,7 @@ fn target(signal: &Signal) -> String {
     }
 }
 
-/// How fast; `unset` is what the contract says for a field that is not set.
+/// Says how fast the count changes. `unset` is the contract's default for a field that is not set.
 fn over(duration: Option<&Duration>, unset: &str) -> String {
     match duration {
         None => unset.to_owned(),
@@ -174,7 +174,7 @@ fn forecast(forecast: v1::Forecast) -> String {
     }
 }
 
-/// Without its sentence, if that was said already.
+/// Describes the last decision, without its sentence if `said` is the same.
 fn last_decision(decision: &v1::ScalingDecision, said: &str, now: i64, paint: Paint) -> String {
     let ago = text::age(decision.decide_time.as_ref(), now);
     let ago = if ago.is_empty() { ago } else { format!(", {ago} ago") };
@@ -187,7 +187,7 @@ fn last_decision(decision: &v1::ScalingDecision, said: &str, now: i64, paint: Pa
 }
 
 fn signal(reading: &v1::SignalReading) -> Vec<String> {
-    // Not every source counts replicas: a number for the whole app covers none by name.
+    // Not every source counts replicas: a number for the whole app names no replica.
     let covers = match (reading.value, reading.covered_replicas) {
         (Some(_), 0) => "-".to_owned(),
         (_, n) => text::count(n, "replica"),
@@ -300,7 +300,7 @@ mod tests {
             [
                 "Name:        a",
                 "Mode:        OFF",
-                "Bounds:      at least 1 replica, no most set",
+                "Bounds:      at least 1 replica, no maximum set",
                 "Targets:     no targets",
                 "Up:          at once",
                 "Down:        over 2 min 0 s",
@@ -317,7 +317,7 @@ mod tests {
         );
         assert_eq!(policy(&mk_scaler(v1::AutoscalerMode::Off)), "OFF");
         let mut scaler = mk_scaler(v1::AutoscalerMode::Frozen);
-        assert!(policy(&scaler).starts_with("FROZEN until somebody ends it: "));
+        assert!(policy(&scaler).starts_with("FROZEN until another mode is set: "));
         scaler.freeze_end_time = Some(prost_types::Timestamp { seconds: 60, nanos: 1 });
         assert!(policy(&scaler).starts_with("FROZEN until 1970-01-01T00:01:00Z, then ACTIVE: "));
     }

@@ -1,4 +1,4 @@
-//! What people read about one app and about the server.
+//! The description of one app and of the daemon.
 
 use super::*;
 use crate::render::{outcome::mk_rollout, problem::mk_problem};
@@ -72,7 +72,7 @@ fn whoever_owns_the_count_is_named() {
             "eve",
             "held until 1970-01-01T00:00:00Z by eve (sale), then set by the autoscaler",
         ),
-        (v1::ReplicaOwnerKind::Foreign, "hpa/shop", "set by hpa/shop, which is not of this server (sale)"),
+        (v1::ReplicaOwnerKind::Foreign, "hpa/shop", "set by hpa/shop, not managed by Gantry (sale)"),
         (v1::ReplicaOwnerKind::Autoscaler, "", "set by the autoscaler (sale)"),
     ] {
         assert_eq!(owner(&mk_owner(kind, name)), shown);
@@ -91,9 +91,9 @@ fn the_oldest_news_counts() {
     let settings = [("Server", "127.0.0.1:7420 (by default)".to_owned())];
     let lines = server(&settings, &info, Paint::default());
     assert_eq!(lines[0], "Server:      127.0.0.1:7420 (by default)");
-    assert!(lines.contains(&"Heard of:    Deployment 7.0 s, Pod 1.0 s".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"Heard from:  Deployment 7.0 s, Pod 1.0 s".to_owned()), "{lines:?}");
     assert!(
-        lines.contains(&"Freshness:   heard of all 2 kinds within 7.0 s (Deployment)".to_owned()),
+        lines.contains(&"Freshness:   all 2 kinds heard from within 7.0 s (Deployment)".to_owned()),
         "{lines:?}"
     );
     assert_eq!(lines.last().map(String::as_str), Some("warning: may not list nodes"));

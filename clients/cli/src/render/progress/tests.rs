@@ -1,4 +1,4 @@
-//! What is said about a rollout on its way, and how often.
+//! What is printed about a rollout on its way, and how often.
 
 use gantry_client::Error;
 use proptest::prelude::*;

@@ -7,24 +7,24 @@ use crate::render::text::{self, Paint};
 
 /// Headings of the list.
 pub(crate) const HEADINGS: [&str; 5] = ["TIME", "OUTCOME", "REPLICAS", "REQUIRED", "MESSAGE"];
-/// Headings where decisions of several apps come one by one, all of this day.
+/// Headings of the watch, where decisions of several apps come one by one. TIME is the time of day.
 pub(crate) const WATCH: [&str; 7] =
     ["TIME", "NAMESPACE", "NAME", "OUTCOME", "REPLICAS", "REQUIRED", "MESSAGE"];
-/// Widths that most rows of a watch keep to.
+/// Column widths of the watch, which fit most rows.
 pub(crate) const WATCH_WIDTHS: [usize; 7] = [8, 12, 20, 9, 8, 8, 0];
 
-/// What is left of the columns of a watch where all decisions are of one app, whose name needs not be said.
+/// Returns the columns of a watch of one app, without those that name the app.
 pub(crate) fn of_one_app<T>(columns: impl IntoIterator<Item = T>) -> Vec<T> {
     columns.into_iter().enumerate().filter_map(|(i, column)| (i != 1 && i != 2).then_some(column)).collect()
 }
 
-/// A row of the list.
+/// Returns a row of the list.
 pub(crate) fn row(decision: &v1::ScalingDecision) -> Vec<String> {
     let time = decision.decide_time.as_ref().map_or_else(String::new, text::instant);
     [vec![time], facts(decision)].concat()
 }
 
-/// A row of the watch.
+/// Returns a row of the watch.
 pub(crate) fn watched(decision: &v1::ScalingDecision) -> Vec<String> {
     let time = decision.decide_time.as_ref().map_or_else(String::new, |time| clock(time.seconds));
     let (namespace, app) = name::App::of(&decision.name)
@@ -33,12 +33,12 @@ pub(crate) fn watched(decision: &v1::ScalingDecision) -> Vec<String> {
     row.iter().map(|cell| text::line(cell)).collect()
 }
 
-/// What came of a decision in one word; nothing if it is not known.
+/// Returns the outcome of a decision, for example `SCALED`; empty if it is not known.
 pub(crate) fn outcome(decision: &v1::ScalingDecision) -> String {
     word(decision.outcome().as_str_name(), "SCALING_OUTCOME_")
 }
 
-/// `3 -> 5`, or `3` if it stayed.
+/// Formats `3 -> 5`, or `3` if the count stayed.
 pub(crate) fn step(from: i32, to: i32) -> String {
     if from == to { to.to_string() } else { format!("{from} -> {to}") }
 }
@@ -67,7 +67,7 @@ fn facts(decision: &v1::ScalingDecision) -> Vec<String> {
     ]
 }
 
-/// One of which every field is set.
+/// Makes a decision with every field set.
 #[cfg(test)]
 pub(crate) fn mk_decision() -> v1::ScalingDecision {
     let signal = |signal: &str, value| v1::SignalReading {

@@ -1,4 +1,5 @@
-//! Endpoints as rows: for the list, and for the watch, which says each change once. Pure: must not know clocks nor terminals.
+//! Endpoints as rows: for the list, and for the watch, which prints each change once. Pure: must not know
+//! clocks nor terminals.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +12,17 @@ use crate::render::text::Paint;
 pub(crate) const HEADINGS: [&str; 7] = ["ADDRESS", "STATE", "ZONE", "NODE", "POD", "ROLLOUT", "WEIGHT"];
 /// Headings of the watch, where changes come one by one.
 pub(crate) const WATCH: [&str; 6] = ["TIME", "CHANGE", "ADDRESS", "STATE", "ZONE", "POD"];
-/// Widths that most rows of a watch keep to.
+/// Column widths of the watch, which fit most rows.
 pub(crate) const WATCH_WIDTHS: [usize; 6] = [8, 7, 21, 8, 12, 0];
 
-/// What a watch has shown.
+/// The endpoints that a watch has shown.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     endpoints: BTreeMap<String, v1::Endpoint>,
     missing: bool,
 }
 
-/// `10.0.0.1:80`, `[fd00::1]:80`.
+/// Formats `10.0.0.1:80` or `[fd00::1]:80`.
 pub(crate) fn address(endpoint: &v1::Endpoint) -> String {
     if endpoint.address.contains(':') {
         format!("[{}]:{}", endpoint.address, endpoint.port)
@@ -30,7 +31,7 @@ pub(crate) fn address(endpoint: &v1::Endpoint) -> String {
     }
 }
 
-/// A row of the list.
+/// Returns a row of the list.
 pub(crate) fn row(endpoint: &v1::Endpoint) -> Vec<String> {
     vec![
         address(endpoint),
@@ -60,7 +61,7 @@ fn state(endpoint: &v1::Endpoint) -> String {
 // === impl Watched ===
 
 impl Watched {
-    /// Takes an event in and returns a row for each difference from what was shown.
+    /// Takes in an event and returns a row for each difference from what was shown.
     pub(crate) fn apply(&mut self, event: Event, now: i64) -> Vec<Vec<String>> {
         let (next, missing) = match event {
             Event::Heartbeat(_) => return Vec::new(),
@@ -91,7 +92,7 @@ impl Watched {
         rows
     }
 
-    /// The endpoints as they are now, as rows of the list; none if the app does not exist.
+    /// Returns the current endpoints as rows of the list; `None` if the app does not exist.
     pub(crate) fn rows(&self) -> Option<Vec<Vec<String>>> {
         (!self.missing).then(|| self.endpoints.values().map(row).collect())
     }

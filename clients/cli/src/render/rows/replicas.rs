@@ -1,4 +1,4 @@
-//! Replicas as rows of a list and of a live picture. Pure: must not know clocks nor terminals.
+//! Replicas as rows of a list and of a live view. Pure: must not know clocks nor terminals.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::render::{
     text::{self, Paint},
 };
 
-/// Headings.
+/// Headings of the list.
 pub(crate) const HEADINGS: [&str; 9] =
     ["POD", "STATE", "READY FOR", "RESTARTS", "NODE", "ZONE", "ROLLOUT", "AGE", "MESSAGE"];
 
-/// A row of the list.
+/// Returns a row of the list.
 pub(crate) fn row(replica: &v1::Replica, now: i64) -> Vec<String> {
     let ready = if replica.state() == v1::ReplicaState::Ready { replica.ready_time.as_ref() } else { None };
     vec![
@@ -40,10 +40,10 @@ pub(crate) fn painted(column: usize, cell: &str, paint: Paint) -> String {
     }
 }
 
-/// Columns of [`HEADINGS`] in a live picture, which has less room.
+/// Columns of [`HEADINGS`] in a live view, which is narrower.
 const LIVE: [usize; 6] = [0, 1, 6, 4, 3, 8];
 
-/// The replicas that deserve a look first, at most so many lines; what is left is said in one.
+/// Returns a table of at most `most` replicas, those in trouble first, and a line that counts the rest.
 pub(crate) fn live(replicas: &[v1::Replica], most: usize, now: i64, paint: Paint) -> Vec<String> {
     let rank = |replica: &v1::Replica| match replica.state() {
         v1::ReplicaState::Failing => 0,
@@ -95,7 +95,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(row(&replica, 100), ["shop-7d4-x2x", "READY", "60s", "2", "n1", "a", "3", "90s", ""]);
-        // It was ready once; that is not since when it is ready.
+        // It was ready once, but `ready_time` does not say since when it is ready now.
         replica.state = v1::ReplicaState::Unready.into();
         assert_eq!(row(&replica, 100)[1..3], ["UNREADY", ""]);
         assert_eq!(row(&replica, 100).len(), HEADINGS.len());

@@ -8,11 +8,12 @@ use crate::render::{
     text::{self, Paint},
 };
 
-/// Headings.
+/// Headings of the list.
 pub(crate) const HEADINGS: [&str; 8] =
     ["ROLLOUT", "STATE", "CAUSE", "IMAGE", "ACTOR", "STARTED", "TOOK", "WHY"];
 
-/// A row of the list. Why is what went wrong, else what the caller said, else what the server says.
+/// Returns a row of the list. WHY is the error if there is one, else the caller's reason, else the daemon's
+/// message.
 pub(crate) fn row(rollout: &v1::Rollout, now: i64) -> Vec<String> {
     let ago = text::age(rollout.start_time.as_ref(), now);
     let source = number(&rollout.source_rollout);

@@ -4,15 +4,15 @@ use gantry_client::v1::{self, timeline_entry::Detail};
 
 use crate::render::text::{self, Paint};
 
-/// Headings.
+/// Headings of the table.
 pub(crate) const HEADINGS: [&str; 4] = ["TIME", "WHAT", "WHO", "MESSAGE"];
-/// Widths that most rows keep to.
+/// Column widths, which fit most rows.
 pub(crate) const WIDTHS: [usize; 4] = [20, 9, 18, 0];
 
-/// A row, without anything that could steer a terminal.
+/// Returns a row, without characters that could control a terminal.
 pub(crate) fn row(entry: &v1::TimelineEntry) -> Vec<String> {
     let message = match entry.object.split_once('/') {
-        // Of the Deployment is most; who is asked for it was named by the caller.
+        // Most entries are about the app's Deployment, so its name is left out.
         Some(("deployment.apps", _)) | None => entry.message.clone(),
         Some(_) => format!("{}: {}", entry.object, entry.message),
     };
@@ -21,7 +21,7 @@ pub(crate) fn row(entry: &v1::TimelineEntry) -> Vec<String> {
     row.iter().map(|cell| text::line(cell)).collect()
 }
 
-/// A row for a stretch of time of which something is missing.
+/// Returns a row for a period of which entries are missing.
 pub(crate) fn gap(gap: &v1::Gap) -> Vec<String> {
     let time = |time: Option<&prost_types::Timestamp>| time.map_or_else(String::new, text::instant);
     let message = format!("until {}: {}", time(gap.end_time.as_ref()), gap.message);
@@ -42,7 +42,7 @@ fn what(entry: &v1::TimelineEntry) -> &'static str {
     }
 }
 
-/// Colours what deserves a look.
+/// Colours the kinds of entries that deserve a look.
 pub(crate) fn painted(column: usize, cell: &str, paint: Paint) -> String {
     match (column, cell) {
         (1, "PROBLEM") => paint.bad(cell),

@@ -52,9 +52,9 @@ impl app_service_server::AppService for Apps {
                 details.add_bad_request_violation("app.spec.volumes", "not there yet");
                 Err(Status::with_error_details(Code::Unimplemented, "volumes come later", details))
             }
-            // Away twice, and it counts the ids that came.
+            // Unavailable twice, and counts the ids that arrive.
             "flaky" => {
-                let mut ids = self.ids.lock().expect("nobody panics");
+                let mut ids = self.ids.lock().expect("no holder of the lock panics");
                 ids.push(request.request_id);
                 if ids.len() < 3 {
                     let mut details = ErrorDetails::with_error_info("THROTTLED", "gantry.dev", []);
@@ -111,7 +111,7 @@ impl app_service_server::AppService for Apps {
         &self,
         request: Request<v1::ListAppsRequest>,
     ) -> Result<Response<v1::ListAppsResponse>, Status> {
-        // Too busy at first, then one app a page.
+        // Unavailable at first, then one app a page.
         if self.listed.fetch_add(1, Relaxed) == 0 {
             return Err(Status::unavailable("warming up"));
         }

@@ -64,7 +64,7 @@ impl autoscaler_service_server::AutoscalerService for Autoscalers {
         Ok(Response::new(v1::GetAutoscalerResponse { autoscaler: Some(autoscaler) }))
     }
 
-    /// Says in the message what came.
+    /// Repeats the request in its message.
     async fn update_autoscaler(
         &self,
         request: Request<v1::UpdateAutoscalerRequest>,
@@ -76,7 +76,7 @@ impl autoscaler_service_server::AutoscalerService for Autoscalers {
             let message = "horizontalpodautoscaler.autoscaling/foreign decides the count";
             return Err(Status::with_error_details(Code::FailedPrecondition, message, details));
         }
-        let mut ids = self.ids.lock().expect("nobody panics");
+        let mut ids = self.ids.lock().expect("no holder of the lock panics");
         ids.push(request.request_id);
         if app_of(&autoscaler.name) == "flaky" && ids.len() < 2 {
             let mut details = ErrorDetails::with_error_info("THROTTLED", "gantry.dev", []);
@@ -113,7 +113,7 @@ impl autoscaler_service_server::AutoscalerService for Autoscalers {
         Ok(Response::new(v1::ListScalingDecisionsResponse { decisions, next_page_token: next.into() }))
     }
 
-    /// Breaks off after the first decision, goes on at its token, and ends because the app is gone.
+    /// Breaks off after the first decision, continues at its token, and ends because the app is gone.
     async fn watch_scaling_decisions(
         &self,
         request: Request<v1::WatchScalingDecisionsRequest>,
@@ -131,12 +131,12 @@ impl autoscaler_service_server::AutoscalerService for Autoscalers {
                 Err(Status::unavailable("shutting down")),
             ],
             "1" => vec![step("2", decision(62, v1::ScalingOutcome::Held)), Err(missing(scaler))],
-            token => return Err(Status::invalid_argument(format!("nobody sent the token {token}"))),
+            token => return Err(Status::invalid_argument(format!("unknown token {token}"))),
         };
         Ok(Response::new(stream::iter(events).boxed()))
     }
 
-    /// Takes what it understands: every figure but `strange`.
+    /// Accepts every figure except `strange`.
     async fn report_load(
         &self,
         request: Request<v1::ReportLoadRequest>,

@@ -33,7 +33,7 @@ impl rollout_service_server::RolloutService for Rollouts {
                 let ends = mk_rollout(&name, v1::RolloutState::Succeeded, 3);
                 stream::iter(vec![step("2", Event::Log(log)), step("3", Event::Completed(ends))]).boxed()
             }
-            (_, token) => return Err(Status::invalid_argument(format!("nobody sent the token {token}"))),
+            (_, token) => return Err(Status::invalid_argument(format!("unknown token {token}"))),
         };
         Ok(Response::new(events))
     }

@@ -59,7 +59,7 @@ impl timeline_service_server::TimelineService for Timelines {
         let notice = v1::StreamLogsResponse { event: Some(LogEvent::Notice(notice)) };
         let mut events =
             vec![Ok(line(1, "good-a", &said)), Ok(notice), Ok(line(2, "good-b", "\u{1b}[31mtwo"))];
-        // Whoever follows is cut off once, and must come back for what is later than that.
+        // A follower is cut off once, and must come back for what is later than that.
         if request.follow {
             let first = self.logs.fetch_add(1, Ordering::Relaxed) == 0;
             if first {
