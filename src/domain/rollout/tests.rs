@@ -399,7 +399,7 @@ fn a_past_rollout_keeps_its_end_or_was_superseded() {
     let past = |revision: &Revision| Rollout::recorded(revision).before(revision.end.as_ref(), &next);
     let superseded = past(&revision);
     assert_eq!((superseded.state, superseded.end), (State::Superseded, Some(at(90))));
-    assert!(superseded.message.contains("Rollout 2"), "{}", superseded.message);
+    assert!(superseded.message.contains("rollout 2"), "{}", superseded.message);
     let end = mk_troubled(TroubleKind::Config, "x").judged().to_end().unwrap();
     revision.end = Some(end.clone());
     let failed = past(&revision);
