@@ -5,8 +5,10 @@ import math
 REQUEST, LIMIT, TARGET = 1000, 2000, 0.6  # millicores a replica asks for and may use at most; the share of the request to hold
 MIN, MAX = 1, 20
 
-# (until, replicas' worth at the beginning, at the end): steps, a ramp, a spike, and quiet for longer than a HorizontalPodAutoscaler waits. None is
-# exactly a whole number of replicas: there a thousandth more or less would decide. The times fall anywhere in the 10 s between two readings.
+# Each phase: its end in seconds, and the load at its beginning and at its end, in replicas. There are steps,
+# a ramp, a spike, and a quiet time longer than a HorizontalPodAutoscaler waits. No load is exactly a whole
+# number of replicas, because then a thousandth more or less would decide. The times fall anywhere in the 10 s
+# between two readings.
 PHASES = [(62, 1.9, 1.9), (185, 7.8, 7.8), (308, 2.9, 2.9), (394, 2.9, 11.8), (426, 17.7, 17.7), (786, 2.9, 2.9)]
 
 

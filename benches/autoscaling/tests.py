@@ -33,7 +33,7 @@ class TheFigures(unittest.TestCase):
         self.assertEqual(load.reaction(counts, 60, 180, 2, 8), (5, 20))
         self.assertEqual(load.reaction(counts, 60, 75, 2, 8), (5, None))
         self.assertEqual(load.reaction(counts, 110, 180, 8, 3), (None, None))
-        self.assertEqual(load.reaction([(0, 8), (70, 9), (90, 7), (120, 3)], 60, 180, 8, 3), (30, 60), "a step up is none down")
+        self.assertEqual(load.reaction([(0, 8), (70, 9), (90, 7), (120, 3)], 60, 180, 8, 3), (30, 60), "a step up is not a step down")
 
     def test_what_is_missing_and_what_is_idle_do_not_cancel(self):
         self.assertEqual(load.balance([(8, 2), (8, 8), (3, 8)]), (6, 5))

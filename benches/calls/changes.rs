@@ -1,4 +1,4 @@
-//! How long a change takes from the API server to a subscriber: of the daemon, and of a bare watch.
+//! How long a change takes from the API server to a subscriber, with the daemon and with a bare watch.
 
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,12 @@ const LATER: &str = "WatchApps later than the bare watch by";
 
 const CHANGES: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The label that changes. It is metadata alone: no controller has anything to add.
+/// The label that changes. It is only metadata, so no controller reacts to it.
 const LABEL: &str = "bench/change";
-/// A Deployment that is not the daemon's: of those it shows the labels as they are.
+/// A Deployment that is not managed by Gantry. The daemon shows the labels of these unchanged.
 const APP: &str = "changing";
 
-/// A label that was seen, and when.
+/// The value of the label that was seen, and the time.
 type Seen = (String, Instant);
 
 pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Table {
@@ -60,7 +60,7 @@ pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Table {
     let mut change = 0;
     for _ in 0..size.rounds {
         table.begin_round();
-        // Anew in each round, so that no watch call ends in the middle of it.
+        // Opened again in each round, so that no watch call ends in the middle of a round.
         let (mut bare, mut ours) = (watch(&api).await, watch_apps(place, daemon).await);
         for _ in 0..CHANGES {
             change += 1;

@@ -1,4 +1,4 @@
-//! Processes of `benches/heap`, which tell how much their heap holds.
+//! Processes of `benches/heap`, which report how much their heap holds.
 
 use std::{process::Stdio, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::place::{Daemon, given};
 
-/// Asks one of them.
+/// Asks one process of `benches/heap`.
 pub struct Counted {
     asks: ChildStdin,
     says: Lines<BufReader<ChildStdout>>,
@@ -37,13 +37,13 @@ impl Counted {
         self.says.next_line().await.unwrap().expect("it goes on")
     }
 
-    /// Bytes that its heap holds.
+    /// Bytes that the heap holds.
     pub async fn now(&mut self) -> f64 {
         self.asks.write_all(b"\n").await.unwrap();
         self.line().await.parse().expect("a number")
     }
 
-    /// The same, when it holds as much as a moment ago.
+    /// Bytes that the heap holds, once two readings differ by less than 4 KiB, or after 6 s.
     pub async fn rest(&mut self) -> f64 {
         let mut last = f64::INFINITY;
         for _ in 0..20 {

@@ -1,4 +1,5 @@
-//! What a deploy costs beside the patches that it cannot do without, beside all its own calls of the API server made bare, and beside helm.
+//! What a deploy costs, compared with the patches that it needs, with all its API calls made bare, and with
+//! helm.
 
 use std::time::Instant;
 
@@ -37,14 +38,14 @@ const STEPS: [&str; 5] = [
     "5 note in the revision that it is done",
 ];
 
-/// Apps of each contender. A round deploys each once, and each time the cluster is quiet before: a rollout that still runs costs the API
-/// server more than the calls that are measured.
+/// Apps of each contender. A round deploys each app once, and waits before each deploy until no rollout is
+/// running, because a running rollout costs the API server more than the measured calls.
 const APPS: usize = 4;
 const REPLICAS: i32 = 1;
-/// How often each app is deployed as it is.
+/// How often each app is deployed without a change.
 const REPEATS: usize = 4;
 
-/// What the API server is asked to apply, and how to ask it.
+/// The manifests to apply, and the clients that apply them.
 struct Bare {
     name: String,
     objects: [(Api<DynamicObject>, Value); 3],
@@ -162,7 +163,7 @@ async fn deploy(place: &Place, channel: &Channel, app: &str, image: &str) {
     AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap();
 }
 
-/// The manifests that a deploy would apply, the Deployment first, as anybody could.
+/// The manifests that a deploy would apply, the Deployment first, in a form that any client can apply.
 pub async fn manifests(channel: &Channel, request: pb::DeployAppRequest) -> [Value; 3] {
     let request = pb::DeployAppRequest { validate_only: true, ..request };
     let answer = AppServiceClient::new(channel.clone()).deploy_app(request).await.unwrap().into_inner();
@@ -172,14 +173,15 @@ pub async fn manifests(channel: &Channel, request: pb::DeployAppRequest) -> [Val
     ["Deployment", "Service", "PodDisruptionBudget"].map(|kind| {
         let of_kind = all.iter().find(|manifest| manifest["kind"] == json!(kind));
         let mut manifest = of_kind.expect("the plan has all three").clone();
-        // Else the daemon would take it for its own, and look for the revision.
+        // Otherwise the daemon would take the Deployment for one that Gantry manages, and look for its
+        // revision.
         manifest["metadata"]["labels"]["app.kubernetes.io/managed-by"] = json!("bench");
         manifest["metadata"].as_object_mut().unwrap().remove("annotations");
         manifest
     })
 }
 
-/// The same as a chart, installed.
+/// Installs a chart with the same manifests.
 async fn chart(place: &Place, channel: &Channel, app: &str) -> Chart {
     let objects = manifests(channel, place.deploy(app, "web:first", REPLICAS)).await;
     Chart::install(place, app, &objects, "web:first").await
@@ -188,7 +190,7 @@ async fn chart(place: &Place, channel: &Channel, app: &str) -> Chart {
 // === impl Bare ===
 
 impl Bare {
-    /// Makes an app that is not the daemon's, from the manifests that the daemon would apply.
+    /// Creates an app that is not managed by Gantry, from the manifests that the daemon would apply.
     async fn new(place: &Place, channel: &Channel, app: &str) -> Self {
         let manifests = manifests(channel, place.deploy(app, "web:first", REPLICAS)).await;
         let resources = [
@@ -230,7 +232,7 @@ impl Bare {
         join_all((0..3).map(|which| self.apply(which, image, false))).await;
     }
 
-    /// What DeployApp asks of the API server, in its order; the time of each step.
+    /// Makes the API calls that DeployApp makes, in its order; returns the time of each step.
     async fn all_calls(&self, image: &str, number: usize) -> [f64; 5] {
         let mut took = [0.0; 5];
         let mut start = Instant::now();

@@ -1,4 +1,5 @@
-//! The limit of every read over gRPC: a server that does nothing but answer, in a process of its own like the daemon, and the barest call.
+//! The limit of every read over gRPC: the smallest server, in a separate process like the daemon, and the
+//! smallest call.
 
 use std::{
     convert::Infallible,
@@ -24,16 +25,16 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::Service;
 
-/// Path of the one method.
+/// Path of the only method.
 pub const PATH: &str = "/bench.Echo/Answer";
 
-/// A server that runs; it ends with its owner.
+/// A running server; it ends when this is dropped.
 pub struct Echo {
     pub address: String,
     _child: Child,
 }
 
-/// What it answers, whatever it is asked.
+/// The answer to every request.
 #[derive(Clone)]
 struct Answer(Bytes);
 
@@ -45,7 +46,7 @@ pub async fn serve(bytes: usize) {
     Server::builder().add_service(answer).serve_with_incoming(incoming).await.unwrap();
 }
 
-/// One call, with nothing around it.
+/// Makes one call, with nothing around it.
 pub async fn call<Q, A>(channel: &Channel, path: &'static str, request: Q) -> A
 where
     Q: Message + 'static,
@@ -60,7 +61,7 @@ where
 // === impl Echo ===
 
 impl Echo {
-    /// Starts one whose answers have this many bytes.
+    /// Starts a server whose answers have this many bytes.
     pub async fn start(bytes: usize) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["echo", &bytes.to_string()])

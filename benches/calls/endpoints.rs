@@ -1,4 +1,5 @@
-//! How long it takes from a pod that turns ready or unready to a subscriber of the app's endpoints: of the daemon, and of bare watches.
+//! How long it takes from a pod that turns ready or unready to a subscriber of the app's endpoints, with the
+//! daemon and with bare watches.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,8 @@ const LATER: &str = "WatchEndpoints later than the bare watches by";
 /// Times that the pod turns unready and ready again in a round.
 const TURNS: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Before each turn: the daemon tells at once what comes after a quiet time, and what follows closely 50 ms after the last.
+/// Pause before each turn. The daemon sends a change at once after a quiet time, but a change that follows
+/// closely only 50 ms after the last.
 const QUIET: Duration = Duration::from_millis(150);
 const APP: &str = "turning";
 
@@ -58,7 +60,7 @@ pub async fn measure(place: &Place, daemon: &Daemon, size: Size) -> Table {
     let pod = pods.list(&ListParams::default().labels(&of_app)).await.unwrap().items.remove(0).name_any();
     for round in 0..=size.rounds {
         table.begin_round();
-        // Anew in each round, so that no watch call ends in the middle of it.
+        // Opened again in each round, so that no watch call ends in the middle of a round.
         let mut of_pods = watch(&pods, &of_app, pod_is_ready).await;
         let mut of_slices = watch(&slices, &of_service, slice_is_ready).await;
         let mut ours = watch_endpoints(place, daemon).await;

@@ -1,8 +1,11 @@
-//! The scoreboard: what calls of the daemon cost beside their limits (a bare gRPC echo, a bare GET, bare patches, a bare watch) and beside
-//! what else does the job (helm, kubectl), measured in the same run and interleaved; its start and its memory. Owns the order of the run. `benches/run` starts it on a control plane of its own.
+//! The scoreboard: what calls of the daemon cost, compared with their limits (a bare gRPC echo, a bare GET,
+//! bare patches, a bare watch) and with other tools that do the same (helm, kubectl), measured in the same
+//! run and interleaved. Also its start and its memory. This file owns the order of the run. `benches/run`
+//! starts it on a separate control plane.
 //!
-//! Figures of one machine at one moment mean little; ratios within a run mean more. So every measurement has rounds, in which all
-//! contenders take turns, and the report shows the spread of the rounds.
+//! Absolute figures of one machine at one moment mean little; ratios within a run mean more. So every
+//! measurement has rounds in which all contenders take turns, and the report shows the spread over the
+//! rounds.
 
 #![allow(
     missing_docs,
@@ -48,9 +51,9 @@ pub struct Size {
 
 const QUICK: Size =
     Size { name: "quick", rounds: 5, apps: 50, replicas: 20, watchers: 1000, churn_seconds: 30 };
-/// Wants a control plane with nodes for its pods.
+/// Needs a control plane with enough nodes for its pods.
 const FULL: Size = Size { name: "full", apps: 500, ..QUICK };
-/// To try a change of the benchmark itself.
+/// For trying a change of the benchmark.
 const SMALL: Size = Size { name: "small", rounds: 2, apps: 5, replicas: 4, watchers: 40, churn_seconds: 3 };
 
 impl Size {

@@ -1,4 +1,5 @@
-//! What the daemon needs for many pods and many subscribers, and whether it gives it back.
+//! How much memory the daemon needs for many pods and many subscribers, and whether it releases the memory
+//! afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,10 @@ use crate::{
 const STREAMS: usize = 100;
 /// Pause between two changes of the churn.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Longest wait for memory that comes back.
+/// Longest wait for memory to be released.
 const REST: Duration = Duration::from_secs(20);
 
-/// Subscribers that read all that comes, until dropped.
+/// Subscribers that read everything until they are dropped.
 type Readers = JoinSet<()>;
 
 pub async fn measure(place: &Place, size: Size, report: &mut Report) {
@@ -29,7 +30,7 @@ pub async fn measure(place: &Place, size: Size, report: &mut Report) {
     let watchers = size.watchers;
     for (connections, what) in [(few, "few"), (watchers, "one each")] {
         let (daemon, mut counted) = counted::daemon().await;
-        report.memory("started anew", weigh(&daemon, &mut counted).await);
+        report.memory("restarted", weigh(&daemon, &mut counted).await);
         let apps = watch_apps(&daemon, watchers, connections).await;
         let state = format!("and {watchers} WatchApps over {connections} connections");
         report.memory(&state, weigh(&daemon, &mut counted).await);
@@ -45,13 +46,13 @@ pub async fn measure(place: &Place, size: Size, report: &mut Report) {
         report.memory("after them, all subscribers still there", weigh(&daemon, &mut counted).await);
         drop((apps, endpoints));
         report.memory("all subscribers gone", weigh(&daemon, &mut counted).await);
-        // What the allocator keeps is used again; what is lost is not.
+        // Memory that the allocator retains is used again by the second round; leaked memory is not.
         let _again = watch_apps(&daemon, watchers, connections).await;
         report.memory(&format!("{watchers} WatchApps once more"), weigh(&daemon, &mut counted).await);
     }
 }
 
-/// Its memory, when it has come to rest.
+/// Reads the memory of the daemon once it no longer changes.
 async fn weigh(daemon: &Daemon, counted: &mut Counted) -> Memory {
     rest(daemon).await;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of bytes
@@ -59,7 +60,7 @@ async fn weigh(daemon: &Daemon, counted: &mut Counted) -> Memory {
     Memory { heap: Some(heap), ..daemon.memory() }
 }
 
-/// Waits until its memory no longer changes.
+/// Waits until the memory of the daemon no longer changes.
 async fn rest(daemon: &Daemon) {
     let start = Instant::now();
     let mut last = 0;
@@ -73,7 +74,7 @@ async fn rest(daemon: &Daemon) {
     }
 }
 
-/// Subscribers of all apps, each of whom has read the state as it is.
+/// Subscribers of all apps. Each has read the current state.
 async fn watch_apps(daemon: &Daemon, watchers: usize, connections: usize) -> Readers {
     let mut readers = Readers::new();
     for share in shares(watchers, connections) {
@@ -109,12 +110,13 @@ async fn watch_endpoints(place: &Place, daemon: &Daemon, size: Size, connections
     readers
 }
 
-/// How many of them each connection carries.
+/// How many subscribers each connection carries.
 fn shares(all: usize, connections: usize) -> impl Iterator<Item = usize> {
     (0..connections).map(move |n| all / connections + usize::from(n < all % connections))
 }
 
-/// Scales apps up and down, one after the other. The most memory seen meanwhile, and how many changes there were.
+/// Scales apps up and down, one after the other. Returns the most memory seen meanwhile, and the number of
+/// changes.
 async fn churn(place: &Place, daemon: &Daemon, size: Size) -> (Memory, usize) {
     let mut apps = daemon.apps().await;
     let mut most = daemon.memory();

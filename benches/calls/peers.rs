@@ -1,4 +1,5 @@
-//! What else does the job, as people use it: helm and kubectl, each a process of its own. `benches/run` says where they are.
+//! Other tools for the same job, used as people use them: helm and kubectl, each as a separate process.
+//! `benches/run` says where they are.
 
 use std::{fs, path::PathBuf, process::Stdio};
 
@@ -11,11 +12,11 @@ use crate::place::{Place, given};
 pub struct Chart {
     app: String,
     namespace: String,
-    /// Where it is, and what helm keeps on the side.
+    /// The directory of the chart, and of helm's own files.
     directory: PathBuf,
 }
 
-/// A run of kubectl that ends when a rollout did.
+/// Runs `kubectl rollout status`, which ends when the rollout does.
 pub async fn rollout_status(place: &Place, app: &str) {
     let mut kubectl = Command::new("kubectl");
     kubectl.args(["rollout", "status", &format!("deployment/{app}"), "--timeout", "60s"]);
@@ -36,7 +37,7 @@ async fn run(command: &mut Command) {
 // === impl Chart ===
 
 impl Chart {
-    /// Writes a chart of these manifests, of which the first is the Deployment, and installs it.
+    /// Writes a chart of these manifests, the Deployment first, and installs it.
     pub async fn install(place: &Place, app: &str, manifests: &[Value], image: &str) -> Self {
         let directory = PathBuf::from(given("GANTRY_BENCH_OUT")).join("helm").join(app);
         let templates = directory.join("chart/templates");
@@ -68,7 +69,7 @@ impl Chart {
         if wait {
             helm.args(["--wait", "--timeout", "60s"]);
         }
-        // Nothing of what it keeps is to be found in, or left in, somebody's home.
+        // helm neither reads from nor writes to the home directory of the user.
         for part in ["CACHE", "CONFIG", "DATA"] {
             helm.env(format!("HELM_{part}_HOME"), self.directory.join(part.to_lowercase()));
         }

@@ -1,4 +1,5 @@
-//! Where it is measured: the cluster that the run was given, namespaces of its own, the daemon as a process, and the apps in it.
+//! Where the measurements run: the cluster that the run was given, separate namespaces, the daemon as a
+//! process, and the apps.
 
 use std::{
     collections::BTreeMap,
@@ -28,17 +29,17 @@ use crate::Size;
 /// Longest wait for anything that the cluster does.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Of the apps that fill the cluster, one in so many is in the namespace where everything is measured.
+/// One in this many of the filler apps is in the namespace where everything is measured.
 const NEAR: usize = 5;
 
-/// The cluster, the namespace where everything is measured, and one with most of the pods.
+/// The cluster, the namespace where everything is measured, and the namespace with most of the pods.
 pub struct Place {
     pub client: Client,
     pub namespace: String,
     pub elsewhere: String,
 }
 
-/// A running gantryd; it ends with its owner.
+/// A running gantryd; it ends when this is dropped.
 pub struct Daemon {
     pub address: String,
     child: Child,
@@ -50,7 +51,7 @@ pub struct Daemon {
 pub struct Memory {
     pub resident: u64,
     pub proportional: u64,
-    /// What its heap holds, where that is counted.
+    /// Bytes that the heap holds, if they are counted.
     pub heap: Option<u64>,
 }
 
@@ -73,7 +74,7 @@ impl Place {
         Self { client, namespace, elsewhere }
     }
 
-    /// A bare client, set up as the daemon sets up its own.
+    /// A bare client, configured as the daemon configures its client.
     pub async fn client() -> Client {
         let context = Some(given("GANTRY_TEST_CONTEXT"));
         let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
@@ -98,13 +99,13 @@ impl Place {
         format!("{}/apps/{app}", self.parent())
     }
 
-    /// Name of the n-th of the apps that fill the cluster.
+    /// Name of the n-th filler app.
     pub fn filler(&self, n: usize) -> String {
         let namespace = if n.is_multiple_of(NEAR) { &self.namespace } else { &self.elsewhere };
         format!("namespaces/{namespace}/apps/app-{n}")
     }
 
-    /// How many of them are in the namespace where everything is measured.
+    /// How many filler apps are in the namespace where everything is measured.
     pub fn near(size: Size) -> usize {
         size.apps.div_ceil(NEAR)
     }
@@ -127,7 +128,8 @@ impl Place {
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
     }
 
-    /// Deploys the apps that fill the cluster, through the daemon, with so many replicas each, and waits for these.
+    /// Deploys the filler apps through the daemon, with this many replicas each, and waits until they are
+    /// ready.
     pub async fn fill(&self, daemon: &Daemon, size: Size, replicas: i32) {
         let channel = daemon.channel().await;
         let deploys = (0..size.apps).map(|n| {
@@ -140,7 +142,7 @@ impl Place {
         self.settled(daemon).await;
     }
 
-    /// Gives each of them another number of replicas, and waits for these.
+    /// Gives each filler app another number of replicas, and waits until they are ready.
     pub async fn grow(&self, daemon: &Daemon, size: Size, replicas: i32) {
         let channel = daemon.channel().await;
         let scales = (0..size.apps).map(|n| {
@@ -154,7 +156,7 @@ impl Place {
         self.settled(daemon).await;
     }
 
-    /// Deletes the Events of all that happened so far, as Kubernetes itself does after an hour.
+    /// Deletes all Events, as Kubernetes does after an hour.
     pub async fn forget_events(&self) {
         for namespace in [&self.namespace, &self.elsewhere] {
             let events = Api::<Event>::namespaced(self.client.clone(), namespace);
@@ -162,12 +164,12 @@ impl Place {
         }
     }
 
-    /// Waits until nothing is under way in any app.
+    /// Waits until no app has anything under way.
     pub async fn settled(&self, daemon: &Daemon) {
         let mut apps = daemon.apps().await;
         let mut start = Instant::now();
         let (mut quiet, mut last) = (0, usize::MAX);
-        // Several looks: what others changed a moment ago may not have come yet.
+        // Looks several times, because a change made outside Gantry a moment ago may not have arrived yet.
         while quiet < 4 {
             let busy = busy(&mut apps).await;
             quiet = if busy == 0 { quiet + 1 } else { 0 };
@@ -202,19 +204,20 @@ async fn busy(apps: &mut AppServiceClient<Channel>) -> usize {
 // === impl Daemon ===
 
 impl Daemon {
-    /// Starts one and waits until it is ready.
+    /// Starts a daemon and waits until it is ready.
     pub async fn start() -> Self {
         Self::ready(Command::new(env!("CARGO_BIN_EXE_gantryd"))).await
     }
 
-    /// The same, of this program, which is the daemon with something around it.
+    /// Starts this program, which is the daemon with something around it, and waits until it is ready.
     pub async fn ready(program: Command) -> Self {
         let (daemon, ready) = Self::listening(program).await;
         tokio::time::timeout(PATIENCE, ready).await.expect("in time").expect("the daemon becomes ready");
         daemon
     }
 
-    /// Starts one and waits until it listens. The other part tells when it says that it is ready.
+    /// Starts a daemon and waits until it listens. The receiver gets the time at which the daemon says that
+    /// it is ready.
     pub async fn listening(mut program: Command) -> (Self, oneshot::Receiver<Instant>) {
         let mut child = program
             .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
@@ -227,7 +230,7 @@ impl Daemon {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (send_address, address) = oneshot::channel();
         let (send_ready, ready) = oneshot::channel();
-        // Its log is read to the end, so that a full pipe does not stop it.
+        // The log is read to the end, because a full pipe would stop the daemon.
         #[allow(clippy::disallowed_methods)] // ends with the daemon's standard error
         let log = tokio::spawn(async move {
             let (mut send_address, mut send_ready) = (Some(send_address), Some(send_ready));
@@ -257,13 +260,13 @@ impl Daemon {
         memory(&self.child)
     }
 
-    /// Its process, for who talks with it.
+    /// The process, for callers that talk with it.
     pub fn process(&mut self) -> &mut Child {
         &mut self.child
     }
 }
 
-/// Memory of a process that runs.
+/// Memory of a running process.
 pub fn memory(process: &Child) -> Memory {
     let id = process.id().expect("the process runs");
     let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap();

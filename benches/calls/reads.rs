@@ -1,4 +1,5 @@
-//! What it costs to learn how an app is: from the daemon, from an echo that knows nothing, from the API server.
+//! What it costs to read the state of an app: from the daemon, from an echo that knows nothing, and from the
+//! API server.
 
 use std::time::{Duration, Instant};
 
@@ -26,11 +27,12 @@ const LIST_ALL: &str = "bare LIST of the pods of the cluster";
 const CALLER: &str = "/gantry.v1.AppService/GetApp";
 const APP: &str = "app-0";
 
-/// Turns in a round, and calls in a turn: short turns, so that a busy moment of the machine meets all alike.
+/// Turns in a round, and calls in a turn. Turns are short, so that a busy moment of the machine affects all
+/// contenders alike.
 const TURNS: usize = 40;
 const CALLS: usize = 25;
 const CALLS_OF_API_SERVER: usize = 3;
-/// Lists of many pods in a round, after the turns: they take as long as a turn.
+/// Lists of many pods in a round, after the turns. Each list takes as long as a turn.
 const LONG_LISTS: usize = 3;
 
 const CALLERS: usize = 32;
@@ -44,11 +46,11 @@ async fn get_app(channel: &Channel, request: &pb::GetAppRequest) -> pb::GetAppRe
     echo::call(channel, CALLER, request.clone()).await
 }
 
-/// An echo whose messages are as long as those of the daemon.
+/// Starts an echo whose messages are as long as those of the daemon.
 async fn fitting_echo(place: &Place, daemon: &Channel) -> (Echo, Bytes, usize) {
     let request = question(place);
     let answer = get_app(daemon, &request).await.encoded_len();
-    // Its answer has a field around its bytes, as the daemon's has.
+    // The answer of the echo has a field around its bytes, as the daemon's answer has.
     let echo = Echo::start(answer.saturating_sub(3)).await;
     let sent = Bytes::from(vec![b'x'; request.encoded_len() - 2]);
     (echo, sent, answer)
@@ -84,7 +86,7 @@ pub async fn latency(place: &Place, daemon: &Daemon, size: Size) -> Table {
             Ratio::of("LIST of the cluster's pods to GetApp", LIST_ALL, GET_APP, None),
         ],
     };
-    // The first round warms up and is thrown away.
+    // The first round is a warm-up and is thrown away.
     for round in 0..=size.rounds {
         table.begin_round();
         for _ in 0..TURNS {

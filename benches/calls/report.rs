@@ -1,4 +1,5 @@
-//! What a run says: tables for people, every figure for machines, and the machine and commit that they come from.
+//! The result of a run: tables for people, every figure for machines, and the machine and commit that they
+//! come from.
 
 use std::{env, fmt::Write as _, fs, path::PathBuf, process::Command, time::Duration};
 
@@ -11,7 +12,7 @@ use crate::{
     stats::{Table, Unit, percentile, spread},
 };
 
-/// What was measured so far.
+/// The measurements so far.
 pub struct Report {
     size: Size,
     begun: Timestamp,
@@ -37,7 +38,7 @@ impl Report {
         self.memory.push((state.to_owned(), memory));
     }
 
-    /// Writes the tables and the figures into files, and says where.
+    /// Writes the tables and the figures into files, and prints their paths.
     pub fn end(&self, took: Duration) {
         let (load_after, commit, machine) = (load(), commit(), machine());
         let size = self.size;
@@ -76,8 +77,8 @@ impl Report {
 
     fn memory_table(&self, pods: usize) -> String {
         let mut text = format!(
-            "### Memory of the daemon\n\nEach line goes on from the one above, but where it starts anew, with {pods} pods. The heap is counted at \
-             every allocation: what the RSS has beyond it, the allocator keeps for later.\n\n"
+            "### Memory of the daemon\n\nEach line continues from the line above, except after a restart, with {pods} pods. The heap is \
+             counted at every allocation. The rest of the RSS is memory that the allocator retains.\n\n"
         );
         text += "| state | RSS | PSS | heap |\n|---|---:|---:|---:|\n";
         for (state, memory) in &self.memory {
@@ -111,7 +112,7 @@ fn markdown(table: &Table) -> String {
     text += "| | median | medians of the rounds | p99 | figures |\n|---|---:|---:|---:|---:|\n";
     for series in &table.series {
         let (all, rounds) = (series.all(), spread(&series.medians()));
-        // The 99th of a hundred says nothing where there are fewer.
+        // A 99th percentile means nothing with fewer than 100 figures.
         let p99 = match all.len() {
             0..100 => format!("most {}", show(spread(&all).most)),
             _ => show(percentile(&all, 99)),

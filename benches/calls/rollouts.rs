@@ -1,5 +1,5 @@
-//! How long it takes from a rollout that is ready to the caller who waits for it: with the daemon, with kubectl, with helm, each beside a
-//! bare watch of the same Deployment.
+//! How long it takes from a rollout that is ready to the caller that waits for it: with the daemon, kubectl
+//! and helm, each compared with a bare watch of the same Deployment.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ const HELM: &str = "helm upgrade --wait";
 /// Rollouts in a round.
 const ROLLOUTS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Time that the new pod takes: long enough that who waits has begun to.
+/// Time that the new pod takes to become ready; long enough that the caller waits by then.
 const READY_AFTER: &str = "2s";
 const APP: &str = "told";
 const CHART: &str = "told-by-helm";
@@ -133,7 +133,7 @@ async fn wait_rollout(channel: &Channel, name: &str) {
     assert_eq!(rollout.unwrap().state(), pb::RolloutState::Succeeded);
 }
 
-/// Ends when the Deployment has this image, and the rollout to it is over, by the rule of `kubectl rollout status`.
+/// Ends when the Deployment has this image and its rollout is over, by the rule of `kubectl rollout status`.
 async fn watch(place: &Place, app: &str, image: &str) -> JoinHandle<Instant> {
     let api = Api::<Deployment>::namespaced(place.client.clone(), &place.namespace);
     let version = api.get(app).await.unwrap().resource_version().unwrap();

@@ -1,5 +1,6 @@
-//! What a start takes and what a pod weighs, while the cluster is filled: at a quarter, at half of its pods, and at all of them. The daemon
-//! beside a plain reflector of typed pods; what their heaps hold is counted by `benches/heap`, in processes that nothing else is measured in.
+//! What a start takes and how much memory a pod needs, while the cluster is filled: with a quarter of its
+//! pods, with half, and with all of them. The daemon is compared with a plain reflector of typed pods. Their
+//! heaps are counted by `benches/heap`, in processes in which nothing else is measured.
 
 use std::{
     process::Stdio,
@@ -29,10 +30,10 @@ const HEAP_OF_REFLECTOR: &str = "reflector, counted in its heap";
 const RSS: &str = "gantryd, by its RSS";
 const RSS_OF_REFLECTOR: &str = "reflector, by its RSS";
 
-/// Pods of a page, as clients ask for them.
+/// Pods in a page, as clients usually ask for them.
 const PAGE: u32 = 500;
 
-/// A reflector in a process of its own; it ends with its owner.
+/// A reflector in a separate process; it ends when this is dropped.
 struct Reflector {
     process: Child,
     counted: Counted,
@@ -42,7 +43,7 @@ struct Reflector {
 /// Contenders of memory.
 const CONTENDERS: [&str; 5] = [HEAP_WITH_EVENTS, HEAP, HEAP_OF_REFLECTOR, RSS, RSS_OF_REFLECTOR];
 
-/// What they had with so many pods, in bytes.
+/// What the contenders held with this many pods, in bytes.
 struct Weighed {
     pods: f64,
     bytes: [f64; 5],
@@ -123,7 +124,7 @@ fn tables(size: Size) -> (Table, Table) {
     (starts, weights)
 }
 
-/// Starts each contender once, one after the other, and weighs them when they have come to rest.
+/// Starts each contender once, one after the other, and reads its memory once that no longer changes.
 async fn round(
     place: &Place,
     size: Size,
@@ -153,7 +154,8 @@ async fn round(
     Weighed { pods, bytes }
 }
 
-/// Of the last of the apps. Before everything is read the daemon answers that it is not ready, so the first answer is about all.
+/// Asks for the last app. Until the daemon has read everything it answers that it is not ready, so the first
+/// answer shows that it has.
 async fn first_right_answer(place: &Place, daemon: &Daemon, replicas: i32) -> Instant {
     let mut apps = daemon.apps().await;
     loop {
@@ -186,7 +188,7 @@ fn rss(memory: Memory) -> f64 {
     (memory.resident * 1024) as f64
 }
 
-/// Bytes for each pod: the line of least squares through what was weighed.
+/// Bytes for each pod: the slope of the least-squares line through the measurements.
 fn slope(weighed: &[Weighed], contender: usize) -> f64 {
     #[allow(clippy::cast_precision_loss)] // three
     let count = weighed.len() as f64;
@@ -199,7 +201,7 @@ fn slope(weighed: &[Weighed], contender: usize) -> f64 {
 // === impl Reflector ===
 
 impl Reflector {
-    /// Starts one and waits until it has read all pods.
+    /// Starts a reflector and waits until it has read all pods.
     async fn start() -> Self {
         let start = Instant::now();
         let mut process = Command::new(given("GANTRY_BENCH_HEAP"))

@@ -1,10 +1,11 @@
-//! Series of figures and what is said of them: medians of rounds, their spread, ratios within a round. Knows nothing of what was measured.
+//! Series of figures and their statistics: medians of rounds, their spread, ratios within a round. Does not
+//! know what was measured.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// What the figures of a table are.
+/// The unit of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Microseconds; fewer are better.
@@ -21,7 +22,7 @@ pub struct Series {
     pub rounds: Vec<Vec<f64>>,
 }
 
-/// What one contender has to do with another, or, without another, what its own figures should be.
+/// The ratio of one contender to another, or one contender alone beside a limit.
 pub struct Ratio {
     pub what: &'static str,
     pub of: &'static str,
@@ -29,7 +30,7 @@ pub struct Ratio {
     pub goal: Option<Goal>,
 }
 
-/// What a ratio should be.
+/// The value that a ratio should have.
 #[derive(Clone, Copy)]
 pub enum Goal {
     AtMost(f64),
@@ -45,7 +46,7 @@ pub struct Table {
     pub ratios: Vec<Ratio>,
 }
 
-/// The middle one, and the least and the greatest.
+/// The median, the least and the greatest.
 pub struct Spread {
     pub median: f64,
     pub least: f64,
@@ -56,12 +57,12 @@ pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// How much later the one was than the other, in microseconds; negative if it was earlier.
+/// How much later `one` was than `than`, in microseconds; negative if it was earlier.
 pub fn later(one: Instant, than: Instant) -> f64 {
     if one > than { micros(one - than) } else { -micros(than - one) }
 }
 
-/// The value below which `part` of a hundred lie.
+/// The value below which `part` percent of the values lie.
 pub fn percentile(values: &[f64], part: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -79,7 +80,7 @@ pub fn spread(values: &[f64]) -> Spread {
 // === impl Ratio ===
 
 impl Ratio {
-    /// Of two contenders.
+    /// The ratio of two contenders.
     pub fn of(what: &'static str, of: &'static str, to: &'static str, goal: Option<Goal>) -> Self {
         Self { what, of, to: Some(to), goal }
     }
@@ -141,7 +142,7 @@ impl Table {
         series.rounds.last_mut().expect("a round").push(value);
     }
 
-    /// Forgets all figures: those of a round that was there to warm up.
+    /// Drops all figures, for example those of a warm-up round.
     pub fn forget(&mut self) {
         self.series.iter_mut().for_each(|series| series.rounds.clear());
     }
@@ -156,7 +157,7 @@ impl Table {
         }
     }
 
-    /// Every figure as it was measured.
+    /// Every figure as measured.
     pub fn raw(&self) -> Value {
         let series: serde_json::Map<_, _> =
             self.series.iter().map(|series| (series.name.to_owned(), json!(series.rounds))).collect();

@@ -1,5 +1,6 @@
-//! Counts what the heap holds: of the daemon, and of a plain reflector of typed pods. A program of its own, because counting slows down
-//! whatever is beside it. `benches/calls` starts it and asks for the figure by a line on its input.
+//! Counts what the heap holds, for the daemon and for a plain reflector of typed pods. It is a separate
+//! program, because counting slows down everything in its process. `benches/calls` starts it and asks for the
+//! figure by a line on its input.
 
 #![allow(
     missing_docs,
@@ -43,7 +44,7 @@ fn main() {
     }
 }
 
-/// Says how many bytes the heap holds, for each line that comes; the process ends with its input.
+/// Prints how many bytes the heap holds, for each line of input. The process ends with its input.
 fn answer() {
     std::thread::spawn(|| {
         for line in std::io::stdin().lock().lines() {
@@ -56,7 +57,7 @@ fn answer() {
     });
 }
 
-/// What everybody writes who wants to know all pods.
+/// Reflects all pods, with the code that most programs use for it.
 async fn reflect() {
     let context = Some(env::var("GANTRY_TEST_CONTEXT").unwrap());
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };

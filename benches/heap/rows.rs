@@ -1,5 +1,5 @@
-//! What the rows of pods weigh in the index, without a cluster: of what the daemon's figure in `benches/calls` is made. Exact, the same
-//! on every machine, and quick: `cargo bench --bench heap -- rows`.
+//! How much memory the rows of pods take in the index, without a cluster: the parts of the daemon's figure in
+//! `benches/calls`. Exact, the same on every machine, and quick: `cargo bench --bench heap -- rows`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 const APPS: usize = 50;
 const REPLICAS: usize = 200;
 
-/// Prints bytes for each pod, kind by kind.
+/// Prints the bytes for each pod, kind by kind.
 pub fn weigh(held: impl Fn() -> usize) {
     let index = Index::new(1);
     let now = Timestamp::UNIX_EPOCH;
@@ -38,7 +38,7 @@ pub fn weigh(held: impl Fn() -> usize) {
     });
 }
 
-/// In small portions, as watches bring them.
+/// Fills the index in small portions, as watches do.
 fn fill<R: Row>(index: &Index, kind: index::Kind, rows: Vec<R>) {
     let now = Timestamp::UNIX_EPOCH;
     index.reset_rows::<R>(kind, vec![], now);

@@ -1,5 +1,5 @@
-//! The autoscaling loop on a real control plane: measured CPU, reported load, holds through a kill, autoscalers of others, and several
-//! servers at once.
+//! The autoscaling loop on a real control plane: measured CPU, reported load, holds that survive a kill,
+//! external autoscalers, and several daemons at once.
 
 use gantry::pb;
 use jiff::Timestamp;
@@ -72,7 +72,7 @@ async fn report(env: &Env, daemon: &Daemon, source: &str, value: f64) {
     until("the report is taken", async || {
         match daemon.report_load(request.clone()).await {
             Ok(answer) => answer.accepted == 1,
-            // While the lease of a killed server runs, there is nobody to take it.
+            // While the lease of a killed daemon runs, no daemon accepts reports.
             Err(status) => {
                 assert_eq!(reason(&status), "AUTOSCALER_ELSEWHERE", "{status}");
                 false
@@ -111,7 +111,7 @@ async fn uses(env: &Env, cpu: &str) {
     let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
     for pod in pods.list(&ListParams::default()).await.unwrap() {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"sim/cpu": cpu}}}));
-        // One that is gone meanwhile uses nothing.
+        // A pod that is gone by now uses nothing.
         let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &patch).await;
     }
 }
@@ -123,11 +123,11 @@ async fn the_count_follows_the_cpu_that_replicas_use_up_and_down() {
         let daemon = env.scaler().await;
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         set(&daemon, autoscaler(&env, Signal::CpuPercent(50))).await.unwrap();
-        // Each of the two asks for 10m; 20m is four times what it should use.
+        // Each of the two pods requests 10m, so 20m is four times the target of 50 %.
         uses(&env, "20m").await;
         until("it rises", async || status(&env, &daemon).await.desired_replicas >= 8).await;
-        // The loop of another test may have been faster to set the count, and to let it fall again meanwhile; then this one saw
-        // the load, and what the count had become.
+        // The loop of another test may be the first to set the count, and may lower it again. This loop then
+        // saw the load and the new count.
         until("this loop has decided on it too", async || {
             let all = decisions(&env, &daemon, &[]).await;
             all.iter().any(|d| {
@@ -138,7 +138,7 @@ async fn the_count_follows_the_cpu_that_replicas_use_up_and_down() {
         })
         .await;
         until("it falls", async || {
-            // Replicas that have come meanwhile too.
+            // In each turn, because new pods come meanwhile.
             uses(&env, "1m").await;
             status(&env, &daemon).await.desired_replicas <= 2
         })
@@ -149,7 +149,7 @@ async fn the_count_follows_the_cpu_that_replicas_use_up_and_down() {
     .await;
 }
 
-/// Lets pods that were made to fail their readiness probe pass it, and use this much CPU from then on.
+/// Makes pods that fail their readiness probe pass it, and use this much CPU from then on.
 async fn end_starts(env: &Env, pods: &[String], cpu: &str) {
     let api = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
     for pod in pods {
@@ -175,7 +175,7 @@ async fn starting(env: &Env) -> Vec<String> {
 async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
     run(|env| async move {
         let daemon = env.scaler().await;
-        // Each asks for 10m and uses 100m until its start is ended below.
+        // Each pod requests 10m and uses 100m until its start is ended below.
         let greedy = annotate_all(&[("sim/unready", "true"), ("sim/cpu", "100m")]);
         let spec = pb::AppSpec { pod_template_patch: Some(greedy), ..web() };
         let deployed = daemon.deploy_app(env.deploy_request("web", spec)).await.unwrap();
@@ -206,7 +206,7 @@ async fn cpu_that_replicas_use_to_start_asks_for_no_more_of_them() {
             "{}",
             last.message
         );
-        // What it uses then is measured with a part of its start at first.
+        // The first measurement after the start still covers a part of the start.
         end_starts(&env, &third, "1m").await;
         until("the third one counts", async || {
             decisions(&env, &daemon, &[]).await[0].signals[0].covered_replicas == 3
@@ -262,8 +262,8 @@ async fn a_hold_stands_over_the_autoscaler_through_a_kill_and_ends_by_itself() {
         let shown = status(&env, &daemon).await;
         assert_eq!(shown.replica_owner.unwrap().kind(), pb::ReplicaOwnerKind::Hold);
         assert_eq!(shown.desired_replicas, 6);
-        assert_eq!(get(&env, &daemon).await.mode(), pb::AutoscalerMode::Active, "the policy is kept too");
-        // The new one may have to wait for the lease of the one that was killed.
+        assert_eq!(get(&env, &daemon).await.mode(), pb::AutoscalerMode::Active, "the policy survives too");
+        // The new daemon may have to wait for the lease of the killed one.
         until("it decides, and holds", async || {
             report(&env, &daemon, "a", 8.0).await;
             decisions_or_none(&env, &daemon).await.iter().any(|d| d.message.contains("holds the count until"))
@@ -283,7 +283,7 @@ async fn a_hold_stands_over_the_autoscaler_through_a_kill_and_ends_by_itself() {
     .await;
 }
 
-/// While the lease of a killed server runs, nobody knows of any.
+/// The decisions; empty while the lease of a killed daemon runs, because no daemon knows them then.
 async fn decisions_or_none(env: &Env, daemon: &Daemon) -> Vec<pb::ScalingDecision> {
     let request = pb::ListScalingDecisionsRequest {
         parent: format!("{}/autoscaler", env.name("web")),
@@ -337,7 +337,7 @@ async fn setting_the_mode_ends_a_hold_and_a_request_id_makes_it_happen_once() {
 }
 
 #[tokio::test]
-async fn beside_an_autoscaler_of_others_it_only_advises() {
+async fn beside_an_external_autoscaler_it_only_advises() {
     run(|env| async move {
         let daemon = env.scaler().await;
         env.deploy_and_follow(env.deploy_request("web", web())).await;
@@ -359,7 +359,7 @@ async fn beside_an_autoscaler_of_others_it_only_advises() {
         .await;
         assert_eq!(status(&env, &daemon).await.desired_replicas, 2);
 
-        // One that comes while ours is active is left the count too.
+        // An external autoscaler that is created while the one of Gantry is active gets the count too.
         hpas.delete("grow", &DeleteParams::default()).await.unwrap();
         until("it is active", async || set(&daemon, active.clone()).await.is_ok()).await;
         report(&env, &daemon, "a", 5.0).await;
@@ -395,25 +395,26 @@ async fn reported_load_starts_a_stopped_app_at_once_and_stops_it_when_idle() {
             "autoscaler.min_replicas"
         );
         set(&daemon, idle).await.unwrap();
-        // A server that began to listen a moment ago takes nothing away.
+        // A daemon that began to listen a moment ago does not scale down yet.
         until("it is stopped", async || {
             report(&env, &daemon, "a", 0.0).await;
             status(&env, &daemon).await.desired_replicas == 0
         })
         .await;
-        // Until the last replica is gone it still changes.
+        // The state is not STOPPED before the last pod is gone.
         until("nothing runs", async || status(&env, &daemon).await.state() == pb::AppState::Stopped).await;
         let asked = std::time::Instant::now();
         report(&env, &daemon, "a", 15.0).await;
         reaches(&env, &daemon, 2).await;
-        // Without waiting for the next look, which may be five seconds away; the rest is room for a busy machine.
+        // The report is acted on at once, not at the next look, which may be 5 s away. The time is only
+        // printed, because a busy machine may delay it.
         eprintln!("started {:?} after the report", asked.elapsed());
     })
     .await;
 }
 
 #[tokio::test]
-async fn two_servers_run_one_loop_and_what_is_told_to_either_counts() {
+async fn two_daemons_run_one_loop_and_a_report_to_either_counts() {
     run(|env| async move {
         let one = env.scaler().await;
         env.deploy_and_follow(env.deploy_request("web", web())).await;
@@ -426,7 +427,10 @@ async fn two_servers_run_one_loop_and_what_is_told_to_either_counts() {
         report(&env, &one, "a", 3.0).await;
         report(&env, &two, "b", 2.0).await;
         reaches(&env, &two, 5).await;
-        assert!(!decisions(&env, &two, &[]).await.is_empty(), "asked of the second, told by the first");
+        assert!(
+            !decisions(&env, &two, &[]).await.is_empty(),
+            "the second daemon forwards the question to the first"
+        );
         let mut one = one;
         one.kill().await;
         until("the second takes over", async || {
@@ -446,7 +450,7 @@ async fn a_hold_killed_after_any_write_is_completed_or_never_was() {
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
         env.deploy_and_follow(env.deploy_request("web", web())).await;
-        // The verdict is a write too, of whichever daemon sees it first.
+        // Storing the verdict is a write too, by the first daemon that sees it.
         recorded(&env, "web", 1).await;
         set(&env.daemon, pb::Autoscaler { max_replicas: 9, ..autoscaler(&env, queue(1.0)) }).await.unwrap();
         let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);

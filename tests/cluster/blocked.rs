@@ -1,5 +1,5 @@
-//! Bad times: what is being deleted, a webhook that does not answer, an API server with too much to do, an answer that gets lost.
-//! Each error says what was done before it, and repeating the call completes it.
+//! Bad times: objects that are being deleted, a webhook that does not answer, an overloaded API server, an
+//! answer that gets lost. Each error says what was done before it, and repeating the call completes it.
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -30,7 +30,8 @@ async fn completed(env: &Env, daemon: &Daemon, request: pb::DeployAppRequest) {
     let first = env.name("web") + "/rollouts/1";
     until("repeating it completes it", async || {
         match daemon.deploy_app(request.clone()).await {
-            // No rollout if the daemon was faster and finished it already.
+            // There is no rollout in the answer if the daemon has already finished the first deploy in the
+            // background.
             Ok(answer) => answer.rollout.is_none_or(|rollout| rollout.name == first),
             Err(_) => false,
         }
@@ -65,7 +66,7 @@ async fn what_is_being_deleted_is_not_changed() {
             assert_eq!(got, (Code::FailedPrecondition, "BEING_DELETED".to_owned()), "{status}");
             assert!(status.message().contains(&env.name("web")), "{status}");
         }
-        until("it can be made anew", async || {
+        until("it can be created again", async || {
             apps.deploy_app(env.deploy_request("web", web())).await.is_ok()
         })
         .await;
@@ -97,7 +98,7 @@ async fn a_namespace_that_is_being_deleted_takes_no_new_app() {
     .await;
 }
 
-/// A webhook that is not called for a dry run, as one with side effects, and whose server is away.
+/// The webhook has side effects, so it is not called for a dry run, and its server does not answer.
 #[tokio::test]
 async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_later() {
     run(|env| async move {
@@ -105,7 +106,7 @@ async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_lat
         let hooks = Api::<ValidatingWebhookConfiguration>::all(env.client.clone());
         let hook = json!({"metadata": {"name": name}, "webhooks": [{
             "name": "services.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "NoneOnDryRun",
-            // A port that nobody listens on.
+            // A port on which nothing listens.
             "clientConfig": {"url": "https://127.0.0.1:9/"}, "failurePolicy": "Fail", "timeoutSeconds": 1,
             "matchConditions": [{"name": "real", "expression": "!has(request.dryRun) || !request.dryRun"}],
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
@@ -127,7 +128,7 @@ async fn a_webhook_that_does_not_answer_is_named_and_the_deploy_is_completed_lat
 }
 
 #[tokio::test]
-async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
+async fn an_api_server_with_too_much_to_do_is_distinguished_from_one_that_is_away() {
     run(|env| async move {
         let proxy = Proxy::start(env.client.clone()).await;
         let dir = tempfile::tempdir().unwrap();
@@ -142,7 +143,7 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
             );
             status
         };
-        // Before anything is written, and in the middle.
+        // Refused before anything is written, and then between two writes.
         proxy.spoil(Fault::Busy, |call| call.starts_with("PATCH") && call.contains("dryRun=All"));
         let early = deploy().await;
         assert_eq!(metadata(&early, "applied"), "");
@@ -159,7 +160,7 @@ async fn an_api_server_with_too_much_to_do_is_told_from_one_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_conflict_at_every_attempt_is_told_as_one_and_the_call_can_be_repeated() {
+async fn a_conflict_at_every_attempt_is_reported_as_one_and_the_call_can_be_repeated() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let proxy = Proxy::start(env.client.clone()).await;
@@ -193,7 +194,7 @@ async fn a_conflict_at_every_attempt_is_told_as_one_and_the_call_can_be_repeated
             );
             assert!(status.message().contains("deployment.apps/web"), "{status}");
         }
-        // What was begun is there to be completed, and the caller knows it.
+        // The deploy has begun, so the error names its rollout.
         assert_eq!(metadata(&deployed, "rollout"), env.name("web") + "/rollouts/2");
         proxy.spoil(Fault::Busy, |_| false);
         daemon.update_autoscaler(update).await.unwrap();

@@ -1,4 +1,5 @@
-//! What changes an app besides a deploy: scaling, restarting, holding, rolling back, taking over; and what is only asked.
+//! Changes of an app other than a deploy: scaling, restarting, holding, rolling back, taking over; and dry
+//! runs of them.
 
 use gantry::pb;
 use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
@@ -28,7 +29,7 @@ fn image(tag: &str) -> pb::AppSpec {
     pb::AppSpec { image: format!("web:{tag}"), ..pb::AppSpec::default() }
 }
 
-/// A Deployment as kubectl would make it, with what this API has no words for.
+/// A Deployment as kubectl would make it, with fields that Gantry's API does not have.
 async fn make_foreign(env: &Env, app: &str) -> Deployment {
     let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": app, "labels": {"app": app}}, "spec": {
         "replicas": 2, "minReadySeconds": 1, "selector": {"matchLabels": {"app": app}},
@@ -43,7 +44,7 @@ async fn make_foreign(env: &Env, app: &str) -> Deployment {
 }
 
 #[tokio::test]
-async fn whoever_set_the_count_last_keeps_it() {
+async fn the_count_stays_with_the_call_that_set_it_last() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let answer = env.scale("web", 4).await.unwrap();
@@ -56,7 +57,7 @@ async fn whoever_set_the_count_last_keeps_it() {
         let check = plan.checks.iter().find(|c| c.kind == "REPLICAS").unwrap();
         assert_eq!(check.result(), pb::CheckResult::Warn, "{plan:?}");
 
-        // To the number that it has already: that too is somebody's wish.
+        // Scaling to the current count is a change too: it records that a caller wants this count.
         env.scale("web", 4).await.unwrap();
         let named = |n, paths: &[&str]| pb::DeployAppRequest {
             update_mask: Some(prost_types::FieldMask {
@@ -66,7 +67,8 @@ async fn whoever_set_the_count_last_keeps_it() {
         };
         env.daemon.deploy_app(named(4, &["spec.replicas"])).await.unwrap();
         assert_eq!(count(&env, "web").await, 4);
-        // From here on the last one to set it was a deploy, so a deploy sets it without naming it.
+        // Now the count was last set by a deploy, so a later deploy sets it even if its mask does not name
+        // it.
         env.daemon.deploy_app(named(1, &[])).await.unwrap();
         assert_eq!(count(&env, "web").await, 1);
         env.scale("web", 0).await.unwrap();
@@ -80,7 +82,7 @@ async fn whoever_set_the_count_last_keeps_it() {
 }
 
 #[tokio::test]
-async fn an_autoscaler_of_others_is_named_and_not_fought() {
+async fn an_external_autoscaler_is_named_and_not_fought() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
@@ -207,7 +209,7 @@ async fn a_rollback_brings_back_the_content_and_never_the_count() {
         let back = follow(&env.daemon, &answer.rollout.unwrap().name).await;
         assert_eq!((back.spec.unwrap().image.as_str(), count(&env, "web").await), ("web:1", 3));
         let nothing = env.daemon.rollback_app(rollback("1")).await.unwrap();
-        assert_eq!(nothing.rollout, None, "that is what runs");
+        assert_eq!(nothing.rollout, None, "this content already runs");
         let status = env.daemon.rollback_app(rollback("99")).await.unwrap_err();
         assert_eq!(reason(&status), "ROLLOUT_NOT_FOUND");
     })
@@ -247,70 +249,85 @@ async fn a_held_rollout_waits_and_a_deploy_ends_the_hold() {
     .await;
 }
 
+/// Scales and restarts an app that is not managed by Gantry. A rollback of it is refused.
+async fn scale_and_restart_unmanaged(env: &Env) {
+    let scaled = env.scale("old", 3).await.unwrap();
+    assert_eq!(count(env, "old").await, 3);
+    // The etag that reads give is valid for writes, and a repeat names the same rollout as the first answer.
+    let etag = scaled.app.unwrap().etag;
+    let guarded = pb::ScaleAppRequest { etag: etag.clone(), ..scale(env, "old", 3) };
+    env.daemon.scale_app(guarded).await.unwrap();
+    let request_id = "6f1a2c1e-0000-4000-8000-00000000abcf".to_owned();
+    let restart = pb::RestartAppRequest { name: env.name("old"), etag, request_id, ..Default::default() };
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let answer = env.daemon.restart_app(restart.clone()).await.unwrap();
+        begun.push(answer.rollout.expect("it replaces the replicas").name);
+    }
+    assert_eq!(begun[0], begun[1]);
+    let rollback = pb::RollbackAppRequest { name: env.name("old"), ..Default::default() };
+    let status = env.daemon.rollback_app(rollback).await.unwrap_err();
+    assert_eq!(reason(&status), "NOT_MANAGED");
+}
+
+/// A deploy is refused without `adopt`, and also with it if it would remove the sidecar. Returns a deploy
+/// that is accepted.
+async fn adopt_is_needed(env: &Env) -> pb::DeployAppRequest {
+    let change = pb::AppSpec { image: "web:2".into(), ..pb::AppSpec::default() };
+    let status = env.deploy("old", change.clone()).await.unwrap_err();
+    assert_eq!(reason(&status), "NAME_TAKEN");
+    assert!(status.message().contains("adopt"), "{}", status.message());
+    let adopt = pb::DeployAppRequest { adopt: true, ..env.deploy_request("old", change) };
+    let all = pb::DeployAppRequest {
+        update_mask: Some(prost_types::FieldMask { paths: vec!["*".into()] }),
+        ..adopt.clone()
+    };
+    let status = env.daemon.deploy_app(all).await.unwrap_err();
+    assert!(status.message().contains("sidecar"), "{}", status.message());
+    adopt
+}
+
+/// The Deployment is the same object with the new image, and what Gantry has no fields for is unchanged.
+async fn is_taken_over(env: &Env, made: Deployment) {
+    let taken = deployments(env).get("old").await.unwrap();
+    let spec = taken.spec.clone().unwrap();
+    assert_eq!(taken.labels()["app.kubernetes.io/managed-by"], "gantry");
+    assert_eq!((taken.uid(), spec.selector.clone()), (made.uid(), made.spec.unwrap().selector));
+    assert_eq!((spec.replicas, spec.min_ready_seconds), (Some(3), Some(1)));
+    let containers = spec.template.spec.unwrap().containers;
+    let images: Vec<_> = containers.iter().map(|c| (c.name.as_str(), c.image.as_deref().unwrap())).collect();
+    assert_eq!(images, [("main", "web:2"), ("sidecar", "proxy:1")]);
+    assert_eq!(containers[0].env.as_ref().unwrap().len(), 2);
+}
+
+/// Variables that were taken over can be removed, and one can become a reference to a Secret.
+async fn replace_a_value_by_a_reference(env: &Env) {
+    let secret = pb::KeyRef { name: "s".into(), key: "k".into(), optional: true };
+    let spec = pb::AppSpec { secret_env: [("A".to_owned(), secret)].into(), ..Default::default() };
+    let fewer = pb::DeployAppRequest {
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["spec.env".into(), "spec.secret_env".into()],
+        }),
+        ..env.deploy_request("old", spec)
+    };
+    env.deploy_and_follow(fewer).await;
+    let spec = deployments(env).get("old").await.unwrap().spec.unwrap();
+    let vars = spec.template.spec.unwrap().containers[0].env.clone().unwrap();
+    assert_eq!((vars.len(), vars[0].name.as_str()), (1, "A"));
+    assert!(vars[0].value.is_none() && vars[0].value_from.is_some());
+}
+
 #[tokio::test]
-async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told() {
+async fn an_unmanaged_app_is_scaled_and_restarted_and_taken_over_only_on_request() {
     run(|env| async move {
         let made = make_foreign(&env, "old").await;
-        let scaled = env.scale("old", 3).await.unwrap();
-        assert_eq!(count(&env, "old").await, 3);
-        // The etag that reads give holds for writes, and a repeat names the rollout that the first answer named.
-        let etag = scaled.app.unwrap().etag;
-        let guarded = pb::ScaleAppRequest { etag: etag.clone(), ..scale(&env, "old", 3) };
-        env.daemon.scale_app(guarded).await.unwrap();
-        let request_id = "6f1a2c1e-0000-4000-8000-00000000abcf".to_owned();
-        let restart = pb::RestartAppRequest { name: env.name("old"), etag, request_id, ..Default::default() };
-        let mut begun = Vec::new();
-        for _ in 0..2 {
-            let answer = env.daemon.restart_app(restart.clone()).await.unwrap();
-            begun.push(answer.rollout.expect("it replaces the replicas").name);
-        }
-        assert_eq!(begun[0], begun[1]);
-        let rollback = pb::RollbackAppRequest { name: env.name("old"), ..Default::default() };
-        let status = env.daemon.rollback_app(rollback).await.unwrap_err();
-        assert_eq!(reason(&status), "NOT_MANAGED");
-
-        let change = pb::AppSpec { image: "web:2".into(), ..pb::AppSpec::default() };
-        let status = env.deploy("old", change.clone()).await.unwrap_err();
-        assert_eq!(reason(&status), "NAME_TAKEN");
-        assert!(status.message().contains("adopt"), "{}", status.message());
-        let adopt = pb::DeployAppRequest { adopt: true, ..env.deploy_request("old", change) };
-        let all = pb::DeployAppRequest {
-            update_mask: Some(prost_types::FieldMask { paths: vec!["*".into()] }),
-            ..adopt.clone()
-        };
-        let status = env.daemon.deploy_app(all).await.unwrap_err();
-        assert!(status.message().contains("sidecar"), "{}", status.message());
-
+        scale_and_restart_unmanaged(&env).await;
+        let adopt = adopt_is_needed(&env).await;
         let rollout = env.deploy_and_follow(adopt).await;
         assert_eq!(rollout.state(), pb::RolloutState::Succeeded, "{rollout:?}");
-        let taken = deployments(&env).get("old").await.unwrap();
-        let spec = taken.spec.clone().unwrap();
-        assert_eq!(taken.labels()["app.kubernetes.io/managed-by"], "gantry");
-        assert_eq!((taken.uid(), spec.selector.clone()), (made.uid(), made.spec.unwrap().selector));
-        assert_eq!((spec.replicas, spec.min_ready_seconds), (Some(3), Some(1)));
-        let containers = spec.template.spec.unwrap().containers;
-        let images: Vec<_> =
-            containers.iter().map(|c| (c.name.as_str(), c.image.as_deref().unwrap())).collect();
-        assert_eq!(images, [("main", "web:2"), ("sidecar", "proxy:1")]);
-        assert_eq!(containers[0].env.as_ref().unwrap().len(), 2);
-
-        // What was taken over can be changed and removed from now on, also from a value to a reference.
-        let secret = pb::KeyRef { name: "s".into(), key: "k".into(), optional: true };
-        let fewer = pb::DeployAppRequest {
-            update_mask: Some(prost_types::FieldMask {
-                paths: vec!["spec.env".into(), "spec.secret_env".into()],
-            }),
-            ..env.deploy_request(
-                "old",
-                pb::AppSpec { secret_env: [("A".to_owned(), secret)].into(), ..Default::default() },
-            )
-        };
-        env.deploy_and_follow(fewer).await;
-        let spec = deployments(&env).get("old").await.unwrap().spec.unwrap();
-        let env_of = spec.template.spec.unwrap().containers[0].env.clone().unwrap();
-        assert_eq!((env_of.len(), env_of[0].name.as_str()), (1, "A"));
-        assert!(env_of[0].value.is_none() && env_of[0].value_from.is_some());
-        // Also if it was restarted before it was taken over.
+        is_taken_over(&env, made).await;
+        replace_a_value_by_a_reference(&env).await;
+        // A second restart works too, although the first one came before the app was taken over.
         let restart = pb::RestartAppRequest { name: env.name("old"), ..Default::default() };
         env.daemon.restart_app(restart).await.unwrap();
     })
@@ -318,7 +335,7 @@ async fn what_others_made_is_scaled_and_restarted_and_taken_over_only_when_told(
 }
 
 #[tokio::test]
-async fn taking_over_tells_what_of_others_goes() {
+async fn taking_over_names_the_fields_that_it_removes() {
     run(|env| async move {
         let mask = prost_types::FieldMask { paths: vec!["spec.env".into()] };
         for (app, update_mask) in [("masked", Some(mask)), ("merged", None)] {
@@ -335,7 +352,8 @@ async fn taking_over_tells_what_of_others_goes() {
                 (r#"{"name":"B","value":"2"}"#, "")
             );
             assert!(goes.restarts_replicas);
-            // Neither what stays with others, nor what both say.
+            // The plan names neither fields that stay with their managers, nor fields that have the same
+            // value in both.
             let of_others = ["containers[sidecar]", "env[A]", "minReadySeconds", "labels.app"];
             let touches = |change: &&pb::Change| of_others.iter().any(|path| change.path.contains(path));
             let touched: Vec<_> = told.changes.iter().filter(touches).collect();
@@ -351,7 +369,7 @@ async fn taking_over_tells_what_of_others_goes() {
 }
 
 #[tokio::test]
-async fn a_probe_of_others_goes_whole_when_it_is_taken_over() {
+async fn an_unmanaged_probe_is_removed_whole_when_it_is_taken_over() {
     run(|env| async move {
         make_foreign(&env, "old").await;
         let probe = json!({"name": "main", "ports": [{"containerPort": 8080, "name": "http"}],
@@ -389,7 +407,7 @@ async fn a_plan_changes_nothing_and_says_what_would() {
         assert!(
             first.changes.iter().all(|c| c.action() == pb::ChangeAction::Create && !c.new_value.is_empty())
         );
-        // Whether a node has had the image is another question.
+        // An IMAGE check may warn that no node has the image yet. That is another subject.
         let well = |c: &pb::Check| c.kind == "IMAGE" || c.result() == pb::CheckResult::Pass;
         assert!(first.checks.iter().all(well), "{:?}", first.checks);
         for kind in ["REPLICAS", "ADMISSION", "FIELD_OWNERSHIP", "PERMISSION"] {

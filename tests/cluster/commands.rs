@@ -31,7 +31,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// How often a value is in a JSON answer, at any depth.
+/// How often a string is in a JSON answer, at any depth.
 fn count(json: &Value, wanted: &str) -> usize {
     match json {
         Value::String(text) => usize::from(text == wanted),
@@ -41,93 +41,112 @@ fn count(json: &Value, wanted: &str) -> usize {
     }
 }
 
+/// Runs `gantry` and checks its exit code.
+async fn exits(env: &Env, args: &[&str], expected: i32) -> Output {
+    let output = gantry(env, args).await;
+    assert_eq!(output.status.code(), Some(expected), "gantry {args:?}\n{}", text(&output));
+    output
+}
+
+/// Runs `gantry` with `-o json`.
+async fn json(env: &Env, args: &[&str]) -> Value {
+    let output = exits(env, &[args, &["-o", "json"]].concat(), 0).await;
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+}
+
+/// Deploys an app of three replicas twice and reads it; returns the app.
+async fn deploy_by_hand(env: &Env) -> Value {
+    let (image, port) = (web().image, format!("http={}", web().ports[0].number));
+    let deploy = [
+        "deploy",
+        "my-app",
+        "--image",
+        &image,
+        "--replicas",
+        "3",
+        "--port",
+        &port,
+        "--request",
+        "cpu=10m,memory=16Mi",
+        "--limit",
+        "cpu=500m,memory=512Mi",
+    ];
+    exits(env, &deploy, 0).await;
+    let again = text(&exits(env, &deploy, 0).await);
+    assert!(again.contains("nothing"), "a second time changes nothing, and says so");
+    assert!(text(&exits(env, &["list"], 0).await).contains("my-app"));
+    let app = json(env, &["get", "my-app"]).await;
+    assert_eq!(app["status"]["readyReplicas"], 3, "{app}");
+    let replicas = json(env, &["replicas", "my-app"]).await;
+    assert_eq!(count(&replicas, "REPLICA_STATE_READY"), 3, "{replicas}");
+    // EndpointSlices are written a moment after the pods are ready.
+    until("all endpoints are ready", async || {
+        count(&json(env, &["endpoints", "my-app"]).await, "ENDPOINT_STATE_READY") == 3
+    })
+    .await;
+    exits(env, &["wait", "my-app"], 0).await;
+    app
+}
+
+/// A dry run prints the change and makes none; the same command without `--dry-run` makes it.
+async fn plan_by_hand(env: &Env, etag: &Value) {
+    let good = ["deploy", "my-app", "--env", "GREETING=hello"];
+    let plan = text(&exits(env, &[&good[..], &["--dry-run"]].concat(), 0).await);
+    assert!(plan.contains("GREETING") && plan.contains("replaces the replicas"), "{plan}");
+    let unchanged = json(env, &["get", "my-app"]).await;
+    assert_eq!(&unchanged["etag"], etag, "a dry run changes nothing");
+    exits(env, &good, 0).await;
+}
+
+async fn fail_and_roll_back_by_hand(env: &Env) {
+    let image = web().image;
+    let bad = format!("{}:does-not-exist", image.split(':').next().unwrap());
+    let failed = exits(env, &["deploy", "my-app", "--image", &bad], 1).await;
+    assert!(text(&failed).contains("IMAGE_PULL_FAILED"), "{}", text(&failed));
+    exits(env, &["wait", "my-app"], 1).await;
+    let app = json(env, &["get", "my-app"]).await;
+    assert_eq!(app["status"]["readyReplicas"], 3, "the earlier replicas still serve: {app}");
+
+    exits(env, &["rollback", "my-app"], 0).await;
+    let app = json(env, &["get", "my-app"]).await;
+    assert!(app["spec"]["image"] == image && count(&app, "hello") == 1, "{app}");
+}
+
+async fn history_by_hand(env: &Env) {
+    let history = exits(env, &["rollouts", "my-app", "-o", "name"], 0).await;
+    let numbers: String = text(&history).lines().filter_map(|name| name.chars().last()).collect();
+    assert_eq!(numbers, "54321", "{}", text(&history));
+    for (number, cause, state) in [
+        ("1", "DEPLOY", "SUCCEEDED"),
+        ("2", "DEPLOY", "SUCCEEDED"),
+        ("3", "DEPLOY", "FAILED"),
+        ("4", "ROLLBACK", "SUCCEEDED"),
+        ("5", "RESTART", "SUCCEEDED"),
+    ] {
+        let rollout = json(env, &["rollouts", "my-app", "--rollout", number]).await;
+        assert_eq!(rollout["cause"], format!("ROLLOUT_CAUSE_{cause}"), "{rollout}");
+        assert_eq!(rollout["state"], format!("ROLLOUT_STATE_{state}"), "{rollout}");
+    }
+}
+
 #[tokio::test]
 async fn the_demo_works_by_hand() {
     run(|env| async move {
-        let (image, port) = (web().image, web().ports[0].number);
-        let bad = format!("{}:does-not-exist", image.split(':').next().unwrap());
-        let port = format!("http={port}");
-        let run = async |args: &[&str], expected: i32| {
-            let output = gantry(&env, args).await;
-            assert_eq!(output.status.code(), Some(expected), "gantry {args:?}\n{}", text(&output));
-            output
-        };
-        let json = async |args: &[&str]| -> Value {
-            let output = run(&[args, &["-o", "json"]].concat(), 0).await;
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
-        };
-        run(&["info"], 0).await;
-        let deploy = [
-            "deploy",
-            "my-app",
-            "--image",
-            &image,
-            "--replicas",
-            "3",
-            "--port",
-            &port,
-            "--request",
-            "cpu=10m,memory=16Mi",
-            "--limit",
-            "cpu=500m,memory=512Mi",
-        ];
-        run(&deploy, 0).await;
-        assert!(
-            text(&run(&deploy, 0).await).contains("nothing"),
-            "a second time changes nothing, and says so"
-        );
-        assert!(text(&run(&["list"], 0).await).contains("my-app"));
-        let app = json(&["get", "my-app"]).await;
-        assert_eq!(app["status"]["readyReplicas"], 3, "{app}");
-        let replicas = json(&["replicas", "my-app"]).await;
-        assert_eq!(count(&replicas, "REPLICA_STATE_READY"), 3, "{replicas}");
-        // EndpointSlices are written a moment after the pods are ready.
-        until("all endpoints are ready", async || {
-            count(&json(&["endpoints", "my-app"]).await, "ENDPOINT_STATE_READY") == 3
-        })
-        .await;
-        run(&["wait", "my-app"], 0).await;
-
-        let good = ["deploy", "my-app", "--env", "GREETING=hello"];
-        let plan = text(&run(&[&good[..], &["--dry-run"]].concat(), 0).await);
-        assert!(plan.contains("GREETING") && plan.contains("replaces the replicas"), "{plan}");
-        let unchanged = json(&["get", "my-app"]).await;
-        assert_eq!(unchanged["etag"], app["etag"], "a dry run changes nothing");
-        run(&good, 0).await;
-
-        let failed = run(&["deploy", "my-app", "--image", &bad], 1).await;
-        assert!(text(&failed).contains("IMAGE_PULL_FAILED"), "{}", text(&failed));
-        run(&["wait", "my-app"], 1).await;
-        let app = json(&["get", "my-app"]).await;
-        assert_eq!(app["status"]["readyReplicas"], 3, "the earlier ones still serve: {app}");
-
-        run(&["rollback", "my-app"], 0).await;
-        let app = json(&["get", "my-app"]).await;
-        assert!(app["spec"]["image"] == image && count(&app, "hello") == 1, "{app}");
-        run(&["restart", "my-app"], 0).await;
-        run(&["scale", "my-app", "4"], 0).await;
-        let app = json(&["get", "my-app"]).await;
+        exits(&env, &["info"], 0).await;
+        let app = deploy_by_hand(&env).await;
+        plan_by_hand(&env, &app["etag"]).await;
+        fail_and_roll_back_by_hand(&env).await;
+        exits(&env, &["restart", "my-app"], 0).await;
+        exits(&env, &["scale", "my-app", "4"], 0).await;
+        let app = json(&env, &["get", "my-app"]).await;
         assert_eq!(app["status"]["readyReplicas"], 4, "{app}");
-        let history = run(&["rollouts", "my-app", "-o", "name"], 0).await;
-        let numbers: String = text(&history).lines().filter_map(|name| name.chars().last()).collect();
-        assert_eq!(numbers, "54321", "{}", text(&history));
-        for (number, cause, state) in [
-            ("1", "DEPLOY", "SUCCEEDED"),
-            ("2", "DEPLOY", "SUCCEEDED"),
-            ("3", "DEPLOY", "FAILED"),
-            ("4", "ROLLBACK", "SUCCEEDED"),
-            ("5", "RESTART", "SUCCEEDED"),
-        ] {
-            let rollout = json(&["rollouts", "my-app", "--rollout", number]).await;
-            assert_eq!(rollout["cause"], format!("ROLLOUT_CAUSE_{cause}"), "{rollout}");
-            assert_eq!(rollout["state"], format!("ROLLOUT_STATE_{state}"), "{rollout}");
-        }
+        history_by_hand(&env).await;
 
-        run(&["delete", "my-app"], 0).await;
-        let gone = run(&["get", "my-app"], 1).await;
+        exits(&env, &["delete", "my-app"], 0).await;
+        let gone = exits(&env, &["get", "my-app"], 1).await;
         assert!(text(&gone).contains("APP_NOT_FOUND"), "{}", text(&gone));
-        run(&["deploy"], 2).await;
-        run(&["deploy", "my-app", "--image", &image, "--port", "http=0"], 2).await;
+        exits(&env, &["deploy"], 2).await;
+        exits(&env, &["deploy", "my-app", "--image", &web().image, "--port", "http=0"], 2).await;
     })
     .await;
 }
@@ -182,11 +201,7 @@ async fn without_a_server_it_says_which_one_it_looked_for() {
 async fn an_autoscaler_is_set_followed_and_fed_from_the_command_line() {
     run_alone(|mut env| async move {
         env.daemon = env.scaler().await;
-        let run = async |args: &[&str], expected: i32| {
-            let output = gantry(&env, args).await;
-            assert_eq!(output.status.code(), Some(expected), "gantry {args:?}\n{}", text(&output));
-            text(&output)
-        };
+        let run = async |args: &[&str], expected: i32| text(&exits(&env, args, expected).await);
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert!(run(&["autoscale", "web"], 0).await.contains("OFF"));
         let wrong = run(&["autoscale", "web", "--mode", "active", "--max", "9"], 2).await;
@@ -201,9 +216,10 @@ async fn an_autoscaler_is_set_followed_and_fed_from_the_command_line() {
             let found = async {
                 while !lines.next_line().await.unwrap().expect("the stream goes on").contains(wanted) {}
             };
-            tokio::time::timeout(PATIENCE, found).await.expect("it is told");
+            tokio::time::timeout(PATIENCE, found).await.expect("the decision is printed");
         };
-        // Nobody reports yet: each look says so, and once one is told the stream is open.
+        // There is no report yet, and each decision says so. Once one decision is printed, the stream is
+        // open.
         next("no report of queue_depth was received").await;
         run(&["report", "web", "queue_depth=45"], 0).await;
         next("Scaled from 2 to 5").await;

@@ -1,4 +1,5 @@
-//! Deploys that work: the objects that they make, what a second one changes, who owns the replica count, and deletion.
+//! Deploys that succeed: the objects that they make, what a second deploy changes, who owns the replica
+//! count, and deletion.
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -96,7 +97,7 @@ async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those(
         let spec = env.get("web").await.unwrap().spec.unwrap();
         assert_eq!(spec, pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..web() });
 
-        // The first rollout's outcome is kept, though the second took its place.
+        // The outcome of the first rollout is stored, although the second rollout followed it.
         let first = follow(&env.daemon, &(env.name("web") + "/rollouts/1")).await;
         assert_eq!(first.state(), pb::RolloutState::Succeeded);
     })
@@ -104,7 +105,7 @@ async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those(
 }
 
 #[tokio::test]
-async fn a_count_that_somebody_else_set_stays() {
+async fn a_count_that_another_field_manager_set_stays() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let params = PatchParams { field_manager: Some("kubectl-scale".into()), ..PatchParams::default() };
@@ -114,7 +115,8 @@ async fn a_count_that_somebody_else_set_stays() {
             .unwrap();
         let count = || async { deployments(&env).get("web").await.unwrap().spec.unwrap().replicas.unwrap() };
 
-        // Neither a deploy without the count nor one with it resets it; the second one is told.
+        // A deploy without the count does not reset it. A deploy with the count does not reset it either, and
+        // is warned.
         let some = pb::AppSpec { env: [("A".to_owned(), "1".to_owned())].into(), ..pb::AppSpec::default() };
         env.deploy_and_follow(env.deploy_request("web", some)).await;
         assert_eq!(count().await, 4);
@@ -125,7 +127,7 @@ async fn a_count_that_somebody_else_set_stays() {
         assert_eq!((worst.kind.as_str(), worst.result()), ("REPLICAS", pb::CheckResult::Warn));
         assert!(worst.message.contains("kubectl-scale"), "{}", worst.message);
 
-        // Named, it is set.
+        // If the mask names the count, it is set.
         let mut named = env.deploy_request("web", web());
         named.update_mask = Some(prost_types::FieldMask { paths: vec!["spec.replicas".into()] });
         env.daemon.deploy_app(named).await.unwrap();
@@ -135,7 +137,7 @@ async fn a_count_that_somebody_else_set_stays() {
 }
 
 #[tokio::test]
-async fn what_others_deployed_is_read_and_never_taken_over() {
+async fn an_unmanaged_app_is_read_and_never_taken_over() {
     run(|env| async move {
         let (image, namespace) = (web().image, env.namespace.clone());
         let foreign = json!({"metadata": {"name": "3scale", "namespace": namespace}, "spec": {
@@ -163,7 +165,8 @@ async fn what_others_deployed_is_read_and_never_taken_over() {
     .await;
 }
 
-/// Trap: Kubernetes lets a StatefulSet adopt any ControllerRevision without a controller whose labels match its selector.
+/// Trap: Kubernetes lets a StatefulSet adopt any ControllerRevision without a controller whose labels match
+/// its selector.
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_stateful_set_cannot_adopt_our_revisions() {
@@ -204,7 +207,7 @@ async fn deploys_at_once_each_get_a_revision_and_the_last_one_runs() {
         assert_eq!(env.get("web").await.unwrap().spec.unwrap().env["N"], value);
         for name in &expected[..4] {
             let rollout = follow(&env.daemon, name).await;
-            // On a slow machine one of them may be done before the next comes.
+            // On a slow machine one rollout may have ended before the next begins.
             let fine = [pb::RolloutState::Superseded, pb::RolloutState::Succeeded];
             assert!(fine.contains(&rollout.state()), "{rollout:?}");
         }

@@ -1,4 +1,4 @@
-//! Deploys that fail: the reason is named as soon as it is known, and what served goes on serving.
+//! Deploys that fail: the reason is named as soon as it is known, and the earlier replicas go on serving.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::support::{Env, annotate, annotate_all, follow, run, simulated, until, web};
 
-/// Deploys something good, then something bad, and returns the bad one's end and the time that the verdict took.
+/// Deploys a good spec, then a bad one; returns the end of the bad rollout and the time until its verdict.
 async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
     let good = env.deploy_and_follow(env.deploy_request("web", web())).await;
     assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
@@ -46,13 +46,13 @@ async fn an_image_that_does_not_exist_is_named_within_seconds() {
         let problem = error.problem.unwrap();
         assert!(problem.object.starts_with("pod/web-"), "{problem:?}");
         assert!(problem.fatal && !problem.remedy.is_empty(), "{problem:?}");
-        // Events come by a watch of their own and may be later than the verdict, which does not wait for them.
+        // Events come by a separate watch and may be later than the verdict, which does not wait for them.
         until("the app shows the events that matter", async || {
             let events = env.get("web").await.unwrap().status.unwrap().problems[0].events.clone();
             events.iter().any(|e| e.contains("does-not-exist"))
         })
         .await;
-        // A real registry takes a moment to say no.
+        // A real registry takes a moment to refuse a pull.
         assert!(took < Duration::from_secs(if simulated() { 10 } else { 60 }), "{took:?}");
     })
     .await;
@@ -81,7 +81,8 @@ async fn an_app_that_fits_on_no_node_fails_after_its_grace() {
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_container_that_keeps_crashing_is_named() {
     run(|env| async move {
-        // Never ready in between, as a real container that ends before its first probe: one that passes counts as a success.
+        // Never ready in between, like a real container that ends before its first probe. A passed probe
+        // would count as a success.
         let patch = annotate_all(&[
             ("sim/unready", "true"),
             ("sim/crash-after", "200ms"),
@@ -111,19 +112,19 @@ async fn an_app_that_never_gets_ready_fails_when_its_time_is_up() {
         };
         let (rollout, _) = fail(&env, bad).await;
         let error = rollout.error.unwrap();
-        assert_eq!(error.reason, "PROBE_FAILING", "the containers run, and that is all");
+        assert_eq!(error.reason, "PROBE_FAILING", "the containers run but are not ready");
         assert!(error.message.starts_with("No progress for 3 s"), "{}", error.message);
     })
     .await;
 }
 
-/// A policy with which what may pass by itself fails a rollout after so many seconds.
+/// A policy by which a problem that may be transient fails the rollout after this many seconds.
 fn grace(seconds: i64) -> Option<pb::RolloutPolicy> {
     let transient_grace = Some(prost_types::Duration { seconds, nanos: 0 });
     Some(pb::RolloutPolicy { transient_grace, ..pb::RolloutPolicy::default() })
 }
 
-/// Trap: the Deployment passes every dry run, and its pods are refused one by one.
+/// Trap: the Deployment passes every dry run, but each of its pods is refused.
 #[tokio::test]
 async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
     run(|env| async move {
@@ -147,7 +148,7 @@ async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
     .await;
 }
 
-/// Trap: the Deployment passes every dry run, and is never taken up.
+/// Trap: the Deployment passes every dry run, but its ReplicaSet is never created.
 #[tokio::test]
 async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace() {
     run(|env| async move {
@@ -176,7 +177,8 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
         assert_eq!(check.result(), pb::CheckResult::Fail, "{check:?}");
         assert!(check.message.contains("0 of 1 count/replicasets.apps"), "{check:?}");
 
-        // The second one is refused under the condition of the first, which Kubernetes does not renew.
+        // The second rollout is refused under the condition of the first, because Kubernetes does not renew
+        // the condition.
         for image in ["web:2", "web:3"] {
             let started = Instant::now();
             let bad = pb::AppSpec { image: image.into(), ..bad.clone() };
@@ -190,7 +192,7 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
             let status = env.get("web").await.unwrap().status.unwrap();
             assert_eq!((status.ready_replicas, status.problems[0].reason.as_str()), (2, "QUOTA_EXCEEDED"));
         }
-        // Back to the template that has a ReplicaSet needs no new one.
+        // A rollback to the first template needs no new ReplicaSet.
         assert_eq!(plan(&web()).await.result(), pb::CheckResult::Pass);
         let back = env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert_eq!(back.state(), pb::RolloutState::Succeeded, "{back:?}");
@@ -199,12 +201,12 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
     .await;
 }
 
-/// Trap: Kubernetes says once that a rollout is complete, and does not look at it any more.
+/// Trap: Kubernetes reports once that a rollout is complete, and does not check it again.
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_is_up() {
     run(|env| async move {
-        // Without a probe they have to run for a moment before the rollout has succeeded.
+        // Without a probe the pods have to run for a moment before the rollout has succeeded.
         let brief = pb::AppSpec {
             image: web().image,
             replicas: Some(2),
@@ -240,7 +242,7 @@ async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_
             "{}",
             error.message
         );
-        // A quiet cluster is heard of every ten seconds.
+        // In a quiet cluster the daemon has a new observation only every 10 s.
         assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
     })
     .await;
@@ -263,7 +265,7 @@ async fn a_claim_that_is_not_there_is_named() {
     .await;
 }
 
-/// On a node of its own, which other tests' replicas keep off.
+/// Runs on a separate node that the pods of other tests avoid.
 #[tokio::test]
 #[ignore = "needs simulated nodes; tests/run-cluster includes it where they are"]
 async fn a_node_that_stops_answering_is_named() {
@@ -313,7 +315,7 @@ async fn admission_that_refuses_the_replicas_fails_the_rollout_at_once() {
         until("the policy is in force", async || {
             let pod = json!({"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "c:2"}]}});
             let dry = PostParams { dry_run: true, ..PostParams::default() };
-            // An account of the namespace that is still to come refuses it too.
+            // Before the namespace has its default ServiceAccount, the pod is refused for that reason.
             let made = probe.create(&dry, &serde_json::from_value(pod).unwrap()).await;
             made.is_err_and(|error| error.to_string().contains("no twos today"))
         })
@@ -331,7 +333,7 @@ async fn admission_that_refuses_the_replicas_fails_the_rollout_at_once() {
 
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
-async fn a_container_that_is_killed_for_its_memory_is_told_from_one_that_crashes() {
+async fn a_container_that_is_killed_for_its_memory_is_distinguished_from_one_that_crashes() {
     run(|env| async move {
         let patch = annotate_all(&[
             ("sim/unready", "true"),

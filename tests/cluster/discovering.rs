@@ -1,4 +1,5 @@
-//! Where replicas are, on a real control plane: zones and nodes, Services over the same pods, none at all, replicas that stop.
+//! Where replicas are, on a real control plane: zones and nodes, two Services over the same pods, no Service,
+//! replicas that stop.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ async fn replicas_are_found_once_with_node_zone_and_rollout() {
     run(|env| async move {
         let rollout = env.deploy_and_follow(env.deploy_request("web", three())).await;
         let number = three().ports[0].number;
-        // Slices follow the pods by a moment.
+        // EndpointSlices are written a moment after the pods are ready.
         until("three take traffic", async || endpoints(&env, "web", "", false).await.len() == 3).await;
         for endpoint in endpoints(&env, "web", "http", false).await {
             assert_eq!((endpoint.state(), endpoint.port), (EndpointState::Ready, number), "{endpoint:?}");
@@ -68,7 +69,7 @@ async fn replicas_are_found_once_with_node_zone_and_rollout() {
             assert!(endpoint.address.parse::<std::net::IpAddr>().is_ok(), "{endpoint:?}");
         }
 
-        // A second Service over the same pods, under another name.
+        // A second Service over the same pods, under a different name.
         let services = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
         let service = json!({"metadata": {"name": "other"}, "spec": {"selector": {"gantry.dev/app": "web"},
             "ports": [{"name": "public", "port": 9999, "targetPort": number}]}});
@@ -98,7 +99,7 @@ async fn replicas_are_found_once_with_node_zone_and_rollout() {
 }
 
 #[tokio::test]
-async fn what_others_deployed_without_a_service_is_found_too() {
+async fn an_unmanaged_app_without_a_service_is_found_too() {
     run(|env| async move {
         let mut stream = {
             let request = pb::WatchEndpointsRequest { parent: env.name("plain"), ..Default::default() };
@@ -112,7 +113,7 @@ async fn what_others_deployed_without_a_service_is_found_too() {
                 {"name": "main", "image": web().image, "ports": [{"containerPort": number}]}]}}}});
         let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
         deployments.create(&PostParams::default(), &serde_json::from_value(plain).unwrap()).await.unwrap();
-        // It exists from the first snapshot on, and has two in the end.
+        // The first snapshot has no endpoints and the last one has two, but the app exists in all of them.
         let mut counts = Vec::new();
         while counts.last() != Some(&2) {
             let Event::Snapshot(set) = next(&mut stream).await else { panic!("it exists") };
@@ -141,7 +142,7 @@ async fn a_replica_that_stops_is_draining_until_it_is_gone() {
         let mut stream = env.daemon.watch_endpoints(request).await.unwrap();
         assert!(matches!(next(&mut stream).await, Event::Snapshot(set) if set.endpoints.len() == 3));
         scale(&env, "web", 1).await;
-        // Two drain, take nothing new, and go; no set in between says anything else of them.
+        // Two replicas drain, get no new traffic, and go. No snapshot in between shows them in another state.
         let mut most = 0;
         loop {
             let Event::Snapshot(set) = next(&mut stream).await else { panic!("it exists") };
@@ -183,11 +184,12 @@ async fn waiting_follows_a_deploy_and_a_deletion_to_their_end() {
         let delete = pb::DeleteAppRequest { name: env.name("web"), ..Default::default() };
         let deleted = apps.delete_app(delete).await.unwrap().into_inner();
         assert!(apps.wait_app(wait(&deleted.position)).await.unwrap().into_inner().settled);
-        // The earlier write has been seen, and undone.
+        // A read after the earlier write says that the app is deleted, because the write was seen and then
+        // undone.
         let read = pb::GetAppRequest { name: env.name("web"), read_after: deployed.position.clone() };
         assert_eq!(reason(&apps.get_app(read).await.unwrap_err()), "APP_NOT_FOUND");
         assert!(apps.wait_app(wait(&deployed.position)).await.unwrap().into_inner().settled);
-        // Also for a daemon that was not there when it was deleted.
+        // The same from a daemon that started after the deletion.
         let later = Daemon::start().await;
         let read = pb::GetAppRequest { name: env.name("web"), read_after: deployed.position };
         assert_eq!(reason(&later.get_app(read).await.unwrap_err()), "APP_NOT_FOUND");
@@ -207,7 +209,8 @@ async fn a_replica_that_fails_its_probe_again_is_unready() {
         };
         let ready = pb::ReplicaState::Ready;
         until("both are ready", async || states().await == [ready, ready]).await;
-        // Kubernetes' times have whole seconds: within one of them nobody can tell what was first.
+        // Kubernetes stores times in whole seconds, so the order of two changes within one second is not
+        // known.
         let started = jiff::Timestamp::now().as_second();
         until("the next second", async || jiff::Timestamp::now().as_second() > started).await;
         let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
@@ -226,7 +229,7 @@ async fn a_replica_that_fails_its_probe_again_is_unready() {
     .await;
 }
 
-/// What a daemon without the right to read nodes and slices may read.
+/// The rights of a daemon that may read neither nodes nor EndpointSlices.
 fn rules(more: &[&str]) -> serde_json::Value {
     let resources = [
         "deployments",
@@ -252,7 +255,8 @@ async fn without_the_right_to_read_nodes_and_slices_it_discovers_from_the_pods()
             Api::<ClusterRole>::all(env.client.clone()),
             Api::<ClusterRoleBinding>::all(env.client.clone()),
         );
-        // Owned by the namespace, they go with it, whatever comes of the test.
+        // The role and its binding are owned by the namespace, so they are deleted with it even if the test
+        // fails.
         let owner = Api::<Namespace>::all(env.client.clone()).get(name).await.unwrap().uid().unwrap();
         let owners = json!([{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": owner}]);
         let object = |more: serde_json::Value| {
@@ -273,7 +277,8 @@ async fn without_the_right_to_read_nodes_and_slices_it_discovers_from_the_pods()
         let kubeconfig = dir.path().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_with_token(&token.status.unwrap().token)).unwrap();
 
-        // Rights may take a moment until they count; without those of the other kinds it would wait for ever.
+        // Rights may take a moment to become effective. Without the right to read the other kinds the daemon
+        // would wait for ever.
         let daemon = Daemon::start_with(&["--kubeconfig", kubeconfig.to_str().unwrap()], "ready apps=").await;
         let list = async || {
             let request = pb::ListEndpointsRequest { parent: env.name("web"), ..Default::default() };

@@ -1,6 +1,8 @@
-//! Every command of every document is run as it stands there, on a control plane of the test's own, and prints what the document shows.
+//! Every command in every document is run as it is written there, on a control plane that this test starts,
+//! and must print what the document shows.
 //!
-//! What a command is, `tests/it/documents/read.rs` knows; what holds for single ones, `rules.rs` beside it. A document is one shell session.
+//! `tests/it/documents/read.rs` decides what a command is, and `rules.rs` beside it has the exceptions. A
+//! document is one shell session.
 
 #[path = "../it/documents/read.rs"]
 mod read;
@@ -19,7 +21,7 @@ use self::{
 };
 use crate::support::program;
 
-/// What documents name that may be taken on this machine, and what they get instead.
+/// Ports and folders to use instead of those in the documents, which may be taken on this machine.
 struct Ground {
     dir: tempfile::TempDir,
     address: String,
@@ -28,7 +30,7 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        // Both are held until both are known.
+        // Both ports stay bound until both numbers are known, so that they differ.
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [address, admin] = ports.map(|port| port.local_addr().unwrap().to_string());
         Self { dir: tempfile::tempdir().unwrap(), address, admin }
@@ -50,13 +52,14 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        // A cluster whose folder is removed stops by itself; this one is told, so that nothing is left when the test ends.
+        // A cluster stops when its folder is removed. This one is stopped explicitly, so that nothing runs
+        // after the test.
         let cluster = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/local/cluster");
         let _ = std::process::Command::new(cluster).args(["down", "--dir", &self.plane()]).status();
     }
 }
 
-/// What differs from run to run, made equal: times, and the names of pods.
+/// A line with its times and pod names replaced, because they differ from run to run.
 fn stable(line: &str) -> String {
     let time = Regex::new(r"[0-9]+(\.[0-9]+)? ?(ms|s|m|min)([^a-z0-9]|$)").unwrap();
     let pod = Regex::new(r"-[0-9a-f]{5,10}-[a-z0-9]{5}([^a-z0-9]|$)").unwrap();
@@ -65,7 +68,7 @@ fn stable(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The first line shown that was not printed behind those before it.
+/// The first shown line that was not printed after the shown lines before it.
 fn missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
     let mut printed = printed.lines().map(stable);
     shown.iter().find(|line| !printed.any(|one| one == stable(line))).map(String::as_str)
@@ -126,7 +129,7 @@ fn check(place: &str, step: &Command, prints: &[&str], output: &str) {
     }
 }
 
-/// Every option and every command of our programs that text and tables name is there.
+/// Every option and every command of `gantry` and `gantryd` that running text and tables name must exist.
 fn check_mentions(path: &str, document: &Document, help: &Help) {
     for (line, text) in &document.mentions {
         let mut words = text.split([' ', ',', '=', '[', ']']).filter(|word| !word.is_empty()).peekable();
@@ -144,7 +147,7 @@ fn check_mentions(path: &str, document: &Document, help: &Help) {
     }
 }
 
-/// What our programs say of themselves.
+/// The help texts of `gantry` and `gantryd`.
 #[derive(Default)]
 struct Help {
     commands: BTreeSet<String>,
@@ -191,7 +194,7 @@ async fn every_command_and_option_that_is_named_is_there() {
 }
 
 #[tokio::test]
-#[ignore = "starts a control plane of its own, and needs simulated pods"]
+#[ignore = "starts a separate control plane and needs simulated pods"]
 async fn every_command_of_the_documents_does_what_they_say() {
     let ground = Ground::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

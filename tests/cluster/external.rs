@@ -1,5 +1,6 @@
-//! Changes made past this server, as kubectl makes them: each is a rollout like any other, seen, judged and kept once. And
-//! Deployments that others made, whose rollouts can be read without a word of ours in the cluster.
+//! Changes made outside Gantry with kubectl: each is a rollout like any other, seen, judged and stored once.
+//! And Deployments that are not managed by Gantry: their rollouts can be read, and Gantry writes nothing to
+//! the cluster for them.
 
 use gantry::{
     cluster::decode::{self, Decode},
@@ -32,7 +33,8 @@ async fn set_image(env: &Env, container: &str, image: &str) {
     patch(env, "kubectl-set", json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
 }
 
-/// `kubectl rollout undo deployment/web --to-revision={number}`: the template and the annotations of that ReplicaSet.
+/// `kubectl rollout undo deployment/web --to-revision={number}`: the template and the annotations of that
+/// ReplicaSet.
 async fn undo(env: &Env, number: &str) {
     const KUBERNETES: &str = "deployment.kubernetes.io/revision";
     let sets = Api::<ReplicaSet>::namespaced(env.client.clone(), &env.namespace);
@@ -48,11 +50,11 @@ async fn undo(env: &Env, number: &str) {
     deployments(env).patch("web", &params, &Patch::Merge(back)).await.unwrap();
 }
 
-/// The rollouts of the app as this daemon lists them: number, state, cause, image, actor.
-async fn list(
-    env: &Env,
-    daemon: &Daemon,
-) -> Vec<(String, pb::RolloutState, pb::RolloutCause, String, String)> {
+/// A rollout as a daemon lists it: number, state, cause, image, actor.
+type Listed = (String, pb::RolloutState, pb::RolloutCause, String, String);
+
+/// The rollouts of the app as this daemon lists them, newest first.
+async fn list(env: &Env, daemon: &Daemon) -> Vec<Listed> {
     let request = pb::ListRolloutsRequest {
         parent: env.name("web"),
         view: pb::RolloutView::Full.into(),
@@ -79,42 +81,72 @@ fn other(image: &str) -> String {
     if simulated() { format!("{repository}:2") } else { format!("{repository}:1.28-alpine") }
 }
 
+/// The rollout of this number, once the daemon lists it as the latest and it has ended.
+async fn ended(env: &Env, daemon: &Daemon, number: &str) -> pb::Rollout {
+    latest_is(env, daemon, number).await;
+    follow(daemon, &format!("{}/rollouts/{number}", env.name("web"))).await
+}
+
+/// Waits until the daemon lists these rollouts, newest first, and then the successful deploy before them.
+async fn lists_after_the_deploy(env: &Env, daemon: &Daemon, expected: &[Listed]) {
+    let deployed = (pb::RolloutState::Succeeded, pb::RolloutCause::Deploy);
+    until("both daemons list the same rollouts", async || {
+        let listed = list(env, daemon).await;
+        let same = listed.len() == expected.len() + 1
+            && listed.starts_with(expected)
+            && (listed[expected.len()].1, listed[expected.len()].2) == deployed;
+        if !same {
+            eprintln!("not yet: {listed:?}");
+        }
+        same
+    })
+    .await;
+}
+
+/// Waits until each of this many rollouts has one revision, owned and with its verdict.
+async fn all_are_stored_with_their_end(env: &Env, count: usize) {
+    let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+    until("every rollout is stored with its verdict", async || {
+        let all = revisions.list(&ListParams::default()).await.unwrap().items;
+        let ended = |r: &ControllerRevision| {
+            r.metadata.annotations.as_ref().is_some_and(|a| a.contains_key("gantry.dev/end"))
+        };
+        let owned = |r: &ControllerRevision| r.metadata.owner_references.is_some();
+        all.len() == count && all.iter().all(|r| ended(r) && owned(r))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_kubectl_does_to_an_app_is_a_rollout_and_kept_once() {
     run(|env| async move {
-        use pb::{
-            RolloutCause::{Deploy, External},
-            RolloutState::{Failed, Succeeded},
-        };
+        use pb::{RolloutCause::External, RolloutState::Failed, RolloutState::Succeeded};
         let second = Daemon::start().await;
         let (good, newer) = (web().image, other(&web().image));
         let bad = format!("{}:does-not-exist", good.split(':').next().unwrap());
         env.deploy_and_follow(env.deploy_request("web", web())).await;
 
         set_image(&env, "app", &newer).await;
-        latest_is(&env, &env.daemon, "2").await;
-        let rollout = follow(&env.daemon, &(env.name("web") + "/rollouts/2")).await;
+        let rollout = ended(&env, &env.daemon, "2").await;
         assert_eq!((rollout.state(), rollout.cause()), (Succeeded, External), "{rollout:?}");
         assert!(rollout.message.starts_with("Changed outside Gantry by kubectl-set: "), "{rollout:?}");
         let app = env.get("web").await.unwrap();
         let status = app.status.unwrap();
-        assert_eq!(app.spec.unwrap().image, good, "only callers change what is asked for");
+        assert_eq!(app.spec.unwrap().image, good, "only callers change the spec that is asked for");
         assert_eq!((status.state(), status.rollout), (pb::AppState::Active, rollout.name));
         assert!(status.message.contains("outside Gantry by kubectl-set"), "{}", status.message);
         let owner = status.replica_owner.unwrap();
         assert_eq!((owner.kind(), owner.owner.as_str()), (pb::ReplicaOwnerKind::Caller, "gantry"));
 
         set_image(&env, "app", &bad).await;
-        latest_is(&env, &second, "3").await;
-        let rollout = follow(&second, &(env.name("web") + "/rollouts/3")).await;
+        let rollout = ended(&env, &second, "3").await;
         assert_eq!((rollout.state(), rollout.cause()), (Failed, External), "{rollout:?}");
         assert_eq!(rollout.error.unwrap().reason, "IMAGE_PULL_FAILED");
         assert_eq!(env.get("web").await.unwrap().status.unwrap().state(), pb::AppState::Degraded);
 
-        // The first template, with the annotations that it had.
+        // Back to the first template and its annotations.
         undo(&env, "1").await;
-        latest_is(&env, &env.daemon, "4").await;
-        let rollout = follow(&env.daemon, &(env.name("web") + "/rollouts/4")).await;
+        let rollout = ended(&env, &env.daemon, "4").await;
         assert_eq!((rollout.state(), rollout.cause()), (Succeeded, External), "{rollout:?}");
 
         let kubectl = |number: &str, state, image: &String, by: &str| {
@@ -126,34 +158,15 @@ async fn what_kubectl_does_to_an_app_is_a_rollout_and_kept_once() {
             kubectl("2", Succeeded, &newer, "kubectl-set"),
         ];
         for daemon in [&env.daemon, &second] {
-            until("both servers tell the same", async || {
-                let listed = list(&env, daemon).await;
-                let same = listed.len() == 4
-                    && listed[..3] == expected
-                    && (listed[3].1, listed[3].2) == (Succeeded, Deploy);
-                if !same {
-                    eprintln!("not yet: {listed:?}");
-                }
-                same
-            })
-            .await;
+            lists_after_the_deploy(&env, daemon, &expected).await;
         }
-        let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
-        until("everything is kept, with its end", async || {
-            let all = revisions.list(&ListParams::default()).await.unwrap().items;
-            let ended = |r: &ControllerRevision| {
-                r.metadata.annotations.as_ref().is_some_and(|a| a.contains_key("gantry.dev/end"))
-            };
-            let owned = |r: &ControllerRevision| r.metadata.owner_references.is_some();
-            all.len() == 4 && all.iter().all(|r| ended(r) && owned(r))
-        })
-        .await;
+        all_are_stored_with_their_end(&env, 4).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_others_deployed_has_rollouts_too_and_nothing_is_written_for_it() {
+async fn an_unmanaged_app_has_rollouts_too_and_nothing_is_written_for_it() {
     run_alone(|mut env| async move {
         use pb::RolloutState::{Failed, Succeeded, Superseded};
         let (good, newer) = (web().image, other(&web().image));
@@ -170,14 +183,12 @@ async fn what_others_deployed_has_rollouts_too_and_nothing_is_written_for_it() {
         assert_eq!((rollout.actor.as_str(), rollout.spec.unwrap().image), ("helm", good.clone()));
 
         set_image(&env, "web", &bad).await;
-        latest_is(&env, &env.daemon, "2").await;
-        let rollout = follow(&env.daemon, &(env.name("web") + "/rollouts/2")).await;
+        let rollout = ended(&env, &env.daemon, "2").await;
         assert_eq!((rollout.state(), rollout.actor.as_str()), (Failed, "kubectl-set"), "{rollout:?}");
         assert_eq!(rollout.error.unwrap().reason, "IMAGE_PULL_FAILED");
 
         set_image(&env, "web", &newer).await;
-        latest_is(&env, &env.daemon, "3").await;
-        let rollout = follow(&env.daemon, &(env.name("web") + "/rollouts/3")).await;
+        let rollout = ended(&env, &env.daemon, "3").await;
         assert_eq!(rollout.state(), Succeeded, "{rollout:?}");
         let status = env.get("web").await.unwrap().status.unwrap();
         assert_eq!((status.state(), status.rollout), (pb::AppState::Active, rollout.name));
@@ -185,7 +196,8 @@ async fn what_others_deployed_has_rollouts_too_and_nothing_is_written_for_it() {
         let states: Vec<_> = told.iter().map(|(number, state, ..)| (number.as_str(), *state)).collect();
         assert_eq!(states, [("3", Succeeded), ("2", Failed), ("1", Succeeded)]);
 
-        // The next daemon knows from Kubernetes alone that it is done, also when a replica is sick by then.
+        // The new daemon knows only from Kubernetes that the rollout is complete, and would know it even if a
+        // replica had failed by then.
         env.daemon = Daemon::start().await;
         let told = list(&env, &env.daemon).await;
         let states: Vec<_> = told.iter().map(|(number, state, ..)| (number.as_str(), *state)).collect();
@@ -197,7 +209,7 @@ async fn what_others_deployed_has_rollouts_too_and_nothing_is_written_for_it() {
 }
 
 #[tokio::test]
-async fn an_autoscaler_of_others_is_named_as_the_owner_of_the_count() {
+async fn an_external_autoscaler_is_named_as_the_owner_of_the_count() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let api = Api::<HorizontalPodAutoscaler>::namespaced(env.client.clone(), &env.namespace);
@@ -213,7 +225,8 @@ async fn an_autoscaler_of_others_is_named_as_the_owner_of_the_count() {
     .await;
 }
 
-/// Who changed a template is told from what each object says that it runs, so both must say the same of the same.
+/// The field manager that changed a template is found by comparing templates, so the same template must
+/// decode to equal rows from a Deployment and from its ReplicaSet.
 #[tokio::test]
 async fn a_deployment_and_the_replica_set_that_runs_it_have_one_template() {
     run(|env| async move {

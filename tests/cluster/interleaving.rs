@@ -1,6 +1,6 @@
-//! Random changes at once: deploys, scalings, restarts, rollbacks and deletions of five apps by two daemons. After each round the app is
-//! as some order of the changes that were answered with OK would have left it, nothing is half done, and nothing stands in the way of
-//! the next round.
+//! Random changes at once: deploys, scalings, restarts, rollbacks and deletions of five apps by two daemons.
+//! After each round the app is in a state that some order of the successful changes leads to, no change is
+//! half done, and nothing prevents the next round.
 //!
 //! `GANTRY_TEST_ROUNDS=1000` tries that many; `GANTRY_TEST_SEED` repeats a run.
 
@@ -32,23 +32,23 @@ enum Change {
     },
     Scale(i32),
     Restart,
-    /// To this rollout, which had this image.
+    /// To this rollout, which has this image.
     RollBack(String, String),
     Delete,
 }
 
-/// An app as far as the changes are about it.
+/// The parts of an app that the changes affect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct There {
     image: String,
     count: i32,
-    /// The count was set by something else than a deploy.
+    /// The count was last set by a call other than a deploy.
     scaled: bool,
 }
 
 type State = Option<There>;
 
-/// What a change that succeeded makes of an app. `None` if it cannot have succeeded then.
+/// The state after a change that succeeded. `None` if the change cannot succeed in this state.
 fn after(state: &State, change: &Change) -> Option<State> {
     match (change, state) {
         (Change::Delete, _) => Some(None),
@@ -123,7 +123,7 @@ impl Bed<'_> {
         (change, done)
     }
 
-    /// What is there once nothing is under way any more.
+    /// The state of the app once nothing is under way.
     async fn settled(&self, app: &str) -> State {
         let (client, namespace) = (&self.env.client, &self.env.namespace);
         let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
@@ -164,7 +164,7 @@ impl Bed<'_> {
         found.unwrap()
     }
 
-    /// What may be rolled back to: each rollout with its image.
+    /// The rollouts that a rollback may name, each with its image.
     async fn history(&self, app: &str) -> Vec<(String, String)> {
         let request = pb::ListRolloutsRequest {
             parent: self.env.name(app),
@@ -200,7 +200,7 @@ impl Bed<'_> {
                 });
             }
             if changes.iter().any(|change| matches!(change, Change::Delete)) {
-                // The same number may be another rollout in the app's next life.
+                // After a deletion the same number may name a different rollout of the next app of this name.
                 changes.retain(|change| !matches!(change, Change::RollBack(..)));
             }
             let told = changes.clone();

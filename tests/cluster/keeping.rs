@@ -1,5 +1,5 @@
-//! What is kept of rollouts: the evidence of a failure after everything it is about is gone, so many revisions and no more, and the
-//! autoscaler's policy that a rollback brings back.
+//! What is stored of rollouts: the evidence of a failure, even after the pods and events that it describes
+//! are gone; a limited number of revisions; and the autoscaler policy that a rollback restores.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -31,7 +31,7 @@ async fn rollback(env: &Env, request: pb::RollbackAppRequest) -> pb::RollbackApp
     env.daemon.rollback_app(request).await.unwrap()
 }
 
-/// A deploy whose containers crash with these last words.
+/// A spec whose containers log this text and crash.
 fn crashing(words: &str) -> pb::AppSpec {
     let policy = pb::RolloutPolicy { tolerated_restarts: Some(0), ..pb::RolloutPolicy::default() };
     let patch = annotate_all(&[
@@ -43,97 +43,110 @@ fn crashing(words: &str) -> pb::AppSpec {
     pb::AppSpec { rollout_policy: Some(policy), pod_template_patch: Some(patch), ..image("2") }
 }
 
+/// Deploys a crashing app that logs a password and a value of a Secret that it reads; returns the name of the
+/// rollout.
+async fn deploy_that_logs_secrets(env: &Env) -> String {
+    let words = "FATAL cannot reach db-7\nurl postgres://app:hunter2@db-7:5432/shop\ntried correct horse battery in vain";
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "db"}, "stringData": {"word": "correct horse battery\n", "zone": "db-7"}
+    }))
+    .unwrap();
+    let secrets = Api::<Secret>::namespaced(env.client.clone(), &env.namespace);
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    let key = pb::KeyRef { name: "db".into(), key: "word".into(), ..pb::KeyRef::default() };
+    let bad = pb::AppSpec { secret_env: [("WORD".to_owned(), key)].into(), ..crashing(words) };
+    env.deploy("web", bad).await.unwrap().rollout.unwrap().name
+}
+
+/// Watches the rollout: it fails, then its log tail comes, and the final message has both.
+async fn follow_to_the_last_words(env: &Env, rollout: &str) {
+    let request = pb::WatchRolloutRequest { name: rollout.into(), ..Default::default() };
+    let mut stream = env.daemon.watch_rollout(request).await.unwrap();
+    let mut told = Vec::new();
+    let mut failed = None;
+    while let Some(message) = stream.message().await.unwrap() {
+        match message.event {
+            Some(Event::Rollout(rollout)) if rollout.state() == pb::RolloutState::Failed => {
+                failed = Some(Instant::now());
+                told.push("failed");
+            }
+            Some(Event::Problem(problem)) if !problem.log_tail.is_empty() => told.push("words"),
+            Some(Event::Completed(rollout)) => {
+                told.push("completed");
+                let problem = rollout.error.unwrap().problem.unwrap();
+                let has_tail = problem.log_tail.iter().any(|line| line.contains("cannot reach db-7"));
+                assert!(has_tail, "{problem:?}");
+                assert!(!format!("{problem:?}").contains("correct horse"), "{problem:?}");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["failed", "words", "completed"]);
+    eprintln!("from FAILED to the end with the log tail: {:?}", failed.unwrap().elapsed());
+}
+
+/// Waits until the failed pods are gone, and deletes all events.
+async fn remove_what_failed(env: &Env) {
+    let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
+    let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone();
+    until("the pods that failed are gone", async || {
+        let all = pods.list(&ListParams::default()).await.unwrap();
+        all.items.iter().all(|pod| image(pod).as_deref() == Some("web:1"))
+    })
+    .await;
+    let events = Api::<CoreEvent>::namespaced(env.client.clone(), &env.namespace);
+    events.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+}
+
+async fn evidence_is_whole_and_redacted(env: &Env) {
+    let failed = rollout(env, 2).await;
+    assert_eq!(failed.state(), pb::RolloutState::Failed);
+    let failure = failed.failure.unwrap();
+    let problem = &failure.problems[0];
+    let seen = (problem.reason.as_str(), problem.affected_replicas > 0);
+    assert_eq!(seen, ("CRASH_LOOP", true), "{failure:?}");
+    let tail = problem.log_tail.join("\n");
+    assert!(tail.contains("FATAL cannot reach db-7"), "{tail}");
+    assert!(tail.contains("postgres://app:[redacted]@db-7") && !tail.contains("hunter2"), "{tail}");
+    assert!(tail.contains("tried [redacted] in vain"), "a value of a Secret that the app reads: {tail}");
+    assert_eq!(failure.replicas[0].state(), pb::ReplicaState::Failing);
+    assert!(!failure.events.is_empty() && failure.record_time.is_some(), "{failure:?}");
+    let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+    let stored = revisions.get("gantry-web-2").await.unwrap().metadata.annotations.unwrap();
+    assert!(stored.values().all(|text| !text.contains("correct horse")), "{stored:?}");
+    let bytes = stored["gantry.dev/evidence"].len();
+    assert!(bytes <= 64 * 1024, "{bytes}");
+}
+
+async fn only_full_lists_have_evidence(env: &Env) {
+    for (view, has) in [(pb::RolloutView::Basic, false), (pb::RolloutView::Full, true)] {
+        let request =
+            pb::ListRolloutsRequest { parent: env.name("web"), view: view.into(), ..Default::default() };
+        let all = env.daemon.list_rollouts(request).await.unwrap().rollouts;
+        assert_eq!(all[1].failure.is_some(), has);
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs simulated pods"]
 async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() {
     run_alone(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
-        let words = "FATAL cannot reach db-7\nurl postgres://app:hunter2@db-7:5432/shop\ntried correct horse battery in vain";
-        let secret: Secret = serde_json::from_value(json!({
-            "metadata": {"name": "db"}, "stringData": {"word": "correct horse battery\n", "zone": "db-7"}
-        }))
-        .unwrap();
-        let secrets = Api::<Secret>::namespaced(env.client.clone(), &env.namespace);
-        secrets.create(&PostParams::default(), &secret).await.unwrap();
-        let key = pb::KeyRef { name: "db".into(), key: "word".into(), ..pb::KeyRef::default() };
-        let bad = pb::AppSpec { secret_env: [("WORD".to_owned(), key)].into(), ..crashing(words) };
-        let answer = env.deploy("web", bad).await.unwrap();
-        let name = answer.rollout.unwrap().name;
-        let request = pb::WatchRolloutRequest { name: name.clone(), ..Default::default() };
-        let mut stream = env.daemon.watch_rollout(request).await.unwrap();
-        let mut told = Vec::new();
-        let mut failed = None;
-        while let Some(message) = stream.message().await.unwrap() {
-            match message.event {
-                Some(Event::Rollout(rollout)) if rollout.state() == pb::RolloutState::Failed => {
-                    failed = Some(Instant::now());
-                    told.push("failed");
-                }
-                Some(Event::Problem(problem)) if !problem.log_tail.is_empty() => told.push("words"),
-                Some(Event::Completed(rollout)) => {
-                    told.push("completed");
-                    let problem = rollout.error.unwrap().problem.unwrap();
-                    assert!(
-                        problem.log_tail.iter().any(|line| line.contains("cannot reach db-7")),
-                        "{problem:?}"
-                    );
-                    assert!(!format!("{problem:?}").contains("correct horse"), "{problem:?}");
-                }
-                _ => {}
-            }
-        }
-        assert_eq!(told, ["failed", "words", "completed"]);
-        eprintln!("from FAILED to the end with the last words: {:?}", failed.unwrap().elapsed());
+        let name = deploy_that_logs_secrets(&env).await;
+        follow_to_the_last_words(&env, &name).await;
 
-        // Undone, its pods and all events gone, another server.
+        // The rollout is undone, the failed pods and all events are deleted, and gantryd is restarted.
         let back = rollback(&env, pb::RollbackAppRequest::default()).await.rollout.unwrap();
         follow(&env.daemon, &back.name).await;
-        let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
-        until("the pods that failed are gone", async || {
-            let all = pods.list(&ListParams::default()).await.unwrap();
-            all.items
-                .iter()
-                .all(|pod| pod.spec.as_ref().unwrap().containers[0].image.as_deref() == Some("web:1"))
-        })
-        .await;
-        let events = Api::<CoreEvent>::namespaced(env.client.clone(), &env.namespace);
-        events.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        remove_what_failed(&env).await;
         env.daemon.kill().await;
         env.daemon = Daemon::start().await;
 
-        let failed = rollout(&env, 2).await;
-        assert_eq!(failed.state(), pb::RolloutState::Failed);
-        let failure = failed.failure.unwrap();
-        let problem = &failure.problems[0];
-        assert_eq!(
-            (problem.reason.as_str(), problem.affected_replicas > 0),
-            ("CRASH_LOOP", true),
-            "{failure:?}"
-        );
-        let tail = problem.log_tail.join("\n");
-        assert!(tail.contains("FATAL cannot reach db-7"), "{tail}");
-        assert!(tail.contains("postgres://app:[redacted]@db-7") && !tail.contains("hunter2"), "{tail}");
-        assert!(tail.contains("tried [redacted] in vain"), "a value of a Secret that the app has: {tail}");
-        assert_eq!(failure.replicas[0].state(), pb::ReplicaState::Failing);
-        assert!(!failure.events.is_empty() && failure.record_time.is_some(), "{failure:?}");
-        let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
-        let kept = revisions.get("gantry-web-2").await.unwrap().metadata.annotations.unwrap();
-        assert!(kept.values().all(|text| !text.contains("correct horse")), "{kept:?}");
-        let bytes = kept["gantry.dev/evidence"].len();
-        assert!(bytes <= 64 * 1024, "{bytes}");
-
-        // A list leaves it out unless all is asked for; and whoever goes back to what failed is told.
-        for (view, there) in [(pb::RolloutView::Basic, false), (pb::RolloutView::Full, true)] {
-            let request =
-                pb::ListRolloutsRequest { parent: env.name("web"), view: view.into(), ..Default::default() };
-            let all = env.daemon.list_rollouts(request).await.unwrap().rollouts;
-            assert_eq!(all[1].failure.is_some(), there);
-        }
-        let plan = rollback(
-            &env,
-            pb::RollbackAppRequest { rollout: name, validate_only: true, ..Default::default() },
-        );
-        let checks = plan.await.plan.unwrap().checks;
+        evidence_is_whole_and_redacted(&env).await;
+        only_full_lists_have_evidence(&env).await;
+        // A rollback to the failed rollout is warned about.
+        let request = pb::RollbackAppRequest { rollout: name, validate_only: true, ..Default::default() };
+        let checks = rollback(&env, request).await.plan.unwrap().checks;
         let warned = checks.iter().find(|check| check.kind == "HISTORY").unwrap();
         assert_eq!(warned.result(), pb::CheckResult::Warn, "{warned:?}");
     })
@@ -165,7 +178,8 @@ async fn rollouts(env: &Env) -> Vec<pb::Rollout> {
 async fn so_many_rollouts_are_kept_and_no_more() {
     run_alone(|mut env| async move {
         env.daemon = env.daemon_like(&["--history", "3"]).await;
-        // None of them has a request id, or it would answer repeats for an hour.
+        // None of these deploys has a request id. A revision with one would be retained for an hour to answer
+        // repeats.
         for tag in ["1", "2", "3", "4", "5", "6"] {
             let spec = if tag == "1" { web() } else { image(tag) };
             env.deploy_and_follow(env.deploy_request("web", spec)).await;
@@ -175,7 +189,7 @@ async fn so_many_rollouts_are_kept_and_no_more() {
             .into_iter()
             .map(|r| (r.name.rsplit('/').next().unwrap().to_owned(), r.state()))
             .collect();
-        // The three that were there when the last one began, and that one.
+        // The three rollouts that were stored when the last one began, and the last one.
         let mut kept: Vec<_> = numbers.keys().cloned().collect();
         kept.sort();
         assert_eq!(kept, ["3", "4", "5", "6"]);

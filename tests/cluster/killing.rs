@@ -1,5 +1,5 @@
-//! The daemon, or the API server, is killed after each write in turn, in every method that writes: whoever comes next finishes what was
-//! begun, and repeating the call gives the answer that it would have given.
+//! The daemon, or the API server, is killed after each write of each method that writes. The next daemon
+//! finishes what was begun, and repeating the call gives the same answer as an undisturbed call.
 
 mod cases;
 pub mod state;
@@ -23,7 +23,7 @@ use crate::{
     support::{Daemon, Env, follow, run, run_alone, until, web},
 };
 
-/// How long a change that was cut off is left to whoever made it, and some more: by then somebody else would have begun to finish it.
+/// A little longer than a daemon waits before it finishes a change that another daemon began.
 const CUT_OFF: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How many daemons are started and killed at once.
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 4;
 /// Methods with side effects that write nothing to the cluster.
 const WRITE_NOTHING: &[&str] = &["ReportLoad"];
 
-/// What an undisturbed call comes to.
+/// The result of an undisturbed call.
 struct Calm {
     answer: String,
     writes: Vec<String>,
@@ -43,31 +43,32 @@ struct Calm {
 /// What is killed, and what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kill {
-    /// The daemon; the caller repeats the call at the next one.
+    /// The daemon is killed; the caller repeats the call at the next one.
     Repeated,
-    /// The daemon; nobody repeats the call.
+    /// The daemon is killed; the call is not repeated.
     Alone,
-    /// The API server; the daemon stays, and the caller repeats the call when it is back.
+    /// The API server is killed; the daemon goes on, and the caller repeats the call when the API server is
+    /// back.
     Cluster,
 }
 
-/// A call that is cut off.
+/// An interrupted call.
 struct Cut {
     app: String,
     id: String,
-    /// After so many writes.
+    /// The number of writes after which it is interrupted.
     k: usize,
     kill: Kill,
 }
 
-/// A daemon whose calls can be cut off; its kubeconfig goes with it.
+/// A daemon whose calls can be interrupted. The directory holds its kubeconfig.
 async fn behind(env: &Env, proxy: &Proxy) -> (Daemon, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (proxy.daemon_like(dir.path(), &["--lease-namespace", &env.namespace]).await, dir)
 }
 
-/// Makes the call; again while the API server is too slow on this machine for the daemon to believe that it is there: a dozen daemons start
-/// at once here. Repeating is what callers are told to do then.
+/// Makes the call, and repeats it while the daemon answers UNAVAILABLE, as callers should. A dozen daemons
+/// start at once in this test, so the API server may be too slow for them at first.
 async fn answered(case: &Case, scene: Scene<'_>) -> Result<String, Status> {
     let mut answer = Ok(String::new());
     until(&format!("{}: it answers", scene.app), async || {
@@ -78,7 +79,7 @@ async fn answered(case: &Case, scene: Scene<'_>) -> Result<String, Status> {
     answer
 }
 
-/// Runs the call to its end, and counts the writes that it is made of.
+/// Runs the call to its end, and counts its writes.
 async fn calm(env: &Env, case: &Case) -> Calm {
     let app = format!("{}-calm", case.name);
     let id = id_of(&app);
@@ -94,13 +95,13 @@ async fn calm(env: &Env, case: &Case) -> Calm {
     Calm { answer, writes, before, after }
 }
 
-/// How many writes there are but for those of a budget: its own controller may write it between the read and the dry run, and only then an
-/// update applies it again.
+/// The number of writes without those of a PodDisruptionBudget. The controller of budgets may write one
+/// between the read and the dry run, and only then an update applies it again.
 fn sure(writes: &[String]) -> usize {
     writes.iter().filter(|write| !write.contains("/poddisruptionbudgets/")).count()
 }
 
-/// Makes the call, and kills its daemon, or the API server, after its k-th write.
+/// Makes the call, and kills the daemon or the API server after its k-th write.
 async fn cut_off(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
     if cut.kill == Kill::Cluster {
         return without_cluster(env, case, cut, calm).await;
@@ -111,7 +112,7 @@ async fn cut_off(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
     let scene = Scene { env, daemon: &daemon, app: &cut.app, id: &cut.id };
     tokio::select! {
         answer = answered(case, scene) => {
-            // The undisturbed run may have counted a verdict that was kept before the answer came, too.
+            // The undisturbed run may also have counted a verdict that was stored before the answer came.
             let (writes, all) = (proxy.writes(), sure(&calm.writes).min(case.writes));
             assert!(sure(&writes) >= all && writes.len() < cut.k, "{}: answered after {writes:#?}: {answer:?}", cut.app);
         }
@@ -128,7 +129,7 @@ async fn without_cluster(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
     let scene = Scene { env, daemon: &daemon, app: &cut.app, id: &cut.id };
     proxy.gone_after(&env.namespace, &cut.app, cut.k);
     match (case.call)(scene).await {
-        // The id is the last write, and does not fail a call that has done what it is about.
+        // The request id is the last write. If only that write fails, the call succeeds.
         Ok(answer) => assert_eq!(answer, calm.answer, "{what}"),
         Err(status) => assert_eq!(status.code(), Code::Unavailable, "{what}: {status}"),
     }
@@ -137,7 +138,7 @@ async fn without_cluster(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
     assert_eq!(answer.unwrap_or_else(|status| panic!("{what}: repeated: {status}")), calm.answer, "{what}");
 }
 
-/// What must be there in the end, with the next daemon.
+/// Checks the final state with the next daemon.
 async fn ends_well(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
     let Cut { app, id, k, kill } = cut;
     let what = format!("{app}, killed after {:?}", &calm.writes[..*k]);
@@ -159,8 +160,8 @@ async fn ends_well(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
     }
 }
 
-/// Kills the daemon after each write of the call in turn, once so that the caller repeats it and once so that nobody does; and the API
-/// server.
+/// Kills the daemon after each write of the call, once with a caller that repeats the call and once with one
+/// that does not. Then does the same with the API server.
 async fn killed(name: &str) {
     let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
     run_alone(|mut env| async move {
@@ -177,9 +178,9 @@ async fn killed(name: &str) {
         let daemon = &env.daemon;
         let scenes = cuts.iter().map(|cut| Scene { env: &env, daemon, app: &cut.app, id: &cut.id });
         join_all(scenes.map(case.before)).await;
-        // From here on none is there that could finish anything before the next one is started.
+        // From here until the next start no daemon runs that could finish anything.
         env.daemon.kill().await;
-        // A few at once: each reads the whole cluster when it starts.
+        // Only a few at once, because each daemon reads the whole cluster when it starts.
         stream::iter(&cuts).for_each_concurrent(AT_ONCE, |cut| cut_off(&env, case, cut, &calm)).await;
         env.daemon = env.daemon_like(&["--lease-namespace", &env.namespace.clone()]).await;
         join_all(cuts.iter().map(|cut| ends_well(&env, case, cut, &calm))).await;
@@ -198,7 +199,7 @@ async fn an_update_killed_after_any_write_is_finished() {
 }
 
 #[tokio::test]
-async fn a_deploy_that_takes_over_what_others_made_killed_after_any_write_is_finished() {
+async fn a_deploy_that_takes_over_an_unmanaged_app_killed_after_any_write_is_finished() {
     killed("adopt").await;
 }
 
@@ -208,7 +209,7 @@ async fn a_deploy_that_takes_away_the_service_killed_after_any_write_is_finished
 }
 
 #[tokio::test]
-async fn a_deploy_that_sets_the_count_of_others_killed_after_any_write_is_finished() {
+async fn a_deploy_that_takes_over_the_count_killed_after_any_write_is_finished() {
     killed("count").await;
 }
 
@@ -218,7 +219,7 @@ async fn a_restart_killed_after_any_write_is_finished() {
 }
 
 #[tokio::test]
-async fn a_restart_of_what_others_made_killed_after_its_write_is_done_once() {
+async fn a_restart_of_an_unmanaged_app_killed_after_its_write_is_done_once() {
     killed("foreign").await;
 }
 
@@ -257,7 +258,7 @@ async fn a_deletion_killed_after_any_write_leaves_the_app_or_nothing() {
     killed("delete").await;
 }
 
-/// A method that is added to the contract must be killed too.
+/// A method that is added to the contract needs a case here.
 #[test]
 fn every_method_that_writes_is_killed() {
     let all = state::writing_methods();
@@ -266,12 +267,16 @@ fn every_method_that_writes_is_killed() {
         assert!(killed != WRITE_NOTHING.contains(&method.as_str()), "{method} has no case, or one too many");
     }
     for case in CASES {
-        assert!(all.iter().any(|method| method == case.method), "{} is no method that writes", case.method);
+        assert!(
+            all.iter().any(|method| method == case.method),
+            "{} is not a method that writes",
+            case.method
+        );
     }
 }
 
-/// A deploy asks about every object, and then writes those that would change: not a Service that stays as it is, unless others
-/// changed it meanwhile.
+/// A deploy makes a dry run for every object and then writes only those that would change. A Service that
+/// would not change is not written, unless it was changed outside Gantry.
 #[tokio::test]
 async fn what_a_deploy_would_not_change_is_not_written() {
     run(|env| async move {
@@ -288,14 +293,15 @@ async fn what_a_deploy_would_not_change_is_not_written() {
             proxy.stop_after(&env.namespace, "lean", usize::MAX);
             let answer = daemon.deploy_app(env.deploy_request("lean", spec)).await.unwrap();
             let mut writes = proxy.writes();
-            // The budget's own controller may write it between the read and the dry run; it is applied then, which does no harm.
+            // The controller of budgets may write the budget between the read and the dry run. Then it is
+            // applied, which does no harm.
             writes.retain(|write| n == 1 || !write.contains("/poddisruptionbudgets/"));
             assert_eq!(writes.len(), wanted, "deploy {n}: {writes:#?}");
             follow(&daemon, &answer.rollout.unwrap().name).await;
             recorded(&env, "lean", n).await;
         }
         let labels = services.get("lean").await.unwrap().metadata.labels.unwrap();
-        assert_eq!(labels["gantry.dev/app"], "lean", "what others changed is put right");
+        assert_eq!(labels["gantry.dev/app"], "lean", "a change made outside Gantry is corrected");
     })
     .await;
 }

@@ -1,12 +1,14 @@
-//! Tests on a real Kubernetes API: the daemon and the command line as processes, each test in a namespace of its own.
+//! Tests on a real Kubernetes API: the daemon and the command line as processes, each test in a separate
+//! namespace.
 //!
-//! `make test-cluster` starts a cluster and runs them; tests/run-cluster says what it tells them.
+//! `make test-cluster` starts a cluster and runs them. The environment that it gives them is described in
+//! tests/run-cluster.
 
 #![allow(
     missing_docs,
     unreachable_pub,
     clippy::expect_used,
-    clippy::too_many_lines, // a table of wrong calls is long
+    clippy::large_futures, // a helper holds the requests of several calls, and is awaited once
     clippy::unnecessary_wraps, // fields of messages are optional
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm

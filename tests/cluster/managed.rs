@@ -1,4 +1,5 @@
-//! Which Deployments the server manages: copies, Deployments whose history was deleted, and those whose bookkeeping was changed by hand.
+//! Which Deployments Gantry manages: copies, Deployments whose history was deleted, and Deployments whose
+//! annotations were changed by hand.
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -40,7 +41,7 @@ fn delete(env: &Env, app: &str) -> pb::DeleteAppRequest {
     pb::DeleteAppRequest { name: env.name(app), ..pb::DeleteAppRequest::default() }
 }
 
-/// What people do with `kubectl get -o yaml`, an editor and `kubectl apply`.
+/// A copy as made with `kubectl get -o yaml`, an editor and `kubectl apply`.
 fn copy(of: &Deployment, name: &str) -> Deployment {
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
@@ -80,12 +81,12 @@ async fn a_copy_is_read_and_scaled_and_changed_only_if_it_is_adopted() {
         let unchanged = deployments(&env).get("copy").await.unwrap().spec.unwrap();
         assert_eq!((unchanged.replicas, unchanged.template), (Some(3), original.spec.unwrap().template));
 
-        // Taken over without a word about the labels and annotations that it has of the original.
+        // Adopted without mentioning the labels and annotations that it has from the original.
         let request = pb::DeployAppRequest { adopt: true, ..env.deploy_request("copy", image("web:2")) };
         let plan = pb::DeployAppRequest { validate_only: true, ..request.clone() };
         let plan = apps.deploy_app(plan).await.unwrap().into_inner().plan.unwrap();
         let failing: Vec<_> = plan.checks.iter().filter(|c| c.result() == pb::CheckResult::Fail).collect();
-        // No replica may be made in this namespace.
+        // Checks about pods fail because this namespace refuses all pods.
         let about_pods = |check: &&&pb::Check| check.object == "pod" || check.kind == "QUOTA";
         assert!(failing.iter().all(|check| about_pods(&check)), "{failing:?}");
         let adopted = apps.deploy_app(request).await.unwrap().into_inner();
@@ -113,8 +114,10 @@ async fn a_deployment_without_its_history_is_adopted_and_its_numbers_go_on() {
         let back = pb::RollbackAppRequest { name: env.name("web"), ..pb::RollbackAppRequest::default() };
         let refused = env.daemon.rollback_app(back).await.unwrap_err();
         assert_eq!(reason(&refused), "NOT_MANAGED");
-        until("it is nobody's", async || env.get("web").await.unwrap().status.unwrap().managed_by.is_empty())
-            .await;
+        until("it is not managed any more", async || {
+            env.get("web").await.unwrap().status.unwrap().managed_by.is_empty()
+        })
+        .await;
 
         let answer =
             apps.deploy_app(pb::DeployAppRequest { adopt: true, ..third }).await.unwrap().into_inner();
@@ -153,7 +156,11 @@ async fn what_runs_stays_when_the_newest_revision_is_deleted() {
         let answer = apps.deploy_app(env.deploy_request("web", change)).await.unwrap().into_inner();
         assert_eq!(answer.rollout.unwrap().name, env.name("web") + "/rollouts/4");
         assert_eq!(image().await, "web:2");
-        assert_eq!(answer.app.unwrap().spec.unwrap().ports, web().ports, "what no template shows is kept");
+        assert_eq!(
+            answer.app.unwrap().spec.unwrap().ports,
+            web().ports,
+            "fields that the template does not show are preserved"
+        );
     })
     .await;
 }
@@ -166,7 +173,7 @@ async fn a_service_that_only_has_our_labels_is_left_alone() {
         let image = |image: &str| pb::AppSpec { image: image.into(), ..pb::AppSpec::default() };
         apps.deploy_app(env.deploy_request("web", image("web:1"))).await.unwrap();
         let labels = deployments(&env).get("web").await.unwrap().metadata.labels;
-        // As `kubectl expose` makes it: with the labels of the Deployment.
+        // `kubectl expose` gives a Service the labels of the Deployment.
         let exposed = json!({"metadata": {"name": "web", "labels": labels},
             "spec": {"selector": {"gantry.dev/app": "web"}, "ports": [{"port": 80}]}});
         let services = Api::<Service>::namespaced(env.client.clone(), &env.namespace);
@@ -175,7 +182,10 @@ async fn a_service_that_only_has_our_labels_is_left_alone() {
         apps.deploy_app(env.deploy_request("web", image("web:2"))).await.unwrap();
         let restart = pb::RestartAppRequest { name: env.name("web"), ..pb::RestartAppRequest::default() };
         apps.restart_app(restart).await.unwrap();
-        assert!(services.get_opt("web").await.unwrap().is_some(), "it is nobody's to take away");
+        assert!(
+            services.get_opt("web").await.unwrap().is_some(),
+            "Gantry does not delete a Service that it did not make"
+        );
         let refused = apps.deploy_app(env.deploy_request("web", web())).await.unwrap_err();
         assert_eq!(reason(&refused), "NAME_TAKEN");
     })
@@ -223,7 +233,7 @@ async fn the_same_deploy_while_it_rolls_out_answers_with_that_rollout() {
             (first.rollout.unwrap().name, vec![])
         );
         assert_eq!(follow(&env.daemon, &rollout.name).await.state(), pb::RolloutState::Succeeded);
-        until("its verdict is kept", async || {
+        until("its verdict is stored", async || {
             let all = revisions(&env).list(&ListParams::default()).await.unwrap();
             all.items[0].annotations().contains_key("gantry.dev/end")
         })

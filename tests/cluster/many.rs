@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
-use gantry::pb::{self, watch_apps_response::Event};
+use gantry::pb::{self, app_service_client::AppServiceClient, watch_apps_response::Event};
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use kube::{Api, api::ListParams};
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 use crate::support::{Daemon, Env, follow, reason, run, until, web};
 
-/// Images of the revisions of an app by their numbers.
+/// The image of each revision of an app, by its number.
 async fn revisions(env: &Env, app: &str) -> BTreeMap<i64, String> {
     let all = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
     let all = all.list(&ListParams::default()).await.unwrap();
@@ -31,12 +31,45 @@ async fn running_image(env: &Env, app: &str) -> String {
     template.spec.unwrap().containers[0].image.clone().unwrap()
 }
 
+/// Repeats the deploy until it is answered.
+async fn deploy_with_retries(
+    mut apps: AppServiceClient<Channel>,
+    request: pb::DeployAppRequest,
+) -> pb::DeployAppResponse {
+    loop {
+        match apps.deploy_app(request.clone()).await {
+            Ok(answer) => return answer.into_inner(),
+            // A slow machine may make a deploy time out, which is fine as long as a repeat completes it.
+            Err(status) if status.code() == Code::Unavailable => {
+                assert!(!reason(&status).is_empty());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(status) => panic!("{:?}: {status}", request.app),
+        }
+    }
+}
+
+/// The names of all apps, read in pages of at most 20.
+async fn list_in_pages(mut apps: AppServiceClient<Channel>, parent: String) -> Vec<String> {
+    let mut listed = Vec::new();
+    let mut request = pb::ListAppsRequest { parent, page_size: 20, ..Default::default() };
+    loop {
+        let page = apps.list_apps(request.clone()).await.unwrap().into_inner();
+        assert!(page.apps.len() <= 20);
+        listed.extend(page.apps.into_iter().map(|app| app.name));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return listed;
+        }
+    }
+}
+
 #[tokio::test]
 async fn fifty_apps_at_once_all_succeed_and_a_reader_that_slept_sees_how_it_ended() {
     run(|env| async move {
         let parent = format!("namespaces/{}", env.namespace);
         let watch = pb::WatchAppsRequest { parent: parent.clone(), ..Default::default() };
-        // On a connection of its own, and nobody reads it until all is over.
+        // A stream on its own connection that is not read until all rollouts have ended.
         let mut sleeper = env.daemon.watch_apps(watch).await.unwrap();
 
         let names: Vec<_> = (0..50).map(|i| format!("app-{i:02}")).collect();
@@ -46,44 +79,21 @@ async fn fifty_apps_at_once_all_succeed_and_a_reader_that_slept_sees_how_it_ende
                 request_id: format!("6f1a2c1e-0000-4000-8000-0000000001{i:02}"),
                 ..env.deploy_request(name, pb::AppSpec { replicas: Some(1), ..web() })
             };
-            let mut apps = apps.clone();
-            async move {
-                loop {
-                    match apps.deploy_app(request.clone()).await {
-                        Ok(answer) => return answer.into_inner(),
-                        // A machine that is too slow for all this is no mistake of this server, as long as a repeat completes it.
-                        Err(status) if status.code() == Code::Unavailable => {
-                            assert!(!reason(&status).is_empty());
-                            tokio::time::sleep(Duration::from_secs(1)).await;
-                        }
-                        Err(status) => panic!("{name}: {status}"),
-                    }
-                }
-            }
+            deploy_with_retries(apps.clone(), request)
         });
         let answers = join_all(deploys).await;
         let rollouts = answers.iter().map(|answer| answer.rollout.as_ref().unwrap().name.as_str());
         for end in join_all(rollouts.map(|name| follow(&env.daemon, name))).await {
             assert_eq!(end.state(), pb::RolloutState::Succeeded, "{end:?}");
         }
-        // Another daemon may have told the end before this one saw the beginning.
+        // A daemon may know the end of a rollout from the record of another daemon before it has read the
+        // Deployment itself.
         for (name, answer) in names.iter().zip(&answers) {
             let request = pb::GetAppRequest { name: env.name(name), read_after: answer.position.clone() };
             apps.get_app(request).await.unwrap();
         }
-
-        let mut listed = Vec::new();
-        let mut request = pb::ListAppsRequest { parent, page_size: 20, ..Default::default() };
-        loop {
-            let page = apps.list_apps(request.clone()).await.unwrap().into_inner();
-            assert!(page.apps.len() <= 20);
-            listed.extend(page.apps.into_iter().map(|app| app.name));
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() {
-                break;
-            }
-        }
-        assert_eq!(listed, names.iter().map(|name| env.name(name)).collect::<Vec<_>>());
+        let expected: Vec<_> = names.iter().map(|name| env.name(name)).collect();
+        assert_eq!(list_in_pages(apps, parent).await, expected);
 
         let mut last = BTreeMap::new();
         let settled = async {
@@ -125,7 +135,7 @@ async fn one_request_sent_a_hundred_times_to_three_daemons_is_done_once() {
             }
             assert_eq!(revisions(&env, "web").await.len(), usize::from(step));
             assert_eq!(follow(&others[0], &expected).await.state(), pb::RolloutState::Succeeded);
-            // One rollout to Kubernetes too: each pod template that was ever wanted has one ReplicaSet.
+            // Kubernetes has one ReplicaSet for each pod template, so it saw one rollout for each step too.
             let sets = Api::<ReplicaSet>::namespaced(env.client.clone(), &env.namespace);
             let sets = sets.list_metadata(&ListParams::default()).await.unwrap().items.len();
             assert_eq!(sets, usize::from(step));
@@ -139,7 +149,7 @@ async fn of_different_deploys_at_two_daemons_the_later_one_runs_in_the_end() {
     run(|env| async move {
         let other = Daemon::start().await;
         let both = [env.daemon.apps().await, other.apps().await];
-        // As the first of a new app, and as changes of one that there is.
+        // First as the first deploys of a new app, then as changes of an existing one.
         for round in 0..2 {
             let calls = (0..8).map(|i| {
                 let spec = pb::AppSpec { image: format!("web:{round}{i}"), ..web() };
@@ -149,7 +159,11 @@ async fn of_different_deploys_at_two_daemons_the_later_one_runs_in_the_end() {
             join_all(calls).await;
             let all = revisions(&env, "web").await;
             let numbers: Vec<_> = all.keys().copied().collect();
-            assert_eq!(numbers, (1..=8 * (round + 1)).collect::<Vec<_>>(), "each has a number of its own");
+            assert_eq!(
+                numbers,
+                (1..=8 * (round + 1)).collect::<Vec<_>>(),
+                "each revision has a different number"
+            );
             let (last, image) = all.last_key_value().unwrap();
             assert_eq!(&running_image(&env, "web").await, image, "the later one runs");
             let end = follow(&env.daemon, &format!("{}/rollouts/{last}", env.name("web"))).await;

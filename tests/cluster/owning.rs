@@ -1,8 +1,8 @@
-//! One owner of the replica count at any time: whatever is done in whatever order, the count is never changed by who does not own it,
-//! and `replica_owner` says who does.
+//! The replica count has one owner at any time: in any order of changes, the count is changed only by its
+//! owner, and `replica_owner` names that owner.
 //!
-//! `GANTRY_TEST_ORDERS=all` tries every order of three; otherwise each order of two, and a part of those of three that is the same in
-//! every run.
+//! `GANTRY_TEST_ORDERS=all` tries every order of three steps. Otherwise the test tries each order of two, and
+//! a fixed part of the orders of three.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::support::{Daemon, Env, reason, run, until, web};
 /// What is done to an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// A deploy that says nothing of the count.
+    /// A deploy without a count.
     Deploy,
     /// A deploy with a count in its spec.
     DeployCount,
@@ -53,14 +53,14 @@ impl Step {
     ];
 }
 
-/// Who set the count last, by what they did: what a deploy goes by.
+/// What set the count last. It decides whether a deploy changes the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SetBy {
     Deploy,
     Others,
 }
 
-/// What must be so.
+/// The expected state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Model {
     count: i32,
@@ -71,7 +71,7 @@ struct Model {
 }
 
 impl Model {
-    /// What a step makes of it, or the reason for which it is refused.
+    /// The state after a step, or the reason with which the step is refused.
     fn after(self, step: Step, count: i32) -> Result<Self, &'static str> {
         match step {
             Step::DeployCount if self.set_by == SetBy::Deploy && !self.on && !self.foreign => {
@@ -143,7 +143,7 @@ impl Subject<'_> {
         self.env.daemon.update_autoscaler(request).await.map(drop)
     }
 
-    /// Does a step; `n` tells it from the others.
+    /// Carries out a step; `n` is its place in the order.
     async fn step(&self, step: Step, n: usize, count: i32) -> Result<(), Status> {
         let apps = async || self.env.daemon.apps().await;
         let name = self.env.name(&self.app);
@@ -171,7 +171,8 @@ impl Subject<'_> {
             }
             Step::ForeignComes => {
                 let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": self.app});
-                // As wide as can be, so that its controller finds nothing to change.
+                // The widest range, so that the controller of the HorizontalPodAutoscaler has nothing to
+                // change.
                 let hpa = json!({"metadata": {"name": self.app}, "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 100}});
                 self.foreign()
                     .create(&PostParams::default(), &serde_json::from_value(hpa).unwrap())
@@ -189,7 +190,7 @@ impl Subject<'_> {
     }
 }
 
-/// Does these steps to an app of its own, and compares with the model after each.
+/// Carries out these steps on a new app, and compares it with the model after each.
 async fn try_order(env: &Env, n: usize, steps: Vec<Step>) {
     let subject = Subject { env, app: format!("web-{n}") };
     subject.deploy(1, Some(3)).await.unwrap();
@@ -227,7 +228,8 @@ async fn the_count_is_never_changed_by_who_does_not_own_it_in_any_order() {
             }
         }
         let all = std::env::var("GANTRY_TEST_ORDERS").is_ok_and(|which| which == "all");
-        // One in thirteen of those of three, which shares no factor with their number in a row, so each step comes at each place.
+        // Every thirteenth order of three. 13 has no common factor with the sizes of the nested loops, so
+        // each step is tried in each place.
         let chosen =
             orders.into_iter().enumerate().filter(|(n, steps)| all || steps.len() == 2 || n % 13 == 0);
         let chosen: Vec<_> = chosen.collect();
@@ -239,7 +241,8 @@ async fn the_count_is_never_changed_by_who_does_not_own_it_in_any_order() {
     .await;
 }
 
-/// With the loop: a count that somebody sets past this server stands for a time, is shown as what it is, and ends.
+/// With the autoscaling loop: a count that is set outside Gantry holds for a time, is shown as a hold, and
+/// ends.
 #[tokio::test]
 async fn a_count_set_by_kubectl_stands_over_the_autoscaler_for_a_time() {
     run(|env| async move {
@@ -260,7 +263,8 @@ async fn a_count_set_by_kubectl_stands_over_the_autoscaler_for_a_time() {
             scaler.report_load(request).await.unwrap();
         };
         report().await;
-        // Times of Kubernetes are whole seconds: what is set in the second in which the autoscaler was is not told from what was before.
+        // Kubernetes stores times in whole seconds. A count that is set in the same second as the autoscaler
+        // looks older than it.
         tokio::time::sleep(Duration::from_secs(2)).await;
         subject.step(Step::Kubectl, 0, 5).await.unwrap();
         let owner = async || env.get("web").await.unwrap().status.unwrap().replica_owner.unwrap();

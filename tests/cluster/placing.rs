@@ -1,6 +1,7 @@
 //! The forecast of a plan against the real scheduler: the same pods on the same nodes, both ways.
 //!
-//! The nodes are this test's own: they carry a taint that nobody else's pods tolerate, and go with the namespace.
+//! Only this test uses the nodes: pods of other tests do not tolerate their taint. They are deleted with the
+//! namespace.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use gantry::pb;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams, ResourceExt},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, ResourceExt},
 };
 use serde_json::{Value, json};
 
@@ -19,10 +20,50 @@ use crate::support::{Env, Numbers, run, setting, until};
 
 const NODES: usize = 50;
 const PODS: usize = 200;
-/// Label of the nodes and key of their taint; the value is the namespace of the test.
+/// Label of the nodes and key of their taint. The value is the namespace of the test.
 const PLACE: &str = "gantry.test/placing";
 
-/// Fifty nodes of many sizes, on some of which hardly anything fits.
+/// A node of random size, labels, taints and images.
+fn node(place: &str, name: &str, owners: &Value, dice: &mut Numbers) -> Value {
+    let mut labels = json!({PLACE: place, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
+        "test/disk": dice.of(&["ssd", "hdd"]), "test/size": dice.below(9).to_string()});
+    if dice.percent(90) {
+        labels["topology.kubernetes.io/zone"] = json!(dice.of(&["test-a", "test-b", "test-c", "test-d"]));
+    }
+    let mut taints = vec![json!({"key": PLACE, "value": place, "effect": "NoSchedule"})];
+    for (chance, key, effect) in [
+        (15, "test/gpu", "NoSchedule"),
+        (30, "test/old", "PreferNoSchedule"),
+        (10, "test/busy", "PreferNoSchedule"),
+    ] {
+        if dice.percent(chance) {
+            taints.push(json!({"key": key, "value": "yes", "effect": effect}));
+        }
+    }
+    let mut allocatable = json!({"cpu": format!("{}m", 500 * (2 + dice.below(14))), "memory": format!("{}Mi", 512 * (2 + dice.below(30))),
+        "ephemeral-storage": format!("{}Gi", 2 + dice.below(20)), "pods": (2 + dice.below(12)).to_string()});
+    if dice.percent(20) {
+        allocatable["example.com/gpu"] = json!((1 + dice.below(3)).to_string());
+    }
+    let images: Vec<_> = (0..6)
+        .filter(|_| dice.percent(40))
+        .map(|n| json!({"names": [format!("test/image:{n}")], "sizeBytes": (n + 1) * 150_000_000_i64}))
+        .collect();
+    json!({
+        "metadata": {"name": name, "labels": labels, "ownerReferences": owners, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "spec": {"taints": taints, "unschedulable": dice.percent(8)},
+        "status": {"allocatable": allocatable, "capacity": allocatable, "images": images}})
+}
+
+/// Whether the controllers have set and removed the taints of the node.
+fn is_ready(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let cordon = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+    let marked = taints.iter().any(|taint| taint.key == "node.kubernetes.io/unschedulable");
+    cordon == marked && !taints.iter().any(|taint| taint.key.starts_with("node.kubernetes.io/not-ready"))
+}
+
+/// Creates fifty nodes of many sizes, some of them so small that hardly anything fits.
 async fn make_nodes(env: &Env, dice: &mut Numbers) -> Vec<String> {
     let place = &env.namespace;
     let owner = Api::<Namespace>::all(env.client.clone()).get(place).await.unwrap().uid().unwrap();
@@ -31,54 +72,17 @@ async fn make_nodes(env: &Env, dice: &mut Numbers) -> Vec<String> {
     let mut names = Vec::new();
     for i in 0..NODES {
         let name = format!("{place}-{i}");
-        let mut labels = json!({PLACE: place, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
-            "test/disk": dice.of(&["ssd", "hdd"]), "test/size": dice.below(9).to_string()});
-        if dice.percent(90) {
-            labels["topology.kubernetes.io/zone"] = json!(dice.of(&["test-a", "test-b", "test-c", "test-d"]));
-        }
-        let mut taints = vec![json!({"key": PLACE, "value": place, "effect": "NoSchedule"})];
-        for (chance, key, effect) in [
-            (15, "test/gpu", "NoSchedule"),
-            (30, "test/old", "PreferNoSchedule"),
-            (10, "test/busy", "PreferNoSchedule"),
-        ] {
-            if dice.percent(chance) {
-                taints.push(json!({"key": key, "value": "yes", "effect": effect}));
-            }
-        }
-        let mut allocatable = json!({"cpu": format!("{}m", 500 * (2 + dice.below(14))), "memory": format!("{}Mi", 512 * (2 + dice.below(30))),
-            "ephemeral-storage": format!("{}Gi", 2 + dice.below(20)), "pods": (2 + dice.below(12)).to_string()});
-        if dice.percent(20) {
-            allocatable["example.com/gpu"] = json!((1 + dice.below(3)).to_string());
-        }
-        let images: Vec<_> = (0..6)
-            .filter(|_| dice.percent(40))
-            .map(|n| json!({"names": [format!("test/image:{n}")], "sizeBytes": (n + 1) * 150_000_000_i64}))
-            .collect();
-        let node = json!({
-            "metadata": {"name": name, "labels": labels, "ownerReferences": owners, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "spec": {"taints": taints, "unschedulable": dice.percent(8)},
-            "status": {"allocatable": allocatable, "capacity": allocatable, "images": images}});
+        let node = node(place, &name, &owners, dice);
         nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
         names.push(name);
     }
     until("the nodes are ready", async || {
-        let all =
-            nodes.list(&kube::api::ListParams::default().labels(&format!("{PLACE}={place}"))).await.unwrap();
-        all.iter()
-            .filter(|node| {
-                let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-                let cordon = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
-                let marked = taints.iter().any(|taint| taint.key == "node.kubernetes.io/unschedulable");
-                cordon == marked
-                    && !taints.iter().any(|taint| taint.key.starts_with("node.kubernetes.io/not-ready"))
-            })
-            .count()
-            == NODES
+        let of_test = ListParams::default().labels(&format!("{PLACE}={place}"));
+        nodes.list(&of_test).await.unwrap().iter().filter(|node| is_ready(node)).count() == NODES
     })
     .await;
-    // The scheduler counts the nodes that have an image when it last saw a node change; those that came first would stay with the
-    // counts of that moment.
+    // The scheduler counts how many nodes have an image when it sees a node change. Without another change
+    // the nodes that were created first would retain the counts of a time when most nodes did not exist.
     let touch = Patch::Merge(json!({"metadata": {"annotations": {"test/touched": "yes"}}}));
     for name in &names {
         nodes.patch(name, &PatchParams::default(), &touch).await.unwrap();
@@ -86,7 +90,7 @@ async fn make_nodes(env: &Env, dice: &mut Numbers) -> Vec<String> {
     names
 }
 
-/// A replica of any shape that the API has words for.
+/// A spec of one replica, of any shape that fields of the API can give it.
 fn shape(env: &Env, dice: &mut Numbers, app: &str) -> pb::AppSpec {
     let quantity = |name: &str, amount: String| (name.to_owned(), amount);
     let mut requests = BTreeMap::new();
@@ -138,13 +142,11 @@ fn shape(env: &Env, dice: &mut Numbers, app: &str) -> pb::AppSpec {
     }
 }
 
-/// What only a patch of the pod template can say.
-fn patch(dice: &mut Numbers, app: &str) -> Value {
+fn spread(dice: &mut Numbers, app: &str) -> Vec<Value> {
     let own = json!({"matchLabels": {"gantry.dev/app": app}});
-    let mut spec = json!({});
     let mut spread = Vec::new();
     if dice.percent(60) {
-        // Counts the replicas of earlier templates too.
+        // `matchLabelKeys` is null so that the pods of earlier templates count too.
         for key in ["topology.kubernetes.io/zone", "kubernetes.io/hostname"] {
             spread.push(
                 json!({"topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", "matchLabelKeys": null}),
@@ -156,9 +158,11 @@ fn patch(dice: &mut Numbers, app: &str) -> Value {
             "maxSkew": 1 + dice.below(2), "labelSelector": own, "minDomains": 1 + dice.below(5),
             "nodeTaintsPolicy": dice.of(&["Honor", "Ignore"]), "nodeAffinityPolicy": dice.of(&["Honor", "Ignore"])}));
     }
-    if !spread.is_empty() {
-        spec["topologySpreadConstraints"] = json!(spread);
-    }
+    spread
+}
+
+/// Affinity to nodes, and affinity and anti-affinity to the pods of one other app.
+fn affinity(dice: &mut Numbers) -> Value {
     let mut affinity = json!({});
     if dice.percent(20) {
         let operator = dice.of(&["Gt", "Lt"]);
@@ -186,6 +190,17 @@ fn patch(dice: &mut Numbers, app: &str) -> Value {
         affinity[kind]["preferredDuringSchedulingIgnoredDuringExecution"] =
             json!([{"weight": 1 + dice.below(100), "podAffinityTerm": near("topology.kubernetes.io/zone")}]);
     }
+    affinity
+}
+
+/// A patch with fields that only a patch of the pod template can set.
+fn patch(dice: &mut Numbers, app: &str) -> Value {
+    let mut spec = json!({});
+    let spread = spread(dice, app);
+    if !spread.is_empty() {
+        spec["topologySpreadConstraints"] = json!(spread);
+    }
+    let affinity = affinity(dice);
     if affinity != json!({}) {
         spec["affinity"] = affinity;
     }
@@ -231,13 +246,14 @@ fn to_value(value: &Value) -> prost_types::Value {
     prost_types::Value { kind: Some(kind) }
 }
 
-/// The pod that a Deployment of this manifest would get, made by hand; the node that the scheduler gives it, and its words if none.
+/// Creates the pod that a Deployment of this manifest would get; returns the node that the scheduler chooses,
+/// or its message if there is none.
 async fn schedule(env: &Env, manifest: &str, number: usize) -> (Option<String>, String) {
     let deployment: Value = serde_json::from_str(manifest).unwrap();
     let template = &deployment["spec"]["template"];
     let name = format!("pod-{number}");
     let mut pod = json!({"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": template["spec"]});
-    // A template of its own, as the plan takes it for.
+    // A hash that no other pod has, because the plan takes the template for a new one.
     pod["metadata"]["labels"]["pod-template-hash"] = json!(format!("hash-{number}"));
     let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
     pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
@@ -281,7 +297,7 @@ async fn the_forecast_is_what_the_scheduler_does() {
             }
             let Some(chosen) = chosen else {
                 refused += 1;
-                assert!(!fit.short_of.is_empty(), "what is short is told");
+                assert!(!fit.short_of.is_empty(), "the plan names what is short");
                 continue;
             };
             assert!(nodes.contains(&chosen));
@@ -297,7 +313,7 @@ async fn the_forecast_is_what_the_scheduler_does() {
                 elsewhere.push(format!("{number}: {:?} not {:?}; {}", of(&chosen), of(bests[0]), deployment.new_value));
             }
         }
-        eprintln!("{placed} placed, {refused} refused by both, {} told apart; {best} of {placed} on a node of the best score, {ties} of them with a choice", wrong.len());
+        eprintln!("{placed} placed, {refused} refused by both, {} decided differently; {best} of {placed} on a node of the best score, {ties} of them with a choice", wrong.len());
         for line in wrong.iter().chain(&elsewhere).take(5) {
             eprintln!("{line}");
         }

@@ -1,6 +1,8 @@
-//! That plan and deploy are one: random changes of three apps, each asked about first and then made, with what others do to the objects in
-//! between. The deploy's own plan is the one that was told, the objects differ afterwards by what was told and by nothing else, and a plan that
-//! says no is a deploy that is refused in the same words. What others made under the name of an app is taken over or refused as anything else.
+//! A plan says exactly what the deploy does. Three apps are changed at random. Each change is planned first
+//! and then made, and between the deploys callers, kubectl and controllers change the objects. The changes of
+//! the plan are those of the deploy's own plan. The objects differ afterwards by exactly these changes. If
+//! the plan has a failing check, the deploy is refused with the same message. A Deployment that is not
+//! managed by Gantry is adopted or refused in the same way.
 //!
 //! `GANTRY_TEST_PLANS=300` tries that many; `GANTRY_TEST_SEED` repeats a run.
 
@@ -28,13 +30,13 @@ use crate::support::{Env, Numbers, reason, run, setting, until};
 
 const APPS: usize = 3;
 
-/// The label whose value is a resource that is then refused.
+/// A label whose value names a resource, for example `services`; that resource is then refused.
 const REFUSED: &str = "refused";
 
-/// What is told before every deploy, and not only with `validate_only`.
+/// The checks that every deploy makes, not only one with `validate_only`.
 const ALWAYS: [&str; 4] = ["REPLICAS", "ADMISSION", "FIELD_OWNERSHIP", "HISTORY"];
 
-/// The kinds of an app's objects: group, kind, and how a plan writes them.
+/// The kinds of an app's objects: group, kind, and their name in a plan.
 const KINDS: [(&str, &str, &str); 3] = [
     ("apps", "Deployment", "deployment.apps"),
     ("", "Service", "service"),
@@ -43,7 +45,7 @@ const KINDS: [(&str, &str, &str); 3] = [
 
 const NOTHING: [&str; 0] = [];
 
-/// The objects of an app, by the names that plans have for them.
+/// The objects of an app, by their names in a plan.
 type Objects = BTreeMap<String, Value>;
 
 struct Bed<'a> {
@@ -51,18 +53,18 @@ struct Bed<'a> {
     app: String,
 }
 
-/// What came of the steps.
+/// The outcomes of the steps.
 #[derive(Default, Debug)]
 struct Tally {
     steps: usize,
-    /// Nothing changes, and nothing was written.
+    /// No change, and nothing was written.
     nothing: usize,
-    /// Nothing changes but what is kept of the wish: no object differs.
+    /// No object changes; only the revision that stores the desired state is new.
     kept: usize,
     refused: usize,
     invalid: usize,
     replaced: usize,
-    /// Deployments that others had made.
+    /// Deployments that were not managed by Gantry before.
     adopted: usize,
     changes: usize,
 }
@@ -84,7 +86,7 @@ impl Bed<'_> {
         all
     }
 
-    /// Asks, does it, and compares. Tells whether it was done.
+    /// Plans, deploys and compares. Returns whether the deploy was made.
     async fn step(&self, request: pb::DeployAppRequest, at: &str, tally: &mut Tally) -> bool {
         let mut apps = self.env.daemon.apps().await;
         let before = self.objects().await;
@@ -100,7 +102,7 @@ impl Bed<'_> {
             (Ok(told), Err(status)) => {
                 tally.refused += 1;
                 is_told(&told, &status, at);
-                assert_eq!(written(&before, &after), NOTHING, "{at}: refused, and yet written");
+                assert_eq!(written(&before, &after), NOTHING, "{at}: refused, but something was written");
                 return false;
             }
             (Err(told), Err(status)) => {
@@ -108,21 +110,23 @@ impl Bed<'_> {
                 let (told, done) =
                     [&told, &status].map(|s| (s.code(), reason(s), s.message().to_owned())).into();
                 assert_eq!(told, done, "{at}");
-                assert_eq!(written(&before, &after), NOTHING, "{at}: refused, and yet written");
+                assert_eq!(written(&before, &after), NOTHING, "{at}: refused, but something was written");
                 return false;
             }
-            (Err(told), Ok(done)) => panic!("{at}: planning says {told:?}, and yet {done:?} was done"),
+            (Err(told), Ok(done)) => {
+                panic!("{at}: the plan failed with {told:?}, but the deploy made {done:?}")
+            }
         };
         let plan = done.plan.unwrap();
         let failing: Vec<_> = told.checks.iter().filter(|check| is_no(check)).collect();
         assert!(failing.is_empty(), "{at}: done although {failing:?}");
-        assert_eq!(told.changes, plan.changes, "{at}: what was told, and what was done");
-        assert_eq!(always(&told), always(&plan), "{at}: what was checked");
+        assert_eq!(told.changes, plan.changes, "{at}: the changes of plan and deploy");
+        assert_eq!(always(&told), always(&plan), "{at}: the checks of plan and deploy");
         compare(&before, &after, &told.changes, at);
         if done.rollout.is_none() {
             tally.nothing += 1;
             assert!(told.changes.is_empty(), "{at}: done without a rollout: {:?}", told.changes);
-            assert_eq!(written(&before, &after), NOTHING, "{at}: nothing changes, and yet it was written");
+            assert_eq!(written(&before, &after), NOTHING, "{at}: nothing changes, but something was written");
         }
         tally.kept += usize::from(done.rollout.is_some() && told.changes.is_empty());
         tally.adopted += usize::from(is_of_others(&before));
@@ -141,7 +145,7 @@ impl Bed<'_> {
                 "{} step {step}, after {other}: {:?} of {:?}, force {}, adopt {}",
                 self.app, request.update_mask, request.app, request.force, request.adopt
             );
-            // What was refused is not what the next step begins with.
+            // The next step begins with the last spec that was accepted.
             if self.step(request, &at, &mut tally).await {
                 desired = next;
             }
@@ -150,18 +154,19 @@ impl Bed<'_> {
     }
 }
 
-/// Whether there is a Deployment that this server did not make.
+/// Whether there is a Deployment that Gantry does not manage.
 fn is_of_others(objects: &Objects) -> bool {
     let mut deployments = objects.iter().filter(|(id, _)| id.starts_with("deployment"));
     deployments.any(|(_, it)| it["metadata"]["labels"]["app.kubernetes.io/managed-by"] != "gantry")
 }
 
-/// Whether a check says that a deploy would be refused. Of a pod a deploy does not ask.
+/// Whether a check says that a deploy would be refused. A deploy does not make the checks about a pod.
 fn is_no(check: &pb::Check) -> bool {
     check.result() == pb::CheckResult::Fail && ALWAYS.contains(&check.kind.as_str()) && check.object != "pod"
 }
 
-/// The checks of every deploy. How an earlier rollout ended may become known in between.
+/// The checks that every deploy makes. HISTORY is left out, because the outcome of an earlier rollout may
+/// become known between plan and deploy.
 fn always(plan: &pb::Plan) -> Vec<String> {
     let of = |check: &&pb::Check| {
         ALWAYS.contains(&check.kind.as_str()) && check.kind != "HISTORY" && check.object != "pod"
@@ -171,7 +176,7 @@ fn always(plan: &pb::Plan) -> Vec<String> {
     all
 }
 
-/// A refusal in the words of the plan.
+/// Asserts that a failing check of the plan has the message of the refusal.
 fn is_told(plan: &pb::Plan, status: &Status, at: &str) {
     let said = |check: &pb::Check| {
         let Some(rest) = check.message.strip_prefix("Other field managers own what would change: ") else {
@@ -185,17 +190,22 @@ fn is_told(plan: &pb::Plan, status: &Status, at: &str) {
         })
     };
     let no: Vec<_> = plan.checks.iter().filter(|check| is_no(check)).collect();
-    assert!(no.iter().any(|check| said(check)), "{at}: {no:?} was told, and {status:?} came");
+    assert!(
+        no.iter().any(|check| said(check)),
+        "{at}: the plan failed with {no:?}, and the deploy with {status:?}"
+    );
 }
 
-/// What was written, if anything: but for the status not a byte may differ, not even who manages what.
+/// The differences between two states of the objects. Everything is compared except status, including the
+/// managed fields.
 fn written(one: &Objects, other: &Objects) -> Vec<String> {
     let bare = |objects: &Objects| {
         let mut all = json!(objects);
         for object in all.as_object_mut().unwrap().values_mut() {
             object["status"] = Value::Null;
             object["metadata"]["resourceVersion"] = Value::Null;
-            // The controller counts the templates of a Deployment in an annotation, which counts as another generation.
+            // The controller counts the templates of a Deployment in an annotation, which raises the
+            // generation.
             object["metadata"]["generation"] = Value::Null;
             if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
                 annotations.remove("deployment.kubernetes.io/revision");
@@ -216,7 +226,7 @@ fn written(one: &Objects, other: &Objects) -> Vec<String> {
     differs
 }
 
-/// What was told, done to the objects as they were, makes them as they are.
+/// Asserts that the planned changes, made to the earlier objects, give the later objects.
 fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str) {
     let value = |text: &str| (!text.is_empty()).then(|| serde_json::from_str::<Value>(text).unwrap());
     let ids: std::collections::BTreeSet<_> =
@@ -233,7 +243,7 @@ fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str) {
             }
             (Some(_), None) => assert_eq!(whole, Some(pb::ChangeAction::Delete), "{at}: {id} is gone"),
             (Some(before), Some(after)) => {
-                assert_eq!(whole, None, "{at}: {id} was there, and is");
+                assert_eq!(whole, None, "{at}: {id} existed before and after");
                 let (old, mut new) = (Leaves::of("", before), Leaves::of("", after));
                 let mut made = old.clone();
                 for change in &of {
@@ -251,7 +261,7 @@ fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str) {
                 let (less, more) = (made.beside(&new), new.beside(&made));
                 assert!(
                     less.is_empty() && more.is_empty(),
-                    "{at}: {of:?} was told of {id}; it would have {less:?}, and has {more:?}"
+                    "{at}: {of:?} was planned for {id}; expected {less:?}, found {more:?}"
                 );
                 let is_deployment = id.starts_with("deployment");
                 let of_template = |change: &&&pb::Change| change.path.starts_with("spec.template");
@@ -259,23 +269,23 @@ fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str) {
                 let says = of.iter().any(|change| change.restarts_replicas);
                 assert!(
                     !is_deployment || replaced == says,
-                    "{at}: replicas are replaced only if it was told"
+                    "{at}: the replicas are replaced exactly if the plan says so"
                 );
                 assert!(
                     !is_deployment || of.iter().filter(of_template).all(|change| change.restarts_replicas),
                     "{at}: {of:?}"
                 );
             }
-            (None, None) => panic!("{at}: {of:?} is about nothing"),
+            (None, None) => panic!("{at}: {of:?} is about an object that does not exist"),
         }
     }
 }
 
-/// From here on what carries the label is refused if it is the resource that the label names.
+/// Refuses an object from here on if its label names its resource.
 async fn refuse(env: &Env) {
     let name = &env.namespace;
     let uid = Api::<Namespace>::all(env.client.clone()).get(name).await.unwrap().uid().unwrap();
-    // Owned by the namespace, both go with it.
+    // Both objects are owned by the namespace, so they are deleted with it.
     let metadata = json!({"name": format!("planned-{name}"), "ownerReferences": [
         {"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": uid}]});
     let rule = |group: &str, version: &str, resource: &str| json!({"apiGroups": [group], "apiVersions": [version], "operations": ["CREATE", "UPDATE"], "resources": [resource]});

@@ -1,4 +1,5 @@
-//! What a plan says before the first write, each check on something that would not work; and that what it says is what happens.
+//! Each check of a plan finds something that would not work, and the plan says exactly what the deploy then
+//! does.
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -12,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Env, run, until, web};
+use crate::support::{Env, follow, run, until, web};
 
 async fn create<K>(env: &Env, object: Value)
 where
@@ -31,7 +32,7 @@ async fn plan(env: &Env, spec: pb::AppSpec) -> pb::Plan {
     env.daemon.deploy_app(request).await.unwrap().plan.unwrap()
 }
 
-/// The worst check of a kind.
+/// The first check of a kind, which is the worst because the checks are sorted.
 fn check<'a>(plan: &'a pb::Plan, kind: &str) -> &'a pb::Check {
     plan.checks.iter().find(|check| check.kind == kind).unwrap_or_else(|| panic!("{kind}: {:?}", plan.checks))
 }
@@ -48,6 +49,29 @@ fn asking(cpu: &str) -> pb::AppSpec {
     let resources =
         pb::Resources { requests: [("cpu".to_owned(), cpu.to_owned())].into(), ..Default::default() };
     pb::AppSpec { resources: Some(resources), ..web() }
+}
+
+/// Plans for scaling and restarting have a fit too; the fit of a rollout includes the surge.
+async fn plans_of_a_running_app_count_its_replicas(env: &Env) {
+    let mut apps = env.daemon.apps().await;
+    let scale = pb::ScaleAppRequest {
+        name: env.name("web"),
+        replicas: Some(5),
+        validate_only: true,
+        ..Default::default()
+    };
+    let scale = apps.scale_app(scale).await.unwrap().into_inner().plan.unwrap();
+    let fit = scale.fit.unwrap();
+    assert_eq!((fit.wanted, fit.fits), (5, 5));
+    assert_eq!(fit.nodes.iter().map(|node| node.placed).sum::<i32>(), 3, "two of the five exist");
+    let restart = pb::RestartAppRequest { name: env.name("web"), validate_only: true, ..Default::default() };
+    let restart = apps.restart_app(restart).await.unwrap().into_inner().plan.unwrap();
+    assert_eq!(restart.fit.unwrap().wanted, 3, "two and a surge of one");
+    let same = plan(env, web()).await;
+    says(&same, "IMAGE", pb::CheckResult::Pass, &["already"]);
+    let fit = same.fit.unwrap();
+    assert_eq!((same.changes.len(), fit.wanted, fit.fits), (0, 2, 2), "{:?}", same.changes);
+    assert!(fit.nodes.iter().all(|node| node.placed == 0), "nothing is placed");
 }
 
 #[tokio::test]
@@ -90,28 +114,8 @@ async fn a_plan_tells_what_is_short_and_by_how_much() {
             &["nodes lists never-had:1", "Gantry does not ask the registry"],
         );
 
-        // Scaling and restarting tell the fit as well; of a rollout the surge is a part.
         env.deploy_and_follow(env.deploy_request("web", web())).await;
-        let mut apps = env.daemon.apps().await;
-        let scale = pb::ScaleAppRequest {
-            name: env.name("web"),
-            replicas: Some(5),
-            validate_only: true,
-            ..Default::default()
-        };
-        let scale = apps.scale_app(scale).await.unwrap().into_inner().plan.unwrap();
-        let fit = scale.fit.unwrap();
-        assert_eq!((fit.wanted, fit.fits), (5, 5));
-        assert_eq!(fit.nodes.iter().map(|node| node.placed).sum::<i32>(), 3, "two are there");
-        let restart =
-            pb::RestartAppRequest { name: env.name("web"), validate_only: true, ..Default::default() };
-        let restart = apps.restart_app(restart).await.unwrap().into_inner().plan.unwrap();
-        assert_eq!(restart.fit.unwrap().wanted, 3, "two and a surge of one");
-        let same = plan(&env, web()).await;
-        says(&same, "IMAGE", pb::CheckResult::Pass, &["already"]);
-        let fit = same.fit.unwrap();
-        assert_eq!((same.changes.len(), fit.wanted, fit.fits), (0, 2, 2), "{:?}", same.changes);
-        assert!(fit.nodes.iter().all(|node| node.placed == 0), "nothing is placed");
+        plans_of_a_running_app_count_its_replicas(&env).await;
     })
     .await;
 }
@@ -146,7 +150,7 @@ async fn a_plan_looks_at_everything_that_the_replicas_refer_to() {
         let urgent = plan(&env, pb::AppSpec { placement: Some(priority), ..web() }).await;
         says(&urgent, "REFERENCES", pb::CheckResult::Fail, &["PriorityClass not-there"]);
 
-        // One who may not look is told so, and everything else.
+        // A daemon without the right to read something says so, and makes all other checks.
         let reads = json!({"apiGroups": ["", "apps", "policy", "autoscaling", "discovery.k8s.io"], "verbs": ["get", "list", "watch"],
             "resources": ["deployments", "replicasets", "pods", "events", "controllerrevisions", "services", "poddisruptionbudgets"]});
         let (daemon, _dir) = env.daemon_with(json!([reads])).await;
@@ -179,7 +183,7 @@ async fn a_plan_counts_quotas_limits_and_budgets() {
         }).await;
         let over = plan(&env, asking("150m")).await;
         says(&over, "QUOTA", pb::CheckResult::Fail, &["Quota small leaves 0.05 cores of 0.25 cores", "0.15 cores", "Raise the quota"]);
-        // Nor would the API server take the pod, which its dry run of the Deployment does not say.
+        // The API server would refuse the pod too, but its dry run of the Deployment does not say so.
         let refused = over.checks.iter().find(|c| c.object == "pod").unwrap();
         assert!(refused.message.contains("exceeded quota"), "{refused:?}");
         says(&plan(&env, asking("100m")).await, "QUOTA", pb::CheckResult::Pass, &[]);
@@ -205,77 +209,70 @@ async fn a_plan_tries_a_pod_and_gives_its_warnings_verbatim() {
         let fine = plan(&env, fine).await;
         let check = fine.checks.iter().find(|c| c.object == "pod").unwrap();
         assert_eq!(check.result(), pb::CheckResult::Pass, "{check:?}");
-        // Whether a node has had the image is another question.
+        // An IMAGE check may warn that no node has the image yet. That is another subject.
         let well = |c: &pb::Check| c.kind == "IMAGE" || c.result() == pb::CheckResult::Pass;
         assert!(fine.checks.iter().all(well), "{:?}", fine.checks);
     })
     .await;
 }
 
+/// The deploys in their order: a spec and the paths of its mask.
+fn steps() -> Vec<(pb::AppSpec, Vec<&'static str>)> {
+    let pair = |k: &str, v: &str| [(k.to_owned(), v.to_owned())].into();
+    let port = |number| vec![pb::Port { name: "http".into(), number, protocol: pb::Protocol::Http.into() }];
+    let surge = pb::RolloutPolicy { max_surge: "2".into(), ..Default::default() };
+    let grace = prost_types::Duration { seconds: 7, nanos: 0 };
+    vec![
+        (web(), vec![]),
+        (pb::AppSpec { env: pair("A", "1"), ..web() }, vec![]),
+        (pb::AppSpec { env: pair("A", "1"), ..web() }, vec![]),
+        (pb::AppSpec { replicas: Some(3), ..Default::default() }, vec!["spec.replicas"]),
+        (pb::AppSpec { ports: port(9090), ..web() }, vec!["*"]),
+        (pb::AppSpec { ports: vec![], probes: None, ..web() }, vec!["*"]),
+        (pb::AppSpec { rollout_policy: Some(surge), ..Default::default() }, vec!["spec.rollout_policy"]),
+        (pb::AppSpec { termination_grace: Some(grace), ..web() }, vec![]),
+        (web(), vec!["*"]),
+        (web(), vec!["*"]),
+    ]
+}
+
+/// Plans the deploy and then makes it. The plan must write nothing, and its changes must be those of the
+/// deploy.
+async fn plan_and_deploy(env: &Env, i: usize, request: pb::DeployAppRequest) {
+    let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+    let template = async || {
+        let found = deployments.get_opt("web").await.unwrap();
+        found.and_then(|d| d.annotations().get("deployment.kubernetes.io/revision").cloned())
+    };
+    let before = (env.settled().await, template().await);
+    let only = pb::DeployAppRequest { validate_only: true, ..request.clone() };
+    let mut apps = env.daemon.apps().await;
+    let planned = apps.deploy_app(only).await.unwrap().into_inner().plan.unwrap();
+    assert_eq!(env.objects().await, before.0, "step {i}: a plan writes nothing");
+    let done = apps.deploy_app(request).await.unwrap().into_inner();
+    assert_eq!(planned.changes, done.plan.unwrap().changes, "step {i}");
+    let restarts = planned.changes.iter().any(|change| change.restarts_replicas);
+    if let Some(rollout) = done.rollout {
+        follow(&env.daemon, &rollout.name).await;
+    } else {
+        assert!(planned.changes.is_empty(), "step {i}");
+        let after = env.settled().await;
+        assert_eq!(after, before.0, "step {i}: nothing changes, and nothing is written");
+    }
+    if before.1.is_some() {
+        let replaced = template().await != before.1;
+        assert_eq!(replaced, restarts, "step {i}: the replicas are replaced exactly if the plan says so");
+    }
+}
+
 #[tokio::test]
 async fn what_the_plan_says_is_what_happens() {
     run(|env| async move {
-        let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
-        let template = async || {
-            let found = deployments.get_opt("web").await.unwrap();
-            found.and_then(|d| d.annotations().get("deployment.kubernetes.io/revision").cloned())
-        };
-        let pair = |k: &str, v: &str| [(k.to_owned(), v.to_owned())].into();
-        let port =
-            |number| vec![pb::Port { name: "http".into(), number, protocol: pb::Protocol::Http.into() }];
-        let steps: Vec<(pb::AppSpec, Vec<&str>)> = vec![
-            (web(), vec![]),
-            (pb::AppSpec { env: pair("A", "1"), ..web() }, vec![]),
-            (pb::AppSpec { env: pair("A", "1"), ..web() }, vec![]),
-            (pb::AppSpec { replicas: Some(3), ..Default::default() }, vec!["spec.replicas"]),
-            (pb::AppSpec { ports: port(9090), ..web() }, vec!["*"]),
-            (pb::AppSpec { ports: vec![], probes: None, ..web() }, vec!["*"]),
-            (
-                pb::AppSpec {
-                    rollout_policy: Some(pb::RolloutPolicy { max_surge: "2".into(), ..Default::default() }),
-                    ..Default::default()
-                },
-                vec!["spec.rollout_policy"],
-            ),
-            (
-                pb::AppSpec {
-                    termination_grace: Some(prost_types::Duration { seconds: 7, nanos: 0 }),
-                    ..web()
-                },
-                vec![],
-            ),
-            (web(), vec!["*"]),
-            (web(), vec!["*"]),
-        ];
-        for (i, (spec, paths)) in steps.into_iter().enumerate() {
+        for (i, (spec, paths)) in steps().into_iter().enumerate() {
             let mask = (!paths.is_empty())
                 .then(|| prost_types::FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect() });
             let request = pb::DeployAppRequest { update_mask: mask, ..env.deploy_request("web", spec) };
-            let before = (env.settled().await, template().await);
-            let only = pb::DeployAppRequest { validate_only: true, ..request.clone() };
-            let mut apps = env.daemon.apps().await;
-            let told = apps.deploy_app(only).await.unwrap().into_inner().plan.unwrap();
-            assert_eq!(env.objects().await, before.0, "step {i}: a plan writes nothing");
-            let done = apps.deploy_app(request).await.unwrap().into_inner();
-            assert_eq!(told.changes, done.plan.unwrap().changes, "step {i}");
-            let restarts = told.changes.iter().any(|change| change.restarts_replicas);
-            if let Some(rollout) = done.rollout {
-                crate::support::follow(&env.daemon, &rollout.name).await;
-            } else {
-                assert!(told.changes.is_empty(), "step {i}");
-                assert_eq!(
-                    env.settled().await,
-                    before.0,
-                    "step {i}: nothing changes, and nothing is written"
-                );
-            }
-            if before.1.is_some() {
-                assert_eq!(
-                    template().await != before.1,
-                    restarts,
-                    "step {i}: the replicas are replaced if it was told"
-                );
-            }
+            plan_and_deploy(&env, i, request).await;
         }
     })
     .await;

@@ -1,6 +1,6 @@
-//! Stands between a daemon and the API server: passes everything on, counts the writes, and can stop answering after one of
-//! them, as a daemon that is killed there would see it, break off every answer from there on, as an API server that is killed would, or
-//! answer one request in place of it. The API server behind it is the real one.
+//! Stands between a daemon and the real API server. It forwards everything and counts the writes. After a
+//! given write it can stop answering, as a daemon that is killed at that moment would see it, or break off
+//! every answer, as a killed API server would. It can also answer one request in place of the API server.
 
 use std::{
     convert::Infallible,
@@ -28,18 +28,19 @@ use crate::support::Daemon;
 #[derive(Clone)]
 pub struct Proxy {
     shared: Arc<Shared>,
-    /// Its address, for a kubeconfig.
+    /// The address for a kubeconfig.
     pub address: String,
 }
 
-/// What happens to one request.
+/// What happens to a chosen request.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// It is refused as an API server does that has too much to do.
+    /// It is refused, as by an overloaded API server.
     Busy,
-    /// It is carried out, and its answer gets lost.
+    /// It is carried out, but its answer is lost.
     Silent,
-    /// It, and every other one that is chosen, is refused as if somebody had written the object since it was read.
+    /// It is refused as if the object had changed since it was read. Unlike the other faults, this one is
+    /// repeated for every chosen request.
     Conflict,
 }
 
@@ -50,13 +51,13 @@ struct Shared {
     client: Client,
     fault: Mutex<Option<(Choice, Fault)>>,
     written: AtomicUsize,
-    /// What was written, for messages.
+    /// The writes, for messages.
     log: Mutex<Vec<String>>,
-    /// Writes to the objects of this namespace and name count.
+    /// Only writes to the objects of this namespace and name count.
     scope: Mutex<(String, String)>,
-    /// After this many writes nothing is answered any more.
+    /// After this many writes no request is answered.
     last: AtomicUsize,
-    /// Whether answers break off then, instead of not coming.
+    /// Whether answers then break off instead of never coming.
     breaks: AtomicBool,
     stopped: Notify,
 }
@@ -81,7 +82,7 @@ impl Proxy {
         Self { shared, address }
     }
 
-    /// A kubeconfig for a daemon behind it.
+    /// Writes a kubeconfig that leads to the proxy.
     fn kubeconfig(&self, dir: &std::path::Path) -> PathBuf {
         let path = dir.join("kubeconfig");
         let file = format!(
@@ -98,14 +99,14 @@ impl Proxy {
         self.daemon_like(dir, &[]).await
     }
 
-    /// One with these arguments too.
+    /// A daemon that reaches the cluster through the proxy, with these arguments too.
     pub async fn daemon_like(&self, dir: &std::path::Path, args: &[&str]) -> Daemon {
         let kubeconfig = self.kubeconfig(dir);
         let args = [&["--kubeconfig", kubeconfig.to_str().unwrap()], args].concat();
         Daemon::start_with(&args, "ready apps=").await
     }
 
-    /// Begins to count anew what is written for an app, and stops after `writes`.
+    /// Counts the writes of an app from zero, and stops answering after `writes`.
     pub fn stop_after(&self, namespace: &str, app: &str, writes: usize) {
         *self.shared.scope.lock().unwrap() = (namespace.to_owned(), app.to_owned());
         self.shared.written.store(0, Ordering::SeqCst);
@@ -114,35 +115,37 @@ impl Proxy {
         self.shared.last.store(writes, Ordering::SeqCst);
     }
 
-    /// Begins to count anew, and after `writes` is as an API server that was killed, until [`Self::back`].
+    /// Counts the writes of an app from zero, and after `writes` behaves as a killed API server until
+    /// [`Self::back`].
     pub fn gone_after(&self, namespace: &str, app: &str, writes: usize) {
         self.stop_after(namespace, app, writes);
         self.shared.breaks.store(true, Ordering::SeqCst);
     }
 
-    /// The API server is back.
+    /// Answers again.
     pub fn back(&self) {
         self.shared.last.store(usize::MAX, Ordering::SeqCst);
     }
 
-    /// Spoils the next request that is chosen, and no other.
+    /// Applies the fault to the next chosen request only; [`Fault::Conflict`] applies to every chosen
+    /// request.
     pub fn spoil(&self, fault: Fault, choice: impl Fn(&str) -> bool + Send + 'static) {
         *self.shared.fault.lock().unwrap() = Some((Box::new(choice), fault));
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the proxy has stopped answering.
     pub async fn stopped(&self) {
         self.shared.stopped.notified().await;
     }
 
-    /// What was written since it began to count.
+    /// The writes since counting began.
     pub fn writes(&self) -> Vec<String> {
         self.shared.log.lock().unwrap().clone()
     }
 }
 
 impl Shared {
-    /// What a request gets after the last write.
+    /// The answer to a request after the last write.
     async fn stop(&self) -> Response {
         self.stopped.notify_one();
         if !self.breaks.load(Ordering::SeqCst) {
@@ -160,7 +163,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
     let reads = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_write = !reads && !path.contains("dryRun=All") && {
         let (namespace, name) = &*shared.scope.lock().unwrap();
-        // What is new has no name in its path.
+        // The path of a creation does not contain the object's name.
         path.contains(namespace) && (parts.method == Method::POST || path.contains(name))
     };
     if shared.written.load(Ordering::SeqCst) >= shared.last.load(Ordering::SeqCst) {
@@ -182,7 +185,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         }
     };
     if let Some((_, Fault::Busy)) = fault {
-        // As Kubernetes' fair queueing says it: no Status, but a header.
+        // The fair queueing of Kubernetes answers with a header and without a Status.
         let text = "Too many requests, please try again later.\n";
         return Ok(Response::builder().status(429).header("retry-after", "1").body(text.into()).unwrap());
     }
@@ -202,7 +205,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         let count = shared.written.fetch_add(1, Ordering::SeqCst) + 1;
         shared.log.lock().unwrap().push(format!("{method} {path}"));
         if count >= shared.last.load(Ordering::SeqCst) {
-            // The write is done and nobody hears of it.
+            // The write is done, but its answer does not arrive.
             return Ok(shared.stop().await);
         }
     }

@@ -1,4 +1,4 @@
-//! Refusals that only a real API server gives: each has its reason, and says what was done before it.
+//! Refusals that only a real API server gives. Each has its reason, and says what was done before it.
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -88,7 +88,7 @@ async fn what_is_refused_leaves_nothing_behind() {
         until("the quota is gone", async || env.deploy("web", web()).await.is_ok()).await;
         follow(&env.daemon, &(env.name("web") + "/rollouts/1")).await;
 
-        // A refused change is not part of the next one.
+        // A refused change does not become part of the next one.
         let mut patch = annotate("a", "b");
         let policy = prost_types::Value { kind: Some(Kind::StringValue("Sometimes".into())) };
         let spec = prost_types::Struct { fields: [("restartPolicy".to_owned(), policy)].into() };
@@ -107,7 +107,8 @@ async fn what_is_refused_leaves_nothing_behind() {
     .await;
 }
 
-/// A policy that lets the dry run pass and refuses the write: what a deploy cannot know before it begins.
+/// The policy lets the dry run pass and refuses the write, so the deploy cannot know of the refusal before it
+/// begins.
 #[tokio::test]
 async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed_by_repeating_it() {
     run(|env| async move {
@@ -142,7 +143,8 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
         until("repeating it completes it", async || {
             match env.deploy("web", web()).await {
                 Ok(answer) => {
-                    // No rollout if a daemon was faster and finished it already.
+                    // There is no rollout in the answer if a daemon has already finished the first deploy in
+                    // the background.
                     let rollout = answer.rollout.map(|r| r.name);
                     assert!(rollout.is_none_or(|name| name == env.name("web") + "/rollouts/1"));
                     true

@@ -1,4 +1,4 @@
-//! The daemon comes and goes: what it knew is still known, and it goes in order.
+//! The daemon stops and starts: its knowledge survives, and it shuts down in order.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ async fn a_verdict_outlives_the_daemon_that_gave_it() {
         let bad = pb::AppSpec { image: format!("{}:does-not-exist", "web"), ..pb::AppSpec::default() };
         let failed = env.deploy_and_follow(env.deploy_request("web", bad)).await;
         assert_eq!(failed.state(), pb::RolloutState::Failed);
-        // Written by a task of its own; kill only after it had a moment, as the promise is about what was told long ago.
+        // A separate task stores the verdict, and is given time before the daemon is killed, because only
+        // verdicts that were reported long ago are promised to survive.
         tokio::time::sleep(Duration::from_millis(500)).await;
         env.daemon.kill().await;
 
@@ -41,7 +42,7 @@ async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
+async fn on_sigterm_it_ends_its_streams_with_a_reason_and_exits_well() {
     run_alone(|mut env| async move {
         let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
         let mut stream = env.daemon.watch_apps(request).await.unwrap();
@@ -51,7 +52,7 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
         let status = loop {
             match stream.message().await {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("the stream ended without a word"),
+                Ok(None) => panic!("the stream ended without an error"),
                 Err(status) => break status,
             }
         };
@@ -77,7 +78,7 @@ async fn told_to_stop_it_ends_its_streams_with_a_word_and_exits_well() {
 async fn without_a_cluster_it_answers_that_it_waits_for_one() {
     let dir = tempfile::tempdir().unwrap();
     let kubeconfig = dir.path().join("kubeconfig");
-    // A port that nobody listens on.
+    // A port on which nothing listens.
     let file = "{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}], \
                 users: [{name: x, user: {}}], contexts: [{name: x, context: {cluster: x, user: x}}]}";
     std::fs::write(&kubeconfig, file).unwrap();
@@ -95,7 +96,7 @@ async fn a_right_that_is_missing_is_named() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kubeconfig");
-    // Every JSON is YAML.
+    // JSON is valid YAML.
     std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
     let daemon = Daemon::start_with(&["--kubeconfig", path.to_str().unwrap()], "connected").await;
     let mut server = ServerServiceClient::new(daemon.channel().await);

@@ -1,4 +1,5 @@
-//! Histories whose Deployment went or comes back: deleted without what it owns, and restored from a backup in whatever order.
+//! Histories whose Deployment is deleted or comes back: deleted without the objects that it owns, and
+//! restored from a backup in any order.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ fn deployments(env: &Env) -> Api<Deployment> {
     Api::namespaced(env.client.clone(), &env.namespace)
 }
 
-/// What a backup keeps of the metadata.
+/// The metadata that a backup retains.
 fn kept(metadata: &ObjectMeta) -> ObjectMeta {
     let ObjectMeta { name, labels, annotations, .. } = metadata.clone();
     ObjectMeta { name, labels, annotations, ..ObjectMeta::default() }
@@ -39,14 +40,14 @@ fn named(all: &[(&str, usize)]) -> Vec<(String, usize)> {
     all.iter().map(|(name, owners)| ((*name).to_owned(), *owners)).collect()
 }
 
-/// Longer than it takes the server to carry out a change that was cut off.
+/// Waits longer than the daemon waits before it finishes an interrupted change.
 async fn nothing_happens() {
     tokio::time::sleep(Duration::from_secs(5)).await;
 }
 
 const URL: &str = "postgres://h/x?sslmode=require&pool=5";
 
-/// Two rollouts, of which each holds what an encoder may write otherwise.
+/// Makes two rollouts. Both have a value that encoders may write differently.
 async fn deploy_twice(env: &Env) {
     for image in ["web:1", "web:2"] {
         let vars = [("DB".to_owned(), URL.to_owned())].into();
@@ -55,7 +56,7 @@ async fn deploy_twice(env: &Env) {
     }
 }
 
-/// The app runs what it ran, and a deploy goes on from there.
+/// Asserts that the app runs what it ran before, and that the next deploy gets this number.
 async fn goes_on(env: &Env, next: u64) {
     until("the app is back", async || {
         let is_back = |app: pb::App| app.spec.is_some_and(|spec| spec.image == "web:2");
@@ -79,7 +80,8 @@ async fn goes_on(env: &Env, next: u64) {
     assert_eq!(env.get("web").await.unwrap().spec.unwrap().image, "web:1");
 }
 
-/// Kubernetes takes the owners off by a strategic merge patch, and waits with the deletion until it has.
+/// With `--cascade=orphan` Kubernetes removes the owner references by strategic merge patches, and deletes
+/// the Deployment only when all are removed.
 #[tokio::test]
 async fn a_deployment_that_was_deleted_with_cascade_orphan_is_gone_and_can_come_back() {
     run(|env| async move {
@@ -93,7 +95,7 @@ async fn a_deployment_that_was_deleted_with_cascade_orphan_is_gone_and_can_come_
         until("the app is gone", async || env.get("web").await.is_err()).await;
         nothing_happens().await;
         assert_eq!(owners(&env).await, named(&[("gantry-web-1", 0), ("gantry-web-2", 0)]));
-        assert!(deployments(&env).get_opt("web").await.unwrap().is_none(), "nobody makes it again");
+        assert!(deployments(&env).get_opt("web").await.unwrap().is_none(), "no daemon creates it again");
 
         let restored =
             Deployment { metadata: kept(&deployment.metadata), spec: deployment.spec, status: None };
@@ -105,7 +107,8 @@ async fn a_deployment_that_was_deleted_with_cascade_orphan_is_gone_and_can_come_
     .await;
 }
 
-/// What was left of an app that is gone is not deleted by the next app of its name, and goes with that one.
+/// The Service of a deleted app is not deleted by deploys of the next app of its name, and is deleted
+/// together with that app.
 #[tokio::test]
 async fn the_service_of_an_app_that_was_orphaned_stays_until_the_next_one_is_deleted() {
     run(|env| async move {
@@ -147,7 +150,7 @@ async fn a_backup_is_restored_revisions_first_and_nothing_is_carried_out() {
         })
         .await;
 
-        // The last one was not carried out when the backup was made, an hour ago.
+        // A third revision that had not been carried out when the backup was made, an hour ago.
         let mut cut_off = saved[1].clone();
         cut_off.metadata = ObjectMeta {
             name: Some("gantry-web-3".to_owned()),

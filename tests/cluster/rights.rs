@@ -1,4 +1,4 @@
-//! Rights that are missing: the answer says whose, and which, and nothing is written.
+//! Missing rights: the answer names who lacks which right, and nothing is written.
 
 use gantry::pb;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 
 use crate::support::{reason, run, web};
 
-/// The right to read everything that the server reads.
+/// The right to read everything that the daemon reads.
 fn reads() -> Value {
     json!({"apiGroups": ["", "apps", "policy", "autoscaling", "discovery.k8s.io"], "verbs": ["get", "list", "watch"], "resources": [
         "deployments", "replicasets", "pods", "events", "controllerrevisions", "services", "poddisruptionbudgets",
@@ -24,7 +24,7 @@ fn refused(status: &Status) -> (String, String, String) {
 }
 
 #[tokio::test]
-async fn who_may_read_and_not_write_is_told_what_he_may_not() {
+async fn a_right_to_write_that_is_missing_is_named() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let (daemon, _dir) = env.daemon_with(json!([reads()])).await;
@@ -52,7 +52,7 @@ async fn who_may_read_and_not_write_is_told_what_he_may_not() {
         assert_eq!(refused(&status), may_not("delete", "deployments.apps"));
         assert_eq!(env.objects().await, before, "nothing is written");
 
-        // A plan says the same without failing, the worst first.
+        // A plan says the same in a check instead of an error, the worst check first.
         let plan = pb::DeployAppRequest { validate_only: true, ..env.deploy_request("web", change) };
         let plan = apps.deploy_app(plan).await.unwrap().into_inner().plan.unwrap();
         assert_eq!(plan.checks[0].result(), pb::CheckResult::Fail, "{:?}", plan.checks);
@@ -72,7 +72,7 @@ async fn who_may_read_and_not_write_is_told_what_he_may_not() {
             ("PERMISSION", pb::CheckResult::Fail)
         );
 
-        // Reading goes on.
+        // Reads still work.
         let latest =
             pb::GetRolloutRequest { name: env.name("web") + "/rollouts/latest", ..Default::default() };
         assert!(rollouts.get_rollout(latest).await.is_ok());

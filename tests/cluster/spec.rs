@@ -1,4 +1,5 @@
-//! Every field of an app on a real Kubernetes: it is taken, read back as it was sent, and writes nothing when sent again.
+//! Every field of an app on a real Kubernetes: it is accepted, read back unchanged, and writes nothing when
+//! it is sent again.
 
 use std::collections::HashMap;
 
@@ -88,7 +89,7 @@ fn placement(priority_class: &str) -> pb::Placement {
     }
 }
 
-/// An app with every field.
+/// A spec with every field set.
 fn full(priority_class: &str) -> pb::AppSpec {
     use pb::probe::Check;
     let number = web().ports[0].number;
@@ -154,7 +155,8 @@ async fn prepare(env: &Env) {
 async fn an_app_with_every_field_is_read_back_and_sent_again_changes_nothing() {
     run(|env| async move {
         prepare(&env).await;
-        // Not of a namespace: it has the name of ours, and goes with the test.
+        // A PriorityClass has no namespace, so it gets the name of the test's namespace and is deleted by the
+        // test.
         let classes = Api::<PriorityClass>::all(env.client.clone());
         let class = json!({"metadata": {"name": &env.namespace}, "value": 10});
         classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
@@ -209,7 +211,7 @@ async fn the_restricted_profile_passes_pod_security() {
 }
 
 #[tokio::test]
-async fn what_others_deployed_is_read_as_far_as_there_are_words_for_it() {
+async fn an_unmanaged_app_is_read_as_far_as_the_contract_has_fields_for_it() {
     run(|env| async move {
         let foreign = json!({"metadata": {"name": "other"}, "spec": {
             "replicas": 0, "minReadySeconds": 5, "selector": {"matchLabels": {"a": "b"}},
@@ -239,7 +241,7 @@ async fn what_others_deployed_is_read_as_far_as_there_are_words_for_it() {
             at("volumes[sock]"),
         ];
         assert_eq!(app.status.unwrap().unmodelled_fields, expected);
-        // Nothing but defaults of the API server is in what the plainest of all Deployments has.
+        // A minimal Deployment has only defaults of the API server, and these are not listed.
         let plain = json!({"metadata": {"name": "plain"}, "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "c"}},
             "template": {"metadata": {"labels": {"a": "c"}}, "spec": {"containers": [{"name": "app", "image": "x"}]}}}});
         create::<Deployment>(&env, plain).await;

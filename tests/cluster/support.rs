@@ -1,4 +1,5 @@
-//! The cluster that the tests were given, a namespace for each test, the daemon as a process, and the calls that most tests make.
+//! The cluster that the tests were given, a namespace for each test, the daemon as a process, and the calls
+//! that most tests make.
 
 #[path = "support/daemon.rs"] // tests/node has this file too, from another folder
 mod daemon;
@@ -49,15 +50,16 @@ pub fn simulated() -> bool {
     given("GANTRY_TEST_SIMULATED") == "1"
 }
 
-/// Runs a test in a new namespace, which it removes whatever comes of the test. Its daemon is the one that tests share: it must
-/// neither be stopped nor be asked how much it did.
+/// Runs a test in a new namespace, and removes the namespace even if the test fails. The daemon is shared by
+/// many tests, so a test must neither stop it nor count what it does.
 pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     // Blocks the first tests for the second that the daemon takes to start.
     let shared = shared_daemon();
     run_with(shared.daemon(), test, |namespace| shared.print_log(namespace)).await;
 }
 
-/// Runs a test in a new namespace with a daemon of its own, which it may stop, and removes both whatever comes of the test.
+/// Runs a test in a new namespace with its own daemon, which the test may stop, and removes both even if the
+/// test fails.
 pub async fn run_alone<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     run_with(Daemon::start().await, test, |_| ()).await;
 }
@@ -100,7 +102,7 @@ async fn client() -> Client {
     Client::try_from(kube::Config::from_custom_kubeconfig(kubeconfig(), &options).await.unwrap()).unwrap()
 }
 
-/// A kubeconfig for the same cluster as somebody else; JSON, which is YAML too.
+/// A kubeconfig for the same cluster with another user's token. It is JSON, which is valid YAML.
 pub fn kubeconfig_with_token(token: &str) -> String {
     let mut file = kubeconfig();
     let context = given("GANTRY_TEST_CONTEXT");
@@ -124,14 +126,14 @@ impl Env {
         pb::DeployAppRequest { app: Some(app), ..pb::DeployAppRequest::default() }
     }
 
-    /// From here on no replica is ever made in the namespace: for tests of objects alone.
+    /// Refuses every pod in the namespace from here on, for tests of the other objects.
     pub async fn refuse_pods(&self) {
         let quota = serde_json::json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
         let quotas = Api::<ResourceQuota>::namespaced(self.client.clone(), &self.namespace);
         quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
     }
 
-    /// Waits until nobody may create a Service here; the dry run of one is not asked about.
+    /// Waits until the API server refuses to create a Service here. The dry run does not show it.
     pub async fn services_are_refused(&self, why: &str) {
         let probe = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
         until(why, async || {
@@ -146,10 +148,11 @@ impl Env {
         .await;
     }
 
-    /// A daemon under an account of its own with these rights alone; the directory holds its kubeconfig.
+    /// A daemon under a separate account with only these rights. The directory holds its kubeconfig.
     pub async fn daemon_with(&self, rules: serde_json::Value) -> (Daemon, tempfile::TempDir) {
         let name = &self.namespace;
-        // Owned by the namespace, role and binding go with it, whatever comes of the test.
+        // The role and its binding are owned by the namespace, so they are deleted with it even if the test
+        // fails.
         let owner = Api::<Namespace>::all(self.client.clone()).get(name).await.unwrap().uid().unwrap();
         let owners =
             serde_json::json!([{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": owner}]);
@@ -188,7 +191,8 @@ impl Env {
         Daemon::start_with(&[&["--context", context.as_str()], args].concat(), "ready apps=").await
     }
 
-    /// Every object of the namespace that this server writes, with its version, once nothing moves any more.
+    /// Every object in the namespace that Gantry writes, with its resourceVersion, once none of them changes
+    /// any more.
     pub async fn settled(&self) -> Vec<String> {
         let mut last = self.objects().await;
         until("nothing moves any more", async || {
@@ -200,7 +204,7 @@ impl Env {
         last
     }
 
-    /// Every object of the namespace that this server writes, with its version.
+    /// Every object in the namespace that Gantry writes, with its resourceVersion.
     pub async fn objects(&self) -> Vec<String> {
         let mut all = Vec::new();
         for (group, version, kind) in [
@@ -310,14 +314,14 @@ pub fn reason(status: &Status) -> String {
     details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}")).reason.clone()
 }
 
-/// A number that the environment may set, such as a seed; said, so that a run can be repeated.
+/// A number that the environment may set, for example a seed. It is printed, so that a run can be repeated.
 pub fn setting(name: &str, default: u64) -> u64 {
     let number = env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     eprintln!("{name}={number}");
     number
 }
 
-/// A generator of numbers that is the same everywhere (`SplitMix64`).
+/// A random number generator with the same sequence on every machine (`SplitMix64`).
 pub struct Numbers(pub u64);
 
 impl Numbers {

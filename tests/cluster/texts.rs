@@ -1,7 +1,8 @@
-//! Any text through every text field of the contract: deployed, read back as it was sent, deployed again without a change, changed, rolled
-//! back; and the revisions that hold it can be changed by every kind of client, as Kubernetes' own garbage collector changes them.
+//! Any text passes through every text field of the contract: deployed, read back unchanged, deployed again
+//! without a change, changed, rolled back. The revisions that store it can be changed by every kind of
+//! client, for example by the garbage collector of Kubernetes.
 //!
-//! `GANTRY_TEST_SEED` and `GANTRY_TEST_TEXTS` (how many apps) repeat a run or make it longer.
+//! `GANTRY_TEST_SEED` repeats a run, and `GANTRY_TEST_TEXTS` (the number of apps) makes it longer.
 
 use std::time::Instant;
 
@@ -16,7 +17,8 @@ use serde_json::json;
 
 use crate::support::{Env, Numbers, annotate_all, run, setting, until};
 
-/// What people put into such fields: connection strings, documents, code, secrets' looks, and what is easily taken for something else.
+/// Texts that people put into such fields: connection strings, documents, code, texts that look like secrets,
+/// and texts that are easily misread.
 const TEXTS: [&str; 60] = [
     "postgres://user:p%40ss@db.prod:5432/shop?sslmode=require&pool=5",
     "mongodb+srv://u:p@c0.example.net/?retryWrites=true&w=majority",
@@ -80,7 +82,7 @@ const TEXTS: [&str; 60] = [
     "\u{fffd}\u{fffe}\u{ffff}\u{e000}",
 ];
 
-/// A text: of the list, several of those together, or of any characters.
+/// A text from the list, three of them together, or random characters.
 fn text(n: &mut Numbers) -> String {
     match n.below(10) {
         0..6 => n.of(&TEXTS).to_owned(),
@@ -89,7 +91,7 @@ fn text(n: &mut Numbers) -> String {
     }
 }
 
-/// Mostly of the planes and blocks in which encoders differ.
+/// A random character, mostly from the planes and blocks in which encoders differ.
 fn any_char(n: &mut Numbers) -> Option<char> {
     let code = match n.below(6) {
         0 | 1 => n.below(0x80),
@@ -101,7 +103,7 @@ fn any_char(n: &mut Numbers) -> Option<char> {
     char::from_u32(u32::try_from(code).unwrap())
 }
 
-/// A text of the characters that Kubernetes takes there, not empty.
+/// A text of the characters that Kubernetes accepts there, not empty.
 fn word(n: &mut Numbers) -> String {
     const EDGE: &[u8] = b"abcxyzABC019";
     let inner = b"abcxyzABC019-_.";
@@ -111,7 +113,7 @@ fn word(n: &mut Numbers) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// A name for a variable: all that Kubernetes takes, which is printable ASCII without `=`.
+/// A name for a variable. Kubernetes accepts printable ASCII without `=`.
 fn variable(n: &mut Numbers, i: u64) -> String {
     let name = match n.below(4) {
         0 => "A&<>'\"\\ b".to_owned(),
@@ -122,7 +124,7 @@ fn variable(n: &mut Numbers, i: u64) -> String {
     format!("{name}{i}")
 }
 
-/// An app of which every field that takes text has some.
+/// A spec in which every text field has a text.
 fn spec(n: &mut Numbers, long: bool) -> pb::AppSpec {
     use pb::probe::Check;
     let texts = |n: &mut Numbers, most: u64| (0..=n.below(most)).map(|_| text(n)).collect::<Vec<_>>();
@@ -171,7 +173,7 @@ fn reason(n: &mut Numbers) -> String {
     text(n).chars().take(200).collect()
 }
 
-/// Changes every revision of an app in each way that clients have.
+/// Changes every revision of an app in each way that clients use.
 async fn change_revisions(env: &Env, app: &str) {
     let api = revisions(env);
     let of_app = ListParams::default().labels(&format!("gantry.dev/revisions-of={app}"));
@@ -184,7 +186,8 @@ async fn change_revisions(env: &Env, app: &str) {
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch("2"))).await.unwrap();
         let applied = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"annotations": {"example.com/y": "1"}}});
         api.patch(&name, &PatchParams::apply("somebody"), &Patch::Apply(applied)).await.unwrap();
-        // As every client does that writes a whole object: read again when the daemon wrote the verdict in between.
+        // A client that replaces the whole object reads it again if the daemon has written the verdict
+        // meanwhile.
         until(&format!("{name} is replaced"), async || {
             let mut whole = api.get(&name).await.unwrap();
             whole.labels_mut().insert("example.com/z".into(), "3".into());
@@ -226,7 +229,7 @@ async fn try_texts(env: &Env, seed: u64, i: u64) {
 
     let again = apps.deploy_app(request.clone()).await.unwrap().into_inner();
     assert_eq!(again.plan.unwrap().changes, [], "{what}");
-    // One changes, and the way back.
+    // One variable changes, and a rollback changes it back.
     let mut second = first.clone();
     second.env.insert("CHANGED".into(), text(n) + "&");
     let mut change = env.deploy_request(&app, second.clone());
@@ -256,7 +259,7 @@ async fn try_texts(env: &Env, seed: u64, i: u64) {
     apps.delete_app(delete).await.unwrap();
 }
 
-/// The reasons that are kept outside revisions.
+/// Checks the reasons that are stored outside revisions.
 async fn hold(env: &Env, app: &str, n: &mut Numbers) {
     let autoscaler = pb::Autoscaler {
         name: env.name(app) + "/autoscaler",

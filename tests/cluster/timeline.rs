@@ -1,4 +1,4 @@
-//! Logs of real pods through the API server, and what happened to an app, across a restart of the server.
+//! Logs of real pods through the API server, and the timeline of an app across a restart of the daemon.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,7 +10,7 @@ use tonic::Streaming;
 
 use crate::support::{Daemon, run, run_alone, web};
 
-/// The next message; heartbeats may keep a stream alive for ever that has nothing to tell.
+/// The next message. There is a time limit, because heartbeats keep an idle stream open for ever.
 async fn next<T>(stream: &mut Streaming<T>, until: Instant) -> Option<T> {
     tokio::time::timeout_at(until, stream.message()).await.expect("it comes").unwrap()
 }
@@ -61,8 +61,61 @@ async fn logs_of_all_replicas_are_followed_through_a_rollout() {
     .await;
 }
 
+/// Identifies an entry: its time and message.
+type Key = (Option<(i64, i32)>, String);
+
+fn key(entry: pb::TimelineEntry) -> Key {
+    (entry.time.map(|time| (time.seconds, time.nanos)), entry.message)
+}
+
+/// Reads until a rollout, an event, a call and endpoints came; returns the entries and the last resume token.
+async fn read_until_every_kind_came(
+    stream: &mut Streaming<pb::WatchTimelineResponse>,
+    end: Instant,
+) -> (Vec<Key>, String) {
+    let (mut sent, mut token) = (Vec::new(), String::new());
+    let mut kinds = BTreeSet::new();
+    let wanted = BTreeSet::from(["rollout", "event", "call", "endpoints"]);
+    while !wanted.is_subset(&kinds) {
+        let message = next(stream, end).await.expect("it goes on");
+        token = message.resume_token;
+        let Some(Event::Entry(entry)) = message.event else { continue };
+        kinds.insert(match &entry.detail {
+            Some(Detail::Rollout(_)) => "rollout",
+            Some(Detail::KubernetesEvent(_)) => "event",
+            Some(Detail::Call(call)) => {
+                assert!(call.method.ends_with("/DeployApp") && call.code == 0, "{call:?}");
+                "call"
+            }
+            Some(Detail::Endpoints(_)) => "endpoints",
+            _ => "other",
+        });
+        sent.push(key(entry));
+    }
+    (sent, token)
+}
+
+async fn resumes_with_a_gap_and_repeats_nothing(
+    stream: &mut Streaming<pb::WatchTimelineResponse>,
+    end: Instant,
+    sent: &[Key],
+) {
+    let Some(Event::Gap(gap)) = next(stream, end).await.unwrap().event else { panic!("a gap comes first") };
+    assert!(gap.start_time.unwrap().seconds <= gap.end_time.unwrap().seconds);
+    loop {
+        match next(stream, end).await.expect("it goes on").event.unwrap() {
+            Event::Entry(entry) => {
+                let entry = key(entry);
+                assert!(!sent.contains(&entry), "{entry:?} was sent before");
+            }
+            Event::Synced(synced) => break assert!(synced.resumed),
+            Event::Gap(_) | Event::Heartbeat(_) => {}
+        }
+    }
+}
+
 #[tokio::test]
-async fn what_happened_is_told_once_across_a_restart() {
+async fn what_happened_is_sent_once_across_a_restart() {
     run_alone(|mut env| async move {
         let end = soon();
         env.deploy_and_follow(env.deploy_request("web", web())).await;
@@ -74,45 +127,13 @@ async fn what_happened_is_told_once_across_a_restart() {
             ..Default::default()
         };
         let mut stream = env.daemon.watch_timeline(ask(String::new())).await.unwrap();
-        let (mut told, mut token) = (Vec::new(), String::new());
-        let mut kinds = BTreeSet::new();
-        let wanted = BTreeSet::from(["rollout", "event", "call", "endpoints"]);
-        while !wanted.is_subset(&kinds) {
-            let message = next(&mut stream, end).await.expect("it goes on");
-            token = message.resume_token;
-            let Some(Event::Entry(entry)) = message.event else { continue };
-            kinds.insert(match &entry.detail {
-                Some(Detail::Rollout(_)) => "rollout",
-                Some(Detail::KubernetesEvent(_)) => "event",
-                Some(Detail::Call(call)) => {
-                    assert!(call.method.ends_with("/DeployApp") && call.code == 0, "{call:?}");
-                    "call"
-                }
-                Some(Detail::Endpoints(_)) => "endpoints",
-                _ => "other",
-            });
-            told.push((entry.time.map(|time| (time.seconds, time.nanos)), entry.message));
-        }
+        let (sent, token) = read_until_every_kind_came(&mut stream, end).await;
         env.daemon.kill().await;
-        let request = ask(token);
         env.daemon = Daemon::start().await;
 
-        let mut stream = env.daemon.watch_timeline(request).await.unwrap();
-        let Some(Event::Gap(gap)) = next(&mut stream, end).await.unwrap().event else {
-            panic!("a gap comes first")
-        };
-        assert!(gap.start_time.unwrap().seconds <= gap.end_time.unwrap().seconds);
-        loop {
-            match next(&mut stream, end).await.expect("it goes on").event.unwrap() {
-                Event::Entry(entry) => {
-                    let entry = (entry.time.map(|time| (time.seconds, time.nanos)), entry.message);
-                    assert!(!told.contains(&entry), "{entry:?} was told before");
-                }
-                Event::Synced(synced) => break assert!(synced.resumed),
-                Event::Gap(_) | Event::Heartbeat(_) => {}
-            }
-        }
-        // Whoever comes anew is told of the rollout by its record.
+        let mut stream = env.daemon.watch_timeline(ask(token)).await.unwrap();
+        resumes_with_a_gap_and_repeats_nothing(&mut stream, end, &sent).await;
+        // A new reader gets the rollout from its record.
         let request = pb::WatchTimelineRequest { follow: false, ..ask(String::new()) };
         let mut stream = env.daemon.watch_timeline(request).await.unwrap();
         let mut ended = false;

@@ -1,5 +1,5 @@
-//! What Kubernetes does that one would not expect, and what this server must not do because of it. docs/coverage.md has the whole
-//! list, and says where the others are tested.
+//! Unexpected behaviour of Kubernetes, and what Gantry must not do because of it. docs/coverage.md has the
+//! whole list, and says where the other cases are tested.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn image(tag: &str) -> pb::AppSpec {
     pb::AppSpec { image: format!("{}:{tag}", web().image.split(':').next().unwrap()), ..Default::default() }
 }
 
-/// uid and Kubernetes' own number of each ReplicaSet.
+/// The uid and the Kubernetes revision number of each ReplicaSet.
 async fn replica_sets(env: &Env) -> Vec<(String, String)> {
     let sets = Api::<ReplicaSet>::namespaced(env.client.clone(), &env.namespace);
     let list = sets.list(&ListParams::default()).await.unwrap();
@@ -33,8 +33,8 @@ async fn replica_sets(env: &Env) -> Vec<(String, String)> {
     all
 }
 
-/// A rollback brings the old ReplicaSet back and gives it a new number: pods must be told by their template, and no annotation of
-/// ours may make two of them.
+/// A rollback reuses the old ReplicaSet, and Kubernetes gives it a new number. So the rollout of a pod is
+/// found by its template, and no annotation of Gantry may make two ReplicaSets of one template.
 #[tokio::test]
 async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_new_rollout() {
     run(|env| async move {
@@ -60,9 +60,9 @@ async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_n
     .await;
 }
 
-/// What is rendered depends on the content alone: a daemon that starts anew must not replace a single pod.
+/// The manifest depends only on the content, so a restarted daemon must not replace a single pod.
 #[tokio::test]
-async fn the_same_deploy_to_a_daemon_that_starts_anew_writes_nothing() {
+async fn the_same_deploy_to_a_restarted_daemon_writes_nothing() {
     run_alone(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let before = env.settled().await;
@@ -98,7 +98,7 @@ async fn where_a_budget_covers_the_replicas_no_second_one_is_made_and_they_can_b
             answer.is_ok()
         })
         .await;
-        // Once nobody else guards the app, it gets its own.
+        // Once no other budget covers the app, it gets one from Gantry.
         budgets.delete("wide", &DeleteParams::default()).await.unwrap();
         env.deploy_and_follow(env.deploy_request("web", image("other"))).await;
         assert_eq!(names().await, ["web"]);
@@ -106,7 +106,8 @@ async fn where_a_budget_covers_the_replicas_no_second_one_is_made_and_they_can_b
     .await;
 }
 
-/// Kubernetes lets Deployments have names that no Service may have. All can be read; only those of the contract are deployed.
+/// Kubernetes allows names of Deployments that it does not allow for Services. All can be read. Only names
+/// that the contract allows are deployed.
 #[tokio::test]
 async fn names_that_only_kubernetes_allows_are_read_and_not_deployed() {
     run(|env| async move {
@@ -135,7 +136,8 @@ async fn names_that_only_kubernetes_allows_are_read_and_not_deployed() {
     .await;
 }
 
-/// Kubernetes' own deadline goes on while a Deployment is paused; this server's stands still, and runs again afterwards.
+/// The progress deadline of Kubernetes goes on while a Deployment is paused. Gantry's deadline stops, and
+/// runs again afterwards.
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_rollout_that_is_held_does_not_run_out_of_time() {
@@ -155,7 +157,7 @@ async fn a_rollout_that_is_held_does_not_run_out_of_time() {
         let pause = pb::PauseRolloutRequest { name: name.clone(), ..Default::default() };
         rollouts.pause_rollout(pause).await.unwrap();
         let held = Instant::now();
-        // What is shown is that nothing happens, so it is watched for longer than the deadline.
+        // Nothing must happen, so the rollout is watched for longer than its deadline.
         while held.elapsed() < Duration::from_secs(4) {
             let timeout = Some(prost_types::Duration { seconds: 1, nanos: 0 });
             let wait = pb::WaitRolloutRequest { name: name.clone(), timeout };
@@ -172,7 +174,7 @@ async fn a_rollout_that_is_held_does_not_run_out_of_time() {
     .await;
 }
 
-/// Several Services may select the same pods, under names of their own.
+/// Several Services may select the same pods, each with other port names.
 #[tokio::test]
 async fn a_second_service_over_the_same_replicas_shows_none_of_them_twice() {
     run(|env| async move {

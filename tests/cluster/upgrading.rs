@@ -1,5 +1,6 @@
-//! What earlier versions left in the cluster: revisions whose `data` is the record itself. Kubernetes refuses to change some of them at
-//! all; apps that are stuck by that mend themselves, and nothing that runs is replaced.
+//! Revisions that earlier versions of Gantry left in the cluster, whose `data` is the record itself.
+//! Kubernetes refuses every change of some of them. Apps that are stuck for that reason are repaired without
+//! a call, and no pod is replaced.
 
 use futures::future::join_all;
 use gantry::pb;
@@ -20,21 +21,21 @@ fn deployments(env: &Env) -> Api<Deployment> {
     Api::namespaced(env.client.clone(), &env.namespace)
 }
 
-/// What is kept of a revision that is turned into one of an earlier version.
+/// How far a revision was carried out before it is turned into one of an earlier version.
 #[derive(Clone, Copy, PartialEq)]
 enum Left {
-    /// It was carried out: it has its owner and its marks.
+    /// It was carried out, and has its owner and its annotations.
     Applied,
-    /// It was applied, and the word that it was could not be written.
+    /// It was applied, but the annotation that says so could not be written.
     Stuck,
 }
 
-/// Writes a revision again as an earlier version did: the record itself, byte for byte as that encoded it, and without the mark that
-/// earlier versions did not have.
+/// Writes a revision again as an earlier version did: the record itself, with the same bytes, and without the
+/// annotation that earlier versions did not have.
 async fn make_old(env: &Env, name: &str, left: Left) {
     let revision = revisions(env).get(name).await.unwrap();
     let record = revision.data.as_ref().unwrap().0["record"].as_str().unwrap();
-    // In the order of the record's own fields, with a float as Rust writes one, and nothing of HTML escaped.
+    // Fields in the order of the record, floats as Rust writes them, and no HTML escapes.
     let mut data = record.to_owned();
     for c in ['<', '>', '&', '=', '\''] {
         data = data.replace(&format!("\\u{:04x}", u32::from(c)), &c.to_string());
@@ -56,7 +57,7 @@ async fn make_old(env: &Env, name: &str, left: Left) {
     env.client.request::<ControllerRevision>(request).await.unwrap();
 }
 
-/// Whether Kubernetes takes a patch of a revision as its garbage collector sends it.
+/// Whether Kubernetes accepts a patch of a revision as its garbage collector sends it.
 async fn takes_patch(env: &Env, name: &str) -> bool {
     let patch = Patch::Strategic(json!({"metadata": {"labels": {"z": "1"}}}));
     revisions(env).patch(name, &PatchParams::default(), &patch).await.is_ok()
@@ -79,8 +80,8 @@ fn with_url(mut spec: pb::AppSpec) -> pb::AppSpec {
     spec
 }
 
-/// An app as an earlier version left it: its first revision was carried out; its second one holds a `&`, and was applied but for the
-/// word that it was. No daemon runs.
+/// Makes an app as an earlier version left it, and stops the daemon. The first revision was carried out. The
+/// second has a `&` in it and was applied, but the annotation that says so is missing.
 async fn stuck(env: &mut Env, app: &str) {
     for (reason, spec) in [("first", web()), ("second", with_url(web()))] {
         let mut request = env.deploy_request(app, spec);
@@ -115,7 +116,7 @@ async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
         assert_eq!((app.status.unwrap().rollout, app.spec), (rollout.name, Some(with_url(web()))));
         assert_eq!(replica_sets(&env).await, before);
         assert!(takes_patch(&env, "gantry-web-3").await);
-        // From then on it is an app like any other.
+        // From now on it is a normal app.
         let next = pb::AppSpec { image: web().image, args: vec!["<a> & b".into()], ..pb::AppSpec::default() };
         let next = env.deploy_and_follow(env.deploy_request("web", next)).await;
         assert_eq!((next.state(), next.name), (pb::RolloutState::Succeeded, env.name("web") + "/rollouts/4"));
@@ -126,21 +127,22 @@ async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
 #[tokio::test]
 async fn the_next_call_mends_a_stuck_app_too() {
     run_alone(|mut env| async move {
-        // A first deploy that was stuck, and a later one.
+        // The first deploy of one app was stuck, and a later deploy of another.
         let mut request = env.deploy_request("first", with_url(web()));
         request.request_id = "6f1a2c1e-0000-4000-8000-000000000001".into();
         env.deploy_and_follow(request.clone()).await;
         stuck(&mut env, "web").await;
         make_old(&env, "gantry-first-1", Left::Stuck).await;
         env.daemon = Daemon::start().await;
-        // What the caller does who saw it fail, at once: one repeats the call, the other one sends it as a new one.
+        // What callers do at once after a failure: one repeats the call, and the other sends it as a new
+        // request.
         let apps = env.daemon.apps().await;
         let calls = [request, env.deploy_request("web", with_url(web()))].map(|request| {
             let mut apps = apps.clone();
             async move {
                 loop {
                     match apps.deploy_app(request.clone()).await {
-                        // The daemon itself was writing the same revision at this moment; clients call again.
+                        // The daemon was writing the same revision at this moment, so the client calls again.
                         Err(status) if reason(&status) == "WRITE_CONFLICT" => {}
                         answer => break answer.unwrap().into_inner(),
                     }
@@ -173,7 +175,8 @@ async fn old_revisions_let_go_of_a_deployment_that_leaves_what_it_owns() {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         env.deploy_and_follow(env.deploy_request("web", with_url(web()))).await;
         env.daemon.kill().await;
-        // The second one was made with its owner, as those of changes made outside Gantry are, and takes no patch at all.
+        // The second one was created with its owner, as revisions of changes made outside Gantry are, and
+        // accepts no patch.
         for name in ["gantry-web-1", "gantry-web-2"] {
             make_old(&env, name, Left::Applied).await;
         }
@@ -183,7 +186,7 @@ async fn old_revisions_let_go_of_a_deployment_that_leaves_what_it_owns() {
         deployments(&env).delete("web", &orphan).await.unwrap();
         until("it is gone", async || deployments(&env).get_opt("web").await.unwrap().is_none()).await;
         assert_eq!(names(&env).await, ["gantry-web-1 0", "gantry-web-2 0"]);
-        // And nobody carries them out, or deletes them.
+        // The daemon neither carries them out nor deletes them.
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         assert_eq!(names(&env).await, ["gantry-web-1 0", "gantry-web-2 0"]);
         assert!(deployments(&env).get_opt("web").await.unwrap().is_none());

@@ -1,4 +1,4 @@
-//! Wrong requests: each is refused with a reason and the field or object that it is about, and nothing is written.
+//! Wrong requests: each is refused with a reason and the field or object at fault, and nothing is written.
 
 use gantry::pb;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -16,10 +16,10 @@ use crate::support::{Env, annotate, reason, run, until, web};
 
 const ID: &str = "6f1a2c1e-0000-4000-8000-000000000001";
 
-/// What a refusal must say: code, reason, and the field of the request or the object.
+/// What a refusal must have: code, reason, and the field of the request or the object.
 type Expected = (Code, &'static str, String);
 
-/// What the refusal is about: the wrong fields, or the object, or what failed.
+/// The wrong fields or the object that the refusal names.
 fn about(status: &Status) -> String {
     let details = status.get_error_details();
     if let Some(bad) = details.bad_request() {
@@ -35,7 +35,7 @@ struct Table {
 }
 
 impl Table {
-    /// Takes in one answer.
+    /// Compares one answer, and checks that no object was written.
     async fn expect<T: std::fmt::Debug>(
         &mut self,
         what: &str,
@@ -68,7 +68,7 @@ impl Table {
     async fn deploy(&mut self, what: &str, request: pb::DeployAppRequest, expected: Expected) {
         let answer = self.env.daemon.deploy_app(request.clone()).await;
         self.expect(what, answer, expected.clone()).await;
-        // A plan for it is refused in the same words.
+        // A plan of the same deploy is refused with the same error.
         let only = pb::DeployAppRequest { validate_only: true, ..request };
         if expected.1 != "REQUEST_ID_REUSED" {
             let answer = self.env.daemon.deploy_app(only).await;
@@ -97,14 +97,14 @@ fn nested(fields: &[(&str, Value)]) -> Value {
     Value { kind: Some(Kind::StructValue(object(fields))) }
 }
 
-/// A patch that gives the app's own container another image.
+/// A patch that changes the image of the app's own container.
 fn image_patch() -> Struct {
     let container = nested(&[("name", text("app")), ("image", text("other:1"))]);
     let list = Value { kind: Some(Kind::ListValue(prost_types::ListValue { values: vec![container] })) };
     object(&[("spec", nested(&[("containers", list)]))])
 }
 
-/// Deploys `web`, makes `alien` as others would, and waits until nothing moves any more.
+/// Deploys `web`, creates `alien` outside Gantry, and waits until nothing changes any more.
 async fn table(env: Env) -> Table {
     let request = pb::DeployAppRequest { request_id: ID.into(), ..env.deploy_request("web", web()) };
     env.deploy_and_follow(request).await;
@@ -113,7 +113,7 @@ async fn table(env: Env) -> Table {
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "main", "image": web().image}]}}}});
     let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
     deployments.create(&PostParams::default(), &serde_json::from_value(alien).unwrap()).await.unwrap();
-    until("the app of others is active", async || {
+    until("the app not managed by Gantry is active", async || {
         env.get("alien").await.is_ok_and(|app| app.status.unwrap().state() == pb::AppState::Active)
     })
     .await;
@@ -121,204 +121,243 @@ async fn table(env: Env) -> Table {
     Table { env, before, wrong: Vec::new() }
 }
 
+async fn deploy_under_wrong_names(t: &mut Table) {
+    let named = |name: &str| {
+        let app = pb::App { name: name.into(), spec: Some(web()), ..Default::default() };
+        pb::DeployAppRequest { app: Some(app), ..Default::default() }
+    };
+    for name in
+        ["web", "namespaces/x", "namespaces/x/apps/", "namespaces/x/apps/3web", "namespaces/x/apps/Web"]
+    {
+        t.deploy(name, named(name), invalid("app.name")).await;
+    }
+    t.deploy("no app", pb::DeployAppRequest::default(), invalid("app")).await;
+    let missing = (Code::NotFound, "NAMESPACE_NOT_FOUND", "namespaces/gantry-test-none".to_owned());
+    t.deploy("a missing namespace", named("namespaces/gantry-test-none/apps/web"), missing).await;
+}
+
+/// A spec that is valid and changes the app.
+fn web_2() -> pb::AppSpec {
+    pb::AppSpec { image: "web:2".into(), ..Default::default() }
+}
+
+/// Wrong specs: what is wrong, the spec, and the field that the refusal names.
+fn wrong_specs() -> Vec<(&'static str, pb::AppSpec, &'static str)> {
+    let port = |name: &str, number| pb::Port { name: name.into(), number, protocol: 0 };
+    let requests = |cpu: &str| pb::Resources {
+        requests: [("cpu".to_owned(), cpu.to_owned())].into(),
+        ..Default::default()
+    };
+    vec![
+        (
+            "an invalid quantity",
+            pb::AppSpec { resources: Some(requests("lots")), ..web_2() },
+            "app.spec.resources.requests[cpu]",
+        ),
+        (
+            "a port name twice",
+            pb::AppSpec { ports: vec![port("a", 1), port("a", 2)], ..web_2() },
+            "app.spec.ports[1].name",
+        ),
+        (
+            "a port number twice",
+            pb::AppSpec { ports: vec![port("a", 1), port("b", 1)], ..web_2() },
+            "app.spec.ports[1].number",
+        ),
+        ("a negative count", pb::AppSpec { replicas: Some(-1), ..web_2() }, "app.spec.replicas"),
+        ("too many", pb::AppSpec { replicas: Some(10_001), ..web_2() }, "app.spec.replicas"),
+        ("an image with a space", pb::AppSpec { image: "a b".into(), ..web_2() }, "app.spec.image"),
+        (
+            "a patch of a field of the spec",
+            pb::AppSpec { pod_template_patch: Some(image_patch()), ..web_2() },
+            "app.spec.pod_template_patch",
+        ),
+    ]
+}
+
+/// Deploys each wrong spec, as a change of an app and as a new app.
+async fn deploy_wrong_specs(t: &mut Table) {
+    for (what, spec, field) in wrong_specs() {
+        t.deploy(what, t.env.deploy_request("web", spec.clone()), invalid(field)).await;
+        t.deploy(&format!("{what}, as a new app"), t.env.deploy_request("new", spec), invalid(field)).await;
+    }
+    let empty = pb::AppSpec::default();
+    t.deploy("no image", t.env.deploy_request("new", empty.clone()), invalid("app.spec.image")).await;
+    let cleared = masked(t.env.deploy_request("web", empty), "spec.image");
+    t.deploy("the image cleared", cleared, invalid("app.spec.image")).await;
+}
+
+/// Deploys a valid spec with one field of the request wrong.
+async fn deploy_with_wrong_fields(t: &mut Table) {
+    let request = t.env.deploy_request("web", web_2());
+    for path in ["spec.imagee", "spec.ports.name", "status", "name"] {
+        t.deploy(path, masked(request.clone(), path), invalid("update_mask")).await;
+    }
+    let mut stale = request.clone();
+    stale.app.as_mut().unwrap().etag = "yesterday".into();
+    t.deploy("a stale etag", stale, (Code::Aborted, "ETAG_MISMATCH", String::new())).await;
+    let again = pb::DeployAppRequest { request_id: ID.into(), ..request.clone() };
+    let reused = (Code::InvalidArgument, "REQUEST_ID_REUSED", "request_id".to_owned());
+    t.deploy("the id of another request", again, reused).await;
+    let no_uuid = pb::DeployAppRequest { request_id: "1".into(), ..request.clone() };
+    t.deploy("an id that is no UUID", no_uuid, invalid("request_id")).await;
+    let taken = (Code::AlreadyExists, "NAME_TAKEN", format!("{}/alien", t.env.namespace));
+    t.deploy("an app not managed by Gantry", t.env.deploy_request("alien", web_2()), taken).await;
+    let long = pb::DeployAppRequest { reason: "x".repeat(1025), ..request };
+    t.deploy("a reason that is too long", long, invalid("reason")).await;
+}
+
 #[tokio::test]
 async fn a_wrong_deploy_is_refused_by_the_field_and_writes_nothing() {
     run(|env| async move {
         let mut t = table(env).await;
-        let (web_name, namespace) = (t.env.name("web"), t.env.namespace.clone());
-        let named = |name: &str| {
-            let app = pb::App { name: name.into(), spec: Some(web()), ..Default::default() };
-            pb::DeployAppRequest { app: Some(app), ..Default::default() }
-        };
-        for name in
-            ["web", "namespaces/x", "namespaces/x/apps/", "namespaces/x/apps/3web", "namespaces/x/apps/Web"]
-        {
-            t.deploy(name, named(name), invalid("app.name")).await;
-        }
-        t.deploy("no app", pb::DeployAppRequest::default(), invalid("app")).await;
-        let nowhere = (Code::NotFound, "NAMESPACE_NOT_FOUND", "namespaces/gantry-test-none".to_owned());
-        t.deploy("nowhere", named("namespaces/gantry-test-none/apps/web"), nowhere).await;
-
-        let name = |n: &str, number| pb::Port { name: n.into(), number, protocol: 0 };
-        let requests = |cpu: &str| pb::Resources {
-            requests: [("cpu".to_owned(), cpu.to_owned())].into(),
-            ..Default::default()
-        };
-        let base = pb::AppSpec { image: "web:2".into(), ..Default::default() };
-        for (what, spec, field) in [
-            (
-                "no quantity",
-                pb::AppSpec { resources: Some(requests("lots")), ..base.clone() },
-                "app.spec.resources.requests[cpu]",
-            ),
-            (
-                "a port's name twice",
-                pb::AppSpec { ports: vec![name("a", 1), name("a", 2)], ..base.clone() },
-                "app.spec.ports[1].name",
-            ),
-            (
-                "a port's number twice",
-                pb::AppSpec { ports: vec![name("a", 1), name("b", 1)], ..base.clone() },
-                "app.spec.ports[1].number",
-            ),
-            ("less than none", pb::AppSpec { replicas: Some(-1), ..base.clone() }, "app.spec.replicas"),
-            ("too many", pb::AppSpec { replicas: Some(10_001), ..base.clone() }, "app.spec.replicas"),
-            ("an image of two words", pb::AppSpec { image: "a b".into(), ..base.clone() }, "app.spec.image"),
-            (
-                "a patch of our field",
-                pb::AppSpec { pod_template_patch: Some(image_patch()), ..base.clone() },
-                "app.spec.pod_template_patch",
-            ),
-        ] {
-            t.deploy(what, t.env.deploy_request("web", spec.clone()), invalid(field)).await;
-            t.deploy(&format!("{what}, as a new app"), t.env.deploy_request("new", spec), invalid(field))
-                .await;
-        }
-        t.deploy("no image", t.env.deploy_request("new", pb::AppSpec::default()), invalid("app.spec.image"))
-            .await;
-        let cleared = masked(t.env.deploy_request("web", pb::AppSpec::default()), "spec.image");
-        t.deploy("the image cleared", cleared, invalid("app.spec.image")).await;
-        for path in ["spec.imagee", "spec.ports.name", "status", "name"] {
-            let request = masked(t.env.deploy_request("web", base.clone()), path);
-            t.deploy(path, request, invalid("update_mask")).await;
-        }
-        let mut stale = t.env.deploy_request("web", base.clone());
-        stale.app.as_mut().unwrap().etag = "yesterday".into();
-        t.deploy("an etag of yesterday", stale, (Code::Aborted, "ETAG_MISMATCH", String::new())).await;
-        let again =
-            pb::DeployAppRequest { request_id: ID.into(), ..t.env.deploy_request("web", base.clone()) };
-        let reused = (Code::InvalidArgument, "REQUEST_ID_REUSED", "request_id".to_owned());
-        t.deploy("an id used for something else", again, reused).await;
-        let no_id =
-            pb::DeployAppRequest { request_id: "1".into(), ..t.env.deploy_request("web", base.clone()) };
-        t.deploy("no UUID", no_id, invalid("request_id")).await;
-        let taken = (Code::AlreadyExists, "NAME_TAKEN", format!("{namespace}/alien"));
-        t.deploy("what others made", t.env.deploy_request("alien", base.clone()), taken).await;
-        let long = pb::DeployAppRequest { reason: "x".repeat(1025), ..t.env.deploy_request("web", base) };
-        t.deploy("a novel", long, invalid("reason")).await;
+        let web_name = t.env.name("web");
+        deploy_under_wrong_names(&mut t).await;
+        deploy_wrong_specs(&mut t).await;
+        deploy_with_wrong_fields(&mut t).await;
         assert_eq!(t.wrong, Vec::<String>::new());
         assert_eq!(t.env.get("web").await.unwrap().name, web_name);
     })
     .await;
 }
 
+fn no_app(name: &str) -> Expected {
+    (Code::NotFound, "APP_NOT_FOUND", name.to_owned())
+}
+
+fn no_rollout(name: &str) -> Expected {
+    (Code::NotFound, "ROLLOUT_NOT_FOUND", name.to_owned())
+}
+
+fn unmanaged() -> Expected {
+    (Code::FailedPrecondition, "NOT_MANAGED", String::new())
+}
+
+fn stale() -> Expected {
+    (Code::Aborted, "ETAG_MISMATCH", String::new())
+}
+
+async fn scale_wrongly(t: &mut Table) {
+    let (web_name, absent) = (t.env.name("web"), t.env.name("absent"));
+    let mut apps = t.env.daemon.apps().await;
+    let scale =
+        |name: &str, replicas| pb::ScaleAppRequest { name: name.into(), replicas, ..Default::default() };
+    for (what, request, expected) in [
+        ("no count", scale(&web_name, None), invalid("replicas")),
+        ("a negative count", scale(&web_name, Some(-1)), invalid("replicas")),
+        ("too many", scale(&web_name, Some(10_001)), invalid("replicas")),
+        ("a missing app", scale(&absent, Some(1)), no_app(&absent)),
+        ("no name", scale("web", Some(1)), invalid("name")),
+        ("stale", pb::ScaleAppRequest { etag: "x".into(), ..scale(&web_name, Some(3)) }, stale()),
+        (
+            "reused",
+            pb::ScaleAppRequest { request_id: ID.into(), ..scale(&web_name, Some(3)) },
+            (Code::InvalidArgument, "REQUEST_ID_REUSED", "request_id".into()),
+        ),
+    ] {
+        t.expect(&format!("scale {what}"), apps.scale_app(request).await, expected).await;
+    }
+}
+
+async fn restart_and_delete_wrongly(t: &mut Table) {
+    let (web_name, absent, alien) = (t.env.name("web"), t.env.name("absent"), t.env.name("alien"));
+    let mut apps = t.env.daemon.apps().await;
+    let restart = |name: &str| pb::RestartAppRequest { name: name.into(), ..Default::default() };
+    t.expect("restart a missing app", apps.restart_app(restart(&absent)).await, no_app(&absent)).await;
+    t.expect("restart no name", apps.restart_app(restart("")).await, invalid("name")).await;
+    let delete = |name: &str, etag: &str| pb::DeleteAppRequest {
+        name: name.into(),
+        etag: etag.into(),
+        ..Default::default()
+    };
+    t.expect("delete a missing app", apps.delete_app(delete(&absent, "")).await, no_app(&absent)).await;
+    t.expect("delete stale", apps.delete_app(delete(&web_name, "x")).await, stale()).await;
+    t.expect("delete an unmanaged app", apps.delete_app(delete(&alien, "")).await, unmanaged()).await;
+}
+
+async fn roll_back_wrongly(t: &mut Table) {
+    let (web_name, absent, alien) = (t.env.name("web"), t.env.name("absent"), t.env.name("alien"));
+    let (past, foreign) = (web_name.clone() + "/rollouts/99", absent.clone() + "/rollouts/1");
+    let mut rollouts = t.env.daemon.rollouts().await;
+    let none = (Code::FailedPrecondition, "NO_EARLIER_ROLLOUT", String::new());
+    for (what, name, rollout, expected) in [
+        ("to a missing rollout", &web_name, past.as_str(), no_rollout(&past)),
+        ("to a rollout of another app", &web_name, foreign.as_str(), invalid("rollout")),
+        ("to before the first rollout", &web_name, "", none),
+        ("an unmanaged app", &alien, "", unmanaged()),
+        ("a missing app", &absent, "", no_app(&absent)),
+    ] {
+        let request =
+            pb::RollbackAppRequest { name: name.clone(), rollout: rollout.into(), ..Default::default() };
+        t.expect(&format!("roll back {what}"), rollouts.rollback_app(request).await, expected).await;
+    }
+}
+
+/// Holds, resumes, reads and follows rollouts that have ended or that do not exist.
+async fn name_rollouts_wrongly(t: &mut Table) {
+    let web_name = t.env.name("web");
+    let (past, latest) = (web_name.clone() + "/rollouts/99", web_name.clone() + "/rollouts/latest");
+    let mut rollouts = t.env.daemon.rollouts().await;
+    let ended = (Code::FailedPrecondition, "ROLLOUT_ENDED", String::new());
+    let pause = |name: &str| pb::PauseRolloutRequest { name: name.into(), ..Default::default() };
+    let resume = |name: &str| pb::ResumeRolloutRequest { name: name.into(), ..Default::default() };
+    t.expect("hold an ended rollout", rollouts.pause_rollout(pause(&latest)).await, ended.clone()).await;
+    t.expect("resume an ended rollout", rollouts.resume_rollout(resume(&latest)).await, ended).await;
+    t.expect("hold a missing rollout", rollouts.pause_rollout(pause(&past)).await, no_rollout(&past)).await;
+    t.expect("hold an app", rollouts.pause_rollout(pause(&web_name)).await, invalid("name")).await;
+    let get = pb::GetRolloutRequest { name: past.clone(), ..Default::default() };
+    t.expect("read a missing rollout", rollouts.get_rollout(get).await, no_rollout(&past)).await;
+    let wait = pb::WaitRolloutRequest { name: past.clone(), ..Default::default() };
+    t.expect("wait for a missing rollout", rollouts.wait_rollout(wait).await, no_rollout(&past)).await;
+    let watch = pb::WatchRolloutRequest { name: past.clone(), ..Default::default() };
+    t.expect("watch a missing rollout", rollouts.watch_rollout(watch).await, no_rollout(&past)).await;
+}
+
+/// Sends the page token of one list to other lists.
+async fn page_wrongly(t: &mut Table) {
+    let (web_name, parent) = (t.env.name("web"), format!("namespaces/{}", t.env.namespace));
+    let mut apps = t.env.daemon.apps().await;
+    let mut discovery = t.env.daemon.discovery().await;
+    let list = |parent: &str, token: &str| pb::ListAppsRequest {
+        parent: parent.into(),
+        page_size: 1,
+        page_token: token.into(),
+        ..Default::default()
+    };
+    let token = apps.list_apps(list(&parent, "")).await.unwrap().into_inner().next_page_token;
+    assert_ne!(token, "", "two apps are two pages of one");
+    let bad_token = (Code::InvalidArgument, "PAGE_TOKEN_INVALID", "page_token".to_owned());
+    t.expect("apps of all", apps.list_apps(list("namespaces/-", &token)).await, bad_token.clone()).await;
+    let replicas =
+        pb::ListReplicasRequest { parent: web_name.clone(), page_token: token.clone(), ..Default::default() };
+    t.expect("replicas", apps.list_replicas(replicas).await, bad_token.clone()).await;
+    let endpoints = pb::ListEndpointsRequest { parent: web_name, page_token: token, ..Default::default() };
+    t.expect("endpoints", discovery.list_endpoints(endpoints).await, bad_token).await;
+}
+
+/// Reads apps that do not exist, and at a position that is not valid.
+async fn read_wrongly(t: &mut Table) {
+    let (web_name, absent) = (t.env.name("web"), t.env.name("absent"));
+    let mut apps = t.env.daemon.apps().await;
+    let get = |name: &str, after: &str| pb::GetAppRequest { name: name.into(), read_after: after.into() };
+    t.expect("read a missing app", apps.get_app(get(&absent, "")).await, no_app(&absent)).await;
+    t.expect("after never", apps.get_app(get(&web_name, "never")).await, invalid("read_after")).await;
+    let wait = pb::WaitAppRequest { name: absent.clone(), ..Default::default() };
+    t.expect("wait for a missing app", apps.wait_app(wait).await, no_app(&absent)).await;
+    let replicas = pb::ListReplicasRequest { parent: absent.clone(), ..Default::default() };
+    t.expect("replicas of a missing app", apps.list_replicas(replicas).await, no_app(&absent)).await;
+}
+
 #[tokio::test]
 async fn a_wrong_call_of_any_other_method_is_refused_and_writes_nothing() {
     run(|env| async move {
         let mut t = table(env).await;
-        let web_name = t.env.name("web");
-        let no_app = |name: &str| (Code::NotFound, "APP_NOT_FOUND", name.to_owned());
-        let (mut apps, mut rollouts) = (t.env.daemon.apps().await, t.env.daemon.rollouts().await);
-        let mut discovery = t.env.daemon.discovery().await;
-        let absent = t.env.name("absent");
-        let scale =
-            |name: &str, replicas| pb::ScaleAppRequest { name: name.into(), replicas, ..Default::default() };
-        for (what, request, expected) in [
-            ("no count", scale(&web_name, None), invalid("replicas")),
-            ("less than none", scale(&web_name, Some(-1)), invalid("replicas")),
-            ("too many", scale(&web_name, Some(10_001)), invalid("replicas")),
-            ("nobody", scale(&absent, Some(1)), no_app(&absent)),
-            ("no name", scale("web", Some(1)), invalid("name")),
-            (
-                "stale",
-                pb::ScaleAppRequest { etag: "x".into(), ..scale(&web_name, Some(3)) },
-                (Code::Aborted, "ETAG_MISMATCH", String::new()),
-            ),
-            (
-                "reused",
-                pb::ScaleAppRequest { request_id: ID.into(), ..scale(&web_name, Some(3)) },
-                (Code::InvalidArgument, "REQUEST_ID_REUSED", "request_id".into()),
-            ),
-        ] {
-            t.expect(&format!("scale {what}"), apps.scale_app(request).await, expected).await;
-        }
-        let restart = |name: &str| pb::RestartAppRequest { name: name.into(), ..Default::default() };
-        t.expect("restart nobody", apps.restart_app(restart(&absent)).await, no_app(&absent)).await;
-        t.expect("restart no name", apps.restart_app(restart("")).await, invalid("name")).await;
-        let delete = |name: &str, etag: &str| pb::DeleteAppRequest {
-            name: name.into(),
-            etag: etag.into(),
-            ..Default::default()
-        };
-        t.expect("delete nobody", apps.delete_app(delete(&absent, "")).await, no_app(&absent)).await;
-        let stale = (Code::Aborted, "ETAG_MISMATCH", String::new());
-        t.expect("delete stale", apps.delete_app(delete(&web_name, "x")).await, stale).await;
-        let unmanaged = (Code::FailedPrecondition, "NOT_MANAGED", String::new());
-        let alien = t.env.name("alien");
-        t.expect("delete others'", apps.delete_app(delete(&alien, "")).await, unmanaged.clone()).await;
-
-        let roll_back = |name: &str, rollout: &str| pb::RollbackAppRequest {
-            name: name.into(),
-            rollout: rollout.into(),
-            ..Default::default()
-        };
-        let past = web_name.clone() + "/rollouts/99";
-        let no_rollout = (Code::NotFound, "ROLLOUT_NOT_FOUND", past.clone());
-        t.expect(
-            "back to what never was",
-            rollouts.rollback_app(roll_back(&web_name, &past)).await,
-            no_rollout.clone(),
-        )
-        .await;
-        let foreign = absent.clone() + "/rollouts/1";
-        t.expect(
-            "back to another app's",
-            rollouts.rollback_app(roll_back(&web_name, &foreign)).await,
-            invalid("rollout"),
-        )
-        .await;
-        let none = (Code::FailedPrecondition, "NO_EARLIER_ROLLOUT", String::new());
-        t.expect("back to before the first", rollouts.rollback_app(roll_back(&web_name, "")).await, none)
-            .await;
-        t.expect("back what others made", rollouts.rollback_app(roll_back(&alien, "")).await, unmanaged)
-            .await;
-        t.expect("back nobody", rollouts.rollback_app(roll_back(&absent, "")).await, no_app(&absent)).await;
-        let ended = (Code::FailedPrecondition, "ROLLOUT_ENDED", String::new());
-        let latest = web_name.clone() + "/rollouts/latest";
-        let pause = |name: &str| pb::PauseRolloutRequest { name: name.into(), ..Default::default() };
-        let resume = |name: &str| pb::ResumeRolloutRequest { name: name.into(), ..Default::default() };
-        t.expect("hold what has ended", rollouts.pause_rollout(pause(&latest)).await, ended.clone()).await;
-        t.expect("let go on what has ended", rollouts.resume_rollout(resume(&latest)).await, ended).await;
-        t.expect("hold what never was", rollouts.pause_rollout(pause(&past)).await, no_rollout.clone()).await;
-        t.expect("hold no rollout", rollouts.pause_rollout(pause(&web_name)).await, invalid("name")).await;
-        let get = pb::GetRolloutRequest { name: past.clone(), ..Default::default() };
-        t.expect("read what never was", rollouts.get_rollout(get).await, no_rollout.clone()).await;
-        let wait = pb::WaitRolloutRequest { name: past.clone(), ..Default::default() };
-        t.expect("wait for what never was", rollouts.wait_rollout(wait).await, no_rollout.clone()).await;
-        let watch = pb::WatchRolloutRequest { name: past, ..Default::default() };
-        t.expect("watch what never was", rollouts.watch_rollout(watch).await, no_rollout).await;
-
-        // Of reads: a page token of another list, a position that is none, a name that is none.
-        let parent = format!("namespaces/{}", t.env.namespace);
-        let list = |parent: &str, token: &str| pb::ListAppsRequest {
-            parent: parent.into(),
-            page_size: 1,
-            page_token: token.into(),
-            ..Default::default()
-        };
-        let token = apps.list_apps(list(&parent, "")).await.unwrap().into_inner().next_page_token;
-        assert_ne!(token, "", "two apps are two pages of one");
-        let bad_token = (Code::InvalidArgument, "PAGE_TOKEN_INVALID", "page_token".to_owned());
-        t.expect("apps of all", apps.list_apps(list("namespaces/-", &token)).await, bad_token.clone()).await;
-        let replicas = |token: &str| pb::ListReplicasRequest {
-            parent: web_name.clone(),
-            page_token: token.into(),
-            ..Default::default()
-        };
-        t.expect("replicas", apps.list_replicas(replicas(&token)).await, bad_token.clone()).await;
-        let endpoints = |token: &str| pb::ListEndpointsRequest {
-            parent: web_name.clone(),
-            page_token: token.into(),
-            ..Default::default()
-        };
-        t.expect("endpoints", discovery.list_endpoints(endpoints(&token)).await, bad_token).await;
-        let get = |name: &str, after: &str| pb::GetAppRequest { name: name.into(), read_after: after.into() };
-        t.expect("read nobody", apps.get_app(get(&absent, "")).await, no_app(&absent)).await;
-        t.expect("after never", apps.get_app(get(&web_name, "never")).await, invalid("read_after")).await;
-        let wait = pb::WaitAppRequest { name: absent.clone(), ..Default::default() };
-        t.expect("wait for nobody", apps.wait_app(wait).await, no_app(&absent)).await;
-        let nobody = pb::ListReplicasRequest { parent: absent.clone(), ..Default::default() };
-        t.expect("replicas of nobody", apps.list_replicas(nobody).await, no_app(&absent)).await;
+        scale_wrongly(&mut t).await;
+        restart_and_delete_wrongly(&mut t).await;
+        roll_back_wrongly(&mut t).await;
+        name_rollouts_wrongly(&mut t).await;
+        page_wrongly(&mut t).await;
+        read_wrongly(&mut t).await;
         assert_eq!(t.wrong, Vec::<String>::new());
     })
     .await;

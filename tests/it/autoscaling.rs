@@ -1,5 +1,5 @@
-//! AutoscalerService on the wire, fed by hand: what is shown, what is asked for, figures, decisions in pages and streams, and one
-//! server asking another.
+//! AutoscalerService on the wire, with an index filled by hand: what is shown, what is validated, reported
+//! figures, decisions in pages and streams, and one daemon that asks another.
 
 use std::{sync::Arc, time::Duration};
 
@@ -140,7 +140,7 @@ async fn whoever_owns_the_count_is_shown_and_what_ends_by_itself_ends() {
     assert!(frozen.reason.starts_with("frozen until"), "{}", frozen.reason);
     assert_eq!(get(&server).await.mode(), pb::AutoscalerMode::Frozen);
 
-    // The rows were taken in at a time long before the end; then only the clock goes on.
+    // The rows are stored long before the hold ends. After that only the clock advances.
     server.index.update_rows(vec![with(mk_policy(Mode::Active), Some(hold(soon)))], vec![], Timestamp::now());
     for kind in gantry::index::Kind::ALL {
         server.index.note_heard(kind, soon);
@@ -327,7 +327,7 @@ async fn a_server_that_does_not_run_the_loop_asks_the_one_that_does() {
     record(&there, "web", Outcome::Scaled);
     assert_eq!(next(&mut stream).await.0, "namespaces/shop/apps/web");
 
-    // As long as the Lease was not read, the loop may run elsewhere and never see a figure that is stored here.
+    // Until the Lease is read, the loop may run in another daemon, which never sees a figure stored here.
     here.scaling.set_leader(Leader::Unknown(String::new()), Timestamp::now());
     let status = report(&here, vec![figure("requests_per_second", "a", 4.0)]).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "AUTOSCALER_ELSEWHERE"));
@@ -339,5 +339,5 @@ async fn a_server_that_does_not_run_the_loop_asks_the_one_that_does() {
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "AUTOSCALER_ELSEWHERE"));
     assert_eq!(get(&here).await.mode(), pb::AutoscalerMode::Active, "what is stored is known here");
     let status = report(&here, vec![figure("requests_per_second", "a", 4.0)]).await.unwrap_err();
-    assert_eq!(reason(&status), "AUTOSCALER_ELSEWHERE", "kept here it would count nowhere");
+    assert_eq!(reason(&status), "AUTOSCALER_ELSEWHERE", "a figure stored here would count nowhere");
 }

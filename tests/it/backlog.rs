@@ -1,4 +1,5 @@
-//! Readers that do not read: they cost their place in the log and nothing else, whatever happens meanwhile.
+//! Readers that do not read: each costs its place in the log of changes and nothing else, however many
+//! changes follow.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use crate::support::{Server, mk_deployment};
 
 const APPS: i32 = 50;
 const CHANGES: i32 = 10_000;
-/// Bytes of one message at least: all of them together could not be kept unseen.
+/// The least bytes of one message. All messages together are so large that a stored copy would be noticed.
 const SIZE: usize = 20_000;
 
 /// The app that changes last.
@@ -36,13 +37,14 @@ fn resident() -> u64 {
 }
 
 async fn watch(server: &Server) -> Streaming<pb::WatchAppsResponse> {
-    // A connection of its own: what one reader leaves lying there is in nobody else's way.
+    // A separate connection, so that the unread bytes of one reader do not block another.
     let channel = Channel::from_shared(server.address.clone()).unwrap().connect().await.unwrap();
     let request = pb::WatchAppsRequest { parent: "namespaces/shop".into(), ..Default::default() };
     AppServiceClient::new(channel).watch_apps(request).await.unwrap().into_inner()
 }
 
-/// Reads until the last change of all; how many messages that took. Every app is in its last state then.
+/// Reads until the change of the last app; returns the number of messages. By then every other app must be in
+/// its last state.
 async fn read_to_the_end(stream: &mut Streaming<pb::WatchAppsResponse>) -> usize {
     let (mut last, mut messages) = (BTreeMap::new(), 0);
     loop {
@@ -62,7 +64,7 @@ async fn read_to_the_end(stream: &mut Streaming<pb::WatchAppsResponse>) -> usize
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_messages_to_readers_that_sleep_are_kept_nowhere_and_delay_nobody() {
+async fn ten_thousand_messages_to_readers_that_sleep_are_stored_nowhere_and_delay_no_call() {
     let server = Server::start().await;
     (1..=APPS).for_each(|number| server.apply(mk_change(number)));
     let mut sleepers = Vec::new();
@@ -98,19 +100,20 @@ async fn ten_thousand_messages_to_readers_that_sleep_are_kept_nowhere_and_delay_
     };
     let (changed, (messages, read)) = tokio::join!(changing, reading);
     let late = read.saturating_duration_since(changed);
-    assert!(late < Duration::from_secs(5), "who reads has the last state of all {late:?} after it");
+    assert!(late < Duration::from_secs(5), "the reader has the last states {late:?} after the change");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert!(messages >= usize::try_from(APPS).unwrap());
     let kept = u64::try_from(CHANGES).unwrap() * u64::try_from(SIZE).unwrap();
     let grown = most.max(resident()).saturating_sub(before);
-    // One copy of each message, wherever it is kept, would be all of that. The other tests of this process take up to 100 MB
-    // while they run beside this one.
+    // A copy of every message, wherever it was stored, would be as large as `kept`. The other tests of this
+    // process take up to 100 MB while they run beside this one.
     eprintln!(
         "memory grew by {grown} bytes, {messages} messages were read, the last {late:?} after its change"
     );
     assert!(grown < kept / 8 * 7, "memory grew by {grown} bytes");
 
-    // Whoever wakes up gets the latest state of each, and of what was before only what lay in the connection.
+    // A reader that wakes up gets the latest state of each app, and of earlier states only those that were in
+    // the connection.
     for mut stream in sleepers {
         let messages =
             tokio::time::timeout(Duration::from_secs(20), read_to_the_end(&mut stream)).await.unwrap();

@@ -1,4 +1,5 @@
-//! That docs/coverage.md is whole and true: every method and every reason has a row, and every test that it names exists.
+//! docs/coverage.md is complete and correct: every method and every reason has a row, and every test that it
+//! names exists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ fn read(path: &str) -> String {
         .unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The cells of the rows of a table, by its heading.
+/// The cells of the rows of the table below a heading.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let text = read("docs/coverage.md");
     let (_, section) =
@@ -30,7 +31,7 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// What is wrong with the tests that a cell names; `later` and `none` name none.
+/// The errors in the tests that a cell names. `later` and `none` name no test.
 fn untrue(cell: &str) -> Vec<String> {
     if ["later", "none"].contains(&cell) {
         return vec![];
@@ -44,7 +45,7 @@ fn untrue(cell: &str) -> Vec<String> {
     cell.split(", ").filter_map(missing).collect()
 }
 
-/// Whether a source has a function of this name that is a test.
+/// Whether a source has a test function of this name.
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let of_name = |line: &&str| line.contains(&format!("fn {name}("));
@@ -79,7 +80,7 @@ fn every_test_that_is_named_exists() {
     );
 }
 
-/// `later` are exactly the methods that answer UNIMPLEMENTED.
+/// Exactly the methods marked `later` answer UNIMPLEMENTED.
 #[tokio::test]
 async fn every_method_has_its_row() {
     let server = Server::start().await;
@@ -100,7 +101,7 @@ async fn every_method_has_its_row() {
     assert_eq!(rows, BTreeMap::new(), "rows of methods that there are not");
 }
 
-/// The code that the contract promises for each reason: its comment begins with it.
+/// The code that the contract promises for each reason. The comment of a reason begins with its code.
 fn promised() -> BTreeMap<String, String> {
     let contract = read("proto/gantry/v1/error.proto");
     let lines: Vec<_> = contract.lines().map(str::trim).collect();
@@ -115,7 +116,7 @@ fn promised() -> BTreeMap<String, String> {
     reasons.collect()
 }
 
-/// Everything that the server is made of, as one text.
+/// The text of all files in `src/`.
 fn sources() -> String {
     fn collect(dir: &Path, text: &mut String) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -132,13 +133,13 @@ fn sources() -> String {
     text
 }
 
-/// The name of a value as Rust writes it.
+/// The name of an enum value in Rust.
 fn camel(name: &str) -> String {
     let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
     name.split('_').map(word).collect()
 }
 
-/// `later` are exactly the reasons that nothing in the server gives.
+/// Exactly the reasons marked `later` are given nowhere in `src/`.
 #[test]
 fn every_reason_has_its_row_and_the_code_that_the_contract_promises() {
     let promised = promised();

@@ -1,5 +1,5 @@
-//! gantryd as a process, without a cluster: how it refuses to start, what it logs, what it exports, how it is asked and told over
-//! its admin port.
+//! gantryd as a process, without a cluster: when it refuses to start, what it logs and exports, and what its
+//! admin port answers.
 
 use std::{
     process::{Output, Stdio},
@@ -27,7 +27,7 @@ use crate::support::reason;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A port that nobody listens on, in a kubeconfig.
+/// A kubeconfig with a port on which nothing listens.
 const NO_CLUSTER: &str = "{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}], \
      users: [{name: x, user: {}}], contexts: [{name: x, context: {cluster: x, user: x}}]}";
 
@@ -46,7 +46,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one that waits for its cluster.
+    /// Starts a daemon that waits for its cluster.
     async fn start(args: &[&str]) -> Self {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(kubeconfig.path(), NO_CLUSTER).unwrap();
@@ -93,7 +93,7 @@ impl Daemon {
     }
 }
 
-/// Bound once and released: the admin port's number is not logged.
+/// Binds a port and releases it, because the number of the admin port is not logged.
 async fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
@@ -144,7 +144,7 @@ async fn a_start_that_cannot_be_says_what_to_change() {
         let last = text.lines().last().unwrap_or_default();
         assert_eq!(status.code(), Some(1), "{args:?}: {text}");
         assert!(last.starts_with("gantryd: ") && last.contains(expected), "{args:?}: {text}");
-        // Each cause once.
+        // Each cause is named once.
         assert!(last.matches("os error").count() <= 1, "{last}");
     }
     drop(holder);
@@ -185,7 +185,7 @@ async fn a_line_of_the_log_says_which_call_it_is_about() {
     assert_eq!(line["level"], "INFO", "{line}");
 }
 
-/// An OpenTelemetry collector.
+/// Stands in for an OpenTelemetry collector.
 struct Collector(Mutex<mpsc::UnboundedSender<Span>>);
 
 #[tonic::async_trait]
@@ -206,7 +206,7 @@ impl TraceService for Collector {
 #[tokio::test]
 async fn a_call_is_a_span_of_the_callers_trace() {
     let (send, mut spans) = mpsc::unbounded_channel();
-    // Bound at once: an address that is only free may be taken by another test before it is served.
+    // Bound at once, because another test may take an address that is only free.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap();
     let collector = TraceServiceServer::new(Collector(Mutex::new(send)));
@@ -218,7 +218,7 @@ async fn a_call_is_a_span_of_the_callers_trace() {
 
     let mut daemon = Daemon::start(&["--otlp-endpoint", &format!("http://{endpoint}")]).await;
     daemon.get_app(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")).await;
-    // What is left is sent at the end.
+    // The remaining spans are sent at shutdown.
     daemon.terminate().await;
     let span = tokio::time::timeout(PATIENCE, spans.recv()).await.expect("a span arrives").unwrap();
     assert_eq!(span.name, "gantry.v1.AppService/GetApp");

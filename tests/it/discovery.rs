@@ -1,4 +1,5 @@
-//! Endpoints and replicas on the wire: lists and their pages, streams, ports, and that missing is not empty.
+//! Endpoints and replicas on the wire: lists and their pages, streams, ports, and that a missing app differs
+//! from an empty one.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn mk_placed(id: u8, ready: bool) -> observed::Pod {
     }
 }
 
-/// An app `shop/web` with these ports and replicas.
+/// A server with an app `shop/web` of these ports and replicas.
 async fn serve(ports: &[(&str, u16)], pods: Vec<observed::Pod>) -> Server {
     let server = Server::start().await;
     deploy(&server, ports, pods);
@@ -82,7 +83,7 @@ async fn next(stream: &mut Streaming<pb::WatchEndpointsResponse>) -> Result<Even
     Ok(message.event.unwrap())
 }
 
-/// The last part of each address of a snapshot, with its state.
+/// The last part of each address in a snapshot, with its state.
 fn snapshot(event: &Event) -> Vec<(String, EndpointState)> {
     let Event::Snapshot(set) = event else { panic!("{event:?} is no snapshot") };
     let short = |e: &pb::Endpoint| (e.address.rsplit('.').next().unwrap().to_owned(), e.state());
@@ -181,7 +182,8 @@ async fn a_stream_tells_each_change_of_the_set_and_nothing_else() {
     assert_eq!(snapshot(&next(&mut some).await.unwrap()), [ready("1")]);
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("1")]);
 
-    // Not ready: news for one of them only. Then a change that is none of either.
+    // An unready endpoint is sent only to the stream that includes unready ones. The change after it is sent
+    // to neither.
     server.index.update_rows(vec![mk_placed(2, false)], vec![], now());
     let unready = ("2".to_owned(), EndpointState::Unready);
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("1"), unready]);
@@ -191,7 +193,7 @@ async fn a_stream_tells_each_change_of_the_set_and_nothing_else() {
     assert_eq!(snapshot(&next(&mut some).await.unwrap()), [ready("1"), ready("2")]);
     assert_eq!(snapshot(&next(&mut all).await.unwrap()), [ready("1"), ready("2")]);
 
-    // From the moment it is told to stop until it is gone.
+    // A replica drains from its deletion timestamp until it is gone.
     server.index.update_rows(vec![observed::Pod { deleting: true, ..mk_placed(1, true) }], vec![], now());
     assert_eq!(snapshot(&next(&mut some).await.unwrap()), [ready("2")]);
     let draining = ("1".to_owned(), EndpointState::Draining);
@@ -209,7 +211,7 @@ async fn a_stream_keeps_the_port_that_was_meant_and_ends_when_it_has_none() {
         other => panic!("{other:?}"),
     };
     assert_eq!(port(next(&mut stream).await.unwrap()), 80);
-    // A port more: of a new stream it could not be said which one is meant.
+    // With a second port a new stream without a port name would be ambiguous.
     let (both, other) = ([("http", 80), ("metrics", 90)], [("admin", 70), ("metrics", 90)]);
     deploy(&server, &both, vec![observed::Pod { node: None, ..mk_placed(1, true) }]);
     assert_eq!(port(next(&mut stream).await.unwrap()), 80);
@@ -251,7 +253,7 @@ async fn many_readers_of_one_app_get_each_change() {
 }
 
 #[tokio::test]
-async fn replicas_are_told_with_state_and_reason() {
+async fn replicas_are_listed_with_state_and_reason() {
     let mut failing = mk_placed(3, false);
     failing.trouble = Some(Box::new(Trouble {
         container: "app".into(),

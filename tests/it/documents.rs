@@ -1,4 +1,5 @@
-//! The commands of the documents, as far as they can be looked at without running them. `tests/cluster/documents.rs` runs them.
+//! The commands in the documents, checked as far as that is possible without running them.
+//! `tests/cluster/documents.rs` runs them.
 
 #[path = "documents/read.rs"]
 mod read;
@@ -58,7 +59,7 @@ fn every_rule_and_every_placeholder_is_for_a_command_that_is_there() {
 }
 
 #[test]
-fn every_option_of_others_is_named_somewhere() {
+fn every_option_of_kubectl_is_named_somewhere() {
     let documents = documents();
     for option in rules::FOREIGN {
         let named = documents

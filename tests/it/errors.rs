@@ -1,4 +1,5 @@
-//! Errors on the wire: each has a code, a reason and the details that the contract promises, wherever it was made.
+//! Errors on the wire: each has a code, a reason and the details that the contract promises, wherever it
+//! comes from.
 
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ async fn what_is_not_there_yet_is_said_and_not_ignored() {
     }
 }
 
-/// A method that is added to the contract and forgotten here must still answer with a reason.
+/// Covers methods that are added to the contract and forgotten in the other tests.
 #[tokio::test]
 async fn every_method_of_the_contract_answers_with_a_reason() {
     let server = Server::start().await;
@@ -149,7 +150,7 @@ async fn a_passed_deadline_says_so_and_whether_something_may_have_happened() {
     *server.act.delay.lock().unwrap() = Duration::from_millis(500);
     let mut request = Request::new(deploy(SHOP, image()));
     request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
-    // A bare HTTP client: tonic's own would give up first and never see the server's answer.
+    // A bare HTTP client, because tonic's client would give up first and never see the answer.
     let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let mut client = AppServiceClient::with_origin(http, server.address.parse().unwrap());
     let status = client.deploy_app(request).await.unwrap_err();
@@ -159,7 +160,7 @@ async fn a_passed_deadline_says_so_and_whether_something_may_have_happened() {
     assert_eq!(metadata["mayHaveHappened"], "true");
     assert!(metadata["waitingFor"].contains("DeployApp"));
 
-    // The write was not cut off: it ends by itself.
+    // The write was not interrupted: it ends after the call.
     until(|| !server.act.deploys.lock().unwrap().is_empty()).await;
 }
 

@@ -1,4 +1,4 @@
-//! The history of an app on the wire: rollouts in pages, with as much of each as is asked for.
+//! The history of an app on the wire: rollouts in pages, in the view that is asked for.
 
 use gantry::{
     domain::observed::{Deployment, ExternalAutoscaler, HorizontalPodAutoscaler, ReplicaSet},
@@ -51,7 +51,7 @@ async fn pages_hold_every_rollout_once_the_newest_first() {
 }
 
 #[tokio::test]
-async fn a_history_that_cannot_be_told_says_why() {
+async fn a_history_that_cannot_be_read_says_why() {
     let server = Server::start().await;
     server.apply(mk_deployment("web", 1, 1));
     assert_eq!(list(&server, ask("web")).await, pb::ListRolloutsResponse::default(), "nothing ran yet");
@@ -69,7 +69,7 @@ async fn a_history_that_cannot_be_told_says_why() {
 }
 
 #[tokio::test]
-async fn what_others_deployed_has_rollouts_and_an_owner_of_its_count() {
+async fn an_unmanaged_app_has_rollouts_and_an_owner_of_its_count() {
     let server = Server::start().await;
     server.apply(Deployment { template_revision: 4, ..mk_deployment("web", 2, 1) });
     let set = |name: &str, template_revision| ReplicaSet {

@@ -1,4 +1,4 @@
-//! StreamLogs: past lines, new ones, replicas that come and go, readers that are slow.
+//! StreamLogs: past lines, new lines, replicas that come and go, slow readers.
 
 mod load;
 
@@ -15,7 +15,7 @@ use crate::support::{Server, mk_managed, mk_pod, mk_replica_set, mk_revision, no
 
 const WEB: &str = "namespaces/shop/apps/web";
 
-/// An app with these replicas.
+/// A server with an app of these replicas.
 async fn start(replicas: &[&str]) -> Server {
     let server = Server::start().await;
     server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
@@ -33,7 +33,7 @@ async fn open(server: &Server, request: pb::StreamLogsRequest) -> Streaming<pb::
     server.timelines().stream_logs(request).await.unwrap().into_inner()
 }
 
-/// What comes next: `a: text`, and words about a log in brackets.
+/// The next message: a line as `a: text`, a notice about a log in brackets.
 async fn next(stream: &mut Streaming<pb::StreamLogsResponse>) -> Option<Result<String, Status>> {
     let message = tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("it comes");
     let event = match message {
@@ -123,7 +123,7 @@ async fn what_cannot_be_read_is_named() {
     assert_eq!(refused(ask()).await, "DAEMON_RBAC_MISSING");
     refuse(LogError::Failed(Error::Unreachable { message: "gone".into() }));
     assert_eq!(refused(ask()).await, "CLUSTER_UNREACHABLE");
-    // A replica that has nothing to read yet is no error: others may have.
+    // A replica without a readable log is no error, because other replicas may have one.
     refuse(LogError::NotNow("container \"app\" in pod \"web-1-a\" is waiting to start".into()));
     let got = all(&server, ask()).await.unwrap();
     assert!(got.len() == 1 && got[0].starts_with("[a] its log cannot be read: container"), "{got:?}");
@@ -155,7 +155,7 @@ async fn replicas_that_come_are_read_from_their_beginning_and_those_that_go_to_t
     server.index.update_rows(vec![mk_pod("web", "b", false)], vec![], now());
     assert_eq!(some(&mut stream, 3).await, ["[b] its log begins", "b: first", "b: second"]);
 
-    // It goes, and says something on its way.
+    // The replica is deleted, and prints a line before it ends.
     server.index.update_rows::<observed::Pod>(vec![], vec![("shop".into(), "web-1-a".into())], now());
     server.logs.print("web-1-a", "2026-01-02T03:00:02Z", "last words");
     assert_eq!(some(&mut stream, 1).await, ["a: last words"]);
@@ -173,7 +173,7 @@ async fn a_log_that_breaks_goes_on_where_it_was() {
         server.logs.print("web-1-a", "2026-01-02T03:00:00.7Z", text);
     }
     let mut stream = open(&server, pb::StreamLogsRequest { follow: true, ..ask() }).await;
-    // The other replica has no log yet, which holds nobody.
+    // The other replica has no log yet, which must not delay this one.
     let first = some(&mut stream, 3).await;
     assert!(first[0].starts_with("[b] its log cannot be read: container"), "{first:?}");
     assert_eq!(first[1..], ["a: 1", "a: 2"]);
@@ -205,7 +205,7 @@ async fn a_slow_reader_loses_what_it_is_told_and_holds_nobody() {
 
     server.logs.print_many("web-1-a", (0..LINES).map(|n| format!("{n} {}", "x".repeat(1000))));
     server.logs.print_many("web-1-b", std::iter::once("bye".to_owned()));
-    // Whoever reads gets the quiet replica's line, however much the other one says.
+    // A reader gets the line of the quiet replica, however much the other replica prints.
     let mut of_b = Vec::new();
     while of_b.last().is_none_or(|line| line != "b: bye") {
         let got = next(&mut quick).await.unwrap().unwrap();

@@ -1,4 +1,5 @@
-//! Tests without a cluster: the server in this process with an index fed by hand, and the walls of the house.
+//! Tests without a cluster: the daemon's services in this process with an index that is filled by hand, and
+//! the dependency rules of `src/`.
 
 #![allow(
     missing_docs,

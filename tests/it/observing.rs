@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, and that their documentation is true.
+//! The metrics that an operator sees, and that their documentation is correct.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -40,7 +40,7 @@ fn every_metric_is_documented_and_every_documented_metric_is_there() {
     assert!(missing.is_empty() && extra.is_empty(), "not documented: {missing:?}\nnot there: {extra:?}");
 }
 
-/// The value of one sample; 0 if there is none yet.
+/// The value of one sample, or 0 if there is none yet.
 fn sample(name: &str) -> f64 {
     let text = METRICS.to_text().unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -76,7 +76,8 @@ async fn what_callers_invent_makes_no_label() {
     assert!(!text.contains("Invented") && text.contains("{method=\"other\""), "{text}");
 }
 
-// Only one other test opens a stream of this method, and none goes away from it: the metrics are those of the process.
+// The metrics are those of the whole process. Only one other test opens a stream of this method, and it
+// cancels none.
 #[tokio::test]
 async fn streams_are_counted_while_they_are_open() {
     let open = "gantry_grpc_streams{method=\"grpc.health.v1.Health/Watch\"}";

@@ -1,5 +1,5 @@
-//! Logs as a node keeps them: files of lines that can be opened from a second on, from the end, and followed; with connections that break
-//! when told to. Must not know who reads.
+//! Logs as a node stores them: files of lines that can be read from a second on or from the end, and
+//! followed. Their connections break when a test asks for it. Must not know who reads.
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -22,32 +22,32 @@ pub struct Printed {
 #[derive(Default)]
 struct File {
     lines: Vec<Line>,
-    /// Grows with each break; connections of before end.
+    /// Counts the breaks. A break ends the connections that were open before.
     breaks: u64,
-    /// They end without an error, as with the container.
+    /// Connections then end without an error, as they do when a container ends.
     ended: bool,
 }
 
 impl Printed {
-    /// A pod prints a line, at this time.
+    /// Adds a line of a pod, with this time.
     pub fn print(&self, pod: &str, time: &str, text: &str) {
         let line = Line { time: time.parse().unwrap(), text: text.to_owned() };
         self.change(pod, |file| file.lines.push(line));
     }
 
-    /// A pod prints many lines at once.
+    /// Adds many lines of a pod at once.
     pub fn print_many(&self, pod: &str, texts: impl Iterator<Item = String>) {
         self.change(pod, |file| {
             file.lines.extend(texts.map(|text| Line { time: Timestamp::now(), text }));
         });
     }
 
-    /// The connections to a log break.
+    /// Breaks the connections to a log.
     pub fn cut(&self, pod: &str) {
         self.change(pod, |file| file.breaks += 1);
     }
 
-    /// The container ends.
+    /// Ends the container.
     pub fn end(&self, pod: &str) {
         self.change(pod, |file| file.ended = true);
     }

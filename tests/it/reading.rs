@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::{
 use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
 #[tokio::test]
-async fn what_others_deployed_can_be_read() {
+async fn an_unmanaged_app_can_be_read() {
     let server = Server::start().await;
     server.apply(mk_deployment("3scale", 2, 1));
     let name = "namespaces/shop/apps/3scale".to_owned();
@@ -83,7 +83,7 @@ async fn waiting_for_a_rollout_ends_with_its_verdict_or_with_the_time() {
     let rollout = server.rollouts().wait_rollout(wait(50)).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(rollout.state(), pb::RolloutState::Running);
 
-    // The caller's own deadline counts too, and leaves time for the answer.
+    // The caller's deadline counts too, and leaves time for the answer.
     let mut request = Request::new(pb::WaitRolloutRequest { timeout: None, ..wait(0) });
     request.set_timeout(Duration::from_secs(4));
     let rollout = server.rollouts().wait_rollout(request).await.unwrap().into_inner().rollout.unwrap();
@@ -130,7 +130,7 @@ async fn a_read_waits_for_the_write_that_it_names() {
     assert_eq!(answer.unwrap().into_inner().app.unwrap().status.unwrap().desired_replicas, 5);
 }
 
-/// Older clients, Python's among them, ask only this one.
+/// Older clients, for example Python's, know only this version of the service.
 #[tokio::test]
 async fn the_older_reflection_answers_too() {
     use tonic_reflection::pb::v1alpha::{

@@ -1,7 +1,7 @@
-//! The diagnosis held against what a real kubelet wrote: each state of each recorded pod, with all events of its course, and the answer
-//! that is expected, in `tests/node/recorded/diagnosis.txt`.
+//! The diagnosis of what a real kubelet wrote: for each state of each recorded pod, with all events of its
+//! course, the expected answer is in `tests/node/recorded/diagnosis.txt`.
 //!
-//! `GANTRY_RECORD=1 cargo test --test it recorded` writes that file anew; then read what changed.
+//! `GANTRY_RECORD=1 cargo test --test it recorded` writes that file again; then review the changes.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use gantry::{
 };
 use serde_json::{Value, json};
 
-/// As the API server gives it: the recordings leave out what differs from run to run.
+/// Adds the owner, because the recordings leave out what differs from run to run.
 fn mk_pod(recorded: &Value) -> Option<observed::Pod> {
     let mut pod = recorded.clone();
     let set = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": true}]);
@@ -35,7 +35,7 @@ fn mk_event(recorded: &Value, pod: &observed::Pod, n: usize) -> observed::Event 
     serde_json::from_value::<Event>(event).unwrap().into_row().unwrap()
 }
 
-/// What is said about one state of a pod.
+/// The diagnosis of one state of a pod.
 fn diagnosed(recorded: &Value, events: &[Value]) -> String {
     let Some(pod) = mk_pod(recorded) else { return "no replica any more".to_owned() };
     let mut events: Vec<_> = events.iter().enumerate().map(|(n, event)| mk_event(event, &pod, n)).collect();
@@ -56,7 +56,7 @@ fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node/recorded")
 }
 
-/// Each case by its name.
+/// Each recorded case, by its name.
 fn recordings() -> impl Iterator<Item = (String, Value)> {
     fs::read_dir(dir()).unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! Request ids on the wire: what uses one up, and what it is bound to.
+//! Request ids on the wire: which calls use an id up, and to what request it is then bound.
 
 use gantry::pb;
 

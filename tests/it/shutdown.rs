@@ -1,4 +1,4 @@
-//! The end of a server: streams end with a word, running calls end, new ones are not taken.
+//! The shutdown of the daemon: streams end with a reason, running calls end, new calls are refused.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn the_server_drains_in_order() {
     let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
     let mut stream = server.apps().watch_apps(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
-    // Neither a health check that watches, nor a connection that says nothing, holds the end up.
+    // Neither a health check that watches nor a silent connection delays the shutdown.
     let mut health = HealthClient::new(server.channel.clone());
     let mut health = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     health.next().await.unwrap().unwrap();
@@ -34,7 +34,7 @@ async fn the_server_drains_in_order() {
         server.accept.cancel();
     };
     let (running, ()) = tokio::join!(running, stop);
-    running.expect("a call that runs is answered");
+    running.expect("a running call is answered");
     let status = stream.next().await.unwrap().unwrap_err();
     assert_eq!(reason(&status), "SHUTTING_DOWN");
     assert_eq!(reason(&health.next().await.unwrap().unwrap_err()), "SHUTTING_DOWN");

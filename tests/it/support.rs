@@ -1,5 +1,5 @@
-//! The server in this process: the real router and accept loop on a free port, rows instead of watches, and an `Act` that
-//! remembers what it was asked for. Must not know Kubernetes.
+//! The daemon's services in this process: the real router and accept loop on a free port, rows instead of
+//! watches, and commands that only record what they were asked for. Must not know Kubernetes.
 
 use std::{
     sync::{Arc, Mutex, OnceLock},
@@ -37,7 +37,7 @@ use tonic_types::StatusExt;
 
 use crate::printed::Printed;
 
-/// The one web site whose pages may call.
+/// The only web site whose pages may call.
 pub const ORIGIN: &str = "https://console.example";
 
 /// A running server.
@@ -53,13 +53,13 @@ pub struct Server {
     pub ended: tokio::task::JoinHandle<()>,
 }
 
-/// Does nothing but remember and answer as told.
+/// Commands that only record requests and give a prepared answer.
 #[derive(Default)]
 pub struct Recorded {
     pub deploys: Mutex<Vec<Deploy>>,
     pub answer: Mutex<Option<Error>>,
     pub tunes: Mutex<Vec<UpdateAutoscaler>>,
-    /// Time that a write takes.
+    /// How long a write takes.
     pub delay: Mutex<Duration>,
 }
 
@@ -126,7 +126,7 @@ impl Server {
         Self::start_with(printed.clone(), printed).await
     }
 
-    /// Whose logs are read from somewhere else than what is printed.
+    /// Reads logs from a source other than `printed`.
     pub async fn start_with(logs: Arc<dyn Logs>, printed: Arc<Printed>) -> Self {
         let index = Index::new(1);
         let scaling = AutoscalerState::new(now());
@@ -157,7 +157,7 @@ impl Server {
         Self { index, scaling, act, logs: printed, channel, address, drain, accept, ended }
     }
 
-    /// Every kind is read, and empty.
+    /// Marks every kind as read and empty.
     pub fn fill(&self) {
         self.index.reset_rows::<observed::Deployment>(Kind::Deployments, vec![], now());
         self.index.reset_rows::<observed::ReplicaSet>(Kind::ReplicaSets, vec![], now());
@@ -208,14 +208,14 @@ pub fn now() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
-/// The same that this server made, once there is a revision that confirms it.
+/// The same Deployment as Gantry would make it. It counts as managed once a revision confirms it.
 pub fn mk_managed(name: &str, desired: i32, ready: i32) -> observed::Deployment {
     let labels = [("app", name), ("app.kubernetes.io/managed-by", "gantry"), ("gantry.dev/app", name)];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     observed::Deployment { labels, ..mk_deployment(name, desired, ready) }
 }
 
-/// A Deployment `shop/{name}` that others made, with so many of its replicas ready.
+/// A Deployment `shop/{name}` that is not managed by Gantry, with this many desired and ready replicas.
 pub fn mk_deployment(name: &str, desired: i32, ready: i32) -> observed::Deployment {
     observed::Deployment {
         name: name::App::new("shop", name),
@@ -301,7 +301,7 @@ pub async fn until(holds: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it holds in time");
 }
 
-/// The reason of an error, which every one has.
+/// The reason of an error. Every error must have one.
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));

@@ -1,4 +1,5 @@
-//! WatchTimeline: one ordered history of everything, told once however often the stream is cut.
+//! WatchTimeline: one ordered history of an app, each entry sent once, however often the stream is
+//! interrupted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +33,7 @@ fn web() -> name::App {
     name::App::new("shop", "web")
 }
 
-/// An event about a pod of its own: of one object the index keeps only the latest few.
+/// An event about a separate pod, because the index stores only the latest few events of one object.
 fn mk_event(id: &str, second: i64, count: i32) -> observed::Event {
     let pod = id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 100_000;
     observed::Event {
@@ -50,12 +51,12 @@ fn mk_event(id: &str, second: i64, count: i32) -> observed::Event {
     }
 }
 
-/// An app whose first rollout has ended, and whose second one runs.
+/// A server with an app whose first rollout has ended, and whose second one runs.
 async fn start() -> Server {
     start_at(now()).await
 }
 
-/// The same, of a server that has read the cluster at this time.
+/// The same, with a server that read the cluster at this time.
 async fn start_at(time: Timestamp) -> Server {
     let server = Server::start_unfilled().await;
     let end = End {
@@ -70,14 +71,14 @@ async fn start_at(time: Timestamp) -> Server {
     server.index.update_rows(vec![first, second], vec![], now());
     let set = observed::ReplicaSet { revision: Some(2), ..mk_replica_set("web") };
     server.index.update_rows(vec![set], vec![], now());
-    // The pod is gone; what was said about it is not.
+    // The pod is gone, but its event is not.
     server.index.update_rows(vec![mk_event("old", 10, 1)], vec![], now());
     server.apply(observed::Deployment { revision: Some(2), ..mk_managed("web", 2, 0) });
     fill(&server, time);
     server
 }
 
-/// Marks every kind as read, with the rows that are there.
+/// Marks every kind as read, with the rows that the index has.
 fn fill(server: &Server, time: Timestamp) {
     use gantry::index::{Kind, Row};
     fn keep<R: Row>(server: &Server, kind: Kind, time: Timestamp) {
@@ -100,7 +101,7 @@ async fn open(server: &Server, request: pb::WatchTimelineRequest) -> Streaming<p
     server.timelines().watch_timeline(request).await.unwrap().into_inner()
 }
 
-/// The next message, with its token.
+/// The next message, with its resume token.
 async fn next(stream: &mut Streaming<pb::WatchTimelineResponse>) -> Option<Result<(String, String), Status>> {
     let message = tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("it comes");
     let message = match message {
@@ -132,7 +133,7 @@ const PAST: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn the_past_is_told_from_what_the_cluster_keeps_and_the_rest_is_a_gap() {
+async fn the_past_is_read_from_what_the_cluster_stores_and_the_rest_is_a_gap() {
     let server = start().await;
     let mut stream = open(&server, pb::WatchTimelineRequest { follow: false, ..ask("") }).await;
     assert_eq!(some(&mut stream, 5).await, [&["[gap]"], PAST.as_slice()].concat());
@@ -145,6 +146,48 @@ async fn the_past_is_told_from_what_the_cluster_keeps_and_the_rest_is_a_gap() {
     assert!(next(&mut stream).await.is_none());
     let none = pb::WatchTimelineRequest { parent: "namespaces/shop/apps/none".into(), ..ask("") };
     assert_eq!(reason(&server.timelines().watch_timeline(none).await.unwrap_err()), "APP_NOT_FOUND");
+}
+
+/// Calls that change an app are entries, and refused calls too. Accepted dry runs are not.
+async fn calls_come_with_their_outcome(server: &Server, stream: &mut Streaming<pb::WatchTimelineResponse>) {
+    let scale = |replicas, validate_only| pb::ScaleAppRequest {
+        name: WEB.into(),
+        replicas: Some(replicas),
+        reason: "sale".into(),
+        validate_only,
+        ..Default::default()
+    };
+    let refused = server.apps().scale_app(scale(3, false)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "the answer of the stand-in for the cluster");
+    server.apps().scale_app(scale(-3, true)).await.unwrap_err();
+    let said = some(stream, 2).await;
+    assert!(said[0].starts_with("ScaleApp (sale) ended with NotFound: "), "{said:?}");
+    assert!(said[1].starts_with("ScaleApp (sale) ended with InvalidArgument: replicas"), "{said:?}");
+    let app = pb::App {
+        name: WEB.into(),
+        spec: Some(pb::AppSpec { image: "web:1".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let deploy =
+        |validate_only| pb::DeployAppRequest { app: Some(app.clone()), validate_only, ..Default::default() };
+    server.apps().deploy_app(deploy(true)).await.unwrap();
+    server.apps().deploy_app(deploy(false)).await.unwrap();
+    assert_eq!(some(stream, 1).await, ["DeployApp was carried out."], "a plan is no entry");
+}
+
+/// The calls in the timeline by method, code and reason. Each has its caller and its call id.
+async fn calls_of_ann(server: &Server) -> Vec<(String, i32, String)> {
+    let mut stream = open(server, pb::WatchTimelineRequest { follow: false, ..ask("") }).await;
+    let mut calls = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        if let Some(Event::Entry(pb::TimelineEntry { actor, detail: Some(Detail::Call(call)), .. })) =
+            message.event
+        {
+            assert!(actor == "ann" && !call.call_id.is_empty());
+            calls.push((call.method, call.code, call.reason));
+        }
+    }
+    calls
 }
 
 #[tokio::test]
@@ -180,42 +223,8 @@ async fn everything_that_happens_comes_once_it_is_known() {
     let (_, said) = next(&mut stream).await.unwrap().unwrap();
     assert!(!said.is_empty());
 
-    // A call that changes something, one that is refused by the contract, and one that would change nothing.
-    let scale = |replicas, validate_only| pb::ScaleAppRequest {
-        name: WEB.into(),
-        replicas: Some(replicas),
-        reason: "sale".into(),
-        validate_only,
-        ..Default::default()
-    };
-    let refused = server.apps().scale_app(scale(3, false)).await.unwrap_err();
-    assert_eq!(refused.code(), Code::NotFound, "so the stand-in answers");
-    server.apps().scale_app(scale(-3, true)).await.unwrap_err();
-    let said = some(&mut stream, 2).await;
-    assert!(said[0].starts_with("ScaleApp (sale) ended with NotFound: "), "{said:?}");
-    assert!(said[1].starts_with("ScaleApp (sale) ended with InvalidArgument: replicas"), "{said:?}");
-    let app = pb::App {
-        name: WEB.into(),
-        spec: Some(pb::AppSpec { image: "web:1".into(), ..Default::default() }),
-        ..Default::default()
-    };
-    let deploy =
-        |validate_only| pb::DeployAppRequest { app: Some(app.clone()), validate_only, ..Default::default() };
-    server.apps().deploy_app(deploy(true)).await.unwrap();
-    server.apps().deploy_app(deploy(false)).await.unwrap();
-    assert_eq!(some(&mut stream, 1).await, ["DeployApp was carried out."], "a plan is none");
-
-    // Who called, and under which id.
-    let mut stream = open(&server, pb::WatchTimelineRequest { follow: false, ..ask("") }).await;
-    let mut calls = Vec::new();
-    while let Some(message) = stream.message().await.unwrap() {
-        if let Some(Event::Entry(pb::TimelineEntry { actor, detail: Some(Detail::Call(call)), .. })) =
-            message.event
-        {
-            assert!(actor == "ann" && !call.call_id.is_empty());
-            calls.push((call.method, call.code, call.reason));
-        }
-    }
+    calls_come_with_their_outcome(&server, &mut stream).await;
+    let calls = calls_of_ann(&server).await;
     assert_eq!(calls.len(), 3, "{calls:?}");
     assert_eq!(calls[0], ("gantry.v1.AppService/ScaleApp".into(), 5, "sale".into()));
 
@@ -274,7 +283,7 @@ async fn a_stream_that_is_cut_anywhere_tells_each_entry_once() {
 }
 
 #[tokio::test]
-async fn after_a_restart_nothing_is_repeated_and_the_gap_is_told() {
+async fn after_a_restart_nothing_is_repeated_and_the_gap_is_reported() {
     let server = start().await;
     let mut stream = open(&server, ask("")).await;
     some(&mut stream, 6).await;
@@ -282,7 +291,7 @@ async fn after_a_restart_nothing_is_repeated_and_the_gap_is_told() {
     let (token, said) = next(&mut stream).await.unwrap().unwrap();
     assert_eq!(said, "BackOff: seen");
 
-    // Another process, which finds one event more.
+    // Another process, which finds one more event.
     let other = start_at(now() + SignedDuration::from_secs(60)).await;
     let token = token.replacen("t1.1.", "t1.99.", 1);
     let later = [mk_event("seen", 30, 1), mk_event("meanwhile", 30, 1)];
@@ -311,7 +320,7 @@ async fn a_timeline_is_bounded_and_says_what_it_forgot() {
     let said = some(&mut stream, 1001).await;
     assert_eq!((said[0].as_str(), said[1].as_str()), ("[gap]", "100 endpoints take traffic."));
     assert!(next(&mut stream).await.is_none());
-    // Nobody can fill the memory with names that there are not.
+    // Names of apps that do not exist must not fill the memory.
     server.index.record_event(
         &name::App::new("shop", "none"),
         now(),
@@ -321,9 +330,9 @@ async fn a_timeline_is_bounded_and_says_what_it_forgot() {
     assert_eq!(reason(&server.timelines().watch_timeline(none).await.unwrap_err()), "APP_NOT_FOUND");
 }
 
-/// Also if nothing was there before, so that nothing was counted.
+/// Also if no endpoint existed before, so that nothing had been counted.
 #[tokio::test]
-async fn the_endpoints_of_the_first_app_of_all_are_told() {
+async fn the_endpoints_of_the_first_app_of_all_are_reported() {
     let server = Server::start().await;
     server.apply(mk_deployment("web", 1, 1));
     server.index.update_rows(vec![mk_replica_set("web")], vec![], now());

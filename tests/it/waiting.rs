@@ -1,4 +1,4 @@
-//! WaitApp, and reads after a write: when the outcome is there, when the app is gone, when time is up.
+//! WaitApp, and reads after a write: the outcome is known, the app is gone, or the time is up.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ async fn wait(
     Ok((answer.settled, answer.app.map(|app| app.status.unwrap().state())))
 }
 
-/// A change while somebody waits, and what that brings; not by the time being up.
+/// Makes a change during a wait; returns the answer. The change must end the wait, not the timeout.
 async fn wait_while(
     server: &Server,
     read_after: &str,
@@ -50,7 +50,7 @@ async fn waiting_for_an_app_ends_when_nothing_is_under_way_or_with_the_time() {
     server.apply(mk_deployment("web", 2, 1));
     assert_eq!(wait(&server, ask("", 50)).await.unwrap(), (false, Some(pb::AppState::Updating)));
     assert_eq!(wait(&server, ask("", 0)).await.unwrap(), (false, Some(pb::AppState::Updating)));
-    // The caller's own deadline counts too, and leaves time for the answer.
+    // The caller's deadline counts too, and leaves time for the answer.
     let mut brief = Request::new(pb::WaitAppRequest { timeout: None, ..ask("", 0) });
     brief.set_timeout(Duration::from_millis(1500));
     assert_eq!(wait(&server, brief).await.unwrap(), (false, Some(pb::AppState::Updating)));
@@ -71,7 +71,7 @@ async fn waiting_for_an_app_ends_when_nothing_is_under_way_or_with_the_time() {
 async fn waiting_after_a_deploy_ends_with_the_end_of_its_rollout() {
     let server = Server::start().await;
     let position = format!("v1:{WEB}@7.1");
-    // What was written is not seen yet: neither is that the app is missing.
+    // The write is not seen yet. So neither is it known that the app is missing.
     assert_eq!(wait(&server, ask(&position, 50)).await.unwrap(), (false, None));
     server.apply(mk_managed("web", 1, 1));
     assert_eq!(
@@ -102,7 +102,7 @@ async fn waiting_after_a_deletion_ends_when_the_app_is_gone() {
     let gone = || server.delete("web");
     assert_eq!(wait_while(&server, &position, gone).await, (true, Some(pb::AppState::Deleting)));
     assert_eq!(wait(&server, ask(&position, 0)).await.unwrap(), (true, None), "gone before");
-    // Another app of the name is not the one that was deleted.
+    // Another app of the same name is not the deleted one.
     server.apply(observed::Deployment { uid: "other".into(), ..mk_deployment("web", 1, 0) });
     assert_eq!(wait(&server, ask(&position, 0)).await.unwrap(), (true, None));
 }

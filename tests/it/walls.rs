@@ -1,8 +1,10 @@
-//! The walls of the house, kept by a test: which room of `src/` may know what, and the shape that every source file has.
+//! The dependency rules of `src/`, enforced by a test: which crates and modules each top-level module may
+//! use, and the form that every source file has.
 //!
-//! Owns the rules, as functions from paths and texts to what is wrong with them; tests hold the source tree against them. `code` reads Rust
-//! as far as that takes, and `imports` sees which file names what of which. Must not know any room from the inside: adding a file needs no
-//! change here, adding a room does. ARCHITECTURE.md says why each wall stands where it does.
+//! Owns the rules, as functions from paths and texts to violations; tests apply them to the source tree.
+//! `code` reads Rust as far as that needs, and `imports` finds which file names items of which other file.
+//! Must not know the inside of any module: a new file needs no change here, but a new top-level module does.
+//! ARCHITECTURE.md gives the reason for each rule.
 
 mod code;
 mod imports;
@@ -16,14 +18,14 @@ use self::{
     imports::Arrow,
 };
 
-/// A room of `src/` (`src/<name>.rs` and `src/<name>/`) and what its code must not mention.
+/// A top-level module (`src/<name>.rs` and `src/<name>/`) and what its code must not mention.
 struct Room {
     name: &'static str,
-    /// Crates, by the name that a path starts with.
+    /// Crates, by the first segment of a path.
     crates: &'static [&'static str],
-    /// Other rooms, and modules at the root of the crate.
+    /// Other top-level modules.
     rooms: &'static [&'static str],
-    /// Also keeps out the clock, the network, files, processes and threads.
+    /// Also forbids the clock, the network, files, processes and threads.
     pure: bool,
 }
 
@@ -92,16 +94,16 @@ const ROOMS: &[Room] = &[
     Room { name: "runtime", crates: &[], rooms: &[], pure: false },
 ];
 
-/// Parts of `std` that do I/O, start something or read this machine.
+/// Parts of `std` that do I/O, start something or read the state of this machine.
 const STD_IO: &[&str] = &["env", "fs", "net", "os", "process", "thread"];
-/// Addresses are data, although they live in `std::net`.
+/// Addresses are data, although they are in `std::net`.
 const ADDRESSES: &[&str] = &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
-/// Types whose `now` reads a clock. `SystemTime` is nothing else and may not be named at all.
+/// Types whose `now` reads a clock. `SystemTime` has no other use and may not be named at all.
 const CLOCKS: &[&str] = &["Instant", "SystemTime", "Timestamp", "Zoned", "Utc", "Local"];
 
 const MAX_LINES: usize = 500;
 
-/// One thing that is wrong, and where.
+/// One violation, and its place.
 #[derive(Debug, PartialEq, Eq)]
 struct Violation {
     path: String,
@@ -115,7 +117,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that one file can get wrong by itself.
+/// Every violation that can be found in one file alone.
 fn check(path: &str, text: &str) -> Vec<Violation> {
     let mut found = shape(path, text);
     if is_rust(path) && path.starts_with("src/") {
@@ -211,8 +213,8 @@ fn spawns(names: &[&str]) -> bool {
     )
 }
 
-/// The files of one crate (`root` is the directory of its `main.rs` or `lib.rs`) that no other file of it declares: never compiled, so their
-/// tests never run.
+/// The files of one crate that no other file of it declares. They are never compiled, so their tests never
+/// run. `root` is the directory of its `main.rs` or `lib.rs`.
 fn orphans(root: &str, files: &[(String, String)]) -> Vec<Violation> {
     let of_crate = || files.iter().filter(|(path, _)| is_rust(path) && path.starts_with(&format!("{root}/")));
     let is_root =
@@ -230,8 +232,8 @@ fn orphans(root: &str, files: &[(String, String)]) -> Vec<Violation> {
         .collect()
 }
 
-/// The circles of files that name each other, each with the arrows and names that tie it: none of its files can be understood, moved or
-/// tested without the others.
+/// The cycles of files that name each other, each with the imports that form it. No file of a cycle can be
+/// understood, moved or tested without the others.
 fn file_circles(root: &str, files: &[(String, String)]) -> Vec<String> {
     let arrows = imports::arrows(root, files);
     let edges = arrows.iter().map(|a| (a.from.as_str(), a.to.as_str())).collect();
@@ -245,10 +247,10 @@ fn file_circles(root: &str, files: &[(String, String)]) -> Vec<String> {
         .collect()
 }
 
-/// The circles among what lies in one directory, where `x.rs` and all below `x/` are one, and among a file and what lies in its directory:
-/// there imports run one way, and so never back up.
+/// The cycles between the entries of one directory, and between a file and its directory. `x.rs` and
+/// everything below `x/` count as one entry. Imports between them run in one direction, and never back up.
 fn group_circles(root: &str, files: &[(String, String)]) -> Vec<String> {
-    // An arrow counts where its ends part.
+    // An import counts in the directory where the paths of its two files part.
     let mut levels: BTreeMap<String, Vec<(String, String, Arrow)>> = BTreeMap::new();
     for arrow in imports::arrows(root, files) {
         let (from, to) = (code::module_of(&arrow.from, root), code::module_of(&arrow.to, root));
@@ -300,7 +302,7 @@ fn has_extension(path: &str, extensions: &[&str]) -> bool {
     std::path::Path::new(path).extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))
 }
 
-// The two marks that code generators agree on, where they put them.
+// The two marks of generated code, in the first lines, where generators put them.
 fn is_generated(text: &str) -> bool {
     text.lines().take(5).any(|line| line.contains("@generated") || line.contains("Code generated"))
 }

@@ -1,11 +1,12 @@
-//! Streams on the wire: snapshot, synced, changes in their latest state, resuming, and the course of a rollout.
+//! Streams on the wire: a snapshot, `synced`, changes in their latest state, resuming, and the course of a
+//! rollout.
 
 use std::{sync::Arc, time::Duration};
 
 use gantry::{
     domain::{
         evidence::Secrets,
-        observed::{Trouble, TroubleKind},
+        observed::{Pod, Trouble, TroubleKind},
     },
     pb::{self, watch_apps_response::Event, watch_rollout_response::Event as RolloutEvent},
 };
@@ -60,12 +61,12 @@ async fn a_snapshot_comes_first_then_synced_then_changes() {
     assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/b".into()));
     drop(stream);
 
-    // Resumed at `synced`: what happened since, each app once, and no second snapshot.
+    // Resumed at `synced`: the changes since then, each app once, and no second snapshot.
     let mut stream = watch(&server, "namespaces/shop", "", &token).await;
     assert_eq!(updated(&next(&mut stream).await.1), ("a", 1));
     assert_eq!(next(&mut stream).await.1, Event::Deleted("namespaces/shop/apps/b".into()));
     assert_eq!(next(&mut stream).await.1, Event::Synced(pb::Synced { resumed: true }));
-    // A token of another process, or of a watch of other apps: a fresh snapshot.
+    // A token of another process, or of a watch of other apps, gives a new snapshot.
     let (_, of) = token.split_once('~').unwrap();
     for (parent, token) in [("namespaces/shop", format!("w1.99.3~{of}")), ("namespaces/-", token.clone())] {
         let mut stream = watch(&server, parent, "", &token).await;
@@ -118,8 +119,41 @@ async fn a_slow_reader_gets_the_latest_state_and_not_the_past() {
             break;
         }
     }
-    // What fits into the connection's windows is under way already; the other changes are never sent.
+    // Changes that fit into the connection's windows are sent already; the other changes never are.
     assert!(messages < 10_000, "{messages} messages for 20,000 changes");
+}
+
+/// A pod whose image does not exist.
+fn mk_pod_without_its_image() -> Pod {
+    let mut pod = mk_pod("web", "a", false);
+    pod.trouble = Some(Box::new(Trouble {
+        container: "app".into(),
+        kind: TroubleKind::Image,
+        reason: "ErrImagePull".into(),
+        message: "docker.io/library/web:1: not found".into(),
+        since: None,
+        exit: None,
+    }));
+    pod
+}
+
+async fn rest_of(mut stream: Streaming<pb::WatchRolloutResponse>) -> Vec<RolloutEvent> {
+    let mut events = Vec::new();
+    while let Some(message) = stream.next().await {
+        events.push(message.unwrap().event.unwrap());
+    }
+    events
+}
+
+/// Stores the verdict with its evidence and this log tail in the revision, as the first daemon that sees it
+/// does.
+fn store_the_verdict(server: &Server, tail: &str) {
+    let due = server.index.unrecorded_verdicts().remove(0);
+    let (mut evidence, mut revision) = ((*due.evidence.unwrap()).clone(), mk_revision("web", 1));
+    evidence.problems[0].log_tail = vec![tail.to_owned()];
+    revision.end = Some(evidence.complete(due.end, &Secrets::default()));
+    revision.evidence = Some(Arc::new(evidence));
+    server.index.update_rows(vec![revision], vec![], now());
 }
 
 #[tokio::test]
@@ -139,21 +173,10 @@ async fn a_rollout_is_followed_to_its_failure() {
         "{first:?}"
     );
 
-    let mut pod = mk_pod("web", "a", false);
-    pod.trouble = Some(Box::new(Trouble {
-        container: "app".into(),
-        kind: TroubleKind::Image,
-        reason: "ErrImagePull".into(),
-        message: "docker.io/library/web:1: not found".into(),
-        since: None,
-        exit: None,
-    }));
-    server.index.update_rows(vec![pod], vec![], now());
-    let mut events = Vec::new();
-    while let Some(message) = stream.next().await {
-        events.push(message.unwrap().event.unwrap());
-    }
-    // Nobody keeps the verdict here, so its words do not come, and the end does not wait for them for ever.
+    server.index.update_rows(vec![mk_pod_without_its_image()], vec![], now());
+    let events = rest_of(stream).await;
+    // No daemon stores the verdict in this test, so no log tail comes, and the stream ends without it after a
+    // time.
     let [RolloutEvent::Problem(problem), RolloutEvent::Rollout(failed), RolloutEvent::Completed(end)] =
         events.as_slice()
     else {
@@ -164,13 +187,7 @@ async fn a_rollout_is_followed_to_its_failure() {
     assert_eq!(end.state(), pb::RolloutState::Failed);
     assert_eq!(end.error.as_ref().unwrap().reason, "IMAGE_PULL_FAILED");
 
-    // With what was seen, kept with its end by whichever server was first.
-    let due = server.index.unrecorded_verdicts().remove(0);
-    let (mut evidence, mut kept) = ((*due.evidence.unwrap()).clone(), mk_revision("web", 1));
-    evidence.problems[0].log_tail = vec!["last words".to_owned()];
-    kept.end = Some(evidence.complete(due.end, &Secrets::default()));
-    kept.evidence = Some(Arc::new(evidence));
-    server.index.update_rows(vec![kept], vec![], now());
+    store_the_verdict(&server, "last words");
     let name = pb::GetRolloutRequest { name: request.name.clone(), ..Default::default() };
     let rollout = server.rollouts().get_rollout(name).await.unwrap().into_inner().rollout.unwrap();
     let failure = rollout.failure.unwrap();
@@ -180,12 +197,9 @@ async fn a_rollout_is_followed_to_its_failure() {
     );
     assert_eq!(rollout.error.unwrap().problem.unwrap().log_tail, ["last words"]);
 
-    // Whoever comes later gets the state, the last words and the outcome.
-    let mut stream = server.rollouts().watch_rollout(request).await.unwrap().into_inner();
-    let mut kinds = Vec::new();
-    while let Some(message) = stream.next().await {
-        kinds.push(std::mem::discriminant(&message.unwrap().event.unwrap()));
-    }
+    // A watch that begins later gets the state first and the outcome last.
+    let stream = server.rollouts().watch_rollout(request).await.unwrap().into_inner();
+    let kinds: Vec<_> = rest_of(stream).await.iter().map(std::mem::discriminant).collect();
     let of = |event| std::mem::discriminant(&event);
     assert_eq!(kinds.first(), Some(&of(RolloutEvent::Rollout(pb::Rollout::default()))));
     assert_eq!(kinds.last(), Some(&of(RolloutEvent::Completed(pb::Rollout::default()))));

@@ -1,5 +1,5 @@
-//! The wire: every form in which the API can be called, what is refused before it is called, and the bounds of a call. Speaks plain
-//! HTTP, so that nothing of a client library stands between.
+//! The wire: every protocol in which the API can be called, what is refused before a method is called, and
+//! the limits of a call. Speaks plain HTTP, so that no client library stands between.
 
 mod connect;
 mod fuzz;
@@ -70,13 +70,13 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Code and reason of an error that Connect would understand.
+    /// Code and reason of an error, as a Connect client reads them.
     pub fn error(&self) -> (String, String) {
         code_and_reason(&self.json())
     }
 }
 
-/// Code and reason of an error in JSON; its details must be readable and decodable.
+/// Code and reason of an error in JSON. Its details must be readable and decodable.
 pub fn code_and_reason(error: &Value) -> (String, String) {
     use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
     let details = error["details"].as_array().unwrap_or_else(|| panic!("no details in {error}"));
@@ -104,7 +104,7 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The frames in a body: flags and content.
+/// The frames in a body, as flags and content.
 pub fn frames(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut found = Vec::new();
     while let Some((&[flags, a, b, c, d], rest)) = body.split_first_chunk::<5>() {

@@ -1,4 +1,5 @@
-//! One app that goes well or ill in one way: deployed, followed to its verdict, watched meanwhile. Records what the kubelet wrote.
+//! One app that succeeds or fails in one way: deployed, followed to its verdict, and watched meanwhile.
+//! Records what the kubelet wrote.
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
 
@@ -12,18 +13,18 @@ use serde_json::{Value, json};
 
 use crate::support::Env;
 
-/// The registry on the node itself; it has `sample` in three versions.
+/// The registry on the node; it has `sample` in three versions.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 
-/// An app and what is expected of it.
+/// An app and the expected verdict.
 pub struct Case {
     pub name: &'static str,
     pub spec: pb::AppSpec,
-    /// The reason of its failure; none if it succeeds.
+    /// The reason of its failure, or None if it succeeds.
     pub reason: Option<&'static str>,
-    /// What the sentence says.
+    /// Texts that the message has.
     pub words: &'static [&'static str],
-    /// Whether it cannot get better by itself.
+    /// Whether the failure is permanent.
     pub fatal: bool,
 }
 
@@ -42,7 +43,7 @@ impl Case {
         Self { name, spec, reason: Some(reason), words, fatal: true }
     }
 
-    /// It may pass by itself, so only the patience of the policy makes it a failure.
+    /// The failure may be transient, so only the deadline of the policy ends the rollout.
     pub fn passing(self) -> Self {
         Self { fatal: false, ..self }
     }
@@ -52,7 +53,7 @@ impl Case {
     }
 }
 
-/// Plays all cases at once, and names every one that does not end as it should.
+/// Runs all cases at once, and names every case that does not end as expected.
 pub async fn play(env: &Env, cases: Vec<Case>) {
     let mut record = Record::of(env);
     let ends = {
@@ -77,7 +78,7 @@ async fn one(env: &Env, case: &Case) -> pb::Rollout {
     env.deploy_and_follow(env.deploy_request(&case.app(), case.spec.clone())).await
 }
 
-/// How a rollout's end differs from what is expected.
+/// The difference between a rollout's end and the expected one.
 fn difference(case: &Case, rollout: &pb::Rollout) -> Option<String> {
     let error = rollout.error.as_ref();
     let (reason, message) = error.map_or(("", ""), |error| (error.reason.as_str(), error.message.as_str()));
@@ -94,7 +95,7 @@ fn difference(case: &Case, rollout: &pb::Rollout) -> Option<String> {
     })
 }
 
-/// What is seen of the pods of a namespace from the deploy to the verdicts, if somebody wants to know.
+/// The states of the pods of a namespace from the deploy to the verdicts, if they are to be recorded.
 struct Record<'a> {
     env: &'a Env,
     dir: Option<PathBuf>,
@@ -118,7 +119,7 @@ impl<'a> Record<'a> {
         api.list(&params).await.unwrap().items.iter().map(|o| serde_json::to_value(o).unwrap()).collect()
     }
 
-    /// Keeps each new state, but not a new time.
+    /// Records each new state, unless only times differ.
     async fn look(&mut self) {
         if !self.is_wanted() {
             return;
@@ -133,7 +134,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Writes the course of one app, names left out.
+    /// Writes the recorded course of one app, with random names replaced.
     async fn save(&self, case: &Case, rollout: &pb::Rollout) {
         let (Some(dir), Some(pods)) = (&self.dir, self.pods.get(&case.app())) else { return };
         let name = pods.last().and_then(|pod| pod["metadata"]["name"].as_str()).unwrap_or_default();
@@ -151,7 +152,7 @@ impl<'a> Record<'a> {
             json!({"reason": error.reason, "message": error.message,
                 "fatal": error.problem.as_ref().is_some_and(|p| p.fatal)})
         });
-        // One state and one event a line, so that a difference is one.
+        // One state and one event on each line, so that one change is one line of a diff.
         let lines = |all: &[Value]| all.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n");
         let mut text = format!(
             "{{\"verdict\": {},\n\"pods\": [\n{}\n],\n\"events\": [\n{}\n]}}",
@@ -178,7 +179,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// What a pod is and how it stands, without what says nothing of either.
+/// The parts of a pod that the diagnosis may need.
 fn telling(pod: &Value) -> Value {
     let of = |object: &Value, names: &[&str]| -> Value {
         names.iter().filter_map(|&name| Some((name.to_owned(), object.get(name)?.clone()))).collect()
@@ -229,7 +230,7 @@ pub fn sample(args: &[&str]) -> pb::AppSpec {
     }
 }
 
-/// The same with a port, and a check each second whether it is ready.
+/// The same with a port, and a readiness check each second.
 pub fn serving(args: &[&str]) -> pb::AppSpec {
     let port = pb::Port { name: "http".into(), number: 8080, protocol: pb::Protocol::Http.into() };
     let probes = pb::Probes { readiness: Some(http("/ready")), ..pb::Probes::default() };
@@ -251,7 +252,8 @@ pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-/// A policy that forgives nothing for longer than this.
+/// A policy that fails a rollout after this many seconds without progress, and that tolerates transient
+/// problems for only 1 s.
 #[allow(clippy::unnecessary_wraps)]
 pub fn patience(of: i64) -> Option<pb::RolloutPolicy> {
     Some(pb::RolloutPolicy {

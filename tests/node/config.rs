@@ -1,4 +1,4 @@
-//! What a container needs and does not find: ConfigMaps, Secrets, volumes, a node.
+//! References that a container needs and that do not exist: ConfigMaps, Secrets, volumes, a node.
 
 use std::collections::HashMap;
 

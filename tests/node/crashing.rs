@@ -1,4 +1,5 @@
-//! Containers that end, or do not begin: by their status, by a signal, for their memory, for a command that is not there.
+//! Containers that end or do not start: by their exit status, by a signal, for lack of memory, for a missing
+//! command.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use crate::{
     support::run,
 };
 
-/// With a port, so with a probe.
+/// Has a port, and so a probe.
 fn ending(args: &[&str]) -> pb::AppSpec {
     pb::AppSpec { ports: serving(&[]).ports, ..sample(args) }
 }
@@ -27,7 +28,7 @@ async fn a_container_that_ends_again_and_again_is_named_with_how_it_ended() {
                 "CRASH_LOOP",
                 &["3 times", "status 3"],
             ),
-            // Without a probe Kubernetes takes it for ready from each start to each end.
+            // Without a probe Kubernetes takes the container for ready from each start to its end.
             Case::fails(
                 "crash_unprobed",
                 sample(&["end", "-code=3"]),

@@ -1,5 +1,5 @@
-//! A caller that follows the endpoints loses no request, neither over a rollout nor over a scale-down: the replicas that go finish what they
-//! have, and get nothing new.
+//! A caller that follows the endpoints loses no request, neither during a rollout nor during a scale-down:
+//! the replicas that end finish their requests and get no new ones.
 
 use std::{
     net::SocketAddr,
@@ -33,7 +33,7 @@ struct Seen {
     lost: Vec<String>,
 }
 
-/// One request, to be answered after so long; what was answered.
+/// Sends one request that is answered after `wait`; returns the answer.
 async fn ask(at: SocketAddr, wait: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(at).await?;
     let request = format!("GET /?for={wait} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n");
@@ -46,7 +46,7 @@ async fn ask(at: SocketAddr, wait: &str) -> std::io::Result<String> {
     }
 }
 
-/// Follows the endpoints until told to stop.
+/// Follows the endpoints until stopped.
 async fn follow(env: &Env, seen: &Mutex<Seen>, stop: &AtomicBool) {
     let request =
         pb::WatchEndpointsRequest { parent: env.name("web"), ..pb::WatchEndpointsRequest::default() };
@@ -62,7 +62,7 @@ async fn follow(env: &Env, seen: &Mutex<Seen>, stop: &AtomicBool) {
     }
 }
 
-/// Asks one endpoint after the other, each request longer than an endpoint takes to leave the list.
+/// Asks one endpoint after the other. Each request takes longer than an endpoint takes to leave the list.
 async fn call(number: usize, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicBool>) {
     let mut turn = number;
     while !stop.load(Ordering::Relaxed) {
@@ -88,7 +88,8 @@ async fn call(number: usize, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicBool>) {
 #[tokio::test]
 async fn no_request_is_lost_over_a_rollout_and_a_scale_down() {
     run(|env| async move {
-        // Told to end it takes no more at once: that nothing comes then is what the delay before is for.
+        // The program accepts no request after SIGTERM. The drain delay before it must ensure that none
+        // comes.
         let spec = |tag: u8| pb::AppSpec {
             image: format!("{REGISTRY}/sample:{tag}"),
             replicas: Some(3),
@@ -114,7 +115,7 @@ async fn no_request_is_lost_over_a_rollout_and_a_scale_down() {
             };
             env.daemon.apps().await.scale_app(request).await.unwrap();
             let pods = Api::<Pod>::namespaced(env.client.clone(), &env.namespace);
-            until("the others are gone", async || {
+            until("one replica is left", async || {
                 pods.list(&ListParams::default()).await.unwrap().items.len() == 1
             })
             .await;

@@ -1,4 +1,4 @@
-//! Images that cannot be pulled: a real containerd's words for each way in which a registry says no.
+//! Images that cannot be pulled: the messages of a real containerd for each way in which a registry refuses.
 
 use gantry::pb;
 
@@ -18,7 +18,7 @@ fn of(path: &str) -> pb::AppSpec {
 const FAILED: &str = "IMAGE_PULL_FAILED";
 
 #[tokio::test]
-async fn an_image_that_is_not_there_is_told_from_one_that_is_refused() {
+async fn an_image_that_is_not_there_is_distinguished_from_one_that_is_refused() {
     run(|env| async move {
         let absent: &[&str] = &["does not exist"];
         let refused: &[&str] = &["refuses access"];

@@ -1,4 +1,4 @@
-//! What containers say, read from the kubelet through the API server.
+//! Logs of containers, read from the kubelet through the API server.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -26,7 +26,7 @@ async fn a_replica_says_what_it_does_and_what_it_said_before_it_crashed() {
         let ill = env.deploy_request("ill", sample(&["end", "-code=3", "-say=no database"]));
         env.daemon.apps().await.deploy_app(ill).await.unwrap();
         let last = LogParams { previous: true, ..LogParams::default() };
-        until("its last words are kept", async || {
+        until("its log tail is stored", async || {
             let Some(name) = only("ill").await else { return false };
             pods.logs(&name, &last).await.is_ok_and(|said| said.trim() == "no database")
         })

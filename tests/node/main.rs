@@ -1,14 +1,15 @@
-//! Tests on a node with a real kubelet, containerd and runc: what a simulated pod is only told to do. Knows nothing of how the node is made.
+//! Tests on a node with a real kubelet, containerd and runc, for behaviour that a simulated pod only
+//! imitates. Knows nothing of how the node is made.
 //!
-//! `make test-node` starts a cluster with one and runs them; tests/run-node says what it tells them. Each case leaves in `recorded/`, when
-//! asked to, what the kubelet wrote about it, so that tests without a cluster read real words.
+//! `make test-node` starts a cluster with such a node and runs them. The environment that it gives them is
+//! described in tests/run-node. With RECORD=1 each case writes to `recorded/` what the kubelet wrote about
+//! it, so that tests without a cluster read real messages.
 
 #![allow(
     missing_docs,
     unreachable_pub,
     clippy::expect_used,
     clippy::large_futures, // a future here is a whole test, awaited once
-    clippy::too_many_lines, // a table of cases is long
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm
 )]

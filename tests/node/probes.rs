@@ -1,4 +1,4 @@
-//! Probes that a real kubelet runs: failing ones are named, slow starts are not taken for failures.
+//! Probes that a real kubelet runs: failing probes are named, and slow starts are not taken for failures.
 
 use gantry::pb::{self, probe::Check};
 
@@ -11,7 +11,7 @@ fn ask(url: &str) -> pb::Probe {
     each_second(Check::Exec(pb::Exec { command: ["/sample", "ask", url].map(Into::into).to_vec() }))
 }
 
-/// Told to end, it does so at once, so that the kubelet's own waits are all that counts.
+/// Ends at once after SIGTERM, so that the test waits only for the kubelet.
 fn quick(spec: pb::AppSpec) -> pb::AppSpec {
     let policy = pb::RolloutPolicy { tolerated_restarts: Some(1), ..pb::RolloutPolicy::default() };
     pb::AppSpec { drain_delay: seconds(0), rollout_policy: Some(policy), ..spec }

@@ -1,4 +1,5 @@
-//! A shell in which the commands of one document follow one another, so that what one exports the next has. Knows no document.
+//! A shell in which the commands of one document run one after another, so that a variable that one command
+//! exports is set for the next. Knows no document.
 
 use std::{
     env,
@@ -14,7 +15,7 @@ use tokio::{
 
 use super::Ground;
 
-/// Longest wait for one command. A control plane that starts while other tests run takes half of it.
+/// Longest wait for one command. A control plane that starts while other tests run takes half of this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct Session {
@@ -27,7 +28,7 @@ pub(super) struct Session {
     staying: Vec<u32>,
 }
 
-/// The Python with the modules that documents need, if it could be installed.
+/// The Python with the modules that documents need, if they could be installed.
 fn python() -> Option<PathBuf> {
     env::var_os("GANTRY_TEST_PYTHON").map(PathBuf::from)
 }
@@ -40,7 +41,7 @@ impl Session {
     pub(super) async fn start(ground: &Ground) -> Self {
         let mut shell = Command::new("bash");
         shell.args(["--noprofile", "--norc"]).current_dir(env!("CARGO_MANIFEST_DIR")).kill_on_drop(true);
-        // What cargo and make tell a test is not for programs that the test starts.
+        // Variables that cargo and make set for a test are not meant for the programs that the test starts.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             let begins = ["CARGO_BIN_", "CARGO_MANIFEST_", "CARGO_PKG_", "GANTRY_", "GANTRYD_"];
@@ -63,20 +64,21 @@ impl Session {
             .env("GANTRY_ADDR", &ground.address)
             .env("GANTRYD_LISTEN", &ground.address)
             .env("GANTRYD_ADMIN_LISTEN", &ground.admin)
-            .env("XDG_CONFIG_HOME", ground.dir.path()) // nobody's settings
+            .env("XDG_CONFIG_HOME", ground.dir.path()) // not those of the user
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null()) // it tells of jobs that were ended
+            .stderr(Stdio::null()) // it reports jobs that were ended
             .spawn()
             .unwrap();
         let mut input = shell.stdin.take().unwrap();
         let said = BufReader::new(shell.stdout.take().unwrap()).lines();
-        // Each job is a process group, and hears of an interrupt.
+        // Each job is a process group and gets interrupts.
         input.write_all(b"set -m\n").await.unwrap();
         Self { shell, input, said, dir: tempfile::tempdir().unwrap(), count: 0, staying: Vec::new() }
     }
 
-    /// Writes the command down, since its text may have any shape; the file and where its output goes.
+    /// Writes the command into a file, because its text may have any shape. Returns the file and the file for
+    /// its output.
     fn write(&mut self, text: &str) -> (PathBuf, PathBuf) {
         self.count += 1;
         let file = self.dir.path().join(format!("{}.sh", self.count));
@@ -84,7 +86,7 @@ impl Session {
         (file.clone(), file.with_extension("out"))
     }
 
-    /// Has the shell do something and say a number.
+    /// Runs a line in the shell and returns the number that it prints.
     async fn ask(&mut self, line: &str, place: &str, output: &Path) -> u32 {
         self.input.write_all(line.as_bytes()).await.unwrap();
         let Ok(said) = tokio::time::timeout(PATIENCE, self.said.next_line()).await else {
@@ -96,7 +98,7 @@ impl Session {
         said.parse().unwrap_or_else(|_| panic!("{place}: {said}"))
     }
 
-    /// Runs a command to its end, which must be this; what it printed.
+    /// Runs a command to its end and checks its exit status; returns what it printed.
     pub(super) async fn run(&mut self, place: &str, text: &str, status: i32) -> String {
         let (file, output) = self.write(text);
         let line = format!(". {} >{} 2>&1 </dev/null; echo $?\n", file.display(), output.display());
@@ -106,7 +108,8 @@ impl Session {
         printed
     }
 
-    /// Runs a command until it has printed all of this, and ends it now or with the session; what it printed.
+    /// Runs a command until it has printed all of these texts, and ends it now or with the session; returns
+    /// what it printed.
     pub(super) async fn run_until(
         &mut self,
         place: &str,
@@ -143,14 +146,14 @@ impl Session {
         let mut gone = std::pin::pin!(self.ask(&line, place, output));
         tokio::select! {
             _ = &mut gone => return,
-            // In the background of a shell without job control an interrupt is ignored, and by whatever is started there and does not
-            // say otherwise, as curl does not.
+            // A shell without job control ignores an interrupt for its background jobs, and so do the
+            // programs that they start, for example curl. These get SIGTERM.
             () = tokio::time::sleep(Duration::from_secs(3)) => drop(signal("-TERM", group)),
         }
         gone.await;
     }
 
-    /// Ends the session, and what lasted as long as it.
+    /// Ends the session, and the commands that last as long as it.
     pub(super) async fn end(mut self) {
         while let Some(group) = self.staying.pop() {
             let output = self.dir.path().join(format!("{}.out", self.count));
@@ -163,20 +166,20 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // A job that was not waited for to its end leads a process group of its own, too.
+        // A job whose end was not awaited leads its own process group too.
         for group in self.staying.iter().copied().chain(self.shell.id().into_iter().flat_map(children)) {
             signal("-KILL", group);
         }
     }
 }
 
-/// The processes that a process started and that still are.
+/// The running child processes of a process.
 fn children(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // State and parent stand behind the name, which may hold anything.
+        // State and parent follow the process name, which may contain any characters.
         let behind = stat.rsplit_once(')').map(|(_, behind)| behind.to_owned()).unwrap_or_default();
         behind.split_whitespace().nth(1) == Some(&parent.to_string())
     };
@@ -195,7 +198,7 @@ async fn a_session_that_is_given_up_leaves_nothing_behind() {
     crate::support::until("the job is gone", async || !signal("-0", job)).await;
 }
 
-/// Sends a signal to a process group; whether there is one.
+/// Sends a signal to a process group; returns whether the group exists.
 fn signal(signal: &str, group: u32) -> bool {
     let group = format!("-{group}");
     let output = std::process::Command::new("kill").args([signal, "--", &group]).output().unwrap();

@@ -1,5 +1,5 @@
-//! The calls that are cut off: for each method that writes, what must be there before it, the call, and what of its answer a
-//! repeat must say again. Must not know how they are cut off.
+//! The calls that are interrupted: for each method that writes, the state before the call, the call, and the
+//! part of its answer that a repeat must give again. Must not know how the calls are interrupted.
 
 use futures::{FutureExt, future::LocalBoxFuture};
 use gantry::pb;
@@ -14,7 +14,7 @@ use tonic::Status;
 use super::state::recorded;
 use crate::support::{Daemon, Env, annotate, follow, web};
 
-/// One app, and whom to ask about it.
+/// One app, and the daemon to call.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
     pub env: &'a Env,
@@ -24,33 +24,35 @@ pub struct Scene<'a> {
     pub id: &'a str,
 }
 
-/// What a call that was cut off comes to if nobody repeats it.
+/// The result of an interrupted call that is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alone {
-    /// Any daemon finishes it.
+    /// A daemon finishes it.
     Finished,
-    /// It happened, or it did not.
+    /// It happened completely, or it did not happen.
     Either,
 }
 
 /// One call.
 pub struct Case {
-    /// The method, as the contract names it.
+    /// The method, as named in the contract.
     pub method: &'static str,
-    /// The first word of the names of its apps.
+    /// The prefix of the names of its apps.
     pub name: &'static str,
-    /// Brings the app to where the call begins. What any daemon writes by itself about that must be written at its end.
+    /// Brings the app to the state in which the call begins, and waits until the daemons have written
+    /// everything about that state.
     pub before: fn(Scene<'_>) -> LocalBoxFuture<'_, ()>,
-    /// The call; of its answer what must be the same each time, without the app's name.
+    /// Makes the call. Returns the part of its answer that must be the same each time, without the app's
+    /// name.
     pub call: fn(Scene<'_>) -> LocalBoxFuture<'_, Result<String, Status>>,
     pub alone: Alone,
-    /// Whether it begins a rollout that ends.
+    /// Whether the call begins a rollout that ends.
     pub ends: bool,
-    /// The fewest writes that it can be made of: fewer would mean that they are not counted.
+    /// The fewest writes of the call. If fewer are seen, some are not counted.
     pub writes: usize,
 }
 
-/// Every method that writes to the cluster, some of them more than once.
+/// Every method that writes to the cluster, some methods with several cases.
 pub const CASES: &[Case] = &[
     Case {
         method: "DeployApp",
@@ -66,7 +68,7 @@ pub const CASES: &[Case] = &[
         name: "update",
         before: |scene| deployed(scene, &["web:1"]).boxed_local(),
         call: |scene| {
-            // The second port changes the Service too: what would stay as it is is not written.
+            // The second port changes the Service too, because an object that does not change is not written.
             let mut update = image("web:2");
             let more = pb::Port { name: "more".into(), number: 9999, protocol: pb::Protocol::Tcp.into() };
             update.ports.push(more);
@@ -77,7 +79,7 @@ pub const CASES: &[Case] = &[
         writes: 4,
     },
     Case {
-        // What others made is handed over field by field before it is changed.
+        // Ownership of the fields is handed over before they are changed.
         method: "DeployApp",
         name: "adopt",
         before: |scene| foreign(scene).boxed_local(),
@@ -90,7 +92,7 @@ pub const CASES: &[Case] = &[
         writes: 6,
     },
     Case {
-        // Without ports there is no Service any more.
+        // Without ports the Service is removed.
         method: "DeployApp",
         name: "prune",
         before: |scene| deployed(scene, &["web:1"]).boxed_local(),
@@ -104,7 +106,7 @@ pub const CASES: &[Case] = &[
         writes: 4,
     },
     Case {
-        // Whoever set the count before must not own it any more.
+        // The earlier field manager must not own the count afterwards.
         method: "DeployApp",
         name: "count",
         before: |scene| counted_by_others(scene).boxed_local(),
@@ -128,7 +130,8 @@ pub const CASES: &[Case] = &[
         writes: 3,
     },
     Case {
-        // The replicas of an app that others made are told to restart by one write, of which Kubernetes makes the rollout.
+        // An app that is not managed by Gantry is restarted by a single write, from which Kubernetes makes
+        // the rollout.
         method: "RestartApp",
         name: "foreign",
         before: |scene| foreign(scene).boxed_local(),
@@ -166,7 +169,8 @@ pub const CASES: &[Case] = &[
         writes: 2,
     },
     Case {
-        // The count of an autoscaler that is frozen needs no hold, and an earlier one must not stand over it.
+        // With a frozen autoscaler the count needs no hold, and an earlier hold must not outrank the new
+        // count.
         method: "ScaleApp",
         name: "frozen",
         before: |scene| before_scaling_frozen(scene).boxed_local(),
@@ -196,7 +200,7 @@ pub const CASES: &[Case] = &[
     Case {
         method: "UpdateAutoscaler",
         name: "autoscaler",
-        // A count that was set past the server is taken over: that is a write of its own.
+        // A count that was set outside Gantry is taken over by a separate write.
         before: |scene| counted_by_others(scene).boxed_local(),
         call: |scene| autoscaler(scene, scene.id, pb::AutoscalerMode::Active, 9).boxed_local(),
         alone: Alone::Either,
@@ -218,7 +222,7 @@ fn image(image: &str) -> pb::AppSpec {
     pb::AppSpec { image: image.into(), ..web() }
 }
 
-/// An id that has its place in a name: the calls of one app and one purpose have the same.
+/// A request id that is derived from the app's name, so that repeats of its call have the same id.
 pub fn id_of(app: &str) -> String {
     let digest = app.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -263,7 +267,7 @@ async fn foreign(scene: Scene<'_>) {
     deployments.create(&kube::api::PostParams::default(), &made).await.unwrap();
 }
 
-/// The autoscaler that the second rollout got is taken back too: that is a write of its own.
+/// The rollback also restores the autoscaler that was set after the second rollout, by a separate write.
 async fn before_rollback(scene: Scene<'_>) {
     deployed(scene, &["web:1", "web:2"]).await;
     autoscaler(scene, "", pb::AutoscalerMode::Shadow, 7).await.unwrap();
@@ -303,7 +307,7 @@ async fn before_scaling_frozen(scene: Scene<'_>) {
         ..Default::default()
     };
     scene.daemon.scale_app(request).await.unwrap();
-    // By hand: to set the mode through the server ends the hold.
+    // The annotation is changed directly, because setting the mode through Gantry ends the hold.
     let deployments = Api::<Deployment>::namespaced(scene.env.client.clone(), &scene.env.namespace);
     let live = deployments.get(scene.app).await.unwrap();
     let text = &live.metadata.annotations.unwrap()["gantry.dev/autoscaler"];
@@ -314,7 +318,7 @@ async fn before_scaling_frozen(scene: Scene<'_>) {
     deployments.patch(scene.app, &PatchParams::default(), &patch).await.unwrap();
 }
 
-/// A rollout that goes on as long as the test does.
+/// A rollout that runs as long as the test does.
 async fn running(scene: Scene<'_>) {
     deployed(scene, &["web:1"]).await;
     let spec = pb::AppSpec { pod_template_patch: Some(annotate("sim/unready", "true")), ..image("web:2") };
@@ -385,5 +389,5 @@ async fn delete(scene: Scene<'_>) -> Result<String, Status> {
 fn number(scene: Scene<'_>, rollout: Option<pb::Rollout>) -> String {
     let name = rollout.expect("a rollout").name;
     let prefix = format!("{}/rollouts/", scene.env.name(scene.app));
-    name.strip_prefix(&prefix).unwrap_or_else(|| panic!("{name} is none of {}", scene.app)).to_owned()
+    name.strip_prefix(&prefix).unwrap_or_else(|| panic!("{name} is no rollout of {}", scene.app)).to_owned()
 }

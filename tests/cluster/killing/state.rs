@@ -1,4 +1,5 @@
-//! What is there of an app, in a form in which two apps that went the same way are equal. Must not know what was done to them.
+//! The stored state of an app, in a form in which two apps with the same history are equal. Must not know
+//! what was done to them.
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -15,13 +16,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Env, until};
 
-/// What is there of an app.
+/// The stored state of an app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// What the call is about.
+    /// What the call changes.
     pub core: Value,
-    /// What only a repeat must bring about, if nothing but the core was written: who owns the count, the end of a hold, and that the
-    /// request is remembered.
+    /// What only a repeat must bring about if nothing but the core was written: the owner of the count, the
+    /// end of a hold, and the stored request id.
     pub rest: Value,
 }
 
@@ -29,7 +30,7 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Whether a Deployment of this uid owns it, and nobody else.
+/// Whether a Deployment of this uid is the only owner.
 fn is_owned(meta: &ObjectMeta, uid: Option<&str>) -> bool {
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     owners.iter().map(|owner| Some(owner.uid.as_str())).eq([uid])
@@ -60,7 +61,7 @@ async fn revisions(env: &Env, app: &str) -> Vec<ControllerRevision> {
     all
 }
 
-/// What is there of an app; `id` is that of the request that may be remembered.
+/// Reads the state of an app; `id` is the id of the request whose record is looked for.
 pub async fn of(env: &Env, app: &str, id: &str) -> State {
     let deployment = api::<Deployment>(env).get_opt(app).await.unwrap();
     let service = api::<Service>(env).get_opt(app).await.unwrap();
@@ -106,14 +107,15 @@ pub async fn of(env: &Env, app: &str, id: &str) -> State {
             "remembered": annotation(metadata, "gantry.dev/requests").is_some_and(|text| text.contains(id)),
         });
     } else {
-        // Of an app that is there, old replicas go when they go.
+        // Pods and ReplicaSets are counted only after the app is deleted, because old ones of an existing app
+        // may go at any time.
         let label = format!("gantry.dev/app={app}");
         core["left"] = json!(count::<ReplicaSet>(env, &label).await + count::<Pod>(env, &label).await);
     }
     State { core, rest }
 }
 
-/// What is there of an app when nothing is under way any more.
+/// Reads the state of an app once nothing is under way.
 pub async fn settled(env: &Env, app: &str, id: &str, ends: bool) -> State {
     until(&format!("{app} is settled"), async || {
         let state = of(env, app, id).await;
@@ -125,21 +127,22 @@ pub async fn settled(env: &Env, app: &str, id: &str, ends: bool) -> State {
             && (if gone { all_gone() } else { !ends || last["marked"] == true && !last["end"].is_null() })
     })
     .await;
-    // Its parts are read one after the other: what was read before the mark may be older than the mark.
+    // Read again, because the parts are read one after the other, and some may be older than the mark that
+    // ended the wait.
     of(env, app, id).await
 }
 
-/// Waits until the verdict on a rollout is kept: that is a write too, and by another task.
+/// Waits until the verdict on a rollout is stored, which is a write by a separate task of the daemon.
 pub async fn recorded(env: &Env, app: &str, number: usize) {
     let name = format!("gantry-{app}-{number}");
-    until("the verdict is kept", async || {
+    until("the verdict is stored", async || {
         let revision = api::<ControllerRevision>(env).get(&name).await.unwrap();
         annotation(&revision.metadata, "gantry.dev/end").is_some()
     })
     .await;
 }
 
-/// The methods of the contract that may write to the cluster, as it says itself: they answer once, and have side effects.
+/// The methods of the contract that may write to the cluster: those that answer once and have side effects.
 pub fn writing_methods() -> Vec<String> {
     use prost_types::method_options::IdempotencyLevel;
     let set: prost_types::FileDescriptorSet = prost::Message::decode(pb::DESCRIPTOR).unwrap();

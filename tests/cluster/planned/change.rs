@@ -1,4 +1,4 @@
-//! What a caller may want next of an app, drawn at random.
+//! Random changes of an app, as callers might want them.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,32 @@ use gantry::pb;
 use super::REFUSED;
 use crate::support::{Env, Numbers, annotate, web};
 
-/// All that callers want of an app.
+/// The paths to draw from. A path that is listed twice is drawn twice as often.
+const DRAWN: [&str; 21] = [
+    "spec.image",
+    "spec.image",
+    "spec.env",
+    "spec.env",
+    "spec.ports",
+    "spec.ports",
+    "spec.resources",
+    "spec.replicas",
+    "spec.replicas",
+    "spec.probes",
+    "spec.rollout_policy",
+    "spec.rollout_policy",
+    "labels",
+    "annotations",
+    "spec.termination_grace",
+    "spec.security_profile",
+    "spec.pod_template_patch",
+    "spec.volumes",
+    "spec.placement",
+    "spec.args",
+    "",
+];
+
+/// The desired state of an app, as its callers give it.
 #[derive(Clone)]
 pub struct Desired {
     spec: pb::AppSpec,
@@ -128,20 +153,44 @@ fn placement(numbers: &mut Numbers) -> Option<pb::Placement> {
     })
 }
 
+fn resources(numbers: &mut Numbers) -> Option<pb::Resources> {
+    numbers.percent(80).then(|| pb::Resources {
+        requests: some_of(numbers, &["cpu", "memory"], &["1", "1000m"]),
+        limits: some_of(numbers, &["cpu", "memory"], &["2", "2000m"]),
+    })
+}
+
+fn probes(numbers: &mut Numbers, ports: &[pb::Port]) -> Option<pb::Probes> {
+    numbers.percent(80).then(|| pb::Probes {
+        readiness: probe(numbers, ports),
+        liveness: probe(numbers, ports),
+        startup: None,
+    })
+}
+
+fn labels(numbers: &mut Numbers) -> HashMap<String, String> {
+    let mut labels = some_of(numbers, &["team", "a.b/tier"], &["x", "y"]);
+    if numbers.percent(40) {
+        let what = numbers.of(&["deployments", "services", "poddisruptionbudgets"]);
+        labels.insert(REFUSED.to_owned(), what.to_owned());
+    }
+    labels
+}
+
 impl Desired {
     pub fn new() -> Self {
         Self { spec: web(), labels: HashMap::new(), annotations: HashMap::new() }
     }
 
-    /// What may be wanted next, and the paths of what differs.
+    /// The next desired state, and the paths of the fields that differ.
     pub fn next(&self, numbers: &mut Numbers) -> (Self, Vec<&'static str>) {
         let mut next = self.clone();
-        // A step that asks for a refusal is about that alone.
+        // The step after a refused label only removes that label.
         if next.labels.remove(REFUSED).is_some() {
             return (next, vec!["labels"]);
         }
         let mut paths = Vec::new();
-        // Four in ten are one field, one in ten the same again.
+        // Four steps in ten change one field, and one in ten changes nothing.
         for _ in 0..numbers.of(&[0, 1, 1, 1, 1, 2, 2, 2, 3, 4]) {
             let path = next.draw(numbers);
             if !path.is_empty() && !paths.contains(&path) {
@@ -151,97 +200,49 @@ impl Desired {
         (next, paths)
     }
 
+    /// Changes one random field and returns its path. An empty path means that nothing is changed.
     fn draw(&mut self, numbers: &mut Numbers) -> &'static str {
+        let path = numbers.of(&DRAWN);
         let spec = &mut self.spec;
-        match numbers.below(21) {
-            0 | 1 => {
-                spec.image = numbers.of(&["web:1", "web:2", "web", "a.b/team/web:1"]).into();
-                "spec.image"
-            }
-            2 | 3 => {
-                spec.env = some_of(numbers, &["A", "B", "C"], &["1", "2", "x.y"]);
-                "spec.env"
-            }
-            4 | 5 => {
+        match path {
+            "spec.image" => spec.image = numbers.of(&["web:1", "web:2", "web", "a.b/team/web:1"]).into(),
+            "spec.env" => spec.env = some_of(numbers, &["A", "B", "C"], &["1", "2", "x.y"]),
+            "spec.ports" => {
                 spec.ports = ports(numbers);
-                // A probe may name a port, and then goes with it.
+                // A probe may name a port, so it is removed with the ports.
                 spec.probes = None;
-                "spec.ports"
             }
-            6 => {
-                spec.resources = numbers.percent(80).then(|| pb::Resources {
-                    requests: some_of(numbers, &["cpu", "memory"], &["1", "1000m"]),
-                    limits: some_of(numbers, &["cpu", "memory"], &["2", "2000m"]),
-                });
-                "spec.resources"
-            }
-            7 | 8 => {
-                spec.replicas = numbers.percent(80).then(|| numbers.small(6));
-                "spec.replicas"
-            }
-            9 => {
-                let ports = spec.ports.clone();
-                spec.probes = numbers.percent(80).then(|| pb::Probes {
-                    readiness: probe(numbers, &ports),
-                    liveness: probe(numbers, &ports),
-                    startup: None,
-                });
-                "spec.probes"
-            }
-            10 | 11 => {
-                spec.rollout_policy = policy(numbers);
-                "spec.rollout_policy"
-            }
-            12 => {
-                let mut labels = some_of(numbers, &["team", "a.b/tier"], &["x", "y"]);
-                if numbers.percent(40) {
-                    let what = numbers.of(&["deployments", "services", "poddisruptionbudgets"]);
-                    labels.insert(REFUSED.to_owned(), what.to_owned());
-                }
-                self.labels = labels;
-                "labels"
-            }
-            13 => {
-                self.annotations = some_of(numbers, &["note", "a.b/note"], &["x", "y"]);
-                "annotations"
-            }
-            14 => {
+            "spec.resources" => spec.resources = resources(numbers),
+            "spec.replicas" => spec.replicas = numbers.percent(80).then(|| numbers.small(6)),
+            "spec.probes" => spec.probes = probes(numbers, &spec.ports),
+            "spec.rollout_policy" => spec.rollout_policy = policy(numbers),
+            "labels" => self.labels = labels(numbers),
+            "annotations" => self.annotations = some_of(numbers, &["note", "a.b/note"], &["x", "y"]),
+            "spec.termination_grace" => {
                 spec.termination_grace =
                     numbers.percent(70).then(|| seconds(20 + numbers.small(3))).flatten();
                 spec.drain_delay = None;
-                "spec.termination_grace"
             }
-            15 => {
+            "spec.security_profile" => {
                 spec.security_profile =
                     numbers.of(&[pb::SecurityProfile::Unspecified, pb::SecurityProfile::Restricted]).into();
-                "spec.security_profile"
             }
-            16 => {
+            "spec.pod_template_patch" => {
                 let note = numbers.of(&["x", "y"]);
                 spec.pod_template_patch = numbers.percent(70).then(|| annotate("example.com/note", note));
-                "spec.pod_template_patch"
             }
-            17 => {
-                spec.volumes = volumes(numbers);
-                "spec.volumes"
+            "spec.volumes" => spec.volumes = volumes(numbers),
+            "spec.placement" => spec.placement = placement(numbers),
+            "spec.args" => {
+                let count = usize::try_from(numbers.below(3)).unwrap();
+                spec.args = ["a", "b"].iter().take(count).map(|a| (*a).into()).collect();
             }
-            18 => {
-                spec.placement = placement(numbers);
-                "spec.placement"
-            }
-            19 => {
-                spec.args = ["a", "b"]
-                    .iter()
-                    .take(usize::try_from(numbers.below(3)).unwrap())
-                    .map(|a| (*a).into())
-                    .collect();
-                "spec.args"
-            }
-            _ => "",
+            _ => {}
         }
+        path
     }
 
-    /// A deploy of it: of the fields that are set, of those that differ, or of everything.
+    /// A deploy of this state. Its mask is absent, names the changed paths, or is `*`.
     pub fn request(
         &self,
         env: &Env,

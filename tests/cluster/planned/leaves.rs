@@ -1,16 +1,16 @@
-//! An object as its leaves: each value that holds no other, by the path that a plan has for it. Written anew and not the server's own, so
-//! that the one checks the other.
+//! An object as its leaves: each value that contains no other value, by its path in a plan. Does not use the
+//! code of Gantry that does the same, so that the two check each other.
 
 use std::collections::BTreeMap;
 
 use gantry::domain::pod_template_patch;
 use serde_json::Value;
 
-/// Values by their paths.
+/// The leaves by their paths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leaves(BTreeMap<String, Value>);
 
-/// What the API server, its controllers and the server's own count of revisions write beside what is told.
+/// Fields that the API server, its controllers and Gantry's revision count write beside the planned changes.
 const NOISE: [&str; 9] = [
     "status",
     "apiVersion",
@@ -52,30 +52,32 @@ impl Leaves {
         }
     }
 
-    /// Those at or below a path.
+    /// The leaves at or below a path.
     pub fn below(&self, path: &str) -> Self {
         let all = self.0.iter().filter(|(at, _)| is_below(at, path));
         Self(all.map(|(at, value)| (at.clone(), value.clone())).collect())
     }
 
-    /// Puts others in the place of those at or below a path.
+    /// Replaces the leaves at or below a path by others.
     pub fn replace(&mut self, path: &str, others: Self) {
         self.0.retain(|at, _| !is_below(at, path));
         self.0.extend(others.0);
     }
 
-    /// Drops what is above a path: something empty that the path fills, or that is left when it goes.
+    /// Drops a leaf above a path: an empty object that the path fills, or that remains when the path is
+    /// removed.
     pub fn drop_above(&mut self, path: &str) {
         self.0.retain(|at, _| at == path || !is_below(path, at));
     }
 
-    /// Those that the others do not have, or have otherwise.
+    /// The leaves that the other object does not have, or has with another value.
     pub fn beside(&self, others: &Self) -> BTreeMap<&str, &Value> {
         let missing = self.0.iter().filter(|(at, value)| others.0.get(*at) != Some(value));
         missing.map(|(at, value)| (at.as_str(), value)).collect()
     }
 
-    /// Those that something made of them does not have. The API server drops what is empty, and writes quantities in its own way.
+    /// The leaves that an object made from this manifest does not have. The API server drops empty objects
+    /// and writes quantities in its own form, so these are left out.
     pub fn without(&self, others: &Self) -> BTreeMap<&str, &Value> {
         let is_empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
         let mut missing = self.beside(others);
@@ -88,7 +90,8 @@ fn is_below(at: &str, path: &str) -> bool {
     at.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// What tells an entry of a list from the others. No app here has two ports of one number.
+/// The key by which Kubernetes identifies an entry of a list. No app in this test has two ports with the same
+/// number.
 fn entry(path: &str, value: &Value) -> Option<String> {
     let keys: &[&str] = match path.rsplit('.').next()? {
         "containers" | "env" | "volumes" => &["name"],
@@ -103,7 +106,7 @@ fn entry(path: &str, value: &Value) -> Option<String> {
     Some(if value["whenUnsatisfiable"] == "DoNotSchedule" { format!("{id},DoNotSchedule") } else { id })
 }
 
-/// Where two values differ, to the last byte.
+/// Adds each difference between two values. Nothing is left out.
 pub fn differences(at: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
     match (one, other) {
         (Value::Object(a), Value::Object(b)) => {

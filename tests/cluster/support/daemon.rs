@@ -1,4 +1,5 @@
-//! gantryd as a process: the one that tests share, those that a test starts for itself, and a method for each call.
+//! gantryd as a process: the daemon that tests share, the daemons that single tests start, and a method for
+//! each call.
 
 use std::{
     path::PathBuf,
@@ -20,11 +21,12 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::{PATIENCE, given};
 
-/// How every daemon of the tests listens.
+/// The arguments with which every daemon of the tests listens.
 const LOOPBACK: [&str; 5] =
     ["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// A running gantryd. One that a test started for itself ends with its owner; the shared one ends with the tests.
+/// A running gantryd. A daemon that a test started ends when this is dropped; the shared one ends with the
+/// tests.
 pub struct Daemon {
     child: Option<Child>,
     pub address: String,
@@ -34,7 +36,7 @@ pub struct Daemon {
 pub(super) struct SharedDaemon {
     address: String,
     log: PathBuf,
-    /// While it is open, the daemon runs.
+    /// The daemon runs as long as this is open.
     _stdin: ChildStdin,
 }
 
@@ -50,11 +52,13 @@ fn program_path(name: &str) -> PathBuf {
 }
 
 fn program_environment() -> [(&'static str, String); 2] {
-    // One loop for all tests at once would die with the test whose daemon runs it; those about it start one of their own.
+    // One autoscaling loop for all tests would end with the test whose daemon runs it. Tests about the loop
+    // start their own.
     [("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG")), ("GANTRYD_AUTOSCALER", "off".to_owned())]
 }
 
-/// Starts the shared daemon, once. The shell around it stops it when this process ends, however it ends: its standard input is then closed.
+/// Starts the shared daemon once. The shell around it stops the daemon when its standard input is closed,
+/// which happens however this process ends.
 pub(super) fn shared_daemon() -> &'static SharedDaemon {
     static DAEMON: OnceLock<SharedDaemon> = OnceLock::new();
     DAEMON.get_or_init(|| {
@@ -100,7 +104,7 @@ impl Daemon {
         Self::start_with(&["--context", &given("GANTRY_TEST_CONTEXT")], "ready apps=").await
     }
 
-    /// Starts one with these arguments, and waits until it says this.
+    /// Starts a daemon with these arguments, and waits until its log has this text.
     pub async fn start_with(args: &[&str], last: &str) -> Self {
         let mut child = program("gantryd").args(LOOPBACK).args(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -126,12 +130,12 @@ impl Daemon {
         Self { child: Some(child), address: address.expect("the daemon says where it listens") }
     }
 
-    /// The process of a daemon that the test started for itself.
+    /// The process of a daemon that the test started.
     pub fn process(&mut self) -> &mut Child {
         self.child.as_mut().expect("a test that stops its daemon begins with run_alone")
     }
 
-    /// Ends it at once, as SIGKILL does.
+    /// Kills the daemon with SIGKILL.
     pub async fn kill(&mut self) {
         self.process().kill().await.unwrap();
     }
@@ -161,7 +165,7 @@ impl Daemon {
     }
 }
 
-/// One call of the daemon, over a connection of its own.
+/// Methods that make one call of the daemon, each over a new connection.
 macro_rules! calls {
     ($($client:ident: $($method:ident($request:ident) -> $answer:ty),*;)*) => {
         impl Daemon {

@@ -1,10 +1,14 @@
-//! Reads a Markdown document for the commands in it: each with its line, and with the output that the document shows for it.
+//! Reads the commands in a Markdown document: each with its line, and with the output that the document shows
+//! for it.
 //!
-//! Commands stand in indented blocks and in fenced ones without a language or with one of `sh`, `bash`, `console`. A block of which a line begins
-//! with `$ ` is a transcript: commands, each with its output. A block that begins with a program is commands, one a line unless it goes on
-//! (backslash, quotes, here document). Any other block is what the command before it prints. Pure; must not know how anything is run.
+//! Commands are in indented blocks, and in fenced blocks without a language or with `sh`, `bash` or
+//! `console`. A block with a line that begins with `$ ` is a transcript, which has commands, each with its
+//! output. A block that begins with a program has commands only, one on each line unless a command continues
+//! (backslash, quotes, here document). Any other block is the output of the command before it. Pure; must not
+//! know how anything is run.
 
-/// First words of a command. What begins otherwise is output, and so must be what the command before it prints: a slip is found there.
+/// First words of a command. A line that begins with another word is output of the command before it. A
+/// misspelled command is found because that output is compared with what is printed.
 const PROGRAMS: &[&str] = &[
     "cargo",
     "curl",
@@ -24,11 +28,11 @@ const PROGRAMS: &[&str] = &[
     "sleep",
 ];
 
-/// What a document has to say to a shell.
+/// The parts of a document that are commands or name them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Document {
     pub commands: Vec<Command>,
-    /// Output blocks that no command comes before, by their lines.
+    /// The lines of output blocks that follow no command.
     pub strays: Vec<usize>,
     /// Code in running text and tables, with its line.
     pub mentions: Vec<(usize, String)>,
@@ -39,9 +43,9 @@ pub struct Document {
 pub struct Command {
     /// Its line in the document, from 1.
     pub line: usize,
-    /// As a shell reads it, comments included.
+    /// The command as a shell reads it, comments included.
     pub text: String,
-    /// Without comments and in one line, words apart by one blank: how rules name it.
+    /// The command without comments, in one line and with single spaces. Rules name it in this form.
     pub key: String,
     /// Whether it was shown with a prompt.
     pub transcript: bool,
@@ -81,7 +85,8 @@ pub fn read(markdown: &str) -> Document {
     document
 }
 
-/// What a run has to do: the commands in their order. A transcript of a command that stands below without a prompt is what that one prints.
+/// The commands to run, in their order. If a command of a transcript appears again below without a prompt,
+/// only the later one is run, and the output of the transcript is expected from it.
 pub fn plan(document: &Document) -> Vec<Command> {
     let mut steps: Vec<Command> = Vec::new();
     let mut told: Vec<&Command> = Vec::new();
@@ -106,7 +111,7 @@ fn fence(line: &str) -> Option<&'static str> {
     ["```", "~~~"].into_iter().find(|fence| line.trim_start().starts_with(fence))
 }
 
-/// Code between backticks, as one reads it in a table or in a sentence.
+/// The code between backticks in a table or a sentence.
 fn spans(line: &str) -> impl Iterator<Item = String> {
     line.split('`').skip(1).step_by(2).map(|span| span.replace("\\|", "|"))
 }
@@ -152,7 +157,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
-/// A command that begins with this line, and how many of the following lines belong to it.
+/// The command that begins with this line, and how many of the following lines belong to it.
 fn statement(first: &str, following: &[&str]) -> (String, usize) {
     let mut text = first.to_owned();
     let mut taken = 0;
@@ -175,7 +180,7 @@ fn statement(first: &str, following: &[&str]) -> (String, usize) {
     (text, taken)
 }
 
-/// Whether a shell waits for another line: an open quote, or a backslash at the end.
+/// Whether a shell waits for another line, because a quote is open or a backslash is at the end.
 fn goes_on(text: &str) -> bool {
     let mut scan = Scan::default();
     text.chars().for_each(|c| scan.next(c));
@@ -205,7 +210,7 @@ fn key(text: &str) -> String {
     bare.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Where in a command one is, as far as it takes to tell a comment from a text.
+/// The position of a reader in a command, with what is needed to distinguish a comment from other text.
 #[derive(Default)]
 struct Scan {
     quote: Option<char>,

@@ -1,15 +1,17 @@
-//! What a test must know of the documents' commands beyond their text: the few that it cannot run and why, those that are not to succeed,
-//! those that last, and what stands for placeholders. Everything else is run, and must succeed.
+//! Exceptions for commands of the documents: the few that a test cannot run, with the reason; those that must
+//! fail; those that do not end; and the values of placeholders. Every other command is run and must succeed.
 //!
 //! `tests/it/documents.rs` fails if a rule matches nothing. Must not know how anything is run.
 
 use std::{fs, io, path::Path};
 
-/// Documents whose turn is not by their name: the first one leaves `my-app` to the others, the last one stops the control plane.
+/// The documents that are not run in the order of their names. The first one leaves `my-app` for the others,
+/// and the last one stops the control plane.
 pub const FIRST: &str = "README.md";
 pub const LAST: &str = "deploy/local/README.md";
 
-/// What holds for a command, by document and [`key`](super::read::Command::key), or the beginning of the key and an ellipsis.
+/// A rule for a command. The command is named by document and [`key`](super::read::Command::key), or by the
+/// beginning of the key and an ellipsis.
 pub struct Rule {
     pub document: &'static str,
     pub command: &'static str,
@@ -19,15 +21,15 @@ pub struct Rule {
 pub enum What {
     /// It is not run, for this reason.
     NotRun(&'static str),
-    /// It is not run where the Python module that it needs could not be installed.
+    /// It is not run if the Python module that it needs could not be installed.
     Module(&'static str),
-    /// It ends with these statuses, in the order in which it stands in the document.
+    /// It exits with these statuses, one for each place in the document.
     Exits(&'static [i32]),
     /// It prints each of these.
     Prints(&'static [&'static str]),
-    /// It lasts: it is ended, as by Ctrl-C, when it has printed each of these.
+    /// It does not end. It is stopped, as by Ctrl-C, when it has printed each of these.
     Lasts(&'static [&'static str]),
-    /// It lasts until the end of the document; the next command comes when it has printed each of these.
+    /// It runs until the end of the document. The next command is run when it has printed each of these.
     Stays(&'static [&'static str]),
 }
 
@@ -45,11 +47,11 @@ const fn rule(document: &'static str, command: &'static str, what: What) -> Rule
     Rule { document, command, what }
 }
 
-/// What a daemon says when it has read the cluster.
+/// What a daemon logs when it has read the cluster.
 const READY: What = What::Stays(&["ready apps="]);
 
 pub const RULES: &[Rule] = &[
-    rule("README.md", "make demo", What::NotRun("it is a test by itself, on a control plane of its own")),
+    rule("README.md", "make demo", What::NotRun("it is a separate test on its own control plane")),
     rule("README.md", "make test", What::NotRun("it is what runs this test")),
     rule("README.md", "make run", READY),
     rule(
@@ -94,7 +96,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "clients/cli/README.md",
         "cargo install --path clients/cli",
-        What::NotRun("it compiles everything anew, for minutes"),
+        What::NotRun("it compiles everything again, for minutes"),
     ),
     rule("docs/autoscaling.md", "make run", READY),
     rule(
@@ -120,22 +122,22 @@ pub const RULES: &[Rule] = &[
     ),
 ];
 
-/// Options that text names and that are of others' programs: kubectl's.
+/// Options of kubectl that the texts name.
 pub const FOREIGN: &[&str] = &["--cascade", "--previous", "--since", "--tail", "--timestamps"];
 
-/// What is put in the place of what: placeholders, and what may be taken on this machine.
+/// The replacement of a placeholder, or of a port or folder that may be taken on this machine.
 #[derive(Clone, Copy)]
 pub enum Place {
     Text(&'static str),
-    /// Where the daemon listens.
+    /// The address of the daemon.
     Address,
-    /// Where its admin port is.
+    /// The address of its admin port.
     Admin,
     /// The folder of the control plane.
     Plane,
 }
 
-/// One after the other.
+/// The replacements, made in this order.
 pub const PLACES: &[(&str, Place)] = &[
     ("127.0.0.1:7420", Place::Address),
     ("127.0.0.1:7421", Place::Admin),
@@ -146,7 +148,7 @@ pub const PLACES: &[(&str, Place)] = &[
     (" NAME", Place::Text(" my-app")),
 ];
 
-/// Paths of all documents below the root of the project, in the order in which they are run.
+/// The paths of all documents, relative to the root of the project, in the order in which they are run.
 pub fn documents(root: &Path) -> io::Result<Vec<String>> {
     let (mut found, mut dirs) = (Vec::new(), vec![root.to_owned()]);
     while let Some(dir) = dirs.pop() {

@@ -1,4 +1,4 @@
-//! The reader of documents finds what a person would type, and takes nothing else for it.
+//! The reader of documents finds the commands that a person would type, and nothing else.
 
 use super::read::{Command, plan, read};
 
@@ -93,7 +93,7 @@ prints
 }
 
 #[test]
-fn what_was_told_before_is_compared_where_it_is_run() {
+fn what_a_transcript_shows_is_compared_where_it_is_run() {
     let text = "
     $ gantry get a
     a is ready

@@ -1,5 +1,5 @@
-//! What it costs to follow many replicas that say much: 200 of them, 100 lines a second each. A measurement, not a test of anything: it runs
-//! when asked for, stops by itself after half a minute, and prints what it saw.
+//! What it costs to follow 200 replicas that print 100 lines a second each. A measurement without assertions.
+//! It runs only when asked for, ends after half a minute, and prints its figures.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 const REPLICAS: usize = 200;
 const TIME: Duration = Duration::from_secs(10);
 
-/// Every pod prints 100 lines a second of 100 bytes, in bursts of five.
+/// Every pod prints 100 lines a second, each of 100 bytes, in bursts of five.
 struct Chatty;
 
 impl Logs for Chatty {
@@ -35,7 +35,7 @@ impl Logs for Chatty {
     }
 }
 
-/// Seconds of processor time, and bytes of memory, of this process.
+/// Seconds of processor time, and bytes of memory, that this process has used.
 fn used() -> (f64, u64) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -96,7 +96,7 @@ async fn two_hundred_replicas_of_a_hundred_lines_a_second() {
         let (after, memory) = used();
         let seconds = began.elapsed().as_secs_f64();
         println!(
-            "{who}: {lines} lines in {seconds:.1} s, {dropped} told as dropped, at most {late:.1?} after they were written; \
+            "{who}: {lines} lines in {seconds:.1} s, {dropped} reported as dropped, at most {late:.1?} after they were written; \
              {:.0} % of a core for server, reader and the replicas together, {memory} MB",
             (after - before) / seconds * 100.0
         );

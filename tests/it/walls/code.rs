@@ -1,5 +1,5 @@
-//! Reads a Rust file as far as the walls need: the paths that its code names and what it defines, nothing inside comments or literals.
-//! Knows no rule.
+//! Reads a Rust file as far as the dependency rules need: the paths that its code names and the items that it
+//! defines, without comments and literals. Knows no rule.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -11,23 +11,23 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// What one file names and declares.
+/// The names and declarations in one file.
 #[derive(Default)]
 pub(super) struct Code {
     /// Every path with more than one segment, and every import.
     pub(super) references: Vec<Reference>,
-    /// Paths of one segment outside of tests that may be an item's name.
+    /// Paths of one segment, outside of tests, that may name an item.
     pub(super) names: Vec<Reference>,
     pub(super) modules: Vec<Module>,
-    /// Items outside of tests and of functions, each with the module that holds it.
+    /// Items outside of tests and of functions, each with its module.
     pub(super) definitions: Vec<(Vec<String>, String)>,
 }
 
 /// A module that the file declares.
 pub(super) struct Module {
-    /// From the root of the crate.
+    /// The path from the root of the crate.
     pub(super) path: Vec<String>,
-    /// Declared by `mod x;`: another file holds it.
+    /// Declared by `mod x;`, so it is in another file.
     pub(super) apart: bool,
     pub(super) test: bool,
 }
@@ -36,23 +36,23 @@ pub(super) struct Module {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reference {
     pub(super) line: usize,
-    /// True if it leads into this crate (`crate`, `self`, `super`); `path` is then counted from the root.
+    /// True if the path leads into this crate (`crate`, `self`, `super`). `path` then begins at the root.
     pub(super) local: bool,
     pub(super) path: Vec<String>,
-    /// The module that names it.
+    /// The module in which the path is.
     pub(super) module: Vec<String>,
-    /// Only tests are compiled with it.
+    /// The code is compiled only for tests.
     pub(super) test: bool,
-    /// If it is an import.
+    /// The import, if the path is one.
     pub(super) import: Option<Import>,
 }
 
-/// How an import is known where it stands.
+/// The name that an import has in its module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Import {
-    /// `*` if it brings everything.
+    /// `*` if it imports everything.
     pub(super) name: String,
-    /// Others may name it there: a re-export.
+    /// A re-export, so that other modules may name it there.
     pub(super) passed_on: bool,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The module that a file holds, from the root of its crate: `src/a/b.rs` in `src` is `[a, b]`.
+/// The module of a file, from the root of its crate: `src/a/b.rs` in `src` is `[a, b]`.
 pub(super) fn module_of(path: &str, root: &str) -> Vec<String> {
     let inside = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/').trim_end_matches(".rs");
     if inside == "main" || inside == "lib" {
@@ -96,13 +96,13 @@ impl Code {
 
 #[derive(Default)]
 struct Reader {
-    /// The module at this point: that of the file and the inline ones around.
+    /// The module at this point: that of the file and the inline modules around it.
     module: Vec<String>,
-    /// Inside what only tests are compiled with.
+    /// Inside code that is compiled only for tests.
     test: bool,
-    /// How many blocks are around.
+    /// How many blocks surround this point.
     blocks: usize,
-    /// Names that may be those of variables.
+    /// Names that may be names of variables.
     unsure: Vec<Reference>,
     /// Names of variables, anywhere in the file.
     bound: BTreeSet<String>,
@@ -123,7 +123,7 @@ impl Reader {
             UseTree::Glob(glob) => {
                 (glob.star_token.spans[0], [prefix, &["*".to_owned()]].concat(), "*".to_owned())
             }
-            // Unlike in expressions, a `self` behind other names only repeats them.
+            // Unlike in an expression, a `self` after other segments only repeats them.
             UseTree::Name(leaf) if leaf.ident == "self" && !prefix.is_empty() => {
                 (leaf.ident.span(), prefix.to_vec(), prefix[prefix.len() - 1].clone())
             }
@@ -137,7 +137,7 @@ impl Reader {
         self.code.references.push(reference);
     }
 
-    // What a macro is given or an attribute says: nobody knows what it is, but a path looks like one.
+    // The arguments of a macro or an attribute. Their meaning is unknown, but a path can be recognized.
     fn tokens(&mut self, stream: TokenStream) {
         let tokens: Vec<TokenTree> = stream.into_iter().collect();
         let separator = |at: usize| {
@@ -177,7 +177,7 @@ impl Reader {
                 at += 3;
             }
             at += 1;
-            // A name in the middle of a path, as `new` in `Vec::<u8>::new`, begins none.
+            // A name in the middle of a path, for example `new` in `Vec::<u8>::new`, begins no path.
             let inside = begin >= 3
                 && separator(begin - 2)
                 && matches!(&tokens[begin - 3], TokenTree::Punct(p) if p.as_char() == '>');
@@ -333,7 +333,7 @@ fn about(item: &Item) -> (&[Attribute], Option<&Ident>) {
     }
 }
 
-/// True of `#[test]`, and of `#[cfg(test)]` also with further conditions.
+/// True for `#[test]`, and for `#[cfg(test)]` with or without further conditions.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let syn::Meta::List(list) = &attribute.meta else { return attribute.path().is_ident("test") };
     let names = |stream: TokenStream, name: &str| {

@@ -1,7 +1,7 @@
-//! The graph of imports between the files of a crate: which file's code names what of which other file.
+//! The graph of imports between the files of a crate: which file names which items of which other file.
 //!
-//! An item belongs to the file that defines it, however many re-exports lie between. Tests are left out, and a re-export alone is no import.
-//! Knows no rule: what must not be in such a graph stands in `walls`.
+//! An item belongs to the file that defines it, however many re-exports lie between. Tests are left out, and
+//! a re-export alone is no import. Knows no rule: `walls` says what such a graph must not have.
 
 mod tests;
 
@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::code::{self, Code, Reference};
 
-/// What the code of one file names of another.
+/// The items of another file that the code of one file names.
 #[derive(Debug)]
 pub(super) struct Arrow {
     pub(super) from: String,
     pub(super) to: String,
-    /// With the line that names it first.
+    /// Each name, with the first line that has it.
     pub(super) names: BTreeMap<String, usize>,
 }
 
-/// How many imports may lead from one to the next; more are a circle of themselves.
+/// How many imports may lead from one to the next. A longer chain is a cycle of imports.
 const STEPS: usize = 8;
 
 /// The arrows between the files below `root`, the directory of a `lib.rs`.
@@ -48,7 +48,7 @@ pub(super) fn arrows(root: &str, files: &[(String, String)]) -> Vec<Arrow> {
     arrows.into_iter().map(owned).collect()
 }
 
-/// The sets of nodes that all lead to each other.
+/// The sets of nodes that can all reach each other.
 pub(super) fn circles<'a>(edges: &BTreeSet<(&'a str, &'a str)>) -> Vec<BTreeSet<&'a str>> {
     let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (from, to) in edges {
@@ -72,7 +72,7 @@ pub(super) fn circles<'a>(edges: &BTreeSet<(&'a str, &'a str)>) -> Vec<BTreeSet<
     found.into_iter().collect()
 }
 
-// Path, module and code of each file that is not a test's.
+// Path, module and code of each file that is not a test.
 fn parse<'a>(root: &str, files: &'a [(String, String)]) -> Vec<(&'a str, Vec<String>, Code)> {
     let of_tests = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
     let of_crate = files.iter().filter(|(path, _)| {
@@ -95,7 +95,7 @@ fn parse<'a>(root: &str, files: &'a [(String, String)]) -> Vec<(&'a str, Vec<Str
     files
 }
 
-/// Where a path leads.
+/// The target of a path.
 enum Found<'a> {
     Item { file: &'a str, name: String },
     Module(&'a str),
@@ -143,7 +143,7 @@ impl<'a> Modules<'a> {
         self.find(from, &[reference.path.as_slice(), rest].concat(), steps)
     }
 
-    /// Nothing if no such name is known in the module `from`.
+    /// None if the module `from` has no such name.
     fn find(&self, from: &[String], names: &[String], steps: usize) -> Option<Found<'a>> {
         let module = self.0.get(from)?;
         let steps = steps.checked_sub(1)?;
@@ -153,11 +153,12 @@ impl<'a> Modules<'a> {
         let child = || {
             let path = [from, std::slice::from_ref(first)].concat();
             let file = self.0.get(&path)?.file;
-            // What is not found was made by a macro there.
+            // A name that is not found was made by a macro in that module.
             let made = || Found::Item { file, name: rest[0].clone() };
             Some(self.find(&path, rest, STEPS).unwrap_or_else(made))
         };
-        // A function may have the name of a module; only what is behind the name tells which is meant.
+        // A function may have the same name as a module. The path after the name decides which of them is
+        // meant.
         if let (false, Some(found)) = (rest.is_empty(), child()) {
             return Some(found);
         }

@@ -1,4 +1,4 @@
-//! The walls hold, and the checker sees each way to break one.
+//! The source tree keeps the dependency rules, and the checker finds each kind of violation.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -9,7 +9,7 @@ fn the_walls_hold() {
     let files = tree::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
     let mut found: Vec<String> =
         files.iter().flat_map(|(path, text)| check(path, text)).map(|v| v.to_string()).collect();
-    // A room that was renamed would otherwise lose its walls unseen.
+    // Otherwise a renamed module would lose its rules unnoticed.
     for file in ROOMS.iter().map(|room| format!("src/{}.rs", room.name)) {
         if !files.iter().any(|(path, _)| *path == file) {
             found.push(format!("{file} is gone, but tests/it/walls.rs has rules for it"));
@@ -25,7 +25,7 @@ fn the_walls_hold() {
     assert!(found.is_empty(), "{} broken:\n{}", found.len(), found.join("\n"));
 }
 
-/// What the checker says about `body` in `path`, without the place.
+/// The violations in `body` as the file `path`, without their place.
 fn said(path: &str, body: &str) -> Vec<String> {
     check(path, &format!("//! About.\n{body}")).into_iter().map(|v| v.what).collect()
 }
@@ -128,7 +128,7 @@ fn rooms_know_only_the_rooms_before_them() {
     breaks("src/domain/part.rs", "use crate as all;");
     breaks("src/domain.rs", "use super::*;");
     passes("src/domain/part.rs", "pub(crate) fn f() {} mod tests { use super::*; use super::super::*; }");
-    // A module of the same name inside the room is not the room.
+    // A module inside a top-level module may have the name of another top-level module.
     passes("src/domain/part.rs", "use super::index::X; use crate::domain::cluster;");
 }
 
@@ -153,7 +153,7 @@ fn only_code_counts() {
         room,
         "const A: &str = \"use kube::x; \\\" tokio::x\"; const B: &str = r#\"a \" kube::x\"#; const C: &[u8] = br\"kube::x\";",
     );
-    // After each of these the reading must be back in code.
+    // After each of these texts the reader must be back in code.
     for before in [
         "/* a /* b */ c */",
         "const A: char = '\"';",
@@ -250,7 +250,7 @@ fn every_file_is_in_the_module_tree() {
     let with = |path, text| [base.as_slice(), &[(path, text)]].concat();
     assert_eq!(lost(&with("src/a/lost.rs", "")), ["src/a/lost.rs"]);
     assert_eq!(lost(&with("src/lost.rs", "")), ["src/lost.rs"]);
-    // Declared only in a comment, or one level off.
+    // Declared only in a comment, or in another directory.
     assert_eq!(lost(&with("src/a/d/e.rs", "// mod e;")), ["src/a/d/e.rs"]);
     assert_eq!(lost(&with("src/d.rs", "")), ["src/d.rs"]);
     assert_eq!(lost(&with("tests/it/other.rs", "")), Vec::<String>::new());

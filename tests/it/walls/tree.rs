@@ -1,14 +1,14 @@
-//! Reads the source tree for the walls. Knows where source lies, and no rule.
+//! Reads the source tree for the dependency rules. Knows where source files are, and no rule.
 
 use std::{fs, io, path::Path};
 
-/// Directories that hold source of ours.
+/// Directories with source files of this project.
 const SOURCE: &[&str] = &["src", "tests", "clients", "benches", "deploy"];
-/// Directories below them that do not: what tools install, build or generate.
+/// Directories below them without such files: what tools install, build or generate.
 const FOREIGN: &[&str] =
     &["target", "node_modules", ".venv", "venv", "__pycache__", "gen", "dist", "testdata"];
 
-/// The source files below `root` as (path from there, text), without those that are no text.
+/// The source files below `root` as pairs of relative path and text. Files that are not text are left out.
 pub(super) fn read(root: &Path) -> io::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for dir in SOURCE {

@@ -157,10 +157,10 @@ async fn a_stream_comes_as_lines_and_ends_with_the_error() {
     let mut lines = Lines::open(&server, r#"{"parent": "namespaces/shop"}"#).await;
     assert_eq!(lines.next().await.unwrap()["updated"]["name"], "namespaces/shop/apps/web");
     assert_eq!(lines.next().await.unwrap()["synced"], value!({}));
-    // Each line is sent when it happens: the stream is still open.
+    // Each line is sent when its change happens; the stream is still open.
     server.apply(mk_deployment("api", 1, 1));
     assert_eq!(lines.next().await.unwrap()["updated"]["name"], "namespaces/shop/apps/api");
-    // A connection that is kept for a next request does not hold the end up.
+    // An idle connection that waits for its next request does not delay the shutdown.
     let mut idle = TcpStream::connect(server.address.trim_start_matches("http://")).await.unwrap();
     idle.write_all(b"POST / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert!(idle.read(&mut [0; 4096]).await.unwrap() > 0);
@@ -172,7 +172,8 @@ async fn a_stream_comes_as_lines_and_ends_with_the_error() {
     tokio::time::timeout(Duration::from_secs(3), server.ended).await.expect("the server ends").unwrap();
 }
 
-/// What a reader does not take is not made: when it reads on, it gets each app once, as it is then.
+/// A message is made only when the reader takes it. When a slow reader reads on, it gets each app once, in
+/// its current state.
 #[tokio::test]
 async fn a_slow_reader_of_lines_holds_nothing() {
     let server = Server::start().await;
@@ -186,7 +187,7 @@ async fn a_slow_reader_of_lines_holds_nothing() {
     lines.next().await.unwrap();
     for n in 1..=400 {
         change(n);
-        // The server gets its turn to send what it would send.
+        // Lets the server send what it wants to send.
         tokio::task::yield_now().await;
     }
     let mut count = 0;
@@ -197,7 +198,7 @@ async fn a_slow_reader_of_lines_holds_nothing() {
             break;
         }
     }
-    assert!(count < 200, "{count} of 400 states, 40 MB, were kept for a reader that did not read");
+    assert!(count < 200, "{count} of 400 states, 40 MB, were stored for a reader that did not read");
 }
 
 #[tokio::test]
@@ -234,7 +235,7 @@ async fn a_stream_in_connects_frames() {
     assert!(parsed[2]["metadata"]["gantry-call-id"][0].is_string());
     assert!(parsed[2]["metadata"]["gantry-cache-age"][0].is_string());
 
-    // An error before the first message is the last frame, too.
+    // An error before the first message is the last frame too.
     let reply = post(&server, false, &format!("{APPS}/WatchApps"), &headers, framed(b"{}")).await;
     let end: Value = serde_json::from_slice(&super::frames(&reply.body)[0].1).unwrap();
     assert_eq!((reply.status, code_and_reason(&end["error"]).1.as_str()), (200, "INVALID_FIELD"));

@@ -1,4 +1,4 @@
-//! Whatever bytes come, in whatever form: an answer, and if it is an error, one with a reason.
+//! Random bytes in every protocol get an answer, and an error has a reason.
 
 use proptest::{
     prelude::{Just, Strategy, any},
@@ -15,7 +15,8 @@ const CASES: usize = 300;
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let raw = || proptest::collection::vec(any::<u8>(), 0..200);
-    // Messages that begin as real ones do reach deeper: field 1 with a length, app in a deploy.
+    // A message that begins like a real one reaches deeper code. It is field 1 with a length, which is the
+    // app in a deploy.
     let shaped = raw().prop_map(|tail| {
         let mut message = vec![0x0a, u8::try_from(tail.len().min(127)).unwrap()];
         message.extend_from_slice(&tail[..tail.len().min(127)]);
@@ -30,7 +31,7 @@ fn check(kind: &str, reply: &Reply) {
         let told = |headers: &axum::http::HeaderMap| {
             headers.get("grpc-status").map(|status| (status != "0").then(|| grpc_reason(headers)))
         };
-        // A good answer of gRPC-Web has its end in the body.
+        // A successful answer of gRPC-Web has its status in the body.
         if let Some(Some((_, reason))) = told(&reply.headers).or_else(|| told(&reply.trailers)) {
             assert_ne!(reason, "BUG");
         }
@@ -61,13 +62,13 @@ async fn random_bytes_are_answered_with_a_reason() {
     let input = (kinds, proptest::sample::select(METHODS.to_vec()), bytes());
     for _ in 0..CASES {
         let ((kind, http2), method, body) = input.new_tree(&mut runner).unwrap().current();
-        // A request that happens to be good must not keep a stream open.
+        // A deadline, because a request that happens to be valid must not keep a stream open.
         let headers = [("content-type", kind), ("grpc-timeout", "50m"), ("connect-timeout-ms", "50")];
         let method = if kind.contains("connect") { "WatchApps" } else { method };
         let reply = post(&server, http2, &format!("{APPS}/{method}"), &headers, body).await;
         check(kind, &reply);
     }
-    // Nothing of it did harm.
+    // The server still answers.
     let reply =
         super::json(&server, &format!("{APPS}/GetApp"), r#"{"name": "namespaces/shop/apps/web"}"#).await;
     assert_eq!(reply.status, 200);

@@ -1,4 +1,4 @@
-//! What a web page would send, by whatever way, is refused; what programs send is not.
+//! Calls that a web page can cause are refused; calls of programs are answered.
 
 use axum::http::Version;
 use gantry::pb;
@@ -13,7 +13,7 @@ use crate::support::{ORIGIN, Server};
 
 const INFO: &str = "/gantry.v1.ServerService/GetServerInfo";
 
-/// Sends a head as it is written here, and returns status and the rest.
+/// Sends these header lines unchanged; returns the status and the whole answer.
 async fn raw(server: &Server, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.address.trim_start_matches("http://")).await.unwrap();
     let request = format!("{head}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -32,13 +32,13 @@ async fn only_programs_on_this_machine_are_answered() {
         ("host: LOCALHOST:7420\r\n", 200),
         ("host: 127.0.0.1:7420\r\n", 200),
         ("host: [::1]:7420\r\n", 200),
-        // DNS rebinding: the page's own name points here.
+        // DNS rebinding: the page's host name resolves to this machine.
         ("host: evil.example:7420\r\n", 403),
         ("host: localhost.evil.example\r\n", 403),
         ("host: 192.168.0.1\r\n", 403),
         ("", 403),
         ("host: localhost\r\nhost: evil.example\r\n", 403),
-        // Across sites: the browser says from where.
+        // Cross-site: the browser sends the origin of the page.
         ("host: localhost\r\norigin: https://evil.example\r\n", 403),
         ("host: localhost\r\norigin: http://localhost:3000\r\n", 403),
         ("host: localhost\r\norigin: http://127.0.0.1:7420\r\n", 403),

@@ -1,4 +1,4 @@
-//! The bounds of a call: bytes, headers, time; and what is said at its end.
+//! The limits of a call: bytes, headers and time; and the metadata of its answer.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn a_compression_that_is_not_spoken_is_named() {
     let headers = [GRPC, ("grpc-encoding", "snappy")];
     let reply = post(&server, true, &format!("{APPS}/GetApp"), &headers, framed(&[])).await;
     assert_eq!(grpc_reason(&reply.headers), (12, "NOT_IMPLEMENTED".into()));
-    // A flag that no header announced.
+    // A compressed frame without a header that announces compression.
     let reply = post(&server, true, &format!("{APPS}/GetApp"), &[GRPC], vec![1, 0, 0, 0, 0]).await;
     assert_eq!(grpc_reason(&reply.headers), (3, "INVALID_FIELD".into()));
 }
@@ -79,7 +79,7 @@ async fn every_answer_says_under_which_id_the_log_knows_it() {
         status.metadata().contains_key("gantry-call-id")
             && status.metadata().contains_key("gantry-cache-age")
     );
-    // What does not come from the cache has no age.
+    // An answer that does not come from the cache has no age.
     let info = server.server().get_server_info(pb::GetServerInfoRequest {}).await.unwrap();
     assert!(
         info.metadata().contains_key("gantry-call-id") && !info.metadata().contains_key("gantry-cache-age")
@@ -129,11 +129,12 @@ async fn without_a_deadline_a_call_has_half_a_minute_and_a_wait_what_it_asks_for
     assert!((40..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
-/// Sends the beginning of something, then nothing; returns what came until the server ended it, and after which time.
+/// Sends the beginning of something, then nothing. Returns what came until the server closed the connection,
+/// and the time that passed.
 async fn dawdle(server: &Server, begin: &str) -> (String, Duration) {
     let mut stream = TcpStream::connect(server.address.trim_start_matches("http://")).await.unwrap();
     stream.write_all(begin.as_bytes()).await.unwrap();
-    // From here on the clock jumps to the next timer whenever nothing else is to do.
+    // From here on the clock jumps to the next timer whenever no task can run.
     tokio::time::pause();
     let began = Instant::now();
     let mut answer = String::new();
@@ -150,12 +151,12 @@ async fn a_connection_that_dawdles_is_ended() {
         let (_, took) = dawdle(&server, begin).await;
         assert!(took <= Duration::from_secs(21), "{begin:?} {took:?}");
     }
-    // A connection on which nothing more is asked.
+    // A connection on which no further request comes.
     let info = "POST /gantry.v1.ServerService/GetServerInfo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let (answer, took) = dawdle(&server, &format!("{info}content-length: 2\r\n\r\n{{}}")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(took <= Duration::from_secs(21), "{took:?}");
-    // A request of which only the head comes, to a method that has no deadline of its own.
+    // Only the head of a request comes, for a method without its own deadline.
     let wait = info.replace("ServerService/GetServerInfo", "RolloutService/WaitRollout");
     let (answer, took) =
         dawdle(&server, &format!("{wait}connection: close\r\ncontent-length: 2\r\n\r\n{{")).await;
@@ -163,7 +164,7 @@ async fn a_connection_that_dawdles_is_ended() {
     assert!(took <= Duration::from_secs(31), "{took:?}");
 }
 
-/// Keeps what is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -183,7 +184,8 @@ async fn the_log_names_method_app_and_call() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // For the whole process: what is logged on one thread only is missed by places that another thread met first.
+    // Set for the whole process. With a subscriber on one thread only, events of code that another thread ran
+    // first would be missed.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let server = Server::start().await;
     let name = "namespaces/shop/apps/web".to_owned();

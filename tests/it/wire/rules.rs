@@ -1,5 +1,6 @@
-//! Every rule of the contract, broken alone in every method that it reaches: the answer names just that field. The rules are read
-//! here from the options themselves, so that what the server does not know would be found missing.
+//! Every rule of the contract is broken alone, in every method that it reaches, and the answer must name
+//! exactly that field. This test reads the rules from the options of the contract, so a rule that the daemon
+//! does not know is found.
 
 use prost::{Message, bytes::Buf, bytes::BufMut};
 use prost_reflect::{
@@ -14,7 +15,7 @@ use tonic_types::StatusExt;
 
 use crate::support::{Server, reason};
 
-/// Bytes as they are, in place of messages.
+/// A codec that sends bytes unchanged in place of messages.
 #[derive(Default)]
 struct Raw;
 
@@ -65,14 +66,14 @@ struct Walk {
 
 type Wrap<'a> = &'a dyn Fn(DynamicMessage) -> DynamicMessage;
 
-/// Calls a method by its path with a message as it is on the wire.
+/// Calls a method by its path with an encoded message.
 pub async fn call(server: &Server, path: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
     let mut grpc = Grpc::new(server.channel.clone());
     grpc.ready().await.unwrap();
     grpc.unary(Request::new(message), path.parse().unwrap(), Raw).await.map(tonic::Response::into_inner)
 }
 
-/// A request that breaks no rule, for a method by its path; empty for one that there is not.
+/// A request that breaks no rule, for the method of this path; empty if there is no such method.
 pub fn valid_request(path: &str) -> Vec<u8> {
     let pool = DescriptorPool::decode(gantry::pb::DESCRIPTOR).unwrap();
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
@@ -105,7 +106,7 @@ async fn every_rule_of_the_contract_is_enforced_in_every_method() {
             let violations = &details.bad_request().unwrap().field_violations;
             let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
             if case.rule == "repeated.max_items" {
-                // Equal elements are too many in another way, too.
+                // Equal elements break a second rule too.
                 assert!(fields.contains(&case.field.as_str()), "{place}: {status}");
             } else {
                 assert_eq!(fields, [case.field.as_str()], "{place}: {status}");
@@ -194,7 +195,7 @@ impl Walk {
         self.cases.push(Case { rule, field, message: message.encode_to_vec() });
     }
 
-    /// Values that break a rule, each with where in the field it stands; `None` is no value.
+    /// Values that break a rule, each with its place in the field. `None` stands for no value.
     fn broken(
         &self,
         field: &FieldDescriptor,
@@ -208,7 +209,7 @@ impl Walk {
             Value::Message(duration)
         };
         let bad = match rule {
-            "ignore" => return vec![], // An exception to rules, none itself.
+            "ignore" => return vec![], // an exception to rules, not a rule
             "required" => None,
             "string.pattern" => Some(Value::String("!".into())),
             "string.min_len" => Some(Value::String(String::new())),
@@ -254,7 +255,7 @@ impl Walk {
         vec![(rule.to_owned(), String::new(), bad)]
     }
 
-    /// A message that breaks no rule, with as little in it as that takes.
+    /// The smallest message that breaks no rule.
     fn valid(&self, descriptor: &MessageDescriptor) -> DynamicMessage {
         let mut message = DynamicMessage::new(descriptor.clone());
         for oneof in descriptor.oneofs() {
@@ -280,7 +281,7 @@ impl Walk {
             let count = least.map_or(0, |(_, n)| usize::try_from(n.as_u64().unwrap()).unwrap());
             Value::List(vec![self.sample(&field.kind(), &[]); count])
         } else if field.name() == "mount_path" {
-            // What no rule can say, and the server demands: an absolute path.
+            // The daemon demands an absolute path, which no rule can express.
             Value::String("/a".to_owned())
         } else {
             self.sample(&field.kind(), &rules)

@@ -1,4 +1,4 @@
-//! gRPC-Web, over HTTP/1.1 as a browser speaks it and over HTTP/2, in binary and in text.
+//! gRPC-Web, over HTTP/1.1 as browsers speak it and over HTTP/2, in binary and in text.
 
 use axum::http::{HeaderMap, HeaderName};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -49,7 +49,7 @@ async fn a_unary_call_in_text() {
     server.apply(mk_deployment("web", 1, 1));
     let text = [("content-type", "application/grpc-web-text"), ("accept", "application/grpc-web-text")];
     let reply = post(&server, false, &format!("{APPS}/GetApp"), &text, BASE64_STANDARD.encode(get())).await;
-    // Each part is padded by itself.
+    // Each part has its own padding.
     let body: Vec<u8> = reply
         .body
         .split_inclusive(|b| *b == b'=')

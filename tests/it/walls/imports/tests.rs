@@ -1,4 +1,4 @@
-//! No import of ours runs in a circle, and each way to close one is seen.
+//! The imports of this crate have no cycle, and the checker finds each kind of cycle.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ fn drawn(files: &[(&str, &str)]) -> Vec<String> {
     arrows("src", &mk_files(files)).into_iter().map(drawn).collect()
 }
 
-/// What `a.rs` names of others, if `text` is its code.
+/// The names of other files in `a.rs`, if `text` is its code.
 fn named_by_a(text: &str) -> Vec<String> {
     drawn(&[
         ("lib.rs", "pub mod a; pub mod b; pub use self::b::Passed as Known;"),
@@ -134,7 +134,7 @@ fn what_is_no_import() {
 }
 
 #[test]
-fn a_circle_of_files_is_told_with_its_arrows() {
+fn a_cycle_of_files_is_reported_with_its_arrows() {
     let lib = ("lib.rs", "mod a; mod b; mod c; mod d;");
     let straight = [
         lib,
@@ -152,7 +152,7 @@ fn a_circle_of_files_is_told_with_its_arrows() {
             "a circle of 3 files:\n  src/a.rs:1 -> src/b.rs: B\n  src/b.rs:2 -> src/c.rs: C\n  src/c.rs:2 -> src/a.rs: A\n  src/c.rs:2 -> src/b.rs: B"
         ]
     );
-    // Two circles that do not touch are two.
+    // Two cycles without a common file are two findings.
     let two = [
         lib,
         ("a.rs", "use crate::b::B; pub struct A;"),
@@ -201,7 +201,7 @@ fn a_circle_of_groups_needs_no_circle_of_files() {
             "a circle in src/room of src/room/a, src/room/b:\n  src/room/a/x.rs:1 -> src/room/b.rs: B\n  src/room/b/y.rs:1 -> src/room/a.rs: A"
         ]
     );
-    // A file above, its child that it names, and another child that names the file.
+    // A file, a child that the file names, and another child that names the file.
     let mut files = files;
     files[2].1 = "mod x; mod z; pub struct A; fn f(_: x::X) {}";
     files[3].1 = "use super::z::Z; pub struct X;";
