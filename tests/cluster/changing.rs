@@ -11,7 +11,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::support::{Env, follow, reason, run, run_alone, until, web};
+use crate::support::{Env, follow, reason, run, until, web};
 
 fn deployments(env: &Env) -> Api<Deployment> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -98,7 +98,7 @@ async fn an_external_autoscaler_is_named_and_not_fought() {
 
 #[tokio::test]
 async fn a_request_id_gets_the_first_answer_whatever_happened_since() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         let id = "6f1a2c1e-0000-4000-8000-00000000abcd".to_owned();
         let request = pb::DeployAppRequest { request_id: id.clone(), ..env.deploy_request("web", web()) };
         let first = env.daemon.deploy_app(request.clone()).await.unwrap();

@@ -12,7 +12,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{Env, kubeconfig, program, run, run_alone, until, web};
+use crate::support::{Env, kubeconfig, program, run, until, web};
 
 /// Longest wait for a command that follows something.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,7 +153,7 @@ async fn the_demo_works_by_hand() {
 
 #[tokio::test]
 async fn who_follows_a_rollout_goes_on_with_the_next_daemon() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let follower = command(&env)
             .args(["deploy", "web", "--env", "GREETING=hello", "--pod-annotation", "sim/ready-after=1s"])
@@ -199,7 +199,7 @@ async fn without_a_server_it_says_which_one_it_looked_for() {
 
 #[tokio::test]
 async fn an_autoscaler_is_set_followed_and_fed_from_the_command_line() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.daemon = env.scaler().await;
         let run = async |args: &[&str], expected: i32| text(&exits(&env, args, expected).await);
         env.deploy_and_follow(env.deploy_request("web", web())).await;

@@ -16,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Env, follow, run, run_alone, simulated, until, web};
+use crate::support::{Daemon, Env, follow, run, simulated, until, web};
 
 fn deployments(env: &Env) -> Api<Deployment> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -167,7 +167,7 @@ async fn what_kubectl_does_to_an_app_is_a_rollout_and_kept_once() {
 
 #[tokio::test]
 async fn an_unmanaged_app_has_rollouts_too_and_nothing_is_written_for_it() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         use pb::RolloutState::{Failed, Succeeded, Superseded};
         let (good, newer) = (web().image, other(&web().image));
         let bad = format!("{}:does-not-exist", good.split(':').next().unwrap());

@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Daemon, Env, annotate_all, follow, run, run_alone, until, web};
+use crate::support::{Daemon, Env, annotate_all, follow, run, until, web};
 
 fn image(tag: &str) -> pb::AppSpec {
     pb::AppSpec { image: format!("web:{tag}"), ..pb::AppSpec::default() }
@@ -130,7 +130,7 @@ async fn only_full_lists_have_evidence(env: &Env) {
 #[tokio::test]
 #[ignore = "needs simulated pods"]
 async fn the_evidence_of_a_failure_is_there_when_all_that_it_is_about_is_gone() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let name = deploy_that_logs_secrets(&env).await;
         follow_to_the_last_words(&env, &name).await;
@@ -176,7 +176,7 @@ async fn rollouts(env: &Env) -> Vec<pb::Rollout> {
 
 #[tokio::test]
 async fn so_many_rollouts_are_kept_and_no_more() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.daemon = env.daemon_like(&["--history", "3"]).await;
         // None of these deploys has a request id. A revision with one would be retained for an hour to answer
         // repeats.

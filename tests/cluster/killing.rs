@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     proxy::Proxy,
-    support::{Daemon, Env, follow, run, run_alone, until, web},
+    support::{Daemon, Env, follow, run, until, web},
 };
 
 /// A little longer than a daemon waits before it finishes a change that another daemon began.
@@ -164,7 +164,7 @@ async fn ends_well(env: &Env, case: &Case, cut: &Cut, calm: &Calm) {
 /// that does not. Then does the same with the API server.
 async fn killed(name: &str) {
     let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         let calm = calm(&env, case).await;
         let count = calm.writes.len();
         eprintln!("{name} is made of {count} writes: {:#?}", calm.writes);

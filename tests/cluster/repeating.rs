@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 use tonic::{Code, Status};
 
-use crate::support::{Daemon, Env, reason, run, run_alone, until, web};
+use crate::support::{Daemon, Env, reason, run, until, web};
 
 fn delete(env: &Env, id: &str) -> pb::DeleteAppRequest {
     pb::DeleteAppRequest { name: env.name("web"), request_id: id.into(), ..Default::default() }
@@ -101,7 +101,7 @@ async fn the_deletion_of_a_missing_app_deletes_no_next_app(env: &mut Env, expire
 
 #[tokio::test]
 async fn a_repeated_deletion_is_answered_after_a_restart_and_never_takes_the_next_app() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         next(&mut env).await;
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let request = delete(&env, "6f1a2c1e-0000-4000-8000-0000000000d1");

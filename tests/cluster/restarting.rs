@@ -5,11 +5,11 @@ use std::time::Duration;
 use gantry::pb::{self, server_service_client::ServerServiceClient};
 use tokio::process::Command;
 
-use crate::support::{Daemon, follow, kubeconfig, reason, run_alone, until, web};
+use crate::support::{Daemon, follow, kubeconfig, reason, run, until, web};
 
 #[tokio::test]
 async fn a_verdict_outlives_the_daemon_that_gave_it() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let bad = pb::AppSpec { image: format!("{}:does-not-exist", "web"), ..pb::AppSpec::default() };
         let failed = env.deploy_and_follow(env.deploy_request("web", bad)).await;
@@ -31,7 +31,7 @@ async fn a_verdict_outlives_the_daemon_that_gave_it() {
 
 #[tokio::test]
 async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         let response = env.deploy("web", web()).await.unwrap();
         env.daemon.kill().await;
         env.daemon = Daemon::start().await;
@@ -43,7 +43,7 @@ async fn a_rollout_goes_on_without_the_daemon_and_is_judged_by_the_next() {
 
 #[tokio::test]
 async fn on_sigterm_it_ends_its_streams_with_a_reason_and_exits_well() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
         let mut stream = env.daemon.watch_apps(request).await.unwrap();
         stream.message().await.unwrap().unwrap();

@@ -52,7 +52,7 @@ pub fn simulated() -> bool {
 
 /// Runs a test in a new namespace, and removes the namespace even if the test fails. The daemon is shared by
 /// many tests, so a test must neither stop it nor count what it does.
-pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
+pub async fn run_shared<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     // Blocks the first tests for the second that the daemon takes to start.
     let shared = shared_daemon();
     run_with(shared.daemon(), test, |namespace| shared.print_log(namespace)).await;
@@ -60,7 +60,7 @@ pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
 
 /// Runs a test in a new namespace with its own daemon, which the test may stop, and removes both even if the
 /// test fails.
-pub async fn run_alone<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
+pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
     run_with(Daemon::start().await, test, |_| ()).await;
 }
 

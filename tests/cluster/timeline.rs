@@ -8,7 +8,7 @@ use gantry::pb::{
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::support::{Daemon, run, run_alone, web};
+use crate::support::{Daemon, run, web};
 
 /// The next message. There is a time limit, because heartbeats keep an idle stream open for ever.
 async fn next<T>(stream: &mut Streaming<T>, until: Instant) -> Option<T> {
@@ -116,7 +116,7 @@ async fn resumes_with_a_gap_and_repeats_nothing(
 
 #[tokio::test]
 async fn what_happened_is_sent_once_across_a_restart() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         let end = soon();
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let parent = env.name("web");

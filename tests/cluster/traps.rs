@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Daemon, Env, annotate, follow, reason, run, run_alone, until, web};
+use crate::support::{Daemon, Env, annotate, follow, reason, run, until, web};
 
 fn image(tag: &str) -> pb::AppSpec {
     pb::AppSpec { image: format!("{}:{tag}", web().image.split(':').next().unwrap()), ..Default::default() }
@@ -63,7 +63,7 @@ async fn a_rollback_uses_the_old_replica_set_again_and_its_replicas_are_of_the_n
 /// The manifest depends only on the content, so a restarted daemon must not replace a single pod.
 #[tokio::test]
 async fn the_same_deploy_to_a_restarted_daemon_writes_nothing() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let before = env.settled().await;
         env.daemon.kill().await;

@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Env, follow, reason, run_alone, until, web};
+use crate::support::{Daemon, Env, follow, reason, run, until, web};
 
 fn revisions(env: &Env) -> Api<ControllerRevision> {
     Api::namespaced(env.client.clone(), &env.namespace)
@@ -102,7 +102,7 @@ async fn stuck(env: &mut Env, app: &str) {
 
 #[tokio::test]
 async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         stuck(&mut env, "web").await;
         let before = replica_sets(&env).await;
         env.daemon = Daemon::start().await;
@@ -126,7 +126,7 @@ async fn an_app_that_is_stuck_mends_itself_and_replaces_nothing() {
 
 #[tokio::test]
 async fn the_next_call_mends_a_stuck_app_too() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         // The first deploy of one app was stuck, and a later deploy of another.
         let mut request = env.deploy_request("first", with_url(web()));
         request.request_id = "6f1a2c1e-0000-4000-8000-000000000001".into();
@@ -171,7 +171,7 @@ async fn the_next_call_mends_a_stuck_app_too() {
 
 #[tokio::test]
 async fn old_revisions_let_go_of_a_deployment_that_leaves_what_it_owns() {
-    run_alone(|mut env| async move {
+    run(|mut env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         env.deploy_and_follow(env.deploy_request("web", with_url(web()))).await;
         env.daemon.kill().await;

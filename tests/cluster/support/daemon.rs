@@ -132,7 +132,7 @@ impl Daemon {
 
     /// The process of a daemon that the test started.
     pub fn process(&mut self) -> &mut Child {
-        self.child.as_mut().expect("a test that stops its daemon begins with run_alone")
+        self.child.as_mut().expect("a test that stops its daemon begins with run")
     }
 
     /// Kills the daemon with SIGKILL.
