@@ -13,5 +13,6 @@
 
 tonic::include_proto!("gantry.v1");
 
-/// The API with its imports and comments, as reflection serves it: a serialized `google.protobuf.FileDescriptorSet`.
+/// The API with its imports and comments, as reflection serves it: a serialized
+/// `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

@@ -20,6 +20,7 @@ mod history;
 mod logging;
 mod observing;
 mod printed;
+mod prose;
 mod reading;
 mod recorded;
 mod repeating;

@@ -9,7 +9,7 @@
 mod code;
 mod imports;
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -298,7 +298,7 @@ fn is_source(path: &str, text: &str) -> bool {
     has_extension(path, &["rs", "go", "py", "ts", "js", "java", "sh"]) || text.starts_with("#!")
 }
 
-fn has_extension(path: &str, extensions: &[&str]) -> bool {
+pub(crate) fn has_extension(path: &str, extensions: &[&str]) -> bool {
     std::path::Path::new(path).extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))
 }
 

@@ -141,7 +141,13 @@ impl Failure {
             Error::Broken(_) => {
                 vec![own("note", "whether a change was made is not known; look with `gantry get`")]
             }
-            Error::Deadline => vec![own("try", "give it longer with --timeout")],
+            Error::Deadline => vec![
+                own("try", "give it longer with --timeout"),
+                own(
+                    "note",
+                    "a change may have been made all the same; look with `gantry get` before you repeat it",
+                ),
+            ],
             Error::Exposed(_) => {
                 vec![own("try", "an address with https://, or a port forward from 127.0.0.1")]
             }

@@ -3,7 +3,7 @@
 
 use std::{
     path::PathBuf,
-    process::{ChildStdin, Stdio},
+    process::Stdio,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -36,8 +36,8 @@ pub struct Daemon {
 pub(super) struct SharedDaemon {
     address: String,
     log: PathBuf,
-    /// The daemon runs as long as this is open.
-    _stdin: ChildStdin,
+    /// The shell around it. While its standard input is open, the daemon runs.
+    _shell: std::process::Child,
 }
 
 /// A program that was built for the test.
@@ -59,6 +59,7 @@ fn program_environment() -> [(&'static str, String); 2] {
 
 /// Starts the shared daemon once. The shell around it stops the daemon when its standard input is closed,
 /// which happens however this process ends.
+#[allow(clippy::zombie_processes)] // it runs as long as this process
 pub(super) fn shared_daemon() -> &'static SharedDaemon {
     static DAEMON: OnceLock<SharedDaemon> = OnceLock::new();
     DAEMON.get_or_init(|| {
@@ -69,7 +70,7 @@ pub(super) fn shared_daemon() -> &'static SharedDaemon {
             .arg(program_path("gantryd"));
         shell.args(LOOPBACK).args(["--context", &given("GANTRY_TEST_CONTEXT")]).envs(program_environment());
         let output = std::fs::File::create(&log).unwrap();
-        let mut child = shell.stdin(Stdio::piped()).stderr(output).spawn().unwrap();
+        let shell = shell.stdin(Stdio::piped()).stderr(output).spawn().unwrap();
         let start = Instant::now();
         loop {
             let said = std::fs::read_to_string(&log).unwrap();
@@ -77,7 +78,7 @@ pub(super) fn shared_daemon() -> &'static SharedDaemon {
                 && said.contains("ready apps=")
             {
                 let address = at.split_whitespace().next().unwrap().to_owned();
-                return SharedDaemon { address, log, _stdin: child.stdin.take().unwrap() };
+                return SharedDaemon { address, log, _shell: shell };
             }
             assert!(start.elapsed() < PATIENCE, "the shared daemon does not become ready: {said}");
             std::thread::sleep(Duration::from_millis(20));

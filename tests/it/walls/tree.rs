@@ -3,13 +3,13 @@
 use std::{fs, io, path::Path};
 
 /// Directories with source files of this project.
-const SOURCE: &[&str] = &["src", "tests", "clients", "benches", "deploy"];
+const SOURCE: &[&str] = &["src", "proto", "tests", "clients", "benches", "deploy"];
 /// Directories below them without such files: what tools install, build or generate.
 const FOREIGN: &[&str] =
     &["target", "node_modules", ".venv", "venv", "__pycache__", "gen", "dist", "testdata"];
 
 /// The source files below `root` as pairs of relative path and text. Files that are not text are left out.
-pub(super) fn read(root: &Path) -> io::Result<Vec<(String, String)>> {
+pub(crate) fn read(root: &Path) -> io::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for dir in SOURCE {
         collect(root, &root.join(dir), &mut files)?;
