@@ -168,7 +168,7 @@ async fn reflection_knows_every_service_and_the_comments() {
         assert!(names.contains(&format!("gantry.v1.{service}Service")), "{names:?}");
     }
     assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
-    for text in ["error_details.proto", "Creates the app, or changes what the request names"] {
+    for text in ["error_details.proto", "Creates the app, or changes the fields that the request names"] {
         let Some(MessageResponse::FileDescriptorResponse(files)) =
             answers.next().await.unwrap().unwrap().message_response
         else {
