@@ -2,6 +2,9 @@
 //!
 //! `cluster::decode` makes the rows and `index` stores them. Must not know where they come from.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};

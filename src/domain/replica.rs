@@ -108,6 +108,7 @@ impl From<Replica> for evidence::Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::observed::testing;
     use crate::domain::{
         observed::{Exit, Trouble},
         spec::Spec,
@@ -115,22 +116,11 @@ mod tests {
 
     fn mk_pod() -> Pod {
         Pod {
-            namespace: "a".into(),
-            name: "p".into(),
-            replica_set: "s".into(),
             node: Some("n".into()),
-            address: None,
-            created: Timestamp::UNIX_EPOCH,
-            deleting: false,
             ready: false,
             ready_changed: Some(Timestamp::UNIX_EPOCH),
-            was_ready: false,
-            once_ready: false,
             running: false,
-            restarts: 0,
-            own_restarts: 0,
-            stop_by: None,
-            trouble: None,
+            ..testing::pod("a", "s", "p")
         }
     }
 

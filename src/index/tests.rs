@@ -20,15 +20,12 @@ use crate::domain::{
     observed::{
         About, Deployment, EndpointSlice, Event, ExternalAutoscaler, FieldUpdate, HorizontalPodAutoscaler,
         Kind as Of, Node, Pod, ReplicaSet, Revision, ScaledObject, Trouble, TroubleKind,
+        testing::{self, at},
     },
     revision::{Cause, End, Outcome, Record},
     rollout::State as Stands,
-    spec::{Content, Spec},
+    spec::Content,
 };
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_767_323_045 + second).unwrap()
-}
 
 /// The labels of a Deployment that Gantry made.
 fn ours(app: &str) -> std::collections::BTreeMap<String, String> {
@@ -37,71 +34,15 @@ fn ours(app: &str) -> std::collections::BTreeMap<String, String> {
 
 /// A Deployment that Gantry does not manage.
 fn mk_deployment(app: &str, ready: i32) -> Deployment {
-    Deployment {
-        name: name::App::new("a", app),
-        uid: "u".into(),
-        resource_version: 1,
-        labels: [].into(),
-        revision: None,
-        template_revision: 1,
-        template: 0,
-        generation: 1,
-        observed_generation: 1,
-        desired: 1,
-        current: 1,
-        updated: 1,
-        ready,
-        available: ready,
-        stalled: None,
-        completed: None,
-        progressed: None,
-        create_failure: None,
-        deadline: None,
-        template_by: None,
-        count_by: None,
-        scaling: crate::domain::scaling::Scaling::default(),
-        paused: false,
-        created: at(0),
-        deleting: false,
-        orphans: false,
-        spec: Spec::default(),
-        unmodelled: Vec::new(),
-    }
+    Deployment { ready, available: ready, ..testing::deployment(name::App::new("a", app)) }
 }
 
 fn mk_set(app: &str, name: &str) -> ReplicaSet {
-    ReplicaSet {
-        namespace: "a".into(),
-        name: name.into(),
-        deployment: app.into(),
-        template_revision: 1,
-        template: 0,
-        revision: Some(1),
-        created: at(0),
-        create_failure: None,
-        ports: vec![],
-    }
+    testing::replica_set("a", app, name)
 }
 
 fn mk_pod(set: &str, name: &str) -> Pod {
-    Pod {
-        namespace: "a".into(),
-        name: name.into(),
-        replica_set: set.into(),
-        node: None,
-        address: None,
-        created: at(0),
-        deleting: false,
-        ready: true,
-        ready_changed: None,
-        was_ready: false,
-        once_ready: false,
-        running: true,
-        restarts: 0,
-        own_restarts: 0,
-        stop_by: None,
-        trouble: None,
-    }
+    testing::pod("a", set, name)
 }
 
 fn mk_troubled(set: &str, name: &str) -> Pod {

@@ -9,67 +9,28 @@ use proptest::prelude::*;
 use super::{Surroundings, diagnose_replicas, is_past_grace};
 use crate::domain::{
     name,
-    observed::{About, CreateFailure, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind},
+    observed::{
+        About, CreateFailure, Deployment, Event, Exit, Kind, Pod, ReplicaSet, Trouble, TroubleKind,
+        testing::{self, at},
+    },
     problem::{Problem, Reason},
     spec::{Policy, Spec},
 };
 
-fn at(second: i64) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(1_767_323_045 + second).unwrap()
-}
-
 fn mk_deployment() -> Deployment {
     Deployment {
-        name: name::App::new("prod", "shop"),
-        uid: "u".into(),
-        resource_version: 1,
-        labels: [].into(),
         revision: Some(1),
-        template_revision: 1,
-        template: 0,
-        generation: 1,
-        observed_generation: 1,
         desired: 3,
         current: 3,
         updated: 3,
         ready: 0,
         available: 0,
-        stalled: None,
-        completed: None,
-        progressed: None,
-        create_failure: None,
-        deadline: None,
-        template_by: None,
-        count_by: None,
-        scaling: crate::domain::scaling::Scaling::default(),
-        paused: false,
-        created: at(0),
-        deleting: false,
-        orphans: false,
-        spec: Spec::default(),
-        unmodelled: Vec::new(),
+        ..testing::deployment(name::App::new("prod", "shop"))
     }
 }
 
 fn mk_pod(name: &str) -> Pod {
-    Pod {
-        namespace: "prod".into(),
-        name: name.into(),
-        replica_set: "shop-1".into(),
-        node: None,
-        address: None,
-        created: at(0),
-        deleting: false,
-        ready: false,
-        ready_changed: None,
-        was_ready: false,
-        once_ready: false,
-        running: true,
-        restarts: 0,
-        own_restarts: 0,
-        stop_by: None,
-        trouble: None,
-    }
+    Pod { ready: false, ..testing::pod("prod", "shop-1", name) }
 }
 
 fn mk_troubled(kind: TroubleKind, reason: &str, message: &str) -> Pod {

@@ -1,31 +1,16 @@
 //! Sets of endpoints: however many EndpointSlices contain a replica, how often and in which order, the set
 //! contains it once and with the same state.
 
-use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 
 use super::*;
-use crate::domain::{observed::SlicePort, spec::Protocol};
+use crate::domain::{
+    observed::{SlicePort, testing},
+    spec::Protocol,
+};
 
 fn mk_pod(name: &str) -> Pod {
-    Pod {
-        namespace: "a".into(),
-        name: name.into(),
-        replica_set: "s".into(),
-        node: Some("n".into()),
-        address: Some([10, 0, 0, 1].into()),
-        created: Timestamp::UNIX_EPOCH,
-        deleting: false,
-        ready: true,
-        ready_changed: None,
-        was_ready: false,
-        once_ready: false,
-        running: true,
-        restarts: 0,
-        own_restarts: 0,
-        stop_by: None,
-        trouble: None,
-    }
+    Pod { node: Some("n".into()), address: Some([10, 0, 0, 1].into()), ..testing::pod("a", "s", name) }
 }
 
 fn mk_slice(name: &str, ports: &[(&str, u16)], pods: &[SlicePod]) -> EndpointSlice {

@@ -14,15 +14,14 @@ use crate::domain::{
     diagnosis::Surroundings,
     labels::{MANAGED_BY_LABEL, MANAGER},
     name,
-    observed::{CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind},
+    observed::{
+        CreateFailure, Deployment, Exit, Pod, ReplicaSet, Revision, Trouble, TroubleKind,
+        testing::{self, at},
+    },
     problem::Reason,
     revision::{Cause, End, Outcome, Record},
     spec::{Content, Port, Protocol, RolloutPolicy, Spec, Verdict},
 };
-
-fn at(second: i64) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(1_767_323_045 + second).unwrap()
-}
 
 fn mk_revision(number: u64, policy: RolloutPolicy) -> Revision {
     let spec = Spec { image: "shop:1".into(), rollout_policy: Some(policy), ..Spec::default() };
@@ -33,37 +32,14 @@ fn mk_revision(number: u64, policy: RolloutPolicy) -> Revision {
 
 fn mk_set(name: &str, template_revision: u64) -> ReplicaSet {
     ReplicaSet {
-        namespace: "prod".into(),
-        name: name.into(),
-        deployment: "shop".into(),
         template_revision,
-        template: 0,
         revision: Some(template_revision - 1),
-        created: at(0),
-        create_failure: None,
-        ports: vec![],
+        ..testing::replica_set("prod", "shop", name)
     }
 }
 
 fn mk_pod(set: &str, id: usize) -> Pod {
-    Pod {
-        namespace: "prod".into(),
-        name: format!("{set}-{id}").into(),
-        replica_set: set.into(),
-        node: None,
-        address: None,
-        created: at(1),
-        deleting: false,
-        ready: true,
-        ready_changed: None,
-        was_ready: false,
-        once_ready: false,
-        running: true,
-        restarts: 0,
-        own_restarts: 0,
-        stop_by: None,
-        trouble: None,
-    }
+    Pod { created: at(1), ..testing::pod("prod", set, &format!("{set}-{id}")) }
 }
 
 fn mk_trouble(kind: TroubleKind, message: &str) -> Box<Trouble> {

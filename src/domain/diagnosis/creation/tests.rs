@@ -3,15 +3,12 @@
 use super::{super::Surroundings, Refusal, What, cause, find_refusal, unwrapped};
 use crate::domain::{
     name,
-    observed::{About, CreateFailure, Deployment, Event, Kind, ReplicaSet},
+    observed::{
+        About, CreateFailure, Deployment, Event, Kind, ReplicaSet,
+        testing::{self, at},
+    },
     problem::Reason,
-    scaling::Scaling,
-    spec::Spec,
 };
-
-fn at(second: i64) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(1_767_323_045 + second).unwrap()
-}
 
 fn wrapped(words: &str) -> String {
     format!("Failed to create new replica set \"shop-6f7c\": {words}")
@@ -97,49 +94,22 @@ fn mk_deployment(said: Option<(i64, &str)>, deadline: Option<u64>) -> Deployment
     let failure =
         |(since, words): (i64, &str)| CreateFailure { message: wrapped(words), since: Some(at(since)) };
     Deployment {
-        name: name::App::new("prod", "shop"),
-        uid: "u".into(),
-        resource_version: 1,
-        labels: [].into(),
         revision: Some(2),
-        template_revision: 1,
         template: 7,
         generation: 2,
-        observed_generation: 1,
         desired: 3,
         current: 3,
         updated: 3,
         ready: 3,
         available: 3,
-        stalled: None,
-        completed: None,
-        progressed: None,
         create_failure: said.map(failure),
         deadline,
-        template_by: None,
-        count_by: None,
-        scaling: Scaling::default(),
-        paused: false,
-        created: at(0),
-        deleting: false,
-        orphans: false,
-        spec: Spec::default(),
-        unmodelled: Vec::new(),
+        ..testing::deployment(name::App::new("prod", "shop"))
     }
 }
 
 fn mk_set(template: u64) -> ReplicaSet {
-    ReplicaSet {
-        namespace: "prod".into(),
-        name: "shop-1".into(),
-        deployment: "shop".into(),
-        template_revision: 1,
-        template,
-        revision: Some(1),
-        created: at(0),
-        create_failure: None,
-        ports: vec![],
-    }
+    ReplicaSet { template, ..testing::replica_set("prod", "shop", "shop-1") }
 }
 
 #[test]

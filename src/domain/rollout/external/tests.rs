@@ -16,14 +16,13 @@ use crate::domain::{
     diagnosis::Surroundings,
     labels::{MANAGED_BY_LABEL, MANAGER},
     name,
-    observed::{Deployment, FieldUpdate, ReplicaSet, Revision},
+    observed::{
+        Deployment, FieldUpdate, ReplicaSet, Revision,
+        testing::{self, at},
+    },
     revision::{Cause, Record},
     spec::{Content, Port, Protocol, Resources, Spec},
 };
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_767_323_045 + second).unwrap()
-}
 
 fn shop() -> name::App {
     name::App::new("prod", "shop")
@@ -31,49 +30,19 @@ fn shop() -> name::App {
 
 fn mk_deployment() -> Deployment {
     Deployment {
-        name: shop(),
-        uid: "u".into(),
         resource_version: 0,
         labels: [(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned())].into(),
-        revision: None,
         template_revision: 0,
-        template: 0,
         generation: 0,
         observed_generation: 0,
-        desired: 1,
-        current: 1,
-        updated: 1,
-        ready: 1,
-        available: 1,
-        stalled: None,
-        completed: None,
-        progressed: None,
-        create_failure: None,
         deadline: Some(600),
-        template_by: None,
-        count_by: None,
-        scaling: crate::domain::scaling::Scaling::default(),
-        paused: false,
-        created: at(0),
-        deleting: false,
-        orphans: false,
         spec: Spec { image: "shop:1".into(), ..Spec::default() },
-        unmodelled: vec![],
+        ..testing::deployment(shop())
     }
 }
 
 fn mk_set(name: &str, template_revision: u64, revision: Option<u64>) -> ReplicaSet {
-    ReplicaSet {
-        namespace: "prod".into(),
-        name: name.into(),
-        deployment: "shop".into(),
-        template_revision,
-        template: 0,
-        revision,
-        created: at(0),
-        create_failure: None,
-        ports: vec![],
-    }
+    ReplicaSet { template_revision, revision, ..testing::replica_set("prod", "shop", name) }
 }
 
 fn moment(version: u64) -> Timestamp {

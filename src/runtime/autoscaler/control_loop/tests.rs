@@ -1,14 +1,19 @@
 //! The loop with rows, a `Scaler` and a `UsageSource` that record calls: what is called and when, and what is
 //! stored.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::sync::Mutex;
 
 use futures::{FutureExt, future::BoxFuture};
 
 use super::*;
 use crate::{
     autoscale::{Hold, LoadFigure, PodUsage, Policy, Signal},
-    domain::{Error, commands::UsageSource, observed, scaling, spec::Spec},
+    domain::{
+        Error,
+        commands::UsageSource,
+        observed::{self, testing},
+        scaling,
+    },
     index::Kind,
 };
 
@@ -61,27 +66,13 @@ fn mk_policy(targets: Vec<Signal>) -> Policy {
 
 fn mk_deployment(desired: i32, policy: Policy, hold: Option<Hold>) -> observed::Deployment {
     observed::Deployment {
-        name: app(),
         uid: "uid".into(),
-        resource_version: 1,
-        labels: BTreeMap::new(),
-        revision: None,
-        template_revision: 1,
-        template: 0,
-        generation: 1,
-        observed_generation: 1,
         desired,
         current: desired,
         updated: desired,
         ready: desired,
         available: desired,
-        stalled: None,
         completed: Some(now()),
-        progressed: None,
-        create_failure: None,
-        deadline: None,
-        template_by: None,
-        count_by: None,
         scaling: scaling::Scaling {
             set_outside: None,
             policy: Some(Arc::new(policy)),
@@ -89,33 +80,16 @@ fn mk_deployment(desired: i32, policy: Policy, hold: Option<Hold>) -> observed::
             cpu_request: Some(0.5),
             memory_request: None,
         },
-        paused: false,
         created: now(),
-        deleting: false,
-        orphans: false,
-        spec: Spec::default(),
-        unmodelled: Vec::new(),
+        ..testing::deployment(app())
     }
 }
 
 fn mk_pod(i: i32) -> observed::Pod {
     observed::Pod {
-        namespace: "prod".into(),
-        name: format!("shop-1-{i}").into(),
-        replica_set: "shop-1".into(),
-        node: None,
-        address: None,
         created: now(),
-        deleting: false,
-        ready: true,
         ready_changed: Some(now() - SignedDuration::from_mins(1)),
-        was_ready: false,
-        once_ready: false,
-        running: true,
-        restarts: 0,
-        own_restarts: 0,
-        stop_by: None,
-        trouble: None,
+        ..testing::pod("prod", "shop-1", &format!("shop-1-{i}"))
     }
 }
 
