@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Env, annotate, annotate_all, follow, run_shared, simulated, until, web};
+use crate::support::{Env, annotate, annotate_all, follow, run, simulated, until, web};
 
 /// Deploys a good spec, then a bad one; returns the end of the bad rollout and the time until its verdict.
 async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
@@ -36,7 +36,7 @@ async fn fail(env: &Env, bad: pb::AppSpec) -> (pb::Rollout, Duration) {
 
 #[tokio::test]
 async fn an_image_that_does_not_exist_is_named_within_seconds() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let repository = web().image.split(':').next().unwrap().to_owned();
         let bad = pb::AppSpec { image: format!("{repository}:does-not-exist"), ..pb::AppSpec::default() };
         let (rollout, took) = fail(&env, bad).await;
@@ -60,7 +60,7 @@ async fn an_image_that_does_not_exist_is_named_within_seconds() {
 
 #[tokio::test]
 async fn an_app_that_fits_on_no_node_fails_after_its_grace() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let requests = [("cpu".to_owned(), "5000".to_owned())];
         let bad = pb::AppSpec {
             resources: Some(pb::Resources { requests: requests.into(), ..pb::Resources::default() }),
@@ -80,7 +80,7 @@ async fn an_app_that_fits_on_no_node_fails_after_its_grace() {
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_container_that_keeps_crashing_is_named() {
-    run_shared(|env| async move {
+    run(|env| async move {
         // Never ready in between, like a real container that ends before its first probe. A passed probe
         // would count as a success.
         let patch = annotate_all(&[
@@ -101,7 +101,7 @@ async fn a_container_that_keeps_crashing_is_named() {
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn an_app_that_never_gets_ready_fails_when_its_time_is_up() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let bad = pb::AppSpec {
             pod_template_patch: Some(annotate("sim/unready", "true")),
             rollout_policy: Some(pb::RolloutPolicy {
@@ -127,7 +127,7 @@ fn grace(seconds: i64) -> Option<pb::RolloutPolicy> {
 /// Trap: the Deployment passes every dry run, but each of its pods is refused.
 #[tokio::test]
 async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
         let quota = json!({"metadata": {"name": "two"}, "spec": {"hard": {"pods": "2"}}});
         quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
@@ -151,7 +151,7 @@ async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
 /// Trap: the Deployment passes every dry run, but its ReplicaSet is never created.
 #[tokio::test]
 async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let good = env.deploy_and_follow(env.deploy_request("web", web())).await;
         assert_eq!(good.state(), pb::RolloutState::Succeeded, "{good:?}");
         let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
@@ -205,7 +205,7 @@ async fn a_quota_that_refuses_the_replica_set_fails_the_rollout_after_its_grace(
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_is_up() {
-    run_shared(|env| async move {
+    run(|env| async move {
         // Without a probe the pods have to run for a moment before the rollout has succeeded.
         let brief = pb::AppSpec {
             image: web().image,
@@ -250,7 +250,7 @@ async fn replicas_that_were_ready_for_an_instant_fail_the_rollout_when_its_time_
 
 #[tokio::test]
 async fn a_claim_that_is_not_there_is_named() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let claim = pb::Volume {
             mount_path: "/data".into(),
             source: Some(pb::volume::Source::Claim("nobody-made-it".into())),
@@ -269,7 +269,7 @@ async fn a_claim_that_is_not_there_is_named() {
 #[tokio::test]
 #[ignore = "needs simulated nodes; tests/run-cluster includes it where they are"]
 async fn a_node_that_stops_answering_is_named() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let nodes = Api::<Node>::all(env.client.clone());
         let name = env.namespace.clone();
         let node = json!({
@@ -298,7 +298,7 @@ async fn a_node_that_stops_answering_is_named() {
 
 #[tokio::test]
 async fn admission_that_refuses_the_replicas_fails_the_rollout_at_once() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let name = env.namespace.clone();
         let policies = Api::<ValidatingAdmissionPolicy>::all(env.client.clone());
         let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(env.client.clone());
@@ -334,7 +334,7 @@ async fn admission_that_refuses_the_replicas_fails_the_rollout_at_once() {
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_container_that_is_killed_for_its_memory_is_distinguished_from_one_that_crashes() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let patch = annotate_all(&[
             ("sim/unready", "true"),
             ("sim/crash-after", "200ms"),
@@ -351,7 +351,7 @@ async fn a_container_that_is_killed_for_its_memory_is_distinguished_from_one_tha
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn an_app_that_does_not_begin_to_run_fails_when_its_time_is_up() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let bad = pb::AppSpec {
             pod_template_patch: Some(annotate("sim/ready-after", "10m")),
             rollout_policy: Some(pb::RolloutPolicy {

@@ -19,9 +19,7 @@ use kube::{
 use serde_json::json;
 use tonic::Streaming;
 
-use crate::support::{
-    Daemon, Env, annotate, kubeconfig_with_token, reason, run_shared, simulated, until, web,
-};
+use crate::support::{Daemon, Env, annotate, kubeconfig_with_token, reason, run, simulated, until, web};
 
 async fn endpoints(env: &Env, app: &str, port: &str, include_unready: bool) -> Vec<pb::Endpoint> {
     let request = pb::ListEndpointsRequest {
@@ -58,7 +56,7 @@ async fn next(stream: &mut Streaming<pb::WatchEndpointsResponse>) -> Event {
 
 #[tokio::test]
 async fn replicas_are_found_once_with_node_zone_and_rollout() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let rollout = env.deploy_and_follow(env.deploy_request("web", three())).await;
         let number = three().ports[0].number;
         // EndpointSlices are written a moment after the pods are ready.
@@ -102,7 +100,7 @@ async fn replicas_are_found_once_with_node_zone_and_rollout() {
 
 #[tokio::test]
 async fn an_unmanaged_app_without_a_service_is_found_too() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let mut stream = {
             let request = pb::WatchEndpointsRequest { parent: env.name("plain"), ..Default::default() };
             env.daemon.watch_endpoints(request).await.unwrap()
@@ -135,7 +133,7 @@ async fn an_unmanaged_app_without_a_service_is_found_too() {
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_replica_that_stops_is_draining_until_it_is_gone() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let slow = pb::AppSpec { pod_template_patch: Some(annotate("sim/stop-after", "3s")), ..three() };
         env.deploy_and_follow(env.deploy_request("web", slow)).await;
         until("three take traffic", async || endpoints(&env, "web", "", false).await.len() == 3).await;
@@ -170,7 +168,7 @@ async fn a_replica_that_stops_is_draining_until_it_is_gone() {
 
 #[tokio::test]
 async fn waiting_follows_a_deploy_and_a_deletion_to_their_end() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let mut apps = env.daemon.apps().await;
         let deployed = apps.deploy_app(env.deploy_request("web", three())).await.unwrap().into_inner();
         let wait = |position: &str| pb::WaitAppRequest {
@@ -202,7 +200,7 @@ async fn waiting_follows_a_deploy_and_a_deletion_to_their_end() {
 #[tokio::test]
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_replica_that_fails_its_probe_again_is_unready() {
-    run_shared(|env| async move {
+    run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let states = async || {
             let request = pb::ListReplicasRequest { parent: env.name("web"), ..Default::default() };
@@ -249,7 +247,7 @@ fn rules(more: &[&str]) -> serde_json::Value {
 
 #[tokio::test]
 async fn without_the_right_to_read_nodes_and_slices_it_discovers_from_the_pods() {
-    run_shared(|env| async move {
+    run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;
         let name = &env.namespace;
         let (accounts, roles, bindings) = (

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Env, follow, run_shared, until, web};
+use crate::support::{Env, follow, run, until, web};
 
 async fn create<K>(env: &Env, object: Value)
 where
@@ -76,7 +76,7 @@ async fn plans_of_a_running_app_count_its_replicas(env: &Env) {
 
 #[tokio::test]
 async fn a_plan_tells_what_is_short_and_by_how_much() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let good = plan(&env, web()).await;
         says(&good, "FIT", pb::CheckResult::Pass, &["All 2 replicas fit now"]);
         let fit = good.fit.unwrap();
@@ -122,7 +122,7 @@ async fn a_plan_tells_what_is_short_and_by_how_much() {
 
 #[tokio::test]
 async fn a_plan_looks_at_everything_that_the_replicas_refer_to() {
-    run_shared(|env| async move {
+    run(|env| async move {
         create::<Secret>(&env, json!({"metadata": {"name": "keys"}, "stringData": {"one": "swordfish"}})).await;
         create::<PersistentVolumeClaim>(&env, json!({"metadata": {"name": "data"}, "spec": {
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})).await;
@@ -170,7 +170,7 @@ async fn a_plan_looks_at_everything_that_the_replicas_refer_to() {
 
 #[tokio::test]
 async fn a_plan_counts_quotas_limits_and_budgets() {
-    run_shared(|env| async move {
+    run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", asking("100m"))).await;
         let budget = json!({"metadata": {"name": "strict"}, "spec": {"minAvailable": "100%",
             "selector": {"matchLabels": {"gantry.dev/app": "web"}}}});
@@ -196,7 +196,7 @@ async fn a_plan_counts_quotas_limits_and_budgets() {
 
 #[tokio::test]
 async fn a_plan_tries_a_pod_and_gives_its_warnings_verbatim() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let namespaces = Api::<Namespace>::all(env.client.clone());
         let label = |mode: &str| json!({"metadata": {"labels": {format!("pod-security.kubernetes.io/{mode}"): "restricted"}}});
         let merge = PatchParams::default();
@@ -267,7 +267,7 @@ async fn plan_and_deploy(env: &Env, i: usize, request: pb::DeployAppRequest) {
 
 #[tokio::test]
 async fn what_the_plan_says_is_what_happens() {
-    run_shared(|env| async move {
+    run(|env| async move {
         for (i, (spec, paths)) in steps().into_iter().enumerate() {
             let mask = (!paths.is_empty())
                 .then(|| prost_types::FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect() });

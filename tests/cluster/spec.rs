@@ -16,7 +16,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::support::{Env, run_shared, until, web};
+use crate::support::{Env, run, until, web};
 
 fn api<K>(env: &Env) -> Api<K>
 where
@@ -153,7 +153,7 @@ async fn prepare(env: &Env) {
 
 #[tokio::test]
 async fn an_app_with_every_field_is_read_back_and_sent_again_changes_nothing() {
-    run_shared(|env| async move {
+    run(|env| async move {
         prepare(&env).await;
         // A PriorityClass has no namespace, so it gets the name of the test's namespace and is deleted by the
         // test.
@@ -182,7 +182,7 @@ async fn an_app_with_every_field_is_read_back_and_sent_again_changes_nothing() {
 
 #[tokio::test]
 async fn the_restricted_profile_passes_pod_security() {
-    run_shared(|env| async move {
+    run(|env| async move {
         prepare(&env).await;
         let restricted = format!("{}-restricted", env.namespace);
         let namespaces = Api::<Namespace>::all(env.client.clone());
@@ -212,7 +212,7 @@ async fn the_restricted_profile_passes_pod_security() {
 
 #[tokio::test]
 async fn an_unmanaged_app_is_read_as_far_as_the_contract_has_fields_for_it() {
-    run_shared(|env| async move {
+    run(|env| async move {
         let foreign = json!({"metadata": {"name": "other"}, "spec": {
             "replicas": 0, "minReadySeconds": 5, "selector": {"matchLabels": {"a": "b"}},
             "template": {"metadata": {"labels": {"a": "b"}}, "spec": {

@@ -29,8 +29,6 @@ use tonic_types::StatusExt;
 
 pub use self::daemon::{Daemon, program};
 
-use self::daemon::shared_daemon;
-
 /// Longest wait for anything that the cluster does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,25 +48,9 @@ pub fn simulated() -> bool {
     given("GANTRY_TEST_SIMULATED") == "1"
 }
 
-/// Runs a test in a new namespace, and removes the namespace even if the test fails. The daemon is shared by
-/// many tests, so a test must neither stop it nor count what it does.
-pub async fn run_shared<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
-    // Blocks the first tests for the second that the daemon takes to start.
-    let shared = shared_daemon();
-    run_with(shared.daemon(), test, |namespace| shared.print_log(namespace)).await;
-}
-
 /// Runs a test in a new namespace with its own daemon, which the test may stop, and removes both even if the
 /// test fails.
 pub async fn run<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
-    run_with(Daemon::start().await, test, |_| ()).await;
-}
-
-async fn run_with<F: Future<Output = ()>>(
-    daemon: Daemon,
-    test: impl FnOnce(Env) -> F,
-    explain: impl FnOnce(&str),
-) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = client().await;
@@ -77,11 +59,10 @@ async fn run_with<F: Future<Output = ()>>(
     let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
     let object = Namespace { metadata, ..Namespace::default() };
     namespaces.create(&PostParams::default(), &object).await.unwrap();
-    let env = Env { client, namespace: namespace.clone(), daemon };
+    let env = Env { client, namespace: namespace.clone(), daemon: Daemon::start().await };
     let outcome = AssertUnwindSafe(test(env)).catch_unwind().await;
     namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
     if let Err(panic) = outcome {
-        explain(&namespace);
         std::panic::resume_unwind(panic);
     }
 }

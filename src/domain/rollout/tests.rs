@@ -104,13 +104,8 @@ fn count(n: usize) -> i32 {
 fn mk_done(n: usize) -> World {
     let count = count(n);
     let deployment = Deployment {
-        name: name::App::new("prod", "shop"),
-        uid: "u".into(),
-        resource_version: 1,
-        labels: [].into(),
         revision: Some(1),
         template_revision: 2,
-        template: 0,
         generation: 5,
         observed_generation: 5,
         desired: count,
@@ -118,20 +113,7 @@ fn mk_done(n: usize) -> World {
         updated: count,
         ready: count,
         available: count,
-        stalled: None,
-        completed: None,
-        progressed: None,
-        create_failure: None,
-        deadline: None,
-        template_by: None,
-        count_by: None,
-        scaling: crate::domain::scaling::Scaling::default(),
-        paused: false,
-        created: at(0),
-        deleting: false,
-        orphans: false,
-        spec: Spec::default(),
-        unmodelled: Vec::new(),
+        ..testing::deployment(name::App::new("prod", "shop"))
     };
     World {
         deployment,

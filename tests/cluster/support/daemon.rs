@@ -1,12 +1,6 @@
-//! gantryd as a process: the daemon that tests share, the daemons that single tests start, and a method for
-//! each call.
+//! gantryd as a process, and a method for each call.
 
-use std::{
-    path::PathBuf,
-    process::Stdio,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, process::Stdio};
 
 use gantry::pb::{
     self, app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
@@ -25,79 +19,20 @@ use super::{PATIENCE, given};
 const LOOPBACK: [&str; 5] =
     ["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// A running gantryd. A daemon that a test started ends when this is dropped; the shared one ends with the
-/// tests.
+/// A running gantryd. It ends with its owner.
 pub struct Daemon {
-    child: Option<Child>,
+    child: Child,
     pub address: String,
-}
-
-/// The gantryd that the tests share.
-pub(super) struct SharedDaemon {
-    address: String,
-    log: PathBuf,
-    /// The shell around it. While its standard input is open, the daemon runs.
-    _shell: std::process::Child,
 }
 
 /// A program that was built for the test.
 pub fn program(name: &str) -> Command {
-    let mut command = Command::new(program_path(name));
-    command.envs(program_environment()).kill_on_drop(true);
-    command
-}
-
-fn program_path(name: &str) -> PathBuf {
-    PathBuf::from(given("GANTRY_BIN_DIR")).join(name)
-}
-
-fn program_environment() -> [(&'static str, String); 2] {
+    let mut command = Command::new(PathBuf::from(given("GANTRY_BIN_DIR")).join(name));
+    command.env("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG")).kill_on_drop(true);
     // One autoscaling loop for all tests would end with the test whose daemon runs it. Tests about the loop
     // start their own.
-    [("KUBECONFIG", given("GANTRY_TEST_KUBECONFIG")), ("GANTRYD_AUTOSCALER", "off".to_owned())]
-}
-
-/// Starts the shared daemon once. The shell around it stops the daemon when its standard input is closed,
-/// which happens however this process ends.
-#[allow(clippy::zombie_processes)] // it runs as long as this process
-pub(super) fn shared_daemon() -> &'static SharedDaemon {
-    static DAEMON: OnceLock<SharedDaemon> = OnceLock::new();
-    DAEMON.get_or_init(|| {
-        let log = PathBuf::from(given("GANTRY_BIN_DIR")).join("gantryd-of-tests.log");
-        let mut shell = std::process::Command::new("sh");
-        shell
-            .args(["-c", "\"$@\" & daemon=$!; cat >/dev/null; kill $daemon", "sh"])
-            .arg(program_path("gantryd"));
-        shell.args(LOOPBACK).args(["--context", &given("GANTRY_TEST_CONTEXT")]).envs(program_environment());
-        let output = std::fs::File::create(&log).unwrap();
-        let shell = shell.stdin(Stdio::piped()).stderr(output).spawn().unwrap();
-        let start = Instant::now();
-        loop {
-            let said = std::fs::read_to_string(&log).unwrap();
-            if let Some((_, at)) = said.split_once("listening on ")
-                && said.contains("ready apps=")
-            {
-                let address = at.split_whitespace().next().unwrap().to_owned();
-                return SharedDaemon { address, log, _shell: shell };
-            }
-            assert!(start.elapsed() < PATIENCE, "the shared daemon does not become ready: {said}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    })
-}
-
-impl SharedDaemon {
-    /// The daemon as tests use it.
-    pub(super) fn daemon(&self) -> Daemon {
-        Daemon { child: None, address: self.address.clone() }
-    }
-
-    /// Prints the lines of its log that name this namespace.
-    pub(super) fn print_log(&self, namespace: &str) {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        eprintln!("--- lines of {} with {namespace} ---", self.log.display());
-        log.lines().filter(|line| line.contains(namespace)).for_each(|line| eprintln!("{line}"));
-    }
+    command.env("GANTRYD_AUTOSCALER", "off");
+    command
 }
 
 impl Daemon {
@@ -128,12 +63,12 @@ impl Daemon {
                 eprintln!("{line}");
             }
         });
-        Self { child: Some(child), address: address.expect("the daemon says where it listens") }
+        Self { child, address: address.expect("the daemon says where it listens") }
     }
 
-    /// The process of a daemon that the test started.
+    /// Its process.
     pub fn process(&mut self) -> &mut Child {
-        self.child.as_mut().expect("a test that stops its daemon begins with run")
+        &mut self.child
     }
 
     /// Kills the daemon with SIGKILL.

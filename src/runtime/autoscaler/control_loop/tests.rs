@@ -125,17 +125,7 @@ impl Bed {
     }
 
     fn apply(&self, deployment: observed::Deployment) {
-        let set = observed::ReplicaSet {
-            namespace: "prod".into(),
-            name: "shop-1".into(),
-            deployment: "shop".into(),
-            template_revision: 1,
-            template: 0,
-            revision: None,
-            created: now(),
-            create_failure: None,
-            ports: vec![],
-        };
+        let set = observed::ReplicaSet { revision: None, ..testing::replica_set("prod", "shop", "shop-1") };
         self.index.update_rows(vec![set], vec![], now());
         self.index.update_rows((0..deployment.desired).map(mk_pod).collect(), vec![], now());
         self.index.update_rows(vec![deployment], vec![], now());
