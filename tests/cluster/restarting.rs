@@ -47,7 +47,7 @@ async fn on_sigterm_it_ends_its_streams_with_a_reason_and_exits_well() {
         let request = pb::WatchAppsRequest { parent: "namespaces/-".into(), ..Default::default() };
         let mut stream = env.daemon.watch_apps(request).await.unwrap();
         stream.message().await.unwrap().unwrap();
-        let pid = env.daemon.process().id().unwrap().to_string();
+        let pid = env.daemon.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         let status = loop {
             match stream.message().await {
@@ -57,10 +57,8 @@ async fn on_sigterm_it_ends_its_streams_with_a_reason_and_exits_well() {
             }
         };
         assert_eq!(reason(&status), "SHUTTING_DOWN");
-        let exit = tokio::time::timeout(Duration::from_secs(15), env.daemon.process().wait())
-            .await
-            .unwrap()
-            .unwrap();
+        let exit =
+            tokio::time::timeout(Duration::from_secs(15), env.daemon.child.wait()).await.unwrap().unwrap();
         assert!(exit.success(), "{exit}");
         env.daemon = Daemon::start().await;
         until("the next one answers", async || {

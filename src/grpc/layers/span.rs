@@ -61,13 +61,14 @@ async fn log_answer(request: Request, next: Next, trailers: CallTrailers) -> Res
     let answer = next.run(request).await;
     let millis = started.elapsed().as_millis();
     let refusal = status_in_head(&answer).filter(|status| status.code() != Code::Ok);
-    if let Some(failed) = &refusal {
+    let is_refused = refusal.is_some();
+    if let Some(failed) = refusal {
         info!(millis, code = ?failed.code(), message = ?failed.message(), "refused");
     } else {
         debug!(millis, "answered");
     }
     on_end(answer, move |status, headers| {
-        if refusal.is_none() {
+        if !is_refused {
             log_end(&status);
         }
         trailers.add_to(headers);

@@ -15,13 +15,9 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::{PATIENCE, given};
 
-/// The arguments with which every daemon of the tests listens.
-const LOOPBACK: [&str; 5] =
-    ["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-
 /// A running gantryd. It ends with its owner.
 pub struct Daemon {
-    child: Child,
+    pub child: Child,
     pub address: String,
 }
 
@@ -42,7 +38,12 @@ impl Daemon {
 
     /// Starts a daemon with these arguments, and waits until its log has this text.
     pub async fn start_with(args: &[&str], last: &str) -> Self {
-        let mut child = program("gantryd").args(LOOPBACK).args(args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = program("gantryd")
+            .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = None;
         let ready = async {
@@ -66,14 +67,9 @@ impl Daemon {
         Self { child, address: address.expect("the daemon says where it listens") }
     }
 
-    /// Its process.
-    pub fn process(&mut self) -> &mut Child {
-        &mut self.child
-    }
-
     /// Kills the daemon with SIGKILL.
     pub async fn kill(&mut self) {
-        self.process().kill().await.unwrap();
+        self.child.kill().await.unwrap();
     }
 
     pub async fn channel(&self) -> Channel {

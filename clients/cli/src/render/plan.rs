@@ -46,12 +46,7 @@ fn checks(checks: &[v1::Check], verbose: bool, paint: Paint) -> Vec<String> {
         sorted.into_iter().partition(|check| !verbose && check.result() == v1::CheckResult::Pass);
     let mut lines = vec![paint.bold("Checks:")];
     lines.extend(shown.into_iter().map(|check| self::check(check, paint)));
-    let mut kinds: Vec<&str> = Vec::new();
-    for check in passed {
-        if !kinds.contains(&check.kind.as_str()) {
-            kinds.push(&check.kind);
-        }
-    }
+    let kinds = text::unique(passed.into_iter().map(|check| check.kind.as_str()));
     if !kinds.is_empty() {
         lines.push(format!("  {}  {}", paint.good(&format!("{:<7}", "PASS")), text::line(&kinds.join(", "))));
     }
@@ -60,12 +55,7 @@ fn checks(checks: &[v1::Check], verbose: bool, paint: Paint) -> Vec<String> {
 
 /// Formats changes, made or planned.
 pub(crate) fn changes(changes: &[v1::Change], paint: Paint) -> Vec<String> {
-    let mut objects: Vec<&str> = Vec::new();
-    for change in changes {
-        if !objects.contains(&change.object.as_str()) {
-            objects.push(&change.object);
-        }
-    }
+    let objects = text::unique(changes.iter().map(|change| change.object.as_str()));
     let mut lines = Vec::new();
     for object in objects {
         let of_object: Vec<_> = changes.iter().filter(|change| change.object == object).collect();
@@ -169,13 +159,9 @@ fn fit(fit: &v1::Fit, verbose: bool, paint: Paint) -> Vec<String> {
     }
     if !hidden.is_empty() {
         let open = hidden.iter().filter(|node| node.excluded.is_empty()).count();
-        let and = if rows.is_empty() { "" } else { "and " };
-        let more = if rows.is_empty() { "" } else { " more" };
-        let plural = if hidden.len() == 1 { "" } else { "s" };
-        lines.push(format!(
-            "  {and}{}{more} node{plural}, {open} with room for a replica (--verbose shows them)",
-            hidden.len()
-        ));
+        let (and, noun) = if rows.is_empty() { ("", "node") } else { ("and ", "more node") };
+        let count = text::count(i32::try_from(hidden.len()).unwrap_or(i32::MAX), noun);
+        lines.push(format!("  {and}{count}, {open} with room for a replica (--verbose shows them)"));
     }
     lines
 }

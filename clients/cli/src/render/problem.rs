@@ -43,15 +43,9 @@ pub(crate) fn distinct(events: &[String]) -> Vec<&str> {
         code(event).is_none()
             && event.split_once("Failed: ").is_some_and(|(before, _)| ends_alike(before, object))
     };
-    let mut distinct: Vec<&str> = Vec::new();
-    for event in events {
-        let is_explained =
-            code(event).is_some_and(|object| events.iter().any(|other| explains(object, other)));
-        if !is_explained && !distinct.contains(&event.as_str()) {
-            distinct.push(event);
-        }
-    }
-    distinct
+    let is_explained =
+        |event: &str| code(event).is_some_and(|object| events.iter().any(|other| explains(object, other)));
+    text::unique(events.iter().map(String::as_str).filter(|event| !is_explained(event)))
 }
 
 /// Returns the text before `Failed: Error: ErrImagePull`, if the event says no more than such a code.

@@ -46,6 +46,17 @@ pub(crate) fn cut(line: &str, width: usize) -> String {
     cut
 }
 
+/// Returns the texts in their order, each once.
+pub(crate) fn unique<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut unique = Vec::new();
+    for text in texts {
+        if !unique.contains(&text) {
+            unique.push(text);
+        }
+    }
+    unique
+}
+
 /// Returns the line without blanks at its end.
 pub(crate) fn trimmed(mut line: String) -> String {
     line.truncate(line.trim_end().len());

@@ -55,11 +55,25 @@ pub(super) struct Ending {
     pub(super) dry_run: bool,
     /// Whether the rollout is not followed.
     pub(super) no_wait: bool,
-    /// When the call was sent, and until when its rollout is followed.
+    /// When the command began, and until when its rollout is followed.
     pub(super) began: Instant,
     pub(super) end: Instant,
-    /// The line that is printed if nothing changed.
-    pub(super) unchanged: String,
+    /// The line that is printed if no rollout began; `None` if the change always begins one.
+    pub(super) unchanged: Option<String>,
+}
+
+impl Ending {
+    /// Begins now, for a change that always begins a rollout.
+    pub(super) fn new(
+        context: &Context,
+        name: String,
+        guard: &args::change::Guard,
+        follow: &args::change::Follow,
+    ) -> Self {
+        let began = Instant::now();
+        let end = began + context.timeout.unwrap_or(follow::LIMIT);
+        Self { name, dry_run: guard.dry_run, no_wait: follow.no_wait, began, end, unchanged: None }
+    }
 }
 
 /// Finishes a change: prints its plan, or its warnings and the course of its rollout.
@@ -74,7 +88,8 @@ pub(super) async fn finish_change(
         return Ok(exit);
     }
     let Some(rollout) = answer.rollout().clone() else {
-        terminal::print(context.output, &answer, name, |_| vec![ending.unchanged])?;
+        let line = ending.unchanged.ok_or(Error::Incomplete("rollout"))?;
+        terminal::print(context.output, &answer, name, |_| vec![line])?;
         return Ok(Exit::Done);
     };
     if ending.no_wait {
@@ -152,20 +167,9 @@ pub(super) async fn scale(context: &mut Context, flags: &args::Scale) -> Result<
 /// `gantry restart`
 pub(super) async fn restart(context: &mut Context, flags: &args::Restart) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
-    let began = Instant::now();
+    let ending = Ending::new(context, name.to_string(), &flags.guard, &flags.follow);
     let client = context.connect_to_change(follow::LIMIT).await?;
     let response = client.restart_app(request::restart(&name, flags)).await?;
-    if !flags.guard.dry_run && response.rollout.is_none() {
-        return Err(Error::Incomplete("rollout").into());
-    }
-    let ending = Ending {
-        name: name.to_string(),
-        dry_run: flags.guard.dry_run,
-        no_wait: flags.follow.no_wait,
-        began,
-        end: began + context.timeout.unwrap_or(follow::LIMIT),
-        unchanged: String::new(),
-    };
     finish_change(context, &client, response, ending).await
 }
 
@@ -173,17 +177,11 @@ pub(super) async fn restart(context: &mut Context, flags: &args::Restart) -> Res
 pub(super) async fn rollback(context: &mut Context, flags: &args::Rollback) -> Result<Exit, Failure> {
     let name = context.app(&flags.name)?;
     let request = request::rollback(&name, flags).map_err(Error::from)?;
-    let began = Instant::now();
+    let unchanged = format!("{}: nothing changed, it runs that already", context.short(&name.to_string()));
+    let ending = Ending::new(context, name.to_string(), &flags.guard, &flags.follow);
     let client = context.connect_to_change(follow::LIMIT).await?;
     let response = client.rollback_app(request).await?;
-    let ending = Ending {
-        name: name.to_string(),
-        dry_run: flags.guard.dry_run,
-        no_wait: flags.follow.no_wait,
-        began,
-        end: began + context.timeout.unwrap_or(follow::LIMIT),
-        unchanged: format!("{}: nothing changed, it runs that already", context.short(&name.to_string())),
-    };
+    let ending = Ending { unchanged: Some(unchanged), ..ending };
     finish_change(context, &client, response, ending).await
 }
 

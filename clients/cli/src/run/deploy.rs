@@ -53,18 +53,13 @@ async fn one(
     flags: &args::Deploy,
     end: Instant,
 ) -> Result<Exit, Failure> {
-    let began = Instant::now();
     let asked = request.app.clone().unwrap_or_default().name;
+    let ending = Ending::new(context, asked, &flags.guard, &flags.follow);
     let response = client.deploy_app(request).await?;
     let app = response.app.clone().unwrap_or_default();
-    let ending = Ending {
-        name: asked,
-        dry_run: flags.guard.dry_run,
-        no_wait: flags.follow.no_wait,
-        began,
-        end,
-        unchanged: format!("{}: nothing changed{}", context.short(&app.name), trouble(&app)),
-    };
+    let unchanged = format!("{}: nothing changed{}", context.short(&app.name), trouble(&app));
+    // All apps of a file share the time limit.
+    let ending = Ending { end, unchanged: Some(unchanged), ..ending };
     finish_change(context, client, response, ending).await
 }
 

@@ -84,10 +84,9 @@ pub(super) async fn watch<M: Model>(
     let mut beat = time::interval(BEAT);
     let (mut trouble, mut is_stale) = (None, true);
     let is_table = context.output == Format::Table;
-    // Blocks of several lines, for example explained decisions, are no table and have no heading.
     let heading = model.heading().filter(|_| is_table);
     // An entry of a timeline or a decision is printed once, and its message is what it is for.
-    let wide = context.wide || heading.is_none() || !M::IS_PICTURE;
+    let wide = context.wide || !is_table || !M::IS_PICTURE;
     if !is_live {
         terminal::table(&heading.into_iter().collect::<Vec<_>>(), wide)?;
     }
