@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
+    // In order, so that equal answers are equal bytes.
+    config.btree_map(["."]);
     tonic_prost_build::configure()
         .generate_default_stubs(true)
         .codec_path("crate::grpc::Codec")

@@ -85,7 +85,7 @@ async fn serve(args: &Args, levels: Levels) -> anyhow::Result<()> {
     tasks.run("log filter", levels.clone().run());
     tasks.run("admin", admin::serve_admin(admin, Admin { index: index.clone(), levels, stop: stop.clone() }));
     // From here on callers get a typed answer, even if it is only that the cluster has not been read yet.
-    let mut api = ApiServer::start(&args.grpc, listener, &index, &scaling).await?;
+    let mut api = ApiServer::start(&args.grpc, listener, &index, &scaling)?;
     tasks.run("health", api.report_ready(index.clone()));
 
     let connected = tokio::select! {

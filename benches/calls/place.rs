@@ -112,8 +112,7 @@ impl Place {
 
     /// A deploy of an app of the usual shape.
     pub fn deploy(&self, app: &str, image: &str, replicas: i32) -> pb::DeployAppRequest {
-        let quantities =
-            |cpu: &str| -> std::collections::HashMap<_, _> { [("cpu".to_owned(), cpu.to_owned())].into() };
+        let quantities = |cpu: &str| -> BTreeMap<_, _> { [("cpu".to_owned(), cpu.to_owned())].into() };
         let spec = pb::AppSpec {
             image: image.into(),
             replicas: Some(replicas),

@@ -1,24 +1,31 @@
-//! Serves the API to callers that do not speak gRPC: the Connect protocol (unary and server streaming, in
-//! JSON and in binary), and JSON lines for `curl`. Each call is translated with the descriptor into a gRPC
-//! call to the router in this process, so that all layers and rules apply to it.
+//! Serves the API to callers that do not speak gRPC: the Connect protocol in JSON and in binary, GET for
+//! methods without side effects, gRPC-Web in JSON, and JSON lines for `curl`. Each call is translated with
+//! the descriptor into a gRPC call to the router in this process, so that all layers and rules apply to it.
 
 mod error;
 mod form;
+mod get;
 mod parse;
+mod path;
 mod request;
 mod response;
+mod tree;
+mod write;
 
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, Version, header},
+    http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, Version, header, uri::Authority},
     middleware::Next,
     response::Response,
 };
 use tonic::Status;
 
-use self::form::{Encoding, Form};
-use super::{schema, status};
+use self::form::{Encoding, Form, Translation};
+use super::{
+    schema::{self, Method},
+    status,
+};
 
 /// Translates calls that are not gRPC. Passes gRPC and gRPC-Web on unchanged.
 pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response {
@@ -31,55 +38,80 @@ pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response 
         }
         return next.run(request).await;
     }
-    if request.method() != HttpMethod::POST {
-        let text = "only POST is supported, for example with the default address: curl -H 'content-type: application/json' -d '{}' \
-                    http://localhost:7420/gantry.v1.ServerService/GetServerInfo";
-        let mut response =
-            error::error_response(&status::not_spoken(text), Some(StatusCode::METHOD_NOT_ALLOWED));
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
-    }
-    let Some(form) = Form::from_content_type(&kind) else {
-        let status = status::not_spoken(&format!(
-            "unsupported content type {kind:?}; use application/json, application/proto, application/connect+json, \
-             application/connect+proto, application/grpc or application/grpc-web"
-        ));
-        return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
-    };
-    answer_form(form, request, next).await
-}
-
-async fn answer_form(form: Form, request: Request, next: Next) -> Response {
-    let method = schema::method(request.uri().path().trim_start_matches('/'));
-    let Some(method) = method else {
+    let Some(method) = schema::method(request.uri().path().trim_start_matches('/')) else {
         // Without a descriptor nothing can be translated. The router answers that the method does not exist.
         let answer = next.run(request::empty_request(request)).await;
         return response::unknown_method(answer);
     };
-    if method.takes_stream {
-        let status = status::not_spoken("this method takes a stream of requests; call it with gRPC");
-        return error::error_response(&status, None);
+    if request.method() == HttpMethod::GET && method.takes_get() {
+        let mut response = match get::to_post(request) {
+            Ok((form, request)) => answer_form(form, method, request, next).await,
+            Err(status) => error::error_response(&status, None),
+        };
+        get::forbid_caching(&mut response);
+        return response;
     }
-    if let (Form::Framed(_), false) = (form, method.streams) {
-        let status = status::not_spoken(
-            "this method answers with one message; use the content type application/json or application/proto",
-        );
+    if request.method() != HttpMethod::POST {
+        return wrong_verb(method, &request);
+    }
+    let Some(form) = Form::from_content_type(&kind) else {
+        let status = status::not_spoken(&format!(
+            "unsupported content type {kind:?}; use application/json, application/proto, application/connect+json, \
+             application/connect+proto, application/grpc, application/grpc-web or application/grpc-web+json"
+        ));
         return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    };
+    answer_form(form, method, request, next).await
+}
+
+async fn answer_form(form: Form, method: &'static Method, request: Request, next: Next) -> Response {
+    if let Some(hint) = misfit(form, method) {
+        return error::error_response(&status::not_spoken(hint), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    let translated = match request::to_grpc(form, method, request) {
+    let translation = Translation::new(form, method);
+    let translated = match request::to_grpc(&translation, request) {
         Ok(translated) => translated,
         Err(status) => return response::failed_response(form, &status),
     };
     let answer = next.run(translated).await;
-    match (form, method.streams) {
-        (Form::Plain(encoding), false) => response::unary_response(encoding, method, answer).await,
-        (Form::Plain(Encoding::Json), true) => response::lines_response(method, answer),
-        (Form::Plain(Encoding::Binary), true) => {
-            let text = "this method answers with a stream; use the content type application/connect+proto";
-            error::error_response(&status::not_spoken(text), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE))
-        }
-        (Form::Framed(encoding), _) => response::framed_response(encoding, method, answer),
+    match form {
+        Form::Plain(_) if method.streams => response::lines_response(translation, answer),
+        Form::Plain(encoding) => response::unary_response(&translation, encoding, answer).await,
+        Form::Framed(encoding) => response::framed_response(translation, encoding, answer),
+        Form::Web => response::web_response(translation, answer),
     }
+}
+
+/// Returns what to do instead, if a method cannot be called in this form.
+fn misfit(form: Form, method: &Method) -> Option<&'static str> {
+    match form {
+        Form::Plain(_) | Form::Web if method.takes_stream => Some(
+            "this method takes a stream of requests; call it with gRPC, or with application/connect+json over HTTP/2",
+        ),
+        Form::Plain(Encoding::Binary) if method.streams => {
+            Some("this method answers with a stream; use the content type application/connect+proto")
+        }
+        Form::Framed(_) if !method.streams => Some(
+            "this method answers with one message; use the content type application/json or application/proto",
+        ),
+        Form::Plain(_) | Form::Framed(_) | Form::Web => None,
+    }
+}
+
+/// Returns the answer to an HTTP method that a method of the API does not have.
+fn wrong_verb(method: &Method, request: &Request) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
+    let (host, path) = (host.unwrap_or("localhost:7420"), request.uri().path());
+    let (allowed, verbs) =
+        if method.takes_get() { ("GET, POST", "GET and POST are") } else { ("POST", "POST is") };
+    let text = format!(
+        "only {verbs} supported here, for example: curl -H 'content-type: application/json' -d '{{}}' http://{host}{path}"
+    );
+    let mut response =
+        error::error_response(&status::not_spoken(&text), Some(StatusCode::METHOD_NOT_ALLOWED));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 /// Refuses a call in the protocol that the caller uses.
@@ -90,6 +122,7 @@ pub(super) fn refuse_request(headers: &HeaderMap, http: StatusCode, status: &Sta
     }
     let mut response = status.clone().into_http::<Body>();
     *response.status_mut() = http;
+    status::escape_message(response.headers_mut());
     if let (true, Ok(kind)) = (is_grpc_web(&kind), HeaderValue::from_str(&kind)) {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
     }

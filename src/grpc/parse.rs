@@ -6,7 +6,7 @@ pub(super) mod autoscaler;
 mod spec;
 mod violations;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -227,7 +227,7 @@ fn to_request(id: &str, method: &str, what: &impl Serialize) -> Option<revision:
     (!id.is_empty()).then(|| revision::Request { id: id.to_ascii_lowercase(), digest })
 }
 
-fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut Violations) {
+fn check_labels(labels: &BTreeMap<String, String>, wrong: &mut Violations) {
     for (key, value) in labels {
         let field = || format!("app.labels[{key}]");
         if labels::is_reserved(key) {
@@ -249,7 +249,7 @@ fn check_labels(labels: &std::collections::HashMap<String, String>, wrong: &mut 
     }
 }
 
-fn check_annotations(annotations: &std::collections::HashMap<String, String>, wrong: &mut Violations) {
+fn check_annotations(annotations: &BTreeMap<String, String>, wrong: &mut Violations) {
     let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > ANNOTATIONS {
         wrong.add("app.annotations", format!("have {bytes} bytes in all; at most {ANNOTATIONS} are allowed"));

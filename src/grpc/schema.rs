@@ -91,8 +91,14 @@ pub(super) fn method(path: &str) -> Option<&'static Method> {
 impl Schema {
     fn read() -> Result<Self, Unfit> {
         let mut pool = DescriptorPool::decode(pb::DESCRIPTOR)?;
-        for set in [tonic_types::pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET] {
-            // Both sets contain files of Google's that the API contains too, in another version.
+        // What is served beside the API, and the details of errors: tools cannot show them otherwise.
+        for set in [
+            tonic_types::pb::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            // Some contain files of Google's that the API contains too, in another version.
             let files = FileDescriptorSet::decode(set)?.file;
             let new = files.into_iter().filter(|file| pool.get_file_by_name(file.name()).is_none());
             let new: Vec<_> = new.collect();
@@ -103,6 +109,21 @@ impl Schema {
         let inputs = descriptors.iter().map(|m| (m.input().full_name().to_owned(), m.input())).collect();
         let methods = descriptors.iter().map(|method| (path(method), Method::new(method))).collect();
         Ok(Self { pool, methods, inputs, rules })
+    }
+
+    /// Returns the descriptors of everything that is served.
+    pub(super) fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
+    /// Returns all methods with their paths, which have no leading slash.
+    pub(super) fn methods(&self) -> impl Iterator<Item = (&str, &Method)> {
+        self.methods.iter().map(|(path, method)| (path.as_str(), method))
+    }
+
+    /// Returns whether a service of this name is served.
+    pub(super) fn has_service(&self, name: &str) -> bool {
+        self.pool.get_service_by_name(name).is_some()
     }
 
     /// Returns the rules of all request types.
@@ -131,22 +152,27 @@ impl Method {
     fn new(method: &MethodDescriptor) -> Self {
         let is = |verb: &str| method.name().starts_with(verb);
         let options = method.method_descriptor_proto().options.as_ref();
-        let reads = options
-            .is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
-            || is("Watch")
-            || is("Stream");
+        let no_side_effects =
+            options.is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects);
+        let reads = no_side_effects || is("Watch") || is("Stream");
         Self {
             input: method.input(),
             output: method.output(),
             streams: method.is_server_streaming(),
             takes_stream: method.is_client_streaming(),
             does: match (is("Wait"), reads) {
-                (true, _) => Does::Wait,
+                (true, true) => Does::Wait,
                 (false, true) => Does::Read,
-                (false, false) => Does::Write,
+                (_, false) => Does::Write,
             },
             cached: reads && CACHED.contains(&method.parent_service().full_name()),
         }
+    }
+
+    /// Returns whether it may be called with HTTP GET: it answers with one message, and the contract says
+    /// that it has no side effects.
+    pub(super) fn takes_get(&self) -> bool {
+        !self.streams && self.does != Does::Write
     }
 }
 

@@ -19,8 +19,10 @@ use super::layers::origin::Origin;
 
 /// Connections at a time. A further one waits until one ends.
 const CONNECTIONS: usize = 1024;
-/// Calls at a time on one connection.
-const STREAMS: u32 = 100;
+/// Calls at a time on one connection. The Watch methods of the contract name this number. A client library
+/// holds all its streams on one connection, and a call above the limit would wait in the client without a
+/// word. An open stream takes some 20 KiB.
+const STREAMS: u32 = 1000;
 /// Largest size of all headers of a call that is read at all, in bytes. Headers above the limit of a call
 /// (`layers::limits`) but below this one are refused with a reason.
 const HEADERS: usize = 64 * 1024;

@@ -3,23 +3,21 @@
 
 use axum::{
     body::Body,
-    http::Request,
+    http::{Request, Uri},
     middleware::{from_fn, from_fn_with_state},
 };
-use tonic::service::Routes;
-use tonic_health::{
-    ServingStatus,
-    server::{HealthReporter, HealthService},
-};
-use tonic_reflection::server::Error as ReflectionError;
+use tonic::{codec::CompressionEncoding, service::Routes};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use tonic_web::GrpcWebLayer;
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, ServiceExt as _};
 
 use super::{
     Context,
     app::Apps,
     autoscaler::{Autoscalers, LeaderProxy},
     discovery::Discovery,
+    health::Health,
     info::Server,
     json,
     layers::{
@@ -27,59 +25,34 @@ use super::{
         origin::{self, Origin, Origins},
         span,
     },
+    reflection::{self, Reflection},
     rollout::Rollouts,
-    schema,
+    schema::{self, LARGEST_AUTOSCALER, LARGEST_REQUEST},
     timeline::Timeline,
 };
 use crate::pb::{
-    self, app_service_server::AppServiceServer, autoscaler_service_server::AutoscalerServiceServer,
+    app_service_server::AppServiceServer, autoscaler_service_server::AutoscalerServiceServer,
     discovery_service_server::DiscoveryServiceServer, rollout_service_server::RolloutServiceServer,
     server_service_server::ServerServiceServer, timeline_service_server::TimelineServiceServer,
 };
 
-/// Service names of the health check: the whole daemon (the empty name), Kubernetes' readiness probe, and
-/// each service.
-const SERVICES: [&str; 8] = [
-    "",
-    "readiness",
-    "gantry.v1.AppService",
-    "gantry.v1.AutoscalerService",
-    "gantry.v1.DiscoveryService",
-    "gantry.v1.RolloutService",
-    "gantry.v1.ServerService",
-    "gantry.v1.TimelineService",
-];
+/// Largest request to health and reflection, in bytes: a name.
+const LARGEST_QUESTION: usize = 16 * 1024;
 
-/// The state that the health service answers with.
-#[derive(Clone)]
-pub struct Health(HealthReporter);
-
-// === impl Health ===
-
-impl Health {
-    /// Returns the state at startup: alive, but not ready.
-    pub async fn new() -> Self {
-        let health = Self(HealthReporter::new());
-        health.set_ready(false).await;
-        health.0.set_service_status("liveness", ServingStatus::Serving).await;
-        health
-    }
-
-    /// Sets whether calls are answered.
-    pub async fn set_ready(&self, ready: bool) {
-        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES {
-            self.0.set_service_status(service, status).await;
-        }
-    }
+/// Sets what every service has: the largest request, and gzip both ways. The limit counts before and after a
+/// request is unpacked. An answer is packed only if the caller says that it takes gzip.
+macro_rules! configured {
+    ($service:expr, $largest:expr) => {
+        $service
+            .max_decoding_message_size($largest)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+    };
 }
 
 /// Why the router cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// The descriptor cannot be served by reflection.
-    #[error(transparent)]
-    Reflection(#[from] ReflectionError),
     /// The contract cannot be used.
     #[error("{0}")]
     Contract(&'static schema::Unfit),
@@ -88,14 +61,6 @@ pub enum RouterError {
 /// Returns the whole API, for programs on this machine and for the web pages of these origins.
 pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<axum::Router, RouterError> {
     schema::schema().map_err(RouterError::Contract)?;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTOR)
-            // Without these two, grpcurl shows error details as base64 and does not list health.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let health = HealthService::from_health_reporter(health.0.clone());
     let origins: Origins = origins.into();
     let layers = ServiceBuilder::new()
         // Refuses web pages that are not allowed.
@@ -119,35 +84,28 @@ pub fn router(context: &Context, health: &Health, origins: &[Origin]) -> Result<
         // Answers panics, and gives details to errors that have none.
         .layer(from_fn(errors::complete_errors));
     // Gantry's own streams end themselves when the daemon shuts down, each with a resume token.
-    let health_and_reflection = Routes::new(
-        tonic_health::pb::health_server::HealthServer::new(health)
-            .max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .add_service(reflection().build_v1()?)
-    .add_service(reflection().build_v1alpha()?)
-    .into_axum_router()
-    .reset_fallback()
-    .route_layer(from_fn_with_state(context.drain.clone(), drain::end_on_drain));
+    let reflection = || configured!(ServerReflectionServer::new(Reflection), LARGEST_QUESTION);
+    let health = configured!(HealthServer::new(health.to_service()), LARGEST_QUESTION);
+    let health_and_reflection = axum::Router::new()
+        .route_service("/grpc.health.v1.Health/{method}", health)
+        .route_service(reflection::V1, reflection())
+        // The messages of both versions are the same, so one service answers both.
+        .route_service(
+            reflection::V1ALPHA,
+            reflection().map_request(|mut request: Request<Body>| {
+                *request.uri_mut() = Uri::from_static(reflection::V1);
+                request
+            }),
+        )
+        .route_layer(from_fn_with_state(context.drain.clone(), drain::end_on_drain));
     let context = || context.clone();
-    let routes = Routes::new(
-        AppServiceServer::new(Apps(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .add_service(
-        RolloutServiceServer::new(Rollouts(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .add_service(
-        ServerServiceServer::new(Server(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .add_service(
-        AutoscalerServiceServer::new(Autoscalers { context: context(), elsewhere: LeaderProxy::default() })
-            .max_decoding_message_size(schema::LARGEST_AUTOSCALER),
-    )
-    .add_service(
-        DiscoveryServiceServer::new(Discovery(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .add_service(
-        TimelineServiceServer::new(Timeline(context())).max_decoding_message_size(schema::LARGEST_REQUEST),
-    )
-    .prepare();
+    let autoscalers = Autoscalers { context: context(), elsewhere: LeaderProxy::default() };
+    let routes = Routes::new(configured!(AppServiceServer::new(Apps(context())), LARGEST_REQUEST))
+        .add_service(configured!(RolloutServiceServer::new(Rollouts(context())), LARGEST_REQUEST))
+        .add_service(configured!(ServerServiceServer::new(Server(context())), LARGEST_REQUEST))
+        .add_service(configured!(AutoscalerServiceServer::new(autoscalers), LARGEST_AUTOSCALER))
+        .add_service(configured!(DiscoveryServiceServer::new(Discovery(context())), LARGEST_REQUEST))
+        .add_service(configured!(TimelineServiceServer::new(Timeline(context())), LARGEST_REQUEST))
+        .prepare();
     Ok(routes.into_axum_router().merge(health_and_reflection).layer(layers))
 }

@@ -3,9 +3,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use axum::http::{HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
+use super::schema;
 use crate::{
     domain::{
         Error, api_texts,
@@ -237,7 +240,10 @@ pub(super) fn complete_status(status: &Status, method: &str) -> Status {
         // The messages of a generated default method and of an unknown path. Other messages say more, for
         // example about a compression.
         Code::Unimplemented if ["", "Not yet implemented"].contains(&status.message()) => {
-            Error::NotImplemented { what: method.to_owned() }.into()
+            match schema::method(method) {
+                Some(_) => Error::NotImplemented { what: method.to_owned() }.into(),
+                None => unknown_method(method),
+            }
         }
         Code::Unimplemented => bare(Code::Unimplemented, ErrorReason::NotImplemented, status.message()),
         // From tonic's decoder.
@@ -253,12 +259,6 @@ pub(super) fn complete_status(status: &Status, method: &str) -> Status {
             )
             .into()
         }
-        // From the health service, about an unknown service.
-        Code::NotFound => {
-            let mut details = ErrorDetails::with_bad_request_violation("service", status.message());
-            details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
-            Status::with_error_details(Code::NotFound, status.message(), details)
-        }
         Code::Unavailable | Code::ResourceExhausted => {
             let mut details = ErrorDetails::with_retry_info(Some(RETRY));
             details.set_error_info(ErrorReason::Throttled.as_str_name(), DOMAIN, HashMap::new());
@@ -270,6 +270,7 @@ pub(super) fn complete_status(status: &Status, method: &str) -> Status {
         }
         Code::Ok
         | Code::Unknown
+        | Code::NotFound
         | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::FailedPrecondition
@@ -324,6 +325,55 @@ pub(super) fn not_spoken(message: &str) -> Status {
     bare(Code::Unimplemented, ErrorReason::NotImplemented, message)
 }
 
+/// Returns the error for a service that the health service does not know.
+pub(super) fn unknown_service(name: &str) -> Status {
+    let message = format!("there is no service {name:?} here; the empty name means the whole daemon");
+    let mut details = ErrorDetails::with_bad_request_violation("service", &message);
+    details.set_error_info(ErrorReason::InvalidField.as_str_name(), DOMAIN, HashMap::new());
+    Status::with_error_details(Code::NotFound, message, details)
+}
+
+/// Returns the error for a path that is no method of the API. It is not the error of a method that this
+/// version does not implement yet.
+fn unknown_method(path: &str) -> Status {
+    let path = cut(path, LONGEST_PATH);
+    let close = schema::schema().ok().and_then(|schema| {
+        let distances = schema.methods().map(|(known, _)| (strsim::levenshtein(known, &path), known));
+        distances.min().filter(|(distance, _)| *distance <= CLOSE).map(|(_, known)| known)
+    });
+    let metadata = close.map(|known| ("didYouMean".to_owned(), known.to_owned()));
+    let details = ErrorDetails::with_error_info(
+        ErrorReason::MethodNotFound.as_str_name(),
+        DOMAIN,
+        metadata.into_iter().collect::<HashMap<_, _>>(),
+    );
+    let hint = close.map_or_else(
+        || "server reflection lists the services and methods of this version".to_owned(),
+        |known| format!("did you mean {known}?"),
+    );
+    Status::with_error_details(Code::Unimplemented, format!("there is no method {path:?}; {hint}"), details)
+}
+
+/// Bytes of an unknown path that its error quotes.
+const LONGEST_PATH: usize = 200;
+/// The number of letters by which a mistyped path may differ from the method that is meant.
+const CLOSE: usize = 4;
+
+/// What gRPC does not write as it is in `grpc-message`: `%` and everything outside printable ASCII (the
+/// definition of `Percent-Byte-Unencoded` in gRPC over HTTP/2).
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Writes the message of a status in these headers as gRPC specifies it. tonic also escapes spaces and other
+/// characters that need no escape, and some clients and every log show them escaped.
+pub(super) fn escape_message(headers: &mut HeaderMap) {
+    let Some(escaped) = headers.get(Status::GRPC_MESSAGE) else { return };
+    let message: Vec<u8> = percent_decode(escaped.as_bytes()).collect();
+    let minimal = percent_encode(&message, ESCAPED).to_string();
+    if let Ok(minimal) = HeaderValue::try_from(minimal) {
+        headers.insert(Status::GRPC_MESSAGE, minimal);
+    }
+}
+
 fn bare(code: Code, reason: ErrorReason, message: &str) -> Status {
     let details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, HashMap::new());
     Status::with_error_details(code, message, details)
@@ -362,7 +412,7 @@ mod tests {
         for (count, field) in [(1, "x".repeat(100_000)), (1000, "app.spec.ports[0].name".to_owned())] {
             let violation = Violation { field, description: "is \"\"; it must match a-z".into() };
             let status = Status::from(Error::Invalid(vec![violation; count]));
-            let mut headers = tonic::codegen::http::HeaderMap::new();
+            let mut headers = HeaderMap::new();
             status.add_header(&mut headers).unwrap();
             let bytes: usize =
                 headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

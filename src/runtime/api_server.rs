@@ -36,7 +36,7 @@ pub(super) struct ApiServer {
 
 impl ApiServer {
     /// Starts serving. Every call answers `WARMING_UP` until the cluster has been reached and read.
-    pub(super) async fn start(
+    pub(super) fn start(
         args: &grpc::Args,
         listener: TcpListener,
         index: &Index,
@@ -52,7 +52,7 @@ impl ApiServer {
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };
-        let health = Health::new().await;
+        let health = Health::new();
         let router = grpc::router(&context, &health, &args.allow_origin).context("cannot build the API")?;
         let accept = CancellationToken::new();
         let mut tasks = Tasks::new(CancellationToken::new());
@@ -81,7 +81,7 @@ impl ApiServer {
             while !index.is_filled() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            health.set_ready(true).await;
+            health.set_ready(true);
             let size = index.size();
             info!(apps = size.apps, pods = size.pods, "ready");
             std::future::pending::<()>().await;
@@ -96,7 +96,7 @@ impl ApiServer {
     /// Shuts down in this order: new calls are no longer sent here, streams end with a final message, running
     /// calls finish, running writes finish.
     pub(super) async fn drain(mut self) {
-        self.health.set_ready(false).await;
+        self.health.set_ready(false);
         self.context.drain.cancel();
         self.accept.cancel();
         self.tasks.join(GRACE + Duration::from_secs(1)).await;

@@ -1,7 +1,7 @@
 //! Every field of an app on a real Kubernetes: it is accepted, read back unchanged, and writes nothing when
 //! it is sent again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use gantry::pb;
 use k8s_openapi::api::{
@@ -40,7 +40,7 @@ const fn duration(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-fn one<T>(key: &str, value: T) -> HashMap<String, T> {
+fn one<T>(key: &str, value: T) -> BTreeMap<String, T> {
     [(key.to_owned(), value)].into()
 }
 

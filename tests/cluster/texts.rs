@@ -142,7 +142,7 @@ fn spec(n: &mut Numbers, long: bool) -> pb::AppSpec {
         source: Some(pb::volume::Source::EmptyDir(pb::EmptyDir::default())),
         read_only: false,
     };
-    let mut env: std::collections::HashMap<_, _> = (0..3).map(|i| (variable(n, i), text(n))).collect();
+    let mut env: std::collections::BTreeMap<_, _> = (0..3).map(|i| (variable(n, i), text(n))).collect();
     if long {
         env.insert("LONG".into(), text(n).repeat(100_000).chars().take(100_000).collect());
     }
@@ -205,9 +205,9 @@ async fn try_texts(env: &Env, seed: u64, i: u64) {
     let app = format!("t{i}");
     let what = format!("seed {seed}, app {i}");
     let first = spec(n, i.is_multiple_of(20));
-    let annotations: std::collections::HashMap<_, _> =
+    let annotations: std::collections::BTreeMap<_, _> =
         [("example.com/a".to_owned(), text(n)), ("b".to_owned(), text(n))].into();
-    let labels: std::collections::HashMap<_, _> = [("example.com/team".to_owned(), word(n))].into();
+    let labels: std::collections::BTreeMap<_, _> = [("example.com/team".to_owned(), word(n))].into();
     let mut apps = env.daemon.apps().await;
     let mut request = env.deploy_request(&app, first.clone());
     let wanted = request.app.as_mut().unwrap();

@@ -23,6 +23,7 @@ mod printed;
 mod prose;
 mod reading;
 mod recorded;
+mod reflection;
 mod repeating;
 mod shutdown;
 mod support;

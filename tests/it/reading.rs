@@ -1,14 +1,9 @@
-//! Reads on the wire: apps, lists and their pages, rollouts, waiting, reflection.
+//! Reads on the wire: apps, lists and their pages, rollouts, waiting.
 
 use std::time::{Duration, Instant};
 
 use gantry::pb;
-use tokio_stream::StreamExt as _;
 use tonic::Request;
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-};
 
 use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
@@ -128,53 +123,4 @@ async fn a_read_waits_for_the_write_that_it_names() {
     };
     let (answer, ()) = tokio::join!(read, write);
     assert_eq!(answer.unwrap().into_inner().app.unwrap().status.unwrap().desired_replicas, 5);
-}
-
-/// Older clients, for example Python's, know only this version of the service.
-#[tokio::test]
-async fn the_older_reflection_answers_too() {
-    use tonic_reflection::pb::v1alpha::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest,
-    };
-    let server = Server::start().await;
-    let message_request = Some(MessageRequest::ListServices(String::new()));
-    let questions = tokio_stream::once(ServerReflectionRequest { host: String::new(), message_request });
-    let mut client = ServerReflectionClient::new(server.channel.clone());
-    let mut answers = client.server_reflection_info(questions).await.unwrap().into_inner();
-    let answer = format!("{:?}", answers.next().await.unwrap().unwrap());
-    assert!(answer.contains("gantry.v1.AppService"), "{answer}");
-}
-
-#[tokio::test]
-async fn reflection_knows_every_service_and_the_comments() {
-    let server = Server::start().await;
-    let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
-    let questions = vec![
-        ask(MessageRequest::ListServices(String::new())),
-        ask(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".into())),
-        ask(MessageRequest::FileContainingSymbol("gantry.v1.AppService".into())),
-    ];
-    let mut client = ServerReflectionClient::new(server.channel.clone());
-    let mut answers =
-        client.server_reflection_info(tokio_stream::iter(questions)).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) =
-        answers.next().await.unwrap().unwrap().message_response
-    else {
-        panic!("no list");
-    };
-    let names: Vec<_> = list.service.into_iter().map(|s| s.name).collect();
-    for service in ["App", "Rollout", "Server", "Discovery", "Autoscaler", "Timeline"] {
-        assert!(names.contains(&format!("gantry.v1.{service}Service")), "{names:?}");
-    }
-    assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
-    for text in ["error_details.proto", "Creates the app, or changes the fields that the request names"] {
-        let Some(MessageResponse::FileDescriptorResponse(files)) =
-            answers.next().await.unwrap().unwrap().message_response
-        else {
-            panic!("no file");
-        };
-        let all = files.file_descriptor_proto.concat();
-        assert!(String::from_utf8_lossy(&all).contains(text), "{text}");
-    }
 }

@@ -46,6 +46,7 @@ pub struct Server {
     pub scaling: AutoscalerState,
     pub act: Arc<Recorded>,
     pub logs: Arc<Printed>,
+    pub health: Health,
     pub channel: Channel,
     pub address: String,
     pub drain: CancellationToken,
@@ -148,13 +149,14 @@ impl Server {
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };
-        let router = grpc::router(&context, &Health::new().await, &[ORIGIN.parse().unwrap()]).unwrap();
+        let health = Health::new();
+        let router = grpc::router(&context, &health, &[ORIGIN.parse().unwrap()]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         #[allow(clippy::disallowed_methods)] // the test joins it
         let ended = tokio::spawn(grpc::serve(listener, router, accept.clone(), Duration::from_secs(5)));
         let channel = Channel::from_shared(address.clone()).unwrap().connect().await.unwrap();
-        Self { index, scaling, act, logs: printed, channel, address, drain, accept, ended }
+        Self { index, scaling, act, logs: printed, health, channel, address, drain, accept, ended }
     }
 
     /// Marks every kind as read and empty.

@@ -2,7 +2,10 @@
 //! the limits of a call. Speaks plain HTTP, so that no client library stands between.
 
 mod connect;
+mod corpus;
 mod fuzz;
+mod get;
+mod grpc;
 mod guard;
 mod limits;
 pub mod rules;
@@ -34,6 +37,16 @@ pub struct Reply {
 }
 
 /// Sends one request and reads the whole answer.
+pub async fn send(http2: bool, request: Request<Full<Bytes>>) -> Reply {
+    let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
+    let sent = tokio::time::timeout(Duration::from_secs(10), client.request(request));
+    let (head, body) = sent.await.expect("an answer in time").unwrap().into_parts();
+    let collected = body.collect().await.unwrap();
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    Reply { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes(), trailers }
+}
+
+/// Sends a request with POST.
 pub async fn post(
     server: &Server,
     http2: bool,
@@ -41,17 +54,20 @@ pub async fn post(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Reply {
-    let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
     let mut request = Request::post(format!("{}{path}", server.address));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(body.into())).unwrap();
-    let sent = tokio::time::timeout(Duration::from_secs(10), client.request(request));
-    let (head, body) = sent.await.expect("an answer in time").unwrap().into_parts();
-    let collected = body.collect().await.unwrap();
-    let trailers = collected.trailers().cloned().unwrap_or_default();
-    Reply { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes(), trailers }
+    send(http2, request.body(Full::new(body.into())).unwrap()).await
+}
+
+/// Sends a request with GET.
+pub async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Reply {
+    let mut request = Request::get(format!("{}{path}", server.address));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    send(false, request.body(Full::default()).unwrap()).await
 }
 
 /// Sends JSON over HTTP/1.1, as `curl` does.

@@ -1,6 +1,6 @@
 //! References that a container needs and that do not exist: ConfigMaps, Secrets, volumes, a node.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use gantry::pb::{self, volume::Source};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
@@ -23,9 +23,9 @@ async fn make(env: &Env) {
     Api::<Secret>::namespaced(env.client.clone(), &env.namespace).create(&create, &secret).await.unwrap();
 }
 
-fn key(name: &str, key: &str) -> HashMap<String, pb::KeyRef> {
+fn key(name: &str, key: &str) -> BTreeMap<String, pb::KeyRef> {
     let reference = pb::KeyRef { name: name.into(), key: key.into(), optional: false };
-    HashMap::from([("SETTING".to_owned(), reference)])
+    BTreeMap::from([("SETTING".to_owned(), reference)])
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Containers that end or do not start: by their exit status, by a signal, for lack of memory, for a missing
 //! command.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use gantry::pb;
 
@@ -20,7 +20,7 @@ async fn a_container_that_ends_again_and_again_is_named_with_how_it_ended() {
     run(|env| async move {
         let mut hungry = ending(&["eat", "-mib=1024"]);
         let resources = hungry.resources.as_mut().unwrap();
-        resources.limits = HashMap::from([("memory".to_owned(), "32Mi".to_owned())]);
+        resources.limits = BTreeMap::from([("memory".to_owned(), "32Mi".to_owned())]);
         let cases = vec![
             Case::fails(
                 "crash_code",

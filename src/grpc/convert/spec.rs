@@ -51,7 +51,7 @@ fn port(port: &Port) -> pb::Port {
     pb::Port { name: port.name.clone(), number: port.number.into(), protocol: protocol.into() }
 }
 
-fn references(map: &BTreeMap<String, KeyRef>) -> std::collections::HashMap<String, pb::KeyRef> {
+fn references(map: &BTreeMap<String, KeyRef>) -> BTreeMap<String, pb::KeyRef> {
     let reference =
         |r: &KeyRef| pb::KeyRef { name: r.name.clone(), key: r.key.clone(), optional: r.optional };
     map.iter().map(|(name, r)| (name.clone(), reference(r))).collect()

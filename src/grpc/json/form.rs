@@ -1,4 +1,9 @@
-//! The forms of messages outside gRPC, by content type, and the prefix of each message in a stream.
+//! The forms of messages outside gRPC, by content type, and how a call in one of them is translated.
+
+use tonic::Status;
+
+use super::path::Spelling;
+use crate::grpc::schema::Method;
 
 /// Length of the prefix of each message in gRPC and Connect: one byte of flags, four bytes of length.
 pub(super) const PREFIX: usize = 5;
@@ -10,6 +15,8 @@ pub(super) enum Form {
     Plain(Encoding),
     /// Messages with the prefix of Connect.
     Framed(Encoding),
+    /// JSON messages with the prefix of gRPC-Web. Binary ones need no translation here.
+    Web,
 }
 
 /// The encoding of a message.
@@ -28,6 +35,7 @@ impl Form {
             "application/proto" => Self::Plain(Encoding::Binary),
             "application/connect+json" => Self::Framed(Encoding::Json),
             "application/connect+proto" => Self::Framed(Encoding::Binary),
+            "application/grpc-web+json" => Self::Web,
             _ => return None,
         })
     }
@@ -35,6 +43,7 @@ impl Form {
     pub(super) const fn encoding(self) -> Encoding {
         match self {
             Self::Plain(encoding) | Self::Framed(encoding) => encoding,
+            Self::Web => Encoding::Json,
         }
     }
 
@@ -44,6 +53,31 @@ impl Form {
             Self::Plain(Encoding::Binary) => "application/proto",
             Self::Framed(Encoding::Json) => "application/connect+json",
             Self::Framed(Encoding::Binary) => "application/connect+proto",
+            Self::Web => "application/grpc-web+json",
+        }
+    }
+}
+
+/// How one call is translated.
+#[derive(Clone)]
+pub(super) struct Translation {
+    pub(super) form: Form,
+    pub(super) method: &'static Method,
+    pub(super) spelling: Spelling,
+}
+
+// === impl Translation ===
+
+impl Translation {
+    pub(super) fn new(form: Form, method: &'static Method) -> Self {
+        Self { form, method, spelling: Spelling::default() }
+    }
+
+    /// Returns an error with the field names that the caller uses.
+    pub(super) fn respell(&self, status: Status) -> Status {
+        match self.form.encoding() {
+            Encoding::Json => self.spelling.respell(&self.method.input, status),
+            Encoding::Binary => status,
         }
     }
 }

@@ -1,117 +1,278 @@
-//! Parses JSON into a message. Refuses unknown fields and names all of them at once, because an ignored
-//! spelling mistake would deploy something else than the caller asked for.
+//! Parses JSON into a message. Unknown fields, and fields that are given twice, are refused, because what is
+//! ignored would deploy something else than the caller asked for. All errors are named at once.
 
-use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor};
-use serde_json::{Deserializer, Value};
+use std::collections::BTreeSet;
+
+use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Value, json};
 use tonic::Status;
 
+use super::{
+    path::{Spelling, fields_within},
+    tree::Node,
+};
 use crate::domain::{Error, error::Violation};
 
+/// Characters of a value that an error quotes.
+const LONGEST_VALUE: usize = 80;
+
 /// Parses a JSON text into a message.
-pub(super) fn parse_message(descriptor: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
-    let mut json = Deserializer::from_slice(text);
+pub(super) fn parse_message(
+    descriptor: &MessageDescriptor,
+    text: &[u8],
+    spelling: &Spelling,
+) -> Result<DynamicMessage, Status> {
+    let mut node: Node = serde_json::from_slice(text).map_err(|error| not_json(text, &error))?;
+    let mut checker = Checker { spelling, wrong: Vec::new() };
+    checker.check(descriptor, &mut node, "");
+    if !checker.wrong.is_empty() {
+        return Err(Error::Invalid(checker.wrong).into());
+    }
+    deserialize(descriptor, node.to_value()).map_err(|error| {
+        let mut wrong = Vec::new();
+        find_wrong(descriptor, &node, "", &mut wrong);
+        if wrong.is_empty() {
+            // The value as a whole is no object, or the parser knows a rule that is not known here.
+            return Error::invalid("", format!("the request is not a {}: {error}", descriptor.name())).into();
+        }
+        Error::Invalid(wrong).into()
+    })
+}
+
+fn deserialize(descriptor: &MessageDescriptor, value: Value) -> Result<DynamicMessage, serde_json::Error> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let mut path = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut path);
-    let parsed = DynamicMessage::deserialize_with_options(descriptor.clone(), tracked, &options)
-        .and_then(|message| json.end().map(|()| message));
-    parsed.map_err(|error| explain(descriptor, text, &path.path().to_string(), &error).into())
+    DynamicMessage::deserialize_with_options(descriptor.clone(), value, &options)
 }
 
-fn explain(descriptor: &MessageDescriptor, text: &[u8], path: &str, error: &serde_json::Error) -> Error {
-    let Ok(value) = serde_json::from_slice::<Value>(text) else {
-        let empty = if text.is_empty() { "; send {} for an empty request" } else { "" };
-        return Error::invalid("", format!("the request is not valid JSON: {error}{empty}"));
-    };
-    let mut unknown = Vec::new();
-    find_unknown(descriptor, &value, "", &mut unknown);
-    if unknown.is_empty() {
-        let field = if path == "." { "" } else { path };
-        return Error::invalid(field, format!("has an invalid value: {error}"));
+fn not_json(text: &[u8], error: &serde_json::Error) -> Status {
+    let hint = if text.is_empty() { "; send {} for an empty request" } else { "" };
+    Error::invalid("", format!("the request is not valid JSON: {error}{hint}")).into()
+}
+
+/// Finds what a parser would accept or ignore: unknown fields and double ones.
+struct Checker<'a> {
+    spelling: &'a Spelling,
+    wrong: Vec<Violation>,
+}
+
+/// A field that an object has.
+struct Given {
+    field: FieldDescriptor,
+    /// Its name as it was sent.
+    name: String,
+    is_null: bool,
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    fn refuse(&mut self, field: String, description: String) {
+        self.wrong.push(Violation { field, description });
     }
-    Error::Invalid(unknown)
+
+    fn check(&mut self, descriptor: &MessageDescriptor, node: &mut Node, at: &str) {
+        let Node::Object(fields) = node else { return };
+        let mut given: Vec<Given> = Vec::new();
+        for (name, value) in fields {
+            let path = join(at, name);
+            let known =
+                descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
+            let Some(field) = known else {
+                self.refuse(path, unknown(descriptor, name));
+                continue;
+            };
+            if name == field.name() && name != field.json_name() {
+                self.spelling.remember(name);
+            }
+            let same = given.iter().find(|other| other.field.number() == field.number());
+            let oneof = field.containing_oneof().filter(|_| !value.is_null());
+            let rival = given
+                .iter()
+                .find(|other| oneof.is_some() && !other.is_null && other.field.containing_oneof() == oneof);
+            if let Some(same) = same {
+                let description = match &same.name {
+                    spelled if spelled == name => "is given twice".to_owned(),
+                    spelled => format!("is given twice, as {spelled} and as {name}"),
+                };
+                self.refuse(path, description);
+                continue;
+            }
+            if let Some(rival) = rival {
+                let description = format!("cannot be given together with {}; give one of them", rival.name);
+                self.refuse(path, description);
+                continue;
+            }
+            self.check_field(&field, value, &path);
+            given.push(Given { field, name: name.clone(), is_null: value.is_null() });
+        }
+    }
+
+    fn check_field(&mut self, field: &FieldDescriptor, value: &mut Node, at: &str) {
+        let Some(message) = fields_within(field) else {
+            if is_field_mask(field) {
+                to_camel_case(value);
+            }
+            return self.check_keys(value, at);
+        };
+        match value {
+            Node::Object(entries) if field.is_map() => {
+                self.check_twice(entries, at);
+                for (key, value) in entries {
+                    self.check(&message, value, &format!("{at}[{key}]"));
+                }
+            }
+            Node::List(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    self.check(&message, item, &format!("{at}[{i}]"));
+                }
+            }
+            Node::Object(_) | Node::Leaf(_) => self.check(&message, value, at),
+        }
+    }
+
+    /// Checks maps of plain values, and free-form objects at any depth.
+    fn check_keys(&mut self, node: &Node, at: &str) {
+        match node {
+            Node::Leaf(_) => {}
+            Node::List(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.check_keys(item, &format!("{at}[{i}]"));
+                }
+            }
+            Node::Object(entries) => {
+                self.check_twice(entries, at);
+                for (key, value) in entries {
+                    self.check_keys(value, &join(at, key));
+                }
+            }
+        }
+    }
+
+    fn check_twice(&mut self, entries: &[(String, Node)], at: &str) {
+        let mut seen = BTreeSet::new();
+        for (key, _) in entries {
+            if !seen.insert(key) {
+                self.refuse(format!("{at}[{key}]"), "is given twice".to_owned());
+            }
+        }
+    }
 }
 
-/// Finds every field in a JSON value that its message does not have.
-fn find_unknown(descriptor: &MessageDescriptor, value: &Value, at: &str, unknown: &mut Vec<Violation>) {
-    // The JSON forms of Google's types do not follow their fields.
-    let (Value::Object(fields), false) = (value, descriptor.full_name().starts_with("google.")) else {
-        return;
-    };
+fn join(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+fn unknown(descriptor: &MessageDescriptor, name: &str) -> String {
+    let close = descriptor
+        .fields()
+        .map(|field| (strsim::levenshtein(field.json_name(), name), field.json_name().to_owned()))
+        .filter(|(distance, _)| *distance <= 2 && *distance * 3 <= name.len())
+        .min();
+    let hint = close.map_or_else(String::new, |(_, close)| format!("; did you mean {close}?"));
+    format!("is not a field of {}{hint}", descriptor.name())
+}
+
+fn is_field_mask(field: &FieldDescriptor) -> bool {
+    field.kind().as_message().is_some_and(|message| message.full_name() == "google.protobuf.FieldMask")
+}
+
+/// Masks are written in camelCase in JSON, but many write them as the contract does. Both are taken.
+fn to_camel_case(node: &mut Node) {
+    let Node::Leaf(Value::String(mask)) = node else { return };
+    let mut camel = String::new();
+    let mut after_underscore = false;
+    for letter in mask.chars() {
+        match letter {
+            '_' => after_underscore = true,
+            _ if std::mem::take(&mut after_underscore) => camel.push(letter.to_ascii_uppercase()),
+            _ => camel.push(letter),
+        }
+    }
+    *mask = camel;
+}
+
+/// Finds every value that its field does not take. The parser itself decides: it gets each value alone.
+fn find_wrong(descriptor: &MessageDescriptor, node: &Node, at: &str, wrong: &mut Vec<Violation>) {
+    let Node::Object(fields) = node else { return };
     for (name, value) in fields {
-        let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         let known = descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
-        if let Some(field) = known {
-            find_within(&field, value, &path, unknown);
-        } else {
-            let description = format!("is not a field of {}", descriptor.name());
-            unknown.push(Violation { field: path, description });
+        let Some(field) = known else { continue };
+        let path = join(at, name);
+        let mut attempt = |value: &Node, path: String, sent: Value, form: String| {
+            let within = fields_within(&field).filter(|_| matches!(value, Node::Object(_)));
+            if let Some(message) = within {
+                find_wrong(&message, value, &path, wrong);
+            } else if deserialize(descriptor, json!({ name: sent })).is_err() {
+                let description = format!("is {}; expected {form}", quote(&value.to_value()));
+                wrong.push(Violation { field: path, description });
+            }
+        };
+        match (value, field.kind()) {
+            (Node::Object(entries), Kind::Message(entry)) if field.is_map() => {
+                for (key, value) in entries {
+                    let form = form(&entry.map_entry_value_field().kind());
+                    attempt(value, format!("{path}[{key}]"), json!({ key: value.to_value() }), form);
+                }
+            }
+            (Node::List(items), kind) if field.is_list() => {
+                for (i, item) in items.iter().enumerate() {
+                    attempt(item, format!("{path}[{i}]"), json!([item.to_value()]), form(&kind));
+                }
+            }
+            (_, Kind::Message(entry)) if field.is_map() => {
+                let form = form(&entry.map_entry_value_field().kind());
+                attempt(
+                    &Node::Leaf(value.to_value()),
+                    path,
+                    value.to_value(),
+                    format!("an object, each value {form}"),
+                );
+            }
+            (_, kind) if field.is_list() => {
+                let form = format!("a list, each item {}", form(&kind));
+                attempt(&Node::Leaf(value.to_value()), path, value.to_value(), form);
+            }
+            (_, kind) => attempt(value, path, value.to_value(), form(&kind)),
         }
     }
 }
 
-fn find_within(field: &FieldDescriptor, value: &Value, at: &str, unknown: &mut Vec<Violation>) {
-    let kind = field.kind();
-    let Some(message) = kind.as_message() else { return };
-    if let (true, Value::Object(entries)) = (message.is_map_entry(), value) {
-        let kind = message.map_entry_value_field().kind();
-        let Some(message) = kind.as_message() else { return };
-        for (key, value) in entries {
-            find_unknown(message, value, &format!("{at}[{key}]"), unknown);
-        }
-    } else if let Value::Array(items) = value {
-        for (i, item) in items.iter().enumerate() {
-            find_unknown(message, item, &format!("{at}[{i}]"), unknown);
-        }
-    } else {
-        find_unknown(message, value, at, unknown);
+fn quote(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
+}
+
+/// Returns the form that a value takes, with an example where the form is not obvious.
+fn form(kind: &Kind) -> String {
+    let text = match kind {
+        Kind::Message(message) => match message.full_name() {
+            "google.protobuf.Duration" => "a time in seconds such as \"90s\" or \"1.5s\"",
+            "google.protobuf.Timestamp" => "a time such as \"2026-01-02T03:04:05Z\"",
+            "google.protobuf.FieldMask" => "one string of paths and commas such as \"spec.image,labels\"",
+            _ => "an object",
+        },
+        Kind::Enum(kinds) => {
+            let names: Vec<_> = kinds.values().map(|value| value.name().to_owned()).collect();
+            return format!("one of {}", names.join(", "));
+        }
+        Kind::Bool => "true or false",
+        Kind::String => "a string in quotes",
+        Kind::Bytes => "a string in base64",
+        Kind::Double | Kind::Float => "a number",
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => return whole(i32::MIN, i32::MAX),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => return whole(i64::MIN, i64::MAX),
+        Kind::Uint32 | Kind::Fixed32 => return whole(0, u32::MAX),
+        Kind::Uint64 | Kind::Fixed64 => return whole(0, u64::MAX),
+    };
+    text.to_owned()
+}
+
+fn whole(least: impl std::fmt::Display, most: impl std::fmt::Display) -> String {
+    format!("a whole number from {least} to {most}")
 }
 
 #[cfg(test)]
-mod tests {
-    use tonic_types::StatusExt;
-
-    use super::super::super::schema::method;
-    use super::*;
-
-    fn fields(text: &str) -> Vec<(String, String)> {
-        let deploy = method("gantry.v1.AppService/DeployApp").unwrap();
-        let status = parse_message(&deploy.input, text.as_bytes()).unwrap_err();
-        let details = status.get_error_details();
-        let bad = details.bad_request().unwrap();
-        bad.field_violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect()
-    }
-
-    #[test]
-    fn every_unknown_field_is_named() {
-        let text = r#"{"ap": 1, "app": {"nam": "x", "spec": {"ports": [{}, {"numbr": 1}],
-            "secretEnv": {"A": {"kee": ""}}, "podTemplatePatch": {"anything": {"goes": 1}}}}}"#;
-        let found: Vec<_> = fields(text).into_iter().map(|(field, _)| field).collect();
-        assert_eq!(found, ["ap", "app.nam", "app.spec.ports[1].numbr", "app.spec.secretEnv[A].kee"]);
-    }
-
-    #[test]
-    fn a_wrong_value_is_named_by_its_place() {
-        for (text, field) in [
-            (r#"{"app": {"spec": {"ports": [{"number": "many"}]}}}"#, "app.spec.ports[0].number"),
-            (r#"{"app": {"spec": {"terminationGrace": "soon"}}}"#, "app.spec.terminationGrace"),
-            (r#"{"validateOnly": 1}"#, "validateOnly"),
-            ("[]", ""),
-            ("", ""),
-            ("{", ""),
-            ("{} {}", ""),
-        ] {
-            assert_eq!(fields(text)[0].0, field, "{text}: {:?}", fields(text));
-        }
-    }
-
-    #[test]
-    fn both_spellings_of_a_field_are_taken() {
-        let deploy = method("gantry.v1.AppService/DeployApp").unwrap();
-        for text in [r#"{"validateOnly": true}"#, r#"{"validate_only": true}"#] {
-            let message = parse_message(&deploy.input, text.as_bytes()).unwrap();
-            assert_eq!(message.get_field_by_name("validate_only").unwrap().as_bool(), Some(true));
-        }
-    }
-}
+mod tests;

@@ -1,37 +1,45 @@
-//! Translates a request of the Connect protocol or of plain HTTP, in JSON or binary, into a gRPC request. The
-//! body is translated when the service reads it, so that an error in it becomes an error of the call, with
-//! the id and the deadline of the call.
+//! Translates a request of the Connect protocol, of gRPC-Web in JSON or of plain HTTP into a gRPC request.
+//! The body is translated when the service reads it, so that an error in it becomes an error of the call,
+//! with the id and the deadline of the call.
+
+use std::io::Read as _;
 
 use axum::{
     body::{Body, Bytes},
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Version, header},
 };
+use flate2::read::GzDecoder;
 use futures::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use prost::Message;
+use prost::{
+    Message,
+    bytes::{Buf, BytesMut},
+};
 use tonic::Status;
 
 use super::{
-    form::{Encoding, Form, PREFIX, frame_message},
+    form::{Encoding, Form, PREFIX, Translation, frame_message},
     parse,
 };
 use crate::{
     domain::Error,
-    grpc::{
-        schema::{self, Method},
-        status,
-    },
+    grpc::{schema, status},
 };
 
-/// Headers of the HTTP transport, which are not passed on as gRPC metadata.
-const TRANSPORT_HEADERS: [HeaderName; 9] = [
+/// Flag of a compressed message in every protocol with prefixes.
+const COMPRESSED: u8 = 1;
+
+/// Headers of the HTTP transport, which are not passed on as gRPC metadata. No cookie is ever
+/// read: a browser sends it by itself, also for a page that may not call.
+const TRANSPORT_HEADERS: [HeaderName; 10] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::CONNECTION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
+    header::COOKIE,
     header::EXPECT,
     header::TE,
     header::TRANSFER_ENCODING,
@@ -45,32 +53,52 @@ pub(super) fn empty_request(request: Request) -> Request {
     Request::from_parts(parts, Body::empty())
 }
 
-/// Translates headers, timeout and body. Refuses an unknown version of Connect, and compression.
-pub(super) fn to_grpc(form: Form, method: &'static Method, request: Request) -> Result<Request, Status> {
+/// Translates headers, timeout and body. Refuses an unknown version of Connect and unknown compressions.
+pub(super) fn to_grpc(translation: &Translation, request: Request) -> Result<Request, Status> {
     let (mut parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(version) = text("connect-protocol-version").filter(|version| *version != "1") {
         let description = format!("is {version:?}; only version 1 is supported");
         return Err(Error::invalid("connect-protocol-version", description).into());
     }
-    let encoding = match form {
+    let encoding = match translation.form {
         Form::Plain(_) => "content-encoding",
         Form::Framed(_) => "connect-content-encoding",
+        Form::Web => "grpc-encoding",
     };
-    if let Some(compression) = text(encoding).filter(|compression| *compression != "identity") {
-        return Err(status::not_spoken(&format!(
-            "the compression {compression:?} is not supported; send the request uncompressed"
-        )));
-    }
+    let is_packed = match text(encoding) {
+        None | Some("identity" | "") => false,
+        Some("gzip") => true,
+        Some(other) => {
+            return Err(status::not_spoken(&format!(
+                "the compression {other:?} is not supported; send the request with gzip or uncompressed"
+            )));
+        }
+    };
     let timeout = text("connect-timeout-ms").map(parse_timeout).transpose()?;
     parts.headers = headers(&parts.headers);
     if let Some(timeout) = timeout {
         parts.headers.insert("grpc-timeout", timeout);
     }
-    parts.version = Version::HTTP_2;
+    if translation.form == Form::Web {
+        let web = HeaderValue::from_static("application/grpc-web+proto");
+        parts.headers.insert(header::CONTENT_TYPE, web.clone());
+        parts.headers.insert(header::ACCEPT, web);
+    } else {
+        parts.version = Version::HTTP_2;
+    }
     let largest = schema::largest_request(parts.uri.path());
-    let translated = stream::once(transcode_body(form, method, body, largest));
-    Ok(Request::from_parts(parts, Body::from_stream(translated)))
+    let messages =
+        Messages { translation: translation.clone(), body, read: BytesMut::new(), is_packed, largest };
+    let body = if translation.method.takes_stream {
+        Body::from_stream(stream::try_unfold(messages, |mut messages| async {
+            let frame = messages.next().await?;
+            Ok::<_, Status>(frame.map(|frame| (frame, messages)))
+        }))
+    } else {
+        Body::from_stream(stream::once(messages.only()))
+    };
+    Ok(Request::from_parts(parts, body))
 }
 
 /// Returns the headers of the caller as gRPC metadata.
@@ -105,49 +133,105 @@ fn parse_timeout(text: &str) -> Result<HeaderValue, Status> {
     HeaderValue::from_str(&timeout).map_err(|_| wrong().into())
 }
 
-/// Reads the whole body, up to `largest` bytes, and returns it as one length-prefixed message of gRPC.
-async fn transcode_body(
-    form: Form,
-    method: &'static Method,
+/// The messages of a request, each translated to a message of gRPC with its prefix.
+struct Messages {
+    translation: Translation,
     body: Body,
+    read: BytesMut,
+    /// Whether the caller says that messages are compressed.
+    is_packed: bool,
+    /// Largest message, in bytes, packed and unpacked.
     largest: usize,
-) -> Result<Bytes, Status> {
-    let read = Limited::new(body, largest + PREFIX).collect().await;
-    let sent = read.map_err(|error| to_body_error(&*error, largest))?.to_bytes();
-    let message = match form {
-        Form::Plain(_) => sent,
-        Form::Framed(_) => strip_envelope(&sent)?,
-    };
-    let message = match form.encoding() {
-        Encoding::Binary => message,
-        Encoding::Json => parse::parse_message(&method.input, &message)?.encode_to_vec().into(),
-    };
-    Ok(frame_message(0, &message).into())
+}
+
+// === impl Messages ===
+
+impl Messages {
+    /// Reads a request that must have exactly one message.
+    async fn only(mut self) -> Result<Bytes, Status> {
+        if let Form::Plain(_) = self.translation.form {
+            let body = std::mem::take(&mut self.body);
+            let read = Limited::new(body, self.largest + PREFIX).collect().await;
+            let sent = read.map_err(|error| to_body_error(&*error, self.largest))?.to_bytes();
+            let flags = if self.is_packed { COMPRESSED } else { 0 };
+            return self.translate(flags, sent);
+        }
+        let Some(message) = self.next().await? else { return Err(wrong_frame("it has no message")) };
+        match self.next().await? {
+            None => Ok(message),
+            Some(_) => Err(wrong_frame("it has more than one message")),
+        }
+    }
+
+    /// Reads the next message that has a prefix. Returns `None` at the end of the request.
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(&[flags, a, b, c, d]) = self.read.first_chunk::<PREFIX>() {
+                let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+                if length > self.largest {
+                    return Err(too_large(self.largest));
+                }
+                if self.read.len() >= PREFIX + length {
+                    self.read.advance(PREFIX);
+                    let message = self.read.split_to(length).freeze();
+                    return self.translate(flags, message).map(Some);
+                }
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.read.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => return Err(to_body_error(&error, self.largest)),
+                None if self.read.is_empty() => return Ok(None),
+                None => return Err(wrong_frame("it ends within a message")),
+            }
+        }
+    }
+
+    fn translate(&self, flags: u8, message: Bytes) -> Result<Bytes, Status> {
+        let message = match (flags, self.is_packed) {
+            (0, _) => message,
+            (COMPRESSED, true) => unpack(&message, self.largest)?,
+            (COMPRESSED, false) => {
+                return Err(wrong_frame("a message is compressed, but no header says with what"));
+            }
+            (flags, _) => return Err(wrong_frame(&format!("the flags of a message are {flags}"))),
+        };
+        let Translation { form, method, spelling } = &self.translation;
+        let message = match form.encoding() {
+            Encoding::Binary => message,
+            Encoding::Json => parse::parse_message(&method.input, &message, spelling)?.encode_to_vec().into(),
+        };
+        Ok(frame_message(0, &message).into())
+    }
+}
+
+fn too_large(largest: usize) -> Status {
+    status::too_large(&format!("the request is larger than {largest} bytes"))
 }
 
 fn to_body_error(error: &(dyn std::error::Error + Send + Sync + 'static), largest: usize) -> Status {
     if error.is::<LengthLimitError>() {
-        return status::too_large(&format!("the request is larger than {largest} bytes"));
+        return too_large(largest);
     }
     Error::invalid("", format!("the request ended before it was complete: {error}")).into()
 }
 
-/// Strips the envelope of Connect (one byte of flags, four of length) from a body that must hold exactly one
-/// message.
-fn strip_envelope(sent: &Bytes) -> Result<Bytes, Status> {
-    let wrong = |what: &str| {
-        Status::from(Error::invalid("", format!("the request is not a valid frame of Connect: {what}")))
-    };
-    let Some((&[flags, a, b, c, d], rest)) = sent.split_first_chunk::<PREFIX>() else {
-        return Err(wrong("it has fewer than 5 bytes"));
-    };
-    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    match flags {
-        0 if rest.len() == length => Ok(sent.slice(PREFIX..)),
-        0 => Err(wrong(&format!(
-            "it announces {length} bytes but has {}; exactly one frame is expected",
-            rest.len()
-        ))),
-        flags => Err(wrong(&format!("its flags are {flags}; they must be 0 (uncompressed)"))),
+fn wrong_frame(what: &str) -> Status {
+    Error::invalid("", format!("the request has no valid frames of its protocol: {what}")).into()
+}
+
+/// Unpacks gzip, up to `largest` bytes.
+fn unpack(packed: &[u8], largest: usize) -> Result<Bytes, Status> {
+    let mut message = Vec::new();
+    let limit = u64::try_from(largest).unwrap_or(u64::MAX).saturating_add(1);
+    GzDecoder::new(packed).take(limit).read_to_end(&mut message).map_err(|error| {
+        Status::from(Error::invalid("", format!("the request is not valid gzip: {error}")))
+    })?;
+    if message.len() > largest {
+        return Err(too_large(largest));
     }
+    Ok(message.into())
 }

@@ -17,32 +17,41 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use prost::bytes::{Buf, BytesMut};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tonic::{Code, Status};
 
 use super::{
     error,
-    form::{Encoding, Form, PREFIX, frame_message},
+    form::{Encoding, Form, PREFIX, Translation, frame_message},
+    write::Sorted,
 };
 use crate::{
     domain::Error,
     grpc::{
         call::{CALL_ID, CallId},
-        schema::Method,
+        status as grpc_status,
     },
 };
 
 /// Flag of Connect's last frame.
 const END: u8 = 2;
+/// Flag of gRPC-Web's last frame, which holds the trailers as text.
+const TRAILERS: u8 = 0x80;
 
 /// Returns the error of a call that failed before it was sent on as gRPC.
 pub(super) fn failed_response(form: Form, status: &Status) -> Response {
     match form {
         Form::Plain(_) => error::error_response(status, None),
-        Form::Framed(encoding) => {
-            let end =
-                frame_message(END, end_of_stream(&HeaderMap::new(), Some(status)).to_string().as_bytes());
-            respond(Form::Framed(encoding).content_type(), Body::from(end))
+        Form::Framed(_) => {
+            respond(form.content_type(), Body::from(end_of_stream(&HeaderMap::new(), Some(status))))
+        }
+        Form::Web => {
+            let mut response = status.clone().into_http::<Body>();
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+            grpc_status::escape_message(response.headers_mut());
+            response
         }
     }
 }
@@ -57,26 +66,31 @@ pub(super) fn unknown_method(answer: Response) -> Response {
 }
 
 /// Translates an answer that is one message.
-pub(super) async fn unary_response(encoding: Encoding, method: &Method, answer: Response) -> Response {
+pub(super) async fn unary_response(
+    translation: &Translation,
+    encoding: Encoding,
+    answer: Response,
+) -> Response {
     let (head, body) = answer.into_parts();
+    let fail = |status: Status| error::error_response(&translation.respell(status), None);
     if let Some(failed) = status(&head.headers).filter(|status| status.code() != Code::Ok) {
-        let mut response = error::error_response(&failed, None);
+        let mut response = fail(failed);
         copy_head(&head.headers, &mut response);
         return response;
     }
     let (trailers, message) = match body.collect().await {
         Ok(collected) => (collected.trailers().cloned().unwrap_or_default(), collected.to_bytes()),
-        Err(error) => return error::error_response(&broken(&error), None),
+        Err(error) => return fail(broken(&error)),
     };
     let ended = status(&trailers).unwrap_or_else(no_end);
     let message = (message.len() >= PREFIX).then(|| message.slice(PREFIX..));
     let mut response = match (ended.code(), message) {
-        (Code::Ok, Some(message)) => match render(encoding, &method.output, message) {
+        (Code::Ok, Some(message)) => match render(encoding, &translation.method.output, message) {
             Ok(bytes) => respond(Form::Plain(encoding).content_type(), Body::from(bytes)),
-            Err(status) => error::error_response(&status, None),
+            Err(status) => fail(status),
         },
-        (Code::Ok, None) => error::error_response(&no_end(), None),
-        _ => error::error_response(&ended, None),
+        (Code::Ok, None) => fail(no_end()),
+        _ => fail(ended),
     };
     copy_head(&head.headers, &mut response);
     copy_trailers(&trailers, &mut response);
@@ -84,13 +98,16 @@ pub(super) async fn unary_response(encoding: Encoding, method: &Method, answer: 
 }
 
 /// Translates a stream into lines of JSON.
-pub(super) fn lines_response(method: &'static Method, answer: Response) -> Response {
+pub(super) fn lines_response(translation: Translation, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let failed = status(&head.headers).filter(|status| status.code() != Code::Ok);
     let mut response = if let Some(failed) = failed {
-        error::error_response(&failed, None)
+        error::error_response(&translation.respell(failed), None)
     } else {
-        respond("application/x-ndjson", Body::new(TranscodedBody::new(StreamFormat::Lines, method, body)))
+        respond(
+            "application/x-ndjson",
+            Body::new(TranscodedBody::new(StreamFormat::Lines, translation, body)),
+        )
     };
     copy_head(&head.headers, &mut response);
     copy_id(&head.extensions, &mut response);
@@ -98,16 +115,26 @@ pub(super) fn lines_response(method: &'static Method, answer: Response) -> Respo
 }
 
 /// Translates a stream into frames of Connect.
-pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answer: Response) -> Response {
+pub(super) fn framed_response(translation: Translation, encoding: Encoding, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
-    let mut response = if let Some(status) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
-        failed_response(Form::Framed(encoding), &status)
+    let form = translation.form;
+    let mut response = if let Some(failed) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
+        failed_response(form, &translation.respell(failed))
     } else {
-        let body = TranscodedBody::new(StreamFormat::Frames(encoding), method, body);
-        respond(Form::Framed(encoding).content_type(), Body::new(body))
+        let body = TranscodedBody::new(StreamFormat::Frames(encoding), translation, body);
+        respond(form.content_type(), Body::new(body))
     };
     copy_head(&head.headers, &mut response);
     copy_id(&head.extensions, &mut response);
+    response
+}
+
+/// Translates the messages of an answer in gRPC-Web into JSON. Everything else of it stays.
+pub(super) fn web_response(translation: Translation, answer: Response) -> Response {
+    let kind = HeaderValue::from_static(translation.form.content_type());
+    let mut response =
+        answer.map(|body| Body::new(TranscodedBody::new(StreamFormat::Web, translation, body)));
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
@@ -116,13 +143,15 @@ pub(super) fn framed_response(encoding: Encoding, method: &'static Method, answe
 enum StreamFormat {
     Lines,
     Frames(Encoding),
+    /// JSON in the frames of gRPC-Web, whose trailers are a frame already.
+    Web,
 }
 
 /// The messages of a gRPC stream in another format. Reads the next message only when the caller has taken the
 /// last one.
 struct TranscodedBody {
     format: StreamFormat,
-    output: MessageDescriptor,
+    translation: Translation,
     body: Body,
     read: BytesMut,
     ended: bool,
@@ -131,29 +160,34 @@ struct TranscodedBody {
 // === impl TranscodedBody ===
 
 impl TranscodedBody {
-    fn new(format: StreamFormat, method: &Method, body: Body) -> Self {
-        Self { format, output: method.output.clone(), body, read: BytesMut::new(), ended: false }
+    fn new(format: StreamFormat, translation: Translation, body: Body) -> Self {
+        Self { format, translation, body, read: BytesMut::new(), ended: false }
     }
 
-    /// Takes the next complete message out of the bytes read so far.
-    fn take(&mut self) -> Option<Bytes> {
-        let &[_, a, b, c, d] = self.read.first_chunk::<PREFIX>()?;
+    /// Takes the next complete message out of the bytes read so far, with its flags.
+    fn take(&mut self) -> Option<(u8, Bytes)> {
+        let &[flags, a, b, c, d] = self.read.first_chunk::<PREFIX>()?;
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
         if self.read.len() < PREFIX + length {
             return None;
         }
         self.read.advance(PREFIX);
-        Some(self.read.split_to(length).freeze())
+        Some((flags, self.read.split_to(length).freeze()))
     }
 
-    fn message(&mut self, message: Bytes) -> Option<Bytes> {
+    fn message(&mut self, flags: u8, message: Bytes) -> Option<Bytes> {
+        let output = &self.translation.method.output;
         let rendered = match self.format {
-            StreamFormat::Lines => render(Encoding::Json, &self.output, message).map(|mut line| {
+            StreamFormat::Lines => render(Encoding::Json, output, message).map(|mut line| {
                 line.push(b'\n');
                 line
             }),
             StreamFormat::Frames(encoding) => {
-                render(encoding, &self.output, message).map(|message| frame_message(0, &message))
+                render(encoding, output, message).map(|message| frame_message(0, &message))
+            }
+            StreamFormat::Web if flags & TRAILERS != 0 => Ok(frame_message(flags, &message)),
+            StreamFormat::Web => {
+                render(Encoding::Json, output, message).map(|message| frame_message(0, &message))
             }
         };
         match rendered {
@@ -166,14 +200,18 @@ impl TranscodedBody {
     /// enough.
     fn end(&mut self, trailers: &HeaderMap, status: &Status) -> Option<Bytes> {
         (self.ended, self.body) = (true, Body::empty());
-        let failed = (status.code() != Code::Ok).then_some(status);
+        let failed = (status.code() != Code::Ok).then(|| self.translation.respell(status.clone()));
+        let failed = failed.as_ref();
         match self.format {
             StreamFormat::Lines => {
-                failed.map(|status| format!("{}\n", json!({"error": error::to_json(status)})).into())
+                let line = |status| error::to_text(&LastLine { error: error::to_json(status) });
+                failed.map(|status| (line(status) + "\n").into())
             }
-            StreamFormat::Frames(_) => {
-                Some(frame_message(END, end_of_stream(trailers, failed).to_string().as_bytes()).into())
-            }
+            StreamFormat::Frames(_) => Some(end_of_stream(trailers, failed).into()),
+            StreamFormat::Web => failed.map(|status| {
+                let text = format!("grpc-status: {}\r\n", i32::from(status.code()));
+                frame_message(TRAILERS, text.as_bytes()).into()
+            }),
         }
     }
 }
@@ -190,8 +228,8 @@ impl HttpBody for TranscodedBody {
             if self.ended {
                 return Poll::Ready(None);
             }
-            if let Some(message) = self.take() {
-                break self.message(message);
+            if let Some((flags, message)) = self.take() {
+                break self.message(flags, message);
             }
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -203,6 +241,7 @@ impl HttpBody for TranscodedBody {
                     }
                 },
                 Some(Err(error)) => break self.end(&HeaderMap::new(), &broken(&error)),
+                None if matches!(self.format, StreamFormat::Web) => return Poll::Ready(None),
                 None => break self.end(&HeaderMap::new(), &no_end()),
             }
         };
@@ -216,25 +255,33 @@ fn render(encoding: Encoding, output: &MessageDescriptor, message: Bytes) -> Res
         Encoding::Binary => Ok(message.into()),
         Encoding::Json => {
             let message = DynamicMessage::decode(output.clone(), message).map_err(|e| bug(&e))?;
-            Ok(serde_json::to_vec(&message).map_err(|e| bug(&e))?)
+            Ok(serde_json::to_vec(&Sorted(&message)).map_err(|e| bug(&e))?)
         }
     }
 }
 
-fn end_of_stream(trailers: &HeaderMap, failed: Option<&Status>) -> Value {
-    let mut end = json!({});
-    let mut metadata: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+/// The last frame of Connect.
+#[derive(Default, Serialize)]
+struct EndOfStream {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<error::ConnectError>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, Vec<String>>,
+}
+
+fn end_of_stream(trailers: &HeaderMap, failed: Option<&Status>) -> Vec<u8> {
+    let mut end = EndOfStream { error: failed.map(error::to_json), ..EndOfStream::default() };
     for (name, value) in trailers.iter().filter(|(name, _)| is_metadata(name)) {
         let text = value.to_str().map_or_else(|_| BASE64_STANDARD_NO_PAD.encode(value), str::to_owned);
-        metadata.entry(name.as_str()).or_default().push(text);
+        end.metadata.entry(name.to_string()).or_default().push(text);
     }
-    if !metadata.is_empty() {
-        end["metadata"] = json!(metadata);
-    }
-    if let Some(status) = failed {
-        end["error"] = error::to_json(status);
-    }
-    end
+    frame_message(END, error::to_text(&end).as_bytes())
+}
+
+/// The last line of a stream that failed.
+#[derive(Serialize)]
+struct LastLine {
+    error: error::ConnectError,
 }
 
 fn status(headers: &HeaderMap) -> Option<Status> {

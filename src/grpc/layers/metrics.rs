@@ -5,17 +5,18 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use prometheus_client::metrics::gauge::Gauge;
-use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::answer::on_end;
 use crate::{
-    grpc::status,
+    grpc::{
+        schema::{self, Method},
+        status,
+    },
     metrics::METRICS,
-    pb::{self, ErrorReason},
+    pb::ErrorReason,
 };
 
 /// The label of a method in the metrics, for methods of all services that are served here.
@@ -30,26 +31,13 @@ static OTHER: LazyLock<MethodLabel> =
 
 /// Labels by path.
 static METHODS: LazyLock<HashMap<String, MethodLabel>> = LazyLock::new(|| {
-    let sets = [
-        pb::DESCRIPTOR,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ];
-    let files = sets.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok()).flat_map(|set| set.file);
-    files.flat_map(|file| methods_of(&file)).map(|method| (format!("/{}", method.name), method)).collect()
+    let schema = schema::schema().ok();
+    let methods = schema.iter().flat_map(|schema| schema.methods());
+    let label = |(name, method): (&str, &Method)| {
+        (format!("/{name}"), MethodLabel { name: name.to_owned(), streams: method.streams })
+    };
+    methods.map(label).collect()
 });
-
-fn methods_of(file: &FileDescriptorProto) -> Vec<MethodLabel> {
-    let mut methods = Vec::new();
-    for service in &file.service {
-        methods.extend(service.method.iter().map(|method| MethodLabel {
-            name: format!("{}.{}/{}", file.package(), service.name(), method.name()),
-            streams: method.server_streaming(),
-        }));
-    }
-    methods
-}
 
 /// Measures one call.
 pub(in crate::grpc) async fn measure_call(request: Request, next: Next) -> Response {

@@ -75,7 +75,7 @@ pub(in crate::grpc) fn cors_layer(origins: &Origins) -> CorsLayer {
     let exposed = exposed.map(HeaderName::from_static).into_iter();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().map(|origin| origin.0.clone())))
-        .allow_methods([Method::POST])
+        .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.chain([CALL_ID, CACHE_AGE]).collect::<Vec<_>>())
         // Browsers ask separately whether a public page may call into a private network.

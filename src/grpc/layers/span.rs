@@ -1,5 +1,6 @@
 //! Logs and traces a call: its id, its span within the caller's trace, and a line about how it ended. Adds
-//! the id, and the age of the cache that was read, to the end of the answer.
+//! the id, and the age of the cache that was read, to the end of the answer, and writes the message there as
+//! gRPC specifies it.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     grpc::{
         call::{self, CACHE_AGE, CALL_ID, CallId},
-        schema,
+        schema, status,
     },
     index::Index,
 };
@@ -72,6 +73,7 @@ async fn log_answer(request: Request, next: Next, trailers: CallTrailers) -> Res
             log_end(&status);
         }
         trailers.add_to(headers);
+        status::escape_message(headers);
     })
 }
 

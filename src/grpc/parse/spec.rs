@@ -6,7 +6,7 @@ mod probe;
 mod volume;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
@@ -159,7 +159,7 @@ fn check_env_name(field: &str, name: &str, wrong: &mut Violations) {
 
 fn references(
     field: &str,
-    map: HashMap<String, pb::KeyRef>,
+    map: BTreeMap<String, pb::KeyRef>,
     wrong: &mut Violations,
 ) -> BTreeMap<String, KeyRef> {
     let kind = if field == "secret_env" { "a Secret" } else { "a ConfigMap" };
@@ -197,7 +197,7 @@ fn traffic(traffic: &pb::Traffic, wrong: &mut Violations) -> Traffic {
 }
 
 fn resources(resources: pb::Resources, wrong: &mut Violations) -> Resources {
-    let mut check = |part: &str, map: HashMap<String, String>| {
+    let mut check = |part: &str, map: BTreeMap<String, String>| {
         for (key, text) in &map {
             if quantity::parse_quantity(text).is_none_or(|value| value < 0.0) {
                 let at = format!("{SPEC}.resources.{part}[{key}]");

@@ -3,7 +3,7 @@
 
 mod spec;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use proptest::{collection::btree_map, collection::vec, option, prelude::*};
 use prost_types::{FieldMask, ListValue, Struct, Value, value::Kind};
@@ -41,7 +41,7 @@ fn mk_request(change: Change) -> pb::DeployAppRequest {
     request
 }
 
-fn mk_map(key: &str, value: &str) -> HashMap<String, String> {
+fn mk_map(key: &str, value: &str) -> BTreeMap<String, String> {
     [(key.to_owned(), value.to_owned())].into()
 }
 

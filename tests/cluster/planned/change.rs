@@ -1,6 +1,6 @@
 //! Random changes of an app, as callers might want them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use gantry::pb;
 
@@ -36,12 +36,12 @@ const DRAWN: [&str; 21] = [
 #[derive(Clone)]
 pub struct Desired {
     spec: pb::AppSpec,
-    labels: HashMap<String, String>,
-    annotations: HashMap<String, String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 }
 
-fn some_of(numbers: &mut Numbers, keys: &[&str], values: &[&str]) -> HashMap<String, String> {
-    let mut all = HashMap::new();
+fn some_of(numbers: &mut Numbers, keys: &[&str], values: &[&str]) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
     for key in keys {
         if numbers.percent(50) {
             all.insert((*key).to_owned(), numbers.of(values).to_owned());
@@ -168,7 +168,7 @@ fn probes(numbers: &mut Numbers, ports: &[pb::Port]) -> Option<pb::Probes> {
     })
 }
 
-fn labels(numbers: &mut Numbers) -> HashMap<String, String> {
+fn labels(numbers: &mut Numbers) -> BTreeMap<String, String> {
     let mut labels = some_of(numbers, &["team", "a.b/tier"], &["x", "y"]);
     if numbers.percent(40) {
         let what = numbers.of(&["deployments", "services", "poddisruptionbudgets"]);
@@ -179,7 +179,7 @@ fn labels(numbers: &mut Numbers) -> HashMap<String, String> {
 
 impl Desired {
     pub fn new() -> Self {
-        Self { spec: web(), labels: HashMap::new(), annotations: HashMap::new() }
+        Self { spec: web(), labels: BTreeMap::new(), annotations: BTreeMap::new() }
     }
 
     /// The next desired state, and the paths of the fields that differ.

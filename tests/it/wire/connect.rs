@@ -79,19 +79,18 @@ async fn what_is_not_in_the_contract_is_refused_by_name() {
         .cloned();
     assert_eq!(bad.unwrap()["debug"]["fieldViolations"][0]["field"], "nam");
 
-    for (path, http) in [
-        ("/gantry.v1.AppService/Nonsense", 404),
-        ("/nothing", 404),
-        ("/gantry.v1.AutoscalerService/SimulateAutoscaler", 501),
+    for (path, http, reason) in [
+        ("/gantry.v1.AppService/Nonsense", 404, "METHOD_NOT_FOUND"),
+        ("/nothing", 404, "METHOD_NOT_FOUND"),
+        ("/gantry.v1.AutoscalerService/SimulateAutoscaler", 501, "NOT_IMPLEMENTED"),
     ] {
         let body = if http == 501 { r#"{"name": "namespaces/shop/apps/web/autoscaler"}"# } else { "{}" };
         let reply = json(&server, path, body).await;
-        assert_eq!(
-            (reply.status, reply.error()),
-            (http, ("unimplemented".into(), "NOT_IMPLEMENTED".into())),
-            "{path}"
-        );
+        assert_eq!((reply.status, reply.error()), (http, ("unimplemented".into(), reason.into())), "{path}");
     }
+    let reply = json(&server, "/gantry.v1.AppService/GetApps", "{}").await;
+    let message = reply.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("did you mean gantry.v1.AppService/GetApp?"), "{message}");
 }
 
 #[tokio::test]
@@ -108,7 +107,7 @@ async fn other_forms_are_refused_with_a_reason() {
         assert_eq!((reply.status, reply.error().1.as_str()), (http, "NOT_IMPLEMENTED"), "{kind}");
     }
     for header in
-        [("content-encoding", "gzip"), ("connect-protocol-version", "2"), ("connect-timeout-ms", "soon")]
+        [("content-encoding", "br"), ("connect-protocol-version", "2"), ("connect-timeout-ms", "soon")]
     {
         let reply = post(&server, false, &path, &[JSON, header], "{}").await;
         assert!([400, 501].contains(&reply.status), "{header:?}");

@@ -85,7 +85,7 @@ async fn a_page_that_may_call_is_told_so_before() {
     assert_eq!(status, 200, "{answer}");
     for header in [
         "allow-origin: https://console.example",
-        "allow-methods: POST",
+        "allow-methods: GET,POST",
         "allow-headers: content-type,x-grpc-web",
     ] {
         assert!(answer.contains(&format!("access-control-{header}")), "{answer}");

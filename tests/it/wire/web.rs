@@ -85,10 +85,45 @@ async fn errors_have_reasons() {
         ("GetApp", get(), (5, "APP_NOT_FOUND")),
         ("GetApp", framed(&[]), (3, "INVALID_FIELD")),
         ("GetApp", vec![9, 9, 9], (3, "INVALID_FIELD")),
-        ("Nonsense", framed(&[]), (12, "NOT_IMPLEMENTED")),
+        ("Nonsense", framed(&[]), (12, "METHOD_NOT_FOUND")),
     ] {
         let reply = post(&server, false, &format!("{APPS}/{path}"), &[WEB], body).await;
         let (code, reason) = grpc_reason(&reply.headers);
         assert_eq!((code, reason.as_str()), expected, "{path}");
+    }
+}
+
+/// JSON in the frames of gRPC-Web, which some proxies and test tools of browsers send.
+#[tokio::test]
+async fn json_in_frames() {
+    let server = Server::start().await;
+    server.apply(mk_deployment("web", 1, 1));
+    let kind = ("content-type", "application/grpc-web+json");
+    for http2 in [false, true] {
+        let body = framed(br#"{"name": "namespaces/shop/apps/web"}"#);
+        let reply = post(&server, http2, &format!("{APPS}/GetApp"), &[kind], body).await;
+        assert_eq!((reply.status, reply.header("content-type")), (200, Some(kind.1)));
+        let message: serde_json::Value = serde_json::from_slice(&frames(&reply.body)[0].1).unwrap();
+        assert_eq!(message["app"]["name"], "namespaces/shop/apps/web");
+        assert_eq!(trailers(&reply.body)["grpc-status"], "0");
+
+        let headers = [kind, ("grpc-timeout", "300m")];
+        let body = framed(br#"{"parent": "namespaces/shop"}"#);
+        let reply = post(&server, http2, &format!("{APPS}/WatchApps"), &headers, body).await;
+        let synced: serde_json::Value = serde_json::from_slice(&frames(&reply.body)[1].1).unwrap();
+        assert_eq!(synced["synced"], serde_json::json!({}));
+        assert_eq!(grpc_reason(&trailers(&reply.body)), (4, "DEADLINE".into()));
+    }
+    for (body, expected) in [
+        (framed(br#"{"nam": ""}"#), (3, "INVALID_FIELD")),
+        (framed(br#"{"name": "namespaces/shop/apps/none"}"#), (5, "APP_NOT_FOUND")),
+        (b"{}".to_vec(), (3, "INVALID_FIELD")),
+    ] {
+        let reply = post(&server, false, &format!("{APPS}/GetApp"), &[kind], body).await;
+        assert_eq!(reply.header("content-type"), Some(kind.1));
+        let headers =
+            if reply.headers.contains_key("grpc-status") { reply.headers } else { trailers(&reply.body) };
+        let (code, reason) = grpc_reason(&headers);
+        assert_eq!((code, reason.as_str()), expected);
     }
 }

@@ -1,6 +1,6 @@
 //! Tests of the rules of `AppSpec` about variables, probes, volumes, placement and accounts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{Change, mk_duration, mk_map, mk_request, parse_deploy, parsed, wrong};
 use crate::domain::caller::Caller;
@@ -17,7 +17,7 @@ fn probes(spec: &mut pb::AppSpec) -> &mut pb::Probes {
     spec.probes.get_or_insert_default()
 }
 
-fn mk_ref(variable: &str, name: &str, key: &str) -> HashMap<String, pb::KeyRef> {
+fn mk_ref(variable: &str, name: &str, key: &str) -> BTreeMap<String, pb::KeyRef> {
     let reference = pb::KeyRef { name: name.into(), key: key.into(), optional: false };
     [(variable.to_owned(), reference)].into()
 }
