@@ -46,10 +46,35 @@ const SPEC_FIELDS: [&str; 21] = [
 
 /// Why a path is not valid in a mask.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" is not a path that can be changed; expected labels, annotations, spec or spec.{{field}}, or * for everything"
-)]
-pub struct Invalid(String);
+#[error("{path:?} is not a path that can be changed; {hint}")]
+pub struct Invalid {
+    path: String,
+    hint: String,
+}
+
+// === impl Invalid ===
+
+impl Invalid {
+    fn new(path: &str) -> Self {
+        let known = || {
+            let fields = SPEC_FIELDS.iter().map(|field| format!("spec.{field}"));
+            fields.chain(["labels", "annotations", "spec"].map(str::to_owned))
+        };
+        let plain = |text: &str| text.replace('_', "").to_ascii_lowercase();
+        let hint = if path == "*" {
+            "* means everything and stands alone".to_owned()
+        } else if let Some(known) = known().find(|known| plain(known) == plain(path)) {
+            format!("did you mean {known}?")
+        } else if let Some(field) = SPEC_FIELDS.iter().find(|field| plain(field) == plain(path)) {
+            format!("did you mean spec.{field}?")
+        } else if let Some(known) = known().find(|known| path.starts_with(&format!("{known}."))) {
+            format!("a mask names whole fields, here {known}")
+        } else {
+            "expected labels, annotations, spec or spec.{field}, or * for everything".to_owned()
+        };
+        Self { path: path.to_owned(), hint }
+    }
+}
 
 // === impl Mask ===
 
@@ -62,7 +87,7 @@ impl Mask {
                 "*" if paths.len() == 1 => return Ok(Self::Everything),
                 "labels" | "annotations" | "spec" => {}
                 _ if path.strip_prefix("spec.").is_some_and(|field| SPEC_FIELDS.contains(&field)) => {}
-                _ => return Err(Invalid(path.to_owned())),
+                _ => return Err(Invalid::new(path)),
             }
             known.insert(path.to_owned());
         }

@@ -22,7 +22,7 @@ enum Rule {
 
 /// Why a text is not a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a label selector; examples: app=shop, tier!=web, env in (prod, test), !canary")]
+#[error("{0:?} is not a label selector; examples: app=shop, tier!=web, env in (prod, test), !canary")]
 pub struct Invalid(String);
 
 // === impl Selector ===

@@ -41,6 +41,11 @@ pub(super) fn set_audit_subject(asked: AuditSubject) {
     let _ = ASKED.try_with(|known| *known.lock() = asked);
 }
 
+/// Returns whether the call that is being answered is known to be a dry run.
+pub(super) fn is_dry_run() -> bool {
+    ASKED.try_with(|asked| asked.lock().validate_only).unwrap_or_default()
+}
+
 /// Returns the id of the call that is being answered, as it appears in the log.
 pub(super) fn current_id() -> Arc<str> {
     CALL.try_with(Clone::clone).unwrap_or_else(|_| "none".into())

@@ -21,7 +21,10 @@ use axum::{
 };
 use tonic::Status;
 
-use self::form::{Encoding, Form, Translation};
+use self::{
+    form::{Encoding, Form, Translation},
+    response::StreamFormat,
+};
 use super::{
     schema::{self, Method},
     status,
@@ -56,8 +59,9 @@ pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response 
     }
     let Some(form) = Form::from_content_type(&kind) else {
         let status = status::not_spoken(&format!(
-            "unsupported content type {kind:?}; use application/json, application/proto, application/connect+json, \
-             application/connect+proto, application/grpc, application/grpc-web or application/grpc-web+json"
+            "unsupported content type {kind:?}; send JSON with -H 'content-type: application/json', or use application/proto, \
+             application/connect+json, application/connect+proto, application/grpc, application/grpc-web or \
+             application/grpc-web+json"
         ));
         return error::error_response(&status, Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     };
@@ -77,8 +81,10 @@ async fn answer_form(form: Form, method: &'static Method, request: Request, next
     match form {
         Form::Plain(_) if method.streams => response::lines_response(translation, answer),
         Form::Plain(encoding) => response::unary_response(&translation, encoding, answer).await,
-        Form::Framed(encoding) => response::framed_response(translation, encoding, answer),
-        Form::Web => response::web_response(translation, answer),
+        Form::Framed(encoding) => {
+            response::framed_response(translation, StreamFormat::Frames(encoding), answer)
+        }
+        Form::Web => response::framed_response(translation, StreamFormat::Web, answer),
     }
 }
 

@@ -75,11 +75,13 @@ impl Commands for Recorded {
                 return Err(error);
             }
             let seen = ObservedVersion::Version { deployment: 0, revision: 1 };
+            // A dry run writes nothing, so there is nothing to wait for.
+            let writes = !request.meta.validate_only;
             let position = Position { app: request.name, seen };
             Ok(CommandResult {
-                rollout: Some(1),
+                rollout: writes.then_some(1),
                 content: Some(request.content),
-                position: Some(position),
+                position: writes.then_some(position),
                 ..CommandResult::default()
             })
         }

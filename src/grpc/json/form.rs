@@ -15,7 +15,7 @@ pub(super) enum Form {
     Plain(Encoding),
     /// Messages with the prefix of Connect.
     Framed(Encoding),
-    /// JSON messages with the prefix of gRPC-Web. Binary ones need no translation here.
+    /// JSON messages with the prefix of gRPC-Web. Binary ones are translated by a layer of their own.
     Web,
 }
 

@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use tonic::Status;
 
 use super::{
-    path::{Spelling, fields_within},
+    path::{Spelling, fields_within, is_field_mask, to_camel_case},
     tree::Node,
 };
 use crate::domain::{Error, error::Violation};
 
+/// Levels of a free-form object. Decoders of protobuf stop at 100 messages within each other, and each level
+/// of a Struct takes three.
+const DEEPEST: usize = 30;
 /// Characters of a value that an error quotes.
 const LONGEST_VALUE: usize = 80;
 
@@ -23,6 +26,14 @@ pub(super) fn parse_message(
     spelling: &Spelling,
 ) -> Result<DynamicMessage, Status> {
     let mut node: Node = serde_json::from_slice(text).map_err(|error| not_json(text, &error))?;
+    if !matches!(node, Node::Object(_)) {
+        let (value, name) = (quote(&node.to_value()), descriptor.name());
+        return Err(Error::invalid(
+            "",
+            format!("the request is {value}; expected an object with the fields of {name}"),
+        )
+        .into());
+    }
     let mut checker = Checker { spelling, wrong: Vec::new() };
     checker.check(descriptor, &mut node, "");
     if !checker.wrong.is_empty() {
@@ -32,7 +43,7 @@ pub(super) fn parse_message(
         let mut wrong = Vec::new();
         find_wrong(descriptor, &node, "", &mut wrong);
         if wrong.is_empty() {
-            // The value as a whole is no object, or the parser knows a rule that is not known here.
+            // The parser knows a rule that is not known here.
             return Error::invalid("", format!("the request is not a {}: {error}", descriptor.name())).into();
         }
         Error::Invalid(wrong).into()
@@ -109,10 +120,11 @@ impl Checker<'_> {
 
     fn check_field(&mut self, field: &FieldDescriptor, value: &mut Node, at: &str) {
         let Some(message) = fields_within(field) else {
-            if is_field_mask(field) {
-                to_camel_case(value);
+            if let (true, Node::Leaf(Value::String(mask))) = (is_field_mask(field), &mut *value) {
+                // JSON writes masks as in `spec.secretEnv`, and many write them as the contract does.
+                *mask = to_camel_case(mask).split(',').map(str::trim).collect::<Vec<_>>().join(",");
             }
-            return self.check_keys(value, at);
+            return self.check_keys(value, at, DEEPEST);
         };
         match value {
             Node::Object(entries) if field.is_map() => {
@@ -121,28 +133,34 @@ impl Checker<'_> {
                     self.check(&message, value, &format!("{at}[{key}]"));
                 }
             }
-            Node::List(items) => {
+            Node::List(items) if field.is_list() => {
                 for (i, item) in items.iter_mut().enumerate() {
                     self.check(&message, item, &format!("{at}[{i}]"));
                 }
             }
-            Node::Object(_) | Node::Leaf(_) => self.check(&message, value, at),
+            // A list in place of an object is told with the other wrong values.
+            Node::Object(_) | Node::List(_) | Node::Leaf(_) => self.check(&message, value, at),
         }
     }
 
     /// Checks maps of plain values, and free-form objects at any depth.
-    fn check_keys(&mut self, node: &Node, at: &str) {
+    fn check_keys(&mut self, node: &Node, at: &str, left: usize) {
+        let Some(left) = left.checked_sub(1) else {
+            // The path names every level, and would be as long as the request.
+            let at = at.split(['.', '[']).take(4).collect::<Vec<_>>().join(".");
+            return self.refuse(at, format!("nests too deeply; at most {DEEPEST} levels are allowed"));
+        };
         match node {
             Node::Leaf(_) => {}
             Node::List(items) => {
                 for (i, item) in items.iter().enumerate() {
-                    self.check_keys(item, &format!("{at}[{i}]"));
+                    self.check_keys(item, &format!("{at}[{i}]"), left);
                 }
             }
             Node::Object(entries) => {
                 self.check_twice(entries, at);
                 for (key, value) in entries {
-                    self.check_keys(value, &join(at, key));
+                    self.check_keys(value, &join(at, key), left);
                 }
             }
         }
@@ -159,6 +177,7 @@ impl Checker<'_> {
 }
 
 fn join(at: &str, name: &str) -> String {
+    let name = if name.is_empty() { "\"\"" } else { name };
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
@@ -170,25 +189,6 @@ fn unknown(descriptor: &MessageDescriptor, name: &str) -> String {
         .min();
     let hint = close.map_or_else(String::new, |(_, close)| format!("; did you mean {close}?"));
     format!("is not a field of {}{hint}", descriptor.name())
-}
-
-fn is_field_mask(field: &FieldDescriptor) -> bool {
-    field.kind().as_message().is_some_and(|message| message.full_name() == "google.protobuf.FieldMask")
-}
-
-/// Masks are written in camelCase in JSON, but many write them as the contract does. Both are taken.
-fn to_camel_case(node: &mut Node) {
-    let Node::Leaf(Value::String(mask)) = node else { return };
-    let mut camel = String::new();
-    let mut after_underscore = false;
-    for letter in mask.chars() {
-        match letter {
-            '_' => after_underscore = true,
-            _ if std::mem::take(&mut after_underscore) => camel.push(letter.to_ascii_uppercase()),
-            _ => camel.push(letter),
-        }
-    }
-    *mask = camel;
 }
 
 /// Finds every value that its field does not take. The parser itself decides: it gets each value alone.

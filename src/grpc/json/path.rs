@@ -37,7 +37,15 @@ impl Spelling {
             if path != violation.field {
                 message = message.replace(&violation.field, &path);
             }
-            list.push(FieldViolation::new(path, violation.description.clone()));
+            // What is said about a mask names fields, too.
+            let is_mask =
+                input.get_field_by_name(&violation.field).is_some_and(|field| is_field_mask(&field));
+            let mut description = violation.description.clone();
+            if is_mask {
+                description = to_camel_case(&description);
+                message = message.replace(&violation.description, &description);
+            }
+            list.push(FieldViolation::new(path, description));
         }
         details.set_bad_request(list);
         Status::with_error_details(status.code(), message, details)
@@ -66,6 +74,25 @@ impl Spelling {
         }
         spelled + rest
     }
+}
+
+/// Returns whether a field holds paths of fields.
+pub(super) fn is_field_mask(field: &FieldDescriptor) -> bool {
+    field.kind().as_message().is_some_and(|message| message.full_name() == "google.protobuf.FieldMask")
+}
+
+/// Returns a text with the names of JSON in place of those of the contract.
+pub(super) fn to_camel_case(text: &str) -> String {
+    let mut camel = String::new();
+    let mut after_underscore = false;
+    for letter in text.chars() {
+        match letter {
+            '_' => after_underscore = true,
+            _ if std::mem::take(&mut after_underscore) => camel.push(letter.to_ascii_uppercase()),
+            _ => camel.push(letter),
+        }
+    }
+    camel
 }
 
 /// Returns the fields within a field, if it holds messages whose JSON follows their fields.

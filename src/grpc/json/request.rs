@@ -80,13 +80,7 @@ pub(super) fn to_grpc(translation: &Translation, request: Request) -> Result<Req
     if let Some(timeout) = timeout {
         parts.headers.insert("grpc-timeout", timeout);
     }
-    if translation.form == Form::Web {
-        let web = HeaderValue::from_static("application/grpc-web+proto");
-        parts.headers.insert(header::CONTENT_TYPE, web.clone());
-        parts.headers.insert(header::ACCEPT, web);
-    } else {
-        parts.version = Version::HTTP_2;
-    }
+    parts.version = Version::HTTP_2;
     let largest = schema::largest_request(parts.uri.path());
     let messages =
         Messages { translation: translation.clone(), body, read: BytesMut::new(), is_packed, largest };

@@ -45,14 +45,7 @@ pub(super) fn failed_response(form: Form, status: &Status) -> Response {
         Form::Framed(_) => {
             respond(form.content_type(), Body::from(end_of_stream(&HeaderMap::new(), Some(status))))
         }
-        Form::Web => {
-            let mut response = status.clone().into_http::<Body>();
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
-            grpc_status::escape_message(response.headers_mut());
-            response
-        }
+        Form::Web => respond(form.content_type(), Body::from(web_trailers(HeaderMap::new(), Some(status)))),
     }
 }
 
@@ -114,36 +107,28 @@ pub(super) fn lines_response(translation: Translation, answer: Response) -> Resp
     response
 }
 
-/// Translates a stream into frames of Connect.
-pub(super) fn framed_response(translation: Translation, encoding: Encoding, answer: Response) -> Response {
+/// Translates an answer into the frames of Connect, or of gRPC-Web in JSON.
+pub(super) fn framed_response(translation: Translation, format: StreamFormat, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let form = translation.form;
     let mut response = if let Some(failed) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
         failed_response(form, &translation.respell(failed))
     } else {
-        let body = TranscodedBody::new(StreamFormat::Frames(encoding), translation, body);
-        respond(form.content_type(), Body::new(body))
+        respond(form.content_type(), Body::new(TranscodedBody::new(format, translation, body)))
     };
     copy_head(&head.headers, &mut response);
     copy_id(&head.extensions, &mut response);
     response
 }
 
-/// Translates the messages of an answer in gRPC-Web into JSON. Everything else of it stays.
-pub(super) fn web_response(translation: Translation, answer: Response) -> Response {
-    let kind = HeaderValue::from_static(translation.form.content_type());
-    let mut response =
-        answer.map(|body| Body::new(TranscodedBody::new(StreamFormat::Web, translation, body)));
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
-}
-
 /// The format of a translated stream.
 #[derive(Clone, Copy)]
-enum StreamFormat {
+pub(super) enum StreamFormat {
+    /// Lines of JSON.
     Lines,
+    /// Frames of Connect.
     Frames(Encoding),
-    /// JSON in the frames of gRPC-Web, whose trailers are a frame already.
+    /// JSON in the frames of gRPC-Web.
     Web,
 }
 
@@ -164,18 +149,18 @@ impl TranscodedBody {
         Self { format, translation, body, read: BytesMut::new(), ended: false }
     }
 
-    /// Takes the next complete message out of the bytes read so far, with its flags.
-    fn take(&mut self) -> Option<(u8, Bytes)> {
-        let &[flags, a, b, c, d] = self.read.first_chunk::<PREFIX>()?;
+    /// Takes the next complete message out of the bytes read so far.
+    fn take(&mut self) -> Option<Bytes> {
+        let &[_, a, b, c, d] = self.read.first_chunk::<PREFIX>()?;
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
         if self.read.len() < PREFIX + length {
             return None;
         }
         self.read.advance(PREFIX);
-        Some((flags, self.read.split_to(length).freeze()))
+        Some(self.read.split_to(length).freeze())
     }
 
-    fn message(&mut self, flags: u8, message: Bytes) -> Option<Bytes> {
+    fn message(&mut self, message: Bytes) -> Option<Bytes> {
         let output = &self.translation.method.output;
         let rendered = match self.format {
             StreamFormat::Lines => render(Encoding::Json, output, message).map(|mut line| {
@@ -185,7 +170,6 @@ impl TranscodedBody {
             StreamFormat::Frames(encoding) => {
                 render(encoding, output, message).map(|message| frame_message(0, &message))
             }
-            StreamFormat::Web if flags & TRAILERS != 0 => Ok(frame_message(flags, &message)),
             StreamFormat::Web => {
                 render(Encoding::Json, output, message).map(|message| frame_message(0, &message))
             }
@@ -208,10 +192,7 @@ impl TranscodedBody {
                 failed.map(|status| (line(status) + "\n").into())
             }
             StreamFormat::Frames(_) => Some(end_of_stream(trailers, failed).into()),
-            StreamFormat::Web => failed.map(|status| {
-                let text = format!("grpc-status: {}\r\n", i32::from(status.code()));
-                frame_message(TRAILERS, text.as_bytes()).into()
-            }),
+            StreamFormat::Web => Some(web_trailers(trailers.clone(), failed).into()),
         }
     }
 }
@@ -228,8 +209,8 @@ impl HttpBody for TranscodedBody {
             if self.ended {
                 return Poll::Ready(None);
             }
-            if let Some((flags, message)) = self.take() {
-                break self.message(flags, message);
+            if let Some(message) = self.take() {
+                break self.message(message);
             }
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -241,7 +222,6 @@ impl HttpBody for TranscodedBody {
                     }
                 },
                 Some(Err(error)) => break self.end(&HeaderMap::new(), &broken(&error)),
-                None if matches!(self.format, StreamFormat::Web) => return Poll::Ready(None),
                 None => break self.end(&HeaderMap::new(), &no_end()),
             }
         };
@@ -276,6 +256,21 @@ fn end_of_stream(trailers: &HeaderMap, failed: Option<&Status>) -> Vec<u8> {
         end.metadata.entry(name.to_string()).or_default().push(text);
     }
     frame_message(END, error::to_text(&end).as_bytes())
+}
+
+/// Returns the last frame of gRPC-Web: the trailers as lines of text.
+fn web_trailers(mut trailers: HeaderMap, failed: Option<&Status>) -> Vec<u8> {
+    let ended = failed.cloned().unwrap_or_else(|| Status::ok(""));
+    // Fails only for a message that is no header.
+    let _ = ended.add_header(&mut trailers);
+    grpc_status::escape_message(&mut trailers);
+    let mut text = Vec::new();
+    for (name, value) in &trailers {
+        text.extend_from_slice(format!("{name}: ").as_bytes());
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    frame_message(TRAILERS, &text)
 }
 
 /// The last line of a stream that failed.

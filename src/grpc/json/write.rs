@@ -14,7 +14,9 @@ impl Serialize for Sorted<'_> {
         let Self(message) = self;
         if message.descriptor().full_name().starts_with("google.protobuf.") {
             // Their JSON does not follow their fields. serde_json's objects are in order.
-            return serde_json::to_value(message).map_err(S::Error::custom)?.serialize(serializer);
+            let mut value = serde_json::to_value(message).map_err(S::Error::custom)?;
+            write_whole_numbers(&mut value);
+            return value.serialize(serializer);
         }
         let mut fields = serializer.serialize_map(None)?;
         for (field, value) in message.fields() {
@@ -68,6 +70,28 @@ impl Serialize for SortedValue<'_> {
     }
 }
 
+/// A Struct holds every number as a double. A whole one is written as it was sent: Kubernetes, whose objects
+/// Structs hold here, refuses 8080.0 as a port.
+fn write_whole_numbers(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            if let Some(whole) = number.as_f64().and_then(to_whole) {
+                *number = whole.into();
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::String(_) => {}
+    }
+}
+
+/// Returns a number that is whole, and exact as a double.
+fn to_whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[allow(clippy::cast_possible_truncation)] // it is whole, and within the bounds
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}
+
 fn float<S: Serializer>(
     value: f64,
     serializer: S,
@@ -109,8 +133,8 @@ mod tests {
     fn it_writes_what_the_library_writes_in_order() {
         let map = |keys: &[&str]| keys.iter().map(|k| ((*k).to_owned(), format!("{k}\u{2028}<&>"))).collect();
         let mut patch = Struct::default();
-        for key in ["z", "a", "m"] {
-            patch.fields.insert(key.to_owned(), prost_types::Value::from(1.5));
+        for (key, number) in [("z", 8080.0), ("a", 1.5), ("m", 1e300)] {
+            patch.fields.insert(key.to_owned(), prost_types::Value::from(number));
         }
         let app = pb::App {
             name: "namespaces/a/apps/b".to_owned(),
@@ -129,10 +153,13 @@ mod tests {
         };
         let message = schema::schema().ok().unwrap().decode("gantry.v1.App", &app.encode_to_vec()).unwrap();
         let text = serde_json::to_string(&Sorted(&message)).unwrap();
-        let library = serde_json::to_value(&message).unwrap();
+        let mut library = serde_json::to_value(&message).unwrap();
+        let patch = &mut library["spec"]["podTemplatePatch"];
+        assert_eq!(patch["z"], 8080.0);
+        patch["z"] = 8080.into();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), library);
         assert!(text.contains(r#""labels":{"a":"#), "{text}");
-        assert!(text.contains(r#""podTemplatePatch":{"a":1.5,"m":1.5,"z":1.5}"#), "{text}");
+        assert!(text.contains(r#""podTemplatePatch":{"a":1.5,"m":1e+300,"z":8080}"#), "{text}");
         assert!(text.starts_with(r#"{"name":"namespaces/a/apps/b","spec":{"replicas":0"#), "{text}");
     }
 }

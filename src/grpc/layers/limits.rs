@@ -15,6 +15,7 @@ use super::{
 use crate::{
     domain::Error,
     grpc::{
+        call,
         context::Deadline,
         schema::{self, Does},
         status,
@@ -46,10 +47,12 @@ pub(in crate::grpc) async fn enforce_limits(mut request: Request, next: Next) ->
         request = request.map(|body| Body::new(Arrival::new(body, ARRIVAL)));
     }
     let Some(at) = deadline else { return next.run(request).await };
-    // A write may have been made although its answer was cut off. A read changes nothing.
-    let may_have_happened = method.is_some_and(|method| method.does == Does::Write);
-    let out_of_time =
-        move || Status::from(Error::Deadline { waiting_for: format!("{name} to finish"), may_have_happened });
+    // A write may have been made although its answer was cut off. A read or a dry run changes nothing.
+    let writes = method.is_some_and(|method| method.does == Does::Write);
+    let out_of_time = move || {
+        let may_have_happened = writes && !call::is_dry_run();
+        Status::from(Error::Deadline { waiting_for: format!("{name} to finish"), may_have_happened })
+    };
     match timeout_at(at, next.run(request)).await {
         Ok(answer) => end_early(answer, async move {
             sleep_until(at).await;

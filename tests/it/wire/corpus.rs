@@ -79,7 +79,9 @@ fn written(reply: &Reply) -> String {
                         detail.as_object_mut().unwrap().remove("debug");
                     }
                 }
-                value.to_string()
+                // In the order in which the daemon writes them.
+                let [code, message, details] = ["code", "message", "details"].map(|key| &value[key]);
+                format!(r#"{{"code":{code},"message":{message},"details":{details}}}"#)
             }
             _ => line.to_owned(),
         };

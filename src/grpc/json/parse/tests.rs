@@ -91,6 +91,11 @@ fn every_wrong_value_is_named_with_what_is_expected() {
         ),
         (r#"{"app": []}"#, "app", "is []; expected an object"),
         (
+            r#"{"app": {"spec": {"secretEnv": [{"name": "A"}]}}}"#,
+            "app.spec.secretEnv",
+            "is [{\"name\":\"A\"}]; expected an object, each value an object",
+        ),
+        (
             r#"{"app": {"spec": {"args": "a"}}}"#,
             "app.spec.args",
             "is \"a\"; expected a list, each item a string in quotes",
@@ -118,7 +123,7 @@ fn both_spellings_of_a_field_and_of_a_mask_are_taken() {
     }
     let mask = |text: &str| parse(text).unwrap().get_field_by_name("update_mask").unwrap().into_owned();
     let camel = mask(r#"{"updateMask": "spec.secretEnv,labels,*"}"#);
-    assert_eq!(camel, mask(r#"{"updateMask": "spec.secret_env,labels,*"}"#));
+    assert_eq!(camel, mask(r#"{"updateMask": "spec.secret_env, labels, *"}"#));
     assert!(format!("{camel:?}").contains("spec.secret_env"));
 }
 
@@ -131,6 +136,8 @@ fn text_that_nests_deeply_is_refused() {
             "}".repeat(n)
         )
     };
-    parse(&deep(50)).unwrap();
+    parse(&deep(29)).unwrap();
+    assert_eq!(names(&deep(30)), ["app.spec.podTemplatePatch.a"]);
+    assert_eq!(names(&deep(60)), ["app.spec.podTemplatePatch.a"]);
     assert_eq!(names(&deep(500)), [""]);
 }
