@@ -69,7 +69,7 @@ cluster-down: ## Stop it
 # === check
 
 .PHONY: test
-test: doctor fmt-check scripts proto-lint python-test local-test clippy doc unit test-cluster test-node ## Run every check and every test
+test: doctor fmt-check scripts proto-lint generate-check python-test local-test clippy doc unit test-cluster test-node ## Run every check and every test
 
 .PHONY: doctor
 doctor: ## Say what is missing on this machine
@@ -91,6 +91,10 @@ scripts: ## Check that bash can parse every script
 .PHONY: proto-lint
 proto-lint: ## Lint the API with buf
 	@$(STEP) "proto lint" bash -c 'buf=$$($(TOOL) buf) && "$$buf" lint'
+
+.PHONY: generate-check
+generate-check: ## Generate code of the API in Python, TypeScript, Go and Java, and compile a program with it
+	@$(STEP) "code from the API" .ci/generate-check
 
 .PHONY: python-test
 python-test: ## Test the scripts that draw pictures and compare autoscalers
