@@ -27,6 +27,7 @@ mod healthy;
 mod interleaving;
 mod keeping;
 mod killing;
+mod languages;
 mod managed;
 mod many;
 mod outage;

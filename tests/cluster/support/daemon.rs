@@ -36,10 +36,19 @@ impl Daemon {
         Self::start_with(&["--context", &given("GANTRY_TEST_CONTEXT")], "ready apps=").await
     }
 
+    /// Starts a daemon at the address of an earlier one.
+    pub async fn start_at(address: &str) -> Self {
+        Self::start_on(address, &["--context", &given("GANTRY_TEST_CONTEXT")], "ready apps=").await
+    }
+
     /// Starts a daemon with these arguments, and waits until its log has this text.
     pub async fn start_with(args: &[&str], last: &str) -> Self {
+        Self::start_on("127.0.0.1:0", args, last).await
+    }
+
+    async fn start_on(address: &str, args: &[&str], last: &str) -> Self {
         let mut child = program("gantryd")
-            .args(["--insecure-loopback", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--insecure-loopback", "--listen", address, "--admin-listen", "127.0.0.1:0"])
             .args(args)
             .stderr(Stdio::piped())
             .spawn()
