@@ -1,6 +1,8 @@
 //! The commands in the documents, checked as far as that is possible without running them.
 //! `tests/cluster/documents.rs` runs them.
 
+#[path = "documents/copies.rs"]
+mod copies;
 #[path = "documents/read.rs"]
 mod read;
 #[allow(dead_code)] // the run on a control plane reads the rest
@@ -90,4 +92,20 @@ fn every_target_of_make_that_is_named_is_there() {
         }
     }
     assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn programs_that_are_shown_are_the_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for path in rules::documents(root).unwrap() {
+        for copy in copies::copies(&fs::read_to_string(root.join(&path)).unwrap()) {
+            let file = fs::read_to_string(root.join(&copy.path));
+            let file = file.unwrap_or_else(|error| panic!("{path} shows {}: {error}", copy.path));
+            let place = format!("{path}:{}", copy.line);
+            assert!(copy.text == file, "{place}: not as in {}; copy the file there", copy.path);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
 }

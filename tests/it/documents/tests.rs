@@ -1,6 +1,9 @@
 //! The reader of documents finds the commands that a person would type, and nothing else.
 
-use super::read::{Command, plan, read};
+use super::{
+    copies::copies,
+    read::{Command, plan, read},
+};
 
 fn keys(markdown: &str) -> Vec<String> {
     read(markdown).commands.into_iter().map(|command| command.key).collect()
@@ -117,4 +120,26 @@ Then
         ]
     );
     assert_eq!(plan(&read("")), Vec::<Command>::new());
+}
+
+#[test]
+fn copies_of_files_are_found_by_the_comment_above() {
+    let text = "\
+<!-- a note, see a/b -->
+```text
+a
+```
+<!-- clients/a -->
+```python
+one
+
+  two
+```
+<!-- clients/b -->
+
+```python
+";
+    let found = copies(text);
+    let found: Vec<_> = found.iter().map(|c| (c.line, c.path.as_str(), c.text.as_str())).collect();
+    assert_eq!(found, [(6, "clients/a", "one\n\n  two\n"), (0, "clients/b", "")]);
 }
