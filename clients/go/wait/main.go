@@ -90,16 +90,16 @@ func repeat[Q, A any](ctx context.Context, conn *grpc.ClientConn,
 		attempt, cancel := context.WithTimeout(ctx, 35*time.Second)
 		answer, err := call(attempt, request)
 		cancel()
-		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
+		asked, code := detail[*errdetails.RetryInfo](err), status.Code(err)
+		if asked == nil && code != codes.Unavailable && code != codes.DeadlineExceeded {
 			return answer, err
 		}
 		log.Print(err)
-		asked := detail[*errdetails.RetryInfo](err).GetRetryDelay().AsDuration()
 		select {
 		case <-ctx.Done():
 			return answer, err
 		// Half of the pause is random, so that not all clients of a restarted daemon come back at once.
-		case <-time.After(asked + pause/2 + rand.N(pause/2)):
+		case <-time.After(asked.GetRetryDelay().AsDuration() + pause/2 + rand.N(pause/2)):
 			// After a long outage, gRPC by itself would connect again only after up to two minutes.
 			conn.ResetConnectBackoff()
 		}

@@ -110,12 +110,13 @@ public final class Wait {
                 // Longer than the 30 s of WaitRollout, so that its answer arrives before this deadline.
                 return call.apply(last.minimum(Deadline.after(35, SECONDS)));
             } catch (StatusRuntimeException e) {
-                var asked = detail(e, RetryInfo.getDefaultInstance()).getRetryDelay();
+                var retry = detail(e, RetryInfo.getDefaultInstance());
+                var asked = retry.getRetryDelay();
                 // Half of the pause is random, so that not all clients of a restarted daemon come at once.
                 var millis = 1_000 * asked.getSeconds() + asked.getNanos() / 1_000_000
                     + pause / 2 + ThreadLocalRandom.current().nextLong(pause / 2);
                 var code = e.getStatus().getCode();
-                if (code != Code.UNAVAILABLE && code != Code.DEADLINE_EXCEEDED
+                if (!retry.hasRetryDelay() && code != Code.UNAVAILABLE && code != Code.DEADLINE_EXCEEDED
                     || last.timeRemaining(MILLISECONDS) < millis) {
                     throw e;
                 }
