@@ -101,9 +101,7 @@ impl Rules {
                 self.check_within(&at(), item, found);
             }
         } else if let Some(map) = value.as_map() {
-            let mut entries: Vec<_> = map.iter().map(|(key, value)| (key_text(key), value)).collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            for (key, value) in entries {
+            for (key, value) in sorted(map) {
                 self.check_within(&format!("{}[{key}]", path()), value, found);
             }
         } else {
@@ -123,6 +121,13 @@ const ENOUGH: usize = 50;
 
 fn join(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+/// Returns the entries of a map in the order of their keys. The library keeps them in none.
+pub(super) fn sorted(map: &HashMap<MapKey, Value>) -> Vec<(String, &Value)> {
+    let mut entries: Vec<_> = map.iter().map(|(key, value)| (key_text(key), value)).collect();
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    entries
 }
 
 fn key_text(key: &MapKey) -> String {

@@ -1,7 +1,9 @@
 //! Writes a message as JSON, with the keys of maps in order, so that equal messages are equal bytes.
 
-use prost_reflect::{DynamicMessage, EnumDescriptor, Kind, MapKey, ReflectMessage as _, Value};
+use prost_reflect::{DynamicMessage, EnumDescriptor, Kind, ReflectMessage as _, Value};
 use serde::ser::{Error, Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
+
+use crate::grpc::validate;
 
 /// A message, to be written as JSON.
 pub(super) struct Sorted<'a>(pub(super) &'a DynamicMessage);
@@ -41,10 +43,8 @@ impl Serialize for SortedValue<'_> {
             Value::Map(entries) => {
                 let kind = kind.as_message().map(|entry| entry.map_entry_value_field().kind());
                 let kind = kind.ok_or_else(|| S::Error::custom("a map has no entries"))?;
-                let mut sorted: Vec<_> = entries.iter().map(|(key, value)| (text(key), value)).collect();
-                sorted.sort_by(|a, b| a.0.cmp(&b.0));
-                let mut map = serializer.serialize_map(Some(sorted.len()))?;
-                for (key, value) in sorted {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in validate::sorted(entries) {
                     map.serialize_entry(&key, &SortedValue(value, &kind))?;
                 }
                 map.end()
@@ -107,17 +107,6 @@ fn float<S: Serializer>(
 
 fn name(kinds: &EnumDescriptor, number: i32) -> Option<String> {
     kinds.get_value(number).map(|value| value.name().to_owned())
-}
-
-fn text(key: &MapKey) -> String {
-    match key {
-        MapKey::Bool(key) => key.to_string(),
-        MapKey::I32(key) => key.to_string(),
-        MapKey::I64(key) => key.to_string(),
-        MapKey::U32(key) => key.to_string(),
-        MapKey::U64(key) => key.to_string(),
-        MapKey::String(key) => key.clone(),
-    }
 }
 
 #[cfg(test)]
