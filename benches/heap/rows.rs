@@ -119,5 +119,6 @@ fn event(pod: &Pod, reason: &str, n: usize) -> Event {
         note: format!("Successfully assigned {}/{} to node-3", pod.namespace, pod.name).into(),
         count: 1,
         time: Timestamp::UNIX_EPOCH,
+        version: 0,
     }
 }

@@ -99,7 +99,7 @@ impl Resource {
 
     /// The kind as a label of a metric. The label has few values.
     pub(super) fn label(&self) -> &'static str {
-        const KNOWN: [&str; 23] = [
+        const KNOWN: [&str; 24] = [
             "configmap",
             "controllerrevision",
             "deployment",
@@ -108,6 +108,7 @@ impl Resource {
             "horizontalpodautoscaler",
             "lease",
             "limitrange",
+            "namespace",
             "node",
             "persistentvolume",
             "persistentvolumeclaim",

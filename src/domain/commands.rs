@@ -28,6 +28,10 @@ pub trait Commands: Send + Sync + 'static {
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>>;
     /// Changes the autoscaler of an app.
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>>;
+    /// Returns whether a namespace exists. `None` if that cannot be found out.
+    fn has_namespace(&self, _namespace: String) -> BoxFuture<'_, Option<bool>> {
+        Box::pin(async { None })
+    }
     /// Returns the current problems between `gantryd` and the cluster, one sentence each.
     fn health_warnings(&self, _now: Timestamp) -> Vec<String> {
         Vec::new()

@@ -23,7 +23,7 @@ pub enum Error {
     #[error("{}", describe(.0))]
     NoSuchApps(Vec<Violation>),
     /// A resource does not exist.
-    #[error("{name} does not exist{}", .did_you_mean.as_ref().map_or_else(String::new, |n| format!("; did you mean {n}?")))]
+    #[error("{name} does not exist{}", .kind.hint(.did_you_mean.as_deref()))]
     NotFound {
         /// The kind of resource.
         kind: Missing,
@@ -46,7 +46,7 @@ pub enum Error {
     /// The app changed since the etag was read.
     #[error("the app has changed since this etag was read; read it again, then retry with the new etag")]
     EtagMismatch {
-        /// The current etag; empty if the app does not exist.
+        /// The current etag.
         etag: String,
     },
     /// Every attempt to write an object lost to another client, which changed it between the read and the
@@ -254,6 +254,8 @@ pub struct Conflict {
 pub enum Missing {
     /// An app.
     App,
+    /// An app that is to be created, although the request has an etag of it.
+    AppOfEtag,
     /// A rollout.
     Rollout,
     /// A namespace.
@@ -300,6 +302,19 @@ impl Error {
     /// Creates the error for an app that does not exist.
     pub fn no_app(name: &super::name::App) -> Self {
         Self::NotFound { kind: Missing::App, name: name.to_string(), did_you_mean: None }
+    }
+}
+
+impl Missing {
+    fn hint(self, did_you_mean: Option<&str>) -> String {
+        match (self, did_you_mean) {
+            (Self::AppOfEtag, _) => {
+                " any more: the app that the etag was read from is gone; leave out the etag to create it"
+                    .to_owned()
+            }
+            (_, Some(close)) => format!("; did you mean {close}?"),
+            (_, None) => String::new(),
+        }
     }
 }
 

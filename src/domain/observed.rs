@@ -277,6 +277,8 @@ pub struct Event {
     pub count: i32,
     /// When it was seen last.
     pub time: Timestamp,
+    /// Its resourceVersion: the order in which the API server stored events, whose times are whole seconds.
+    pub version: u64,
 }
 
 /// The object that an event is about.

@@ -65,6 +65,9 @@ impl AppService for Apps {
 
         let (found, more) =
             self.0.index.list_apps(&scope, &AppFilter { selector, states }, after.as_ref(), size);
+        if let (Scope::Namespace(namespace), true) = (&scope, found.is_empty()) {
+            self.0.check_namespace(&call, namespace).await?;
+        }
         let (apps, last) = pagination::fill_page(found, more, |app| convert::to_app(app));
         let next_page_token = last.map_or_else(String::new, |app| pagination::make_token(&query, &app.name));
         Ok(Response::new(pb::ListAppsResponse { apps, next_page_token }))

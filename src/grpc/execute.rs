@@ -29,6 +29,9 @@ const OWN_WRITE: Duration = Duration::from_secs(2);
 /// Longest wait for unrecorded verdicts while the connection to the cluster has problems.
 const IN_TROUBLE: Duration = Duration::from_millis(300);
 
+/// Longest wait for the API server to say whether a namespace exists.
+const NAMESPACE: Duration = Duration::from_secs(1);
+
 /// The outcome of a change, for the answer.
 pub(super) struct Changed {
     pub(super) app: Option<pb::App>,
@@ -68,7 +71,11 @@ impl Context {
     /// Waits briefly until every verdict on the app is stored in the cluster. A rollback chooses its target
     /// by the verdicts, and the change may delete the replicas that a failure is about.
     async fn wait_until_recorded(&self, name: &name::App, commands: &dyn Commands) {
-        let mut news = self.index.watch_changes(&Scope::App(name.clone()));
+        // Look before subscribing, because a subscription allocates a channel.
+        if !self.index.has_unrecorded_verdict(name) {
+            return;
+        }
+        let mut news = self.index.watch_verdicts(name);
         let kept = async { while self.index.has_unrecorded_verdict(name) && news.changed().await.is_ok() {} };
         // If the cluster does not answer, no verdict can be stored, and the change must fail soon.
         let well = commands.health_warnings(Timestamp::now()).is_empty();
@@ -93,12 +100,27 @@ impl Context {
         tokio::time::timeout(OWN_WRITE, begun).await.ok().flatten()
     }
 
-    /// Replaces the error for a missing app by one that suggests a similar name from the index.
-    fn with_hint(&self, name: &name::App, error: Error) -> Error {
-        if matches!(error, Error::NotFound { kind: Missing::App, .. }) {
-            return self.index.get_app(name).err().unwrap_or(error);
+    /// Fails if a namespace without apps does not exist. Asks the API server, because gantryd does not watch
+    /// namespaces. If it does not answer soon, or gantryd may not ask, the namespace counts as existing.
+    pub(super) async fn check_namespace(&self, call: &Call<'_>, namespace: &str) -> Result<(), Error> {
+        if self.index.has_app_in(namespace) {
+            return Ok(());
         }
-        error
+        let asked = call.connection.commands.has_namespace(namespace.to_owned());
+        match tokio::time::timeout(call.deadline.within(NAMESPACE), asked).await {
+            Ok(Some(false)) => Err(self.index.missing_namespace(namespace)),
+            Ok(Some(true) | None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Replaces the error for a missing app or namespace by one that suggests a similar name from the index.
+    fn with_hint(&self, name: &name::App, error: Error) -> Error {
+        let Error::NotFound { kind, .. } = &error else { return error };
+        match kind {
+            Missing::App => self.index.get_app(name).err().unwrap_or(error),
+            Missing::Namespace => self.index.missing_namespace(&name.namespace),
+            Missing::AppOfEtag | Missing::Rollout => error,
+        }
     }
 
     fn to_changed(&self, name: &name::App, result: &CommandResult) -> Changed {

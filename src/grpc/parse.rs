@@ -176,17 +176,13 @@ pub(super) fn parse_rollback(request: pb::RollbackAppRequest, caller: &Caller) -
     let to = if request.rollout.is_empty() {
         None
     } else {
-        let rollout = parse_rollout_name("rollout", &request.rollout)?;
-        match rollout.revision {
-            name::Which::Number(number) if rollout.app == name => Some(number),
-            name::Which::Number(_) => {
-                let said = format!("{} is not a rollout of {name}", request.rollout);
-                return Err(Error::invalid("rollout", said).into());
-            }
-            name::Which::Latest => {
-                return Err(Error::invalid("rollout", "must name an earlier rollout by its number").into());
-            }
+        let (app, number) = name::Rollout::parse_numbered(&request.rollout)
+            .map_err(|error| Error::invalid("rollout", error))?;
+        if app != name {
+            let said = format!("{} is not a rollout of {name}", request.rollout);
+            return Err(Error::invalid("rollout", said).into());
         }
+        Some(number)
     };
     let what = (&request.name, &request.rollout, &request.etag, request.force, request.keep_autoscaler);
     let id = to_request(&request.request_id, "RollbackApp", &what);

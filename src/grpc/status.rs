@@ -47,7 +47,7 @@ fn to_status(error: &Error) -> Status {
                 note("didYouMean", close);
             }
             let (resource, reason) = match kind {
-                Missing::App => ("gantry.dev/App", ErrorReason::AppNotFound),
+                Missing::App | Missing::AppOfEtag => ("gantry.dev/App", ErrorReason::AppNotFound),
                 Missing::Rollout => ("gantry.dev/Rollout", ErrorReason::RolloutNotFound),
                 Missing::Namespace => ("Namespace", ErrorReason::NamespaceNotFound),
             };

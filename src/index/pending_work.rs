@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 
 use super::{state::Index, tables::app_rows::Manages, views::UnrecordedVerdict};
 use crate::domain::{
-    name,
+    name::{self, Scope},
     observed::{Deployment, Revision},
     revision::{Cause, Outcome, Record, form::Form},
     rollout::{Rollout, State},
@@ -34,6 +35,12 @@ impl Index {
     pub fn has_unrecorded_verdict(&self, app: &name::App) -> bool {
         let state = self.state.read();
         state.views.has_unrecorded_verdict(app, &state.tables)
+    }
+
+    /// Returns a channel that wakes when the verdicts on an app are stored. That changes nothing that readers
+    /// see, so [`Index::watch_changes`] does not tell it.
+    pub fn watch_verdicts(&self, app: &name::App) -> watch::Receiver<u64> {
+        self.state.write().verdict_subscriptions.subscribe(&Scope::App(app.clone()))
     }
 
     /// Returns the changes made outside Gantry that are not stored in the cluster yet: the app, the number,

@@ -39,6 +39,17 @@ impl Index {
         state.views.app(name).ok_or_else(|| state.views.missing(name))
     }
 
+    /// Whether the index has an app in a namespace.
+    pub fn has_app_in(&self, namespace: &str) -> bool {
+        let scope = Scope::Namespace(namespace.to_owned());
+        self.state.read().views.apps_after(&scope, None).next().is_some()
+    }
+
+    /// Returns the error for a namespace that does not exist.
+    pub fn missing_namespace(&self, namespace: &str) -> Error {
+        self.state.read().views.missing_namespace(namespace)
+    }
+
     /// Returns one rollout.
     pub fn get_rollout(&self, name: &name::Rollout) -> Result<Arc<Rollout>, Error> {
         self.state.read().rollout(name)

@@ -27,6 +27,8 @@ pub(super) struct IndexState {
     pub(super) views: Views,
     pub(super) changes: ChangeLog,
     pub(super) app_subscriptions: Subscriptions,
+    /// Wakes when a verdict is stored, which changes no view.
+    pub(super) verdict_subscriptions: Subscriptions,
     pub(super) endpoint_channels: EndpointChannels,
     pub(super) timelines: TimelineLog,
     /// Optional kinds that the daemon may not read.
@@ -48,6 +50,7 @@ impl Index {
             views: Views::default(),
             changes: ChangeLog::default(),
             app_subscriptions: Subscriptions::default(),
+            verdict_subscriptions: Subscriptions::default(),
             endpoint_channels: EndpointChannels::default(),
             timelines: TimelineLog::default(),
             refused: BTreeSet::new(),

@@ -6,6 +6,7 @@ mod managed;
 mod places;
 mod progress;
 mod scaled;
+mod timeline;
 mod ways;
 
 use jiff::Timestamp;
@@ -66,6 +67,7 @@ fn mk_event(id: &str, kind: Of, name: &str, second: i64) -> Event {
         note: format!("Failed to pull image \"x\": {second}: not found").into(),
         count: 1,
         time: at(second),
+        version: 0,
     }
 }
 

@@ -14,15 +14,18 @@ use crate::domain::{
     Error,
     app::App,
     name::{self, Scope},
-    observed::Event,
+    observed::{Event, ReplicaSet},
     rollout::{Progress, Rollout, State},
-    timeline::{Mark, Position},
+    timeline::{
+        Mark, Position,
+        order::{Change, Item, What, order},
+    },
 };
 
 /// The timeline of an app at a moment.
 #[derive(Debug)]
 pub struct TimelineStart {
-    /// The entries, in the order of their marks.
+    /// The entries, in the order in which they happened, as far as it is known.
     pub entries: Vec<TimelineEntry>,
     /// Entries that become known later have a greater sequence number.
     pub sequence: u64,
@@ -47,12 +50,32 @@ fn begin_of(rollout: &Rollout) -> (Mark, TimelineEvent) {
 fn end_of(rollout: &Arc<Rollout>) -> Option<(Mark, TimelineEvent)> {
     let end = rollout.end.filter(|_| rollout.state.ended())?;
     let key = format!("rollout {} {} end", rollout.number, rollout.digest);
-    Some((Mark::new(end, &key), TimelineEvent::Rollout(rollout.clone())))
+    // The two times may be of different clocks.
+    Some((Mark::new(end.max(rollout.start), &key), TimelineEvent::Rollout(rollout.clone())))
 }
 
 fn mark_of(event: &Event) -> Mark {
     let (namespace, id) = (&event.about.namespace, &event.id);
     Mark::new(event.time, &format!("event {namespace}/{id} {} {}", event.count, event.time))
+}
+
+fn to_item<'a>(entry: &'a TimelineEntry, set: Option<&'a str>) -> Item<'a> {
+    let what = match &entry.what {
+        TimelineEvent::Rollout(rollout) => {
+            let change = Change { number: rollout.number, set };
+            match rollout.state {
+                State::Pending => What::Begin(change),
+                State::Succeeded | State::Failed | State::Superseded => What::End(change),
+                State::Running | State::Paused => What::Other,
+            }
+        }
+        TimelineEvent::Event(event) => What::Event(event),
+        TimelineEvent::Problem(_)
+        | TimelineEvent::Scaling(_)
+        | TimelineEvent::Call(_)
+        | TimelineEvent::Endpoints { .. } => What::Other,
+    };
+    Item { time: entry.mark.time, id: entry.mark.id, sequence: entry.sequence, what }
 }
 
 // === impl Index ===
@@ -78,7 +101,7 @@ impl Index {
         let known: HashSet<u64> = entries.iter().map(|entry| entry.mark.id).collect();
         let kept = state.kept_entries(app).filter(|(mark, _)| !known.contains(&mark.id));
         entries.extend(kept.map(|(mark, what)| TimelineEntry { mark, sequence: 0, what }));
-        entries.sort_by_key(|entry| entry.mark);
+        let entries = state.in_order(app, entries);
         let since = state.timelines.since.unwrap_or_default();
         let gone = state.timelines.gone_of(app).map(|(_, time)| time);
         Ok(TimelineStart {
@@ -121,6 +144,33 @@ impl IndexState {
         rollouts.chain(events.map(|event| (mark_of(event), TimelineEvent::Event(event.clone()))))
     }
 
+    /// Puts entries into the order in which they happened.
+    fn in_order(&self, app: &name::App, entries: Vec<TimelineEntry>) -> Vec<TimelineEntry> {
+        let sets: Vec<_> = entries
+            .iter()
+            .map(|entry| match &entry.what {
+                TimelineEvent::Rollout(rollout) => self.set_of(app, rollout),
+                TimelineEvent::Problem(_)
+                | TimelineEvent::Scaling(_)
+                | TimelineEvent::Event(_)
+                | TimelineEvent::Call(_)
+                | TimelineEvent::Endpoints { .. } => None,
+            })
+            .collect();
+        let items: Vec<_> =
+            entries.iter().zip(&sets).map(|(entry, set)| to_item(entry, set.as_deref())).collect();
+        let places = order(&items);
+        let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
+        places.into_iter().filter_map(|place| entries[place].take()).collect()
+    }
+
+    /// Returns the name of the ReplicaSet that a rollout led to, if it is known.
+    fn set_of(&self, app: &name::App, rollout: &Rollout) -> Option<Arc<str>> {
+        let carries = |rs: &&ReplicaSet| rs.revision == Some(rollout.number);
+        let set = rollout.set.as_ref().map(|(name, _)| name.clone());
+        set.or_else(|| self.tables.sets(app).find(carries).map(|rs| rs.name.clone()))
+    }
+
     /// Records what the change of a view shows. `before` is the view before the change.
     pub(super) fn note_changes(
         &mut self,
@@ -133,15 +183,15 @@ impl IndexState {
         }
         let (app, rollout) = (self.views.app(name), self.views.newest_rollout(name));
         let (app_before, rollout_before) = before;
+        let mut ended = None;
         if let Some(rollout) = &rollout {
             let same = rollout_before.as_ref().filter(|before| before.number == rollout.number);
             match (same, &rollout_before) {
                 (Some(before), _) if before.state == rollout.state => {}
                 (Some(_), _) => {
                     let what = TimelineEvent::Rollout(rollout.clone());
-                    if let Some((mark, end)) = end_of(rollout) {
-                        self.timelines.note(name, mark, end);
-                    } else if !what.is_kept() {
+                    ended = end_of(rollout);
+                    if ended.is_none() && !what.is_kept() {
                         self.timelines.note_new(name, now, what);
                     }
                 }
@@ -150,10 +200,10 @@ impl IndexState {
                         let earlier = self.rollouts(name, before.number.checked_add(1), 1).pop()?;
                         end_of(&earlier).filter(|_| earlier.number == before.number)
                     });
-                    let begin = begin_of(rollout);
-                    for (mark, what) in earlier.into_iter().chain([begin]).chain(end_of(rollout)) {
+                    for (mark, what) in earlier.into_iter().chain([begin_of(rollout)]) {
                         self.timelines.note(name, mark, what);
                     }
+                    ended = end_of(rollout);
                 }
             }
         }
@@ -161,6 +211,10 @@ impl IndexState {
             |reason| app_before.as_ref().is_some_and(|app| app.problems.iter().any(|p| p.reason == reason));
         for problem in app.iter().flat_map(|app| &app.problems).filter(|problem| !had(problem.reason)) {
             self.timelines.note_new(name, now, TimelineEvent::Problem(Arc::new(problem.clone())));
+        }
+        // The rollout may have ended because of a problem.
+        if let Some((mark, end)) = ended {
+            self.timelines.note(name, mark, end);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::domain::{
     observed::Event,
     problem::Problem,
     rollout::{Rollout, State},
-    timeline::Mark,
+    timeline::{Mark, Place},
 };
 
 /// The number of entries stored of one app.
@@ -65,7 +65,7 @@ pub struct AuditedCall {
 /// An entry of a timeline.
 #[derive(Clone, Debug)]
 pub struct TimelineEntry {
-    /// Its place in the order of time.
+    /// Identifies it, and says when it happened.
     pub mark: Mark,
     /// The order in which it became known: a number that grows, or 0 for what happened before this process
     /// began.
@@ -110,6 +110,15 @@ impl TimelineEvent {
             Self::Rollout(rollout) => rollout.state.ended() || rollout.state == State::Pending,
             Self::Problem(_) | Self::Scaling(_) | Self::Call(_) | Self::Endpoints { .. } => false,
         }
+    }
+}
+
+// === impl TimelineEntry ===
+
+impl TimelineEntry {
+    /// Returns what the position of a reader needs to know of it.
+    pub fn place(&self) -> Place {
+        Place { mark: self.mark, sequence: self.sequence, kept: self.what.is_kept() }
     }
 }
 

@@ -99,11 +99,15 @@ impl IndexState {
         }
         for name in &dirty {
             let before = (self.views.app(name), self.views.newest_rollout(name));
+            let had_verdict = self.views.has_verdict(name);
             if self.views.rebuild(name, &self.tables, at) {
                 self.note_changes(name, before, now);
                 let exists = self.views.app(name).is_some();
                 let version = self.changes.record(name, exists);
                 self.app_subscriptions.notify(name, version);
+            }
+            if had_verdict && !self.views.has_unrecorded_verdict(name, &self.tables) {
+                self.verdict_subscriptions.notify(name, 0);
             }
         }
         self.note_events(moved.into_iter().chain(dirty), now);

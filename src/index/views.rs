@@ -276,6 +276,11 @@ impl Views {
         unwritten.flat_map(of_app).collect()
     }
 
+    /// Whether a verdict on a rollout of an app was reached here and has not come back with its revision.
+    pub(super) fn has_verdict(&self, name: &name::App) -> bool {
+        self.verdicts.contains_key(name)
+    }
+
     /// Whether a verdict on a rollout of an app is not stored with its revision yet.
     pub(super) fn has_unrecorded_verdict(&self, name: &name::App, tables: &Tables) -> bool {
         let mut numbers = self.verdicts.get(name).into_iter().flat_map(BTreeMap::keys);
@@ -285,17 +290,41 @@ impl Views {
     /// Returns the error for an app that does not exist, with a similar name if there is one.
     pub(super) fn missing(&self, name: &name::App) -> Error {
         let scope = Scope::Namespace(name.namespace.clone());
-        let close = self
-            .apps_after(&scope, None)
-            .map(|app| (strsim::levenshtein(&app.name.app, &name.app), &app.name))
-            .filter(|(d, _)| *d <= 2 && *d * 3 <= name.app.len())
-            .min_by_key(|(d, _)| *d);
+        let close = closest(&name.app, self.apps_after(&scope, None).map(|app| app.name.app.as_str()));
         Error::NotFound {
             kind: Missing::App,
             name: name.to_string(),
-            did_you_mean: close.map(|(_, name)| name.to_string()),
+            did_you_mean: close.map(|app| name::App::new(&name.namespace, app).to_string()),
         }
     }
+
+    /// Returns the error for a namespace that does not exist, with a similar name of one that has apps.
+    pub(super) fn missing_namespace(&self, namespace: &str) -> Error {
+        let close = closest(namespace, self.namespaces());
+        Error::NotFound {
+            kind: Missing::Namespace,
+            name: format!("namespaces/{namespace}"),
+            did_you_mean: close.map(|close| format!("namespaces/{close}")),
+        }
+    }
+
+    /// Returns every namespace with an app or a revision, once.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        let mut from = Bound::Unbounded;
+        std::iter::from_fn(move || {
+            let (name, _) = self.apps.range((from.clone(), Bound::Unbounded)).next()?;
+            // Names are ASCII.
+            from = Bound::Excluded(name::App::new(&name.namespace, char::MAX));
+            Some(name.namespace.as_str())
+        })
+    }
+}
+
+/// Returns the text that differs least from the wanted one, if it looks like a slip.
+fn closest<'a>(wanted: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |text: &'a str| (strsim::levenshtein(text, wanted), text);
+    let is_slip = |(distance, _): &(usize, &str)| *distance <= 2 && *distance * 3 <= wanted.len();
+    all.map(distance).filter(is_slip).min_by_key(|(distance, _)| *distance).map(|(_, text)| text)
 }
 
 fn is_unrecorded_external_change(rollout: &Rollout, tables: &Tables) -> bool {

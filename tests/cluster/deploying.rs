@@ -1,6 +1,8 @@
 //! Deploys that succeed: the objects that they make, what a second deploy changes, who owns the replica
 //! count, and deletion.
 
+use std::time::{Duration, Instant};
+
 use gantry::pb;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment, StatefulSet},
@@ -21,6 +23,23 @@ fn deployments(env: &Env) -> Api<Deployment> {
 
 fn revisions(env: &Env) -> Api<ControllerRevision> {
     Api::namespaced(env.client.clone(), &env.namespace)
+}
+
+/// It waits until the verdict is stored, which takes a moment, and no longer.
+#[tokio::test]
+async fn a_change_right_after_a_verdict_is_made_at_once() {
+    run(|env| async move {
+        let mut fastest = Duration::MAX;
+        for version in 1..=4 {
+            let image = format!("registry.example/web:{version}");
+            env.deploy_and_follow(env.deploy_request("web", pb::AppSpec { image, ..web() })).await;
+            let started = Instant::now();
+            env.scale("web", 1 + version % 2).await.unwrap();
+            fastest = fastest.min(started.elapsed());
+        }
+        assert!(fastest < Duration::from_millis(1500), "{fastest:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -24,6 +24,35 @@ async fn an_absent_namespace_is_named() {
         request.app.as_mut().unwrap().name = "namespaces/gantry-test-none/apps/web".into();
         let status = env.daemon.deploy_app(request).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"));
+        let list = |namespace: &str| {
+            let parent = format!("namespaces/{namespace}");
+            env.daemon.list_apps(pb::ListAppsRequest { parent, ..Default::default() })
+        };
+        let status = list("gantry-test-none").await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"));
+        assert_eq!(list(&env.namespace).await.unwrap().apps, [], "it exists, and has no app");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_etag_of_an_app_that_is_gone_is_not_found() {
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
+        let etag = env.get("web").await.unwrap().etag;
+        let delete = pb::DeleteAppRequest { name: env.name("web"), ..Default::default() };
+        env.daemon.delete_app(delete.clone()).await.unwrap();
+        until("the app is gone", async || env.get("web").await.is_err()).await;
+        let mut deploy = env.deploy_request("web", web());
+        deploy.app.as_mut().unwrap().etag.clone_from(&etag);
+        let status = env.daemon.deploy_app(deploy.clone()).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "APP_NOT_FOUND"));
+        assert!(status.message().contains("leave out the etag"), "{status}");
+        assert_eq!(env.objects().await, Vec::<String>::new(), "nothing is written");
+        let missing = pb::DeleteAppRequest { etag, allow_missing: true, ..delete };
+        env.daemon.delete_app(missing).await.unwrap();
+        deploy.app.as_mut().unwrap().etag.clear();
+        env.daemon.deploy_app(deploy).await.unwrap();
     })
     .await;
 }

@@ -8,7 +8,7 @@ use gantry::pb::{
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::support::{Daemon, run, web};
+use crate::support::{Daemon, Env, run, web};
 
 /// The next message. There is a time limit, because heartbeats keep an idle stream open for ever.
 async fn next<T>(stream: &mut Streaming<T>, until: Instant) -> Option<T> {
@@ -112,6 +112,94 @@ async fn resumes_with_a_gap_and_repeats_nothing(
             Event::Gap(_) | Event::Heartbeat(_) => {}
         }
     }
+}
+
+/// Reads a timeline without `follow`; returns its entries and its last token.
+async fn read(env: &Env, resume_token: String, end: Instant) -> (Vec<pb::TimelineEntry>, String) {
+    let request = pb::WatchTimelineRequest { parent: env.name("web"), resume_token, ..Default::default() };
+    let mut token = request.resume_token.clone();
+    let mut stream = env.daemon.watch_timeline(request).await.unwrap();
+    let mut entries = Vec::new();
+    while let Some(message) = next(&mut stream, end).await {
+        assert!(message.resume_token.len() < 80, "{}", message.resume_token);
+        token = message.resume_token;
+        if let Some(Event::Entry(entry)) = message.event {
+            entries.push(entry);
+        }
+    }
+    (entries, token)
+}
+
+/// What an entry is the beginning of, and what must have come before it if that was in the same second.
+fn links(entry: &pb::TimelineEntry) -> (Option<String>, Vec<String>) {
+    let pod = entry.object.strip_prefix("pod/").unwrap_or_default();
+    match &entry.detail {
+        Some(Detail::Rollout(rollout)) => {
+            let number: u64 = rollout.name.rsplit('/').next().unwrap().parse().unwrap();
+            let ends = (1..number).map(|earlier| format!("end {earlier}"));
+            match rollout.state() {
+                pb::RolloutState::Pending => (Some(format!("begin {number}")), ends.collect()),
+                pb::RolloutState::Succeeded | pb::RolloutState::Failed | pb::RolloutState::Superseded => {
+                    (Some(format!("end {number}")), vec![format!("begin {number}")])
+                }
+                _ => (None, vec![]),
+            }
+        }
+        Some(Detail::KubernetesEvent(event)) => match (event.reason.as_str(), event.note.split_once("pod: "))
+        {
+            ("SuccessfulCreate", Some((_, pod))) => (Some(format!("create {pod}")), vec![]),
+            ("Scheduled", _) => (Some(format!("schedule {pod}")), vec![format!("create {pod}")]),
+            ("Pulling" | "Pulled" | "Created" | "Started", _) => {
+                (None, vec![format!("create {pod}"), format!("schedule {pod}")])
+            }
+            _ => (None, vec![]),
+        },
+        _ => (None, vec![]),
+    }
+}
+
+#[tokio::test]
+async fn entries_of_one_second_are_in_order_and_a_token_brings_what_came_since() {
+    run(|env| async move {
+        let end = soon();
+        for version in 1..=3 {
+            let spec = pb::AppSpec {
+                replicas: Some(3),
+                image: format!("registry.example/web:{version}"),
+                ..web()
+            };
+            env.deploy_and_follow(env.deploy_request("web", spec)).await;
+        }
+        let (entries, token) = read(&env, String::new(), end).await;
+        let seconds: Vec<_> = entries.iter().map(|entry| entry.time.unwrap().seconds).collect();
+        assert!(seconds.is_sorted(), "{seconds:?}");
+        let links: Vec<_> = entries.iter().map(links).collect();
+        for (at, (name, _)) in links.iter().enumerate() {
+            let Some(name) = name else { continue };
+            let is_effect = |effect: &usize| seconds[*effect] == seconds[at] && links[*effect].1.contains(name);
+            let effect = (0..at).find(is_effect);
+            assert!(effect.is_none(), "{name} comes after {:?}", effect.map(|effect| &entries[effect]));
+        }
+        // No entry comes twice, and none is left out.
+        let (mut since, token) = read(&env, token, end).await;
+        env.scale("web", 4).await.unwrap();
+        let scaled = |entries: &[pb::TimelineEntry]| {
+            entries.iter().any(|entry| matches!(&entry.detail, Some(Detail::Call(call)) if call.method.ends_with("ScaleApp")))
+        };
+        let mut token = token;
+        while !scaled(&since) {
+            let (more, next) = read(&env, token, end).await;
+            since.extend(more);
+            token = next;
+        }
+        let all = entries.into_iter().chain(since);
+        let mut keys: Vec<_> = all.map(|entry| (entry.object.clone(), key(entry))).collect();
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+    })
+    .await;
 }
 
 #[tokio::test]

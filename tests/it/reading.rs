@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gantry::pb;
-use tonic::Request;
+use tonic::{Code, Request};
 
 use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
 
@@ -25,6 +25,34 @@ async fn an_unmanaged_app_can_be_read() {
     assert_eq!(status.state(), pb::AppState::Updating);
     assert_eq!(app.spec.unwrap().image, "3scale:1");
     assert_eq!((status.managed_by.as_str(), status.rollout.as_str()), ("", ""));
+}
+
+/// A namespace without apps is no error, and one whose existence is unknown is not either.
+#[tokio::test]
+async fn a_list_of_a_namespace_that_does_not_exist_says_so() {
+    let server = Server::start().await;
+    let list = async |namespace: &str, label_selector: &str| {
+        let parent = format!("namespaces/{namespace}");
+        let request =
+            pb::ListAppsRequest { parent, label_selector: label_selector.into(), ..Default::default() };
+        server.apps().list_apps(request).await.map(|answer| answer.into_inner().apps.len())
+    };
+    assert_eq!(list("shops", "").await.unwrap(), 0, "unknown");
+    *server.act.namespaces.lock().unwrap() = vec!["empty".into()];
+    server.apply(mk_deployment("web", 1, 1));
+    assert_eq!(list("empty", "").await.unwrap(), 0);
+    // Known by its app, so that no question is needed.
+    assert_eq!((list("shop", "").await.unwrap(), list("shop", "app=none").await.unwrap()), (1, 0));
+    let status = list("shops", "").await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"));
+    assert_eq!(status.message(), "namespaces/shops does not exist; did you mean namespaces/shop?");
+    assert_eq!(list("-", "app=none").await.unwrap(), 0);
+    // It may come.
+    let watch = pb::WatchAppsRequest { parent: "namespaces/shops".into(), ..Default::default() };
+    let mut stream = server.apps().watch_apps(watch).await.unwrap().into_inner();
+    let first = stream.message().await.unwrap().unwrap().event;
+    assert!(matches!(first, Some(pb::watch_apps_response::Event::Synced(_))), "{first:?}");
+    server.drain.cancel();
 }
 
 #[tokio::test]

@@ -60,6 +60,8 @@ pub struct Recorded {
     pub deploys: Mutex<Vec<Deploy>>,
     pub answer: Mutex<Option<Error>>,
     pub tunes: Mutex<Vec<UpdateAutoscaler>>,
+    /// The namespaces that exist. If there are none, nothing is known of namespaces.
+    pub namespaces: Mutex<Vec<String>>,
     /// How long a write takes.
     pub delay: Mutex<Duration>,
 }
@@ -114,6 +116,14 @@ impl Commands for Recorded {
     fn delete(&self, request: Delete) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { Err(Error::no_app(&request.name)) }.boxed()
     }
+
+    fn has_namespace(&self, namespace: String) -> BoxFuture<'_, Option<bool>> {
+        async move {
+            let all = self.namespaces.lock().unwrap();
+            (!all.is_empty()).then(|| all.contains(&namespace))
+        }
+        .boxed()
+    }
 }
 
 impl Server {
@@ -131,7 +141,12 @@ impl Server {
 
     /// Reads logs from a source other than `printed`.
     pub async fn start_with(logs: Arc<dyn Logs>, printed: Arc<Printed>) -> Self {
-        let index = Index::new(1);
+        Self::start_as(1, logs, printed).await
+    }
+
+    /// A server that counts as another process if `epoch` differs.
+    pub async fn start_as(epoch: u64, logs: Arc<dyn Logs>, printed: Arc<Printed>) -> Self {
+        let index = Index::new(epoch);
         let scaling = AutoscalerState::new(now());
         scaling.set_leader(Leader::Local, now());
         let act = Arc::new(Recorded::default());

@@ -15,7 +15,10 @@ use gantry::{
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status, Streaming};
 
-use crate::support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason};
+use crate::{
+    printed::Printed,
+    support::{Server, mk_deployment, mk_managed, mk_pod, mk_replica_set, mk_revision, now, reason},
+};
 
 const WEB: &str = "namespaces/shop/apps/web";
 
@@ -48,17 +51,19 @@ fn mk_event(id: &str, second: i64, count: i32) -> observed::Event {
         note: id.into(),
         count,
         time: now() + SignedDuration::from_secs(second),
+        version: 0,
     }
 }
 
 /// A server with an app whose first rollout has ended, and whose second one runs.
 async fn start() -> Server {
-    start_at(now()).await
+    start_as(1, now()).await
 }
 
 /// The same, with a server that read the cluster at this time.
-async fn start_at(time: Timestamp) -> Server {
-    let server = Server::start_unfilled().await;
+async fn start_as(epoch: u64, time: Timestamp) -> Server {
+    let printed = Arc::new(Printed::default());
+    let server = Server::start_as(epoch, printed.clone(), printed).await;
     let end = End {
         outcome: Outcome::Succeeded,
         message: "1 replica ready.".into(),
@@ -282,6 +287,61 @@ async fn a_stream_that_is_cut_anywhere_tells_each_entry_once() {
     }
 }
 
+/// Reads a stream without `follow` to its end; returns what it said, and its last token.
+async fn poll(server: &Server, token: &str) -> (Vec<String>, String) {
+    let mut stream = open(server, pb::WatchTimelineRequest { follow: false, ..ask(token) }).await;
+    let (mut said, mut token) = (Vec::new(), token.to_owned());
+    while let Some(message) = next(&mut stream).await {
+        let (next, one) = message.unwrap();
+        assert!(next.len() < 80, "{next}");
+        token = next;
+        said.push(one);
+    }
+    (said, token)
+}
+
+#[tokio::test]
+async fn a_token_without_follow_brings_what_came_since_and_ends() {
+    let server = start().await;
+    let (said, token) = poll(&server, "").await;
+    assert_eq!(said, [&["[gap]"], PAST.as_slice()].concat());
+    assert_eq!(poll(&server, &token).await, (vec![], token.clone()), "nothing came");
+    for id in ["a", "b"] {
+        server.index.update_rows(vec![mk_event(id, 30, 1)], vec![], now());
+    }
+    let (said, later) = poll(&server, &token).await;
+    assert_eq!(said, ["BackOff: a", "BackOff: b"]);
+    assert_eq!(poll(&server, &token).await.0, said, "the earlier token still leads to the same");
+    assert_eq!(poll(&server, &later).await.0, [""; 0]);
+    // The rest of a past that was cut off, and what came since.
+    for cut in 1..=7 {
+        let mut stream = open(&server, pb::WatchTimelineRequest { follow: false, ..ask("") }).await;
+        let (mut said, mut token) = (Vec::new(), String::new());
+        for _ in 0..cut {
+            let (next, one) = next(&mut stream).await.unwrap().unwrap();
+            token = next;
+            said.push(one);
+        }
+        let id = format!("after {cut}");
+        server.index.update_rows(vec![mk_event(&id, 31, 1)], vec![], now());
+        said.extend(poll(&server, &token).await.0);
+        let earlier: Vec<_> = (1..cut).map(|cut| format!("BackOff: after {cut}")).collect();
+        let mut all = [&["[gap]"], PAST.as_slice(), &["BackOff: a", "BackOff: b"]].concat();
+        all.extend(earlier.iter().map(String::as_str));
+        let new = format!("BackOff: {id}");
+        all.push(&new);
+        let sorted = |mut said: Vec<String>| {
+            said.sort();
+            said
+        };
+        assert_eq!(sorted(said), sorted(all.iter().map(ToString::to_string).collect()), "cut {cut}");
+    }
+    // A token that was changed, and one of an earlier form, begin a fresh stream.
+    for token in ["t1.1.5.l.1767323075000000000.1767323045000000000_1.", &later.replace('A', "B")] {
+        assert_eq!(poll(&server, token).await.0[0], "[gap]", "{token}");
+    }
+}
+
 #[tokio::test]
 async fn after_a_restart_nothing_is_repeated_and_the_gap_is_reported() {
     let server = start().await;
@@ -292,8 +352,7 @@ async fn after_a_restart_nothing_is_repeated_and_the_gap_is_reported() {
     assert_eq!(said, "BackOff: seen");
 
     // Another process, which finds one more event.
-    let other = start_at(now() + SignedDuration::from_secs(60)).await;
-    let token = token.replacen("t1.1.", "t1.99.", 1);
+    let other = start_as(99, now() + SignedDuration::from_secs(60)).await;
     let later = [mk_event("seen", 30, 1), mk_event("meanwhile", 30, 1)];
     other.index.update_rows(later.to_vec(), vec![], now() + SignedDuration::from_secs(60));
     let request = pb::WatchTimelineRequest { after: None, ..ask(&token) };

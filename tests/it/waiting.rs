@@ -156,3 +156,32 @@ async fn the_position_of_another_app_is_refused() {
         apps.list_apps(list(parent)).await.unwrap();
     }
 }
+
+/// A change waits until the verdict before it is stored, because a rollback chooses by verdicts. That one is
+/// stored changes nothing that readers see, and must wake the change all the same.
+#[tokio::test]
+async fn a_change_right_after_a_verdict_goes_on_once_the_verdict_is_stored() {
+    let server = Server::start().await;
+    server.apply(observed::Deployment { revision: Some(1), ..mk_managed("web", 1, 1) });
+    server.index.update_rows(vec![mk_replica_set("web")], vec![], now());
+    server.index.update_rows(vec![mk_revision("web", 1)], vec![], now());
+    server.index.update_rows(vec![mk_pod("web", "a", true)], vec![], now());
+    let verdict = server.index.unrecorded_verdicts().remove(0);
+    let stored = Duration::from_millis(200);
+    let store = async {
+        tokio::time::sleep(stored).await;
+        let revision = observed::Revision { end: Some(verdict.end), ..mk_revision("web", 1) };
+        server.index.update_rows(vec![revision], vec![], now());
+    };
+    let spec = pb::AppSpec { image: "web:2".into(), ..Default::default() };
+    let app = pb::App { name: WEB.into(), spec: Some(spec), ..Default::default() };
+    let started = Instant::now();
+    let mut apps = server.apps();
+    let deploy = async {
+        apps.deploy_app(pb::DeployAppRequest { app: Some(app), ..Default::default() }).await.unwrap();
+        started.elapsed()
+    };
+    let (took, ()) = tokio::join!(deploy, store);
+    assert!(took >= stored, "not before the verdict is stored, but after {took:?}");
+    assert!(took < Duration::from_millis(1500), "woken by the verdict, and not by the time: {took:?}");
+}

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::{Decode, created, decode_meta, namespaced_name, or_default, resource, slim};
+use super::{
+    Decode, created, decode_meta, namespaced_name, or_default, parse_resource_version, resource, slim,
+};
 use crate::{
     domain::observed::{self, About, Kind},
     index,
@@ -77,6 +79,7 @@ impl Decode for Event {
             note: self.message.into(),
             count: series.count.max(self.count.unwrap_or_default()).max(1),
             time,
+            version: parse_resource_version(&self.metadata),
         })
     }
 }

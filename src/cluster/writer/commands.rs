@@ -2,6 +2,8 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use tracing::debug;
 
 use super::{
     autoscaler_policy::update_policy,
@@ -52,6 +54,14 @@ impl Commands for Writer {
 
     fn update_autoscaler(&self, request: UpdateAutoscaler) -> BoxFuture<'_, Result<CommandResult, Error>> {
         async move { update_policy(&self.on_behalf_of(&request.meta.caller), request).await }.boxed()
+    }
+
+    fn has_namespace(&self, namespace: String) -> BoxFuture<'_, Option<bool>> {
+        async move {
+            let found = self.cluster.all::<Namespace>().exists(&namespace).await;
+            found.inspect_err(|error| debug!(%namespace, %error, "cannot look for a namespace")).ok()
+        }
+        .boxed()
     }
 
     fn health_warnings(&self, now: Timestamp) -> Vec<String> {

@@ -76,6 +76,7 @@ fn mk_event(id: i64, reason: &str, note: &str) -> Event {
         note: note.into(),
         count: 1,
         time: at(id),
+        version: 0,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         Error,
         check::{Check, Finding, Kind as CheckKind},
         commands::{Deploy, RequestMeta, Restart, Rollback},
+        error::Missing,
         labels::APP_LABEL,
         mask::Mask,
         name,
@@ -31,6 +32,10 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     };
     let adopted = live.deployment.as_ref().filter(|d| !d.is_ours());
     let mut base = adopted.map(|d| &d.content).or_else(|| wanted.map(|past| &past.record.content));
+    if request.meta.etag.is_some() && live.deployment.is_none() && base.is_none() {
+        let (kind, name) = (Missing::AppOfEtag, name.to_string());
+        return Err(Error::NotFound { kind, name, did_you_mean: None });
+    }
     if let Err(mismatch) = check_etag(request.meta.etag.as_deref(), base) {
         // A client that retries an interrupted deploy sends the etag of its first attempt. That attempt may
         // have stored its revision already, so the etag is also compared with the content before it.
@@ -164,13 +169,9 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
         return Ok(None);
     }
     let source = match request.to {
-        Some(number) => {
-            live.revisions.iter().find(|past| past.number == number).ok_or_else(|| Error::NotFound {
-                kind: crate::domain::error::Missing::Rollout,
-                name: name.rollout(number),
-                did_you_mean: None,
-            })?
-        }
+        Some(number) => live.revisions.iter().find(|past| past.number == number).ok_or_else(|| {
+            Error::NotFound { kind: Missing::Rollout, name: name.rollout(number), did_you_mean: None }
+        })?,
         None => live
             .revisions
             .iter()
@@ -265,8 +266,7 @@ pub fn find_request<'a>(
     }
 }
 
-/// Returns an error if the etag is not that of the current content. An app that does not exist has an empty
-/// etag.
+/// Returns an error if the etag is not that of the current content. Callers check first that the app exists.
 pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(), Error> {
     let Some(expected) = expected else { return Ok(()) };
     let etag = content.map(Content::etag).unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::domain::{
     caller::Caller,
     check::Finding,
     commands::{Deploy, RequestMeta, Rollback},
+    error::Missing,
     manifest::Object,
     mask::Mask,
     name,
@@ -314,9 +315,15 @@ fn an_etag_guards_the_content_and_not_the_count() {
     assert_eq!(with(&content.etag(), &mk_live(scaled)), Ok(5));
     let mismatch = |etag: String| Err(Error::EtagMismatch { etag });
     assert_eq!(with("other", &mk_live(content.clone())), mismatch(content.etag()));
-    assert_eq!(with(&content.etag(), &AppState::default()), mismatch(String::new()));
+    // An app that is not there has not changed.
     let gone = AppState { deployment: None, ..mk_live(content.clone()) };
-    assert_eq!(with(&content.etag(), &gone), mismatch(String::new()));
+    for gone in [AppState::default(), gone] {
+        let error = with(&content.etag(), &gone).unwrap_err();
+        assert!(matches!(error, Error::NotFound { kind: Missing::AppOfEtag, .. }), "{error:?}");
+        let said = "namespaces/prod/apps/shop does not exist any more: the app that the etag was read from is gone; \
+                    leave out the etag to create it";
+        assert_eq!(error.to_string(), said);
+    }
 }
 
 #[test]

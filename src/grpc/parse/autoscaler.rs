@@ -19,25 +19,14 @@ use crate::{
 const METRIC: usize = 128;
 const SOURCE: usize = 256;
 
-const SUFFIX: &str = "/autoscaler";
-
 /// Parses the name of an autoscaler. Returns its app.
 pub(in crate::grpc) fn name(field: &str, text: &str) -> Result<name::App, Error> {
-    let app = text.strip_suffix(SUFFIX).ok_or_else(|| {
-        let why = format!(
-            "\"{text}\" is not a valid autoscaler name; expected namespaces/{{namespace}}/apps/{{app}}/autoscaler"
-        );
-        Error::invalid(field, why)
-    })?;
-    super::parse_app_name(field, app)
+    name::parse_autoscaler(text).map_err(|e| Error::invalid(field, e))
 }
 
 /// Parses the parent of a stream: one autoscaler, or those of all apps of a namespace or of all namespaces.
 pub(in crate::grpc) fn scope(field: &str, text: &str) -> Result<Scope, Error> {
-    match text.strip_suffix("/apps/-/autoscaler") {
-        Some(namespace) => super::parse_parent(field, namespace),
-        None => name(field, text).map(Scope::App),
-    }
+    Scope::parse_autoscalers(text).map_err(|e| Error::invalid(field, e))
 }
 
 pub(in crate::grpc) fn outcomes(numbers: &[i32]) -> Result<Vec<pb::ScalingOutcome>, Error> {

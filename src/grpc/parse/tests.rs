@@ -269,6 +269,11 @@ fn what_reads_ask_for_is_checked_by_the_field_that_it_came_in() {
     assert_eq!(field(parse_parent("parent", "namespaces/a/apps/b").unwrap_err()), "parent");
     assert_eq!(parse_scope("parent", "namespaces/a/apps/b").unwrap(), Scope::App(name::App::new("a", "b")));
     assert_eq!(field(parse_scope("parent", "namespaces").unwrap_err()), "parent");
+    // The error of a watch names every form that it takes.
+    let said = parse_scope("parent", "shop").unwrap_err().to_string();
+    for form in ["namespaces/{namespace},", "namespaces/- ", "namespaces/{namespace}/apps/{app}"] {
+        assert!(said.contains(form), "{said}");
+    }
     assert_eq!(field(parse_selector("a in b").unwrap_err()), "label_selector");
     assert_eq!(parse_states(&[1, 5]).unwrap(), [app::State::Active, app::State::Stopped]);
     assert_eq!(field(parse_states(&[1, 0]).unwrap_err()), "states[1]");

@@ -42,15 +42,17 @@ pub(super) fn watch_timeline(
         news,
         position: Position::new(context.index.epoch(), 0, after),
         after,
-        past: VecDeque::new(),
+        until: 0,
+        entries: VecDeque::new(),
         gap: None,
         follow: request.follow,
         synced: false,
         resumed: false,
+        parent: app.to_string(),
         app,
     };
     // An invalid token starts a fresh stream, as in all streams.
-    let resumed = Position::parse(&request.resume_token);
+    let resumed = Position::parse(&watch.parent, &request.resume_token);
     let fresh = resumed.is_none();
     if let Some(position) = resumed {
         watch.position = position;
@@ -63,10 +65,14 @@ struct Watch {
     context: Context,
     news: News,
     app: name::App,
+    /// Its resource name.
+    parent: String,
     position: Position,
     after: Timestamp,
+    /// The last entry that was known when the past was read. Without `follow` the stream ends with it.
+    until: u64,
     /// Entries that were read but not sent yet.
-    past: VecDeque<TimelineEntry>,
+    entries: VecDeque<TimelineEntry>,
     gap: Option<pb::Gap>,
     follow: bool,
     synced: bool,
@@ -82,33 +88,35 @@ impl Source for Watch {
             if let Some(gap) = self.gap.take() {
                 return Ok(Some(self.message(Event::Gap(gap))));
             }
-            if let Some(entry) = self.past.pop_front() {
-                if self.position.in_past {
-                    self.position.pass(entry.mark);
-                } else {
-                    self.position.tell(entry.mark, entry.sequence, entry.what.is_kept());
-                }
+            if let Some(entry) = self.entries.pop_front() {
+                self.position.pass(&entry.place());
+                self.end_past();
                 let entry = to_entry(&self.app.app, &entry);
                 return Ok(Some(self.message(Event::Entry(entry))));
             }
-            self.position.in_past = false;
-            if !self.follow {
-                return Ok(None);
-            }
-            if !std::mem::replace(&mut self.synced, true) {
+            self.end_past();
+            if self.follow && !std::mem::replace(&mut self.synced, true) {
                 return Ok(Some(self.message(Event::Synced(pb::Synced { resumed: self.resumed }))));
             }
             self.news.latest();
-            match self.context.index.timeline_after(&self.app, self.position.sequence, BATCH) {
-                Some(news) if !news.is_empty() => self.past = news.into(),
-                Some(_) => {
-                    if let Wakeup::Silence = self.news.wait().await? {
-                        let heartbeat = stream::make_heartbeat(&self.context);
-                        return Ok(Some(self.message(Event::Heartbeat(heartbeat))));
-                    }
-                }
+            let index = &self.context.index;
+            let Some(mut news) = index.timeline_after(&self.app, self.position.sequence, BATCH) else {
                 // The caller was so slow that entries were dropped.
-                None => self.read(false)?,
+                self.read(false)?;
+                continue;
+            };
+            if !self.follow {
+                news.retain(|entry| entry.sequence <= self.until);
+            }
+            self.entries = news.into();
+            if self.entries.is_empty() {
+                if !self.follow {
+                    return Ok(None);
+                }
+                if let Wakeup::Silence = self.news.wait().await? {
+                    let heartbeat = stream::make_heartbeat(&self.context);
+                    return Ok(Some(self.message(Event::Heartbeat(heartbeat))));
+                }
             }
         }
     }
@@ -120,29 +128,37 @@ impl Watch {
         let index = &self.context.index;
         let past = index.get_timeline(&self.app)?;
         self.resumed = !fresh;
+        self.until = past.sequence;
         if fresh || !index.can_resume_timeline(&self.app, &self.position) {
-            let from = if fresh { self.after } else { self.position.last };
-            self.gap = gap(from, &past);
+            let dropped = !fresh && self.position.epoch == index.epoch();
+            let from = if fresh { self.after } else { self.position.last() };
+            self.gap = gap(from, &past, dropped);
             self.position.begin_again(index.epoch(), past.sequence);
         }
         if self.position.in_past {
-            let position = &self.position;
-            let wanted =
-                |entry: &TimelineEntry| entry.sequence <= position.sequence && !position.has(&entry.mark);
-            self.past = past.entries.into_iter().filter(wanted).collect();
+            self.entries = self.position.unsent(past.entries, TimelineEntry::place).into();
         }
         Ok(())
     }
 
+    /// The last entry of the past carries a position after the past, so that a reader who comes back with it
+    /// needs no entry to be found again.
+    fn end_past(&mut self) {
+        if self.position.in_past && self.entries.is_empty() {
+            self.position.end_past();
+        }
+    }
+
     fn message(&self, event: Event) -> pb::WatchTimelineResponse {
-        pb::WatchTimelineResponse { resume_token: self.position.to_string(), event: Some(event) }
+        pb::WatchTimelineResponse { resume_token: self.position.to_token(&self.parent), event: Some(event) }
     }
 }
 
-/// Returns the gap between `from` and the time since which everything is known, if there is one.
-fn gap(from: Timestamp, past: &TimelineStart) -> Option<pb::Gap> {
-    (from < past.known_since).then(|| pb::Gap {
-        start_time: Some(convert::to_timestamp(from)),
+/// Returns the gap between `from` and the time since which everything is known, if there is one, or if
+/// entries were `dropped` that were not sent.
+fn gap(from: Timestamp, past: &TimelineStart, dropped: bool) -> Option<pb::Gap> {
+    (dropped || from < past.known_since).then(|| pb::Gap {
+        start_time: Some(convert::to_timestamp(from.min(past.known_since))),
         end_time: Some(convert::to_timestamp(past.known_since)),
         message: "Calls, decisions of the autoscaler, changes of endpoints, problems and pauses of rollouts are missing for this time, \
                   because gantryd keeps only the latest ones in memory, and started later or had too many of them. Rollouts are \

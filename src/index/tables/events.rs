@@ -84,7 +84,11 @@ impl Row for Event {
         t.texts.intern(&mut row.reason);
         let lines = t.events.entry(row.about.clone()).or_default();
         if let Some(i) = lines.iter().position(|line| line.event.id == row.id) {
-            if *lines[i].event == row {
+            let known = &mut lines[i].event;
+            // A new version alone is no news: the event was labelled.
+            if **known == (Self { version: known.version, ..row.clone() }) {
+                *known = Arc::new(row);
+                t.events_by_name.insert(key, known.clone());
                 return;
             }
             lines.remove(i);

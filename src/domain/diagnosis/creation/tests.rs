@@ -87,7 +87,16 @@ fn each_refusal_of_a_replica_set_has_its_kind() {
 fn mk_event(second: i64, reason: &str, words: &str) -> Event {
     let about = About { namespace: "prod".into(), kind: Kind::Deployment, name: "shop".into() };
     let note = wrapped(words).into();
-    Event { id: "e".into(), about, warning: true, reason: reason.into(), note, count: 1, time: at(second) }
+    Event {
+        id: "e".into(),
+        about,
+        warning: true,
+        reason: reason.into(),
+        note,
+        count: 1,
+        time: at(second),
+        version: 0,
+    }
 }
 
 fn mk_deployment(said: Option<(i64, &str)>, deadline: Option<u64>) -> Deployment {
