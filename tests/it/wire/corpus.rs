@@ -70,7 +70,9 @@ fn written(reply: &Reply) -> String {
         }
     }
     let body = String::from_utf8_lossy(&reply.body);
-    for line in body.lines() {
+    // The trailers of gRPC-Web are in the body.
+    let differs = |line: &&str| line.starts_with("gantry-call-id: ") || line.starts_with("gantry-cache-age: ");
+    for line in body.lines().filter(|line| !differs(line)) {
         let shown = match serde_json::from_str::<Value>(line) {
             Ok(mut value) if value["details"].is_array() => {
                 for detail in value["details"].as_array_mut().unwrap() {
@@ -83,7 +85,8 @@ fn written(reply: &Reply) -> String {
                 let [code, message, details] = ["code", "message", "details"].map(|key| &value[key]);
                 format!(r#"{{"code":{code},"message":{message},"details":{details}}}"#)
             }
-            _ => line.to_owned(),
+            // The prefixes of frames are not text.
+            _ => line.replace(char::is_control, "?"),
         };
         write!(text, "\n< {shown}").unwrap();
     }
