@@ -14,10 +14,10 @@ use crate::domain::{
     Error,
     api_texts::{
         Forbidden, conflicting_manager, is_admission_refusal, is_quota_refusal, parse_forbidden,
-        untyped_apply,
+        untyped_values,
     },
     caller::Caller,
-    error::{Conflict, Missing, Violation},
+    error::{Conflict, Missing, RefusedField},
     object::Kind,
 };
 
@@ -224,11 +224,10 @@ fn to_error(call: ApiCall<'_>, status: &Status) -> Error {
                 namespace,
             },
         ),
-        400 | 422 => Error::Invalid(violations(details, &message, &object)),
-        // Only a caller's pod template patch can cause this. A retry would get the same answer.
-        500 if let Some(detail) = untyped_apply(&message) => {
-            let description = format!("{object}: {detail}");
-            Error::Invalid(vec![Violation { field: "app.spec.pod_template_patch".to_owned(), description }])
+        400 | 422 => Error::Refused { object, fields: refused_fields(details, &message) },
+        // Only values of a caller's pod template patch can cause this. A retry would get the same answer.
+        500 if !untyped_values(&message).is_empty() => {
+            Error::Refused { object, fields: refused_fields(details, &message) }
         }
         429 => Error::Throttled {
             retry_after: Duration::from_secs(u64::from(details.retry_after_seconds.max(1))),
@@ -238,34 +237,40 @@ fn to_error(call: ApiCall<'_>, status: &Status) -> Error {
     }
 }
 
-fn violations(details: &StatusDetails, message: &str, object: &str) -> Vec<Violation> {
-    if details.causes.is_empty() {
-        return vec![Violation { field: "app.spec".to_owned(), description: format!("{object}: {message}") }];
+fn refused_fields(details: &StatusDetails, message: &str) -> Vec<RefusedField> {
+    let refused = |path: &str, message: String| RefusedField {
+        field: request_path(path).to_owned(),
+        path: path.to_owned(),
+        message,
+    };
+    if !details.causes.is_empty() {
+        return details.causes.iter().map(|cause| refused(&cause.field, cause.message.clone())).collect();
     }
-    details
-        .causes
-        .iter()
-        .map(|cause| Violation {
-            field: request_path(&cause.field),
-            description: format!("{object}: {}: {}", cause.field, cause.message),
-        })
-        .collect()
+    let untyped = untyped_values(message);
+    if untyped.is_empty() {
+        return vec![refused("", message.to_owned())];
+    }
+    // Gantry renders values of the right type, so the patch has the other ones.
+    let of_patch = |(path, why): (&str, String)| RefusedField {
+        field: "app.spec.pod_template_patch".to_owned(),
+        ..refused(path, why)
+    };
+    untyped.into_iter().map(of_patch).collect()
 }
 
 /// Maps a field of a Kubernetes object to the field of the request that it comes from.
-fn request_path(field: &str) -> String {
-    const PAIRS: [(&str, &str); 9] = [
+fn request_path(field: &str) -> &'static str {
+    const PAIRS: [(&str, &str); 8] = [
         ("].image", "app.spec.image"),
         ("].resources", "app.spec.resources"),
         ("].env", "app.spec.env"),
         ("].ports", "app.spec.ports"),
-        ("].name", "app.spec.container"),
         ("spec.ports", "app.spec.ports"),
         ("spec.strategy", "app.spec.rollout_policy"),
         ("spec.replicas", "app.spec.replicas"),
         ("labels", "app.labels"),
     ];
-    PAIRS.iter().find(|(theirs, _)| field.contains(theirs)).map_or("app.spec", |(_, ours)| ours).to_owned()
+    PAIRS.iter().find(|(theirs, _)| field.contains(theirs)).map_or("app.spec", |(_, ours)| ours)
 }
 
 /// Turns a 404 into `None`.
@@ -360,14 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_kubernetes_does_not_know_is_the_callers_mistake() {
+    fn a_value_of_a_wrong_type_is_the_callers_mistake() {
         let words = "failed to create typed patch object (prod/shop; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema";
-        let Error::Invalid(violations) = said(500, words, "", None) else { panic!() };
-        assert_eq!(violations[0].field, "app.spec.pod_template_patch");
-        assert_eq!(
-            violations[0].description,
-            "deployment.apps/shop: .spec.foo: field not declared in schema"
-        );
+        let Error::Refused { object, fields } = said(500, words, "", None) else { panic!() };
+        let told = fields[0].to_violation(&object);
+        assert_eq!(told.field, "app.spec.pod_template_patch");
+        assert_eq!(told.description, "deployment.apps/shop: .spec.foo: field not declared in schema");
+        let words = "failed to convert new object (/shop; apps/v1, Kind=Deployment) to proper version: unable to convert unstructured object to apps/v1, Kind=Deployment: cannot convert float64 to int32";
+        assert!(matches!(said(500, words, "", None), Error::Refused { .. }));
     }
 
     #[test]
@@ -384,9 +389,9 @@ mod tests {
     #[test]
     fn a_refused_field_is_named_as_the_caller_knows_it() {
         let field = "spec.template.spec.containers[0].resources.requests";
-        let Error::Invalid(violations) = said(422, "", "", Some(("FieldValueInvalid", field))) else {
+        let Error::Refused { fields, .. } = said(422, "", "", Some(("FieldValueInvalid", field))) else {
             panic!()
         };
-        assert_eq!(violations[0].field, "app.spec.resources");
+        assert_eq!(fields[0].field, "app.spec.resources");
     }
 }

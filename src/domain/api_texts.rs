@@ -63,11 +63,50 @@ pub fn is_dry_run_unsupported(message: &str) -> bool {
     message.contains("does not support dry run")
 }
 
-/// Returns why an apply does not match the schema of its kind. The API server reports this as an internal
-/// error.
-pub fn untyped_apply(message: &str) -> Option<&str> {
-    let is_it = message.contains("failed to create typed patch object");
-    is_it.then(|| message.split_once("): ").map_or(message, |(_, detail)| detail))
+/// Returns the values of an object that do not fit the type of their field: the path of each, and why. The
+/// API server says so without causes, and for an apply as an internal error. A path is empty if it says none.
+pub fn untyped_values(message: &str) -> Vec<(&str, String)> {
+    let after = |words: &str| message.split_once(words).map(|(_, rest)| rest);
+    if let Some(detail) =
+        after("failed to create typed patch object").and_then(|m| Some(m.split_once("): ")?.1))
+    {
+        let lines = detail.strip_prefix("errors:").unwrap_or(detail).lines().map(str::trim);
+        let parts =
+            lines.filter(|line| !line.is_empty()).map(|line| line.split_once(": ").unwrap_or(("", line)));
+        return parts.map(|(path, why)| (path, without_go_types(why))).collect();
+    }
+    if let Some((_, why)) =
+        after("unable to convert unstructured object to ").and_then(|m| m.split_once(": "))
+    {
+        return vec![("", why.to_owned())];
+    }
+    if let Some(detail) = after("strict decoding error: ") {
+        let fields = detail.split(", ").filter_map(|part| part.strip_suffix('"')?.split_once(" \""));
+        return fields.map(|(why, path)| (path, why.to_owned())).collect();
+    }
+    let decoded = after("json: ").and_then(|m| m.split_once(" into Go struct field "));
+    if let Some((why, (path, kind))) =
+        decoded.and_then(|(why, field)| Some((why, field.split_once(" of type ")?)))
+    {
+        let path = path.split_once('.').map_or(path, |(_, path)| path);
+        return vec![(path, format!("{why} into {kind}"))];
+    }
+    Vec::new()
+}
+
+/// Removes from a sentence how Go prints the value that was found: `got &{yes}`.
+fn without_go_types(why: &str) -> String {
+    let Some((expected, got)) = why.split_once(", got ") else { return why.to_owned() };
+    let value = ["&value.valueUnstructured{Value:", "&{"]
+        .iter()
+        .find_map(|open| got.strip_prefix(open)?.strip_suffix('}'));
+    let got = match (got, value) {
+        ("map[string]interface {}", _) => "a map",
+        ("[]interface {}", _) => "a list",
+        (_, Some(value)) => value,
+        (got, None) => got,
+    };
+    format!("{expected}, got {got}")
 }
 
 /// Returns the field manager that owns a field: `conflict with "kubectl-set" using apps/v1`.
@@ -111,10 +150,39 @@ mod tests {
     }
 
     #[test]
-    fn an_untyped_apply_says_what_is_wrong_with_it() {
-        let message = "failed to create typed patch object (prod/shop; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema";
-        assert_eq!(untyped_apply(message), Some(".spec.foo: field not declared in schema"));
-        assert_eq!(untyped_apply("etcdserver: request timed out"), None);
+    fn values_of_a_wrong_type_are_told_with_their_paths() {
+        let typed = "failed to create typed patch object (prod/shop; apps/v1, Kind=Deployment): ";
+        let converted = "failed to convert new object (prod/shop; apps/v1, Kind=Deployment) to proper version: unable to convert unstructured object to apps/v1, Kind=Deployment: ";
+        for (message, expected) in [
+            (format!("{typed}.spec.foo: field not declared in schema"), &[(".spec.foo", "field not declared in schema")][..]),
+            (
+                format!("{typed}.spec.hostNetwork: expected boolean, got &{{yes}}"),
+                &[(".spec.hostNetwork", "expected boolean, got yes")],
+            ),
+            (
+                format!("{typed}.a: expected string, got &value.valueUnstructured{{Value:1}}"),
+                &[(".a", "expected string, got 1")],
+            ),
+            (
+                format!("{typed}.a: expected numeric (int or float), got map[string]interface {{}}"),
+                &[(".a", "expected numeric (int or float), got a map")],
+            ),
+            (format!("{typed}errors:\n  .a: one\n  .b: two"), &[(".a", "one"), (".b", "two")]),
+            (format!("{converted}cannot convert float64 to int32"), &[("", "cannot convert float64 to int32")]),
+            (
+                "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal number 1.5 into Go struct field PodSpec.spec.template.spec.priority of type int32".to_owned(),
+                &[("spec.template.spec.priority", "cannot unmarshal number 1.5 into int32")],
+            ),
+            (
+                "strict decoding error: unknown field \"spec.foo\", unknown field \"spec.bar\"".to_owned(),
+                &[("spec.foo", "unknown field"), ("spec.bar", "unknown field")],
+            ),
+            ("etcdserver: request timed out".to_owned(), &[]),
+        ] {
+            let found = untyped_values(&message);
+            let found: Vec<_> = found.iter().map(|(path, why)| (*path, why.as_str())).collect();
+            assert_eq!(found, expected, "{message}");
+        }
         assert_eq!(conflicting_manager("conflict with \"kubectl-set\" using apps/v1"), "kubectl-set");
     }
 }

@@ -10,6 +10,15 @@ pub enum Error {
     /// Fields of the request break their rules.
     #[error("{}", describe(.0))]
     Invalid(Vec<Violation>),
+    /// The API server refused fields of an object. Where the request is known, this becomes
+    /// [`Self::Invalid`].
+    #[error("{}", describe(&to_violations(.object, .fields)))]
+    Refused {
+        /// The object, for example `deployment.apps/shop`.
+        object: String,
+        /// The fields.
+        fields: Vec<RefusedField>,
+    },
     /// A `request_id` that was already used for a different request.
     #[error("request_id {id} was used before for another request; take a new UUID for each change")]
     RequestIdReused {
@@ -238,6 +247,17 @@ pub struct Violation {
     pub description: String,
 }
 
+/// A field of an object that the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedField {
+    /// The field of the request that most probably led to it.
+    pub field: String,
+    /// Path within the object; empty if the API server did not say.
+    pub path: String,
+    /// Why.
+    pub message: String,
+}
+
 /// A field that another manager owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
@@ -280,6 +300,7 @@ impl Error {
         matches!(
             self,
             Self::Invalid(_)
+                | Self::Refused { .. }
                 | Self::Conflict(_)
                 | Self::Admission { .. }
                 | Self::Quota { .. }
@@ -318,6 +339,14 @@ impl Missing {
     }
 }
 
+impl RefusedField {
+    /// Returns it as a violation of the request.
+    pub fn to_violation(&self, object: &str) -> Violation {
+        let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
+        Violation { field: self.field.clone(), description: format!("{object}: {path}{}", self.message) }
+    }
+}
+
 impl Conflict {
     /// Returns whether it is about labels and annotations that Gantry maintains and no caller can leave out.
     /// Another field manager that owns one of them copied it, or it was changed by hand.
@@ -342,6 +371,11 @@ fn maker(by: &str) -> String {
             .to_owned(),
         other => format!(" but by {other}"),
     }
+}
+
+/// Returns refused fields as violations of a request of which nothing else is known.
+pub fn to_violations(object: &str, fields: &[RefusedField]) -> Vec<Violation> {
+    fields.iter().map(|refused| refused.to_violation(object)).collect()
 }
 
 fn describe(violations: &[Violation]) -> String {

@@ -10,6 +10,7 @@ mod volume;
 
 use serde_json::{Value, json};
 
+pub(in crate::domain) use self::owned::owned_fields;
 pub use self::template::RenderContext;
 use self::template::{app_labels, render_template};
 use super::{

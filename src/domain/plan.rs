@@ -6,6 +6,7 @@
 //! stops between the two, the next one finds the revision and finishes the change.
 
 mod decide;
+mod refusal;
 mod render;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use self::{
         as_new_rollout, check_etag, decide_deploy, decide_restart, decide_rollback, find_request, intent_of,
         is_superseded, rewrite_stuck,
     },
+    refusal::name_request_fields,
     render::{Rendered, render_objects},
 };
 use super::{

@@ -12,7 +12,7 @@ use super::schema;
 use crate::{
     domain::{
         Error, api_texts,
-        error::{Missing, Violation},
+        error::{Missing, Violation, to_violations},
     },
     pb::ErrorReason,
 };
@@ -37,6 +37,9 @@ fn to_status(error: &Error) -> Status {
     let (code, reason) = match error {
         Error::Invalid(violations) => {
             return invalid(violations, &error.to_string());
+        }
+        Error::Refused { object, fields } => {
+            return invalid(&to_violations(object, fields), &error.to_string());
         }
         Error::PageToken => {
             details.set_bad_request(vec![FieldViolation::new("page_token", error.to_string())]);

@@ -97,6 +97,16 @@ fn nested(fields: &[(&str, Value)]) -> Value {
     Value { kind: Some(Kind::StructValue(object(fields))) }
 }
 
+/// A patch of one field of the pod's spec.
+fn of_spec(field: &str, value: Value) -> Struct {
+    object(&[("spec", nested(&[(field, value)]))])
+}
+
+fn list_of(field: &str, value: &str) -> Value {
+    let entry = nested(&[(field, text(value))]);
+    Value { kind: Some(Kind::ListValue(prost_types::ListValue { values: vec![entry] })) }
+}
+
 /// A patch that changes the image of the app's own container.
 fn image_patch() -> Struct {
     let container = nested(&[("name", text("app")), ("image", text("other:1"))]);
@@ -166,6 +176,27 @@ fn wrong_specs() -> Vec<(&'static str, pb::AppSpec, &'static str)> {
         ),
         ("a negative count", pb::AppSpec { replicas: Some(-1), ..web_2() }, "app.spec.replicas"),
         ("too many", pb::AppSpec { replicas: Some(10_001), ..web_2() }, "app.spec.replicas"),
+        (
+            "a fraction in the patch",
+            pb::AppSpec { pod_template_patch: Some(of_spec("priority", 1.5.into())), ..web_2() },
+            "app.spec.pod_template_patch.spec.priority",
+        ),
+        (
+            "a volume of the patch with an invalid name",
+            pb::AppSpec {
+                pod_template_patch: Some(of_spec("volumes", list_of("name", "Bad_Name"))),
+                ..web_2()
+            },
+            "app.spec.pod_template_patch.spec.volumes[0].name",
+        ),
+        (
+            "an init container of the patch without an image",
+            pb::AppSpec {
+                pod_template_patch: Some(of_spec("initContainers", list_of("name", "init"))),
+                ..web_2()
+            },
+            "app.spec.pod_template_patch.spec.initContainers[0].image",
+        ),
         ("an image with a space", pb::AppSpec { image: "a b".into(), ..web_2() }, "app.spec.image"),
         (
             "a patch of a field of the spec",

@@ -23,7 +23,7 @@ use crate::{
         labels::REVISION_ANNOTATION,
         manifest::Object,
         object::Kind,
-        plan::{Intent, Rendered},
+        plan::{self, Intent, Rendered},
         pod_template_patch,
     },
 };
@@ -116,7 +116,11 @@ async fn dry_run(
     let name = &intent.name;
     let objects = writer.objects(&name.namespace, kind);
     let params = PatchParams { dry_run: true, ..apply_params(force) };
-    objects.dry_run_apply(&name.app, &params, &encode_apply_body(manifest)?, warnings).await
+    let answer = objects.dry_run_apply(&name.app, &params, &encode_apply_body(manifest)?, warnings).await;
+    if kind != Kind::Deployment {
+        return answer;
+    }
+    answer.map_err(|error| plan::name_request_fields(error, &intent.record.content, manifest))
 }
 
 /// Kubernetes refuses every dry run that a webhook with side effects would see. Such a refusal says nothing

@@ -79,9 +79,9 @@ pub(super) async fn patch_revision(
     let patch = Patch::Merge(json!({"metadata": metadata}));
     match writer.revisions(namespace).patch(object, &merge_params(META_MANAGER), &patch).await {
         // The API server may refuse every patch of a revision in the format of earlier versions.
-        Err(Error::Invalid(violations)) => {
+        Err(refused @ Error::Refused { .. }) => {
             let written = rewrite_revision(writer, namespace, object, &metadata).await?;
-            if written { Ok(()) } else { Err(Error::Invalid(violations)) }
+            if written { Ok(()) } else { Err(refused) }
         }
         patched => patched.map(|_| ()),
     }

@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 /// Returns the parts that set fields rendered.
-pub(super) fn owned_fields(content: &Content) -> Vec<OwnedField> {
+pub(in crate::domain) fn owned_fields(content: &Content) -> Vec<OwnedField> {
     let spec = &content.spec;
     let mut owned = vec![
         OwnedField { path: join_path("metadata.labels", APP_LABEL), field: "name" },

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{AppState, FIELD_MANAGER, Intent, Managed};
+use super::{
+    AppState, FIELD_MANAGER, Intent, Managed,
+    refusal::{PATCH, path_in_patch},
+};
 use crate::domain::{
     Error,
     change::{Action, Change},
@@ -13,6 +16,7 @@ use crate::domain::{
     pod_template_patch,
     replica_ownership::{self, Decision, ReplicasField},
     revision::Cause,
+    spec::Content,
 };
 
 /// The writes that carry out an intent.
@@ -54,7 +58,8 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
         selector: selector.clone(),
         restarted: intent.record.restarted,
     };
-    let deployment = manifest::render_deployment(name, content, &context).map_err(|e| refuse_patch(&e))?;
+    let deployment =
+        manifest::render_deployment(name, content, &context).map_err(|e| refuse_patch(content, &e))?;
     let labels = pod_labels(&deployment);
     let mut objects = vec![deployment];
     let mut prune = Vec::new();
@@ -181,8 +186,14 @@ fn list_owners(count: &ReplicasField<'_>) -> String {
     owners.join(", ")
 }
 
-fn refuse_patch(error: &pod_template_patch::Invalid) -> Error {
-    Error::invalid("app.spec.pod_template_patch", error)
+fn refuse_patch(content: &Content, error: &pod_template_patch::Invalid) -> Error {
+    let field = match (error, &content.spec.pod_template_patch) {
+        (pod_template_patch::Invalid::NoKey { path, .. }, Some(patch)) => {
+            format!("{PATCH}.{}", path_in_patch(patch, path))
+        }
+        _ => PATCH.to_owned(),
+    };
+    Error::invalid(field, error)
 }
 
 fn pod_labels(deployment: &Object) -> BTreeMap<String, String> {

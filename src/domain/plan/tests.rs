@@ -200,6 +200,14 @@ fn resources_that_say_nothing_and_patches_that_cannot_be_applied_are_refused() {
 }
 
 #[test]
+fn an_entry_of_a_patch_without_its_key_is_named() {
+    let patch = json!({"spec": {"volumes": [{"emptyDir": {}}]}});
+    let spec = Spec { pod_template_patch: Some(patch), ..mk_content("shop:1").spec };
+    let request = mk_request(Content { spec, ..Content::default() });
+    assert_eq!(violated(&request, &AppState::default()), "app.spec.pod_template_patch.spec.volumes");
+}
+
+#[test]
 fn rules_between_fields_hold_for_the_app_as_it_will_be() {
     let probing = |port: &str| {
         let probes = Probes { liveness: Some(Probe::new(Check::TcpPort(port.into()))), ..Probes::default() };
