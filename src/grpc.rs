@@ -27,6 +27,7 @@ mod server;
 mod status;
 mod stream;
 mod timeline;
+mod turns;
 mod validate;
 
 pub(crate) use self::codec::Codec;
@@ -37,3 +38,4 @@ pub use self::layers::origin::{InvalidOrigin, Origin};
 pub use self::loopback::is_loopback_host;
 pub use self::serve::{Args, serve};
 pub use self::server::{RouterError, router};
+pub use self::turns::Turns;

@@ -195,6 +195,14 @@ pub enum Error {
         /// How long to wait before trying again.
         retry_after: Duration,
     },
+    /// Too many changes of one app at once.
+    #[error("{waiting} changes of {app} are being made or wait already; try again in a moment")]
+    TooManyChanges {
+        /// The app's resource name.
+        app: String,
+        /// How many.
+        waiting: usize,
+    },
     /// The API server does not answer.
     #[error("the Kubernetes API server does not answer: {message}")]
     Unreachable {

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 use tracing::Instrument;
 
-use super::idempotency::IdempotencyCache;
+use super::{idempotency::IdempotencyCache, turns::Turns};
 use crate::{
     domain::{
         Error,
@@ -35,6 +35,8 @@ pub struct Context {
     pub drain: CancellationToken,
     /// Stored answers to requests with a `request_id`.
     pub idempotency: IdempotencyCache,
+    /// The queues of changes, one for each app that is being changed.
+    pub turns: Turns,
     /// Running writes. A caller that hangs up or runs out of time does not stop a write between two objects.
     pub writes: TaskTracker,
     /// Tasks that read logs ahead of callers that follow them. Each ends with its call.

@@ -139,6 +139,10 @@ fn to_status(error: &Error) -> Status {
             details.set_retry_info(Some(*retry_after));
             (Code::Unavailable, ErrorReason::Throttled)
         }
+        Error::TooManyChanges { .. } => {
+            details.set_retry_info(Some(RETRY));
+            (Code::Unavailable, ErrorReason::Throttled)
+        }
         Error::Unreachable { .. } => {
             details.set_retry_info(Some(RETRY));
             (Code::Unavailable, ErrorReason::ClusterUnreachable)

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::tasks::Tasks;
 use crate::{
     cluster::{Cluster, Writer, logs},
-    grpc::{self, Connection, Context, Health, IdempotencyCache},
+    grpc::{self, Connection, Context, Health, IdempotencyCache, Turns},
     index::{AutoscalerState, Index},
 };
 
@@ -49,6 +49,7 @@ impl ApiServer {
             connection: Arc::new(OnceLock::new()),
             drain: CancellationToken::new(),
             idempotency: IdempotencyCache::default(),
+            turns: Turns::default(),
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };

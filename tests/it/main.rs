@@ -28,6 +28,7 @@ mod repeating;
 mod shutdown;
 mod support;
 mod timeline;
+mod turns;
 mod waiting;
 mod walls;
 mod watching;

@@ -21,7 +21,7 @@ use gantry::{
         scaling,
         spec::{Content, Spec},
     },
-    grpc::{self, Connection, Context, Health, IdempotencyCache},
+    grpc::{self, Connection, Context, Health, IdempotencyCache, Turns},
     index::{AutoscalerState, Index, Kind, Leader},
     pb::{
         app_service_client::AppServiceClient, autoscaler_service_client::AutoscalerServiceClient,
@@ -163,6 +163,7 @@ impl Server {
             connection: Arc::new(OnceLock::from(connection)),
             drain: drain.clone(),
             idempotency: IdempotencyCache::default(),
+            turns: Turns::default(),
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };
