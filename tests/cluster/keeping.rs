@@ -232,7 +232,10 @@ async fn a_rollback_brings_back_the_autoscaler_of_that_time() {
             |plan: pb::Plan| plan.changes.iter().any(|change| change.path.contains("gantry.dev/autoscaler"));
         assert!(!told(rollback(&env, keep).await.plan.unwrap()));
         let plan = pb::RollbackAppRequest { validate_only: true, ..Default::default() };
-        assert!(told(rollback(&env, plan).await.plan.unwrap()), "the plan says so");
+        let plan = rollback(&env, plan).await.plan.unwrap();
+        let warned = plan.checks.iter().find(|check| check.kind == "AUTOSCALER").unwrap();
+        assert_eq!(warned.result(), pb::CheckResult::Warn, "{warned:?}");
+        assert!(told(plan), "the plan says so");
         assert_eq!(now().await, (pb::AutoscalerMode::Shadow, 9));
 
         let back = rollback(&env, pb::RollbackAppRequest::default()).await.rollout.unwrap();

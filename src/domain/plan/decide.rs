@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{AppState, Intent, StoredRevision};
 use crate::{
-    autoscale::Policy,
+    autoscale::{Mode, Policy},
     domain::{
         Error,
         check::{Check, Finding, Kind as CheckKind},
@@ -195,6 +195,10 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     let same = is_same(source, runs) && runs.outcome != Some(Outcome::Failed);
     if source.number == newest || (same && brings.is_none()) {
         return Ok(None);
+    if let Some(policy) = &brings {
+        let now = live.policy();
+        remarks.push(policy_check(&name.rollout(source.number), &now, policy, request.meta.time));
+    }
     }
     if source.outcome == Some(Outcome::Failed) {
         let message = format!(
@@ -229,6 +233,33 @@ fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<P
 /// Returns the intent of the newest revision, for the daemon that resumes it.
 pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
     Intent {
+/// Says what a rollback does to the autoscaler, which a caller who thinks of the content alone does not
+/// expect.
+fn policy_check(source: &str, now: &Policy, then: &Policy, time: Timestamp) -> Check {
+    let (mode, earlier) = (now.mode_at(time), then.mode_at(time));
+    let remedy = "Set keep_autoscaler to leave it unchanged.";
+    let (result, message) = match (mode, earlier) {
+        _ if mode == earlier => {
+            (Finding::Pass, format!("The autoscaler's policy becomes that of {source} again. {remedy}"))
+        }
+        (_, Mode::Off) => {
+            let mode = mode.as_str();
+            (
+                Finding::Warn,
+                format!("The autoscaler, now {mode}, is switched off, as it was at {source}. {remedy}"),
+            )
+        }
+        _ => {
+            let (mode, earlier) = (mode.as_str(), earlier.as_str());
+            let message = format!(
+                "The autoscaler's mode becomes {earlier} again, as it was at {source}; now it is {mode}. {remedy}"
+            );
+            (Finding::Warn, message)
+        }
+    };
+    Check::new(CheckKind::Autoscaler, result, message)
+}
+
         name: name.clone(),
         number: past.number,
         record: past.record.clone(),

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::{
     autoscale::{Mode, Policy},
-    domain::{caller::Caller, plan, revision::Request},
+    domain::{caller::Caller, check::Kind as CheckKind, plan, revision::Request},
 };
 
 fn mk_policy(mode: Mode, max: u32) -> Policy {
@@ -59,6 +59,29 @@ fn a_rollback_brings_back_the_last_policy_of_that_time_for_whoever_asks() {
     assert_eq!(back.record.brings, None, "a policy that was not stored is not invented");
     let same = mk_tuned(&second, &second);
     assert_eq!(plan::decide_rollback(&mk_rollback(None), &same).unwrap().unwrap().record.brings, None);
+}
+
+#[test]
+fn what_a_rollback_does_to_the_autoscaler_is_said() {
+    let said = |then: &Policy, now: &Policy| {
+        let back = plan::decide_rollback(&mk_rollback(Some(4)), &mk_tuned(then, now)).unwrap().unwrap();
+        back.notes.into_iter().map(|check| (check.kind, check.result, check.message)).collect::<Vec<_>>()
+    };
+    let of = |mode| mk_policy(mode, 3);
+    let at = "namespaces/prod/apps/shop/rollouts/4. Set keep_autoscaler to leave it unchanged.";
+    let off = format!("The autoscaler, now ACTIVE, is switched off, as it was at {at}");
+    assert_eq!(said(&Policy::default(), &of(Mode::Active)), [(CheckKind::Autoscaler, Finding::Warn, off)]);
+    for (then, now, result) in [
+        (of(Mode::Off), of(Mode::Shadow), Finding::Warn),
+        (of(Mode::Active), of(Mode::Off), Finding::Warn),
+        (of(Mode::Frozen), of(Mode::Active), Finding::Warn),
+        (mk_policy(Mode::Active, 9), of(Mode::Active), Finding::Pass),
+    ] {
+        let checks = said(&then, &now);
+        assert_eq!(checks.len(), 1, "{checks:?}");
+        assert_eq!((checks[0].0, checks[0].1), (CheckKind::Autoscaler, result), "{}", checks[0].2);
+    }
+    assert_eq!(said(&of(Mode::Off), &of(Mode::Off)), []);
 }
 
 #[test]
