@@ -17,6 +17,9 @@ const TAG: usize = 128;
 /// Lengths of a digest's hexadecimal digits, by its algorithm.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
+/// How a URL that is given for a name begins.
+const SCHEMES: [&str; 4] = ["https://", "http://", "docker://", "oci://"];
+
 /// The full name of an image, with every omitted part filled in except the tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Image {
@@ -32,6 +35,9 @@ pub enum NoImage {
     /// It is empty.
     #[error("it is empty")]
     Empty,
+    /// It is a URL.
+    #[error("it begins with `{0}`, which an image's name does not have")]
+    Scheme(&'static str),
     /// The registry is not a valid host.
     #[error("the part before the first slash must be a host with an optional port")]
     Host,
@@ -73,6 +79,9 @@ impl Image {
         }
         if text.len() == 64 && text.bytes().all(is_hex) {
             return Err(NoImage::Id);
+        }
+        if let Some(scheme) = SCHEMES.into_iter().find(|scheme| text.starts_with(scheme)) {
+            return Err(NoImage::Scheme(scheme));
         }
         let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
         let tagged = rest.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
@@ -245,7 +254,9 @@ mod tests {
             (&upper, NoImage::Digest),
             ("a.b:port/web", NoImage::Host),
             ("-a.b/web", NoImage::Host),
-            ("https://a.b/web", NoImage::Host),
+            ("https://a.b/web", NoImage::Scheme("https://")),
+            ("docker://web", NoImage::Scheme("docker://")),
+            ("ftp://a.b/web", NoImage::Host),
             ("a.b//web", NoImage::Path),
             ("a.b/web/", NoImage::Path),
             ("we___b", NoImage::Path),

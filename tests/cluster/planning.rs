@@ -97,13 +97,10 @@ async fn a_plan_tells_what_is_short_and_by_how_much() {
         assert!(fit.nodes.iter().all(|node| !node.excluded.is_empty()), "{fit:?}");
 
         let image = |name: &str| pb::AppSpec { image: name.into(), ..web() };
-        let none = plan(&env, image("Shop::1")).await;
-        says(
-            &none,
-            "IMAGE",
-            pb::CheckResult::Fail,
-            &["Shop::1 is not a valid image name", "Correct the image's name"],
-        );
+        let mut none = env.deploy_request("web", image("Shop::1"));
+        none.validate_only = true;
+        let refused = env.daemon.apps().await.deploy_app(none).await.unwrap_err();
+        assert!(refused.message().contains("is not a valid image name"), "{refused:?}");
         let moving = plan(&env, image("never-had")).await;
         says(&moving, "IMAGE", pb::CheckResult::Warn, &["The tag of never-had is left out", "or a digest"]);
         let new = plan(&env, image("never-had:1")).await;

@@ -147,7 +147,12 @@ fn spec(n: &mut Numbers, long: bool) -> pb::AppSpec {
         env.insert("LONG".into(), text(n).repeat(100_000).chars().take(100_000).collect());
     }
     pb::AppSpec {
-        image: format!("registry.example/{}:{}", word(n).to_lowercase(), word(n)),
+        // Not every word is a valid path of an image.
+        image: format!(
+            "registry.example/{}:{}",
+            word(n).to_lowercase().replace(['-', '_', '.'], ""),
+            word(n)
+        ),
         replicas: Some(n.small(3)),
         ports: vec![pb::Port { name: "http".into(), number: 8080, protocol: pb::Protocol::Tcp.into() }],
         command: texts(n, 3),

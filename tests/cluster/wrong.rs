@@ -177,6 +177,11 @@ fn wrong_specs() -> Vec<(&'static str, pb::AppSpec, &'static str)> {
         ("a negative count", pb::AppSpec { replicas: Some(-1), ..web_2() }, "app.spec.replicas"),
         ("too many", pb::AppSpec { replicas: Some(10_001), ..web_2() }, "app.spec.replicas"),
         (
+            "an image that is a URL",
+            pb::AppSpec { image: "https://a.b/c:1".into(), ..web_2() },
+            "app.spec.image",
+        ),
+        (
             "a fraction in the patch",
             pb::AppSpec { pod_template_patch: Some(of_spec("priority", 1.5.into())), ..web_2() },
             "app.spec.pod_template_patch.spec.priority",

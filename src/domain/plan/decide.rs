@@ -3,14 +3,15 @@
 
 use jiff::Timestamp;
 
-use super::{AppState, Intent, StoredRevision};
+use super::{AppState, Intent, StoredRevision, refusal::PATCH};
 use crate::{
     autoscale::{Mode, Policy},
     domain::{
         Error,
         check::{Check, Finding, Kind as CheckKind},
         commands::{Deploy, RequestMeta, Restart, Rollback},
-        error::Missing,
+        error::{Missing, Violation},
+        image::Image,
         labels::APP_LABEL,
         mask::Mask,
         name,
@@ -49,6 +50,7 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     }
     let mut content = merge(base)?;
     keep_container(&mut content, base, live);
+    check_images(&content, base)?;
     check_content(&content, base.is_some())?;
     if let (Mask::Everything, Some(unmodelled)) =
         (&request.mask, live.deployment.as_ref().map(|d| &d.unmodelled).filter(|u| !u.is_empty()))
@@ -192,13 +194,13 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
         }
         against.is_none()
     });
-    let same = is_same(source, runs) && runs.outcome != Some(Outcome::Failed);
-    if source.number == newest || (same && brings.is_none()) {
-        return Ok(None);
     if let Some(policy) = &brings {
         let now = live.policy();
         remarks.push(policy_check(&name.rollout(source.number), &now, policy, request.meta.time));
     }
+    let same = is_same(source, runs) && runs.outcome != Some(Outcome::Failed);
+    if source.number == newest || (same && brings.is_none()) {
+        return Ok(None);
     }
     if source.outcome == Some(Outcome::Failed) {
         let message = format!(
@@ -230,9 +232,6 @@ fn policy_to_bring(request: &Rollback, source: u64, live: &AppState) -> Option<P
     (then != now).then_some(then)
 }
 
-/// Returns the intent of the newest revision, for the daemon that resumes it.
-pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
-    Intent {
 /// Says what a rollback does to the autoscaler, which a caller who thinks of the content alone does not
 /// expect.
 fn policy_check(source: &str, now: &Policy, then: &Policy, time: Timestamp) -> Check {
@@ -260,6 +259,9 @@ fn policy_check(source: &str, now: &Policy, then: &Policy, time: Timestamp) -> C
     Check::new(CheckKind::Autoscaler, result, message)
 }
 
+/// Returns the intent of the newest revision, for the daemon that resumes it.
+pub fn intent_of(name: &name::App, past: &StoredRevision) -> Intent {
+    Intent {
         name: name.clone(),
         number: past.number,
         record: past.record.clone(),
@@ -340,6 +342,40 @@ fn keep_container(content: &mut Content, base: Option<&Content>, live: &AppState
     if let Some(base) = base.filter(|_| adopted && content.spec.container.is_empty()) {
         content.spec.container.clone_from(&base.spec.container);
     }
+}
+
+/// Returns an error for each image that the request brings and that no kubelet accepts. An image that the app
+/// has already is left alone, so that its other fields can be changed.
+fn check_images(content: &Content, base: Option<&Content>) -> Result<(), Error> {
+    let had: Vec<_> = base.into_iter().flat_map(named_images).map(|(_, image)| image).collect();
+    let new =
+        named_images(content).into_iter().filter(|(_, image)| !image.is_empty() && !had.contains(image));
+    let wrong: Vec<_> = new
+        .filter_map(|(field, image)| {
+            let why = Image::parse(&image).err()?;
+            let description = format!(
+                "{image:?} is not a valid image name: {why}; expected one such as registry.example/team/web:1.2"
+            );
+            Some(Violation { field, description })
+        })
+        .collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Invalid(wrong)) }
+}
+
+/// Returns the images of the content, each with its field.
+fn named_images(content: &Content) -> Vec<(String, String)> {
+    let mut images = vec![("app.spec.image".to_owned(), content.spec.image.clone())];
+    let Some(patch) = &content.spec.pod_template_patch else { return images };
+    for (list, field) in
+        [("initContainers", "/image"), ("containers", "/image"), ("volumes", "/image/reference")]
+    {
+        let entries = patch["spec"][list].as_array().into_iter().flatten();
+        images.extend(entries.enumerate().filter_map(|(i, entry)| {
+            let image = entry.pointer(field)?.as_str()?;
+            Some((format!("{PATCH}.spec.{list}[{i}]{}", field.replace('/', ".")), image.to_owned()))
+        }));
+    }
+    images
 }
 
 fn check_content(content: &Content, exists: bool) -> Result<(), Error> {

@@ -200,6 +200,35 @@ fn resources_that_say_nothing_and_patches_that_cannot_be_applied_are_refused() {
 }
 
 #[test]
+fn an_image_that_no_kubelet_accepts_is_refused_unless_the_app_has_it() {
+    let patched = |image: &str| {
+        let patch = json!({"spec": {"initContainers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": image}]}});
+        let spec = Spec { pod_template_patch: Some(patch), ..mk_content("shop:1").spec };
+        Content { spec, ..Content::default() }
+    };
+    for image in ["Team/Shop:1", "https://registry.example/shop:1", "nginx@sha256:abc", "shop:", "a b"] {
+        let live = mk_live(mk_content("shop:1"));
+        assert_eq!(violated(&mk_request(mk_content(image)), &AppState::default()), "app.spec.image");
+        assert_eq!(violated(&mk_request(mk_content(image)), &live), "app.spec.image");
+        let field = "app.spec.pod_template_patch.spec.initContainers[1].image";
+        assert_eq!(violated(&mk_request(patched(image)), &live), field);
+
+        let had = mk_live(mk_content(image));
+        let count = Content { spec: Spec { replicas: Some(5), ..Spec::default() }, ..Content::default() };
+        assert!(deploy(&mk_request(count.clone()), &had).is_ok(), "the image is not named");
+        assert!(deploy(&mk_masked(mk_content("X:1"), &["spec.replicas"]), &had).is_ok(), "nor here");
+        assert!(deploy(&mk_request(mk_content(image)), &had).is_ok(), "it stays");
+        assert!(deploy(&mk_request(mk_content("shop:2")), &had).is_ok());
+        assert!(deploy(&mk_request(count), &mk_live(patched(image))).is_ok());
+    }
+    let error = deploy(&mk_request(mk_content("Shop:1")), &AppState::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "app.spec.image: \"Shop:1\" is not a valid image name: its path has an upper-case letter; expected one such as registry.example/team/web:1.2"
+    );
+}
+
+#[test]
 fn an_entry_of_a_patch_without_its_key_is_named() {
     let patch = json!({"spec": {"volumes": [{"emptyDir": {}}]}});
     let spec = Spec { pod_template_patch: Some(patch), ..mk_content("shop:1").spec };
