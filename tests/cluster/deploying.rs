@@ -100,7 +100,7 @@ async fn the_same_deploy_again_writes_nothing_and_some_fields_change_only_those(
         let version = || async { deployments(&env).get("web").await.unwrap().resource_version() };
         until("the Deployment is quiet", async || {
             let before = version().await;
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             before == version().await
         })
         .await;
@@ -196,7 +196,7 @@ async fn a_stateful_set_cannot_adopt_our_revisions() {
             "template": {"metadata": {"labels": {"gantry.dev/app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c:1"}]}}}});
         sets.create(&PostParams::default(), &serde_json::from_value(greedy).unwrap()).await.unwrap();
         env.deploy_and_follow(env.deploy_request("web", web())).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let revision = revisions(&env).get("gantry-web-1").await.unwrap();
         let owners: Vec<_> = revision.owner_references().iter().map(|o| o.kind.as_str()).collect();
         assert_eq!(owners, ["Deployment"]);

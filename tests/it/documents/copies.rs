@@ -20,9 +20,13 @@ pub fn copies(markdown: &str) -> Vec<Copy> {
         let comment = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
         let Some(path) = comment.filter(|text| text.contains('/') && !text.contains(' ')) else { continue };
         let fence = lines.next_if(|(line, _)| line.starts_with("```"));
-        let body = lines.by_ref().map(|(line, _)| line).take_while(|line| *line != "```");
-        let text =
-            if fence.is_some() { body.map(|line| format!("{line}\n")).collect() } else { String::new() };
+        let mut text = String::new();
+        if fence.is_some() {
+            for (line, _) in lines.by_ref().take_while(|(line, _)| *line != "```") {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
         found.push(Copy { line: fence.map_or(0, |(_, line)| line), path: path.to_owned(), text });
     }
     found

@@ -71,7 +71,8 @@ fn written(reply: &Reply) -> String {
     }
     let body = String::from_utf8_lossy(&reply.body);
     // The trailers of gRPC-Web are in the body.
-    let differs = |line: &&str| line.starts_with("gantry-call-id: ") || line.starts_with("gantry-cache-age: ");
+    let differs =
+        |line: &&str| line.starts_with("gantry-call-id: ") || line.starts_with("gantry-cache-age: ");
     for line in body.lines().filter(|line| !differs(line)) {
         let shown = match serde_json::from_str::<Value>(line) {
             Ok(mut value) if value["details"].is_array() => {
