@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 pub use self::{
     creation::{Refusal, find_refusal},
-    pod::diagnose_pod,
+    pod::{describe_start, describe_wait, diagnose_pod},
     surroundings::Surroundings,
 };
 use super::{
@@ -33,7 +33,7 @@ pub fn diagnose_replicas<'a>(
         let Some(problem) = diagnose_pod(pod, around, policy) else { continue };
         // Pods of one template share the cause. Details that differ between them, such as names and
         // addresses, are those of the first pod.
-        let cause = pod.trouble.as_ref().map(|t| t.container.clone()).unwrap_or_default();
+        let cause = problem.container.clone();
         found.entry((problem.reason, cause)).and_modify(|known| merge(known, &problem)).or_insert(problem);
     }
     let mut problems: Vec<_> = found.into_values().collect();

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod testing;
+mod trouble;
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
@@ -19,6 +20,8 @@ use super::{
     spec::{Content, Port, Spec},
 };
 use crate::autoscale::Policy;
+
+pub use self::trouble::{Exit, Trouble, TroubleKind, Wait};
 
 /// A Deployment, which is an app.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,49 +168,8 @@ pub struct Pod {
     pub own_restarts: i32,
     /// What is wrong with it. Boxed, because most pods are healthy and then cost one pointer.
     pub trouble: Option<Box<Trouble>>,
-}
-
-/// What keeps a pod from running.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// The container; empty if the problem is about the pod itself.
-    pub container: String,
-    /// Its kind.
-    pub kind: TroubleKind,
-    /// The reason that Kubernetes gives, for example `ImagePullBackOff`.
-    pub reason: String,
-    /// The message of Kubernetes.
-    pub message: String,
-    /// When it began, if Kubernetes says so.
-    pub since: Option<Timestamp>,
-    /// How the container last ended.
-    pub exit: Option<Exit>,
-}
-
-/// Kinds of [`Trouble`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TroubleKind {
-    /// No node accepts the pod.
-    Unschedulable,
-    /// The image cannot be pulled.
-    Image,
-    /// The container's configuration is missing or wrong.
-    Config,
-    /// The container ended and waits for its next start, as in `CrashLoopBackOff`.
-    Crash,
-}
-
-/// How a container ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Exit status.
-    pub code: i32,
-    /// The signal that ended it; 0 if none did.
-    pub signal: i32,
-    /// The reason that Kubernetes gives: `Error`, `Completed` or `OOMKilled`.
-    pub reason: String,
-    /// When it ended.
-    pub finished: Option<Timestamp>,
+    /// What it waits for, if it is not ready and nothing is wrong with it. Boxed for the same reason.
+    pub waits: Option<Box<Wait>>,
 }
 
 /// An EndpointSlice: some of the replicas behind a Service.
@@ -267,6 +229,8 @@ pub struct Event {
     pub id: Arc<str>,
     /// Which object it is about.
     pub about: About,
+    /// The container of the pod that it is about; `None` if it is about the whole object.
+    pub container: Option<Arc<str>>,
     /// Whether its type is `Warning`.
     pub warning: bool,
     /// The reason that Kubernetes gives, for example `FailedScheduling`.
@@ -447,11 +411,9 @@ impl std::fmt::Display for About {
 // === impl Pod ===
 
 impl Pod {
-    /// Returns how often a container of the pod crashed. Each restart follows a crash, and one more crash may
-    /// still be waiting for its restart.
-    pub fn crashes(&self) -> i32 {
-        let waiting = self.trouble.as_ref().is_some_and(|t| t.kind == TroubleKind::Crash);
-        self.restarts + i32::from(waiting)
+    /// Returns whether a probe of a container that runs is all that it waits for.
+    pub fn is_checked(&self) -> bool {
+        matches!(self.waits.as_deref(), Some(Wait::Sidecar { .. } | Wait::Containers(_)))
     }
 
     /// When the pod last became ready; `None` if it is not ready.

@@ -95,7 +95,7 @@ impl Problem {
             | Reason::NodeLost
             | Reason::Unschedulable => false,
         };
-        self.object.strip_prefix("pod/").filter(|_| ran)
+        self.object.strip_prefix("pod/").filter(|_| ran && !self.container.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    diagnosis::{Surroundings, diagnose_pod},
+    diagnosis::{self, Surroundings, diagnose_pod},
     evidence,
     observed::{Pod, TroubleKind},
     spec::Policy,
@@ -74,15 +74,20 @@ fn find_state(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> (State, S
         return (State::Ready, "Takes traffic.".to_owned());
     }
     let problem = diagnose_pod(pod, around, policy).map(|problem| problem.message);
+    let waits = diagnosis::describe_wait(pod).map(|(message, _)| message);
     match pod.trouble.as_ref().map(|trouble| trouble.kind) {
         Some(TroubleKind::Image | TroubleKind::Config | TroubleKind::Crash) => {
             (State::Failing, problem.unwrap_or_default())
         }
         Some(TroubleKind::Unschedulable) => (State::Pending, problem.unwrap_or_default()),
-        None if pod.node.is_none() => (State::Pending, "Waits for a node.".to_owned()),
-        None if pod.was_ready => {
-            (State::Unready, "Runs, but fails its readiness probe after having passed it.".to_owned())
+        None if pod.node.is_none() => {
+            (State::Pending, waits.unwrap_or_else(|| "Waits for a node.".to_owned()))
         }
+        None if pod.was_ready => {
+            let said = "Runs, but fails its readiness probe after having passed it.".to_owned();
+            (State::Unready, waits.map_or(said, |waits| format!("Was ready before. {waits}")))
+        }
+        None if let Some(waits) = waits => (State::Starting, waits),
         None if pod.running => {
             (State::Starting, "Runs, but has not passed its readiness probe yet.".to_owned())
         }
@@ -132,8 +137,9 @@ mod tests {
             message: "its words".into(),
             since: None,
             exit: Some(Exit { code: 3, signal: 0, reason: "Error".into(), finished: None }),
+            restarts: 2,
         };
-        Pod { trouble: Some(Box::new(trouble)), restarts: 2, ..mk_pod() }
+        Pod { trouble: Some(Box::new(trouble)), ..mk_pod() }
     }
 
     #[test]

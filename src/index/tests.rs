@@ -54,6 +54,7 @@ fn mk_troubled(set: &str, name: &str) -> Pod {
         message: "Back-off pulling image \"x\"".into(),
         since: None,
         exit: None,
+        restarts: 0,
     };
     Pod { ready: false, trouble: Some(Box::new(trouble)), ..mk_pod(set, name) }
 }
@@ -62,6 +63,7 @@ fn mk_event(id: &str, kind: Of, name: &str, second: i64) -> Event {
     Event {
         id: id.into(),
         about: About { namespace: "a".into(), kind, name: name.into() },
+        container: None,
         warning: true,
         reason: "Failed".into(),
         note: format!("Failed to pull image \"x\": {second}: not found").into(),

@@ -261,6 +261,7 @@ async fn replicas_are_listed_with_state_and_reason() {
         reason: "StartError".into(),
         message: "exec: \"/nope\": no such file or directory".into(),
         since: None,
+        restarts: 0,
         exit: None,
     }));
     let pending = observed::Pod { node: None, address: None, running: false, ..mk_placed(4, false) };

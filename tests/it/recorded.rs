@@ -31,7 +31,8 @@ fn mk_pod(recorded: &Value) -> Option<observed::Pod> {
 fn mk_event(recorded: &Value, pod: &observed::Pod, n: usize) -> observed::Event {
     let mut event = recorded.clone();
     event["metadata"] = json!({"namespace": &*pod.namespace, "name": format!("e{n}"), "creationTimestamp": "2026-01-01T00:00:00Z"});
-    event["involvedObject"] = json!({"kind": "Pod", "name": &*pod.name});
+    event["involvedObject"] =
+        json!({"kind": "Pod", "name": &*pod.name, "fieldPath": recorded["involvedObject"]["fieldPath"]});
     serde_json::from_value::<Event>(event).unwrap().into_row().unwrap()
 }
 

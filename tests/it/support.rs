@@ -307,6 +307,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         restarts: 0,
         own_restarts: 0,
         stop_by: None,
+        waits: None,
         trouble: None,
     }
 }

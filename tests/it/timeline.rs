@@ -46,6 +46,7 @@ fn mk_event(id: &str, second: i64, count: i32) -> observed::Event {
             kind: observed::Kind::Pod,
             name: format!("web-1-{pod:05}").into(),
         },
+        container: None,
         warning: true,
         reason: "BackOff".into(),
         note: id.into(),

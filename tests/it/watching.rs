@@ -132,6 +132,7 @@ fn mk_pod_without_its_image() -> Pod {
         reason: "ErrImagePull".into(),
         message: "docker.io/library/web:1: not found".into(),
         since: None,
+        restarts: 0,
         exit: None,
     }));
     pod

@@ -38,6 +38,7 @@ slim! {
     struct Involved {
         kind: String,
         name: String,
+        field_path: String,
     }
 
     struct Series {
@@ -73,6 +74,7 @@ impl Decode for Event {
             .unwrap_or_else(|| created(&self.metadata));
         Some(observed::Event {
             id,
+            container: container(&self.involved_object.field_path).map(Into::into),
             about: About { namespace, kind, name: self.involved_object.name.into() },
             warning: self.r#type == "Warning",
             reason: self.reason.into(),
@@ -82,4 +84,10 @@ impl Decode for Event {
             version: parse_resource_version(&self.metadata),
         })
     }
+}
+
+/// Returns the container in the path of a field, for example `spec.containers{app}`.
+fn container(path: &str) -> Option<&str> {
+    let (list, name) = path.strip_suffix('}')?.split_once('{')?;
+    matches!(list, "spec.containers" | "spec.initContainers").then_some(name)
 }

@@ -12,7 +12,7 @@ use super::{
     controller, created, decode_meta, namespaced_name, or_default, resource, slim,
 };
 use crate::{
-    domain::observed::{self, Exit, Trouble, TroubleKind},
+    domain::observed::{self, Exit, Trouble, TroubleKind, Wait},
     index,
 };
 
@@ -39,9 +39,21 @@ slim! {
     struct PodSpec {
         node_name: Option<String>,
         containers: Vec<Container>,
+        init_containers: Vec<Container>,
+        readiness_gates: Vec<ReadinessGate>,
+        scheduling_gates: Vec<SchedulingGate>,
     }
 
     struct Container {
+        name: String,
+        restart_policy: Option<String>,
+    }
+
+    struct ReadinessGate {
+        condition_type: String,
+    }
+
+    struct SchedulingGate {
         name: String,
     }
 
@@ -57,6 +69,8 @@ slim! {
 
     struct ContainerStatus {
         name: String,
+        ready: bool,
+        started: Option<bool>,
         restart_count: i32,
         state: State,
         last_state: State,
@@ -121,6 +135,8 @@ impl Decode for Pod {
         let pod_started = status.start_time.filter(|_| !ready && restarts > 0);
         let fell_since = |started| ready_changed.is_some_and(|t| t.duration_since(started) > ROUNDING);
         let of_own = containers().find(|c| Some(c.name.as_str()) == own);
+        let trouble = trouble(&status).map(Box::new);
+        let waits = if ready || trouble.is_some() { None } else { waits(&spec, &status).map(Box::new) };
         Some(observed::Pod {
             namespace,
             name,
@@ -142,7 +158,8 @@ impl Decode for Pod {
             running: all_started.is_some(),
             restarts,
             own_restarts: of_own.map(|c| c.restart_count).unwrap_or_default(),
-            trouble: trouble(&status).map(Box::new),
+            trouble,
+            waits,
         })
     }
 }
@@ -163,7 +180,7 @@ fn started(containers: &[ContainerStatus]) -> Option<Timestamp> {
 }
 
 /// The first problem that prevents the pod from running: no node, then its containers in the order in which
-/// they start.
+/// they start. Of several that crash, the one that crashed most often.
 fn trouble(status: &PodStatus) -> Option<Trouble> {
     let unscheduled = find_condition(&status.conditions, "PodScheduled", "False");
     if let Some(c) = unscheduled.filter(|c| c.reason == "Unschedulable") {
@@ -174,13 +191,49 @@ fn trouble(status: &PodStatus) -> Option<Trouble> {
             message: c.message.clone(),
             since: c.last_transition_time,
             exit: None,
+            restarts: 0,
         });
     }
-    status
-        .init_container_statuses
-        .iter()
-        .find_map(|c| container(c, true))
-        .or_else(|| status.container_statuses.iter().find_map(|c| container(c, false)))
+    let of_init = status.init_container_statuses.iter().filter_map(|c| container(c, true));
+    let found = of_init.chain(status.container_statuses.iter().filter_map(|c| container(c, false)));
+    found.reduce(|first, next| {
+        let worse = first.kind == TroubleKind::Crash
+            && (next.kind != TroubleKind::Crash || next.restarts > first.restarts);
+        if worse { next } else { first }
+    })
+}
+
+/// What a pod waits for that is not ready and has no trouble.
+fn waits(spec: &PodSpec, status: &PodStatus) -> Option<Wait> {
+    if spec.node_name.is_none() {
+        let gates: Vec<_> = spec.scheduling_gates.iter().map(|gate| gate.name.clone()).collect();
+        return (!gates.is_empty()).then_some(Wait::Gates(gates));
+    }
+    let is_sidecar = |name: &str| {
+        let of_spec = spec.init_containers.iter().find(|c| c.name == name);
+        of_spec.is_some_and(|c| c.restart_policy.as_deref() == Some("Always"))
+    };
+    if find_condition(&status.conditions, "Initialized", "True").is_none() {
+        return status.init_container_statuses.iter().find_map(|c| {
+            let (container, since) = (c.name.clone(), c.state.running.as_ref()?.started_at);
+            match is_sidecar(&container) {
+                false => Some(Wait::Init { container, since }),
+                true => (c.started == Some(false)).then_some(Wait::Sidecar { container, since }),
+            }
+        });
+    }
+    started(&status.container_statuses)?;
+    let sidecars = status.init_container_statuses.iter().filter(|c| is_sidecar(&c.name));
+    let mut all = status.container_statuses.iter().chain(sidecars).peekable();
+    all.peek()?;
+    let unready: Vec<_> = all.filter(|c| !c.ready).map(|c| c.name.clone()).collect();
+    if !unready.is_empty() {
+        return Some(Wait::Containers(unready));
+    }
+    let gates = spec.readiness_gates.iter().map(|gate| gate.condition_type.clone());
+    let open = gates.filter(|gate| find_condition(&status.conditions, gate, "True").is_none());
+    let open: Vec<_> = open.collect();
+    (!open.is_empty()).then_some(Wait::Conditions(open))
 }
 
 fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
@@ -200,6 +253,7 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
             message: message.into(),
             since,
             exit,
+            restarts: c.restart_count,
         })
     };
     if let Some(waiting) = &c.state.waiting {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     name,
-    observed::{self, Exit, Kind, Trouble, TroubleKind},
+    observed::{self, Exit, Kind, Trouble, TroubleKind, Wait},
     revision::{
         Cause, Record,
         form::{self, Form},
@@ -331,6 +331,21 @@ fn both_generations_of_events_tell_count_and_time() {
         (&*found.id, &*found.reason, &*found.note),
         ("shop-6f7c-x2x.1862aa", "Failed", "Failed to pull image")
     );
+    let about = |path: Value| {
+        let mut event = mk_event();
+        event["involvedObject"]["fieldPath"] = path;
+        row::<Event>(event).unwrap().container
+    };
+    for (path, container) in [
+        (json!("spec.containers{app}"), Some("app")),
+        (json!("spec.initContainers{migrate}"), Some("migrate")),
+        (json!("spec.volumes{data}"), None),
+        (json!("spec.containers{"), None),
+        (json!(""), None),
+        (Value::Null, None),
+    ] {
+        assert_eq!(about(path).as_deref(), container);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::surroundings::{Surroundings, pick_events, quote_text};
 use crate::domain::{
-    observed::{About, Event, Exit, Kind, Pod, Trouble, TroubleKind},
+    observed::{About, Event, Exit, Kind, Pod, Trouble, TroubleKind, Wait},
     problem::{Problem, Reason},
     spec::Policy,
 };
@@ -19,26 +19,110 @@ pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Opt
     let lost = pod.node.as_deref().filter(|node| (around.is_lost)(node));
     let trouble = pod.trouble.as_deref().filter(|_| lost.is_none());
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
-    let seen = (around.events)(&about);
+    let mut seen = (around.events)(&about);
     let since = trouble.map_or_else(|| pod.unready_since(), |t| t.since);
+    let mut container = trouble.map(|t| t.container.clone()).unwrap_or_default();
+    keep_about(&mut seen, std::slice::from_ref(&container));
     let (reason, message, remedy, fatal) = match trouble.map(|t| (t.kind, t)) {
         Some((TroubleKind::Image, t)) => image(t, &seen),
         Some((TroubleKind::Config, t)) => config(t),
-        Some((TroubleKind::Crash, t)) => crash(pod, t, &seen, policy),
+        Some((TroubleKind::Crash, t)) => crash(t, &seen, policy),
         Some((TroubleKind::Unschedulable, t)) => unschedulable(t),
         None if let Some(node) = lost => node_lost(node),
-        None if pod.running => probe(&seen)?,
-        None => volume(&seen)?,
+        None => match pod.waits.as_deref() {
+            Some(Wait::Gates(gates)) => held(gates),
+            Some(Wait::Conditions(conditions)) => waits_for(conditions),
+            Some(Wait::Init { .. }) => volume(&seen)?,
+            waits if waits.is_some() || pod.running => {
+                let named = waits.map(Wait::containers).unwrap_or_default();
+                keep_about(&mut seen, named);
+                let check = seen.iter().rev().find_map(|event| Check::read(event))?;
+                container =
+                    check.container.map(str::to_owned).or_else(|| named.first().cloned()).unwrap_or_default();
+                probe(&container, &check)
+            }
+            _ => volume(&seen)?,
+        },
     };
     Some(Problem {
-        container: trouble.map(|t| t.container.clone()).unwrap_or_default(),
+        container,
         events: pick_events(&seen),
         start: since.or(Some(pod.created)),
         ..Problem::new(reason, message, remedy, format!("pod/{}", pod.name), fatal)
     })
 }
 
+/// Keeps the events about these containers and those about the whole pod. Without containers, keeps all.
+fn keep_about(events: &mut Vec<&Event>, containers: &[String]) {
+    let named = |name: &str| containers.iter().any(|container| container == name);
+    if containers.iter().any(|name| !name.is_empty()) {
+        events.retain(|event| event.container.as_deref().is_none_or(named));
+    }
+}
+
+/// Returns what a replica without a problem waits for, as far as rows show it, and the container whose log
+/// may explain it.
+pub fn describe_wait(pod: &Pod) -> Option<(String, String)> {
+    let since = |time: &Option<Timestamp>| time.map_or_else(String::new, |time| format!(" since {time}"));
+    let message = match pod.waits.as_deref()? {
+        Wait::Gates(gates) => held(gates).1,
+        Wait::Conditions(conditions) => waits_for(conditions).1,
+        Wait::Init { container, since: time } => {
+            format!("Init container \"{container}\" runs{}; the replica starts when it ends.", since(time))
+        }
+        Wait::Sidecar { container, since: time } => format!(
+            "Sidecar \"{container}\" runs{} and does not pass its startup probe; the replica starts when it does.",
+            since(time)
+        ),
+        Wait::Containers(containers) => {
+            let all: Vec<_> = containers.iter().map(|name| format!("\"{name}\"")).collect();
+            match all.as_slice() {
+                [one] => format!("Container {one} runs but does not pass its probes."),
+                several => format!("Containers {} run but do not pass their probes.", several.join(", ")),
+            }
+        }
+    };
+    let container = pod.waits.as_deref().and_then(|waits| waits.containers().first().cloned());
+    Some((message, container.unwrap_or_default()))
+}
+
+/// Returns what a replica waits for before its own containers are started: an init container or a sidecar.
+pub fn describe_start(pod: &Pod) -> Option<String> {
+    let starts = matches!(pod.waits.as_deref(), Some(Wait::Init { .. } | Wait::Sidecar { .. }));
+    describe_wait(pod).filter(|_| starts && !pod.deleting).map(|(message, _)| message)
+}
+
 type Finding = (Reason, String, &'static str, bool);
+
+fn held(gates: &[String]) -> Finding {
+    let (noun, verb) = if gates.len() == 1 { ("gate", "holds") } else { ("gates", "hold") };
+    (
+        Reason::Unschedulable,
+        format!("Scheduling {noun} {} {verb} the replica, so no node is looked for.", quoted(gates)),
+        "Find out why the controller that set the gate does not remove it.",
+        false,
+    )
+}
+
+fn waits_for(conditions: &[String]) -> Finding {
+    let noun = if conditions.len() == 1 { "condition" } else { "conditions" };
+    (
+        Reason::ProbeFailing,
+        format!(
+            "All containers are ready; the replica waits for {noun} {} of its readiness gates.",
+            quoted(conditions)
+        ),
+        "Find out why the controller that sets the condition does not set it to True.",
+        // A load balancer takes a while to set it.
+        false,
+    )
+}
+
+/// Returns names as a list within a sentence.
+fn quoted(names: &[String]) -> String {
+    let all: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    quote_text(&all.join(", "))
+}
 
 fn image(trouble: &Trouble, events: &[&Event]) -> Finding {
     // Before Kubernetes 1.32 the container state shows only the back-off. The cause is in the event.
@@ -134,6 +218,7 @@ struct Check<'a> {
     /// The probe, as Kubernetes names it: `Readiness`, `Liveness` or `Startup`.
     which: &'a str,
     answer: &'a str,
+    container: Option<&'a str>,
     time: Timestamp,
 }
 
@@ -143,7 +228,7 @@ impl<'a> Check<'a> {
         let (which, said) =
             event.note.split_once(" probe ").filter(|_| &*event.reason == "Unhealthy" && event.warning)?;
         let answer = said.split_once(": ").map_or(said, |(_, answer)| answer);
-        Some(Self { which, answer, time: event.time })
+        Some(Self { which, answer, container: event.container.as_deref(), time: event.time })
     }
 
     /// Returns whether Kubernetes ends containers that fail this probe.
@@ -152,16 +237,21 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Diagnoses a replica that runs and is not ready. Without an event it may only be starting slowly.
-fn probe(events: &[&Event]) -> Option<Finding> {
-    let check = events.iter().rev().find_map(|event| Check::read(event))?;
-    Some((
+/// Diagnoses a replica that runs and is not ready. Without such a check it may only be starting slowly.
+fn probe(container: &str, check: &Check<'_>) -> Finding {
+    let (which, answer) = (check.which.to_lowercase(), quote_text(check.answer));
+    let message = if container.is_empty() {
+        format!("The {which} probe does not pass: {answer}")
+    } else {
+        format!("Container \"{container}\": the {which} probe does not pass: {answer}")
+    };
+    // A slow start looks the same.
+    (
         Reason::ProbeFailing,
-        format!("The {} probe does not pass: {}", check.which.to_lowercase(), quote_text(check.answer)),
-        "Check what the probe asks for, and read the log of the replica.",
-        // A slow start looks the same.
+        message,
+        "Check what the probe asks for, and read the log of the container.",
         false,
-    ))
+    )
 }
 
 /// Returns the failed probe for which Kubernetes ended the container, if that is why it ended.
@@ -174,8 +264,8 @@ fn ended_by<'a>(events: &[&'a Event], exit: Option<&Exit>) -> Option<Check<'a>> 
     (0..=LATEST).contains(&(finished - check.time.as_second())).then_some(check)
 }
 
-fn crash(pod: &Pod, trouble: &Trouble, events: &[&Event], policy: &Policy) -> Finding {
-    let crashes = pod.crashes();
+fn crash(trouble: &Trouble, events: &[&Event], policy: &Policy) -> Finding {
+    let crashes = trouble.crashes();
     let times = if crashes == 1 { "once".to_owned() } else { format!("{crashes} times") };
     let fatal = crashes > policy.tolerated_restarts;
     match &trouble.exit {

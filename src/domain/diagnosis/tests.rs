@@ -1,6 +1,7 @@
 //! The diagnosis of each state of pods and Deployments, and properties of all of them.
 
 mod around;
+mod containers;
 
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ fn mk_troubled(kind: TroubleKind, reason: &str, message: &str) -> Pod {
         message: message.into(),
         since: None,
         exit: None,
+        restarts: 0,
     };
     Pod { trouble: Some(Box::new(trouble)), ..mk_pod("shop-1-a") }
 }
@@ -60,8 +62,8 @@ fn mk_unschedulable() -> Pod {
 fn mk_crash(restarts: i32, code: i32, signal: i32, reason: &str) -> Pod {
     let mut pod =
         mk_troubled(TroubleKind::Crash, "CrashLoopBackOff", "back-off 40s restarting failed container");
-    pod.restarts = restarts;
     let trouble = pod.trouble.as_mut().unwrap();
+    trouble.restarts = restarts;
     trouble.exit = Some(Exit { code, signal, reason: reason.into(), finished: Some(at(9)) });
     trouble.since = Some(at(9));
     pod
@@ -71,6 +73,7 @@ fn mk_event(id: i64, reason: &str, note: &str) -> Event {
     Event {
         id: format!("e{id}").into(),
         about: About { namespace: "prod".into(), kind: Kind::Pod, name: "shop-1-a".into() },
+        container: None,
         warning: true,
         reason: reason.into(),
         note: note.into(),

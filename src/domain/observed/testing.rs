@@ -78,5 +78,6 @@ pub(crate) fn pod(namespace: &str, replica_set: &str, name: &str) -> Pod {
         own_restarts: 0,
         stop_by: None,
         trouble: None,
+        waits: None,
     }
 }

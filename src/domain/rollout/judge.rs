@@ -152,7 +152,11 @@ impl Rollout {
             } else {
                 String::new()
             };
-            format!("{} ready{old}.", replicas(p.ready, p.desired))
+            let waits = match counts.updated.iter().find_map(|pod| diagnosis::describe_start(pod)) {
+                Some(waits) => format!(" {waits}"),
+                None => String::new(),
+            };
+            format!("{} ready{old}.{waits}", replicas(p.ready, p.desired))
         };
     }
 
@@ -190,6 +194,7 @@ impl Rollout {
             "Look at the replicas, and at the events of the Deployment."
         };
         let late = self.late(time, &stands, remedy);
+        let waiting = counts.updated.iter().find(|pod| !pod.ready && pod.waits.is_some());
         match self.problems.first() {
             Some(cause) => Problem {
                 reason: if cause.reason == Reason::ProbeFailing { cause.reason } else { late.reason },
@@ -200,6 +205,20 @@ impl Rollout {
                 events: cause.events.clone(),
                 ..late
             },
+            None if let Some((pod, (message, container))) =
+                waiting.and_then(|pod| Some((pod, diagnosis::describe_wait(pod)?))) =>
+            {
+                Problem {
+                    // Of a sidecar, an init container, or a probe whose events have gone.
+                    reason: if pod.is_checked() { Reason::ProbeFailing } else { late.reason },
+                    message: format!("{} {message}", late.message),
+                    remedy: "Read the log of the container, and look at the events of the replica."
+                        .to_owned(),
+                    object: format!("{}/{}", Kind::Pod.prefix(), pod.name),
+                    container,
+                    ..late
+                }
+            }
             None if unready => Problem {
                 reason: Reason::ProbeFailing,
                 message: format!(

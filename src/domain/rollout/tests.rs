@@ -3,6 +3,7 @@
 mod late;
 mod others;
 mod refused;
+mod waiting;
 
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ fn mk_trouble(kind: TroubleKind, message: &str) -> Box<Trouble> {
         message: message.into(),
         since: None,
         exit: None,
+        restarts: 0,
     })
 }
 
@@ -269,7 +271,7 @@ fn crashes_are_tolerated_by_number_however_long_they_take() {
     world.first().trouble.as_mut().unwrap().since = exit.finished;
     world.first().trouble.as_mut().unwrap().exit = Some(exit);
     for (restarts, expected) in [(0, State::Running), (2, State::Running), (3, State::Failed)] {
-        world.first().restarts = restarts;
+        world.first().trouble.as_mut().unwrap().restarts = restarts;
         let rollout = world.at_time(&mk_revision(1, policy.clone()), None, 99_999);
         assert_eq!(rollout.state, expected, "{restarts} restarts");
     }

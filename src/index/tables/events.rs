@@ -81,7 +81,9 @@ impl Row for Event {
             row.about.name = name.clone();
         }
         t.texts.intern(&mut row.about.namespace);
-        t.texts.intern(&mut row.reason);
+        for text in [&mut row.reason].into_iter().chain(&mut row.container) {
+            t.texts.intern(text);
+        }
         let lines = t.events.entry(row.about.clone()).or_default();
         if let Some(i) = lines.iter().position(|line| line.event.id == row.id) {
             let known = &mut lines[i].event;

@@ -27,6 +27,7 @@ fn what_was_seen_of_a_failure_is_kept_before_anything_is_undone() {
         message: "secret \"db\" not found".into(),
         since: None,
         exit: None,
+        restarts: 0,
     };
     let doomed = Pod { ready: false, running: false, trouble: Some(Box::new(trouble)), ..mk_pod("s", "p") };
     tell(&index, doomed, true);

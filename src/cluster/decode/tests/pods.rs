@@ -21,6 +21,7 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         own_restarts: 1,
         stop_by: None,
         trouble: None,
+        waits: None,
     };
     assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
     let mut leaving = mk_running();
@@ -78,7 +79,10 @@ fn a_crash_tells_how_and_when_the_container_ended() {
     let finished = Some(time("2026-01-02T03:05:00Z"));
     let pod = row::<Pod>(mk_crashing()).unwrap();
     let crash = pod.trouble.clone().unwrap();
-    assert_eq!((crash.kind, crash.since, pod.restarts, pod.crashes()), (TroubleKind::Crash, finished, 4, 5));
+    assert_eq!(
+        (crash.kind, crash.since, pod.restarts, crash.crashes()),
+        (TroubleKind::Crash, finished, 4, 5)
+    );
     assert_eq!(crash.exit, Some(Exit { code: 137, signal: 0, reason: "OOMKilled".into(), finished }));
 
     // The container has just ended, and the kubelet does not report the wait yet.
@@ -218,4 +222,78 @@ fn a_pod_that_runs_without_being_ready_says_since_when() {
     pod["status"]["containerStatuses"] = json!([]);
     assert!(!row::<Pod>(pod).unwrap().running, "nothing runs yet");
     assert!(!row::<Pod>(mk_waiting("ContainerCreating", "")).unwrap().running);
+}
+
+fn waits(pod: Value) -> Option<Wait> {
+    row::<Pod>(pod).unwrap().waits.map(|waits| *waits)
+}
+
+// As the documentation of Kubernetes shows pods with init containers, sidecars and gates.
+#[test]
+fn what_a_pod_without_trouble_waits_for_is_read_from_its_containers_and_gates() {
+    assert_eq!(waits(mk_running()), None);
+    let since = Some(time(CREATED));
+    let runs = |name: &str, ready: bool, started: bool| {
+        json!({"name": name, "ready": ready, "started": started,
+        "restartCount": 0, "state": {"running": {"startedAt": CREATED}}, "lastState": {}})
+    };
+    let ended = json!({"name": "schema", "ready": true, "started": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "lastState": {}});
+
+    let mut starts = mk_waiting("PodInitializing", "");
+    starts["spec"]["initContainers"] =
+        json!([{"name": "schema"}, {"name": "proxy", "restartPolicy": "Always"}, {"name": "migrate"}]);
+    starts["status"]["conditions"][1]["status"] = json!("False");
+    starts["status"]["initContainerStatuses"] = json!([ended, runs("proxy", false, false)]);
+    assert_eq!(waits(starts.clone()), Some(Wait::Sidecar { container: "proxy".into(), since }));
+    starts["status"]["initContainerStatuses"] =
+        json!([ended, runs("proxy", false, true), runs("migrate", false, true)]);
+    assert_eq!(waits(starts), Some(Wait::Init { container: "migrate".into(), since }));
+
+    let mut unready = mk_running();
+    unready["status"]["conditions"][2]["status"] = json!("False");
+    unready["spec"]["initContainers"] =
+        json!([{"name": "agent", "restartPolicy": "Always"}, {"name": "schema"}]);
+    unready["status"]["initContainerStatuses"] = json!([runs("agent", false, true), ended]);
+    unready["status"]["containerStatuses"] = json!([runs("app", true, true), runs("proxy", false, true)]);
+    assert_eq!(waits(unready.clone()), Some(Wait::Containers(vec!["proxy".into(), "agent".into()])));
+    unready["status"]["initContainerStatuses"] = json!([runs("agent", true, true), ended]);
+    unready["status"]["containerStatuses"] = json!([runs("app", true, true)]);
+    assert_eq!(waits(unready.clone()), None, "the condition comes in a moment");
+
+    unready["spec"]["readinessGates"] =
+        json!([{"conditionType": "a.io/registered"}, {"conditionType": "a.io/warm"}]);
+    let warm = json!({"type": "a.io/warm", "status": "True", "lastTransitionTime": CREATED});
+    unready["status"]["conditions"].as_array_mut().unwrap().push(warm);
+    assert_eq!(waits(unready), Some(Wait::Conditions(vec!["a.io/registered".into()])));
+
+    let mut held = mk_waiting("ContainerCreating", "");
+    held["spec"]["nodeName"].take();
+    held["spec"]["schedulingGates"] = json!([{"name": "example.com/foo"}, {"name": "example.com/bar"}]);
+    held["status"] = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}]});
+    assert_eq!(waits(held), Some(Wait::Gates(vec!["example.com/foo".into(), "example.com/bar".into()])));
+}
+
+#[test]
+fn of_several_containers_that_crash_the_one_that_crashed_most_is_named() {
+    let crashed = |name: &str, restarts: i32| {
+        json!({"name": name, "restartCount": restarts,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": CREATED}}})
+    };
+    let mut pod = mk_crashing();
+    for (statuses, name, crashes) in [
+        (json!([crashed("app", 0), crashed("proxy", 5)]), "proxy", 6),
+        (json!([crashed("app", 5), crashed("proxy", 5)]), "app", 6),
+        (
+            json!([crashed("app", 0), {"name": "proxy", "restartCount": 7, "state": {"running": {}}}]),
+            "app",
+            1,
+        ),
+    ] {
+        pod["status"]["containerStatuses"] = statuses;
+        let found = trouble(pod.clone()).unwrap();
+        assert_eq!((found.container.as_str(), found.crashes()), (name, crashes));
+    }
 }

@@ -90,6 +90,7 @@ fn mk_event(second: i64, reason: &str, words: &str) -> Event {
     Event {
         id: "e".into(),
         about,
+        container: None,
         warning: true,
         reason: reason.into(),
         note,
