@@ -111,8 +111,9 @@ impl App {
             (None, rollout) => rollout.map_or_else(shown, |rollout| rollout.content.clone()),
         };
         let policy = content.spec.policy();
-        let problems = problems(d, rollout, facts, &policy);
-        let (state, mut message) = summary(d, rollout, &problems);
+        let recovered = rollout.and_then(|r| r.recovered(d, facts, now));
+        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy);
+        let (state, mut message) = summary(d, rollout, &problems, recovered);
         if let Some(external) =
             rollout.filter(|r| asked.is_some() && r.cause == Cause::External && !d.deleting)
         {
@@ -179,6 +180,12 @@ fn overruled(external: &Rollout) -> String {
 }
 
 impl App {
+    /// Returns whether its replicas may only have to run for a moment until the failure of its rollout counts
+    /// as passed.
+    pub fn may_recover(&self) -> bool {
+        self.state == State::Degraded && self.ready >= self.desired
+    }
+
     /// Copies the fields that come from revisions from an earlier view.
     pub fn keep_content_of(&mut self, earlier: &Self) {
         self.content = earlier.content.clone();
@@ -201,8 +208,8 @@ fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, poli
         diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
     diagnosis::sort_by_urgency(&mut problems);
-    // The problem that caused the failure stays visible after the replicas that showed it are gone.
-    if let Some(error) = rollout.and_then(|r| r.error.as_ref())
+    // Not every problem shows at each moment, so that of the failure stays until it has passed.
+    if let Some(error) = rollout.and_then(|r| r.standing_error(d, facts))
         && problems.iter().all(|p| p.reason != error.reason)
     {
         problems.insert(0, error.clone());
@@ -219,7 +226,12 @@ fn refusal(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>) -> Op
     under_way.is_none_or(is_known).then_some(refusal.problem)
 }
 
-fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (State, String) {
+fn summary(
+    d: &Deployment,
+    rollout: Option<&Rollout>,
+    problems: &[Problem],
+    recovered: Option<Timestamp>,
+) -> (State, String) {
     let ready = || {
         let noun = if d.desired == 1 { "replica is" } else { "replicas are" };
         format!("{} of {} {noun} ready", d.ready, d.desired)
@@ -234,10 +246,24 @@ fn summary(d: &Deployment, rollout: Option<&Rollout>, problems: &[Problem]) -> (
     let stopped = d.desired == 0 && d.current == 0;
     match rollout.map(|r| (r, r.state)) {
         Some((r, RolloutState::Running)) if stopped && settled => (State::Stopped, r.message.clone()),
+        Some((r, RolloutState::Failed)) if let Some(since) = recovered => {
+            let cause = r.error.as_ref().map_or(&r.message, |error| &error.message);
+            if stopped {
+                return (State::Stopped, format!("Scaled to zero. Rollout {} failed: {cause}", r.number));
+            }
+            let said =
+                format!("{}. Rollout {} failed, which has passed since {since}: {cause}", ready(), r.number);
+            (State::Active, said)
+        }
         Some((r, RolloutState::Failed)) => {
             let state = if d.ready > 0 { State::Degraded } else { State::Failed };
-            let cause = r.error.as_ref().or(worst);
-            (state, format!("Rollout {} failed; {}{}", r.number, ready(), because(cause)))
+            let is_seen = |error: &&Problem| problems.iter().any(|p| p.reason == error.reason);
+            match r.error.as_ref().filter(is_seen).or(worst) {
+                None if r.error.is_some() => {
+                    (state, format!("Rollout {} failed for a reason that has passed; {}.", r.number, ready()))
+                }
+                cause => (state, format!("Rollout {} failed; {}{}", r.number, ready(), because(cause))),
+            }
         }
         Some((r, RolloutState::Pending | RolloutState::Running | RolloutState::Paused)) => {
             (State::Updating, format!("Rollout {}: {}", r.number, r.message))

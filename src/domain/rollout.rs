@@ -5,6 +5,7 @@ mod counts;
 mod external;
 mod judge;
 mod progress;
+mod recovery;
 
 use std::sync::Arc;
 

@@ -250,12 +250,13 @@ impl Views {
             .filter_map(|(_, view)| view.app.as_ref())
     }
 
-    /// Returns the apps whose verdict or owner of the replica count may change with time alone.
+    /// Returns the apps whose verdict, recovery or owner of the replica count may change with time alone.
     pub(super) fn waiting_for_time(&self, now: Timestamp) -> Vec<name::App> {
         let waits = |view: &View| {
             view.unconfirmed
                 || view.rollout.as_ref().is_some_and(|r| !r.state.ended())
                 || view.app.as_ref().and_then(|app| app.owner_until).is_some_and(|until| until <= now)
+                || view.app.as_ref().is_some_and(|app| app.may_recover())
         };
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()
     }

@@ -2,6 +2,7 @@
 
 mod late;
 mod others;
+mod recovery;
 mod refused;
 mod waiting;
 

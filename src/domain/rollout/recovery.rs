@@ -1,0 +1,50 @@
+//! Whether the failure of a rollout has passed since. The verdict stays, but the app is judged by what is wrong
+//! now. Pure.
+
+use jiff::Timestamp;
+
+use super::{AppRows, Rollout, State, counts::Counts};
+use crate::domain::{
+    observed::Deployment,
+    problem::{Problem, Reason},
+};
+
+impl Rollout {
+    /// Returns since when a failed rollout has what it was to bring: every replica is current, ready, and has
+    /// run long enough to count as working. `None` if it has not, or did not fail.
+    pub fn recovered(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<Timestamp> {
+        let end = self.end.filter(|_| self.state == State::Failed)?;
+        let counts = Counts::new(d, facts);
+        // A rollout that was never applied leaves the replicas of the one before.
+        let is_own = match &self.set {
+            Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
+            None => d.revision == Some(self.number),
+        };
+        let whole = is_own && counts.complete(d) && counts.proved(&self.content, now);
+        let ready = counts.updated.iter().filter_map(|pod| pod.ready_since()).max();
+        whole.then(|| ready.map_or(end, |ready| ready.max(end)))
+    }
+
+    /// Returns the problem that made it fail, as long as nothing shows that it has passed. Problems that rows
+    /// show for as long as they last are left out, because then the rows decide.
+    pub fn standing_error(&self, d: &Deployment, facts: &AppRows<'_>) -> Option<&Problem> {
+        let error = self.error.as_ref()?;
+        let stands = match error.reason {
+            Reason::ImagePullFailed
+            | Reason::ConfigMissing
+            | Reason::VolumeFailed
+            | Reason::AdmissionDenied
+            | Reason::QuotaExceeded
+            | Reason::NodeLost
+            | Reason::Unschedulable => false,
+            // Between two crashes the replica runs.
+            Reason::CrashLoop | Reason::OutOfMemory => {
+                Counts::new(d, facts).updated.iter().any(|pod| pod.restarts > 0)
+            }
+            Reason::ProbeFailing | Reason::ProgressTimeout => {
+                d.completed.is_none_or(|completed| self.end.is_none_or(|end| completed <= end))
+            }
+        };
+        Some(error).filter(|_| stands)
+    }
+}
