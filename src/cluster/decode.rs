@@ -78,6 +78,20 @@ fn decode_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta,
     Ok(meta.into_meta(None))
 }
 
+/// Also decodes when the managed fields were written, which is when the object changed.
+fn decode_meta_with_times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Written {
+        time: Option<Time>,
+    }
+    let mut meta: Meta<Option<Vec<Written>>> = or_default(deserializer)?;
+    let entries = meta.managed_fields.take().unwrap_or_default().into_iter();
+    let written =
+        entries.map(|Written { time }| ManagedFieldsEntry { time, ..ManagedFieldsEntry::default() });
+    Ok(meta.into_meta(Some(written.collect())))
+}
+
 fn decode_meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let mut meta: Meta<Option<Vec<managed_fields::FieldsEntry>>> = or_default(deserializer)?;
     let entries = meta.managed_fields.take().unwrap_or_default();

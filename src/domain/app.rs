@@ -53,6 +53,8 @@ pub struct App {
     pub existing: i32,
     /// All current problems, most urgent first.
     pub problems: Vec<Problem>,
+    /// When one of them goes without any change: replicas that ended are no problem for ever.
+    pub problems_until: Option<Timestamp>,
     /// The number of the newest rollout.
     pub rollout: Option<u64>,
     /// Fields of the Deployment that the content cannot express, for an app that Gantry does not manage.
@@ -112,7 +114,7 @@ impl App {
         };
         let policy = content.spec.policy();
         let recovered = rollout.and_then(|r| r.recovered(d, facts, now));
-        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy);
+        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy, now);
         let (state, mut message) = summary(d, rollout, &problems, recovered);
         if let Some(external) =
             rollout.filter(|r| asked.is_some() && r.cause == Cause::External && !d.deleting)
@@ -144,6 +146,7 @@ impl App {
             current_content: current_content(d, facts),
             existing: d.current,
             problems,
+            problems_until: diagnosis::ended_until(&facts.current_ended(d), now),
             rollout: rollout.map(|r| r.number),
             unmodelled: d.unmodelled.clone(),
             owner: Owner::of(d, facts.autoscaler.as_deref(), now),
@@ -203,11 +206,19 @@ fn current_content(d: &Deployment, facts: &AppRows<'_>) -> i32 {
     if is_there { d.updated } else { 0 }
 }
 
-fn problems(d: &Deployment, rollout: Option<&Rollout>, facts: &AppRows<'_>, policy: &Policy) -> Vec<Problem> {
+fn problems(
+    d: &Deployment,
+    rollout: Option<&Rollout>,
+    facts: &AppRows<'_>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Problem> {
     let mut problems =
         diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
     diagnosis::sort_by_urgency(&mut problems);
+    let ended = diagnosis::diagnose_ended(&facts.current_ended(d), facts.around, policy, now);
+    diagnosis::add_ended(&mut problems, ended);
     // Not every problem shows at each moment, so that of the failure stays until it has passed.
     if let Some(error) = rollout.and_then(|r| r.standing_error(d, facts))
         && problems.iter().all(|p| p.reason != error.reason)

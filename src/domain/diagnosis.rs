@@ -1,6 +1,7 @@
 //! Derives problems from rows: what is wrong with these replicas, by cause. Pure: the time is an argument.
 
 mod creation;
+mod ended;
 mod pod;
 mod surroundings;
 
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 
 pub use self::{
     creation::{Refusal, find_refusal},
+    ended::{diagnose_ended, ended_until},
     pod::{describe_start, describe_wait, diagnose_pod},
     surroundings::Surroundings,
 };
@@ -45,6 +47,12 @@ pub fn diagnose_replicas<'a>(
 /// Sorts problems into the order that callers see.
 pub fn sort_by_urgency(problems: &mut [Problem]) {
     problems.sort_by_key(|p| (!p.fatal, p.reason));
+}
+
+/// Adds the problem that replicas ended. Unless it is fatal, it comes last, because it may have passed.
+pub fn add_ended(problems: &mut Vec<Problem>, ended: Option<Problem>) {
+    problems.extend(ended);
+    problems.sort_by_key(|p| !p.fatal);
 }
 
 fn merge(known: &mut Problem, other: &Problem) {

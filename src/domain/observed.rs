@@ -21,7 +21,7 @@ use super::{
 };
 use crate::autoscale::Policy;
 
-pub use self::trouble::{Exit, Trouble, TroubleKind, Wait};
+pub use self::trouble::{Ended, Exit, Trouble, TroubleKind, Wait};
 
 /// A Deployment, which is an app.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,6 +170,8 @@ pub struct Pod {
     pub trouble: Option<Box<Trouble>>,
     /// What it waits for, if it is not ready and nothing is wrong with it. Boxed for the same reason.
     pub waits: Option<Box<Wait>>,
+    /// How it ended, if it has. Then it is no replica any more.
+    pub ended: Option<Box<Ended>>,
 }
 
 /// An EndpointSlice: some of the replicas behind a Service.

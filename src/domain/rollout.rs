@@ -128,8 +128,10 @@ pub struct AppRows<'a> {
     pub managed: bool,
     /// The Deployment's ReplicaSets.
     pub replica_sets: Vec<&'a ReplicaSet>,
-    /// Their pods.
+    /// Their pods, except those that have ended.
     pub pods: Vec<&'a Pod>,
+    /// Their pods that have ended, and that Kubernetes still keeps.
+    pub ended: Vec<&'a Pod>,
     /// Events, and which nodes do not answer.
     pub around: Surroundings<'a>,
     /// The external autoscaler that owns the replica count, for example
@@ -147,6 +149,13 @@ impl<'a> AppRows<'a> {
     pub fn current(&self, deployment: &Deployment) -> Option<&'a ReplicaSet> {
         let carries = |rs: &&ReplicaSet| deployment.revision.is_none() || deployment.revision == rs.revision;
         self.numbered(deployment).filter(carries)
+    }
+
+    /// Returns the pods of the current ReplicaSet that have ended.
+    pub fn current_ended(&self, deployment: &Deployment) -> Vec<&'a Pod> {
+        let current = self.current(deployment);
+        let is_current = |pod: &&Pod| current.is_some_and(|rs| rs.name == pod.replica_set);
+        self.ended.iter().copied().filter(is_current).collect()
     }
 
     /// Returns the ReplicaSet with the same template number as the Deployment, once Kubernetes has taken the

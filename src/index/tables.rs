@@ -159,7 +159,12 @@ impl Tables {
         names.filter_map(move |name| self.replica_sets.get(&(namespace.clone(), name.clone())))
     }
 
+    /// Returns the replicas of a ReplicaSet, without pods that have ended.
     fn pods_in<'a>(&'a self, rs: &'a ReplicaSet) -> impl Iterator<Item = &'a Pod> {
+        self.all_pods_in(rs).filter(|pod| pod.ended.is_none())
+    }
+
+    fn all_pods_in<'a>(&'a self, rs: &'a ReplicaSet) -> impl Iterator<Item = &'a Pod> {
         let names = self.pods_of.get(&(rs.namespace.clone(), rs.name.clone())).into_iter().flatten();
         names.filter_map(|name| self.pods.get(&(rs.namespace.clone(), name.clone())).map(|pod| &**pod))
     }

@@ -1,6 +1,7 @@
 //! Tests that the index comes to the same views whatever the order of rows, and that its readers lose
 //! nothing.
 
+mod ended;
 mod evidence;
 mod managed;
 mod places;

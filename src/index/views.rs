@@ -255,7 +255,9 @@ impl Views {
         let waits = |view: &View| {
             view.unconfirmed
                 || view.rollout.as_ref().is_some_and(|r| !r.state.ended())
-                || view.app.as_ref().and_then(|app| app.owner_until).is_some_and(|until| until <= now)
+                || view.app.as_ref().is_some_and(|app| {
+                    [app.owner_until, app.problems_until].into_iter().flatten().any(|until| until <= now)
+                })
                 || view.app.as_ref().is_some_and(|app| app.may_recover())
         };
         self.apps.iter().filter(|(_, view)| waits(view)).map(|(name, _)| name.clone()).collect()

@@ -308,6 +308,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         own_restarts: 0,
         stop_by: None,
         waits: None,
+        ended: None,
         trouble: None,
     }
 }

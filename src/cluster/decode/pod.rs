@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::{
     Decode, annotation,
     condition::{Condition, find_condition},
-    controller, created, decode_meta, namespaced_name, or_default, resource, slim,
+    controller, created, decode_meta_with_times, namespaced_name, or_default, resource, slim,
 };
 use crate::{
-    domain::observed::{self, Exit, Trouble, TroubleKind, Wait},
+    domain::observed::{self, Ended, Exit, Trouble, TroubleKind, Wait},
     index,
 };
 
@@ -27,7 +27,7 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    #[serde(deserialize_with = "decode_meta")]
+    #[serde(deserialize_with = "decode_meta_with_times")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: PodSpec,
@@ -59,6 +59,8 @@ slim! {
 
     struct PodStatus {
         phase: Option<String>,
+        reason: String,
+        message: String,
         #[serde(rename = "podIP")]
         pod_ip: Option<String>,
         start_time: Option<Timestamp>,
@@ -112,11 +114,6 @@ impl Decode for Pod {
 
     fn into_row(self) -> Option<observed::Pod> {
         let (namespace, name) = self.key()?;
-        // The pod was evicted, or its node was shut down. It stays readable, but it is no longer a replica,
-        // and another pod replaces it.
-        if matches!(self.status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-            return None;
-        }
         let Self { metadata, spec, status } = self;
         let readiness = status.conditions.iter().find(|c| c.r#type == "Ready");
         let ready = readiness.is_some_and(|c| c.status == "True");
@@ -135,8 +132,10 @@ impl Decode for Pod {
         let pod_started = status.start_time.filter(|_| !ready && restarts > 0);
         let fell_since = |started| ready_changed.is_some_and(|t| t.duration_since(started) > ROUNDING);
         let of_own = containers().find(|c| Some(c.name.as_str()) == own);
-        let trouble = trouble(&status).map(Box::new);
-        let waits = if ready || trouble.is_some() { None } else { waits(&spec, &status).map(Box::new) };
+        let ended = ended(&metadata, &status).map(Box::new);
+        let trouble = if ended.is_some() { None } else { trouble(&status).map(Box::new) };
+        let starts = !ready && trouble.is_none() && ended.is_none();
+        let waits = if starts { waits(&spec, &status).map(Box::new) } else { None };
         Some(observed::Pod {
             namespace,
             name,
@@ -160,6 +159,7 @@ impl Decode for Pod {
             own_restarts: of_own.map(|c| c.restart_count).unwrap_or_default(),
             trouble,
             waits,
+            ended,
         })
     }
 }
@@ -203,6 +203,36 @@ fn trouble(status: &PodStatus) -> Option<Trouble> {
     })
 }
 
+/// How a pod ended that is no replica any more: its containers ended, its node refused, evicted or preempted
+/// it, or the node was shut down.
+fn ended(metadata: &ObjectMeta, status: &PodStatus) -> Option<Ended> {
+    if !matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+        return None;
+    }
+    // A pod that failed did so for a container with an error, whatever ended after it. Sidecars end after the
+    // others, because they are stopped then.
+    let last_of = |containers: &[ContainerStatus]| {
+        let exits =
+            containers.iter().filter_map(|c| Some((c.name.clone(), exit(c.state.terminated.as_ref()?))));
+        exits.max_by_key(|(_, exit)| (exit.code != 0, exit.finished))
+    };
+    let last = last_of(&status.container_statuses).or_else(|| last_of(&status.init_container_statuses));
+    let changed = |kind, status_is: &str| {
+        find_condition(&status.conditions, kind, status_is).and_then(|c| c.last_transition_time)
+    };
+    let written = metadata.managed_fields.iter().flatten().filter_map(|entry| Some(entry.time.as_ref()?.0));
+    let time = changed("DisruptionTarget", "True")
+        .or_else(|| last.as_ref().and_then(|(_, exit)| exit.finished))
+        .or_else(|| changed("Ready", "False"))
+        .or_else(|| written.max().max(status.start_time))
+        .unwrap_or_else(|| created(metadata));
+    Some(Ended { reason: status.reason.clone(), message: status.message.clone(), time, exit: last })
+}
+
+fn exit(t: &Terminated) -> Exit {
+    Exit { code: t.exit_code, signal: t.signal, reason: t.reason.clone(), finished: t.finished_at }
+}
+
 /// What a pod waits for that is not ready and has no trouble.
 fn waits(spec: &PodSpec, status: &PodStatus) -> Option<Wait> {
     if spec.node_name.is_none() {
@@ -216,10 +246,10 @@ fn waits(spec: &PodSpec, status: &PodStatus) -> Option<Wait> {
     if find_condition(&status.conditions, "Initialized", "True").is_none() {
         return status.init_container_statuses.iter().find_map(|c| {
             let (container, since) = (c.name.clone(), c.state.running.as_ref()?.started_at);
-            match is_sidecar(&container) {
-                false => Some(Wait::Init { container, since }),
-                true => (c.started == Some(false)).then_some(Wait::Sidecar { container, since }),
+            if !is_sidecar(&container) {
+                return Some(Wait::Init { container, since });
             }
+            (c.started == Some(false)).then_some(Wait::Sidecar { container, since })
         });
     }
     started(&status.container_statuses)?;
@@ -237,12 +267,6 @@ fn waits(spec: &PodSpec, status: &PodStatus) -> Option<Wait> {
 }
 
 fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
-    let exit = |t: &Terminated| Exit {
-        code: t.exit_code,
-        signal: t.signal,
-        reason: t.reason.clone(),
-        finished: t.finished_at,
-    };
     let last = c.last_state.terminated.as_ref();
     let found = |kind, reason: &str, message: &str, exit: Option<Exit>| {
         let since = exit.as_ref().and_then(|e| e.finished);

@@ -363,7 +363,7 @@ fn unschedulable(trouble: &Trouble) -> Finding {
 }
 
 /// Describes how a container ended, as the end of a sentence.
-fn ended(exit: Option<&Exit>) -> String {
+pub(super) fn ended(exit: Option<&Exit>) -> String {
     match exit {
         None => "for a reason that Kubernetes does not report".to_owned(),
         Some(exit) if exit.signal != 0 => format!("last by {}", signal(exit.signal)),

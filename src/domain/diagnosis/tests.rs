@@ -2,6 +2,7 @@
 
 mod around;
 mod containers;
+mod ended;
 
 use std::time::Duration;
 

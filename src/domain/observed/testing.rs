@@ -79,5 +79,6 @@ pub(crate) fn pod(namespace: &str, replica_set: &str, name: &str) -> Pod {
         stop_by: None,
         trouble: None,
         waits: None,
+        ended: None,
     }
 }

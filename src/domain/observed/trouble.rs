@@ -34,6 +34,20 @@ pub enum TroubleKind {
     Crash,
 }
 
+/// How a pod ended for good. Kubernetes keeps it for a while, and another pod replaces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The reason that Kubernetes gives, for example `Evicted` or `OutOfcpu`; empty if its containers ended
+    /// by themselves.
+    pub reason: String,
+    /// The message of Kubernetes.
+    pub message: String,
+    /// When it ended.
+    pub time: Timestamp,
+    /// The container that ended last, with its exit; `None` if none ran.
+    pub exit: Option<(String, Exit)>,
+}
+
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {

@@ -34,6 +34,8 @@ pub(super) struct Counts<'a> {
     pub(super) observed: bool,
     pub(super) current: Option<&'a ReplicaSet>,
     pub(super) updated: Vec<&'a Pod>,
+    /// Pods of the current template that have ended.
+    ended: Vec<&'a Pod>,
     /// All pods of older templates, including those that are terminating.
     older: i32,
 }
@@ -61,7 +63,8 @@ impl<'a> Counts<'a> {
         };
         let is_old = |pod: &&&Pod| current.is_none_or(|rs| rs.name != pod.replica_set);
         let older = count(facts.pods.iter().filter(is_old).count());
-        Self { progress, observed: deployment.is_observed(), current, updated, older }
+        let ended = facts.current_ended(deployment);
+        Self { progress, observed: deployment.is_observed(), current, updated, ended, older }
     }
 
     /// Returns whether the rollout is complete. The Deployment's own counts and the pods must agree, because
@@ -80,11 +83,22 @@ impl<'a> Counts<'a> {
     /// Returns whether its replicas have run long enough to count as working. Without a readiness probe
     /// Kubernetes reports a container as ready as soon as it has started, even if it exits a moment later.
     pub(super) fn proved(&self, content: &Content, now: Timestamp) -> bool {
-        let ran = |pod: &&Pod| {
-            let least = if pod.restarts == 0 { UNPROBED } else { UNPROBED_AGAIN };
+        content.spec.is_probed() || self.ran(now)
+    }
+
+    /// Returns whether its replicas have run for long enough, whatever their probes say.
+    fn ran(&self, now: Timestamp) -> bool {
+        let replaced = diagnosis::ended_until(&self.ended, now).is_some();
+        self.updated.iter().all(|pod| {
+            let least = if pod.restarts == 0 && !replaced { UNPROBED } else { UNPROBED_AGAIN };
             pod.ready_since().is_none_or(|since| now.duration_since(since) >= least)
-        };
-        content.spec.is_probed() || self.updated.iter().all(ran)
+        })
+    }
+
+    /// Returns whether its replicas keep running after a rollout that failed because they did not. A replica
+    /// that ended for good was replaced by a new one, so the time since then counts.
+    pub(super) fn keeps_running(&self, now: Timestamp) -> bool {
+        self.ran(now) && diagnosis::ended_until(&self.ended, now).is_none()
     }
 
     /// Returns the extra time for a rollout that is complete and whose replicas only have to keep running for
@@ -145,6 +159,14 @@ impl<'a> Counts<'a> {
             facts.around,
             &policy,
         )
+    }
+
+    /// Returns the problem that its replicas ended lately, if they did.
+    pub(super) fn ends(&self, rollout: &Rollout, facts: &AppRows<'_>, now: Timestamp) -> Option<Problem> {
+        // A ReplicaSet that is used again has pods that ended before the rollout began.
+        let mut ended = self.ended.clone();
+        ended.retain(|pod| pod.created.as_second() >= rollout.start.as_second());
+        diagnosis::diagnose_ended(&ended, facts.around, &rollout.content.spec.policy(), now)
     }
 
     /// Returns why the Deployment controller cannot take the rollout up, unless the refusal is about an

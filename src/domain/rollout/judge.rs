@@ -41,6 +41,8 @@ impl Rollout {
                 let applied = tracker.since_applied(at.heard);
                 self.problems.extend(counts.refusal(&self, deployment, facts, applied));
                 diagnosis::sort_by_urgency(&mut self.problems);
+                let ended = counts.ends(&self, facts, at.now);
+                diagnosis::add_ended(&mut self.problems, ended);
                 self.autoscaler.clone_from(&deployment.scaling.policy);
                 self.judge(deployment, &counts, tracker, at.now);
             }

@@ -1,5 +1,5 @@
-//! Whether the failure of a rollout has passed since. The verdict stays, but the app is judged by what is wrong
-//! now. Pure.
+//! Whether the failure of a rollout has passed since. The verdict stays, but the app is judged by what is
+//! wrong now. Pure.
 
 use jiff::Timestamp;
 
@@ -20,7 +20,12 @@ impl Rollout {
             Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
             None => d.revision == Some(self.number),
         };
-        let whole = is_own && counts.complete(d) && counts.proved(&self.content, now);
+        // A replica that ends again and again may be ready in between, whatever its probe.
+        let steady = match self.error.as_ref().map(|error| error.reason) {
+            Some(Reason::CrashLoop | Reason::OutOfMemory) => counts.keeps_running(now),
+            _ => counts.proved(&self.content, now),
+        };
+        let whole = is_own && counts.complete(d) && steady;
         let ready = counts.updated.iter().filter_map(|pod| pod.ready_since()).max();
         whole.then(|| ready.map_or(end, |ready| ready.max(end)))
     }

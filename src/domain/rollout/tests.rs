@@ -1,5 +1,6 @@
 //! The state of a rollout in each situation. A verdict needs every witness and then never changes.
 
+mod ended;
 mod late;
 mod others;
 mod recovery;
@@ -70,7 +71,8 @@ impl World {
             deployment: Some(&self.deployment),
             managed: self.deployment.labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGER),
             replica_sets: self.sets.iter().collect(),
-            pods: self.pods.iter().collect(),
+            pods: self.pods.iter().filter(|pod| pod.ended.is_none()).collect(),
+            ended: self.pods.iter().filter(|pod| pod.ended.is_some()).collect(),
             around: Surroundings::nothing(),
             autoscaler: None,
         }

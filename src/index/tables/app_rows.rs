@@ -43,7 +43,8 @@ impl Tables {
     /// Calls `f` with all rows of one app.
     pub(in crate::index) fn with_rows<T>(&self, app: &name::App, f: impl FnOnce(&AppRows<'_>) -> T) -> T {
         let replica_sets: Vec<_> = self.sets(app).collect();
-        let pods = replica_sets.iter().flat_map(|rs| self.pods_in(rs)).collect();
+        let all = replica_sets.iter().flat_map(|rs| self.all_pods_in(rs));
+        let (pods, ended) = all.partition(|pod| pod.ended.is_none());
         let events = |about: &About| -> Vec<&Event> {
             self.events.get(about).into_iter().flatten().map(|line| &*line.event).collect()
         };
@@ -52,7 +53,7 @@ impl Tables {
         let autoscaler = self.autoscaler_of(app);
         let deployment = self.deployments.get(app);
         let managed = self.manages(app) != Manages::No;
-        f(&AppRows { deployment, managed, replica_sets, pods, around, autoscaler })
+        f(&AppRows { deployment, managed, replica_sets, pods, ended, around, autoscaler })
     }
 
     /// Returns whether Gantry manages the Deployment of this name.
@@ -89,7 +90,7 @@ impl Tables {
         let mut objects = vec![about(Kind::Deployment, &app.app.as_str().into())];
         for rs in self.sets(app).filter(|rs| meant(rs)) {
             objects.push(about(Kind::ReplicaSet, &rs.name));
-            objects.extend(self.pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
+            objects.extend(self.all_pods_in(rs).map(|pod| about(Kind::Pod, &pod.name)));
         }
         let mut lines: Vec<SequencedEvent> = objects
             .iter()

@@ -22,6 +22,7 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         stop_by: None,
         trouble: None,
         waits: None,
+        ended: None,
     };
     assert_eq!(row::<Pod>(mk_running()), Some(expected.clone()));
     let mut leaving = mk_running();
@@ -43,9 +44,7 @@ fn what_is_no_replica_of_a_deployment_is_no_row() {
     stateful["metadata"]["ownerReferences"] = json!([mk_owner("StatefulSet", "db")]);
     let mut owned_only = mk_running();
     owned_only["metadata"]["ownerReferences"][0]["controller"] = json!(false);
-    let mut evicted = mk_running();
-    evicted["status"]["phase"] = json!("Failed");
-    for pod in [stateful, owned_only, evicted] {
+    for pod in [stateful, owned_only] {
         let pod: Pod = serde_json::from_value(pod).unwrap();
         assert_eq!(pod.key(), Some(("prod".into(), "shop-6f7c-x2x".into())), "can be forgotten");
         assert_eq!(pod.into_row(), None);
@@ -296,4 +295,48 @@ fn of_several_containers_that_crash_the_one_that_crashed_most_is_named() {
         let found = trouble(pod.clone()).unwrap();
         assert_eq!((found.container.as_str(), found.crashes()), (name, crashes));
     }
+}
+
+#[test]
+fn a_pod_that_ended_says_how_and_when() {
+    let ended = |pod: Value| {
+        let found = row::<Pod>(pod).unwrap();
+        assert!(!found.ready && found.trouble.is_none() && found.waits.is_none());
+        *found.ended.unwrap()
+    };
+    assert_eq!(row::<Pod>(mk_running()).unwrap().ended, None);
+    let later = "2026-01-02T03:05:00Z";
+    let mut done = mk_crashing();
+    let exit = |code: i32, at: &str| json!({"terminated": {"exitCode": code, "reason": "Completed", "finishedAt": at}});
+    done["status"]["phase"] = json!("Succeeded");
+    done["status"]["initContainerStatuses"] =
+        json!([{"name": "agent", "state": exit(137, "2026-01-02T03:05:09Z")}]);
+    done["status"]["containerStatuses"] =
+        json!([{"name": "app", "state": exit(0, later)}, {"name": "proxy", "state": exit(0, CREATED)}]);
+    let found = ended(done);
+    assert_eq!((found.reason.as_str(), found.time, found.exit.unwrap().0.as_str()), ("", time(later), "app"));
+
+    let mut evicted = mk_waiting("ContainerCreating", "");
+    let status = &mut evicted["status"];
+    (status["phase"], status["reason"]) = (json!("Failed"), json!("Evicted"));
+    status["message"] =
+        json!("The node was low on resource: memory. Container app was using 1Gi, request is 0. ");
+    let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "lastTransitionTime": later});
+    status["conditions"].as_array_mut().unwrap().push(target);
+    let found = ended(evicted);
+    assert_eq!((found.reason.as_str(), found.time, found.exit), ("Evicted", time(later), None));
+    assert!(found.message.starts_with("The node was low on resource: memory."));
+
+    // Without any condition, when its status was written.
+    let mut short = mk_running();
+    (short["status"]["phase"], short["status"]["reason"]) = (json!("Failed"), json!("Evicted"));
+    short["status"]["conditions"][2]["status"] = json!("Unknown");
+    short["metadata"]["managedFields"].as_array_mut().unwrap().push(json!({"manager": "m", "time": later}));
+    let short: Pod = serde_json::from_value(short).unwrap();
+    assert_eq!(short.into_row().unwrap().ended.unwrap().time, time(later));
+
+    let mut refused = mk_waiting("", "");
+    refused["status"] = json!({"phase": "Failed", "reason": "OutOfcpu", "startTime": later,
+        "message": "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 3400, capacity: 4000"});
+    assert_eq!((ended(refused.clone()).reason.as_str(), ended(refused).time), ("OutOfcpu", time(later)));
 }

@@ -54,7 +54,7 @@ fn a_crash_counts_the_restarts_and_the_checks_of_its_own_container() {
 fn the_cause_of_a_pull_is_that_of_its_own_image() {
     let gone =
         mk_event(1, "Failed", "Failed to pull image \"proxy:9\": docker.io/library/proxy:9: not found");
-    assert!(the_one(mk_image("ImagePullBackOff", BACK_OFF), &[gone.clone()]).fatal);
+    assert!(the_one(mk_image("ImagePullBackOff", BACK_OFF), std::slice::from_ref(&gone)).fatal);
     assert!(!the_one(mk_image("ImagePullBackOff", BACK_OFF), &[about("proxy", gone)]).fatal);
 }
 

@@ -266,6 +266,7 @@ impl Server {
             managed: true,
             replica_sets: sets.values().collect(),
             pods: vec![],
+            ended: Vec::new(),
             around: Surroundings::nothing(),
             autoscaler: None,
         };
@@ -393,6 +394,7 @@ fn mk_changed(spec: Spec, live: Spec) -> Rollout {
         managed: true,
         replica_sets: vec![&old, &new],
         pods: vec![],
+        ended: Vec::new(),
         around: Surroundings::nothing(),
         autoscaler: None,
     };

@@ -9,6 +9,7 @@ fn mk_facts<'a>(deployment: &'a Deployment, set: &'a ReplicaSet) -> AppRows<'a> 
         managed: false,
         replica_sets: vec![set],
         pods: vec![],
+        ended: Vec::new(),
         around: Surroundings::nothing(),
         autoscaler: None,
     }
