@@ -90,6 +90,8 @@ fn pod(app: usize, n: usize) -> Pod {
         restarts: 0,
         own_restarts: 0,
         stop_by: None,
+        waits: None,
+        ended: None,
         trouble: None,
     }
 }
@@ -114,6 +116,7 @@ fn event(pod: &Pod, reason: &str, n: usize) -> Event {
     Event {
         id: format!("{}.18a3f0b2c4d5e6{n:02}", pod.name).into(),
         about: About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: (*pod.name).into() },
+        container: Some("app".into()),
         warning: false,
         reason: reason.into(),
         note: format!("Successfully assigned {}/{} to node-3", pod.namespace, pod.name).into(),
