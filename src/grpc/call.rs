@@ -33,6 +33,8 @@ pub(super) struct AuditSubject {
     pub(super) reason: String,
     /// Whether the call is a dry run.
     pub(super) validate_only: bool,
+    /// Whether the request was read.
+    pub(super) is_read: bool,
 }
 
 /// Records what the call that is being answered asks for.
@@ -41,9 +43,10 @@ pub(super) fn set_audit_subject(asked: AuditSubject) {
     let _ = ASKED.try_with(|known| *known.lock() = asked);
 }
 
-/// Returns whether the call that is being answered is known to be a dry run.
-pub(super) fn is_dry_run() -> bool {
-    ASKED.try_with(|asked| asked.lock().validate_only).unwrap_or_default()
+/// Returns whether the call that is being answered may change something: its request was read, and asks for
+/// more than a dry run.
+pub(super) fn may_change() -> bool {
+    ASKED.try_with(|asked| asked.lock().clone()).is_ok_and(|asked| asked.is_read && !asked.validate_only)
 }
 
 /// Returns the id of the call that is being answered, as it appears in the log.

@@ -71,15 +71,17 @@ impl<U: Message + Name + Default + Send + 'static> Decoder for Checked<U> {
         let input = schema.input(&U::full_name()).filter(|input| schema.rules().govern(input.full_name()));
         let Some(descriptor) = input else { return Ok(Some(message)) };
         let reflected = DynamicMessage::decode(descriptor, bytes).map_err(|error| not_a_message(&error))?;
-        if let Some(name) = subject(&reflected).filter(|name| name.len() <= LONGEST_NAME) {
+        let name = subject(&reflected).filter(|name| name.len() <= LONGEST_NAME).unwrap_or_default();
+        if !name.is_empty() {
             tracing::Span::current().record("app", name.as_str());
-            let field = |field: &str| reflected.get_field_by_name(field);
-            call::set_audit_subject(call::AuditSubject {
-                subject: name,
-                reason: field("reason").and_then(|value| value.as_str().map(cut)).unwrap_or_default(),
-                validate_only: field("validate_only").and_then(|value| value.as_bool()).unwrap_or_default(),
-            });
         }
+        let field = |field: &str| reflected.get_field_by_name(field);
+        call::set_audit_subject(call::AuditSubject {
+            subject: name,
+            reason: field("reason").and_then(|value| value.as_str().map(cut)).unwrap_or_default(),
+            validate_only: field("validate_only").and_then(|value| value.as_bool()).unwrap_or_default(),
+            is_read: true,
+        });
         let broken = schema.rules().check(&reflected);
         if broken.is_empty() {
             return Ok(Some(message));

@@ -67,8 +67,8 @@ pub(super) struct Call<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(pub(super) Option<Instant>);
 
-/// Longest wait for a `read_after`, if the caller's deadline is not earlier.
-const READ_AFTER: Duration = Duration::from_secs(10);
+/// Longest wait for a `read_after`. Nearly every call has an earlier deadline, its caller's or the default.
+const READ_AFTER: Duration = Duration::from_mins(10);
 
 /// The interval at which a reader that waits for a write checks without being woken. It has to, because not
 /// every write changes a view and wakes the watchers.
@@ -126,10 +126,14 @@ impl Context {
                 let _ = tokio::time::timeout(LOOK_AGAIN, news.changed()).await;
             }
         };
-        tokio::time::timeout(deadline.within(longest), seen).await.map_err(|_| {
-            let waiting_for = format!("gantryd to see the change of {}", position.app);
-            Status::from(Error::Deadline { waiting_for, may_have_happened: false })
-        })
+        tokio::select! {
+            () = seen => Ok(()),
+            () = self.drain.cancelled() => Err(Error::ShuttingDown.into()),
+            () = tokio::time::sleep(deadline.within(longest)) => {
+                let waiting_for = format!("gantryd to see the change of {}", position.app);
+                Err(Error::Deadline { waiting_for, may_have_happened: false }.into())
+            }
+        }
     }
 }
 

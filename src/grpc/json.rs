@@ -39,7 +39,10 @@ pub(super) async fn translate_to_grpc(request: Request, next: Next) -> Response 
                 status::not_spoken("gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web, Connect or plain JSON");
             return error::error_response(&status, Some(StatusCode::UPGRADE_REQUIRED));
         }
-        return next.run(request).await;
+        if request.method() != HttpMethod::POST {
+            return only_post(&request);
+        }
+        return next.run(accept_as_sent(request, &kind)).await;
     }
     let Some(method) = schema::method(request.uri().path().trim_start_matches('/')) else {
         // Without a descriptor nothing can be translated. The router answers that the method does not exist.
@@ -102,6 +105,24 @@ fn misfit(form: Form, method: &Method) -> Option<&'static str> {
         ),
         Form::Plain(_) | Form::Framed(_) | Form::Web => None,
     }
+}
+
+/// Asks for the answer in the form of the request. The layer of gRPC-Web would answer text in binary unless
+/// the caller accepts text, and nothing else.
+fn accept_as_sent(mut request: Request, kind: &str) -> Request {
+    if let (true, Ok(kind)) = (is_grpc_web(kind), HeaderValue::from_str(kind)) {
+        request.headers_mut().insert(header::ACCEPT, kind);
+    }
+    request
+}
+
+/// Returns the answer to gRPC and gRPC-Web with another HTTP method than POST.
+fn only_post(request: &Request) -> Response {
+    let text = "gRPC and gRPC-Web are called with POST";
+    let mut response =
+        refuse_request(request.headers(), StatusCode::METHOD_NOT_ALLOWED, &status::not_spoken(text));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 /// Returns the answer to an HTTP method that a method of the API does not have.

@@ -29,6 +29,9 @@ pub(super) fn to_post(request: Request) -> Result<(Form, Request), Status> {
     let (mut message, mut encoding, mut is_base64) = (None, Encoding::Json, false);
     for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
         match (&*name, &*value) {
+            ("message", _) if message.is_some() => {
+                return Err(Error::invalid("message", "is given twice".to_owned()).into());
+            }
             ("message", value) => message = Some(value.to_owned()),
             ("encoding", "json") => encoding = Encoding::Json,
             ("encoding", "proto") => encoding = Encoding::Binary,

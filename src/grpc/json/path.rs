@@ -41,6 +41,9 @@ impl Spelling {
             let is_mask =
                 input.get_field_by_name(&violation.field).is_some_and(|field| is_field_mask(&field));
             let mut description = violation.description.clone();
+            if !violation.field.is_empty() {
+                description = description.replace(&violation.field, &path);
+            }
             if is_mask {
                 description = to_camel_case(&description);
                 message = message.replace(&violation.description, &description);

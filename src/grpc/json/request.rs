@@ -9,7 +9,7 @@ use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Version, header},
 };
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use futures::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::{
@@ -66,7 +66,7 @@ pub(super) fn to_grpc(translation: &Translation, request: Request) -> Result<Req
         Form::Framed(_) => "connect-content-encoding",
         Form::Web => "grpc-encoding",
     };
-    let is_packed = match text(encoding) {
+    let is_packed = match text(encoding).map(str::to_ascii_lowercase).as_deref() {
         None | Some("identity" | "") => false,
         Some("gzip") => true,
         Some(other) => {
@@ -162,6 +162,9 @@ impl Messages {
         loop {
             if let Some(&[flags, a, b, c, d]) = self.read.first_chunk::<PREFIX>() {
                 let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+                if length > self.largest && flags > COMPRESSED {
+                    return Err(wrong_frame("it does not begin with five bytes of flags and length"));
+                }
                 if length > self.largest {
                     return Err(too_large(self.largest));
                 }
@@ -221,7 +224,7 @@ fn wrong_frame(what: &str) -> Status {
 fn unpack(packed: &[u8], largest: usize) -> Result<Bytes, Status> {
     let mut message = Vec::new();
     let limit = u64::try_from(largest).unwrap_or(u64::MAX).saturating_add(1);
-    GzDecoder::new(packed).take(limit).read_to_end(&mut message).map_err(|error| {
+    MultiGzDecoder::new(packed).take(limit).read_to_end(&mut message).map_err(|error| {
         Status::from(Error::invalid("", format!("the request is not valid gzip: {error}")))
     })?;
     if message.len() > largest {

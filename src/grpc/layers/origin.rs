@@ -71,7 +71,14 @@ pub(in crate::grpc) async fn check_origin(
 
 /// Returns the layer that answers the preflight requests of browsers for the allowed origins.
 pub(in crate::grpc) fn cors_layer(origins: &Origins) -> CorsLayer {
-    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin", "trailer-gantry-call-id"];
+    let exposed = [
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        "retry-after",
+        "trailer-gantry-call-id",
+        "trailer-gantry-cache-age",
+    ];
     let exposed = exposed.map(HeaderName::from_static).into_iter();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().map(|origin| origin.0.clone())))

@@ -33,6 +33,7 @@ fn mk_event(kind: Kind, about: &str, reason: &str, note: &str, version: u64) -> 
     Of::Event(Event {
         id: format!("{about}.{version}").into(),
         about: About { namespace: "a".into(), kind, name: about.into() },
+        container: None,
         warning: false,
         reason: reason.into(),
         note: note.into(),
