@@ -268,8 +268,8 @@ fn summary(
         }
         Some((r, RolloutState::Failed)) => {
             let state = if d.ready > 0 { State::Degraded } else { State::Failed };
-            let is_seen = |error: &&Problem| problems.iter().any(|p| p.reason == error.reason);
-            match r.error.as_ref().filter(is_seen).or(worst) {
+            let is_same = |p: &&Problem| r.error.as_ref().is_some_and(|error| error.reason == p.reason);
+            match problems.iter().find(is_same).or(worst) {
                 None if r.error.is_some() => {
                     (state, format!("Rollout {} failed for a reason that has passed; {}.", r.number, ready()))
                 }

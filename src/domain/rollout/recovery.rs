@@ -22,7 +22,7 @@ impl Rollout {
         };
         // A replica that ends again and again may be ready in between, whatever its probe.
         let steady = match self.error.as_ref().map(|error| error.reason) {
-            Some(Reason::CrashLoop | Reason::OutOfMemory) => counts.keeps_running(now),
+            Some(Reason::CrashLoop | Reason::OutOfMemory) => d.desired == 0 || counts.keeps_running(now),
             _ => counts.proved(&self.content, now),
         };
         let whole = is_own && counts.complete(d) && steady;

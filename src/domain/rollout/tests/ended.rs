@@ -50,6 +50,14 @@ fn a_rollout_whose_replicas_end_again_and_again_fails_after_its_grace() {
     };
     assert_eq!((app(50), app(91), app(92)), (app::State::Degraded, app::State::Degraded, app::State::Active));
 
+    let mut none = world.clone();
+    let d = &mut none.deployment;
+    (d.desired, d.current, d.updated, d.ready, d.available) = (0, 0, 0, 0, 0);
+    none.pods.remove(0);
+    let rollout = none.at_time(&revision, failed.to_end().as_ref(), 50);
+    let stopped = App::new(&none.deployment, Some(&revision), Some(&rollout), &none.facts(), at(50));
+    assert_eq!(stopped.state, app::State::Stopped, "nothing has to keep running");
+
     // Those of the version before, or from before this rollout began, are not its own.
     for pod in &mut world.pods[1..] {
         pod.replica_set = "old".into();
