@@ -125,8 +125,8 @@ fn http_2() -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        // Calls that are cancelled before they are read. A client may cancel all of its calls at once, and the
-        // default of 20 would end the connection with all other calls on it.
+        // Calls that are cancelled before they are read. A client may cancel all of its calls at once, and
+        // the default of 20 would end the connection with all other calls on it.
         .max_pending_accept_reset_streams(Some(STREAMS as usize))
         .max_header_list_size(u32::try_from(HEADERS).unwrap_or(u32::MAX))
         .keep_alive_interval(KEEP_ALIVE)

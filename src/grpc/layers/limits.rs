@@ -47,8 +47,8 @@ pub(in crate::grpc) async fn enforce_limits(mut request: Request, next: Next) ->
         request = request.map(|body| Body::new(Arrival::new(body, ARRIVAL)));
     }
     let Some(at) = deadline else { return next.run(request).await };
-    // A write may have been made although its answer was cut off. A read, a dry run and a request that did not
-    // arrive change nothing.
+    // A write may have been made although its answer was cut off. A read, a dry run and a request that did
+    // not arrive change nothing.
     let writes = method.is_some_and(|method| method.does == Does::Write);
     let out_of_time = move || {
         let may_have_happened = writes && call::may_change();

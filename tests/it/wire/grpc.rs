@@ -6,6 +6,10 @@ use std::io::Write as _;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use gantry::pb;
 use prost::Message;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, codec::CompressionEncoding};
 use tonic_health::pb::{
@@ -138,4 +142,58 @@ async fn health_is_answered_as_its_protocol_says() {
     assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     server.health.set_ready(true);
     assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A client that cancels many calls at once keeps its connection, and all other calls on it. Their frames may
+/// arrive together with those that begin them.
+#[tokio::test]
+async fn many_cancelled_calls_do_not_end_the_connection() {
+    let server = Server::start().await;
+    let path = format!("{APPS}/WatchApps");
+    // HPACK: POST and http are in the static table; path, authority and content type are literals.
+    let mut head = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    head.extend_from_slice(path.as_bytes());
+    head.extend_from_slice(b"\x01\x09localhost\x0f\x10\x10application/grpc");
+    let mut burst = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    burst.extend(frame(SETTINGS, 0, 0, &[]));
+    for call in 0..400 {
+        burst.extend(frame(HEADERS, 4, 2 * call + 1, &head));
+        burst.extend(frame(RST_STREAM, 0, 2 * call + 1, &[0, 0, 0, 8]));
+    }
+    burst.extend(frame(PING, 0, 0, b"are you?"));
+    let mut stream = TcpStream::connect(server.address.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(&burst).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        let read = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read_exact(&mut head));
+        read.await.expect("an answer in time").expect("the connection is open");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        assert_ne!(head[3], GOAWAY, "{}", String::from_utf8_lossy(&payload));
+        if (head[3], payload.as_slice()) == (PING, b"are you?") {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn grpc_is_called_with_post() {
+    let server = Server::start().await;
+    for kind in ["application/grpc-web", "application/grpc-web-text", "application/grpc-web+proto"] {
+        let reply = super::get(&server, &format!("{APPS}/GetApp"), &[("content-type", kind)]).await;
+        assert_eq!((reply.status, reply.header("allow")), (405, Some("POST")), "{kind}");
+        assert_eq!(grpc_reason(&reply.headers), (12, "NOT_IMPLEMENTED".into()));
+    }
 }

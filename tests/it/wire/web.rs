@@ -47,7 +47,8 @@ async fn a_unary_call() {
 async fn a_unary_call_in_text() {
     let server = Server::start().await;
     server.apply(mk_deployment("web", 1, 1));
-    let text = [("content-type", "application/grpc-web-text"), ("accept", "application/grpc-web-text")];
+    // The form of the answer is that of the request, whatever a browser accepts by default.
+    let text = [("content-type", "application/grpc-web-text"), ("accept", "*/*")];
     let reply = post(&server, false, &format!("{APPS}/GetApp"), &text, BASE64_STANDARD.encode(get())).await;
     // Each part has its own padding.
     let body: Vec<u8> = reply
