@@ -326,7 +326,7 @@ impl Views {
 /// Returns the text that differs least from the wanted one, if it looks like a slip.
 fn closest<'a>(wanted: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |text: &'a str| (strsim::levenshtein(text, wanted), text);
-    let is_slip = |(distance, _): &(usize, &str)| *distance <= 2 && *distance * 3 <= wanted.len();
+    let is_slip = |(distance, _): &(usize, &str)| (1..=2).contains(distance) && *distance * 3 <= wanted.len();
     all.map(distance).filter(is_slip).min_by_key(|(distance, _)| *distance).map(|(_, text)| text)
 }
 
