@@ -1,10 +1,13 @@
 //! Images that cannot be pulled: the messages of a real containerd for each way in which a registry refuses.
 
 use gantry::pb;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, api::PostParams};
+use serde_json::json;
 
 use crate::{
     case::{Case, REGISTRY, patience, play, sample},
-    support::run,
+    support::{run, until},
 };
 
 fn image(image: String) -> pb::AppSpec {
@@ -50,15 +53,48 @@ async fn a_registry_that_cannot_answer_may_answer_later() {
     .await;
 }
 
+/// DeployApp refuses such a name, so the Deployment is made without Gantry.
 #[tokio::test]
-async fn a_name_that_no_image_can_have_and_a_pull_that_is_forbidden_are_named() {
+async fn a_name_that_no_image_can_have_is_named() {
+    run(|env| async move {
+        let labels = json!({"app": "sample"});
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "sample"},
+            "spec": {
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "containers": [{"name": "app", "image": format!("{REGISTRY}/Sample:1")}],
+                        "nodeSelector": {"gantry.dev/real": "true"},
+                        "tolerations": [{"key": "gantry.dev/real", "operator": "Exists"}],
+                    },
+                },
+            },
+        }))
+        .unwrap();
+        let api = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+        api.create(&PostParams::default(), &deployment).await.unwrap();
+        until("the name is said to be invalid", async || {
+            let request = pb::GetAppRequest { name: env.name("sample"), ..Default::default() };
+            let app = env.daemon.get_app(request).await.ok().and_then(|answer| answer.app);
+            let status = app.and_then(|app| app.status).unwrap_or_default();
+            status
+                .problems
+                .iter()
+                .any(|p| p.reason == FAILED && p.message.contains("the image name is invalid"))
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pull_that_is_forbidden_is_named() {
     run(|env| async move {
         let mut never = of("absent:1");
         never.pod_template_patch = Some(container("imagePullPolicy", "Never"));
-        let cases = vec![
-            Case::fails("image_name_invalid", of("Sample:1"), FAILED, &["the image name is invalid"]),
-            Case::fails("image_never_pulled", never, FAILED, &["may not be pulled"]),
-        ];
+        let cases = vec![Case::fails("image_never_pulled", never, FAILED, &["may not be pulled"])];
         play(&env, cases).await;
     })
     .await;
