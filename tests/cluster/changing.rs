@@ -40,6 +40,9 @@ async fn make_foreign(env: &Env, app: &str) -> Deployment {
     let made = serde_json::from_value(manifest).unwrap();
     deployments(env).create(&params, &made).await.unwrap();
     until("the app is seen", async || env.get(app).await.is_ok()).await;
+    // The Deployment controller annotates it once. A plan made just before that would differ from one after.
+    let taken_up = async || deployments(env).get(app).await.unwrap().metadata.annotations.is_some();
+    until("the controller has taken it up", taken_up).await;
     deployments(env).get(app).await.unwrap()
 }
 

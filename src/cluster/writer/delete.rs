@@ -62,6 +62,10 @@ pub(super) async fn delete_app(writer: &Writer, request: Delete) -> Result<Comma
         return Err(Error::no_app(name));
     };
     if !deployment.is_ours() {
+        // A Deployment that goes may lose its revisions before it is gone.
+        if deployment.deleting {
+            return Err(Error::BeingDeleted { what: name.to_string() });
+        }
         return Err(Error::NotManaged { name: name.to_string(), by: deployment.managed_by.clone() });
     }
     let wanted = snapshot.state.content();
