@@ -13,6 +13,7 @@ use crate::{
     domain::{
         Error, api_texts,
         error::{Missing, Violation, to_violations},
+        similar::closest,
     },
     pb::ErrorReason,
 };
@@ -344,10 +345,8 @@ pub(super) fn unknown_service(name: &str) -> Status {
 /// version does not implement yet.
 fn unknown_method(path: &str) -> Status {
     let path = cut(path, LONGEST_PATH);
-    let close = schema::schema().ok().and_then(|schema| {
-        let distances = schema.methods().map(|(known, _)| (strsim::levenshtein(known, &path), known));
-        distances.min().filter(|(distance, _)| *distance <= CLOSE).map(|(_, known)| known)
-    });
+    let schema = schema::schema().ok();
+    let close = schema.and_then(|schema| closest(&path, schema.methods().map(|(known, _)| known), CLOSE));
     let metadata = close.map(|known| ("didYouMean".to_owned(), known.to_owned()));
     let details = ErrorDetails::with_error_info(
         ErrorReason::MethodNotFound.as_str_name(),

@@ -119,7 +119,8 @@ impl Rules {
 /// Number of violations at which a check stops, because an answer must fit into the headers that carry it.
 const ENOUGH: usize = 50;
 
-fn join(at: &str, name: &str) -> String {
+/// Returns the path of a field within the part at a path. The request itself has the empty path.
+pub(super) fn join(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 

@@ -20,7 +20,11 @@ use crate::domain::{
     observed::{ReplicaSet, Revision},
     revision::{Cause, End},
     rollout::{self, Moment, Rollout, Successor, Tracker},
+    similar::closest,
 };
+
+/// The number of letters by which a name may differ from the one that is meant.
+const SLIP: usize = 2;
 
 /// The views of all apps, by name, and the verdicts that are not stored in the cluster yet.
 #[derive(Default)]
@@ -293,7 +297,7 @@ impl Views {
     /// Returns the error for an app that does not exist, with a similar name if there is one.
     pub(super) fn missing(&self, name: &name::App) -> Error {
         let scope = Scope::Namespace(name.namespace.clone());
-        let close = closest(&name.app, self.apps_after(&scope, None).map(|app| app.name.app.as_str()));
+        let close = closest(&name.app, self.apps_after(&scope, None).map(|app| app.name.app.as_str()), SLIP);
         Error::NotFound {
             kind: Missing::App,
             name: name.to_string(),
@@ -303,7 +307,7 @@ impl Views {
 
     /// Returns the error for a namespace that does not exist, with a similar name of one that has apps.
     pub(super) fn missing_namespace(&self, namespace: &str) -> Error {
-        let close = closest(namespace, self.namespaces());
+        let close = closest(namespace, self.namespaces(), SLIP);
         Error::NotFound {
             kind: Missing::Namespace,
             name: format!("namespaces/{namespace}"),
@@ -321,13 +325,6 @@ impl Views {
             Some(name.namespace.as_str())
         })
     }
-}
-
-/// Returns the text that differs least from the wanted one, if it looks like a slip.
-fn closest<'a>(wanted: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |text: &'a str| (strsim::levenshtein(text, wanted), text);
-    let is_slip = |(distance, _): &(usize, &str)| (1..=2).contains(distance) && *distance * 3 <= wanted.len();
-    all.map(distance).filter(is_slip).min_by_key(|(distance, _)| *distance).map(|(_, text)| text)
 }
 
 fn is_unrecorded_external_change(rollout: &Rollout, tables: &Tables) -> bool {

@@ -11,11 +11,16 @@ use super::{
     path::{Spelling, fields_within, is_field_mask, to_camel_case},
     tree::Node,
 };
-use crate::domain::{Error, error::Violation};
+use crate::{
+    domain::{Error, error::Violation, similar::closest},
+    grpc::validate,
+};
 
 /// Levels of a free-form object. Decoders of protobuf stop at 100 messages within each other, and each level
 /// of a Struct takes three.
 const DEEPEST: usize = 30;
+/// The number of letters by which a name may differ from the field that is meant.
+const SLIP: usize = 2;
 /// Characters of a value that an error quotes.
 const LONGEST_VALUE: usize = 80;
 
@@ -86,9 +91,7 @@ impl Checker<'_> {
         let mut given: Vec<Given> = Vec::new();
         for (name, value) in fields {
             let path = join(at, name);
-            let known =
-                descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
-            let Some(field) = known else {
+            let Some(field) = find_field(descriptor, name) else {
                 self.refuse(path, unknown(descriptor, name));
                 continue;
             };
@@ -176,18 +179,20 @@ impl Checker<'_> {
     }
 }
 
+/// Returns the field of this name, in either spelling.
+fn find_field(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+    descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name))
+}
+
+/// Returns the path of a key. An empty key would not show.
 fn join(at: &str, name: &str) -> String {
-    let name = if name.is_empty() { "\"\"" } else { name };
-    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+    validate::join(at, if name.is_empty() { "\"\"" } else { name })
 }
 
 fn unknown(descriptor: &MessageDescriptor, name: &str) -> String {
-    let close = descriptor
-        .fields()
-        .map(|field| (strsim::levenshtein(field.json_name(), name), field.json_name().to_owned()))
-        .filter(|(distance, _)| *distance <= 2 && *distance * 3 <= name.len())
-        .min();
-    let hint = close.map_or_else(String::new, |(_, close)| format!("; did you mean {close}?"));
+    let known: Vec<_> = descriptor.fields().map(|field| field.json_name().to_owned()).collect();
+    let close = closest(name, known.iter().map(String::as_str), SLIP);
+    let hint = close.map_or_else(String::new, |close| format!("; did you mean {close}?"));
     format!("is not a field of {}{hint}", descriptor.name())
 }
 
@@ -195,8 +200,7 @@ fn unknown(descriptor: &MessageDescriptor, name: &str) -> String {
 fn find_wrong(descriptor: &MessageDescriptor, node: &Node, at: &str, wrong: &mut Vec<Violation>) {
     let Node::Object(fields) = node else { return };
     for (name, value) in fields {
-        let known = descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name));
-        let Some(field) = known else { continue };
+        let Some(field) = find_field(descriptor, name) else { continue };
         let path = join(at, name);
         let mut attempt = |value: &Node, path: String, sent: Value, form: String| {
             let within = fields_within(&field).filter(|_| matches!(value, Node::Object(_)));
