@@ -17,24 +17,13 @@ const PROBES: [&str; 3] = ["", "readiness", LIVENESS];
 /// Always serving. Health would not answer otherwise.
 const LIVENESS: &str = "liveness";
 
-/// Whether calls are answered.
-#[derive(Clone)]
+/// Whether calls are answered. At startup the daemon is alive, but not ready.
+#[derive(Clone, Default)]
 pub struct Health(watch::Sender<bool>);
-
-impl Default for Health {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
-}
 
 // === impl Health ===
 
 impl Health {
-    /// Returns the state at startup: alive, but not ready.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Sets whether calls are answered.
     pub fn set_ready(&self, ready: bool) {
         self.0.send_if_modified(|now| std::mem::replace(now, ready) != ready);
@@ -53,16 +42,16 @@ pub(super) struct HealthService(watch::Receiver<bool>);
 
 impl HealthService {
     fn state(service: &str, ready: bool) -> ServingStatus {
-        match (service == LIVENESS || ready, is_known(service)) {
-            (_, false) => ServingStatus::ServiceUnknown,
-            (true, true) => ServingStatus::Serving,
-            (false, true) => ServingStatus::NotServing,
+        let is_known =
+            PROBES.contains(&service) || schema::schema().is_ok_and(|schema| schema.has_service(service));
+        if !is_known {
+            ServingStatus::ServiceUnknown
+        } else if service == LIVENESS || ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
         }
     }
-}
-
-fn is_known(service: &str) -> bool {
-    PROBES.contains(&service) || schema::schema().is_ok_and(|schema| schema.has_service(service))
 }
 
 fn to_response(state: ServingStatus) -> HealthCheckResponse {
@@ -76,10 +65,11 @@ impl health_server::Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        if !is_known(&service) {
+        let state = Self::state(&service, *self.0.borrow());
+        if state == ServingStatus::ServiceUnknown {
             return Err(status::unknown_service(&service));
         }
-        Ok(Response::new(to_response(Self::state(&service, *self.0.borrow()))))
+        Ok(Response::new(to_response(state)))
     }
 
     type WatchStream = Answers<HealthCheckResponse>;

@@ -81,14 +81,15 @@ async fn answer_form(form: Form, method: &'static Method, request: Request, next
         Err(status) => return response::failed_response(form, &status),
     };
     let answer = next.run(translated).await;
-    match form {
-        Form::Plain(_) if method.streams => response::lines_response(translation, answer),
-        Form::Plain(encoding) => response::unary_response(&translation, encoding, answer).await,
-        Form::Framed(encoding) => {
-            response::framed_response(translation, StreamFormat::Frames(encoding), answer)
+    let format = match form {
+        Form::Plain(encoding) if !method.streams => {
+            return response::unary_response(&translation, encoding, answer).await;
         }
-        Form::Web => response::framed_response(translation, StreamFormat::Web, answer),
-    }
+        Form::Plain(_) => StreamFormat::Lines,
+        Form::Framed(encoding) => StreamFormat::Frames(encoding),
+        Form::Web => StreamFormat::Web,
+    };
+    response::stream_response(translation, format, answer)
 }
 
 /// Returns what to do instead, if a method cannot be called in this form.
@@ -118,11 +119,7 @@ fn accept_as_sent(mut request: Request, kind: &str) -> Request {
 
 /// Returns the answer to gRPC and gRPC-Web with another HTTP method than POST.
 fn only_post(request: &Request) -> Response {
-    let text = "gRPC and gRPC-Web are called with POST";
-    let mut response =
-        refuse_request(request.headers(), StatusCode::METHOD_NOT_ALLOWED, &status::not_spoken(text));
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-    response
+    refuse_verb(request, "POST", "gRPC and gRPC-Web are called with POST")
 }
 
 /// Returns the answer to an HTTP method that a method of the API does not have.
@@ -135,8 +132,13 @@ fn wrong_verb(method: &Method, request: &Request) -> Response {
     let text = format!(
         "only {verbs} supported here, for example: curl -H 'content-type: application/json' -d '{{}}' http://{host}{path}"
     );
-    let mut response =
-        error::error_response(&status::not_spoken(&text), Some(StatusCode::METHOD_NOT_ALLOWED));
+    refuse_verb(request, allowed, &text)
+}
+
+/// Refuses an HTTP method, and says which ones are `allowed`.
+fn refuse_verb(request: &Request, allowed: &'static str, text: &str) -> Response {
+    let status = status::not_spoken(text);
+    let mut response = refuse_request(request.headers(), StatusCode::METHOD_NOT_ALLOWED, &status);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }

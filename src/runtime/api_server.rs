@@ -53,7 +53,7 @@ impl ApiServer {
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };
-        let health = Health::new();
+        let health = Health::default();
         let router = grpc::router(&context, &health, &args.allow_origin).context("cannot build the API")?;
         let accept = CancellationToken::new();
         let mut tasks = Tasks::new(CancellationToken::new());

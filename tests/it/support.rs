@@ -167,7 +167,7 @@ impl Server {
             writes: TaskTracker::new(),
             readers: TaskTracker::new(),
         };
-        let health = Health::new();
+        let health = Health::default();
         let router = grpc::router(&context, &health, &[ORIGIN.parse().unwrap()]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    http::{HeaderMap, Request},
+    http::{HeaderMap, Method, Request},
 };
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -46,6 +46,20 @@ pub async fn send(http2: bool, request: Request<Full<Bytes>>) -> Reply {
     Reply { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes(), trailers }
 }
 
+fn request(
+    server: &Server,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(method).uri(format!("{}{path}", server.address));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body)).unwrap()
+}
+
 /// Sends a request with POST.
 pub async fn post(
     server: &Server,
@@ -54,20 +68,12 @@ pub async fn post(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Reply {
-    let mut request = Request::post(format!("{}{path}", server.address));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    send(http2, request.body(Full::new(body.into())).unwrap()).await
+    send(http2, request(server, Method::POST, path, headers, body.into())).await
 }
 
 /// Sends a request with GET.
 pub async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Reply {
-    let mut request = Request::get(format!("{}{path}", server.address));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    send(false, request.body(Full::default()).unwrap()).await
+    send(false, request(server, Method::GET, path, headers, Bytes::new())).await
 }
 
 /// Sends JSON over HTTP/1.1, as `curl` does.

@@ -90,31 +90,18 @@ pub(super) async fn unary_response(
     response
 }
 
-/// Translates a stream into lines of JSON.
-pub(super) fn lines_response(translation: Translation, answer: Response) -> Response {
-    let (head, body) = answer.into_parts();
-    let failed = status(&head.headers).filter(|status| status.code() != Code::Ok);
-    let mut response = if let Some(failed) = failed {
-        error::error_response(&translation.respell(failed), None)
-    } else {
-        respond(
-            "application/x-ndjson",
-            Body::new(TranscodedBody::new(StreamFormat::Lines, translation, body)),
-        )
-    };
-    copy_head(&head.headers, &mut response);
-    copy_id(&head.extensions, &mut response);
-    response
-}
-
-/// Translates an answer into the frames of Connect, or of gRPC-Web in JSON.
-pub(super) fn framed_response(translation: Translation, format: StreamFormat, answer: Response) -> Response {
+/// Translates an answer into lines of JSON, the frames of Connect, or those of gRPC-Web in JSON.
+pub(super) fn stream_response(translation: Translation, format: StreamFormat, answer: Response) -> Response {
     let (head, body) = answer.into_parts();
     let form = translation.form;
     let mut response = if let Some(failed) = status(&head.headers).filter(|s| s.code() != Code::Ok) {
         failed_response(form, &translation.respell(failed))
     } else {
-        respond(form.content_type(), Body::new(TranscodedBody::new(format, translation, body)))
+        let kind = match format {
+            StreamFormat::Lines => "application/x-ndjson",
+            StreamFormat::Frames(_) | StreamFormat::Web => form.content_type(),
+        };
+        respond(kind, Body::new(TranscodedBody::new(format, translation, body)))
     };
     copy_head(&head.headers, &mut response);
     copy_id(&head.extensions, &mut response);

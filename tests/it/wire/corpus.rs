@@ -103,7 +103,7 @@ async fn every_request_of_the_corpus_has_its_answer() {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let mut anew = String::new();
+        let mut rewritten = String::new();
         for block in blocks(&text) {
             // Each request meets the same apps, whatever the one before it asked for.
             let server = serve().await;
@@ -120,10 +120,10 @@ async fn every_request_of_the_corpus_has_its_answer() {
                     block.answer
                 ));
             }
-            write!(anew, "{asked}\n{answer}\n\n").unwrap();
+            write!(rewritten, "{asked}\n{answer}\n\n").unwrap();
         }
         if update {
-            fs::write(&file, anew.trim_end().to_owned() + "\n").unwrap();
+            fs::write(&file, rewritten.trim_end().to_owned() + "\n").unwrap();
         }
     }
     assert!(count >= 200, "{count}");
