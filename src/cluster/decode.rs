@@ -78,8 +78,8 @@ fn decode_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta,
     Ok(meta.into_meta(None))
 }
 
-/// Also decodes when the managed fields were written, which is when the object changed.
-fn decode_meta_with_times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+/// Also decodes when a managed field was last written, which is when the object last changed.
+fn decode_meta_with_last_write<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Written {
@@ -87,9 +87,10 @@ fn decode_meta_with_times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     }
     let mut meta: Meta<Option<Vec<Written>>> = or_default(deserializer)?;
     let entries = meta.managed_fields.take().unwrap_or_default().into_iter();
-    let written =
-        entries.map(|Written { time }| ManagedFieldsEntry { time, ..ManagedFieldsEntry::default() });
-    Ok(meta.into_meta(Some(written.collect())))
+    // One entry is enough. Every pod passes through here, and these structs are large.
+    let last = entries.filter_map(|entry| entry.time).max_by_key(|time| time.0);
+    let written = last.map(|time| ManagedFieldsEntry { time: Some(time), ..ManagedFieldsEntry::default() });
+    Ok(meta.into_meta(Some(written.into_iter().collect())))
 }
 
 fn decode_meta_with_managers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {

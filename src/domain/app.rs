@@ -114,7 +114,9 @@ impl App {
         };
         let policy = content.spec.policy();
         let recovered = rollout.and_then(|r| r.recovered(d, facts, now));
-        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy, now);
+        let ended = facts.current_ended(d);
+        let ends = diagnosis::diagnose_ended(&ended, facts.around, &policy, now);
+        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy, ends);
         let (state, mut message) = summary(d, rollout, &problems, recovered);
         if let Some(external) =
             rollout.filter(|r| asked.is_some() && r.cause == Cause::External && !d.deleting)
@@ -146,7 +148,7 @@ impl App {
             current_content: current_content(d, facts),
             existing: d.current,
             problems,
-            problems_until: diagnosis::ended_until(&facts.current_ended(d), now),
+            problems_until: diagnosis::ended_until(&ended, now),
             rollout: rollout.map(|r| r.number),
             unmodelled: d.unmodelled.clone(),
             owner: Owner::of(d, facts.autoscaler.as_deref(), now),
@@ -186,7 +188,8 @@ impl App {
     /// Returns whether its replicas may only have to run for a moment until the failure of its rollout counts
     /// as passed.
     pub fn may_recover(&self) -> bool {
-        self.state == State::Degraded && self.ready >= self.desired
+        let are_ready = self.ready >= self.desired && self.current_content >= self.desired;
+        self.state == State::Degraded && are_ready
     }
 
     /// Copies the fields that come from revisions from an earlier view.
@@ -211,14 +214,13 @@ fn problems(
     rollout: Option<&Rollout>,
     facts: &AppRows<'_>,
     policy: &Policy,
-    now: Timestamp,
+    ends: Option<Problem>,
 ) -> Vec<Problem> {
     let mut problems =
         diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
     problems.extend(refusal(d, rollout, facts));
     diagnosis::sort_by_urgency(&mut problems);
-    let ended = diagnosis::diagnose_ended(&facts.current_ended(d), facts.around, policy, now);
-    diagnosis::add_ended(&mut problems, ended);
+    diagnosis::add_ended(&mut problems, ends);
     // Not every problem shows at each moment, so that of the failure stays until it has passed.
     if let Some(error) = rollout.and_then(|r| r.standing_error(d, facts))
         && problems.iter().all(|p| p.reason != error.reason)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{
     Decode, annotation,
     condition::{Condition, find_condition},
-    controller, created, decode_meta_with_times, namespaced_name, or_default, resource, slim,
+    controller, created, decode_meta_with_last_write, namespaced_name, or_default, resource, slim,
 };
 use crate::{
     domain::observed::{self, Ended, Exit, Trouble, TroubleKind, Wait},
@@ -27,7 +27,7 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    #[serde(deserialize_with = "decode_meta_with_times")]
+    #[serde(deserialize_with = "decode_meta_with_last_write")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "or_default")]
     spec: PodSpec,
