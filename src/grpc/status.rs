@@ -354,7 +354,10 @@ fn unknown_method(path: &str) -> Status {
         metadata.into_iter().collect::<HashMap<_, _>>(),
     );
     let hint = close.map_or_else(
-        || "server reflection lists the services and methods of this version".to_owned(),
+        || {
+            "expected {service}/{method} such as gantry.v1.ServerService/GetServerInfo; server reflection lists them"
+                .to_owned()
+        },
         |known| format!("did you mean {known}?"),
     );
     Status::with_error_details(Code::Unimplemented, format!("there is no method {path:?}; {hint}"), details)

@@ -41,18 +41,27 @@ pub(super) fn parse_message(
     }
     let mut checker = Checker { spelling, wrong: Vec::new() };
     checker.check(descriptor, &mut node, "");
-    if !checker.wrong.is_empty() {
-        return Err(Error::Invalid(checker.wrong).into());
-    }
-    deserialize(descriptor, node.to_value()).map_err(|error| {
-        let mut wrong = Vec::new();
-        find_wrong(descriptor, &node, "", &mut wrong);
-        if wrong.is_empty() {
-            // The parser knows a rule that is not known here.
-            return Error::invalid("", format!("the request is not a {}: {error}", descriptor.name())).into();
+    let (mut wrong, mut unknown_rule) = (checker.wrong, None);
+    if wrong.is_empty() {
+        match deserialize(descriptor, node.to_value()) {
+            Ok(message) => return Ok(message),
+            Err(error) => unknown_rule = Some(error),
         }
-        Error::Invalid(wrong).into()
-    })
+    }
+    let mut values = Vec::new();
+    find_wrong(descriptor, &node, "", &mut values);
+    // A value is not wrong once more for what is refused within it.
+    let is_within = |known: &Violation, found: &Violation| {
+        let rest = known.field.strip_prefix(&found.field);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    values.retain(|found| !wrong.iter().any(|known| is_within(known, found)));
+    wrong.append(&mut values);
+    if let Some(error) = unknown_rule.filter(|_| wrong.is_empty()) {
+        // The parser knows a rule that is not known here.
+        return Err(Error::invalid("", format!("the request is not a {}: {error}", descriptor.name())).into());
+    }
+    Err(Error::Invalid(wrong).into())
 }
 
 fn deserialize(descriptor: &MessageDescriptor, value: Value) -> Result<DynamicMessage, serde_json::Error> {

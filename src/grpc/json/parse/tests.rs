@@ -108,6 +108,9 @@ fn every_wrong_value_is_named_with_what_is_expected() {
     ] {
         assert_eq!(fields(text), [(field.to_owned(), description.to_owned())], "{text}");
     }
+    // Unknown fields and wrong values are told together.
+    let both = r#"{"foo": 1, "validateOnly": 1, "app": {"spec": {"envs": 2, "env": [{"name": "A"}]}}}"#;
+    assert_eq!(names(both), ["foo", "app.spec.envs", "validateOnly", "app.spec.env"]);
     let two = r#"{"validateOnly": 1, "app": {"spec": {"args": [1, "a", null]}}}"#;
     assert_eq!(names(two), ["validateOnly", "app.spec.args[0]", "app.spec.args[2]"]);
     for text in ["[]", "", "{", "{} {}", "null", "1", r#""x""#] {
