@@ -38,6 +38,8 @@ pub enum Kind {
     Autoscaler,
     /// Whether the image names are valid, and whether nodes have the images.
     Image,
+    /// Whether environment variables refer to others that are there, and come after them.
+    Env,
 }
 
 /// The result of a check, worst first.
@@ -85,6 +87,7 @@ impl Kind {
             Self::Disruption => "DISRUPTION",
             Self::Autoscaler => "AUTOSCALER",
             Self::Image => "IMAGE",
+            Self::Env => "ENV",
         }
     }
 }

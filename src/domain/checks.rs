@@ -7,6 +7,7 @@ pub mod disruption;
 pub mod image;
 pub mod quota;
 pub mod references;
+pub mod variables;
 
 use serde_json::Value;
 

@@ -232,6 +232,8 @@ pub enum ObservedVersion {
         deployment: u64,
         /// Number of the revision.
         revision: u64,
+        /// resourceVersion of the revision since it was spelled as it is; 0 for any.
+        spelled: u64,
     },
     /// The Deployment with this uid, being deleted or gone.
     Deleting {
@@ -245,7 +247,16 @@ pub enum ObservedVersion {
 impl Position {
     /// The position of an app whose Deployment is at this resourceVersion, with this revision.
     pub fn of_version(app: &name::App, deployment: u64, revision: u64) -> Self {
-        Self { app: app.clone(), seen: ObservedVersion::Version { deployment, revision } }
+        Self { app: app.clone(), seen: ObservedVersion::Version { deployment, revision, spelled: 0 } }
+    }
+
+    /// The same position, with the revision at this resourceVersion or later.
+    #[must_use]
+    pub fn spelled_at(mut self, version: u64) -> Self {
+        if let ObservedVersion::Version { spelled, .. } = &mut self.seen {
+            *spelled = version;
+        }
+        self
     }
 
     /// Parses the output of [`ToString`]. For callers it is opaque.
@@ -255,10 +266,12 @@ impl Position {
         let app = name::App::parse(app).ok()?;
         let seen = match kind {
             "v1" => {
-                let (deployment, revision) = seen.split_once('.')?;
+                let (deployment, rest) = seen.split_once('.')?;
+                let (revision, spelled) = rest.split_once('.').unwrap_or((rest, "0"));
                 ObservedVersion::Version {
                     deployment: deployment.parse().ok()?,
                     revision: revision.parse().ok()?,
+                    spelled: spelled.parse().ok()?,
                 }
             }
             "d1" if !seen.is_empty() => ObservedVersion::Deleting { uid: seen.to_owned() },
@@ -271,8 +284,11 @@ impl Position {
 impl std::fmt::Display for Position {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.seen {
-            ObservedVersion::Version { deployment, revision } => {
+            ObservedVersion::Version { deployment, revision, spelled: 0 } => {
                 write!(f, "v1:{}@{deployment}.{revision}", self.app)
+            }
+            ObservedVersion::Version { deployment, revision, spelled } => {
+                write!(f, "v1:{}@{deployment}.{revision}.{spelled}", self.app)
             }
             ObservedVersion::Deleting { uid } => write!(f, "d1:{}@{uid}", self.app),
         }
@@ -287,7 +303,8 @@ mod tests {
     fn positions_survive_the_way_through_a_caller() {
         let app = name::App::new("prod", "shop");
         for seen in [
-            ObservedVersion::Version { deployment: 12, revision: 3 },
+            ObservedVersion::Version { deployment: 12, revision: 3, spelled: 0 },
+            ObservedVersion::Version { deployment: 12, revision: 3, spelled: 14 },
             ObservedVersion::Deleting { uid: "a-b".into() },
         ] {
             let position = Position { app: app.clone(), seen };

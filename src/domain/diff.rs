@@ -20,7 +20,8 @@ pub struct FieldChange {
 
 /// Returns the fields that differ, without those that only the API server writes. A list whose entries have
 /// keys is compared entry by entry, and a map key by key. Every other list is compared as one value. A null
-/// counts as an absent field, and the order of entries with keys is ignored.
+/// counts as an absent field. Another order of the entries that both versions have is one change of the list,
+/// whose values are the keys in their order.
 pub fn diff_objects(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     compare("", Some(before), Some(after), &mut changes);
@@ -41,6 +42,19 @@ pub fn merge_patch(before: &Value, after: &Value) -> Value {
         (key.clone(), change)
     });
     Value::Object(gone.chain(differs).collect())
+}
+
+/// Applies a merge patch (RFC 7386).
+pub fn apply_merge_patch(target: Value, patch: &Value) -> Value {
+    let Value::Object(changes) = patch else { return patch.clone() };
+    let mut fields = if let Value::Object(fields) = target { fields } else { Map::new() };
+    for (key, change) in changes {
+        let before = fields.remove(key).unwrap_or_default();
+        if !change.is_null() {
+            fields.insert(key.clone(), apply_merge_patch(before, change));
+        }
+    }
+    Value::Object(fields)
 }
 
 /// Returns whether only the API server and its controllers write this field.
@@ -115,6 +129,13 @@ fn entries(path: &str, old: &[Value], new: &[Value], changes: &mut Vec<FieldChan
         if find(old, &id).is_none() {
             compare(&at(&id), None, Some(entry), changes);
         }
+    }
+    let shared = |entries: &[Value], others: &[Value]| -> Vec<String> {
+        entries.iter().filter_map(|e| entry_id(list, e)).filter(|id| find(others, id).is_some()).collect()
+    };
+    let (was, is) = (shared(old, new), shared(new, old));
+    if was != is {
+        changes.push(FieldChange { path: path.to_owned(), old: Some(was.into()), new: Some(is.into()) });
     }
 }
 

@@ -1,11 +1,12 @@
-//! Renders content into Kubernetes manifests, as JSON. A pure function of the content and
-//! [`super::revision::RENDERER`]: another daemon with the same renderer version renders the same content to
+//! Renders content into Kubernetes manifests, as JSON. A pure function of the content and the version of the
+//! renderer that the revision names, see [`super::revision::RENDERER`]: another daemon with the same renderer version renders the same content to
 //! the same bytes, so an upgrade replaces no pod.
 
 use std::collections::BTreeMap;
 
 mod owned;
 mod template;
+pub mod variables;
 mod volume;
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use super::{
     name,
     object::Kind,
     pod_template_patch,
-    spec::{Content, Port, Protocol, Strategy, whole_seconds},
+    spec::{Content, Port, Protocol, Strategy, canonical_size, whole_seconds},
 };
 
 /// One object to apply.
@@ -111,7 +112,8 @@ pub fn render_budget(name: &name::App, content: &Content, selector: &BTreeMap<St
 
 /// Converts to Kubernetes' IntOrString: `25%` stays a text, `3` becomes a number.
 fn int_or_percent(text: &str) -> Value {
-    text.parse::<u32>().map_or_else(|_| json!(text), |n| json!(n))
+    let size = canonical_size(text);
+    size.parse::<u32>().map_or_else(|_| json!(size), |n| json!(n))
 }
 
 #[cfg(test)]

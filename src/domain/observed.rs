@@ -367,8 +367,8 @@ impl Revision {
         Self {
             app,
             number,
+            digest: record.current_digest(),
             content: Arc::new(record.content),
-            digest: record.digest,
             cause: record.cause,
             actor: record.actor,
             reason: record.reason,

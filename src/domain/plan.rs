@@ -74,6 +74,8 @@ pub struct Deployment {
     pub orphans: bool,
     /// Whether its rollout is paused.
     pub paused: bool,
+    /// Whether every replica that it asks for is ready and of its pod template.
+    pub all_ready: bool,
     /// The replica count.
     pub replicas: i32,
     /// Field managers that own the replica count.
@@ -135,8 +137,10 @@ pub struct Budget {
 pub struct StoredRevision {
     /// Its number.
     pub number: u64,
-    /// Its content.
+    /// Its content, in the spelling of the last caller.
     pub record: Record,
+    /// The content as the record has it, if the last caller spelled it otherwise.
+    pub written: Option<Box<Content>>,
     /// How its rollout ended; `None` while it runs.
     pub outcome: Option<Outcome>,
     /// Whether it was applied completely, or a later revision superseded it.

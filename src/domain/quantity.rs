@@ -46,13 +46,40 @@ fn split(text: &str) -> (&str, &str) {
 /// `i64` becomes `i64::MAX` or `i64::MIN`.
 pub fn ceil_quantity(text: &str, parts: i64) -> Option<i64> {
     let value = parse_quantity(text)?;
-    let (number, suffix) = split(text);
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // saturates
     let nearest = || (value * parts as f64).ceil() as i64;
-    Some(exact(number, suffix, parts).unwrap_or_else(nearest))
+    let saturated = |up: i128| i64::try_from(up).unwrap_or(if up < 0 { i64::MIN } else { i64::MAX });
+    Some(exact(text, parts).map_or_else(nearest, saturated))
 }
 
-fn exact(number: &str, suffix: &str, parts: i64) -> Option<i64> {
+/// Returns the one text that stands for all texts of this value: `0.1` and `100m` become `100m`, and `1024Mi`
+/// becomes `1Gi`. As in Kubernetes, a value is rounded up to billionths. `None` if the text is not a quantity,
+/// or is beyond 128 bits.
+pub fn canonical_quantity(text: &str) -> Option<String> {
+    const ONE: i64 = 1_000_000_000;
+    let divided = |mut value: i128, by: i128, units: &[&str]| {
+        let mut used = 0;
+        while used + 1 < units.len() && value % by == 0 {
+            value /= by;
+            used += 1;
+        }
+        format!("{value}{}", units[used])
+    };
+    parse_quantity(text)?;
+    let billionths = exact(text, ONE)?;
+    let whole = billionths / i128::from(ONE);
+    Some(if billionths == 0 {
+        "0".to_owned()
+    } else if billionths % (1024 * i128::from(ONE)) == 0 {
+        divided(whole, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+    } else {
+        divided(billionths, 1000, &["n", "u", "m", "", "k", "M", "G", "T", "P", "E"])
+    })
+}
+
+/// Returns the value in fractions of the unit, rounded up. `None` beyond 128 bits.
+fn exact(text: &str, parts: i64) -> Option<i128> {
+    let (number, suffix) = split(text);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     let decimals = u32::try_from(fraction.len()).ok()?;
@@ -73,12 +100,15 @@ fn exact(number: &str, suffix: &str, parts: i64) -> Option<i64> {
         "Ti" => (1 << 40, 1),
         "Pi" => (1 << 50, 1),
         "Ei" => (1 << 60, 1),
-        _ => return None,
+        exponent => {
+            let exponent: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let power = 10_i128.checked_pow(exponent.unsigned_abs())?;
+            if exponent < 0 { (1, power) } else { (power, 1) }
+        }
     };
     let by = by.checked_mul(10_i128.checked_pow(decimals)?)?;
     let value = digits.checked_mul(times)?.checked_mul(parts.into())?;
-    let up = value.div_euclid(by) + i128::from(value.rem_euclid(by) > 0);
-    Some(i64::try_from(up).unwrap_or(if up < 0 { i64::MIN } else { i64::MAX }))
+    Some(value.div_euclid(by) + i128::from(value.rem_euclid(by) > 0))
 }
 
 #[cfg(test)]
@@ -132,7 +162,37 @@ mod tests {
         assert_eq!(ceil_quantity("1MiB", 1), None);
     }
 
+    #[test]
+    fn texts_of_one_value_have_one_canonical_text() {
+        for (canonical, texts) in [
+            ("100m", &["0.1", "100m", "0.10", "100000u", "1e-1", ".1", "+0.1"][..]),
+            ("1", &["1", "1000m", "1.0", "1e0", "01"]),
+            ("1500m", &["1.5", "1500m", "1.50"]),
+            ("1Gi", &["1Gi", "1024Mi", "1073741824", "1073741824000m"]),
+            ("1G", &["1G", "1000M", "1e9", "1E9"]),
+            ("1n", &["1n", "0.1n", "1e-9"]),
+            ("0", &["0", "0.0", "0Mi", "0m"]),
+            ("976562500000000Ki", &["1E", "1000P", "1e18"]),
+        ] {
+            for text in texts {
+                assert_eq!(canonical_quantity(text).as_deref(), Some(canonical), "{text}");
+            }
+        }
+        assert_eq!(canonical_quantity("1MiB"), None);
+    }
+
     proptest! {
+        #[test]
+        fn the_canonical_text_has_the_same_value(
+            number in "[0-9]{1,6}(\\.[0-9]{1,4})?",
+            unit in proptest::sample::select(vec!["", "n", "u", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "e3", "E-2"]),
+        ) {
+            let text = format!("{number}{unit}");
+            let canonical = canonical_quantity(&text).unwrap();
+            prop_assert_eq!(exact(&canonical, 1_000_000_000), exact(&text, 1_000_000_000));
+            prop_assert_eq!(canonical_quantity(&canonical), Some(canonical));
+        }
+
         #[test]
         fn any_text_is_finite_or_none(text in ".{0,12}") {
             prop_assert!(parse_quantity(&text).is_none_or(f64::is_finite));

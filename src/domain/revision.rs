@@ -2,6 +2,7 @@
 //! object store.
 
 pub mod form;
+pub mod spelling;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,9 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::{change::Change, digest, name, problem::Problem, spec::Content};
 use crate::autoscale::Policy;
 
-/// Version of the rendering, stored in each revision. A change that alters the pod template of unchanged
-/// content needs a new version, and the old version must stay.
-pub const RENDERER: u32 = 1;
+/// Newest version of the rendering, stored in each revision. A change that alters the pod template of
+/// unchanged content needs a new version, and the old version must stay. An app moves to the newest version
+/// with a change that replaces its replicas anyway.
+pub const RENDERER: u32 = 2;
+
+/// The first version of the rendering. It sorted variables by name, also where one refers to another that
+/// comes later, and named an empty directory after the spelling of its size.
+pub const FIRST_RENDERER: u32 = 1;
 
 /// Minimum age that makes a revision a copy of an earlier one, for example one restored from a backup. The
 /// age is the creation time of the object minus the time in the record. A new object is created within a
@@ -27,7 +33,8 @@ pub struct Record {
     pub renderer: u32,
     /// The desired state.
     pub content: Content,
-    /// Digest of the content and of the autoscaler's policy.
+    /// Digest of the content and of the autoscaler's policy. Only earlier versions read it; see
+    /// [`Self::current_digest`].
     pub digest: String,
     /// What started it.
     pub cause: Cause,
@@ -157,14 +164,21 @@ impl Record {
     /// if set.
     #[must_use]
     pub fn under(self, policy: Policy, brings: Option<Policy>) -> Self {
-        let then = brings.as_ref().unwrap_or(&policy);
-        // The default policy is the same as no policy.
-        let digest = if *then == Policy::default() {
-            self.content.digest()
-        } else {
-            digest::sha256_hex(format!("{} {}", self.content.digest(), then.digest()))
-        };
-        Self { digest, autoscaler: Some(policy), brings, ..self }
+        let record = Self { autoscaler: Some(policy), brings, ..self };
+        Self { digest: record.current_digest(), ..record }
+    }
+
+    /// Returns the digest of the content and of the autoscaler's policy, as this version computes it. The one
+    /// that is stored may be of a version that compared content otherwise.
+    pub fn current_digest(&self) -> String {
+        let content = self.content.digest();
+        match self.brings.as_ref().or(self.autoscaler.as_ref()) {
+            Some(policy) if *policy != Policy::default() => {
+                digest::sha256_hex(format!("{content} {}", policy.digest()))
+            }
+            // The default policy is the same as no policy.
+            Some(_) | None => content,
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The desired state of an app as a caller describes it, in the terms of the API. Knows no Kubernetes object.
 //!
-//! The serialized form of [`Content`] stays in revisions for good. Fields may be added but never renamed. A
-//! field with its default value is left out, so that the digest of old content does not change.
+//! The serialized form of [`Content`] stays in revisions for good, in the caller's spelling. Fields may be
+//! added but never renamed. A field with its default value is left out. What compares content compares its
+//! [canonical form](canonical).
 
 use std::{collections::BTreeMap, time::Duration};
 
+mod canonical;
 mod check;
 mod omit;
 mod placement;
 mod probe;
 mod volume;
 
+pub(in crate::domain) use self::canonical::{canonical_amounts, canonical_size};
 pub use self::{
     placement::{Placement, Spread, Toleration},
     probe::{Check, Probe, Probes},
@@ -220,17 +223,26 @@ impl Content {
         Self { labels: caller_labels(labels), spec: spec.clone(), ..Self::default() }
     }
 
-    /// Returns the digest of the whole content. Equal digests mean equal content.
+    /// Returns the digest of the whole content. Equal digests mean equal content, by value.
     pub fn digest(&self) -> String {
-        digest(self)
+        digest(&self.canonical())
     }
 
     /// Returns the digest that guards updates. It does not cover the replica count, because not only callers
     /// change it.
     pub fn etag(&self) -> String {
-        let mut without = self.clone();
-        without.spec.replicas = None;
-        digest(&without)
+        digest(&self.canonical().without_count())
+    }
+
+    /// Returns whether a caller who holds this etag has read this content. Earlier versions made the etag of
+    /// the caller's spelling, and a caller may hold one over an upgrade.
+    pub fn has_etag(&self, etag: &str) -> bool {
+        etag == self.etag() || etag == digest(&self.clone().without_count())
+    }
+
+    fn without_count(mut self) -> Self {
+        self.spec.replicas = None;
+        self
     }
 }
 

@@ -12,6 +12,7 @@ use super::{kind::Kind, state::Index, tables::Row};
 use crate::domain::{
     Error,
     commands::{ObservedVersion, Position},
+    observed::Revision,
 };
 
 /// An object that differs between the index and the cluster.
@@ -88,7 +89,7 @@ impl Index {
         let state = self.state.read();
         let deployment = state.tables.deployments.get(&position.app);
         match &position.seen {
-            ObservedVersion::Version { deployment: version, revision } => match deployment {
+            ObservedVersion::Version { deployment: version, revision, spelled } => match deployment {
                 // The Deployment is deleted, or not seen yet. The resourceVersion of the whole kind tells
                 // which.
                 None => state.deployments_version >= *version,
@@ -96,7 +97,10 @@ impl Index {
                     let all = state.tables.revisions.get(&position.app);
                     // An app that was deleted and created again since then numbers its revisions from the
                     // beginning.
-                    let known = all.is_some_and(|all| all.keys().any(|n| n >= revision));
+                    let is_seen = |(n, row): (&u64, &Revision)| {
+                        n > revision || n == revision && row.version >= *spelled
+                    };
+                    let known = all.is_some_and(|all| all.iter().any(is_seen));
                     d.resource_version >= *version
                         && (*revision == 0 || known || d.revision.is_none_or(|n| n < *revision))
                 }

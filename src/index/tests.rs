@@ -302,7 +302,7 @@ fn a_reader_sees_a_write_when_its_rows_are_there() {
     let index = mk_index();
     let app = name::App::new("a", "x");
     let seen = |seen| index.has_seen(&Position { app: app.clone(), seen });
-    let wrote = || ObservedVersion::Version { deployment: 5, revision: 2 };
+    let wrote = || ObservedVersion::Version { deployment: 5, revision: 2, spelled: 0 };
     let deleting = |uid: &str| ObservedVersion::Deleting { uid: uid.into() };
     assert_eq!((seen(wrote()), seen(deleting("u"))), (false, true));
     let version = |n| Deployment { resource_version: n, revision: Some(2), ..mk_deployment("x", 1) };

@@ -76,7 +76,7 @@ impl Commands for Recorded {
             if let Some(error) = self.answer.lock().unwrap().clone() {
                 return Err(error);
             }
-            let seen = ObservedVersion::Version { deployment: 0, revision: 1 };
+            let seen = ObservedVersion::Version { deployment: 0, revision: 1, spelled: 0 };
             // A dry run writes nothing, so there is nothing to wait for.
             let writes = !request.meta.validate_only;
             let position = Position { app: request.name, seen };

@@ -19,6 +19,7 @@ use crate::{
         managed::is_labelled,
         manifest::{self, RenderContext},
         name, observed,
+        revision::RENDERER,
         scaling::Scaling,
         spec::{Content, Port, Spec},
         unmodelled,
@@ -88,7 +89,8 @@ fn find_rest(metadata: &ObjectMeta, spec: Value, words: &Spec) -> Vec<String> {
     let labels = metadata.labels.clone().unwrap_or_default();
     let content = Content { labels, spec: words.clone(), ..Content::default() };
     let selector = serde_json::from_value(spec["selector"]["matchLabels"].clone()).unwrap_or_default();
-    let context = RenderContext { revision: 0, replicas: None, selector, restarted: None };
+    let context =
+        RenderContext { revision: 0, renderer: RENDERER, replicas: None, selector, restarted: None };
     // Without a pod template patch, rendering cannot fail.
     let rendered = manifest::render_deployment(&name, &content, &context)
         .map(|object| object.manifest)

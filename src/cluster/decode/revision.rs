@@ -16,6 +16,7 @@ use crate::{
         name, observed,
         plan::StoredRevision,
         revision::{self, Cause, End, Record, form},
+        spec::Content,
     },
     index,
 };
@@ -29,6 +30,9 @@ pub const VERSION_ANNOTATION: &str = "gantry.dev/version";
 
 /// The annotation that stores the verdict of the rollout.
 pub const VERDICT_ANNOTATION: &str = "gantry.dev/end";
+
+/// The annotation with the last caller's spelling of the content; see [`revision::spelling`].
+pub const SPELLING_ANNOTATION: &str = "gantry.dev/spelling";
 
 /// The annotation that stores the evidence of a failed rollout.
 pub const EVIDENCE_ANNOTATION: &str = "gantry.dev/evidence";
@@ -58,8 +62,11 @@ impl Revision {
         let version = parse_annotation(&self.metadata, VERSION_ANNOTATION);
         let version = version.zip(annotation(&self.metadata, APPLIED_TO_ANNOTATION).or(owner.as_deref()));
         let version = version.map(|(version, uid)| (uid.to_owned(), version));
-        let (record, form) = form::from_data(self.data)?;
+        let (mut record, form) = form::from_data(self.data)?;
+        let spelled = spelled(&self.metadata, &record);
+        let written = spelled.map(|spelled| Box::new(std::mem::replace(&mut record.content, spelled)));
         Some(StoredRevision {
+            written,
             number,
             outcome: end.map(|end| end.outcome),
             applied: is_applied(&self.metadata, &record),
@@ -76,6 +83,11 @@ impl Revision {
 fn owner(metadata: &ObjectMeta) -> Option<String> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.kind == "Deployment").map(|owner| owner.uid.clone())
+}
+
+/// The content in the last caller's spelling, if that differs from the record's.
+fn spelled(metadata: &ObjectMeta, record: &Record) -> Option<Content> {
+    revision::spelling::from_annotation(&record.content, annotation(metadata, SPELLING_ANNOTATION)?)
 }
 
 /// Whether a revision was carried out, or no longer needs to be. Earlier versions marked it by the owner and
@@ -101,7 +113,10 @@ impl Decode for Revision {
     fn into_row(self) -> Option<observed::Revision> {
         let (app, number) = self.key()?;
         // A record that a newer gantryd wrote may not be readable here. It is skipped, not misread.
-        let (record, form) = form::from_data(self.data)?;
+        let (mut record, form) = form::from_data(self.data)?;
+        if let Some(spelled) = spelled(&self.metadata, &record) {
+            record.content = spelled;
+        }
         let (applied, owner) = (is_applied(&self.metadata, &record), owner(&self.metadata));
         let end = annotation(&self.metadata, VERDICT_ANNOTATION)
             .and_then(|json| serde_json::from_str::<End>(json).ok());

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use self::json::{non_default_seconds, read_list, read_map, read_text, read_texts};
 use crate::domain::{
+    manifest::variables::{name_of, put_in_order, references},
     scheduling::TEMPLATE_HASH,
     spec::{
         KeyRef, Placement, Port, Protocol, Resources, RolloutPolicy, SecurityProfile, Spec, Spread, Strategy,
@@ -89,6 +90,10 @@ pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
 fn env(container: &Value, spec: &mut Spec) {
     let entries: Vec<&Value> = read_list(&container["env"]).collect();
     let names: Vec<String> = entries.iter().map(|e| read_text(&e["name"])).collect();
+    let mut rendered: Vec<Value> = entries.iter().copied().cloned().collect();
+    rendered.sort_by_key(|variable| name_of(variable).to_owned());
+    let rendered = put_in_order(&rendered);
+    let place = |name: &str| rendered.iter().position(|variable| name_of(variable) == name);
     for (i, (entry, name)) in entries.iter().zip(&names).enumerate() {
         // In Kubernetes the last variable of a name wins.
         if name.is_empty() || names[i + 1..].contains(name) {
@@ -97,12 +102,15 @@ fn env(container: &Value, spec: &mut Spec) {
         let from = &entry["valueFrom"];
         if from.is_null() {
             let value = read_text(&entry["value"]);
-            // A value may refer to variables that precede it in the list. `AppSpec` orders variables by name,
-            // so skip a value whose references would resolve differently.
-            let moved = |(j, other): (usize, &String)| {
-                (j < i) != (other < name) && value.contains(&format!("$({other})"))
+            // A value may refer to variables that precede it in the list. Gantry puts those first that others
+            // refer to, so skip a value whose references would resolve differently.
+            let moved = |other: &str| {
+                names
+                    .iter()
+                    .position(|name| name == other)
+                    .is_some_and(|j| (j < i) != (place(other) < place(name)))
             };
-            if !names.iter().enumerate().any(moved) {
+            if !references(&value).into_iter().any(moved) {
                 spec.env.insert(name.clone(), value);
             }
         } else if let Some(reference) = key_ref(&from["secretKeyRef"]) {

@@ -284,7 +284,7 @@ impl Apply<'_> {
             "annotations": {decode::APPLIED_TO_ANNOTATION: self.uid, decode::VERSION_ANNOTATION: version.to_string()},
         });
         let object = revision::object_name(name, self.intent.number);
-        match patch_revision(self.writer, &name.namespace, &object, metadata.clone()).await {
+        match patch_revision(self.writer, &name.namespace, &object, metadata.clone()).await.map(drop) {
             // A concurrent deletion removed the revision, because it had no owner.
             Err(Error::ObjectMissing { .. }) => {
                 let (number, record) = (self.intent.number, &self.intent.record);

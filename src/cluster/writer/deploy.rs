@@ -11,12 +11,13 @@ use super::{
     dry_run::{DryRun, dry_run_objects},
     idempotency::{annotation::find_answer, lease::find_deletion},
     objects::{Writer, resource_version},
-    revisions::{create_revision, delete_expired_revisions, withdraw_revision},
+    revisions::{create_revision, delete_expired_revisions, spell_revision, withdraw_revision},
     snapshot::{Snapshot, read_snapshot},
 };
 use crate::domain::{
     Error,
     change::Change,
+    checks::variables::check_variables,
     commands::{CommandResult, Deploy, Position, RequestMeta, Restart, Rollback},
     name,
     object::Kind,
@@ -109,10 +110,12 @@ async fn prepare(
     }
     let newest = snapshot.state.newest().filter(|newest| newest.applied);
     if let Some(newest) = newest.filter(|_| !intent.is_new) {
+        let spelled = spell_revision(writer, name, newest, &intent.record.content).await?.unwrap_or_default();
         if result.changes.is_empty() {
             // Another caller made the same deploy a moment ago. Both wait for that rollout.
             result.rollout = newest.outcome.is_none().then_some(intent.number);
-            result.position = position_of(name, &snapshot, intent.number);
+            result.position =
+                position_of(name, &snapshot, intent.number).map(|position| position.spelled_at(spelled));
             return Ok(Next::Answer(Box::new(result)));
         }
         // The content is the newest revision's, but the cluster has changed since. Bringing it back replaces
@@ -231,7 +234,11 @@ fn to_result(intent: &Intent, snapshot: &Snapshot, dry_run: &mut DryRun) -> Comm
         let id = Kind::Deployment.object_of(&intent.name);
         changes.extend(policy_changes(&id, &snapshot.state.policy(), policy));
     }
-    let mut checks = [std::mem::take(&mut dry_run.checks), intent.notes.clone()].concat();
+    let template = |object: &DynamicObject| object.data["spec"]["template"].clone();
+    let (before, after) =
+        (snapshot.deployment.as_ref().map(template), dry_run.deployment.as_ref().map(template));
+    let variables = after.map(|after| check_variables(before.as_ref(), &after)).unwrap_or_default();
+    let mut checks = [std::mem::take(&mut dry_run.checks), intent.notes.clone(), variables].concat();
     checks.sort_by_key(|check| check.result);
     CommandResult {
         content: Some(intent.record.content.clone()),

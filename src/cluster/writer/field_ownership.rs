@@ -69,6 +69,7 @@ pub(super) async fn plan_transfer(
     let name = &intent.name;
     let context = RenderContext {
         revision: intent.number,
+        renderer: intent.record.renderer,
         replicas: None,
         selector: deployment.selector.clone(),
         restarted: intent.record.restarted,

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, info, warn};
 
-use super::objects::{META_MANAGER, Writer, merge_params, owner_reference, revisions_of};
+use super::objects::{META_MANAGER, Writer, merge_params, owner_reference, resource_version, revisions_of};
 use crate::{
     cluster::decode::{self, Decode},
     domain::{
@@ -21,8 +21,9 @@ use crate::{
         revision::{
             Record,
             form::{self, Form},
-            object_name,
+            object_name, spelling,
         },
+        spec::Content,
     },
 };
 
@@ -69,21 +70,22 @@ pub(super) async fn create_revision(
     Ok(writer.revisions(&name.namespace).create(&create_params(), &object).await?.is_some())
 }
 
-/// Changes the metadata of a revision. Its data is immutable.
+/// Changes the metadata of a revision. Its data is immutable. Returns its resourceVersion; 0 if it had to be
+/// written again.
 pub(super) async fn patch_revision(
     writer: &Writer,
     namespace: &str,
     object: &str,
     metadata: Value,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let patch = Patch::Merge(json!({"metadata": metadata}));
     match writer.revisions(namespace).patch(object, &merge_params(META_MANAGER), &patch).await {
         // The API server may refuse every patch of a revision in the format of earlier versions.
         Err(refused @ Error::Refused { .. }) => {
             let written = rewrite_revision(writer, namespace, object, &metadata).await?;
-            if written { Ok(()) } else { Err(refused) }
+            if written { Ok(0) } else { Err(refused) }
         }
-        patched => patched.map(|_| ()),
+        patched => patched.map(|object| resource_version(&object)),
     }
 }
 
@@ -98,7 +100,25 @@ pub(super) async fn own_revision(
 ) -> Result<(), Error> {
     let annotations = json!({decode::APPLIED_TO_ANNOTATION: uid, decode::VERSION_ANNOTATION: null});
     let metadata = json!({"ownerReferences": [owner_reference(name, uid)], "annotations": annotations});
-    patch_revision(writer, &name.namespace, &object_name(name, number), metadata).await
+    patch_revision(writer, &name.namespace, &object_name(name, number), metadata).await.map(drop)
+}
+
+/// Stores how a caller spelled the content of a revision. Returns the resourceVersion of the revision, or
+/// `None` if nothing was written, because it is spelled so already or the spelling is too long to be stored.
+pub(super) async fn spell_revision(
+    writer: &Writer,
+    name: &name::App,
+    past: &StoredRevision,
+    content: &Content,
+) -> Result<Option<u64>, Error> {
+    if past.record.content == *content {
+        return Ok(None);
+    }
+    let written = past.written.as_deref().unwrap_or(&past.record.content);
+    let Some(text) = spelling::to_annotation(written, content) else { return Ok(None) };
+    let metadata = json!({"annotations": {decode::SPELLING_ANNOTATION: text}});
+    let object = object_name(name, past.number);
+    patch_revision(writer, &name.namespace, &object, metadata).await.map(Some)
 }
 
 /// Deletes a revision, which may be gone already.

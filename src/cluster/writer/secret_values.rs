@@ -17,6 +17,7 @@ use crate::domain::{
     manifest::{self, RenderContext},
     name,
     object::Kind,
+    revision::RENDERER,
     spec::Content,
 };
 
@@ -37,7 +38,13 @@ pub(super) async fn read_secret_values(
 ) -> Result<Secrets, Error> {
     let deployment = writer.get_object(Kind::Deployment, app).await?;
     let deployed = deployment.map(|object| names(&object.data["spec"]["template"])).unwrap_or_default();
-    let context = RenderContext { revision: 0, replicas: None, selector: BTreeMap::new(), restarted: None };
+    let context = RenderContext {
+        revision: 0,
+        renderer: RENDERER,
+        replicas: None,
+        selector: BTreeMap::new(),
+        restarted: None,
+    };
     // Content that cannot be rendered was never applied.
     let wanted = manifest::render_deployment(app, wanted, &context)
         .map(|object| names(&object.manifest["spec"]["template"]));

@@ -1,5 +1,8 @@
 //! Reads the current objects of an app from the API server. Writes are never decided on the index.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt,
     api::{DynamicObject, ListParams, ObjectMeta},
@@ -59,8 +62,13 @@ impl Snapshot {
     }
 }
 
-/// How often a Deployment and its revisions are read again if they do not fit together.
-const REREADS: u32 = 2;
+/// How long to wait each time before a Deployment and its revisions are read again, if they do not fit
+/// together.
+const REREADS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
+
+/// The age of a Deployment up to which its revision may still be on its way: a deletion of the app removed it
+/// before the Deployment was there, and the deploy writes it again.
+const YOUNG: SignedDuration = SignedDuration::from_secs(30);
 
 /// Reads everything that a plan depends on.
 pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<Snapshot, Error> {
@@ -75,10 +83,14 @@ pub(super) async fn read_snapshot(writer: &Writer, name: &name::App) -> Result<S
     // A revision is written before its Deployment and deleted with it, but the two were read in no fixed
     // order. A revision that seems to be missing may have been written since, may have been deleted with the
     // Deployment, or may belong to the next Deployment of the same name.
-    for _ in 0..REREADS {
-        if !known.as_ref().is_some_and(|deployment| lacks_revision(deployment, &past)) {
+    for wait in REREADS {
+        let lacks = known.as_ref().is_some_and(|deployment| lacks_revision(deployment, &past));
+        let young = deployment.as_ref().and_then(ResourceExt::creation_timestamp);
+        let young = young.is_some_and(|time| Timestamp::now().duration_since(time.0) < YOUNG);
+        if !lacks || !(wait.is_zero() || young) {
             break;
         }
+        tokio::time::sleep(wait).await;
         past = list_revisions(writer, name).await?;
         deployment = writer.get_object(Kind::Deployment, name).await?;
         known = deployment.as_ref().map(|object| to_deployment(object, &past));
@@ -135,6 +147,7 @@ fn lost_revision(
     Some(StoredRevision {
         number,
         record: Record { restarted: deployment.restarted, ..record },
+        written: None,
         // Its outcome is unknown, so no rollback goes back to it and no call waits for it.
         outcome: Some(Outcome::Superseded),
         applied: true,
@@ -221,6 +234,7 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
         deleting: object.metadata.deletion_timestamp.is_some(),
         orphans: row.as_ref().is_some_and(|row| row.orphans),
         paused: spec["paused"] == Value::Bool(true),
+        all_ready: is_all_ready(object),
         replicas: spec["replicas"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(1),
         replica_owners: managed_fields::replica_owners(object),
         scaling: decode::decode_scaling(&object.metadata, &spec["template"]),
@@ -233,6 +247,14 @@ fn to_deployment(object: &DynamicObject, revisions: &[StoredRevision]) -> Deploy
         revision: row.as_ref().and_then(|row| row.revision),
         template_revision: row.as_ref().map_or(0, |row| row.template_revision),
     }
+}
+
+fn is_all_ready(object: &DynamicObject) -> bool {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let count = |key: &str| status[key].as_i64().unwrap_or_default();
+    let wanted = spec["replicas"].as_i64().unwrap_or(1);
+    let current = object.metadata.generation.is_none_or(|g| count("observedGeneration") >= g);
+    current && ["replicas", "updatedReplicas", "readyReplicas"].iter().all(|key| count(key) == wanted)
 }
 
 fn to_service(object: &DynamicObject, owner: &Owner) -> Service {

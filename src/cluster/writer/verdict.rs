@@ -55,7 +55,7 @@ impl Writer {
         // The resourceVersion makes the API server refuse the patch if another client changed the revision in
         // between.
         let metadata = json!({"resourceVersion": version, "annotations": annotations});
-        patch_revision(self, &app.namespace, &object, metadata).await
+        patch_revision(self, &app.namespace, &object, metadata).await.map(drop)
     }
 
     /// Returns the last lines that a container of a pod logged, oldest first. If the container is not

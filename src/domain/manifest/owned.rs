@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 /// Returns the parts that set fields rendered.
-pub(in crate::domain) fn owned_fields(content: &Content) -> Vec<OwnedField> {
+pub(in crate::domain) fn owned_fields(content: &Content, renderer: u32) -> Vec<OwnedField> {
     let spec = &content.spec;
     let mut owned = vec![
         OwnedField { path: join_path("metadata.labels", APP_LABEL), field: "name" },
@@ -37,7 +37,7 @@ pub(in crate::domain) fn owned_fields(content: &Content) -> Vec<OwnedField> {
         }
     }
     for volume in &spec.volumes {
-        own(join_entry("spec.volumes", &volume::volume_name(volume)), "spec.volumes");
+        own(join_entry("spec.volumes", &volume::volume_name(volume, renderer)), "spec.volumes");
     }
     for secret in &spec.image_pull_secrets {
         own(join_entry("spec.imagePullSecrets", secret), "spec.image_pull_secrets");

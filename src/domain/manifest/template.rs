@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     owned::{owned_fields, when_unsatisfiable},
+    variables::put_in_order,
     volume,
 };
 use crate::domain::{
     labels::{APP_LABEL, MANAGED_BY_LABEL, MANAGER, RESTARTED_AT_ANNOTATION},
     name, pod_template_patch,
+    revision::FIRST_RENDERER,
     spec::{Check, Content, KeyRef, Port, Probe, SecurityProfile, Spec, Spread, Toleration, whole_seconds},
 };
 
@@ -20,6 +22,8 @@ use crate::domain::{
 pub struct RenderContext {
     /// Number of the revision.
     pub revision: u64,
+    /// Version of the renderer, see [`crate::domain::revision::RENDERER`].
+    pub renderer: u32,
     /// The replica count; `None` where another field manager owns it.
     pub replicas: Option<i32>,
     /// Labels that select the pods.
@@ -46,7 +50,7 @@ pub(super) fn render_template(
     let placement = spec.placement.as_deref().cloned().unwrap_or_default();
     let spreads = if placement.spread.is_empty() { Spread::default_spread() } else { placement.spread };
     let mut pod = json!({
-        "containers": [container(spec)],
+        "containers": [container(spec, context.renderer)],
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": spec.grace_seconds(),
         "topologySpreadConstraints": spreads.iter().map(|s| spread(s, context)).collect::<Vec<_>>(),
@@ -62,7 +66,7 @@ pub(super) fn render_template(
         pod["securityContext"]["runAsNonRoot"] = json!(true);
     }
     if !spec.volumes.is_empty() {
-        pod["volumes"] = spec.volumes.iter().map(volume::render_volume).collect();
+        pod["volumes"] = spec.volumes.iter().map(|v| volume::render_volume(v, context.renderer)).collect();
     }
     if !placement.node_selector.is_empty() {
         pod["nodeSelector"] = json!(placement.node_selector);
@@ -83,10 +87,19 @@ pub(super) fn render_template(
     if let Some(restarted) = context.restarted {
         template["metadata"]["annotations"] = json!({RESTARTED_AT_ANNOTATION: restarted.to_string()});
     }
-    match &spec.pod_template_patch {
-        Some(patch) => pod_template_patch::apply_patch(&template, patch, &owned_fields(content)),
-        None => Ok(template),
+    if let Some(patch) = &spec.pod_template_patch {
+        template =
+            pod_template_patch::apply_patch(&template, patch, &owned_fields(content, context.renderer))?;
     }
+    if context.renderer > FIRST_RENDERER {
+        let containers = template["spec"]["containers"].as_array_mut();
+        let app = containers.into_iter().flatten().find(|c| c["name"] == spec.container());
+        // Other containers keep the order that the patch gives them.
+        if let Some(Value::Array(variables)) = app.and_then(|app| app.get_mut("env")) {
+            *variables = put_in_order(variables);
+        }
+    }
+    Ok(template)
 }
 
 fn spread(spread: &Spread, context: &RenderContext) -> Value {
@@ -113,7 +126,7 @@ fn toleration(toleration: &Toleration) -> Value {
     Value::Object(rendered)
 }
 
-fn container(spec: &Spec) -> Value {
+fn container(spec: &Spec, renderer: u32) -> Value {
     let mut c = Map::new();
     let mut set = |key: &str, value: Value| c.insert(key.to_owned(), value);
     set("name", json!(spec.container()));
@@ -156,7 +169,7 @@ fn container(spec: &Spec) -> Value {
         }
     }
     if !spec.volumes.is_empty() {
-        set("volumeMounts", spec.volumes.iter().map(volume::render_mount).collect());
+        set("volumeMounts", spec.volumes.iter().map(|v| volume::render_mount(v, renderer)).collect());
     }
     let drain = spec.drain_seconds();
     if drain > 0 {
@@ -165,7 +178,8 @@ fn container(spec: &Spec) -> Value {
     Value::Object(c)
 }
 
-/// Returns all environment variables, from every source, sorted by name.
+/// Returns all environment variables, from every source, sorted by name. Their final order is decided later,
+/// because a patch may add more.
 fn env(spec: &Spec) -> Vec<Value> {
     let from = |name: &str, source: &str, r: &KeyRef| {
         let mut reference = json!({"name": r.name, "key": r.key});

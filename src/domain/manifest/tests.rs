@@ -13,6 +13,7 @@ use crate::domain::{
     labels::APP_LABEL,
     name,
     pod_template_patch::{self, Invalid},
+    revision::RENDERER,
     spec::{
         Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order,
         arbitrary::mk_any_content as mk_content, whole_seconds,
@@ -32,7 +33,7 @@ fn deployment(
     super::render_deployment(
         name,
         content,
-        &RenderContext { revision, replicas, selector: own(name), restarted: None },
+        &RenderContext { revision, renderer: RENDERER, replicas, selector: own(name), restarted: None },
     )
 }
 
@@ -175,7 +176,7 @@ proptest! {
     fn a_patch_leaves_what_fields_set_and_is_the_same_twice(one in mk_content(), other in mk_content(), choices in vec(0u8..6, 300)) {
         let mut patch = template(&other);
         cut(&mut patch, &mut choices.into_iter());
-        let (before, owned) = (template(&one), owned_fields(&one));
+        let (before, owned) = (template(&one), owned_fields(&one, RENDERER));
         if let Ok(after) = pod_template_patch::apply_patch(&before, &patch, &owned) {
             for place in &owned {
                 prop_assert_eq!(keyed_lists::path::get(&before, &place.path), keyed_lists::path::get(&after, &place.path), "{:?}", place);
@@ -187,7 +188,7 @@ proptest! {
     #[test]
     fn every_place_that_a_field_set_is_there_and_refused(content in mk_content()) {
         let before = template(&content);
-        for place in owned_fields(&content) {
+        for place in owned_fields(&content, RENDERER) {
             prop_assert!(keyed_lists::path::get(&before, &place.path).is_some(), "{:?} owns nothing", place);
             // The key of an entry cannot be changed, because another key means another entry.
             if place.path.rsplit('.').next() == Some("name") {

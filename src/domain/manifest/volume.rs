@@ -5,23 +5,25 @@ use serde_json::{Value, json};
 
 use crate::domain::{
     digest::sha256_hex,
+    revision::FIRST_RENDERER,
     spec::{Files, Source, Volume},
 };
 
 /// Returns the name of the volume: its kind, and a digest of its source and mount path. Each path has one
 /// volume.
-pub(super) fn volume_name(volume: &Volume) -> String {
+pub(super) fn volume_name(volume: &Volume, renderer: u32) -> String {
+    let source = if renderer > FIRST_RENDERER { volume.source.canonical() } else { volume.source.clone() };
     let kind = match &volume.source {
         Source::ConfigMap(_) => "config-map",
         Source::Secret(_) => "secret",
         Source::Claim(_) => "claim",
         Source::EmptyDir(_) => "empty-dir",
     };
-    let content = json!([volume.mount_path, volume.source]).to_string();
+    let content = json!([volume.mount_path, source]).to_string();
     format!("{kind}-{:.10}", sha256_hex(content))
 }
 
-pub(super) fn render_volume(volume: &Volume) -> Value {
+pub(super) fn render_volume(volume: &Volume, renderer: u32) -> Value {
     let mut rendered = match &volume.source {
         Source::ConfigMap(from) => json!({"configMap": files("name", from)}),
         Source::Secret(from) => json!({"secret": files("secretName", from)}),
@@ -37,7 +39,7 @@ pub(super) fn render_volume(volume: &Volume) -> Value {
             json!({"emptyDir": source})
         }
     };
-    rendered["name"] = json!(volume_name(volume));
+    rendered["name"] = json!(volume_name(volume, renderer));
     rendered
 }
 
@@ -52,8 +54,8 @@ fn files(name_key: &str, files: &Files) -> Value {
     source
 }
 
-pub(super) fn render_mount(volume: &Volume) -> Value {
-    let mut mount = json!({"name": volume_name(volume), "mountPath": volume.mount_path});
+pub(super) fn render_mount(volume: &Volume, renderer: u32) -> Value {
+    let mut mount = json!({"name": volume_name(volume, renderer), "mountPath": volume.mount_path});
     if volume.read_only || matches!(volume.source, Source::ConfigMap(_) | Source::Secret(_)) {
         mount["readOnly"] = json!(true);
     }

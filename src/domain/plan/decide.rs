@@ -2,6 +2,7 @@
 //! computes the new content.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{AppState, Intent, StoredRevision, refusal::PATCH};
 use crate::{
@@ -13,10 +14,11 @@ use crate::{
         error::{Missing, Violation},
         image::Image,
         labels::APP_LABEL,
+        manifest::{self, RenderContext},
         mask::Mask,
         name,
         object::Kind,
-        revision::{Cause, Outcome, Record, Request},
+        revision::{Cause, Outcome, RENDERER, Record, Request},
         spec::Content,
     },
 };
@@ -43,7 +45,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
         let before = wanted.filter(|past| !past.applied).and_then(|past| earlier(live, past.number));
         let content = before.map(|past| &past.record.content);
         check_etag(request.meta.etag.as_deref(), content).map_err(|_| mismatch.clone())?;
-        if wanted.map(|past| &past.record.content) != Some(&merge(content)?) {
+        let merged = merge(content)?;
+        if wanted.is_none_or(|past| !past.record.content.is_same_as(&merged)) {
             return Err(mismatch);
         }
         base = content;
@@ -71,14 +74,16 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
         // revision in the Deployment's annotation.
         let newest = past.number == live.highest_number() && !past.is_stuck();
         let goes_on = adopted.is_none() && newest && past.outcome != Some(Outcome::Failed);
-        goes_on && wanted.is_some_and(|w| w.number == past.number) && past.record.content == content
+        goes_on && wanted.is_some_and(|w| w.number == past.number) && past.record.content.is_same_as(&content)
     });
     let named = request.mask.names("spec.replicas") || request.mask.names("spec");
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
-        // The content is the same, but this request decides what may be taken over from other field managers.
-        // The cause is a deploy, also for the replica count, whatever created the revision.
+        // The content is the same, but this request decides how it is spelled, and what may be taken over from
+        // other field managers. The cause is a deploy, also for the replica count, whatever created the
+        // revision.
         let record = Record {
+            content,
             cause: Cause::Deploy,
             force: request.force,
             adopt: request.adopt,
@@ -99,12 +104,28 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
     let remarks = had_before(name, live, &content).into_iter().collect();
+    let restarted = match adopted {
+        // The pod template of the adopted Deployment may hold the time of an earlier restart by Gantry.
+        Some(deployment) => deployment.restarted,
+        None => wanted.and_then(|past| past.record.restarted),
+    };
+    let replaces = |renderer| {
+        let was =
+            wanted.filter(|_| adopted.is_none()).map(|past| (&past.record.content, past.record.restarted));
+        was.is_none_or(|(was, at)| {
+            template(name, live, was, renderer, at) != template(name, live, &content, renderer, restarted)
+        })
+    };
+    let renderer = wanted.map_or(RENDERER, |past| past.record.renderer);
+    let renderer = if renderer < RENDERER && replaces(renderer) { RENDERER } else { renderer };
+    // The replicas of a failed attempt may wait for their next try for minutes. New ones try at once.
+    let failed = newest.is_some_and(|past| {
+        past.outcome == Some(Outcome::Failed) && wanted.is_some_and(|w| w.number == past.number)
+    });
+    let retried = failed && !live.deployment.as_ref().is_some_and(|d| d.all_ready) && !replaces(renderer);
     let record = Record {
-        restarted: match adopted {
-            // The pod template of the adopted Deployment may hold the time of an earlier restart by Gantry.
-            Some(deployment) => deployment.restarted,
-            None => wanted.and_then(|past| past.record.restarted),
-        },
+        renderer,
+        restarted: if retried { Some(request.meta.time) } else { restarted },
         force: request.force,
         adopt: request.adopt,
         takes_count,
@@ -119,6 +140,16 @@ fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Ch
     let wanted = live.last_requested()?;
     let etag = content.etag();
     let same = |past: &&StoredRevision| past.number != wanted.number && past.record.content.etag() == etag;
+    let newest = live.newest().filter(|past| past.number == wanted.number);
+    if newest.is_some_and(|past| past.outcome == Some(Outcome::Failed))
+        && wanted.record.content.etag() == etag
+    {
+        let message = format!(
+            "This is the content of {}, which failed; it is tried again.",
+            name.rollout(wanted.number)
+        );
+        return Some(Check::new(CheckKind::History, Finding::Warn, message));
+    }
     let past = live.revisions.iter().rev().filter(|past| past.record.cause != Cause::External).find(same)?;
     let (finding, ended) = match past.outcome {
         Some(Outcome::Failed) => (Finding::Warn, ", which failed"),
@@ -131,9 +162,9 @@ fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Ch
 
 /// Returns the same deploy as a new intent with the next number.
 pub fn as_new_rollout(intent: &Intent, live: &AppState, meta: &RequestMeta) -> Intent {
-    let Record { restarted, force, adopt, takes_count, ref content, .. } = intent.record;
-    let record =
-        Record { restarted, force, adopt, takes_count, ..record(Cause::Deploy, content.clone(), meta) };
+    let Record { renderer, restarted, force, adopt, takes_count, ref content, .. } = intent.record;
+    let kept = record(Cause::Deploy, content.clone(), meta);
+    let record = Record { renderer, restarted, force, adopt, takes_count, ..kept };
     Intent {
         name: intent.name.clone(),
         number: live.highest_number() + 1,
@@ -214,6 +245,8 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
     let mut content = source.record.content.clone();
     content.spec.replicas = wanted.record.content.spec.replicas;
     let record = Record {
+        // A rollout that Gantry did not render has no version.
+        renderer: if source.record.cause == Cause::External { RENDERER } else { source.record.renderer },
         restarted: source.record.restarted,
         source: Some(source.number),
         force: request.force,
@@ -302,8 +335,25 @@ pub fn find_request<'a>(
 /// Returns an error if the etag is not that of the current content. Callers check first that the app exists.
 pub fn check_etag(expected: Option<&str>, content: Option<&Content>) -> Result<(), Error> {
     let Some(expected) = expected else { return Ok(()) };
-    let etag = content.map(Content::etag).unwrap_or_default();
-    if expected == etag { Ok(()) } else { Err(Error::EtagMismatch { etag }) }
+    if content.is_some_and(|content| content.has_etag(expected)) {
+        return Ok(());
+    }
+    Err(Error::EtagMismatch { etag: content.map(Content::etag).unwrap_or_default() })
+}
+
+/// Returns the pod template of the content. `None` if it cannot be rendered, which is reported when the
+/// objects are rendered.
+fn template(
+    name: &name::App,
+    live: &AppState,
+    content: &Content,
+    renderer: u32,
+    restarted: Option<Timestamp>,
+) -> Option<Value> {
+    let context =
+        RenderContext { revision: 0, renderer, replicas: None, selector: live.selector(name), restarted };
+    let mut object = manifest::render_deployment(name, content, &context).ok()?;
+    Some(object.manifest["spec"]["template"].take())
 }
 
 fn is_same(a: &StoredRevision, b: &StoredRevision) -> bool {

@@ -10,6 +10,7 @@ use crate::domain::{
     manifest::owned_fields,
     pod_template_patch::join_path,
     quantity::parse_quantity,
+    revision::RENDERER,
     spec::Content,
 };
 
@@ -59,7 +60,7 @@ fn field_of(refused: &RefusedField, content: &Content, template: &Value) -> Stri
         _ => path.to_owned(),
     };
     let found = walk(&path, template, content.spec.pod_template_patch.as_ref());
-    let owned = owned_fields(content);
+    let owned = owned_fields(content, RENDERER);
     let is_below = |deep: &str, high: &str| {
         deep.strip_prefix(high).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };

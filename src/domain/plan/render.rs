@@ -51,6 +51,7 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
     let selector = live.selector(name);
     let context = RenderContext {
         revision: intent.number,
+        renderer: intent.record.renderer,
         replicas: match count {
             Decision::Apply { replicas, .. } => Some(replicas),
             Decision::Leave { .. } => None,

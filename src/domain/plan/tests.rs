@@ -2,6 +2,7 @@
 
 mod history;
 mod managed;
+mod sameness;
 mod since;
 
 use proptest::prelude::*;
@@ -94,6 +95,7 @@ fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> StoredRev
     StoredRevision {
         number,
         record,
+        written: None,
         outcome,
         applied: true,
         owner,

@@ -14,9 +14,8 @@ use super::{AppRows, Progress, Rollout, State};
 use crate::domain::{
     name,
     observed::{Deployment, ReplicaSet, Revision},
-    quantity,
     revision::Cause,
-    spec::{Content, Port, Resources, Spec},
+    spec::{Content, Port, Resources, Spec, canonical_amounts},
 };
 
 /// Seconds by which the clocks of the API servers may differ.
@@ -243,15 +242,10 @@ fn same_ports(asked: &[Port], live: &[Port]) -> bool {
 
 /// Compares quantities by value, because Kubernetes normalizes them: `0.5` comes back as `500m`.
 fn same_resources(asked: Option<&Resources>, live: Option<&Resources>) -> bool {
-    let empty = Resources::default();
-    let (asked, live) = (asked.unwrap_or(&empty), live.unwrap_or(&empty));
-    let same = |a: &str, b: &str| match (quantity::parse_quantity(a), quantity::parse_quantity(b)) {
-        (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-9,
-        _ => a == b,
+    let amounts = |resources: Option<&Resources>| {
+        resources.map(|r| (canonical_amounts(&r.requests), canonical_amounts(&r.limits))).unwrap_or_default()
     };
-    [(&asked.requests, &live.requests), (&asked.limits, &live.limits)].iter().all(|(asked, live)| {
-        asked.len() == live.len() && asked.iter().all(|(key, a)| live.get(key).is_some_and(|b| same(a, b)))
-    })
+    amounts(asked) == amounts(live)
 }
 
 #[cfg(test)]

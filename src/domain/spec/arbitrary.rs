@@ -228,67 +228,19 @@ fn mk_policy() -> impl Strategy<Value = RolloutPolicy> {
     )
 }
 
-/// Normalizes content to the form in which it is read back from a Deployment: times in whole seconds,
-/// defaults unset, and without the fields that a Deployment does not show.
+/// Normalizes a spec to the canonical form of what is read back from a Deployment: times in whole seconds,
+/// and without the fields that a Deployment does not show.
 pub(crate) fn normalize_spec(spec: &Spec) -> Spec {
     let mut spec = spec.clone();
-    let whole = |time: Option<Duration>, least: u64, default: u64| {
-        time.map(|t| whole_seconds(t).max(least)).filter(|s| *s != default).map(Duration::from_secs)
-    };
-    let (drain, default_drain) = (spec.drain_seconds(), spec.default_drain_seconds());
-    spec.drain_delay = (drain != default_drain).then_some(Duration::from_secs(drain));
-    spec.termination_grace = whole(spec.termination_grace, 0, 30);
     spec.traffic = None;
-    spec.security_profile = spec.security_profile.filter(|profile| *profile != SecurityProfile::Baseline);
     spec.pod_template_patch = None;
     spec.ports.iter_mut().for_each(|port| port.protocol = Protocol::Tcp);
-    spec.container = Some(spec.container).filter(|name| name != Spec::CONTAINER).unwrap_or_default();
-    spec.resources = spec.resources.filter(|r| !r.requests.is_empty() || !r.limits.is_empty());
-    spec.probes = spec.probes.map(|probes| {
-        let read = |probe: Option<Probe>| {
-            probe.filter(|p| p.check != Check::None).map(|probe| Probe {
-                period: whole(probe.period, 1, 10),
-                timeout: whole(probe.timeout, 1, 1),
-                failure_threshold: Some(probe.failure_threshold).filter(|n| *n != 3).unwrap_or_default(),
-                initial_delay: whole(probe.initial_delay, 0, 0),
-                check: probe.check,
-            })
-        };
-        let off = probes.readiness.as_ref().is_some_and(|p| p.check == Check::None) && !spec.ports.is_empty();
-        let mut probes = Probes {
-            readiness: read(probes.readiness),
-            liveness: read(probes.liveness),
-            startup: read(probes.startup),
-        };
-        let default = spec.ports.first().map(|p| Probe::new(Check::TcpPort(p.name.clone())));
-        if off {
-            probes.readiness = Some(Probe::new(Check::None));
-        } else if probes.readiness == default {
-            probes.readiness = None;
-        }
-        Box::new(probes)
+    spec.rollout_policy = spec.rollout_policy.map(|policy| RolloutPolicy {
+        max_surge: policy.max_surge,
+        max_unavailable: policy.max_unavailable,
+        strategy: policy.strategy,
+        progress_timeout: policy.progress_timeout.map(|time| Duration::from_secs(whole_seconds(time).max(1))),
+        ..RolloutPolicy::default()
     });
-    spec.probes = spec.probes.filter(|probes| **probes != Probes::default());
-    spec.placement = spec.placement.map(|mut placement| {
-        placement.spread.iter_mut().filter(|s| s.max_skew == 1).for_each(|s| s.max_skew = 0);
-        if placement.spread == Spread::default_spread() {
-            placement.spread.clear();
-        }
-        placement
-    });
-    spec.placement = spec.placement.filter(|placement| **placement != Placement::default());
-    spec.rollout_policy = spec.rollout_policy.map(|policy| {
-        let sized = |text: String, default: &str| {
-            if text == default || policy.strategy == Order::Recreate { String::new() } else { text }
-        };
-        RolloutPolicy {
-            max_surge: sized(policy.max_surge, "25%"),
-            max_unavailable: sized(policy.max_unavailable, "0"),
-            strategy: policy.strategy,
-            progress_timeout: whole(policy.progress_timeout, 1, 600),
-            ..RolloutPolicy::default()
-        }
-    });
-    spec.rollout_policy = spec.rollout_policy.filter(|policy| *policy != RolloutPolicy::default());
-    spec
+    spec.canonical()
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::domain::{
     manifest::{RenderContext, render_deployment},
     name,
+    revision::RENDERER,
     spec::Spec,
 };
 
@@ -23,7 +24,13 @@ fn mk_content(patch: Value) -> Content {
 /// Returns the fields that a refusal of this field of the Deployment is about.
 fn blamed(patch: Value, path: &str, message: &str) -> Vec<String> {
     let content = mk_content(patch);
-    let context = RenderContext { revision: 1, replicas: None, selector: [].into(), restarted: None };
+    let context = RenderContext {
+        revision: 1,
+        renderer: RENDERER,
+        replicas: None,
+        selector: [].into(),
+        restarted: None,
+    };
     let deployment = render_deployment(&name::App::new("prod", "shop"), &content, &context).unwrap();
     let refused =
         RefusedField { field: "app.spec".into(), path: path.to_owned(), message: message.to_owned() };
