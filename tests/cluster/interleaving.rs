@@ -4,7 +4,10 @@
 //!
 //! `GANTRY_TEST_ROUNDS=1000` tries that many; `GANTRY_TEST_SEED` repeats a run.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, future::join_all, stream};
 use gantry::pb;
@@ -19,7 +22,10 @@ use kube::{
 };
 use tonic::Status;
 
-use crate::support::{Daemon, Env, Numbers, reason, run, setting, until, web};
+use crate::{
+    proxy::{Fault, Proxy},
+    support::{Daemon, Env, Numbers, reason, run, setting, until, web},
+};
 
 const APPS: usize = 5;
 
@@ -234,6 +240,40 @@ impl Bed<'_> {
         }
         refused
     }
+}
+
+#[tokio::test]
+async fn a_deletion_of_nothing_takes_no_history_of_an_app_that_came_meanwhile() {
+    run(|env| async move {
+        let (deploys, deletes) =
+            (Proxy::start(env.client.clone()).await, Proxy::start(env.client.clone()).await);
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let deployer = deploys.daemon(dirs[0].path()).await;
+        let deleter = deletes.daemon(dirs[1].path()).await;
+        // The deletion finds a revision without a Deployment, and deletes it when the deploy is done.
+        deploys.spoil(Fault::Late(Duration::from_secs(1)), |call| {
+            call.starts_with("PATCH") && call.contains("/deployments/web") && !call.contains("dryRun=All")
+        });
+        deletes.spoil(Fault::Late(Duration::from_secs(4)), |call| {
+            call.starts_with("DELETE") && call.contains("/controllerrevisions/gantry-web-1")
+        });
+        let delete = async {
+            let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
+            until("the revision is written", async || {
+                revisions.get_opt("gantry-web-1").await.unwrap().is_some()
+            })
+            .await;
+            let request =
+                pb::DeleteAppRequest { name: env.name("web"), allow_missing: true, ..Default::default() };
+            deleter.delete_app(request).await.map(drop)
+        };
+        let (deployed, deleted) = tokio::join!(deployer.deploy_app(env.deploy_request("web", web())), delete);
+        deployed.unwrap();
+        deleted.unwrap();
+        let request = pb::DeleteAppRequest { name: env.name("web"), ..Default::default() };
+        env.daemon.delete_app(request).await.expect("Gantry manages what it deployed");
+    })
+    .await;
 }
 
 #[tokio::test]

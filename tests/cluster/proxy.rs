@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -39,6 +40,8 @@ pub enum Fault {
     Busy,
     /// It is carried out, but its answer is lost.
     Silent,
+    /// It is forwarded only after this time.
+    Late(Duration),
     /// It is refused as if the object had changed since it was read. Unlike the other faults, this one is
     /// repeated for every chosen request.
     Conflict,
@@ -188,6 +191,9 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Result<Res
         // The fair queueing of Kubernetes answers with a header and without a Status.
         let text = "Too many requests, please try again later.\n";
         return Ok(Response::builder().status(429).header("retry-after", "1").body(text.into()).unwrap());
+    }
+    if let Some((_, Fault::Late(time))) = fault {
+        tokio::time::sleep(time).await;
     }
     parts.uri = path.parse().unwrap();
     parts.headers.remove("host");

@@ -164,8 +164,8 @@ fn answered(
 }
 
 /// Deletes the revisions without an owner; garbage collection deletes the owned ones. It deletes only
-/// revisions that exist now, because a deploy may start at this moment, and its revision has the same labels
-/// and perhaps the same name. For a repeated request it deletes only revisions that existed when the request
+/// revisions that exist now and stay as they are, because a deploy may start or end at this moment: its
+/// revision has the same labels and perhaps the same name, and gets its owner when it is carried out. For a repeated request it deletes only revisions that existed when the request
 /// was stored, at `since`.
 async fn forget_revisions(writer: &Writer, request: &Delete, since: Option<Timestamp>) -> Result<(), Error> {
     let revisions = writer.revisions(&request.name.namespace);
@@ -176,10 +176,11 @@ async fn forget_revisions(writer: &Writer, request: &Delete, since: Option<Times
     let unowned =
         all.items.into_iter().filter(|revision| revision.owner_references().is_empty() && !later(revision));
     let delete = async |revision: PartialObjectMeta<DynamicObject>| {
-        let preconditions = Some(Preconditions { uid: revision.uid(), resource_version: None });
+        let (uid, resource_version) = (revision.uid(), revision.resource_version());
+        let preconditions = Some(Preconditions { uid, resource_version });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
         match revisions.delete(&revision.name_any(), &params).await {
-            // A new revision took its name.
+            // A new revision took its name, or it was carried out.
             Ok(_) | Err(Error::WriteConflict { .. }) => Ok(()),
             Err(error) => Err(error),
         }
