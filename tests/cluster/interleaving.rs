@@ -251,10 +251,10 @@ async fn a_deletion_of_nothing_takes_no_history_of_an_app_that_came_meanwhile() 
         let deployer = deploys.daemon(dirs[0].path()).await;
         let deleter = deletes.daemon(dirs[1].path()).await;
         // The deletion finds a revision without a Deployment, and deletes it when the deploy is done.
-        deploys.spoil(Fault::Late(Duration::from_secs(1)), |call| {
+        deploys.spoil(Fault::Late(Duration::from_secs(3)), |call| {
             call.starts_with("PATCH") && call.contains("/deployments/web") && !call.contains("dryRun=All")
         });
-        deletes.spoil(Fault::Late(Duration::from_secs(4)), |call| {
+        deletes.spoil(Fault::Late(Duration::from_secs(6)), |call| {
             call.starts_with("DELETE") && call.contains("/controllerrevisions/gantry-web-1")
         });
         let delete = async {

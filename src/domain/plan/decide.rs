@@ -104,28 +104,10 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
         return Err(Error::RolloutInProgress { rollout: name.rollout(newest.number) });
     }
     let remarks = had_before(name, live, &content).into_iter().collect();
-    let restarted = match adopted {
-        // The pod template of the adopted Deployment may hold the time of an earlier restart by Gantry.
-        Some(deployment) => deployment.restarted,
-        None => wanted.and_then(|past| past.record.restarted),
-    };
-    let replaces = |renderer| {
-        let was =
-            wanted.filter(|_| adopted.is_none()).map(|past| (&past.record.content, past.record.restarted));
-        was.is_none_or(|(was, at)| {
-            template(name, live, was, renderer, at) != template(name, live, &content, renderer, restarted)
-        })
-    };
-    let renderer = wanted.map_or(RENDERER, |past| past.record.renderer);
-    let renderer = if renderer < RENDERER && replaces(renderer) { RENDERER } else { renderer };
-    // The replicas of a failed attempt may wait for their next try for minutes. New ones try at once.
-    let failed = newest.is_some_and(|past| {
-        past.outcome == Some(Outcome::Failed) && wanted.is_some_and(|w| w.number == past.number)
-    });
-    let retried = failed && !live.deployment.as_ref().is_some_and(|d| d.all_ready) && !replaces(renderer);
+    let (renderer, restarted) = how_to_render(name, live, &content, request.meta.time);
     let record = Record {
         renderer,
-        restarted: if retried { Some(request.meta.time) } else { restarted },
+        restarted,
         force: request.force,
         adopt: request.adopt,
         takes_count,
@@ -134,21 +116,41 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     Ok(Intent { notes: remarks, ..new_intent(name, live, record, None) })
 }
 
-/// Returns a check that names the earlier rollout with the same content, if there is one and the content
-/// differs from the current one.
+/// Returns the version of the renderer and the time of the last restart for new content. An app keeps both
+/// until its replicas are replaced anyway.
+fn how_to_render(
+    name: &name::App,
+    live: &AppState,
+    content: &Content,
+    now: Timestamp,
+) -> (u32, Option<Timestamp>) {
+    if let Some(adopted) = live.deployment.as_ref().filter(|d| !d.is_ours()) {
+        // Its pod template may hold the time of an earlier restart by Gantry.
+        return (RENDERER, adopted.restarted);
+    }
+    let Some(wanted) = live.last_requested() else { return (RENDERER, None) };
+    let Record { renderer, restarted, content: ref was, .. } = wanted.record;
+    let render = |content| template(name, live, content, renderer, restarted);
+    if render(was) != render(content) {
+        return (RENDERER, restarted);
+    }
+    // The replicas of a failed attempt may wait for their next try for minutes. New ones try at once.
+    let failed = wanted.outcome == Some(Outcome::Failed) && wanted.number == live.newest_number();
+    let ready = live.deployment.as_ref().is_some_and(|d| d.all_ready);
+    if failed && !ready { (RENDERER, Some(now)) } else { (renderer, restarted) }
+}
+
+/// Returns a check that names the earlier rollout with the same content, if there is one. The content of the
+/// current rollout counts only if that failed.
 fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Check> {
     let wanted = live.last_requested()?;
     let etag = content.etag();
-    let same = |past: &&StoredRevision| past.number != wanted.number && past.record.content.etag() == etag;
-    let newest = live.newest().filter(|past| past.number == wanted.number);
-    if newest.is_some_and(|past| past.outcome == Some(Outcome::Failed))
-        && wanted.record.content.etag() == etag
-    {
-        let message = format!(
-            "This is the content of {}, which failed; it is tried again.",
-            name.rollout(wanted.number)
-        );
-        return Some(Check::new(CheckKind::History, Finding::Warn, message));
+    let same = |past: &&StoredRevision| past.record.content.etag() == etag;
+    if wanted.record.content.etag() == etag {
+        let failed = wanted.outcome == Some(Outcome::Failed) && wanted.number == live.newest_number();
+        let rollout = name.rollout(wanted.number);
+        let message = format!("This is the content of {rollout}, which failed; it is tried again.");
+        return failed.then(|| Check::new(CheckKind::History, Finding::Warn, message));
     }
     let past = live.revisions.iter().rev().filter(|past| past.record.cause != Cause::External).find(same)?;
     let (finding, ended) = match past.outcome {
@@ -157,7 +159,7 @@ fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Ch
         Some(Outcome::Superseded) | None => (Finding::Pass, ""),
     };
     let message = format!("This is the content of {}{ended}.", name.rollout(past.number));
-    (wanted.record.content.etag() != etag).then(|| Check::new(CheckKind::History, finding, message))
+    Some(Check::new(CheckKind::History, finding, message))
 }
 
 /// Returns the same deploy as a new intent with the next number.
