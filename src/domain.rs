@@ -3,6 +3,7 @@
 //! This module must not depend on Kubernetes clients, gRPC, clocks or any I/O. Callers pass in the time, and
 //! manifests are returned as JSON values.
 
+pub mod annotations;
 pub mod api_texts;
 pub mod app;
 pub mod caller;

@@ -101,8 +101,8 @@ fn without_go_types(why: &str) -> String {
         .iter()
         .find_map(|open| got.strip_prefix(open)?.strip_suffix('}'));
     let got = match (got, value) {
-        ("map[string]interface {}", _) => "a map",
-        ("[]interface {}", _) => "a list",
+        (got, _) if got.starts_with("map[string]interface {}") => "a map",
+        (got, _) if got.starts_with("[]interface {}") => "a list",
         (_, Some(value)) => value,
         (got, None) => got,
     };
@@ -166,6 +166,10 @@ mod tests {
             (
                 format!("{typed}.a: expected numeric (int or float), got map[string]interface {{}}"),
                 &[(".a", "expected numeric (int or float), got a map")],
+            ),
+            (
+                format!("{typed}.a: expected string, got []interface {{}}{{interface {{}}(nil)}}"),
+                &[(".a", "expected string, got a list")],
             ),
             (format!("{typed}errors:\n  .a: one\n  .b: two"), &[(".a", "one"), (".b", "two")]),
             (format!("{converted}cannot convert float64 to int32"), &[("", "cannot convert float64 to int32")]),

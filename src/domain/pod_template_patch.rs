@@ -1,5 +1,7 @@
 //! Merges `AppSpec.pod_template_patch` into a rendered pod template. Works on JSON.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::keyed_lists::{entry_id, find_entry, join_entry, key_field, list_name};
@@ -69,6 +71,31 @@ fn merge_map(
         };
     }
     Ok(merged)
+}
+
+/// Returns the path of the first entry of a list whose key an earlier entry of the same list has, with the
+/// position of the entry in brackets. Such entries would be merged into one.
+pub fn find_double(patch: &Value) -> Option<String> {
+    find_double_below(patch, "")
+}
+
+fn find_double_below(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Object(map) => {
+            map.iter().find_map(|(key, value)| find_double_below(value, &join_path(path, key)))
+        }
+        Value::Array(entries) => {
+            let mut seen = HashSet::new();
+            entries.iter().enumerate().find_map(|(i, entry)| {
+                let at = join_entry(path, &i.to_string());
+                match entry_id(list_name(path), entry) {
+                    Some(id) if !seen.insert(id.clone()) => Some(at),
+                    _ => find_double_below(entry, &at),
+                }
+            })
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
 }
 
 /// Returns the path of a key below a path. A key that contains `.`, `[` or `]` is quoted:

@@ -149,6 +149,12 @@ pub fn is_label_key(text: &str) -> bool {
         && prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.chars().all(dns))
 }
 
+/// Returns whether Kubernetes accepts the text as an annotation key: as a label key, but with upper-case
+/// letters in the prefix, too.
+pub fn is_annotation_key(text: &str) -> bool {
+    is_label_key(&text.to_ascii_lowercase())
+}
+
 /// Returns whether Kubernetes accepts the text as a label value: at most 63 letters, digits, `-`, `_` and
 /// `.`, with a letter or digit at each end.
 pub fn is_label_value(text: &str) -> bool {

@@ -254,7 +254,7 @@ fn check_annotations(annotations: &BTreeMap<String, String>, wrong: &mut Violati
         let field = || format!("app.annotations[{key}]");
         if key.starts_with("gantry.dev/") || key.starts_with("deployment.kubernetes.io/") {
             wrong.add(field(), "is reserved; Gantry or Kubernetes sets it");
-        } else if !selector::is_label_key(key) {
+        } else if !selector::is_annotation_key(key) {
             wrong.add(
                 field(),
                 "is not a valid annotation key; expected at most 63 letters, digits, '-', '_' or '.', after an optional DNS \

@@ -155,8 +155,8 @@ impl Rollouts {
         let rollout = self.0.index.get_rollout(&name)?;
         let app = rollout.app.clone();
         // With a request id the writer decides, because it replays a stored answer even if the rollout has
-        // ended since.
-        if rollout.state.ended() && meta.request.is_none() {
+        // ended since. A rollout that ended while it was paused can be resumed.
+        if rollout.state.ended() && pause && meta.request.is_none() {
             return Err(Error::RolloutEnded { rollout: app.rollout(rollout.number) }.into());
         }
         let request = SetPaused {

@@ -220,6 +220,24 @@ async fn a_rollback_brings_back_the_content_and_never_the_count() {
 }
 
 #[tokio::test]
+async fn an_app_whose_rollout_ended_while_it_was_paused_can_be_resumed() {
+    run(|env| async move {
+        let rollout = env.deploy_and_follow(env.deploy_request("web", web())).await;
+        let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+        let pause = Patch::Merge(json!({"spec": {"paused": true}}));
+        deployments.patch("web", &PatchParams::default(), &pause).await.unwrap();
+        let restart = pb::RestartAppRequest { name: env.name("web"), ..Default::default() };
+        let refused = env.daemon.restart_app(restart.clone()).await.unwrap_err();
+        assert_eq!(reason(&refused), "ROLLOUT_PAUSED");
+        let resume = pb::ResumeRolloutRequest { name: rollout.name, ..Default::default() };
+        env.daemon.resume_rollout(resume.clone()).await.unwrap();
+        assert_eq!(reason(&env.daemon.resume_rollout(resume).await.unwrap_err()), "ROLLOUT_ENDED");
+        env.daemon.restart_app(restart).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_held_rollout_waits_and_a_deploy_ends_the_hold() {
     run(|env| async move {
         env.deploy_and_follow(env.deploy_request("web", web())).await;

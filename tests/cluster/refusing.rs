@@ -8,14 +8,14 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, ResourceExt},
 };
 use prost_types::value::Kind;
 use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::support::{annotate, follow, reason, run, until, web};
+use crate::support::{Env, annotate, follow, reason, run, until, web};
 
 #[tokio::test]
 async fn an_absent_namespace_is_named() {
@@ -193,6 +193,59 @@ async fn a_deploy_cut_off_between_two_objects_says_what_is_done_and_is_completed
             env.get("brief").await.is_err() && revisions.list(&of_brief).await.unwrap().items.is_empty()
         })
         .await;
+    })
+    .await;
+}
+
+/// Annotates the Deployment as another client, so that all its annotations together have this many bytes.
+async fn fill_annotations(env: &Env, bytes: usize) {
+    let deployments = Api::<Deployment>::namespaced(env.client.clone(), &env.namespace);
+    let patch = |text: String| json!({"metadata": {"annotations": {"example.com/big": text}}});
+    let empty = Patch::Merge(patch(String::new()));
+    let object = deployments.patch("web", &PatchParams::default(), &empty).await.unwrap();
+    let present: usize = object.annotations().iter().map(|(key, value)| key.len() + value.len()).sum();
+    let full = Patch::Merge(patch("x".repeat(bytes - present)));
+    deployments.patch("web", &PatchParams::default(), &full).await.unwrap();
+}
+
+#[tokio::test]
+async fn annotations_of_others_near_the_limit_are_named_and_those_of_gantry_never_exceed_it() {
+    const LIMIT: usize = 256 * 1024;
+    run(|env| async move {
+        env.deploy_and_follow(env.deploy_request("web", web())).await;
+        // There is room for few ids of requests, and for a ReplicaSet, which has some of its own.
+        fill_annotations(&env, LIMIT - 7000).await;
+        for n in 0..9 {
+            let request = pb::ScaleAppRequest {
+                name: env.name("web"),
+                replicas: Some(n % 3),
+                request_id: format!("6f1a2c1e-0000-4000-8000-00000000000{n}"),
+                ..Default::default()
+            };
+            env.daemon.scale_app(request.clone()).await.unwrap();
+            env.daemon.scale_app(request).await.unwrap();
+        }
+        let second = pb::AppSpec { image: "web:2".into(), ..Default::default() };
+        let rollout = env.deploy_and_follow(env.deploy_request("web", second)).await;
+        assert_eq!(rollout.state(), pb::RolloutState::Succeeded, "{rollout:?}");
+
+        let third = pb::AppSpec { image: "web:3".into(), ..Default::default() };
+        let mut request = env.deploy_request("web", third);
+        let note = ("note".to_owned(), "x".repeat(9000));
+        request.app.as_mut().unwrap().annotations = [note].into();
+        // A Deployment may have that many, but none of its ReplicaSets, or not even the Deployment.
+        for bytes in [LIMIT - 10_000, LIMIT - 100] {
+            fill_annotations(&env, bytes).await;
+            let before = env.settled().await;
+            for validate_only in [true, false] {
+                let request = pb::DeployAppRequest { validate_only, ..request.clone() };
+                let refused = env.daemon.deploy_app(request).await.unwrap_err();
+                assert_eq!(reason(&refused), "INVALID_FIELD", "{refused}");
+                let told = refused.message();
+                assert!(told.contains("app.annotations") && told.contains("example.com/big"), "{told}");
+            }
+            assert_eq!(env.objects().await, before, "nothing is written");
+        }
     })
     .await;
 }

@@ -206,7 +206,7 @@ fn wrong_specs() -> Vec<(&'static str, pb::AppSpec, &'static str)> {
         (
             "a patch of a field of the spec",
             pb::AppSpec { pod_template_patch: Some(image_patch()), ..web_2() },
-            "app.spec.pod_template_patch",
+            "app.spec.pod_template_patch.spec.containers[0].image",
         ),
     ]
 }

@@ -10,7 +10,7 @@ use super::{
     access_review::{Write, review_access},
     conflict::retry_on_conflict,
     idempotency::annotation::{add_answer, check_answered},
-    objects::{Writer, resource_version, to_annotation},
+    objects::{Writer, check_annotations, resource_version, to_annotation},
     scale_subresource::set_replica_count,
     snapshot::read_snapshot,
 };
@@ -85,6 +85,7 @@ async fn try_update(writer: &Writer, request: &UpdateAutoscaler) -> Result<Comma
     if ends_hold {
         annotations[HOLD_ANNOTATION] = Value::Null;
     }
+    check_annotations(name, Some(object), "autoscaler", &annotations)?;
     let mut over = object.metadata.resource_version.clone();
     if policy.mode_at(meta.time) == Mode::Active && deployment.scaling.set_outside.is_some() {
         // After the policy is written, a count set outside Gantry is treated as a manual override. This count

@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::{
     field_ownership::{OwnershipTransfer, dry_run_transfer, plan_transfer},
     managed_fields::has_no_apply_entry,
-    objects::{Writer, apply_params, owned_manifest},
+    objects::{Writer, apply_params, check_annotations, owned_manifest, to_annotation},
     snapshot::Snapshot,
 };
 use crate::{
     cluster::apply_body::encode_apply_body,
     domain::{
         Error,
+        annotations::{check_room, find_room},
         api_texts::is_dry_run_unsupported,
         change::{Action, Change},
         check::{Check, Finding, Kind as CheckKind},
@@ -25,8 +26,12 @@ use crate::{
         object::Kind,
         plan::{self, Intent, Rendered},
         pod_template_patch,
+        scaling::AUTOSCALER_ANNOTATION,
     },
 };
+
+/// The field of a request whose values the annotations of the Deployment are, beside those of others.
+const ANNOTATIONS: &str = "app.annotations";
 
 /// The result of the dry run of all objects.
 #[derive(Debug, Default)]
@@ -88,10 +93,11 @@ async fn ask(
     snapshot: &Snapshot,
 ) -> Answer {
     let manifest = owned_manifest(object, &intent.name, uid);
-    let force = rendered.adopt || snapshot.object(object.kind).is_some_and(has_no_apply_entry);
+    let before = snapshot.object(object.kind);
+    let force = rendered.adopt || before.is_some_and(has_no_apply_entry);
     let dry_run = async |force| {
         let mut warnings = Vec::new();
-        let after = dry_run(writer, intent, object.kind, &manifest, force, &mut warnings).await;
+        let after = dry_run(writer, intent, before, object.kind, &manifest, force, &mut warnings).await;
         (after, warnings)
     };
     let (after, warnings) = dry_run(force).await;
@@ -108,6 +114,7 @@ async fn ask(
 async fn dry_run(
     writer: &Writer,
     intent: &Intent,
+    before: Option<&DynamicObject>,
     kind: Kind,
     manifest: &Value,
     force: bool,
@@ -120,7 +127,27 @@ async fn dry_run(
     if kind != Kind::Deployment {
         return answer;
     }
-    answer.map_err(|error| plan::name_request_fields(error, &intent.record.content, manifest))
+    answer.map_err(|error| match &error {
+        Error::Refused { fields, .. } if fields.iter().any(|field| field.path == "metadata.annotations") => {
+            let added = &manifest["metadata"]["annotations"];
+            check_annotations(name, before, ANNOTATIONS, added).err().unwrap_or(error)
+        }
+        _ => plan::name_request_fields(error, &intent.record.content, manifest),
+    })
+}
+
+/// Returns an error that names the cause if the annotations of the Deployment, with the policy that is
+/// written after the apply, become too large for its ReplicaSets.
+fn check_growth(intent: &Intent, before: Option<&DynamicObject>, after: &DynamicObject) -> Result<(), Error> {
+    let of = |object: &DynamicObject| object.metadata.annotations.clone().unwrap_or_default();
+    let mut grown = of(after);
+    if let Some(policy) = &intent.record.brings {
+        grown.insert(AUTOSCALER_ANNOTATION.to_owned(), to_annotation("policy", policy)?);
+    }
+    if before.is_some_and(|before| find_room(&of(before)) < find_room(&grown)) {
+        return Ok(());
+    }
+    check_room(&Kind::Deployment.object_of(&intent.name), &grown).map_err(|e| Error::invalid(ANNOTATIONS, e))
 }
 
 /// Kubernetes refuses every dry run that a webhook with side effects would see. Such a refusal says nothing
@@ -205,6 +232,9 @@ impl DryRun {
                     }),
                 }
                 if object.kind == Kind::Deployment {
+                    if !self.changes.is_empty() {
+                        check_growth(intent, before, &after)?;
+                    }
                     self.deployment = Some(after);
                 }
             }

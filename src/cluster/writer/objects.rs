@@ -16,7 +16,13 @@ use crate::{
         decode,
     },
     domain::{
-        Error, caller::Caller, labels::REVISIONS_OF_LABEL, manifest::Object, name, object::Kind,
+        Error,
+        annotations::{check_room, find_room},
+        caller::Caller,
+        labels::REVISIONS_OF_LABEL,
+        manifest::Object,
+        name,
+        object::Kind,
         plan::FIELD_MANAGER,
     },
 };
@@ -107,6 +113,28 @@ impl Writer {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Returns an error that names the cause if the Deployment, or a ReplicaSet made of it, would have too large
+/// annotations with these.
+pub(super) fn check_annotations(
+    name: &name::App,
+    before: Option<&DynamicObject>,
+    field: &str,
+    added: &Value,
+) -> Result<(), Error> {
+    let mut annotations = before.and_then(|object| object.metadata.annotations.clone()).unwrap_or_default();
+    let before = find_room(&annotations);
+    for (key, value) in added.as_object().into_iter().flatten() {
+        match value.as_str() {
+            Some(text) => annotations.insert(key.clone(), text.to_owned()),
+            None => annotations.remove(key),
+        };
+    }
+    if find_room(&annotations) > before {
+        return Ok(());
+    }
+    check_room(&Kind::Deployment.object_of(name), &annotations).map_err(|e| Error::invalid(field, e))
 }
 
 /// The owner reference that lets garbage collection delete an object with the Deployment of this uid.

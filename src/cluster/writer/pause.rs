@@ -34,12 +34,15 @@ pub(super) async fn set_paused(writer: &Writer, request: SetPaused) -> Result<Co
     let what = if request.pause { "paused" } else { "resumed" };
     let decide = |snapshot: &Snapshot| {
         let ours = snapshot.state.deployment.as_ref().is_some_and(plan::Deployment::is_ours);
-        // The rollout had ended when the caller asked. Only a retry may succeed, and a retry is answered
-        // before this.
-        if request.ended || ours && snapshot.state.newest_number() > number {
+        let paused_now = snapshot.state.deployment.as_ref().is_some_and(|d| d.paused);
+        // A rollout may end while it is paused. The pause stays until it is resumed, and holds every later
+        // change of the Deployment that is not a deploy.
+        let holds = paused_now && !request.pause;
+        // The rollout had ended when the caller asked. Otherwise only a retry may succeed, and a retry is
+        // answered before this.
+        if request.ended && !holds || ours && snapshot.state.newest_number() > number {
             return Err(Error::RolloutEnded { rollout: name.rollout(number) });
         }
-        let paused_now = snapshot.state.deployment.as_ref().is_some_and(|d| d.paused);
         Ok((paused_now != request.pause).then(|| json!({"paused": paused.clone()})))
     };
     let patch = || patch_spec(writer, name, &request.meta, Some(number), what, &decide);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::api::DynamicObject;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -9,7 +10,7 @@ use super::{
     access_review::{Write, review_access},
     checks::{ProposedChange, run_checks},
     idempotency::annotation::{check_answered, store_answer},
-    objects::{Writer, resource_version, to_annotation},
+    objects::{Writer, check_annotations, resource_version, to_annotation},
     scale_subresource::set_replica_count,
     snapshot::read_snapshot,
 };
@@ -45,9 +46,16 @@ fn to_hold(request: &Scale, time: Duration, generation: Option<i64>) -> Option<H
 }
 
 /// Stores a hold in the Deployment, or removes it.
-async fn patch_hold_annotation(writer: &Writer, name: &name::App, hold: Option<&Hold>) -> Result<(), Error> {
+async fn patch_hold_annotation(
+    writer: &Writer,
+    name: &name::App,
+    object: &DynamicObject,
+    hold: Option<&Hold>,
+) -> Result<(), Error> {
     let text = hold.map(|hold| to_annotation("hold", hold)).transpose()?;
-    writer.patch_deployment(name, json!({"annotations": {HOLD_ANNOTATION: text}})).await.map(|_| ())
+    let annotations = json!({HOLD_ANNOTATION: text});
+    check_annotations(name, Some(object), "hold_for", &annotations)?;
+    writer.patch_deployment(name, json!({"annotations": annotations})).await.map(|_| ())
 }
 
 pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<CommandResult, Error> {
@@ -95,7 +103,7 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
     // hold.
     let changes_hold = !meta.validate_only && (hold.is_some() || scaling.active_hold(meta.time).is_some());
     if changes_hold {
-        patch_hold_annotation(writer, name, hold.as_ref()).await?;
+        patch_hold_annotation(writer, name, object, hold.as_ref()).await?;
     }
     let scaled = match set_replica_count(writer, name, request.replicas, None, meta.validate_only).await {
         Ok(scaled) => scaled,
@@ -105,7 +113,7 @@ pub(super) async fn scale_app(writer: &Writer, request: Scale) -> Result<Command
             if changes_hold
                 && error.is_refusal()
                 && let Err(rollback_error) =
-                    patch_hold_annotation(writer, name, scaling.hold.as_deref()).await
+                    patch_hold_annotation(writer, name, object, scaling.hold.as_deref()).await
             {
                 warn!(app = %name, error = %rollback_error, "cannot restore the hold after the replica count was refused");
             }

@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::{
     conflict::retry_on_conflict,
-    objects::{Writer, to_annotation},
+    objects::{Writer, check_annotations, to_annotation},
     scale_subresource::set_replica_count,
 };
 use crate::{
@@ -80,9 +80,10 @@ async fn create_hold(writer: &Writer, name: name::App, length: Duration) -> Resu
             let Some(hold) = scaling.hold_for_outside_count(replicas, length, Timestamp::now()) else {
                 return Ok(ScaleOutcome::Outdated);
             };
-            let mut version = object.metadata.resource_version;
+            let mut version = object.metadata.resource_version.clone();
             if scaling.hold.as_deref() != Some(&hold) {
                 let annotations = json!({HOLD_ANNOTATION: to_annotation("hold", &hold)?});
+                check_annotations(&name, Some(&object), "hold_for", &annotations)?;
                 let metadata = json!({"resourceVersion": version, "annotations": annotations});
                 version = writer.patch_deployment(&name, metadata).await?.metadata.resource_version;
             }

@@ -4,7 +4,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{AppState, Intent, StoredRevision, refusal::PATCH};
+use super::{
+    AppState, Intent, StoredRevision,
+    refusal::{PATCH, of_patch},
+};
 use crate::{
     autoscale::{Mode, Policy},
     domain::{
@@ -18,6 +21,7 @@ use crate::{
         mask::Mask,
         name,
         object::Kind,
+        pod_template_patch,
         revision::{Cause, Outcome, RENDERER, Record, Request},
         spec::Content,
     },
@@ -55,6 +59,7 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     keep_container(&mut content, base, live);
     check_images(&content, base)?;
     check_content(&content, base.is_some())?;
+    check_patch(&content, base)?;
     if let (Mask::Everything, Some(unmodelled)) =
         (&request.mask, live.deployment.as_ref().map(|d| &d.unmodelled).filter(|u| !u.is_empty()))
     {
@@ -428,6 +433,16 @@ fn named_images(content: &Content) -> Vec<(String, String)> {
         }));
     }
     images
+}
+
+/// Returns an error for a patch in which two entries of a list have one key, unless the app has that patch.
+fn check_patch(content: &Content, base: Option<&Content>) -> Result<(), Error> {
+    let patch = content.spec.pod_template_patch.as_ref();
+    let had = base.and_then(|base| base.spec.pod_template_patch.as_ref());
+    match patch.filter(|patch| Some(*patch) != had).and_then(pod_template_patch::find_double) {
+        Some(path) => Err(Error::invalid(of_patch(&path), "has the key of an earlier entry of this list")),
+        None => Ok(()),
+    }
 }
 
 fn check_content(content: &Content, exists: bool) -> Result<(), Error> {

@@ -39,9 +39,15 @@ pub fn name_request_fields(error: Error, content: &Content, deployment: &Value) 
     Error::Invalid(violations)
 }
 
-/// Returns the path of a value in the patch, of which the path has the keys of lists in brackets.
+/// Returns the path in a request of a value in the patch. The path within the patch has the keys of lists in
+/// brackets.
 pub(super) fn path_in_patch(patch: &Value, path: &str) -> String {
-    walk(path, patch, Some(patch)).spelled
+    of_patch(&walk(path, patch, Some(patch)).spelled)
+}
+
+/// Returns the path in a request of this path within the patch.
+pub(super) fn of_patch(path: &str) -> String {
+    if path.starts_with('[') { format!("{PATCH}{path}") } else { format!("{PATCH}.{path}") }
 }
 
 fn field_of(refused: &RefusedField, content: &Content, template: &Value) -> String {
@@ -66,12 +72,13 @@ fn field_of(refused: &RefusedField, content: &Content, template: &Value) -> Stri
     };
     let above = owned.iter().find(|owner| is_below(&found.keyed, &owner.path));
     let below = owned.iter().find(|owner| is_below(&owner.path, &found.keyed));
-    let of_patch = || format!("{PATCH}.{}", found.spelled);
     match above.or_else(|| below.filter(|_| !found.in_patch)) {
         Some(owner) => format!("app.{}", owner.field),
-        None if found.in_patch => of_patch(),
+        None if found.in_patch => of_patch(&found.spelled),
         // What the patch left out of a part that only the patch has.
-        None if found.parent_in_patch && !found.rendered => of_patch(),
+        None if found.parent_in_patch && !found.rendered => of_patch(&found.spelled),
+        // Kubernetes leaves positions out of some paths, or misses a part within what the patch left out.
+        None if found.nearest.contains(['.', '[']) && !found.rendered => of_patch(&found.nearest),
         None => refused.field.clone(),
     }
 }
@@ -84,6 +91,8 @@ struct Found {
     spelled: String,
     /// Whether the patch has a value there.
     in_patch: bool,
+    /// The spelled path of the deepest part on the way that the patch has.
+    nearest: String,
     /// Whether the patch has the part that would contain the value.
     parent_in_patch: bool,
     /// Whether the template has a value there.
@@ -97,7 +106,11 @@ fn walk(path: &str, template: &Value, patch: Option<&Value>) -> Found {
     let (mut rest, mut at, mut of_patch) = (path, Some(template), patch);
     let (mut keyed, mut spelled) = (String::new(), String::new());
     let mut parent_in_patch = false;
+    let mut nearest = String::new();
     while !rest.is_empty() {
+        if of_patch.is_some() {
+            nearest.clone_from(&spelled);
+        }
         parent_in_patch = of_patch.is_some() && !spelled.is_empty();
         let entry = rest.strip_prefix('[').map(|inner| {
             // A key may contain brackets.
@@ -116,8 +129,13 @@ fn walk(path: &str, template: &Value, patch: Option<&Value>) -> Found {
                 let in_patch = match key_field(&list) {
                     // Entries of the patch are merged into those of the template.
                     Some(_) => patched.and_then(|all| {
-                        all.iter()
-                            .position(|p| position.is_some() && find_entry(&list, entries, p) == position)
+                        let of_it =
+                            |p: &Value| position.is_some() && find_entry(&list, entries, p) == position;
+                        let mut same = (0..all.len()).filter(|i| of_it(&all[*i]));
+                        // Of two entries with one key, the one that has the rest of the path.
+                        let has =
+                            |i: &usize| walk(after, of_entry.unwrap_or(&Value::Null), all.get(*i)).in_patch;
+                        same.clone().find(has).or_else(|| same.next())
                     }),
                     None => position.filter(|i| patched.is_some_and(|all| *i < all.len())),
                 };
@@ -149,7 +167,7 @@ fn walk(path: &str, template: &Value, patch: Option<&Value>) -> Found {
             break;
         }
     }
-    Found { keyed, spelled, in_patch: of_patch.is_some(), parent_in_patch, rendered: at.is_some() }
+    Found { keyed, spelled, in_patch: of_patch.is_some(), nearest, parent_in_patch, rendered: at.is_some() }
 }
 
 /// Returns the key at the beginning of a path. Keys may contain dots, so those of the value come first.
@@ -180,7 +198,9 @@ fn has_keys(entry: &Value, keys: &str) -> bool {
         entry.get(key).is_none_or(|own| {
             known = true;
             let text = own.as_str().map_or_else(|| own.to_string(), ToOwned::to_owned);
-            text == value.trim_matches('"')
+            // A key that is neither a text nor a number is written as nothing.
+            let is_odd = !own.is_string() && !own.is_number();
+            text == value.trim_matches('"') || is_odd && value.is_empty()
         })
     });
     same && known
@@ -218,7 +238,7 @@ fn find_unconvertible(patch: &Value, object: &str, refused: &RefusedField) -> Ve
         };
         if let Some(why) = why {
             let description = format!("{object}: {text} is not {why}");
-            found.push(Violation { field: format!("{PATCH}.{path}"), description });
+            found.push(Violation { field: of_patch(path), description });
         }
     });
     found

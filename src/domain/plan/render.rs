@@ -188,10 +188,13 @@ fn list_owners(count: &ReplicasField<'_>) -> String {
 }
 
 fn refuse_patch(content: &Content, error: &pod_template_patch::Invalid) -> Error {
-    let field = match (error, &content.spec.pod_template_patch) {
-        (pod_template_patch::Invalid::NoKey { path, .. }, Some(patch)) => {
-            format!("{PATCH}.{}", path_in_patch(patch, path))
-        }
+    use pod_template_patch::Invalid;
+    let path = match error {
+        Invalid::NoKey { path, .. } | Invalid::Touches { path, .. } => Some(path),
+        Invalid::NotAnObject { .. } => None,
+    };
+    let field = match (path, &content.spec.pod_template_patch) {
+        (Some(path), Some(patch)) => path_in_patch(patch, path),
         _ => PATCH.to_owned(),
     };
     Error::invalid(field, error)

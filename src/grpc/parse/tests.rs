@@ -146,6 +146,7 @@ fn what_is_just_within_the_rules_is_taken() {
         |r, _| r.reason = "ü".repeat(1024),
         |r, _| app(r).annotations = mk_map("note", &"x".repeat(16 * 1024 - 4)),
         |r, _| app(r).labels = mk_map("acme.io/team", &"x".repeat(63)),
+        |r, _| app(r).annotations = mk_map("Acme.io/Note", "x"),
         |_, s| s.replicas = Some(10_000),
         |_, s| s.ports = vec![mk_port("fifteen-letters", 65_535), mk_port("a", 1)],
         |_, s| *resources(s) = pb::Resources { requests: mk_map("cpu", "2"), limits: mk_map("cpu", "2000m") },

@@ -13,7 +13,7 @@ use crate::{
         objects::{Writer, resource_version},
     },
     domain::{
-        Error,
+        Error, annotations,
         commands::RequestMeta,
         name,
         object::Kind,
@@ -33,6 +33,9 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2);
 /// time of 10, a version and a number with 20 digits together, and 5 separators). So all lines take 41 KB of
 /// the 256 KiB that the annotations of an object may have.
 const MOST: usize = 400;
+
+/// Bytes of the annotations that are left to those of Gantry that cannot be left out.
+const FOR_OTHERS: usize = 4096;
 
 /// Attempts before a write conflict is given up.
 const ATTEMPTS: u32 = 20;
@@ -93,9 +96,18 @@ pub(in crate::cluster::writer) fn add_answer(
     let mut all = read(object);
     all.retain(|a| a.request.id != request.id && meta.time.duration_since(a.time) < KEPT_FOR);
     all.push(Answered { request, time: meta.time, version, rollout });
-    let first = all.len().saturating_sub(MOST);
-    let lines: Vec<_> = all[first..].iter().map(line).collect();
-    Some(json!({REQUESTS_ANNOTATION: lines.join("\n")}))
+    let mut others = object.metadata.annotations.clone().unwrap_or_default();
+    others.remove(REQUESTS_ANNOTATION);
+    // A promise about repeats is worth less than a ReplicaSet, so what does not fit is forgotten.
+    let mut room = annotations::find_room(&others).saturating_sub(REQUESTS_ANNOTATION.len() + FOR_OTHERS);
+    let mut lines = Vec::new();
+    for line in all.iter().rev().take(MOST).map(line) {
+        let Some(left) = room.checked_sub(line.len() + 1) else { break };
+        room = left;
+        lines.push(line);
+    }
+    lines.reverse();
+    Some(json!({REQUESTS_ANNOTATION: (!lines.is_empty()).then(|| lines.join("\n"))}))
 }
 
 /// Stores an answer in a separate write, after the write that it is about. If that fails, a repeat makes the
@@ -116,9 +128,8 @@ pub(in crate::cluster::writer) async fn store_answer(
 async fn write(writer: &Writer, name: &name::App, meta: &RequestMeta, version: u64) -> Result<(), Error> {
     retry_on_conflict(ATTEMPTS, || async {
         let Some(object) = writer.get_object(Kind::Deployment, name).await? else { return Ok(()) };
-        let Some(annotations) = add_answer(&object, meta, version, 0) else { return Ok(()) };
-        let metadata =
-            json!({"resourceVersion": object.metadata.resource_version, "annotations": annotations});
+        let Some(added) = add_answer(&object, meta, version, 0) else { return Ok(()) };
+        let metadata = json!({"resourceVersion": object.metadata.resource_version, "annotations": added});
         writer.patch_deployment(name, metadata).await.map(drop)
     })
     .await
@@ -189,6 +200,25 @@ mod tests {
         let first = mk_asked(999 - 360, 0);
         assert_eq!(find_answer(&object, &first).unwrap().unwrap().version, 10_000_000_639);
         assert_eq!(find_answer(&object, &mk_asked(999 - 400, 0)), Ok(None));
+    }
+
+    #[test]
+    fn what_others_annotated_leaves_less_room_and_is_never_pushed_over_the_limit() {
+        let with = |size: usize, text: &str| {
+            let mut object = mk_object(text);
+            object.metadata.annotations.as_mut().unwrap().insert("other".to_owned(), "x".repeat(size));
+            object
+        };
+        let mut text = String::new();
+        for n in 0..400_u32 {
+            let object = with(240_000, &text);
+            text = text_of(&add_answer(&object, &mk_asked(n, 1_800_000_000 + i64::from(n)), 1, 0).unwrap());
+        }
+        let full = with(240_000, &text);
+        assert!(annotations::find_room(full.metadata.annotations.as_ref().unwrap()) >= FOR_OTHERS);
+        assert!(text.lines().count() > 100 && find_answer(&full, &mk_asked(399, 0)).unwrap().is_some());
+        let none = add_answer(&with(261_000, &text), &mk_asked(400, 1_800_000_400), 1, 0).unwrap();
+        assert_eq!(none, json!({REQUESTS_ANNOTATION: null}));
     }
 
     #[test]

@@ -93,7 +93,32 @@ fn a_value_of_the_patch_is_named_where_the_patch_has_it() {
             ".spec.template.spec.initContainers[name=\"i\"].ports[containerPort=\"x\",protocol=\"TCP\"].containerPort",
             "spec.initContainers[0].ports[0].containerPort",
         ),
+        (json!({"a.b/c": 1}), ".spec.template.a.b/c", "[\"a.b/c\"]"),
+        // The second entry with a key is merged into the first.
+        (
+            json!({"spec": {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "foo": 1}]}}),
+            ".spec.template.spec.volumes[name=\"a\"].foo",
+            "spec.volumes[1].foo",
+        ),
+        (
+            init(
+                json!({"name": "i", "ports": [{"containerPort": 53}, {"containerPort": 54, "protocol": true}]}),
+            ),
+            ".spec.template.spec.initContainers[name=\"i\"].ports[containerPort=54,protocol=].protocol",
+            "spec.initContainers[0].ports[1].protocol",
+        ),
+        // Kubernetes leaves the position out.
+        (
+            json!({"spec": {"volumes": [{"name": "a", "downwardAPI": {"items": [{"fieldRef": {"fieldPath": " "}}]}}]}}),
+            "spec.template.spec.volumes[0].downwardAPI.fieldRef.fieldPath",
+            "spec.volumes[0].downwardAPI",
+        ),
         // What is missing is named too.
+        (
+            json!({"spec": {"volumes": [{"name": "a", "ephemeral": {"volumeClaimTemplate": {}}}]}}),
+            "spec.template.spec.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes",
+            "spec.volumes[0].ephemeral.volumeClaimTemplate",
+        ),
         (
             init(json!({"name": "i"})),
             "spec.template.spec.initContainers[0].image",
@@ -106,7 +131,7 @@ fn a_value_of_the_patch_is_named_where_the_patch_has_it() {
             "spec.containers[0].volumeMounts[0].name",
         ),
     ] {
-        assert_eq!(blamed(patch, path, "why"), [format!("{PATCH}.{field}")], "{path}");
+        assert_eq!(blamed(patch, path, "why"), [of_patch(field)], "{path}");
     }
 }
 
