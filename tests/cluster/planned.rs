@@ -34,7 +34,7 @@ const APPS: usize = 3;
 const REFUSED: &str = "refused";
 
 /// The checks that every deploy makes, not only one with `validate_only`.
-const ALWAYS: [&str; 4] = ["REPLICAS", "ADMISSION", "FIELD_OWNERSHIP", "HISTORY"];
+const ALWAYS: [&str; 5] = ["REPLICAS", "ADMISSION", "FIELD_OWNERSHIP", "ENV", "HISTORY"];
 
 /// The kinds of an app's objects: group, kind, and their name in a plan.
 const KINDS: [(&str, &str, &str); 3] = [
