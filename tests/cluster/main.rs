@@ -42,6 +42,7 @@ mod restarting;
 mod restoring;
 mod rights;
 mod spec;
+mod specs;
 mod support;
 mod texts;
 mod timeline;
