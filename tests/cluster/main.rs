@@ -43,6 +43,7 @@ mod restoring;
 mod rights;
 mod sameness;
 mod spec;
+mod specs;
 mod support;
 mod texts;
 mod timeline;

@@ -7,7 +7,7 @@
 //! `GANTRY_TEST_PLANS=300` tries that many; `GANTRY_TEST_SEED` repeats a run.
 
 mod change;
-mod leaves;
+pub mod leaves;
 mod others;
 
 use std::{collections::BTreeMap, time::Instant};
@@ -46,11 +46,11 @@ const KINDS: [(&str, &str, &str); 3] = [
 const NOTHING: [&str; 0] = [];
 
 /// The objects of an app, by their names in a plan.
-type Objects = BTreeMap<String, Value>;
+pub type Objects = BTreeMap<String, Value>;
 
-struct Bed<'a> {
-    env: &'a Env,
-    app: String,
+pub struct Bed<'a> {
+    pub env: &'a Env,
+    pub app: String,
 }
 
 /// The outcomes of the steps.
@@ -70,7 +70,7 @@ struct Tally {
 }
 
 impl Bed<'_> {
-    async fn objects(&self) -> Objects {
+    pub async fn objects(&self) -> Objects {
         let mut all = Objects::new();
         for (group, kind, told) in KINDS {
             let gvk = kube::api::GroupVersionKind::gvk(group, "v1", kind);
@@ -198,7 +198,7 @@ fn is_told(plan: &pb::Plan, status: &Status, at: &str) {
 
 /// The differences between two states of the objects. Everything is compared except status, including the
 /// managed fields.
-fn written(one: &Objects, other: &Objects) -> Vec<String> {
+pub fn written(one: &Objects, other: &Objects) -> Vec<String> {
     let bare = |objects: &Objects| {
         let mut all = json!(objects);
         for object in all.as_object_mut().unwrap().values_mut() {
@@ -227,7 +227,7 @@ fn written(one: &Objects, other: &Objects) -> Vec<String> {
 }
 
 /// Asserts that the planned changes, made to the earlier objects, give the later objects.
-fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str) {
+pub fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str) {
     let value = |text: &str| (!text.is_empty()).then(|| serde_json::from_str::<Value>(text).unwrap());
     let ids: std::collections::BTreeSet<_> =
         before.keys().chain(after.keys()).cloned().chain(told.iter().map(|c| c.object.clone())).collect();

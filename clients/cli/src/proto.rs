@@ -1,11 +1,15 @@
 //! Messages of the API as JSON and YAML, both ways, by the rules of proto JSON. Must not know what the
 //! messages mean.
 
+mod sorted;
+
 use std::sync::LazyLock;
 
 use gantry_client::DESCRIPTOR;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
+
+use self::sorted::Sorted;
 
 /// Why a text could not be read as a message, or a message not written as text.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +34,19 @@ static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool:
 
 /// Converts a message to one line of JSON.
 pub(crate) fn to_json<M: Message + Name>(message: &M) -> Result<String, Error> {
-    serde_json::to_string(&to_dynamic(message)?).map_err(|error| Error::Message(error.to_string()))
+    serde_json::to_string(&to_sorted(message)?).map_err(|error| Error::Message(error.to_string()))
 }
 
 /// Converts a message to indented JSON, with a line break at the end.
 pub(crate) fn to_pretty_json<M: Message + Name>(message: &M) -> Result<String, Error> {
-    let json = serde_json::to_string_pretty(&to_dynamic(message)?);
+    let json = serde_json::to_string_pretty(&to_sorted(message)?);
     json.map(|json| json + "\n").map_err(|error| Error::Message(error.to_string()))
 }
 
 /// Converts a message to YAML, with a line break at the end.
 pub(crate) fn to_yaml<M: Message + Name>(message: &M) -> Result<String, Error> {
     let yaml =
-        serde_saphyr::to_string(&to_dynamic(message)?).map_err(|error| Error::Message(error.to_string()))?;
+        serde_saphyr::to_string(&to_sorted(message)?).map_err(|error| Error::Message(error.to_string()))?;
     Ok(format!("{}\n", yaml.trim_end()))
 }
 
@@ -94,10 +98,10 @@ fn from_value<M: Message + Name + Default>(value: serde_json::Value) -> Result<M
     message.transcode_to().map_err(|error| Error::Message(error.to_string()))
 }
 
-fn to_dynamic<M: Message + Name>(message: &M) -> Result<DynamicMessage, Error> {
+fn to_sorted<M: Message + Name>(message: &M) -> Result<Sorted, Error> {
     let mut dynamic = DynamicMessage::new(descriptor::<M>()?);
     dynamic.transcode_from(message).map_err(|error| Error::Message(error.to_string()))?;
-    Ok(dynamic)
+    Sorted::new(&dynamic).map_err(|error| Error::Message(error.to_string()))
 }
 
 fn descriptor<M: Name>() -> Result<MessageDescriptor, Error> {
@@ -136,6 +140,29 @@ mod tests {
             to_json(&app).expect("it is a message"),
             r#"{"name":"namespaces/a/apps/b","spec":{"image":"a:1","replicas":0},"status":{"state":"APP_STATE_ACTIVE","readyReplicas":3},"createTime":"1970-01-01T00:00:00Z"}"#
         );
+    }
+
+    #[test]
+    fn maps_are_in_order_and_fields_in_that_of_the_contract() {
+        let keys: Vec<String> = ('a'..='z').map(String::from).collect();
+        let mut app = mk_app("a:1", None, &keys.iter().map(|k| (k.clone(), "1".into())).collect::<Vec<_>>());
+        let spec = app.spec.as_mut().expect("set above");
+        let key_ref = v1::KeyRef { name: "s".into(), key: "k".into(), optional: true };
+        spec.secret_env = keys.iter().map(|key| (key.clone(), key_ref.clone())).collect();
+        let value = |kind| prost_types::Value { kind: Some(kind) };
+        let number = value(prost_types::value::Kind::NumberValue(1.0));
+        let fields = keys.iter().map(|key| (key.clone(), number.clone())).collect();
+        spec.pod_template_patch = Some(prost_types::Struct { fields });
+        let map = |of: &str| keys.iter().map(|key| format!("\"{key}\":{of}")).collect::<Vec<_>>().join(",");
+        let (plain, references) = (map("\"1\""), map(r#"{"name":"s","key":"k","optional":true}"#));
+        let expected = format!(
+            r#"{{"name":"namespaces/a/apps/b","spec":{{"image":"a:1","env":{{{plain}}},"secretEnv":{{{references}}},"podTemplatePatch":{{{}}}}}}}"#,
+            map("1")
+        );
+        assert_eq!(to_json(&app).expect("it is a message"), expected);
+        let yaml = to_yaml(&app).expect("it is a message");
+        let env = yaml.split("env:").nth(1).expect("it has variables");
+        assert!(env.find("    a:") < env.find("    b:") && env.find("    b:") < env.find("    z:"), "{yaml}");
     }
 
     #[test]

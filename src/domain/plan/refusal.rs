@@ -50,6 +50,9 @@ pub(super) fn of_patch(path: &str) -> String {
     if path.starts_with('[') { format!("{PATCH}{path}") } else { format!("{PATCH}.{path}") }
 }
 
+/// The grace period of a pod, which limits its preStop hooks.
+const GRACE: &str = "terminationGracePeriodSeconds";
+
 fn field_of(refused: &RefusedField, content: &Content, template: &Value) -> String {
     let path = refused.path.trim_start_matches('.');
     let Some(path) = path.strip_prefix("spec.template.") else {
@@ -66,6 +69,11 @@ fn field_of(refused: &RefusedField, content: &Content, template: &Value) -> Stri
         _ => path.to_owned(),
     };
     let found = walk(&path, template, content.spec.pod_template_patch.as_ref());
+    // The default of the drain delay may be refused because of the grace period that the patch has.
+    let grace = content.spec.pod_template_patch.as_ref().and_then(|patch| patch["spec"].get(GRACE));
+    if found.keyed.contains("].lifecycle.preStop") && refused.message.contains(GRACE) && grace.is_some() {
+        return of_patch(&format!("spec.{GRACE}"));
+    }
     let owned = owned_fields(content, RENDERER);
     let is_below = |deep: &str, high: &str| {
         deep.strip_prefix(high).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -221,9 +229,12 @@ fn find_unconvertible(patch: &Value, object: &str, refused: &RefusedField) -> Ve
                     "a valid quantity; expected a number with an optional unit, such as 500m or 1Gi",
                 )
             }
-            Value::Number(number) => {
-                let wrong = number.is_f64() && !is_quantity && is_about_number(&refused.message);
-                wrong.then_some("a whole number")
+            Value::Number(number) if number.is_f64() => {
+                (!is_quantity && is_about_number(&refused.message)).then_some("a whole number")
+            }
+            Value::Number(_) => {
+                let named = refused.message.contains(&format!("cannot unmarshal number {text} into"));
+                named.then_some("in the range of its field")
             }
             Value::Object(_) | Value::Array(_) | Value::Bool(_) | Value::Null
                 if key == "port" && is_about_number(&refused.message) =>

@@ -90,20 +90,24 @@ fn is_below(at: &str, path: &str) -> bool {
     at.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The key by which Kubernetes identifies an entry of a list. No app in this test has two ports with the same
-/// number.
+/// The key by which Kubernetes identifies an entry of a list.
 fn entry(path: &str, value: &Value) -> Option<String> {
     let keys: &[&str] = match path.rsplit('.').next()? {
-        "containers" | "env" | "volumes" => &["name"],
+        "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets" | "schedulingGates" => {
+            &["name"]
+        }
         "ports" => &["containerPort", "port"],
         "volumeMounts" => &["mountPath"],
         "topologySpreadConstraints" => &["topologyKey"],
+        "hostAliases" => &["ip"],
         "ownerReferences" => &["uid"],
         _ => return None,
     };
     let id = keys.iter().find_map(|key| value.get(*key))?;
     let id = id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned);
-    Some(if value["whenUnsatisfiable"] == "DoNotSchedule" { format!("{id},DoNotSchedule") } else { id })
+    let beside = [("whenUnsatisfiable", "ScheduleAnyway"), ("protocol", "TCP")];
+    let told = beside.iter().find_map(|(key, default)| value[*key].as_str().filter(|text| text != default));
+    Some(told.map_or_else(|| id.clone(), |told| format!("{id},{told}")))
 }
 
 /// Adds each difference between two values. Nothing is left out.

@@ -136,6 +136,15 @@ fn a_value_of_the_patch_is_named_where_the_patch_has_it() {
 }
 
 #[test]
+fn a_grace_period_of_the_patch_is_named_for_what_it_leaves_no_time() {
+    let path = "spec.template.spec.containers[0].lifecycle.preStop.sleep";
+    let why = "Invalid value: 5: must be non-negative and less than terminationGracePeriodSeconds (3)";
+    let patch = json!({"spec": {"terminationGracePeriodSeconds": 3}});
+    assert_eq!(blamed(patch, path, why), [of_patch("spec.terminationGracePeriodSeconds")]);
+    assert_eq!(blamed(json!({}), path, why), ["app.spec"]);
+}
+
+#[test]
 fn a_value_of_a_field_is_named_by_the_field() {
     let patch = || json!({"spec": {"containers": [{"name": "app", "tty": true}]}});
     for (path, field) in [
@@ -168,6 +177,11 @@ fn what_cannot_be_converted_is_found_in_the_patch() {
             json!({"spec": {"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Zi"}}]}}),
             QUANTITY,
             &["spec.volumes[0].emptyDir.sizeLimit"],
+        ),
+        (
+            port(json!(2_147_483_648_i64)),
+            "json: cannot unmarshal number 2147483648 into Go value of type int32",
+            &["spec.containers[0].livenessProbe.httpGet.port"],
         ),
         (
             port(json!(1.5)),
