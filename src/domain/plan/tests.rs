@@ -2,6 +2,7 @@
 
 mod history;
 mod managed;
+mod ports;
 mod since;
 
 use proptest::prelude::*;
@@ -99,6 +100,7 @@ fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> StoredRev
         owner,
         version: Some(("u".into(), 7)),
         form: Form::Text,
+        ports_removed: false,
     }
 }
 
