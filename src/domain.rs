@@ -40,6 +40,7 @@ pub mod rollout;
 pub mod scaling;
 pub mod scheduling;
 pub mod selector;
+pub mod service_ports;
 pub mod similar;
 pub mod spec;
 pub mod timeline;

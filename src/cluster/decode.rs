@@ -32,8 +32,8 @@ pub use self::{
     node::Node,
     pod::Pod,
     revision::{
-        APPLIED_TO_ANNOTATION, EVIDENCE_ANNOTATION, Revision, SPELLING_ANNOTATION, VERDICT_ANNOTATION,
-        VERSION_ANNOTATION,
+        APPLIED_TO_ANNOTATION, EVIDENCE_ANNOTATION, PORTS_REMOVED_ANNOTATION, Revision, SPELLING_ANNOTATION,
+        VERDICT_ANNOTATION, VERSION_ANNOTATION,
     },
     scheduling::{PlacingNode, PlacingPod, PlacingVolume},
     template::template_hash,

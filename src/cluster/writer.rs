@@ -26,6 +26,7 @@ mod managed_fields;
 mod objects;
 mod other_autoscalers;
 mod pause;
+mod port_removal;
 mod revision_owners;
 mod revisions;
 mod scale;

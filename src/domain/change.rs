@@ -22,6 +22,9 @@ pub struct Change {
     /// Whether it replaces the replicas.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarts: bool,
+    /// Whether it is made only after the rollout succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_success: bool,
 }
 
 /// An action on an object.
@@ -41,6 +44,7 @@ pub enum Action {
 impl Change {
     /// Creates a change of a whole object.
     pub fn whole(object: String, action: Action) -> Self {
-        Self { object, action, path: String::new(), old: String::new(), new: String::new(), restarts: false }
+        let (path, old, new) = Default::default();
+        Self { object, action, path, old, new, restarts: false, after_success: false }
     }
 }

@@ -19,7 +19,8 @@ use super::{
     name,
     object::Kind,
     pod_template_patch,
-    spec::{Content, Port, Protocol, Strategy, canonical_size, whole_seconds},
+    service_ports::{Entry, Target},
+    spec::{Content, Protocol, Strategy, canonical_size, whole_seconds},
 };
 
 /// One object to apply.
@@ -63,40 +64,38 @@ pub fn render_deployment(
     Ok(Object { kind: Kind::Deployment, manifest })
 }
 
-/// Renders the Service; `None` for an app without ports. `taken` are the ports that other field managers
-/// added to the Service. They and their names are left to those managers.
+/// Renders the Service with these ports.
 pub fn render_service(
     name: &name::App,
     content: &Content,
     selector: &BTreeMap<String, String>,
-    taken: &[(String, u16)],
-) -> Option<Object> {
-    if content.spec.ports.is_empty() {
-        return None;
-    }
-    let free = |p: &&Port| !taken.iter().any(|(name, number)| *name == p.name || *number == p.number);
-    let ports: Vec<Value> = content
-        .spec
-        .ports
-        .iter()
-        .filter(free)
-        .map(|p| {
-            let mut port = json!({"name": p.name, "port": p.number, "targetPort": p.name, "protocol": "TCP"});
-            match p.protocol {
-                Protocol::Tcp => {}
-                Protocol::Http => port["appProtocol"] = json!("http"),
-                Protocol::Grpc => port["appProtocol"] = json!("kubernetes.io/h2c"),
-            }
-            port
-        })
-        .collect();
+    entries: &[Entry],
+) -> Object {
+    let ports: Vec<Value> = entries.iter().map(render_port).collect();
     let manifest = json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name.app, "namespace": name.namespace, "labels": app_labels(name, content)},
         "spec": {"selector": selector, "ports": ports},
     });
-    Some(Object { kind: Kind::Service, manifest })
+    Object { kind: Kind::Service, manifest }
+}
+
+fn render_port(entry: &Entry) -> Value {
+    let target = match &entry.target {
+        Target::Name(name) => json!(name),
+        Target::Number(number) => json!(number),
+    };
+    let mut port = json!({"port": entry.number, "targetPort": target, "protocol": "TCP"});
+    if let Some(name) = &entry.name {
+        port["name"] = json!(name);
+    }
+    match entry.protocol {
+        None | Some(Protocol::Tcp) => {}
+        Some(Protocol::Http) => port["appProtocol"] = json!("http"),
+        Some(Protocol::Grpc) => port["appProtocol"] = json!("kubernetes.io/h2c"),
+    }
+    port
 }
 
 /// Renders the PodDisruptionBudget: one replica at a time may be evicted, and unhealthy replicas always.

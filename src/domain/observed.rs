@@ -299,6 +299,9 @@ pub struct Revision {
     pub owner: Option<Box<str>>,
     /// How its record is stored.
     pub form: Form,
+    /// Whether the Service still has to keep ports that only replicas before it need. They are removed after
+    /// a rollout succeeded.
+    pub keeps_ports: bool,
     /// For a rollback: number of the rollout that it returns to.
     pub source: Option<u64>,
     /// For a change made outside Gantry: the ReplicaSet that it led to.
@@ -378,6 +381,7 @@ impl Revision {
             applied: true,
             owner: None,
             form: Form::Text,
+            keeps_ports: !record.earlier_ports.is_empty(),
             source: record.source,
             replica_set: record.replica_set.map(Into::into),
             template_revision: record.template_revision,

@@ -6,6 +6,7 @@
 //! stops between the two, the next one finds the revision and finishes the change.
 
 mod decide;
+mod ports;
 mod refusal;
 mod render;
 
@@ -18,8 +19,9 @@ pub use self::{
         as_new_rollout, check_etag, decide_deploy, decide_restart, decide_rollback, find_request, intent_of,
         is_superseded, rewrite_stuck,
     },
+    ports::{PortRemoval, find_port_removal},
     refusal::name_request_fields,
-    render::{Rendered, render_objects},
+    render::{Rendered, ServiceWrite, render_objects, render_port_removal},
 };
 use super::{
     Error,
@@ -32,6 +34,7 @@ use super::{
     revision::{Cause, Outcome, Record, form::Form},
     scaling::Scaling,
     selector::Selector,
+    service_ports::ServicePort,
     spec::Content,
 };
 use crate::autoscale::Policy;
@@ -119,8 +122,8 @@ pub struct Service {
     /// Whether the present Deployment owns it. A Service left over from an earlier Deployment, which was
     /// deleted without it, must not be deleted.
     pub owned: bool,
-    /// Names and numbers of ports that other field managers added.
-    pub other_ports: Vec<(String, u16)>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
 }
 
 /// The facts about the PodDisruptionBudget of the app's name that a change needs.
@@ -152,6 +155,8 @@ pub struct StoredRevision {
     pub version: Option<(String, u64)>,
     /// How its record is stored.
     pub form: Form,
+    /// Whether the ports that only earlier replicas needed were removed from the Service after it.
+    pub ports_removed: bool,
 }
 
 /// A change that has been decided.

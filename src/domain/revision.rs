@@ -4,10 +4,17 @@
 pub mod form;
 pub mod spelling;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{change::Change, digest, name, problem::Problem, spec::Content};
+use super::{
+    change::Change,
+    digest, name,
+    problem::Problem,
+    spec::{Content, Port},
+};
 use crate::autoscale::Policy;
 
 /// Newest version of the rendering, stored in each revision. A change that alters the pod template of
@@ -80,6 +87,14 @@ pub struct Record {
     /// For a rollback: the policy that it restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brings: Option<Policy>,
+    /// Ports of the earlier templates that may have replicas while it is rolled out, oldest first. If there
+    /// are any, the Service keeps them until the rollout succeeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_ports: Vec<Vec<Port>>,
+    /// Ports of the Service, by number, that other field managers made and that it makes send to a port of
+    /// the app, each with the name of that port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub takeovers: BTreeMap<u16, String>,
 }
 
 /// A request that may be repeated.
@@ -157,6 +172,8 @@ impl Record {
             changes: Vec::new(),
             autoscaler: None,
             brings: None,
+            earlier_ports: Vec::new(),
+            takeovers: BTreeMap::new(),
         }
     }
 

@@ -296,6 +296,7 @@ fn changes(changes: &[Change]) -> Vec<pb::Change> {
             old_value: c.old.clone(),
             new_value: c.new.clone(),
             restarts_replicas: c.restarts,
+            after_success: c.after_success,
         }
     };
     changes.iter().map(change).collect()

@@ -90,6 +90,24 @@ impl Index {
         found.map(|(app, _)| app.clone()).collect()
     }
 
+    /// Returns the apps whose newest rollout succeeded and whose Service still has ports that only earlier
+    /// replicas needed.
+    pub fn kept_ports(&self) -> Vec<name::App> {
+        let state = self.state.read();
+        if !state.is_filled() {
+            return Vec::new();
+        }
+        let is_due = |app: &name::App, all: &BTreeMap<u64, Revision>| {
+            let end = all.values().next_back().and_then(|newest| newest.end.as_ref());
+            end.is_some_and(|end| end.outcome == Outcome::Succeeded)
+                && all.values().any(|revision| revision.keeps_ports)
+                && state.tables.deployments.get(app).is_some_and(|deployment| !deployment.deleting)
+                && state.tables.manages(app) == Manages::Yes
+        };
+        let found = state.tables.revisions.iter().filter(|(app, all)| is_due(app, all));
+        found.map(|(app, _)| app.clone()).collect()
+    }
+
     /// Returns the apps whose newest revision was written a while ago and never applied, because its writer
     /// was cut off.
     pub fn incomplete_changes(&self, now: Timestamp) -> Vec<name::App> {

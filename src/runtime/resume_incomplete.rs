@@ -1,6 +1,6 @@
 //! Completes work without a caller: finishes changes that were cut off because the daemon that began them
-//! ended, rolls back failed rollouts whose policy asks for it, repairs the owner of revisions, and deletes
-//! what is no longer needed.
+//! ended, removes from Services what only earlier replicas needed, rolls back failed rollouts whose policy
+//! asks for it, repairs the owner of revisions, and deletes what is no longer needed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,7 +41,8 @@ const ACTOR: &str = "gantry";
 
 /// Completes unfinished work, until dropped.
 pub(super) async fn resume_loop(index: Index, writer: Writer) {
-    let (mut finishing, mut owning) = (Attempts::default(), Attempts::default());
+    let (mut finishing, mut owning, mut removing) =
+        (Attempts::default(), Attempts::default(), Attempts::default());
     let mut done: HashSet<(name::App, u64)> = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -60,6 +61,17 @@ pub(super) async fn resume_loop(index: Index, writer: Writer) {
                 warn!(%app, %error, "cannot set the owners of revisions; trying again");
             }
             owning.settle(app, owned.is_ok());
+        }
+        for app in removing.due(index.kept_ports()) {
+            let removed = writer.remove_earlier_ports(app.clone()).await;
+            match &removed {
+                // Another daemon, or a deploy, writes the Service at the same moment.
+                Ok(()) | Err(Error::WriteConflict { .. }) => {}
+                Err(error) => {
+                    warn!(%app, %error, "cannot remove ports that only earlier replicas needed; trying again");
+                }
+            }
+            removing.settle(app, removed.is_ok());
         }
     }
 }

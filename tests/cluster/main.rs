@@ -35,6 +35,7 @@ mod owning;
 mod placing;
 mod planned;
 mod planning;
+mod ports;
 mod proxy;
 mod refusing;
 mod repeating;

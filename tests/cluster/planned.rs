@@ -10,12 +10,16 @@ mod change;
 pub mod leaves;
 mod others;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 use gantry::pb;
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apps::v1::Deployment,
     core::v1::{Namespace, Service},
 };
 use kube::{
@@ -86,9 +90,25 @@ impl Bed<'_> {
         all
     }
 
+    /// Whether the daemon may remove ports of the Service at any moment.
+    async fn removes_ports(&self) -> bool {
+        let deployments = Api::<Deployment>::namespaced(self.env.client.clone(), &self.env.namespace);
+        let found = deployments.get_opt(&self.app).await.unwrap().and_then(|deployment| deployment.spec);
+        let empty = found.is_some_and(|spec| spec.replicas == Some(0) && spec.paused != Some(true));
+        self.env.has_ports_to_remove(Some(&self.app), empty).await
+    }
+
     /// Plans, deploys and compares. Returns whether the deploy was made.
     async fn step(&self, request: pb::DeployAppRequest, at: &str, tally: &mut Tally) -> bool {
         let mut apps = self.env.daemon.apps().await;
+        // Of an app with replicas no rollout succeeds here. One of an app without replicas does, and then the
+        // daemon removes ports, which must not happen between plan and deploy.
+        for _ in 0..50 {
+            if !self.removes_ports().await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let before = self.objects().await;
         let only = pb::DeployAppRequest { validate_only: true, ..request.clone() };
         let told = apps.deploy_app(only).await.map(|answer| answer.into_inner().plan.unwrap());
@@ -232,7 +252,8 @@ pub fn compare(before: &Objects, after: &Objects, told: &[pb::Change], at: &str)
     let ids: std::collections::BTreeSet<_> =
         before.keys().chain(after.keys()).cloned().chain(told.iter().map(|c| c.object.clone())).collect();
     for id in ids {
-        let of: Vec<_> = told.iter().filter(|change| change.object == id).collect();
+        // What follows the success is not made yet.
+        let of: Vec<_> = told.iter().filter(|change| change.object == id && !change.after_success).collect();
         let whole = of.iter().find(|change| change.path.is_empty()).map(|change| change.action());
         match (before.get(&id), after.get(&id)) {
             (None, Some(after)) => {

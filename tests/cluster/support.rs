@@ -15,13 +15,14 @@ use std::{
 use futures::FutureExt;
 use gantry::pb::{self, watch_rollout_response::Event};
 use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
     authentication::v1::TokenRequest,
     core::v1::{Namespace, ResourceQuota, Service, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ObjectMeta, PostParams, ResourceExt},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams, ResourceExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tonic::Status;
@@ -179,10 +180,31 @@ impl Env {
         until("nothing moves any more", async || {
             tokio::time::sleep(Duration::from_millis(700)).await;
             let now = self.objects().await;
-            std::mem::replace(&mut last, now.clone()) == now
+            let same = std::mem::replace(&mut last, now.clone()) == now;
+            same && !self.has_ports_to_remove(None, false).await
         })
         .await;
         last
+    }
+
+    /// Whether the Service of this app, or of any app, still has ports that only earlier replicas needed,
+    /// although the newest rollout succeeded. `soon` counts a newest rollout without a verdict, too.
+    pub async fn has_ports_to_remove(&self, app: Option<&str>, soon: bool) -> bool {
+        let revisions = Api::<ControllerRevision>::namespaced(self.client.clone(), &self.namespace);
+        let label =
+            app.map_or("gantry.dev/revisions-of".to_owned(), |app| format!("gantry.dev/revisions-of={app}"));
+        let all = revisions.list(&ListParams::default().labels(&label)).await.unwrap().items;
+        let app = |revision: &ControllerRevision| revision.labels()["gantry.dev/revisions-of"].clone();
+        let is_open = |revision: &ControllerRevision| {
+            let data = revision.data.as_ref().map(|data| data.0.to_string()).unwrap_or_default();
+            data.contains("earlierPorts")
+                && !revision.annotations().contains_key("gantry.dev/earlier-ports-removed")
+        };
+        let succeeded = |open: &ControllerRevision| {
+            let newest = all.iter().filter(|r| app(r) == app(open)).max_by_key(|r| r.revision).unwrap();
+            newest.annotations().get("gantry.dev/end").map_or(soon, |end| end.contains("succeeded"))
+        };
+        all.iter().filter(|revision| is_open(revision)).any(succeeded)
     }
 
     /// Every object in the namespace that Gantry writes, with its resourceVersion.
@@ -198,7 +220,7 @@ impl Env {
             let resource = kube::api::ApiResource::from_gvk(&gvk);
             let api: Api<kube::api::DynamicObject> =
                 Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-            for object in api.list(&kube::api::ListParams::default()).await.unwrap() {
+            for object in api.list(&ListParams::default()).await.unwrap() {
                 let version = object.resource_version().unwrap();
                 all.push(format!("{kind}/{} {version}", object.name_any()));
             }

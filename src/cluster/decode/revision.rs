@@ -37,6 +37,9 @@ pub const SPELLING_ANNOTATION: &str = "gantry.dev/spelling";
 /// The annotation that stores the evidence of a failed rollout.
 pub const EVIDENCE_ANNOTATION: &str = "gantry.dev/evidence";
 
+/// The annotation that says that the ports which only earlier replicas needed were removed from the Service.
+pub const PORTS_REMOVED_ANNOTATION: &str = "gantry.dev/earlier-ports-removed";
+
 /// The slim form of an apps/v1 ControllerRevision.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -73,6 +76,7 @@ impl Revision {
             owner,
             version,
             form,
+            ports_removed: annotation(&self.metadata, PORTS_REMOVED_ANNOTATION).is_some(),
             record,
         })
     }
@@ -120,6 +124,7 @@ impl Decode for Revision {
         let (applied, owner) = (is_applied(&self.metadata, &record), owner(&self.metadata));
         let end = annotation(&self.metadata, VERDICT_ANNOTATION)
             .and_then(|json| serde_json::from_str::<End>(json).ok());
+        let ports_removed = annotation(&self.metadata, PORTS_REMOVED_ANNOTATION).is_some();
         let evidence =
             annotation(&self.metadata, EVIDENCE_ANNOTATION).and_then(|json| serde_json::from_str(json).ok());
         Some(observed::Revision {
@@ -137,6 +142,7 @@ impl Decode for Revision {
             applied,
             owner: owner.map(Into::into),
             form,
+            keeps_ports: !ports_removed && !record.earlier_ports.is_empty(),
             ..observed::Revision::new(app, number, record)
         })
     }

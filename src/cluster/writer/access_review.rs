@@ -13,7 +13,7 @@ use crate::domain::{
     check::{Check, Finding, Kind as CheckKind},
     name,
     object::Kind,
-    plan::Rendered,
+    plan::{Rendered, ServiceWrite},
 };
 
 /// A write that RBAC may deny.
@@ -38,7 +38,9 @@ pub(super) async fn review_apply(
             writes.push(Write { kind, verb: "create", subresource: "" });
         }
     }
-    writes.extend(rendered.prune.iter().map(|kind| Write { kind: *kind, verb: "delete", subresource: "" }));
+    let deleted = rendered.after_success == Some(ServiceWrite::Delete);
+    let deleted = rendered.prune.iter().copied().chain(deleted.then_some(Kind::Service));
+    writes.extend(deleted.map(|kind| Write { kind, verb: "delete", subresource: "" }));
     review_access(writer, name, &writes).await
 }
 

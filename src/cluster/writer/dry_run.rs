@@ -24,7 +24,7 @@ use crate::{
         labels::REVISION_ANNOTATION,
         manifest::Object,
         object::Kind,
-        plan::{self, Intent, Rendered},
+        plan::{self, Intent, Rendered, ServiceWrite},
         pod_template_patch,
         scaling::AUTOSCALER_ANNOTATION,
     },
@@ -47,6 +47,8 @@ pub(super) struct DryRun {
     pub(super) unchanged: Vec<Kind>,
     /// The Deployment as it would be, unless it was refused.
     pub(super) deployment: Option<DynamicObject>,
+    /// The Service as it would be while the rollout runs.
+    service: Option<DynamicObject>,
 }
 
 /// The API server's answer about one object.
@@ -69,7 +71,15 @@ pub(super) async fn dry_run_objects(
     let transfer = async {
         if rendered.adopt { plan_transfer(writer, intent, rendered, snapshot).await } else { Ok(None) }
     };
-    let (mut answers, transfer) = future::join(join_all(rendered.objects.iter().map(ask)), transfer).await;
+    // The Service after the rollout succeeded is asked about too, so that the plan says what will follow, and
+    // a conflict is found before anything is written.
+    let last = match &rendered.after_success {
+        Some(ServiceWrite::Apply(object)) if snapshot.service.is_some() && intent.is_new => Some(object),
+        Some(ServiceWrite::Apply(_) | ServiceWrite::Delete) | None => None,
+    };
+    let objects = rendered.objects.iter().chain(last);
+    let (mut answers, transfer) = future::join(join_all(objects.map(ask)), transfer).await;
+    let last = last.and_then(|object| Some((object, answers.pop()?)));
     if let (Some(before), Some(answer)) = (&snapshot.deployment, answers.first_mut()) {
         answer.include_transfer(writer, intent, before, transfer).await;
     }
@@ -78,6 +88,14 @@ pub(super) async fn dry_run_objects(
         all.take(intent, snapshot.object(object.kind), object, answer)?;
     }
     let name = &intent.name;
+    match (&rendered.after_success, last) {
+        (_, Some((object, answer))) => all.take_last(intent, object, answer),
+        (Some(ServiceWrite::Delete), None) if intent.is_new => {
+            let delete = Change::whole(Kind::Service.object_of(name), Action::Delete);
+            all.changes.push(Change { after_success: true, ..delete });
+        }
+        _ => {}
+    }
     all.changes.extend(rendered.resume.clone());
     all.changes.extend(rendered.prune.iter().map(|k| Change::whole(k.object_of(name), Action::Delete)));
     all.checks.sort_by_key(|check| check.result);
@@ -197,23 +215,7 @@ impl DryRun {
         let id = object.kind.object_of(&intent.name);
         self.warnings.extend(answer.warnings);
         let says = |kind, result, message: String| Check::new(kind, result, message).of(&id);
-        if answer.conflicts.is_empty() {
-            let message = "No other field manager owns these fields.".to_owned();
-            self.checks.push(says(CheckKind::FieldOwnership, Finding::Pass, message));
-        } else {
-            let list: Vec<_> =
-                answer.conflicts.iter().map(|c| format!("{} by {}", c.field, c.manager)).collect();
-            let list = list.join(", ");
-            if intent.record.force {
-                let message = format!("Takes over fields of other field managers: {list}.");
-                self.checks.push(says(CheckKind::FieldOwnership, Finding::Warn, message));
-            } else {
-                let message =
-                    format!("Other field managers own what would change: {list}. Use force to take it over.");
-                self.checks.push(says(CheckKind::FieldOwnership, Finding::Fail, message));
-                self.refuse(Error::Conflict(answer.conflicts));
-            }
-        }
+        self.take_conflicts(intent, &id, answer.conflicts);
         let action = if before.is_some() { Action::Update } else { Action::Create };
         match answer.after {
             Ok(after) => {
@@ -231,11 +233,15 @@ impl DryRun {
                         ..Change::whole(id.clone(), action)
                     }),
                 }
-                if object.kind == Kind::Deployment {
-                    if !self.changes.is_empty() {
-                        check_growth(intent, before, &after)?;
+                match object.kind {
+                    Kind::Deployment => {
+                        if !self.changes.is_empty() {
+                            check_growth(intent, before, &after)?;
+                        }
+                        self.deployment = Some(after);
                     }
-                    self.deployment = Some(after);
+                    Kind::Service => self.service = Some(after),
+                    Kind::Budget => {}
                 }
             }
             Err(error) if cannot_be_asked(&error) => {
@@ -253,6 +259,44 @@ impl DryRun {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Adds the answer about the Service after the rollout succeeded.
+    fn take_last(&mut self, intent: &Intent, object: &Object, answer: Answer) {
+        let id = object.kind.object_of(&intent.name);
+        // Those that the present apply has as well are told already.
+        let mut conflicts = answer.conflicts;
+        if let Some(Error::Conflict(told)) = &self.refusal {
+            conflicts.retain(|conflict| !told.contains(conflict));
+        }
+        if !conflicts.is_empty() {
+            self.take_conflicts(intent, &id, conflicts);
+        }
+        // A refusal is one of what is applied now, too, or passes until then.
+        if let (Some(now), Ok(last)) = (&self.service, &answer.after) {
+            let changes = compare(object.kind, &id, now, last).into_iter();
+            self.changes.extend(changes.map(|change| Change { after_success: true, ..change }));
+        }
+    }
+
+    /// Adds the check of who owns the fields that would change.
+    fn take_conflicts(&mut self, intent: &Intent, id: &str, conflicts: Vec<Conflict>) {
+        let mut says = |result, message: String| {
+            self.checks.push(Check::new(CheckKind::FieldOwnership, result, message).of(id));
+        };
+        if conflicts.is_empty() {
+            return says(Finding::Pass, "No other field manager owns these fields.".to_owned());
+        }
+        let list: Vec<_> = conflicts.iter().map(|c| format!("{} by {}", c.field, c.manager)).collect();
+        let list = list.join(", ");
+        if intent.record.force {
+            return says(Finding::Warn, format!("Takes over fields of other field managers: {list}."));
+        }
+        says(
+            Finding::Fail,
+            format!("Other field managers own what would change: {list}. Use force to take it over."),
+        );
+        self.refuse(Error::Conflict(conflicts));
     }
 
     fn refuse(&mut self, error: Error) {
@@ -292,6 +336,7 @@ fn compare(kind: Kind, id: &str, before: &DynamicObject, after: &DynamicObject) 
             path: change.path,
             old: text(change.old),
             new: text(change.new),
+            after_success: false,
         })
         .collect()
 }

@@ -1,6 +1,8 @@
 //! Reads `metadata.managedFields`: which field manager owns which field. Writes nothing; `field_ownership.rs`
 //! rewrites them, and `decode/managed_fields.rs` decodes them for the index.
 
+use std::collections::HashSet;
+
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -85,16 +87,48 @@ pub(super) fn replica_owners(object: &DynamicObject) -> Vec<String> {
         .collect()
 }
 
-/// Returns the ports of a Service that the field manager `gantry` owns, by number and protocol.
-pub(super) fn owned_ports(object: &DynamicObject) -> std::collections::HashSet<(u16, String)> {
-    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    let ours = entries.iter().filter(|e| e.manager.as_deref() == Some(FIELD_MANAGER));
-    let keys = ours
-        .filter_map(|entry| entry.fields_v1.as_ref()?.0.pointer("/f:spec/f:ports")?.as_object())
-        .flat_map(|ports| ports.keys());
-    keys.filter_map(|key| serde_json::from_str::<Value>(key.strip_prefix("k:")?).ok())
-        .filter_map(|key| {
-            Some((u16::try_from(key["port"].as_u64()?).ok()?, key["protocol"].as_str()?.to_owned()))
-        })
-        .collect()
+/// Returns the ports of a Service by number and protocol: those that the field manager `gantry` owns, and
+/// those that other field managers made. A manager that only set a field of a port did not make it.
+pub(super) fn owned_ports(object: &DynamicObject) -> (HashSet<(u16, String)>, HashSet<(u16, String)>) {
+    let (mut ours, mut others) = (HashSet::new(), HashSet::new());
+    for entry in object.metadata.managed_fields.as_deref().unwrap_or_default() {
+        let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.pointer("/f:spec/f:ports"));
+        for (key, port) in fields.and_then(Value::as_object).into_iter().flatten() {
+            let Some(id) = to_port_id(key) else { continue };
+            if entry.manager.as_deref() == Some(FIELD_MANAGER) {
+                ours.insert(id);
+            } else if port.get(".").is_some() {
+                others.insert(id);
+            }
+        }
+    }
+    (ours, others)
+}
+
+/// Parses the key of a port in `fieldsV1`, for example `k:{"port":80,"protocol":"TCP"}`.
+fn to_port_id(key: &str) -> Option<(u16, String)> {
+    let key: Value = serde_json::from_str(key.strip_prefix("k:")?).ok()?;
+    Some((u16::try_from(key["port"].as_u64()?).ok()?, key["protocol"].as_str()?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_of_those_who_made_it_and_not_of_those_who_set_a_field_of_it() {
+        let key = |number: u16| format!(r#"k:{{"port":{number},"protocol":"TCP"}}"#);
+        let entry = |manager: &str, ports: Value| json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:ports": ports}}});
+        let service: DynamicObject =
+            serde_json::from_value(json!({"metadata": {"name": "shop", "managedFields": [
+                entry("gantry", json!({key(80): {".": {}, "f:name": {}}, key(81): {".": {}}})),
+                entry("kubectl-edit", json!({key(80): {"f:nodePort": {}}, key(82): {".": {}, "f:port": {}}})),
+                entry("argocd", json!({key(81): {".": {}}})),
+            ]}}))
+            .unwrap();
+        let ports = |numbers: [u16; 2]| HashSet::from(numbers.map(|number| (number, "TCP".to_owned())));
+        assert_eq!(owned_ports(&service), (ports([80, 81]), ports([81, 82])));
+    }
 }

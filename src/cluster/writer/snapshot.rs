@@ -23,6 +23,7 @@ use crate::{
         revision::{Cause, Outcome, Record, form::Form},
         rollout,
         selector::Selector,
+        service_ports::{ServicePort, Target},
         spec::Content,
     },
 };
@@ -154,6 +155,7 @@ fn lost_revision(
         owner: Some(deployment.uid.clone()),
         version: None,
         form: Form::Text,
+        ports_removed: false,
     })
 }
 
@@ -258,17 +260,28 @@ fn is_all_ready(object: &DynamicObject) -> bool {
 }
 
 fn to_service(object: &DynamicObject, owner: &Owner) -> Service {
-    let ours = managed_fields::owned_ports(object);
-    let all = object.data["spec"]["ports"].as_array().into_iter().flatten();
-    let other_ports = all.filter_map(|port| {
+    let managed_by = manager_of(object, owner);
+    let (ours, others) = managed_fields::owned_ports(object);
+    // A Service that was restored from a backup names only the client that restored it.
+    let restored = managed_by == MANAGER && managed_fields::has_no_apply_entry(object);
+    let port = |port: &Value| {
         let number = u16::try_from(port["port"].as_u64()?).ok()?;
-        let protocol = port["protocol"].as_str().unwrap_or("TCP");
-        let name = port["name"].as_str().unwrap_or_default().to_owned();
-        (!ours.contains(&(number, protocol.to_owned()))).then_some((name, number))
-    });
-    Service {
-        managed_by: manager_of(object, owner),
-        owned: is_owned(object, owner),
-        other_ports: other_ports.collect(),
-    }
+        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
+        let key = (number, protocol.clone());
+        let target = match &port["targetPort"] {
+            Value::String(name) => Target::Name(name.clone()),
+            target => Target::Number(target.as_u64().and_then(|n| n.try_into().ok()).unwrap_or(number)),
+        };
+        Some(ServicePort {
+            name: port["name"].as_str().unwrap_or_default().to_owned(),
+            number,
+            protocol,
+            target,
+            ours: restored || ours.contains(&key),
+            // A port that no entry names was made by a client that is not tracked.
+            others: others.contains(&key) || !ours.contains(&key),
+        })
+    };
+    let all = object.data["spec"]["ports"].as_array().into_iter().flatten();
+    Service { managed_by, owned: is_owned(object, owner), ports: all.filter_map(port).collect() }
 }

@@ -14,6 +14,7 @@ use crate::domain::{
     name,
     pod_template_patch::{self, Invalid},
     revision::RENDERER,
+    service_ports::{Templates, decide_entries},
     spec::{
         Content, Port, Protocol, Resources, RolloutPolicy, Spec, Strategy as Order,
         arbitrary::mk_any_content as mk_content, whole_seconds,
@@ -38,7 +39,9 @@ fn deployment(
 }
 
 fn service(name: &name::App, content: &Content) -> Option<Object> {
-    super::render_service(name, content, &own(name), &[])
+    let templates = Templates { earlier: &[], new: &content.spec.ports };
+    let entries = decide_entries(templates, &BTreeMap::new(), &[]);
+    (!entries.is_empty()).then(|| super::render_service(name, content, &own(name), &entries))
 }
 
 fn budget(name: &name::App, content: &Content) -> Object {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     AppState, Intent, StoredRevision,
+    ports::with_ports,
     refusal::{PATCH, of_patch},
 };
 use crate::{
@@ -175,7 +176,7 @@ pub fn as_new_rollout(intent: &Intent, live: &AppState, meta: &RequestMeta) -> I
     Intent {
         name: intent.name.clone(),
         number: live.highest_number() + 1,
-        record: record.under(live.policy(), None),
+        record: with_ports(record.under(live.policy(), None), live),
         notes: intent.notes.clone(),
         is_new: true,
     }
@@ -380,14 +381,14 @@ fn record(cause: Cause, content: Content, meta: &RequestMeta) -> Record {
 }
 
 fn new_intent(name: &name::App, live: &AppState, record: Record, brings: Option<Policy>) -> Intent {
-    let record = record.under(live.policy(), brings);
+    let record = with_ports(record.under(live.policy(), brings), live);
     Intent { name: name.clone(), number: live.highest_number() + 1, record, notes: Vec::new(), is_new: true }
 }
 
 /// Returns the intent of a stuck revision under the next number and with the present time, so that its
 /// content is written again.
 pub fn rewrite_stuck(name: &name::App, past: &StoredRevision, live: &AppState, now: Timestamp) -> Intent {
-    let record = Record { time: now, ..past.record.clone() };
+    let record = with_ports(Record { time: now, ..past.record.clone() }, live);
     Intent { number: live.highest_number() + 1, record, is_new: true, ..intent_of(name, past) }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     AppState, FIELD_MANAGER, Intent, Managed,
+    ports::{PortRemoval, live_ports, needed_ports},
     refusal::{PATCH, path_in_patch},
 };
 use crate::domain::{
@@ -16,7 +17,8 @@ use crate::domain::{
     pod_template_patch,
     replica_ownership::{self, Decision, ReplicasField},
     revision::Cause,
-    spec::Content,
+    service_ports::{Templates, decide_entries},
+    spec::{Content, Port},
 };
 
 /// The writes that carry out an intent.
@@ -34,6 +36,17 @@ pub struct Rendered {
     pub adopt: bool,
     /// Whether the count is applied, and if not, why.
     pub count: Check,
+    /// What is done to the Service after the rollout succeeded.
+    pub after_success: Option<ServiceWrite>,
+}
+
+/// What is done to the Service, now or after the rollout succeeded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServiceWrite {
+    /// It is applied.
+    Apply(Object),
+    /// It is deleted, because the app has no ports any more.
+    Delete,
 }
 
 /// Renders the objects of an intent.
@@ -64,12 +77,15 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
     let labels = pod_labels(&deployment);
     let mut objects = vec![deployment];
     let mut prune = Vec::new();
-    let taken = live.service.as_ref().map_or(&[][..], |s| s.other_ports.as_slice());
-    match manifest::render_service(name, content, &selector, taken) {
-        Some(service) => objects.push(service),
-        None if live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER && s.owned) => {
-            prune.push(Kind::Service);
-        }
+    let earlier = needed_ports(intent, live);
+    let service = render_service(intent, live, earlier);
+    let after_success = match render_service(intent, live, &[]) {
+        last if earlier.is_empty() || last == service => None,
+        last => last,
+    };
+    match service {
+        Some(ServiceWrite::Apply(service)) => objects.push(service),
+        Some(ServiceWrite::Delete) => prune.push(Kind::Service),
         None => {}
     }
     let unmanaged = live.budget.iter().filter(|b| b.managed_by != MANAGER).map(|b| &b.selector);
@@ -92,7 +108,32 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
         }),
         adopt: live.deployment.as_ref().is_some_and(|d| d.managed != Managed::Yes),
         count: check,
+        after_success,
     })
+}
+
+/// Renders the Service while replicas with the `earlier` ports may serve. `None` if the app needs none and
+/// has none that Gantry may delete.
+fn render_service(intent: &Intent, live: &AppState, earlier: &[Vec<Port>]) -> Option<ServiceWrite> {
+    let content = &intent.record.content;
+    let (new, ports) = (&content.spec.ports, live_ports(live));
+    let entries = decide_entries(Templates { earlier, new }, &intent.record.takeovers, ports);
+    if new.is_empty() && entries.is_empty() {
+        let ours = live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER && s.owned);
+        // A Service with ports that others made stays for them.
+        if !ours || ports.iter().all(|port| port.ours) {
+            return ours.then_some(ServiceWrite::Delete);
+        }
+    }
+    let selector = live.selector(&intent.name);
+    Some(ServiceWrite::Apply(manifest::render_service(&intent.name, content, &selector, &entries)))
+}
+
+/// Renders the step that removes what only earlier replicas needed. `None` if the Service is not one that
+/// Gantry made.
+pub fn render_port_removal(removal: &PortRemoval, live: &AppState) -> Option<ServiceWrite> {
+    let ours = live.service.as_ref().is_some_and(|s| s.managed_by == MANAGER);
+    render_service(&removal.intent, live, &[]).filter(|_| ours)
 }
 
 /// Returns an error if an object to apply was not made by Gantry and the caller did not ask to adopt it. The

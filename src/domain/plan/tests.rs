@@ -3,6 +3,7 @@
 mod history;
 mod managed;
 mod patch;
+mod ports;
 mod sameness;
 mod since;
 
@@ -102,6 +103,7 @@ fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> StoredRev
         owner,
         version: Some(("u".into(), 7)),
         form: Form::Text,
+        ports_removed: false,
     }
 }
 

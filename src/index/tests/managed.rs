@@ -169,3 +169,25 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
         ((3, Cause::External, Stands::Running), 1)
     );
 }
+
+#[test]
+fn ports_of_earlier_replicas_are_removed_after_a_success_of_the_newest_rollout() {
+    let end = |outcome| Some(End { outcome, ..mk_end() });
+    let revision = |number, keeps_ports, end| Revision { keeps_ports, end, ..mk_owned(number, Some("u")) };
+    let index = mk_index();
+    tell(&index, mk_managed(), true);
+    tell(&index, mk_set("x", "first"), true);
+    for (outcome, due) in [(Outcome::Failed, vec![]), (Outcome::Succeeded, vec![app()])] {
+        tell(&index, revision(1, true, end(outcome)), true);
+        assert_eq!(index.kept_ports(), due, "{outcome:?}");
+    }
+    tell(&index, revision(2, true, None), true);
+    assert_eq!(index.kept_ports(), [], "the next one runs");
+    tell(&index, revision(2, false, end(Outcome::Succeeded)), true);
+    assert_eq!(index.kept_ports(), [app()], "the first one's step is still to be made");
+    tell(&index, revision(1, false, end(Outcome::Superseded)), true);
+    assert_eq!(index.kept_ports(), []);
+    tell(&index, revision(2, true, end(Outcome::Succeeded)), true);
+    tell(&index, Deployment { deleting: true, ..mk_managed() }, true);
+    assert_eq!(index.kept_ports(), [], "the app goes");
+}

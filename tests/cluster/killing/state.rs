@@ -124,6 +124,7 @@ pub async fn settled(env: &Env, app: &str, id: &str, ends: bool) -> State {
         let all_gone = || state.core["left"] == 0 && last.is_null() && state.core["service"].is_null();
         let deleting = state.core["deployment"]["deleting"] == true;
         !deleting
+            && !env.has_ports_to_remove(Some(app), false).await
             && (if gone { all_gone() } else { !ends || last["marked"] == true && !last["end"].is_null() })
     })
     .await;

@@ -55,6 +55,16 @@ fn checks(checks: &[v1::Check], verbose: bool, paint: Paint) -> Vec<String> {
 
 /// Formats changes, made or planned.
 pub(crate) fn changes(changes: &[v1::Change], paint: Paint) -> Vec<String> {
+    let (later, now): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.after_success);
+    let mut lines = by_object(&now, paint);
+    if !later.is_empty() {
+        lines.push(paint.bold("After the rollout succeeded:"));
+        lines.extend(by_object(&later, paint));
+    }
+    lines
+}
+
+fn by_object(changes: &[&v1::Change], paint: Paint) -> Vec<String> {
     let objects = text::unique(changes.iter().map(|change| change.object.as_str()));
     let mut lines = Vec::new();
     for object in objects {
@@ -196,6 +206,7 @@ mod tests {
             old_value: old.into(),
             new_value: new.into(),
             restarts_replicas: restarts,
+            after_success: false,
         }
     }
 
@@ -307,6 +318,27 @@ mod tests {
         assert_eq!(shown[0], "Fit: 1 of 1 replica fit onto the nodes now, room for 3 more");
         assert!(shown[2].contains("n11") && shown.len() == 4, "{shown:#?}");
         assert_eq!(shown[3], "  and 14 more nodes, 11 with room for a replica (--verbose shows them)");
+    }
+
+    #[test]
+    fn what_follows_the_success_stands_apart() {
+        let update = v1::ChangeAction::Update;
+        let now = mk_change("service/shop", update, ["spec.ports[9000].name", "", "\"http--9000\""], false);
+        let mut later = mk_change("service/shop", update, ["spec.ports[8080]", "{}", ""], false);
+        later.after_success = true;
+        let gone = mk_change("service/cart", v1::ChangeAction::Delete, ["", "", ""], false);
+        let gone = v1::Change { after_success: true, ..gone };
+        assert_eq!(
+            changes(&[later, now, gone], Paint::default()),
+            [
+                "~ service/shop",
+                "    + spec.ports[9000].name: \"http--9000\"",
+                "After the rollout succeeded:",
+                "~ service/shop",
+                "    - spec.ports[8080]: {}",
+                "- service/cart",
+            ]
+        );
     }
 
     #[test]

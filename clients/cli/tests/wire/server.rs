@@ -79,6 +79,7 @@ fn mk_plan(fails: bool) -> v1::Plan {
         old_value: "\"shop:1\"".into(),
         new_value: "\"shop:2\"".into(),
         restarts_replicas: true,
+        after_success: false,
     };
     let result = if fails { v1::CheckResult::Fail } else { v1::CheckResult::Pass };
     let message = "1 of 3 replicas fits".into();

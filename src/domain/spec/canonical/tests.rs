@@ -10,6 +10,7 @@ use crate::domain::{
     manifest::{self, RenderContext},
     name,
     revision::RENDERER,
+    service_ports::{Templates, decide_entries},
     spec::{EmptyDir, Placement, Port, Protocol, Traffic, Volume, arbitrary::mk_any_content},
 };
 
@@ -25,7 +26,10 @@ fn rendered(content: &Content) -> Vec<Value> {
         restarted: None,
     };
     let deployment = manifest::render_deployment(&name, content, &context).unwrap();
-    let service = manifest::render_service(&name, content, &selector, &[]);
+    let templates = Templates { earlier: &[], new: &content.spec.ports };
+    let entries = decide_entries(templates, &BTreeMap::new(), &[]);
+    let service =
+        (!entries.is_empty()).then(|| manifest::render_service(&name, content, &selector, &entries));
     let budget = manifest::render_budget(&name, content, &selector);
     let objects = [Some(deployment), service, Some(budget)].into_iter().flatten();
     let mut objects: Vec<_> = objects.map(|object| canonical_patch("", "", object.manifest)).collect();

@@ -112,6 +112,7 @@ fn a_rollout_is_shown_with_what_it_changed_and_how_it_failed() {
         old_value: "\"shop:8\"".into(),
         new_value: "\"shop:9\"".into(),
         restarts_replicas: true,
+        after_success: false,
     }];
     shown.error = Some(v1::RolloutError {
         reason: "IMAGE_PULL_FAILED".into(),
