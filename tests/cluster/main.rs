@@ -41,6 +41,7 @@ mod repeating;
 mod restarting;
 mod restoring;
 mod rights;
+mod slow;
 mod spec;
 mod support;
 mod texts;

@@ -61,6 +61,7 @@ impl Revision {
         let (record, form) = form::from_data(self.data)?;
         Some(StoredRevision {
             number,
+            untried: end.as_ref().is_some_and(End::is_untried),
             outcome: end.map(|end| end.outcome),
             applied: is_applied(&self.metadata, &record),
             owner,

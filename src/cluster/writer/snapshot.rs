@@ -137,6 +137,7 @@ fn lost_revision(
         record: Record { restarted: deployment.restarted, ..record },
         // Its outcome is unknown, so no rollback goes back to it and no call waits for it.
         outcome: Some(Outcome::Superseded),
+        untried: false,
         applied: true,
         owner: Some(deployment.uid.clone()),
         version: None,

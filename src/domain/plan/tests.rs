@@ -95,6 +95,7 @@ fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> StoredRev
         number,
         record,
         outcome,
+        untried: false,
         applied: true,
         owner,
         version: Some(("u".into(), 7)),
