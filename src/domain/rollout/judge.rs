@@ -248,9 +248,10 @@ impl Rollout {
         let of_pod = |pod: &Pod| format!("{}/{}", Kind::Pod.prefix(), pod.name);
         match self.problems.first() {
             Some(cause) => Problem {
-                reason: match cause.reason {
-                    Reason::ProbeFailing | Reason::NodeLost => cause.reason,
-                    _ => late.reason,
+                reason: if matches!(cause.reason, Reason::ProbeFailing | Reason::NodeLost) {
+                    cause.reason
+                } else {
+                    late.reason
                 },
                 message: format!("{} {}", late.message, cause.message),
                 remedy: cause.remedy.clone(),
@@ -292,7 +293,7 @@ impl Rollout {
                     .updated
                     .iter()
                     .find(|pod| pod.running && !pod.ready)
-                    .map_or(late.object.clone(), |pod| of_pod(pod)),
+                    .map_or_else(|| late.object.clone(), |pod| of_pod(pod)),
                 message: format!(
                     "{} The containers run but do not pass their readiness probe.",
                     late.message

@@ -152,7 +152,7 @@ pub fn any_world() -> impl Strategy<Value = World> {
             }
             .valid();
             let there = i32::try_from(world.current().count()).unwrap();
-            World { desired: desired.unwrap_or(there.max(1)), ..world }
+            World { desired: desired.unwrap_or_else(|| there.max(1)), ..world }
         },
     );
     let healthy = (any_spec_of_healthy(), proptest::collection::vec(healthy_pod(), 1..4)).prop_map(

@@ -67,6 +67,7 @@ pub struct Pod {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts
 pub struct World {
     pub desired: i32,
     /// The count at the beginning.
