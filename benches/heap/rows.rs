@@ -89,7 +89,7 @@ fn pod(app: usize, n: usize) -> Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
-        stop_by: None,
+        stop: None,
         waits: None,
         ended: None,
         trouble: None,

@@ -37,6 +37,12 @@ const FAILURES: u32 = 5;
 /// How often the API server is asked for a resourceVersion of each kind.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
+/// How soon it is asked about the kinds of which a verdict waits for news only.
+const NEWS_PERIOD: Duration = Duration::from_secs(1);
+
+/// Kinds whose age counts for verdicts.
+const OF_VERDICTS: [Kind; 2] = [Kind::Deployments, Kind::Pods];
+
 /// Shortest and longest pause before a failed watch is retried. Longer pauses would help no API server, and
 /// would delay catching up.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
@@ -111,26 +117,38 @@ pub async fn probe_watches(cluster: Cluster, index: Index) {
     loop {
         let without = index.refused_kinds();
         for kind in Kind::ALL.into_iter().filter(|kind| !without.contains(kind)) {
-            // The API server's own probe has reported the outage. More attempts would only fill the log.
-            if cluster.api_health.outage().is_some() {
-                break;
-            }
-            match each_kind!(kind, K => read_version::<K>(&cluster).await) {
-                Ok(version) => {
-                    index.note_heard(kind, Timestamp::now());
-                    if cluster.watch_status.went_back(kind, &version) {
-                        warn!(
-                            kind = kind.as_str(),
-                            "the resourceVersion went back, as after a restore of etcd; listing the kind again"
-                        );
-                        cluster.watch_status.begin_again(kind);
-                    }
+            probe(&cluster, &index, kind).await;
+        }
+        let next = Instant::now() + PROBE_PERIOD;
+        while Instant::now() < next {
+            tokio::time::sleep(NEWS_PERIOD).await;
+            if index.waits_for_news(Timestamp::now()) {
+                for kind in OF_VERDICTS {
+                    probe(&cluster, &index, kind).await;
                 }
-                Err(Error::DaemonForbidden { message, .. }) => note_refusal(&cluster, kind, &message),
-                Err(error) => debug!(%error, kind = kind.as_str(), "probe failed"),
             }
         }
-        tokio::time::sleep(PROBE_PERIOD).await;
+    }
+}
+
+async fn probe(cluster: &Cluster, index: &Index, kind: Kind) {
+    // The API server's own probe has reported the outage. More attempts would only fill the log.
+    if cluster.api_health.outage().is_some() {
+        return;
+    }
+    match each_kind!(kind, K => read_version::<K>(cluster).await) {
+        Ok(version) => {
+            index.note_heard(kind, Timestamp::now());
+            if cluster.watch_status.went_back(kind, &version) {
+                warn!(
+                    kind = kind.as_str(),
+                    "the resourceVersion went back, as after a restore of etcd; listing the kind again"
+                );
+                cluster.watch_status.begin_again(kind);
+            }
+        }
+        Err(Error::DaemonForbidden { message, .. }) => note_refusal(cluster, kind, &message),
+        Err(error) => debug!(%error, kind = kind.as_str(), "probe failed"),
     }
 }
 

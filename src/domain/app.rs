@@ -116,7 +116,7 @@ impl App {
         let recovered = rollout.and_then(|r| r.recovered(d, facts, now));
         let ended = facts.current_ended(d);
         let ends = diagnosis::diagnose_ended(&ended, facts.around, &policy, now);
-        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy, ends);
+        let problems = problems(d, rollout.filter(|_| recovered.is_none()), facts, &policy, ends, now);
         let (state, mut message) = summary(d, rollout, &problems, recovered);
         if let Some(external) =
             rollout.filter(|r| asked.is_some() && r.cause == Cause::External && !d.deleting)
@@ -215,14 +215,16 @@ fn problems(
     facts: &AppRows<'_>,
     policy: &Policy,
     ends: Option<Problem>,
+    now: Timestamp,
 ) -> Vec<Problem> {
-    let mut problems =
-        diagnosis::diagnose_replicas(d, facts.current(d), facts.pods.iter().copied(), facts.around, policy);
+    let pods = facts.pods.iter().copied();
+    let mut problems = diagnosis::diagnose_replicas(d, facts.current(d), pods, facts.around, policy, None);
     problems.extend(refusal(d, rollout, facts));
+    problems.extend(rollout.and_then(|r| r.stopping_problem(d, facts, now)));
     diagnosis::sort_by_urgency(&mut problems);
     diagnosis::add_ended(&mut problems, ends);
     // Not every problem shows at each moment, so that of the failure stays until it has passed.
-    if let Some(error) = rollout.and_then(|r| r.standing_error(d, facts))
+    if let Some(error) = rollout.and_then(|r| r.standing_error(d, facts, now))
         && problems.iter().all(|p| p.reason != error.reason)
     {
         problems.insert(0, error.clone());

@@ -200,6 +200,7 @@ mod tests {
             message: String::new(),
             time: Timestamp::UNIX_EPOCH,
             problem: Some(decided),
+            untried: false,
         };
         let problems = vec![mk_problem(vec!["panic: no\u{1b}[31m config".into()])];
         let evidence =

@@ -6,7 +6,7 @@
 pub(crate) mod testing;
 mod trouble;
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -148,9 +148,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// Whether it is terminating.
     pub deleting: bool,
-    /// If it is terminating: the end of its grace period, in seconds since 1970. Small, because there are
-    /// many pods.
-    pub stop_by: Option<NonZeroU32>,
+    /// If it is terminating: how long it may take, and what holds it. Boxed, because few pods terminate.
+    pub stop: Option<Box<Stop>>,
     /// Whether it is ready.
     pub ready: bool,
     /// When readiness last changed.
@@ -172,6 +171,17 @@ pub struct Pod {
     pub waits: Option<Box<Wait>>,
     /// How it ended, if it has. Then it is no replica any more.
     pub ended: Option<Box<Ended>>,
+}
+
+/// The end that a terminating pod was told to come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// When it was told to stop.
+    pub told: Timestamp,
+    /// The end of its grace period.
+    pub by: Timestamp,
+    /// The finalizers that keep its object, also when its containers have ended.
+    pub finalizers: Vec<String>,
 }
 
 /// An EndpointSlice: some of the replicas behind a Service.
@@ -304,6 +314,8 @@ pub struct Revision {
     pub keeps_ports: bool,
     /// For a rollback: number of the rollout that it returns to.
     pub source: Option<u64>,
+    /// The replica count when it began; `None` if it was not stored.
+    pub count: Option<i32>,
     /// For a change made outside Gantry: the ReplicaSet that it led to.
     pub replica_set: Option<Arc<str>>,
     /// For a change made outside Gantry: Kubernetes' number of the template at that time. A ReplicaSet that
@@ -383,6 +395,7 @@ impl Revision {
             form: Form::Text,
             keeps_ports: !record.earlier_ports.is_empty(),
             source: record.source,
+            count: record.count,
             replica_set: record.replica_set.map(Into::into),
             template_revision: record.template_revision,
             autoscaler: record.autoscaler.map(Arc::new),
@@ -429,8 +442,8 @@ impl Pod {
 
     /// Time until the end of its grace period; zero if it is over or the pod is not terminating.
     pub fn time_to_stop(&self, now: Timestamp) -> SignedDuration {
-        let end = self.stop_by.map_or(0, |second| i64::from(second.get()));
-        SignedDuration::from_secs(end.saturating_sub(now.as_second()).max(0))
+        let rest = self.stop.as_ref().map_or(0, |stop| stop.by.as_second().saturating_sub(now.as_second()));
+        SignedDuration::from_secs(rest.max(0))
     }
 
     /// When the pod last stopped being ready, or its start if it never was ready; `None` if it is ready.

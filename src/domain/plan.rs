@@ -146,6 +146,8 @@ pub struct StoredRevision {
     pub written: Option<Box<Content>>,
     /// How its rollout ended; `None` while it runs.
     pub outcome: Option<Outcome>,
+    /// Whether it succeeded and none of its replicas ever ran. Then it is no version to go back to.
+    pub untried: bool,
     /// Whether it was applied completely, or a later revision superseded it.
     pub applied: bool,
     /// uid of the Deployment that owns it. `None` if it never had an owner, or lost it.
@@ -264,7 +266,7 @@ impl AppState {
     /// times `keep`.
     pub fn expired_revisions(&self, keep: usize, now: Timestamp) -> Vec<u64> {
         let applied = self.deployment.as_ref().and_then(|d| d.revision);
-        let good = self.revisions.iter().rev().find(|past| past.outcome == Some(Outcome::Succeeded));
+        let good = self.revisions.iter().rev().find(|past| past.is_good());
         let all = self.revisions.iter().rev().enumerate();
         let surplus = all.skip(keep).filter(|(age, past)| {
             let repeatable = past.record.request.is_some()
@@ -306,6 +308,11 @@ impl StoredRevision {
     /// Returns its claim on the Deployment of its app's name.
     pub fn claim(&self) -> Claim<'_> {
         Claim { number: self.number, owner: self.owner.as_deref(), applied: self.applied }
+    }
+
+    /// Returns whether it succeeded with replicas that ran, so that a rollback may go back to it.
+    pub fn is_good(&self) -> bool {
+        self.outcome == Some(Outcome::Succeeded) && !self.untried
     }
 
     /// Returns whether its record must be rewritten before it can be carried out.

@@ -55,6 +55,10 @@ pub struct Record {
     /// Number of the rollout that a rollback returns to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<u64>,
+    /// The replica count when it began, as far as known. Replicas beyond it do not decide on the rollout.
+    /// Earlier versions did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<i32>,
     /// Time of the last restart that a caller asked for. It is rendered into the pod template, so later
     /// revisions repeat it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +138,10 @@ pub struct End {
     /// The problem that decided a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+    /// Whether it succeeded at zero replicas and none of its replicas has run since. Read with
+    /// [`End::is_untried`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untried: bool,
 }
 
 /// Verdicts.
@@ -146,6 +154,26 @@ pub enum Outcome {
     Failed,
     /// A later rollout took its place.
     Superseded,
+}
+
+// === impl End ===
+
+impl End {
+    /// Messages of successes at zero replicas of versions that did not store `untried`.
+    const UNTRIED: [&str; 2] = ["Scaled to zero as asked.", "Applied; the count is zero, so nothing runs."];
+
+    /// Returns whether it succeeded without a replica that ran, so that nothing is known about its content.
+    pub fn is_untried(&self) -> bool {
+        self.outcome == Outcome::Succeeded && (self.untried || Self::UNTRIED.contains(&self.message.as_str()))
+    }
+
+    /// Returns the verdict of an untried rollout whose replicas were seen to run at this time.
+    #[must_use]
+    pub fn tried(&self, ready: i32, time: Timestamp) -> Self {
+        let noun = if ready == 1 { "replica was" } else { "replicas were" };
+        let message = format!("Applied at 0 replicas; at {time} {ready} {noun} ready.");
+        Self { message, untried: false, ..self.clone() }
+    }
 }
 
 // === impl Record ===
@@ -162,6 +190,7 @@ impl Record {
             reason,
             time,
             source: None,
+            count: None,
             restarted: None,
             request: None,
             replica_set: None,

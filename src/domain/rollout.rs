@@ -2,6 +2,7 @@
 //! argument.
 
 mod counts;
+mod enough;
 mod external;
 mod judge;
 mod progress;
@@ -57,6 +58,12 @@ pub struct Rollout {
     /// The last policy of the app's autoscaler while this rollout was the newest, if there was one and it was
     /// stored.
     pub autoscaler: Option<Arc<Policy>>,
+    /// The replica count when it began; `None` if it was not stored.
+    pub count: Option<i32>,
+    /// Whether it succeeded at zero replicas and none of its replicas has run since.
+    pub untried: bool,
+    /// When it succeeds if nothing changes: its replicas only have to keep running until then.
+    pub proved_at: Option<Timestamp>,
     /// What started it.
     pub cause: Cause,
     /// The Kubernetes user who asked for it.
@@ -151,10 +158,10 @@ impl<'a> AppRows<'a> {
         self.numbered(deployment).filter(carries)
     }
 
-    /// Returns the pods of the current ReplicaSet that have ended.
+    /// Returns the pods of the current ReplicaSet that have ended without being told to.
     pub fn current_ended(&self, deployment: &Deployment) -> Vec<&'a Pod> {
         let current = self.current(deployment);
-        let is_current = |pod: &&Pod| current.is_some_and(|rs| rs.name == pod.replica_set);
+        let is_current = |pod: &&Pod| !pod.deleting && current.is_some_and(|rs| rs.name == pod.replica_set);
         self.ended.iter().copied().filter(is_current).collect()
     }
 
@@ -206,6 +213,9 @@ impl Rollout {
             evidence: revision.evidence.clone(),
             unkept: false,
             autoscaler: None,
+            count: revision.count,
+            untried: false,
+            proved_at: None,
             cause: revision.cause,
             actor: revision.actor.clone(),
             reason: revision.reason.clone(),
@@ -221,6 +231,8 @@ impl Rollout {
         self.state = end.outcome.into();
         self.message.clone_from(&end.message);
         self.error.clone_from(&end.problem);
+        self.untried = end.is_untried();
+        self.proved_at = None;
         self.end = Some(end.time);
         self
     }
@@ -237,7 +249,7 @@ impl Rollout {
             None => format!("Superseded by rollout {}.", next.number),
         };
         let time = next.start.max(self.start);
-        self.ended(&End { outcome: Outcome::Superseded, message, time, problem: None })
+        self.ended(&End { outcome: Outcome::Superseded, message, time, problem: None, untried: false })
     }
 
     /// Returns the verdict to record, once there is one.
@@ -249,7 +261,7 @@ impl Rollout {
             State::Pending | State::Running | State::Paused => return None,
         };
         let (message, time, problem) = (self.message.clone(), self.end?, self.error.clone());
-        Some(End { outcome, message, time, problem })
+        Some(End { outcome, message, time, problem, untried: self.untried })
     }
 }
 

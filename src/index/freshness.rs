@@ -46,6 +46,15 @@ impl Index {
         self.state.read().is_filled()
     }
 
+    /// Returns whether a rollout succeeds by now unless something has happened to its replicas, and nothing
+    /// was heard from the cluster since.
+    pub fn waits_for_news(&self, now: Timestamp) -> bool {
+        let state = self.state.read();
+        let known = state.as_of(now);
+        let mut due = state.views.newest_rollouts().filter_map(|rollout| rollout.proved_at);
+        due.any(|time| known < time && time <= now)
+    }
+
     /// Returns the time since the cluster last sent something, by kind.
     pub fn kind_ages(&self, now: Timestamp) -> BTreeMap<Kind, Duration> {
         let age = |then: &Timestamp| Duration::try_from(now.duration_since(*then)).unwrap_or_default();

@@ -9,6 +9,7 @@ mod progress;
 mod scaled;
 mod timeline;
 mod ways;
+mod zero;
 
 use jiff::Timestamp;
 
@@ -82,7 +83,7 @@ fn mk_revision(app: &str, number: u64, end: Option<End>) -> Revision {
 }
 
 fn mk_end() -> End {
-    End { outcome: Outcome::Failed, message: "over".into(), time: at(1), problem: None }
+    End { outcome: Outcome::Failed, message: "over".into(), time: at(1), problem: None, untried: false }
 }
 
 fn mk_index() -> Index {

@@ -113,10 +113,21 @@ impl Views {
             let end = newest.filter(|r| latest.as_ref().is_some_and(|l| l.number == r.number));
             let end = end.and_then(|revision| revision.end.as_ref());
             let rollout = latest.map(|latest| {
-                let decided = end.or_else(|| self.verdict(&latest).map(|verdict| &verdict.end));
+                let reached = self.verdict(&latest).map(|verdict| &verdict.end);
+                let decided = end.filter(|end| !reached.is_some_and(|reached| completes(reached, end)));
                 let tracker = TrackedRollout::tracker_of(&mut tracked, &latest);
-                latest.judged(facts, decided, tracker, at)
+                latest.judged(facts, decided.or(reached), tracker, at)
             });
+            let mut rollout = rollout;
+            let mut is_stored = end.is_some();
+            // What succeeded at zero replicas is known to be good once its replicas run.
+            if let (Some(rollout), Some(d)) = (rollout.as_mut(), facts.deployment)
+                && let (Some(ready), Some(end)) = (rollout.is_tried(d, facts, now), rollout.to_end())
+            {
+                rollout.message = end.tried(ready, now).message;
+                rollout.untried = false;
+                is_stored = false;
+            }
             let mut app =
                 facts.deployment.map(|d| App::new(d, asked.or(newest), rollout.as_ref(), facts, now));
             // While an app is deleted its revisions go one by one. Its content must not seem to change
@@ -124,7 +135,7 @@ impl Views {
             if let (Some(app), Some(last)) = (app.as_mut().filter(|a| a.state == State::Deleting), &old.app) {
                 app.keep_content_of(last);
             }
-            (app, rollout, end.is_some())
+            (app, rollout, is_stored)
         });
         if let Some((rollout, end)) =
             rollout.as_mut().filter(|_| !recorded).and_then(|r| r.to_end().map(|end| (r, end)))
@@ -182,7 +193,8 @@ impl Views {
                 latest.is_some_and(|l| l.number == *number && RolloutIdentity::of(l) == verdict.identity);
             match (revisions, revisions.and_then(|all| all.get(number))) {
                 (_, Some(r)) => {
-                    r.end.is_none() && RolloutIdentity::of(&Rollout::recorded(r)) == verdict.identity
+                    r.end.as_ref().is_none_or(|end| completes(&verdict.end, end))
+                        && RolloutIdentity::of(&Rollout::recorded(r)) == verdict.identity
                 }
                 (Some(_), None) => newest,
                 (None, None) => {
@@ -258,7 +270,9 @@ impl Views {
     pub(super) fn waiting_for_time(&self, now: Timestamp) -> Vec<name::App> {
         let waits = |view: &View| {
             view.unconfirmed
-                || view.rollout.as_ref().is_some_and(|r| !r.state.ended())
+                || view.rollout.as_ref().is_some_and(|r| {
+                    !r.state.ended() || r.untried && view.app.as_ref().is_some_and(|app| app.desired > 0)
+                })
                 || view.app.as_ref().is_some_and(|app| {
                     [app.owner_until, app.problems_until].into_iter().flatten().any(|until| until <= now)
                 })
@@ -325,6 +339,12 @@ impl Views {
             Some(name.namespace.as_str())
         })
     }
+}
+
+/// Returns whether a verdict reached here says more than the stored one: that replicas of a rollout have run,
+/// which succeeded at zero replicas.
+fn completes(reached: &End, stored: &End) -> bool {
+    stored.is_untried() && !reached.is_untried()
 }
 
 fn is_unrecorded_external_change(rollout: &Rollout, tables: &Tables) -> bool {

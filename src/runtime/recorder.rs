@@ -75,8 +75,9 @@ async fn keep(writer: &Writer, due: UnrecordedVerdict) -> Result<(), Error> {
         Some(seen) => Some(with_logs(writer, &app, (*seen).clone()).await),
         None => None,
     };
-    writer.record_verdict(app, number, end, evidence).await?;
-    METRICS.rollout_ended(ended);
+    if writer.record_verdict(app, number, end, evidence).await? {
+        METRICS.rollout_ended(ended);
+    }
     Ok(())
 }
 

@@ -43,6 +43,7 @@ mod restarting;
 mod restoring;
 mod rights;
 mod sameness;
+mod slow;
 mod spec;
 mod specs;
 mod support;

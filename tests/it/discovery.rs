@@ -34,7 +34,7 @@ fn mk_placed(id: u8, ready: bool) -> observed::Pod {
         ready_changed: Some(now()),
         running: true,
         own_restarts: i32::from(id),
-        stop_by: None,
+        stop: None,
         ..mk_pod("web", &format!("{id:03}"), ready)
     }
 }

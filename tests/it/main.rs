@@ -19,6 +19,7 @@ mod errors;
 mod history;
 mod logging;
 mod observing;
+mod pod_states;
 mod printed;
 mod prose;
 mod reading;

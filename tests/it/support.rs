@@ -306,7 +306,7 @@ pub fn mk_pod(name: &str, id: &str, ready: bool) -> observed::Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
-        stop_by: None,
+        stop: None,
         waits: None,
         ended: None,
         trouble: None,

@@ -70,6 +70,7 @@ async fn start_as(epoch: u64, time: Timestamp) -> Server {
         message: "1 replica ready.".into(),
         time: now() + SignedDuration::from_secs(5),
         problem: None,
+        untried: false,
     };
     let first = observed::Revision { end: Some(end), ..mk_revision("web", 1) };
     let start = now() + SignedDuration::from_secs(20);

@@ -225,9 +225,13 @@ impl Decode for ReplicaSet {
             template: self.spec.template,
             revision: parse_annotation(&self.metadata, REVISION_ANNOTATION),
             created: created(&self.metadata),
-            create_failure: find_condition(&self.status.conditions, "ReplicaFailure", "True").map(|c| {
-                observed::CreateFailure { message: c.message.clone(), since: c.last_transition_time }
-            }),
+            create_failure: find_condition(&self.status.conditions, "ReplicaFailure", "True")
+                // The same condition tells that surplus pods cannot be deleted.
+                .filter(|c| c.reason != "FailedDelete")
+                .map(|c| observed::CreateFailure {
+                    message: c.message.clone(),
+                    since: c.last_transition_time,
+                }),
             ports: self.spec.ports,
         })
     }

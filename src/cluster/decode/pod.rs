@@ -1,6 +1,6 @@
 //! Decodes pods into rows: whether they are ready, and if not, the one problem that prevents it.
 
-use std::{borrow::Cow, num::NonZeroU32};
+use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,7 +12,7 @@ use super::{
     controller, created, decode_meta_with_last_write, namespaced_name, or_default, resource, slim,
 };
 use crate::{
-    domain::observed::{self, Ended, Exit, Trouble, TroubleKind, Wait},
+    domain::observed::{self, Ended, Exit, Stop, Trouble, TroubleKind, Wait},
     index,
 };
 
@@ -144,12 +144,7 @@ impl Decode for Pod {
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             created: created(&metadata),
             deleting: metadata.deletion_timestamp.is_some(),
-            // Kubernetes stores when the grace period ends, not when it began.
-            stop_by: metadata
-                .deletion_timestamp
-                .as_ref()
-                .and_then(|t| t.0.as_second().try_into().ok())
-                .and_then(NonZeroU32::new),
+            stop: stop(&metadata).map(Box::new),
             ready,
             ready_changed,
             was_ready,
@@ -162,6 +157,17 @@ impl Decode for Pod {
             ended,
         })
     }
+}
+
+/// What a terminating pod was told. Kubernetes stores when the grace period ends, not when it began.
+fn stop(metadata: &ObjectMeta) -> Option<Stop> {
+    let by = metadata.deletion_timestamp.as_ref()?.0;
+    let grace = SignedDuration::from_secs(metadata.deletion_grace_period_seconds.unwrap_or_default());
+    Some(Stop {
+        told: by.checked_sub(grace).unwrap_or(by),
+        by,
+        finalizers: metadata.finalizers.clone().unwrap_or_default(),
+    })
 }
 
 /// The app's container: the one that the pod's annotation names, as sidecar injectors set it, or the first.
@@ -289,10 +295,13 @@ fn container(c: &ContainerStatus, init: bool) -> Option<Trouble> {
             | "ImageInspectError"
             | "RegistryUnavailable"
             | "SignatureValidationFailed" => TroubleKind::Image,
-            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-                TroubleKind::Config
-            }
-            "CrashLoopBackOff" => TroubleKind::Crash,
+            "CreateContainerConfigError"
+            | "CreateContainerError"
+            | "PreCreateHookError"
+            | "PreStartHookError"
+            | "RunContainerError" => TroubleKind::Config,
+            // The kubelet ends a container whose postStart hook fails.
+            "CrashLoopBackOff" | "PostStartHookError" => TroubleKind::Crash,
             // ContainerCreating, PodInitializing: in progress.
             _ => return None,
         };

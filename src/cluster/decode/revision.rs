@@ -71,6 +71,7 @@ impl Revision {
         Some(StoredRevision {
             written,
             number,
+            untried: end.as_ref().is_some_and(End::is_untried),
             outcome: end.map(|end| end.outcome),
             applied: is_applied(&self.metadata, &record),
             owner,

@@ -151,6 +151,7 @@ fn lost_revision(
         written: None,
         // Its outcome is unknown, so no rollback goes back to it and no call waits for it.
         outcome: Some(Outcome::Superseded),
+        untried: false,
         applied: true,
         owner: Some(deployment.uid.clone()),
         version: None,

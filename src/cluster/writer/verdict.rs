@@ -23,22 +23,24 @@ use crate::{
 
 impl Writer {
     /// Stores a verdict with its revision, unless there is one already. For a failure it also stores the
-    /// evidence, limited in size and without values of Secrets.
+    /// evidence, limited in size and without values of Secrets. Returns whether the rollout had no verdict.
     pub async fn record_verdict(
         &self,
         app: name::App,
         number: u64,
         end: End,
         evidence: Option<Evidence>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let object = object_name(&app, number);
         let found = self.cluster.namespaced::<decode::Revision>(&app.namespace).get(&object).await?;
         let version = found.meta().resource_version.clone();
-        // The first verdict stands. A verdict on an earlier app of the same name does not apply to this one.
-        // A revision that cannot be read gets no verdict.
-        let Some(row) = found.into_row().filter(|row| row.end.is_none() && row.created <= end.time) else {
-            return Ok(());
-        };
+        // The first verdict stands; only that its replicas ran since may be added to a success at zero
+        // replicas. A verdict on an earlier app of the same name does not apply to this one. A revision that
+        // cannot be read gets no verdict.
+        let is_due = |stored: &End| stored.is_untried() && !end.is_untried();
+        let row = found.into_row().filter(|row| row.created <= end.time);
+        let Some(row) = row.filter(|row| row.end.as_ref().is_none_or(is_due)) else { return Ok(false) };
+        let is_first = row.end.is_none();
         if row.form.is_stuck(row.applied) {
             // The revision is written again under the next number, and gets its verdict after that.
             return Err(Error::WriteConflict { object });
@@ -55,7 +57,8 @@ impl Writer {
         // The resourceVersion makes the API server refuse the patch if another client changed the revision in
         // between.
         let metadata = json!({"resourceVersion": version, "annotations": annotations});
-        patch_revision(self, &app.namespace, &object, metadata).await.map(drop)
+        patch_revision(self, &app.namespace, &object, metadata).await?;
+        Ok(is_first)
     }
 
     /// Returns the last lines that a container of a pod logged, oldest first. If the container is not

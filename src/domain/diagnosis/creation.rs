@@ -1,23 +1,22 @@
 //! Problems of creating replicas: a ReplicaSet that cannot create its pods, and a Deployment controller that
 //! cannot create the ReplicaSet. They never show in a pod's status, because there is no pod. Pure.
 
+mod cause;
+
 use jiff::Timestamp;
 
+use self::cause::{Cause, What, find_cause};
 use super::surroundings::{Surroundings, pick_events, quote_text};
 use crate::domain::{
     observed::{About, Deployment, Event, Kind, ReplicaSet},
-    problem::{Problem, Reason},
+    problem::Problem,
 };
 
 /// The Deployment controller's reason for a refused ReplicaSet, in the Deployment's condition and in events.
 const REFUSED: &str = "ReplicaSetCreateError";
 
-/// The kind of object that could not be created.
-#[derive(Clone, Copy)]
-enum What {
-    Replicas,
-    ReplicaSet,
-}
+/// The ReplicaSet controller's reason for a refused pod, in events.
+const POD_REFUSED: &str = "FailedCreate";
 
 /// A refusal to the Deployment controller to create the ReplicaSet of the newest template.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,10 +31,39 @@ pub struct Refusal {
 /// Returns why a ReplicaSet cannot create its pods.
 pub(super) fn diagnose_creation(deployment: &Deployment, current: &ReplicaSet) -> Option<Problem> {
     let failure = current.create_failure.as_ref()?;
-    let (reason, message, remedy, fatal) = cause(&failure.message, What::Replicas)?;
-    let object = format!("{}/{}", Kind::ReplicaSet.prefix(), current.name);
+    let cause = find_cause(&failure.message, What::Replicas, &deployment.name)?;
     let affected = (deployment.desired - deployment.updated).max(1);
-    Some(Problem { affected, start: failure.since, ..Problem::new(reason, message, remedy, object, fatal) })
+    Some(Problem { affected, start: failure.since, ..to_problem(&cause, object_of(current)) })
+}
+
+fn object_of(set: &ReplicaSet) -> String {
+    format!("{}/{}", Kind::ReplicaSet.prefix(), set.name)
+}
+
+fn to_problem(cause: &Cause, object: String) -> Problem {
+    Problem::new(cause.reason, cause.message.clone(), &cause.remedy, object, cause.fatal)
+}
+
+/// Returns whether the refusal of pods was reported after this moment. The condition of the ReplicaSet keeps
+/// the time of the first refusal, while each failed attempt emits an event. Kubernetes' times are whole
+/// seconds.
+pub fn is_retried_since(current: &ReplicaSet, around: Surroundings<'_>, begin: Timestamp) -> bool {
+    let is_later = |time: Timestamp| time.as_second() > begin.as_second();
+    let since = current.create_failure.as_ref().and_then(|failure| failure.since);
+    let about =
+        About { namespace: current.namespace.clone(), kind: Kind::ReplicaSet, name: current.name.clone() };
+    let is_told = |event: &&Event| &*event.reason == POD_REFUSED && is_later(event.time);
+    since.is_some_and(is_later) || (around.events)(&about).iter().any(is_told)
+}
+
+/// Returns the last attempt to create a replica, if it failed for a reason that usually passes by itself:
+/// what Kubernetes says about it, in one sentence, and the object that says so.
+pub fn describe_attempt(current: &ReplicaSet) -> Option<(String, String)> {
+    let failure = current.create_failure.as_ref()?;
+    Some((
+        format!("The last attempt to create a replica failed: {}", quote_text(&failure.message)),
+        object_of(current),
+    ))
 }
 
 /// Returns why the Deployment controller cannot create the ReplicaSet of the newest template. `None` once
@@ -71,13 +99,13 @@ pub fn find_refusal(
         (Some(event), None) if deployment.deadline.is_none() => (&*event.note, Some(event.time)),
         (_, None) => return None,
     };
-    let (reason, message, remedy, fatal) = cause(unwrapped(words), What::ReplicaSet)?;
+    let cause = find_cause(unwrapped(words), What::ReplicaSet, name)?;
     let object = format!("{}/{}", Kind::Deployment.prefix(), name.app);
     let problem = Problem {
         affected: deployment.desired.max(1),
         events: pick_events(&events),
         start: since.or(time),
-        ..Problem::new(reason, message, remedy, object, fatal)
+        ..to_problem(&cause, object)
     };
     Some(Refusal { problem, time })
 }
@@ -87,83 +115,6 @@ pub fn find_refusal(
 fn unwrapped(words: &str) -> &str {
     let rest = words.strip_prefix("Failed to create new replica set \"");
     rest.and_then(|rest| rest.split_once("\": ")).map_or(words, |(_, cause)| cause)
-}
-
-/// Classifies a message by what has to be done. `None` for failures that the control plane recovers from:
-/// conflicts, its own errors, overload.
-fn cause(words: &str, what: What) -> Option<(Reason, String, &'static str, bool)> {
-    let lower = words.to_lowercase();
-    let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-    let quota = has(&["exceeded quota", "insufficient quota", "status unknown for quota"]);
-    let (reason, said, remedy, fatal) = if quota {
-        // Not fatal, because room appears when other replicas end.
-        let (said, remedy) = match what {
-            What::Replicas => {
-                ("A quota refuses more replicas", "Request less, or raise the quota of the namespace.")
-            }
-            What::ReplicaSet => (
-                "A quota refuses the new ReplicaSet",
-                "Raise the quota of the namespace, or delete ReplicaSets that have no replicas; Kubernetes tries again for some minutes.",
-            ),
-        };
-        (Reason::QuotaExceeded, said, remedy, false)
-    } else if has(&["failed calling webhook", "failed to call webhook"]) {
-        (
-            Reason::AdmissionDenied,
-            "An admission webhook does not answer",
-            "Look at the webhook's own replicas; Kubernetes keeps trying.",
-            false,
-        )
-    } else if has(&["denied the request", "denied request", "violates podsecurity", " is invalid: "]) {
-        // Checked before the temporary failures, because an admission rule gives the same answer each time.
-        return Some(denied(words, what));
-    } else if has(PASSING) {
-        return None;
-    } else if has(&["cannot create resource"]) {
-        (
-            Reason::AdmissionDenied,
-            "Kubernetes' own controller lacks the right to create it",
-            "Give the controller that right again; the API server restores its default roles when it starts.",
-            true,
-        )
-    } else {
-        return Some(denied(words, what));
-    };
-    Some((reason, format!("{said}: {}", quote_text(words)), remedy, fatal))
-}
-
-/// Parts of messages for temporary failures of the control plane, or for a request that is already being
-/// carried out.
-const PASSING: &[&str] = &[
-    "already exists",
-    "being deleted",
-    "being terminated",
-    "connection refused",
-    "connection reset",
-    "deadline exceeded",
-    "etcdserver",
-    "internal error occurred",
-    "not yet ready",
-    "object has been modified",
-    "please try again",
-    "timed out",
-    "timeout",
-    "too many requests",
-    "unable to handle the request",
-    "unexpected eof",
-];
-
-fn denied(words: &str, what: What) -> (Reason, String, &'static str, bool) {
-    let said = match what {
-        What::Replicas => "Kubernetes refuses to create the replicas",
-        What::ReplicaSet => "Kubernetes refuses to create the new ReplicaSet",
-    };
-    let remedy = if words.contains(" is invalid: ") {
-        "Correct what the message names."
-    } else {
-        "Change the rejected fields, or the admission policy."
-    };
-    (Reason::AdmissionDenied, format!("{said}: {}", quote_text(words)), remedy, true)
 }
 
 #[cfg(test)]

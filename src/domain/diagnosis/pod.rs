@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::surroundings::{Surroundings, pick_events, quote_text};
+use super::surroundings::{NodeState, Surroundings, is_echo, pick_events, quote_text};
 use crate::domain::{
     observed::{About, Event, Exit, Kind, Pod, Trouble, TroubleKind, Wait},
     problem::{Problem, Reason},
@@ -16,7 +16,7 @@ pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Opt
         return None;
     }
     // The state of a container on a lost node is out of date.
-    let lost = pod.node.as_deref().filter(|node| (around.is_lost)(node));
+    let lost = lost_node(pod, around);
     let trouble = pod.trouble.as_deref().filter(|_| lost.is_none());
     let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
     let mut seen = (around.events)(&about);
@@ -28,7 +28,7 @@ pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Opt
         Some((TroubleKind::Config, t)) => config(t),
         Some((TroubleKind::Crash, t)) => crash(t, &seen, policy),
         Some((TroubleKind::Unschedulable, t)) => unschedulable(t),
-        None if let Some(node) = lost => node_lost(node),
+        None if let Some(said) = lost => node_lost(&said),
         None => match pod.waits.as_deref() {
             Some(Wait::Gates(gates)) => held(gates),
             Some(Wait::Conditions(conditions)) => waits_for(conditions),
@@ -50,6 +50,27 @@ pub fn diagnose_pod(pod: &Pod, around: Surroundings<'_>, policy: &Policy) -> Opt
         start: since.or(Some(pod.created)),
         ..Problem::new(reason, message, remedy, format!("pod/{}", pod.name), fatal)
     })
+}
+
+/// Returns whether something after this moment shows the problem of a pod. Kubernetes' times are whole
+/// seconds, so what is from the same second may be older.
+pub(super) fn is_shown_since(
+    pod: &Pod,
+    problem: &Problem,
+    around: Surroundings<'_>,
+    begin: Timestamp,
+) -> bool {
+    let is_later = |time: Timestamp| time.as_second() > begin.as_second();
+    let trouble = pod.trouble.as_deref();
+    let finished = trouble.and_then(|trouble| trouble.exit.as_ref()?.finished);
+    if pod.created.as_second() >= begin.as_second() || finished.is_some_and(is_later) {
+        return true;
+    }
+    let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
+    let mut seen = (around.events)(&about);
+    keep_about(&mut seen, std::slice::from_ref(&problem.container));
+    // A back-off repeats an old result without a new attempt.
+    seen.iter().any(|event| event.warning && is_later(event.time) && !is_echo(&event.note))
 }
 
 /// Keeps the events about these containers and those about the whole pod. Without containers, keeps all.
@@ -84,6 +105,20 @@ pub fn describe_wait(pod: &Pod) -> Option<(String, String)> {
     };
     let container = pod.waits.as_deref().and_then(|waits| waits.containers().first().cloned());
     Some((message, container.unwrap_or_default()))
+}
+
+/// Returns how far a replica has come that is not ready, of which nothing else is known: in one sentence, and
+/// with the events that matter.
+pub fn describe_pending(pod: &Pod, around: Surroundings<'_>) -> (String, Vec<String>) {
+    let about = About { namespace: pod.namespace.clone(), kind: Kind::Pod, name: pod.name.clone() };
+    let events = pick_events(&(around.events)(&about));
+    let stands = match &pod.node {
+        None => "no scheduler has looked for a node yet".to_owned(),
+        Some(_) if pod.running => "its containers run and it is not ready".to_owned(),
+        Some(node) => format!("its containers are being started on node {node}"),
+    };
+    let last = events.last().map_or_else(String::new, |event| format!("; the last event is {event}"));
+    (format!("Replica {}: {stands}{last}.", pod.name), events)
 }
 
 /// Returns what a replica waits for before its own containers are started: an init container or a sidecar.
@@ -289,6 +324,16 @@ fn crash(trouble: &Trouble, events: &[&Event], policy: &Policy) -> Finding {
             "Check what the probe asks for, or give the container more time.",
             fatal,
         ),
+        _ if trouble.reason == "PostStartHookError" => (
+            Reason::CrashLoop,
+            format!(
+                "Container \"{}\" was ended {times}, because its postStart hook failed: {}",
+                trouble.container,
+                quote_text(&trouble.message)
+            ),
+            "Correct the hook, or what it needs.",
+            fatal,
+        ),
         exit => (
             Reason::CrashLoop,
             format!("Container \"{}\" ended {times}, {}.", trouble.container, ended(exit.as_ref())),
@@ -298,12 +343,22 @@ fn crash(trouble: &Trouble, events: &[&Event], policy: &Policy) -> Finding {
     }
 }
 
+/// Returns what is wrong with the node of a pod, as the beginning of a sentence.
+pub(super) fn lost_node(pod: &Pod, around: Surroundings<'_>) -> Option<String> {
+    let node = pod.node.as_deref()?;
+    match (around.node)(node) {
+        NodeState::Answers => None,
+        NodeState::Silent => Some(format!("Node {node} does not answer")),
+        NodeState::Gone => Some(format!("Node {node} does not exist any more")),
+    }
+}
+
 /// Diagnoses a replica whose node does not answer. Kubernetes replaces the replica after five minutes, unless
 /// the app sets another toleration.
-fn node_lost(node: &str) -> Finding {
+fn node_lost(said: &str) -> Finding {
     (
         Reason::NodeLost,
-        format!("Node {node} does not answer, so the state of the replica on it is unknown."),
+        format!("{said}, so the state of the replica on it is unknown."),
         "Look at the node; Kubernetes replaces the replica when it gives the node up.",
         false,
     )

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Surroundings, diagnose_replicas, is_past_grace};
+use super::{NodeState, Surroundings, diagnose_replicas, is_past_grace};
 use crate::domain::{
     name,
     observed::{
@@ -84,11 +84,18 @@ fn mk_event(id: i64, reason: &str, note: &str) -> Event {
     }
 }
 
+fn node_state(node: &str) -> NodeState {
+    match node {
+        "lost" => NodeState::Silent,
+        "gone" => NodeState::Gone,
+        _ => NodeState::Answers,
+    }
+}
+
 fn diagnosed(deployment: &Deployment, pods: &[Pod], events: &[Event]) -> Vec<Problem> {
     let of = |about: &About| -> Vec<&Event> { events.iter().filter(|e| e.about == *about).collect() };
-    let is_lost = |node: &str| node == "lost";
-    let around = Surroundings { events: &of, is_lost: &is_lost };
-    diagnose_replicas(deployment, None, pods, around, &Spec::default().policy())
+    let around = Surroundings { events: &of, node: &node_state };
+    diagnose_replicas(deployment, None, pods, around, &Spec::default().policy(), None)
 }
 
 fn the_one(pod: Pod, events: &[Event]) -> Problem {
@@ -289,7 +296,8 @@ fn each_way_to_be_refused_a_pod_has_its_reason() {
         };
         let deployment = Deployment { updated: 1, ..mk_deployment() };
         let policy = Spec::default().policy();
-        let problems = diagnose_replicas(&deployment, Some(&current), [], Surroundings::nothing(), &policy);
+        let problems =
+            diagnose_replicas(&deployment, Some(&current), [], Surroundings::nothing(), &policy, None);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!((problem.reason, problem.fatal), (reason, fatal), "{message}");
         assert!(problem.message.contains(message), "{}", problem.message);

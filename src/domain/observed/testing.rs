@@ -76,7 +76,7 @@ pub(crate) fn pod(namespace: &str, replica_set: &str, name: &str) -> Pod {
         running: true,
         restarts: 0,
         own_restarts: 0,
-        stop_by: None,
+        stop: None,
         trouble: None,
         waits: None,
         ended: None,

@@ -8,6 +8,7 @@ use super::{
     AppState, Intent, StoredRevision,
     ports::with_ports,
     refusal::{PATCH, of_patch},
+    render::count_at_start,
 };
 use crate::{
     autoscale::{Mode, Policy},
@@ -161,6 +162,9 @@ fn had_before(name: &name::App, live: &AppState, content: &Content) -> Option<Ch
     let past = live.revisions.iter().rev().filter(|past| past.record.cause != Cause::External).find(same)?;
     let (finding, ended) = match past.outcome {
         Some(Outcome::Failed) => (Finding::Warn, ", which failed"),
+        Some(Outcome::Succeeded) if past.untried => {
+            (Finding::Pass, ", which succeeded at 0 replicas, so nothing has run it yet")
+        }
         Some(Outcome::Succeeded) => (Finding::Pass, ", which succeeded"),
         Some(Outcome::Superseded) | None => (Finding::Pass, ""),
     };
@@ -173,13 +177,7 @@ pub fn as_new_rollout(intent: &Intent, live: &AppState, meta: &RequestMeta) -> I
     let Record { renderer, restarted, force, adopt, takes_count, ref content, .. } = intent.record;
     let kept = record(Cause::Deploy, content.clone(), meta);
     let record = Record { renderer, restarted, force, adopt, takes_count, ..kept };
-    Intent {
-        name: intent.name.clone(),
-        number: live.highest_number() + 1,
-        record: with_ports(record.under(live.policy(), None), live),
-        notes: intent.notes.clone(),
-        is_new: true,
-    }
+    Intent { notes: intent.notes.clone(), ..new_intent(&intent.name, live, record, None) }
 }
 
 /// Decides on a restart of an app that Gantry manages.
@@ -217,7 +215,7 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
             .revisions
             .iter()
             .rev()
-            .filter(|past| past.number != newest && past.outcome == Some(Outcome::Succeeded))
+            .filter(|past| past.number != newest && past.is_good())
             .find(|past| !is_same(past, runs))
             .ok_or_else(|| Error::NoEarlierRollout { app: name.to_string() })?,
     };
@@ -246,6 +244,11 @@ pub fn decide_rollback(request: &Rollback, live: &AppState) -> Result<Option<Int
             "{} failed when it was rolled out; `gantry rollouts` shows why.",
             name.rollout(source.number)
         );
+        remarks.push(Check::new(CheckKind::History, Finding::Warn, message));
+    }
+    if source.untried {
+        let message =
+            format!("{} succeeded at 0 replicas, so nothing has run it yet.", name.rollout(source.number));
         remarks.push(Check::new(CheckKind::History, Finding::Warn, message));
     }
     let cause = if request.failed.is_some() { Cause::AutoRollback } else { Cause::Rollback };
@@ -382,7 +385,10 @@ fn record(cause: Cause, content: Content, meta: &RequestMeta) -> Record {
 
 fn new_intent(name: &name::App, live: &AppState, record: Record, brings: Option<Policy>) -> Intent {
     let record = with_ports(record.under(live.policy(), brings), live);
-    Intent { name: name.clone(), number: live.highest_number() + 1, record, notes: Vec::new(), is_new: true }
+    let number = live.highest_number() + 1;
+    let mut intent = Intent { name: name.clone(), number, record, notes: Vec::new(), is_new: true };
+    intent.record.count = count_at_start(&intent, live);
+    intent
 }
 
 /// Returns the intent of a stuck revision under the next number and with the present time, so that its

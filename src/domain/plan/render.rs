@@ -174,6 +174,15 @@ fn decides_count(live: &AppState, now: jiff::Timestamp) -> Option<Autoscaler<'_>
     }
 }
 
+/// Returns the replica count with which the rollout of an intent begins.
+pub(super) fn count_at_start(intent: &Intent, live: &AppState) -> Option<i32> {
+    let autoscaler = decides_count(live, intent.record.time);
+    match decide_count(intent, live, autoscaler.as_ref()).0 {
+        Decision::Apply { replicas, .. } => Some(replicas),
+        Decision::Leave { .. } => live.deployment.as_ref().map(|d| d.replicas),
+    }
+}
+
 fn decide_count(intent: &Intent, live: &AppState, autoscaler: Option<&Autoscaler<'_>>) -> (Decision, Check) {
     let deployment = live.deployment.as_ref();
     let count = ReplicasField {

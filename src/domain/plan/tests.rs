@@ -99,6 +99,7 @@ fn mk_past(number: u64, content: Content, outcome: Option<Outcome>) -> StoredRev
         record,
         written: None,
         outcome,
+        untried: false,
         applied: true,
         owner,
         version: Some(("u".into(), 7)),

@@ -9,9 +9,9 @@ use super::{
     progress::{Moment, Observation},
 };
 use crate::domain::{
-    diagnosis,
-    observed::{Deployment, Pod, ReplicaSet},
-    problem::Problem,
+    diagnosis::{self, Stopping},
+    observed::{Deployment, Kind, Pod, ReplicaSet},
+    problem::{Problem, Reason},
     spec::Content,
 };
 
@@ -38,10 +38,14 @@ pub(super) struct Counts<'a> {
     ended: Vec<&'a Pod>,
     /// All pods of older templates, including those that are terminating.
     older: i32,
+    /// What the rollout waits for before new replicas can be created or placed.
+    pub(super) stopping: Option<Stopping>,
+    /// The end of the grace periods of all terminating pods.
+    released: Option<Timestamp>,
 }
 
 impl<'a> Counts<'a> {
-    pub(super) fn new(deployment: &Deployment, facts: &AppRows<'a>) -> Self {
+    pub(super) fn new(deployment: &Deployment, facts: &AppRows<'a>, now: Timestamp) -> Self {
         let current = facts.current(deployment);
         let (mut updated, mut old, mut draining) = (Vec::new(), 0, 0);
         for pod in &facts.pods {
@@ -64,7 +68,11 @@ impl<'a> Counts<'a> {
         let is_old = |pod: &&&Pod| current.is_none_or(|rs| rs.name != pod.replica_set);
         let older = count(facts.pods.iter().filter(is_old).count());
         let ended = facts.current_ended(deployment);
-        Self { progress, observed: deployment.is_observed(), current, updated, ended, older }
+        let leaving = || facts.pods.iter().copied().filter(|pod| pod.deleting);
+        let released = leaving().filter_map(|pod| Some(pod.stop.as_ref()?.by)).max();
+        let stopping = diagnosis::diagnose_stopping(leaving(), facts.around, now);
+        let observed = deployment.is_observed();
+        Self { progress, observed, current, updated, ended, older, stopping, released }
     }
 
     /// Returns whether the rollout is complete. The Deployment's own counts and the pods must agree, because
@@ -88,11 +96,17 @@ impl<'a> Counts<'a> {
 
     /// Returns whether its replicas have run for long enough, whatever their probes say.
     fn ran(&self, now: Timestamp) -> bool {
+        self.proved_at(now).is_none_or(|time| time <= now)
+    }
+
+    /// Returns when its replicas that are ready now have run for long enough, whatever their probes say.
+    pub(super) fn proved_at(&self, now: Timestamp) -> Option<Timestamp> {
         let replaced = diagnosis::ended_until(&self.ended, now).is_some();
-        self.updated.iter().all(|pod| {
+        let times = self.updated.iter().filter_map(|pod| {
             let least = if pod.restarts == 0 && !replaced { UNPROBED } else { UNPROBED_AGAIN };
-            pod.ready_since().is_none_or(|since| now.duration_since(since) >= least)
-        })
+            pod.ready_since()?.checked_add(least).ok()
+        });
+        times.max()
     }
 
     /// Returns whether its replicas keep running after a rollout that failed because they did not. A replica
@@ -142,30 +156,77 @@ impl<'a> Counts<'a> {
         }
     }
 
+    /// Returns the problems of its replicas, as far as they come from the time after it began. `applied` is
+    /// the time since it was applied.
     pub(super) fn problems(
         &self,
+        rollout: &Rollout,
         deployment: &Deployment,
         facts: &AppRows<'_>,
-        content: &Content,
+        applied: SignedDuration,
     ) -> Vec<Problem> {
         if !self.observed {
             return Vec::new();
         }
-        let policy = content.spec.policy();
-        diagnosis::diagnose_replicas(
+        let (policy, begin) = (rollout.content.spec.policy(), rollout.start);
+        let updated = self.updated.iter().copied();
+        let mut problems = diagnosis::diagnose_replicas(
             deployment,
             self.current,
-            self.updated.iter().copied(),
+            updated,
             facts.around,
             &policy,
-        )
+            Some(begin),
+        );
+        if let Some(current) = self.current {
+            let object = format!("{}/{}", Kind::ReplicaSet.prefix(), current.name);
+            let stands = applied >= STANDING || diagnosis::is_retried_since(current, facts.around, begin);
+            for problem in problems.iter_mut().filter(|problem| problem.object == object) {
+                problem.fatal &= stands;
+            }
+        }
+        self.blame_stopping(&mut problems);
+        problems
+    }
+
+    /// Adds the replica that was told to stop and that the others wait for: they are created only after it,
+    /// or find no room before it ends.
+    fn blame_stopping(&self, problems: &mut Vec<Problem>) {
+        let Some(stopping) = &self.stopping else { return };
+        let mut wants = problems.iter_mut().filter(|problem| diagnosis::is_want_of_room(problem)).peekable();
+        let is_crowded = wants.peek().is_some();
+        for problem in wants {
+            problem.message = format!("{} {}", problem.message, stopping.message);
+        }
+        let lost = stopping.problem.iter().filter(|problem| problem.reason == Reason::NodeLost);
+        if self.current.is_none() {
+            problems.extend(stopping.problem.clone());
+        } else if is_crowded {
+            problems.extend(lost.cloned());
+        }
+    }
+
+    /// Returns when a problem can have begun to count for a rollout. Room that terminating replicas hold may
+    /// be free at the end of their grace period.
+    pub(super) fn counts_from(&self, problem: &Problem, begin: Timestamp) -> Timestamp {
+        let released = self.released.filter(|_| diagnosis::is_want_of_room(problem));
+        released.map_or(begin, |released| released.max(begin))
+    }
+
+    /// Returns what the rollout waits for before its first replica can be created.
+    pub(super) fn waits_for_old(&self) -> Option<&Stopping> {
+        self.stopping.as_ref().filter(|_| self.observed && self.current.is_none())
     }
 
     /// Returns the problem that its replicas ended lately, if they did.
     pub(super) fn ends(&self, rollout: &Rollout, facts: &AppRows<'_>, now: Timestamp) -> Option<Problem> {
         // A ReplicaSet that is used again has pods that ended before the rollout began.
         let mut ended = self.ended.clone();
-        ended.retain(|pod| pod.created.as_second() >= rollout.start.as_second());
+        let start = rollout.start.as_second();
+        ended.retain(|pod| {
+            let time = pod.ended.as_ref().map_or(i64::MIN, |ended| ended.time.as_second());
+            pod.created.as_second() >= start || time > start
+        });
         diagnosis::diagnose_ended(&ended, facts.around, &rollout.content.spec.policy(), now)
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{
     diagnosis,
-    observed::{Deployment, Kind},
+    observed::{Deployment, Kind, Pod},
     plan::FIELD_MANAGER,
     problem::{Problem, Reason},
     revision::{Cause, End},
@@ -31,20 +31,20 @@ impl Rollout {
         at: Moment,
     ) -> Self {
         if let Some(deployment) = facts.deployment {
-            let counts = Counts::new(deployment, facts);
+            let counts = Counts::new(deployment, facts, at.now);
             tracker.observe(&counts.observe(&self, deployment, facts, at), at);
             if self.state == State::Pending {
                 self.judge_pending(tracker, at.now);
             } else {
                 self.progress = counts.progress;
-                self.problems = counts.problems(deployment, facts, &self.content);
                 let applied = tracker.since_applied(at.heard);
+                self.problems = counts.problems(&self, deployment, facts, applied);
                 self.problems.extend(counts.refusal(&self, deployment, facts, applied));
                 diagnosis::sort_by_urgency(&mut self.problems);
                 let ended = counts.ends(&self, facts, at.now);
                 diagnosis::add_ended(&mut self.problems, ended);
                 self.autoscaler.clone_from(&deployment.scaling.policy);
-                self.judge(deployment, &counts, tracker, at.now);
+                self.judge(deployment, &counts, facts, tracker, at.now);
             }
             if self.cause == Cause::External && facts.managed && self.state != State::Pending {
                 let by = if self.actor.is_empty() { String::new() } else { format!(" by {}", self.actor) };
@@ -69,13 +69,21 @@ impl Rollout {
     }
 
     fn fail(&mut self, problem: Problem, now: Timestamp) {
+        self.proved_at = None;
         self.state = State::Failed;
         self.message.clone_from(&problem.message);
         self.error = Some(problem);
         self.end = Some(now.max(self.start));
     }
 
-    fn judge(&mut self, deployment: &Deployment, counts: &Counts<'_>, tracker: &Tracker, now: Timestamp) {
+    fn judge(
+        &mut self,
+        deployment: &Deployment,
+        counts: &Counts<'_>,
+        facts: &AppRows<'_>,
+        tracker: &Tracker,
+        now: Timestamp,
+    ) {
         let mut policy = self.content.spec.policy();
         let p = self.progress;
         let external = self.cause == Cause::External;
@@ -96,9 +104,9 @@ impl Rollout {
                 return;
             }
             self.state = State::Succeeded;
+            self.untried = p.desired == 0 && tracker.most_ready() == 0;
             self.message = match p.desired {
-                0 if self.content.spec.replicas == Some(0) => "Scaled to zero as asked.".to_owned(),
-                0 => "Applied; the count is zero, so nothing runs.".to_owned(),
+                0 => self.at_zero(counts),
                 // The rollout may have completed long ago, so the replicas that are ready now say nothing
                 // about it.
                 _ if external && deployment.deadline.is_some() => {
@@ -108,6 +116,9 @@ impl Rollout {
             };
             self.end = Some(time.max(self.start));
             return;
+        }
+        if counts.complete(deployment) {
+            self.proved_at = counts.proved_at(now);
         }
         // For a change outside Gantry, the Deployment's own condition decides. For Gantry's rollouts it does
         // not, because Kubernetes also counts time in which the cluster could not be observed.
@@ -134,11 +145,22 @@ impl Rollout {
         let overdue =
             own.filter(|own| !deployment.paused && tracker.is_overdue(own.saturating_add(patience)));
         let doomed = self.problems.iter().find(|problem| match policy.verdict {
-            Verdict::FailFast => problem.fatal || diagnosis::is_past_grace(problem, &policy, self.start, now),
+            Verdict::FailFast => {
+                let begin = counts.counts_from(problem, self.start);
+                problem.fatal || diagnosis::is_past_grace(problem, &policy, begin, now)
+            }
             Verdict::Wait => false,
         });
         let late = overdue.or_else(|| stalled.map(|_| policy.progress_timeout));
-        let error = doomed.cloned().or_else(|| late.map(|time| self.timeout(counts, tracker, time)));
+        let error = doomed.cloned().or_else(|| late.map(|time| self.timeout(counts, facts, tracker, time)));
+        // Older replicas are replaced as long as there is hope for room.
+        if (error.is_some() || p.old == 0)
+            && let Some(message) = self.brought_enough(deployment, counts, now)
+        {
+            (self.state, self.message, self.proved_at) = (State::Succeeded, message, None);
+            self.end = Some(now.max(self.start));
+            return;
+        }
         if let Some(problem) = error {
             self.fail(problem, now);
             return;
@@ -154,12 +176,31 @@ impl Rollout {
             } else {
                 String::new()
             };
-            let waits = match counts.updated.iter().find_map(|pod| diagnosis::describe_start(pod)) {
+            let starts = counts.updated.iter().find_map(|pod| diagnosis::describe_start(pod));
+            let waits = match starts
+                .as_deref()
+                .or_else(|| counts.waits_for_old().map(|stopping| stopping.message.as_str()))
+            {
                 Some(waits) => format!(" {waits}"),
                 None => String::new(),
             };
             format!("{} ready{old}.{waits}", replicas(p.ready, p.desired))
         };
+    }
+
+    /// Returns the sentence about a success at zero replicas.
+    fn at_zero(&self, counts: &Counts<'_>) -> String {
+        // Replicas of the same template may have run in an earlier rollout.
+        let is_new = counts.current.is_none_or(|rs| rs.created.as_second() >= self.start.as_second());
+        let said = match (self.content.spec.replicas, self.untried) {
+            (Some(0), true) if is_new => "Scaled to zero as asked; at 0 replicas nothing has run it.",
+            (Some(0), true) => "Scaled to zero as asked.",
+            (Some(0), false) => "Scaled to zero as asked; its replicas ran before.",
+            (_, true) if is_new => "Applied, but at 0 replicas nothing has run it.",
+            (_, true) => "Applied; the count is zero, so nothing runs.",
+            (_, false) => "Applied; its replicas ran until the count became zero.",
+        };
+        said.to_owned()
     }
 
     /// Returns whether another field manager scaled it to zero before it was complete.
@@ -174,7 +215,13 @@ impl Rollout {
     }
 
     /// Returns the problem that it made no progress for this time, with the cause as far as it is known.
-    fn timeout(&self, counts: &Counts<'_>, tracker: &Tracker, time: Duration) -> Problem {
+    fn timeout(
+        &self,
+        counts: &Counts<'_>,
+        facts: &AppRows<'_>,
+        tracker: &Tracker,
+        time: Duration,
+    ) -> Problem {
         let p = self.progress;
         let unready = counts.updated.iter().any(|pod| pod.running && !pod.ready);
         let mut stands = format!("{} ready", replicas(p.ready, p.desired));
@@ -197,9 +244,15 @@ impl Rollout {
         };
         let late = self.late(time, &stands, remedy);
         let waiting = counts.updated.iter().find(|pod| !pod.ready && pod.waits.is_some());
+        let pending = counts.updated.iter().find(|pod| !pod.ready);
+        let of_pod = |pod: &Pod| format!("{}/{}", Kind::Pod.prefix(), pod.name);
         match self.problems.first() {
             Some(cause) => Problem {
-                reason: if cause.reason == Reason::ProbeFailing { cause.reason } else { late.reason },
+                reason: if matches!(cause.reason, Reason::ProbeFailing | Reason::NodeLost) {
+                    cause.reason
+                } else {
+                    late.reason
+                },
                 message: format!("{} {}", late.message, cause.message),
                 remedy: cause.remedy.clone(),
                 object: cause.object.clone(),
@@ -216,13 +269,31 @@ impl Rollout {
                     message: format!("{} {message}", late.message),
                     remedy: "Read the log of the container, and look at the events of the replica."
                         .to_owned(),
-                    object: format!("{}/{}", Kind::Pod.prefix(), pod.name),
+                    object: of_pod(pod),
                     container,
                     ..late
                 }
             }
+            None if let Some(stopping) = counts.waits_for_old() => Problem {
+                message: format!("{} {}", late.message, stopping.message),
+                remedy: stopping.remedy.clone(),
+                object: stopping.object.clone(),
+                ..late
+            },
+            None if let Some((attempt, object)) = counts.current.and_then(diagnosis::describe_attempt) => {
+                Problem { message: format!("{} {attempt}", late.message), object, ..late }
+            }
+            None if let Some(pod) = pending.filter(|_| !unready) => {
+                let (stands, events) = diagnosis::describe_pending(pod, facts.around);
+                Problem { message: format!("{} {stands}", late.message), object: of_pod(pod), events, ..late }
+            }
             None if unready => Problem {
                 reason: Reason::ProbeFailing,
+                object: counts
+                    .updated
+                    .iter()
+                    .find(|pod| pod.running && !pod.ready)
+                    .map_or_else(|| late.object.clone(), |pod| of_pod(pod)),
                 message: format!(
                     "{} The containers run but do not pass their readiness probe.",
                     late.message
@@ -244,7 +315,7 @@ impl Rollout {
     }
 }
 
-fn replicas(n: i32, of: i32) -> String {
+pub(super) fn replicas(n: i32, of: i32) -> String {
     let noun = if of == 1 { "replica is" } else { "replicas are" };
     format!("{n} of {of} {noun}")
 }

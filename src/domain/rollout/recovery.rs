@@ -14,7 +14,7 @@ impl Rollout {
     /// run long enough to count as working. `None` if it has not, or did not fail.
     pub fn recovered(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<Timestamp> {
         let end = self.end.filter(|_| self.state == State::Failed)?;
-        let counts = Counts::new(d, facts);
+        let counts = Counts::new(d, facts, now);
         // A rollout that was never applied leaves the replicas of the one before.
         let is_own = match &self.set {
             Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
@@ -30,9 +30,28 @@ impl Rollout {
         whole.then(|| ready.map_or(end, |ready| ready.max(end)))
     }
 
+    /// Returns the problem of the replica that was told to stop and that this rollout waits for.
+    pub fn stopping_problem(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<Problem> {
+        let waits = !matches!(self.state, State::Pending | State::Succeeded) && d.is_observed();
+        let counts = Counts::new(d, facts, now);
+        counts.stopping.filter(|_| waits && counts.current.is_none())?.problem
+    }
+
+    /// Returns the number of ready replicas of a rollout that succeeded at zero replicas, once all that are
+    /// wanted since then run as those of a success do.
+    pub fn is_tried(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<i32> {
+        let counts = Counts::new(d, facts, now);
+        let is_own = match &self.set {
+            Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
+            None => d.revision == Some(self.number),
+        };
+        let runs = self.untried && is_own && d.desired > 0 && counts.complete(d);
+        (runs && counts.proved(&self.content, now)).then_some(d.desired)
+    }
+
     /// Returns the problem that made it fail, as long as nothing shows that it has passed. Problems that rows
     /// show for as long as they last are left out, because then the rows decide.
-    pub fn standing_error(&self, d: &Deployment, facts: &AppRows<'_>) -> Option<&Problem> {
+    pub fn standing_error(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<&Problem> {
         let error = self.error.as_ref()?;
         let stands = match error.reason {
             Reason::ImagePullFailed
@@ -44,7 +63,7 @@ impl Rollout {
             | Reason::Unschedulable => false,
             // Between two crashes the replica runs.
             Reason::CrashLoop | Reason::OutOfMemory => {
-                Counts::new(d, facts).updated.iter().any(|pod| pod.restarts > 0)
+                Counts::new(d, facts, now).updated.iter().any(|pod| pod.restarts > 0)
             }
             Reason::ProbeFailing | Reason::ProgressTimeout => {
                 d.completed.is_none_or(|completed| self.end.is_none_or(|end| completed <= end))

@@ -3,8 +3,11 @@
 mod ended;
 mod late;
 mod others;
+mod raised;
 mod recovery;
 mod refused;
+mod since;
+mod stopping;
 mod waiting;
 
 use std::time::Duration;
@@ -325,10 +328,7 @@ fn no_progress_fails_the_rollout_and_that_of_an_earlier_one_does_not() {
     {
         world.first().running = running;
         let error = world.at_time(&theirs, None, 60).error.unwrap();
-        assert_eq!(
-            (error.reason, error.affected, error.object.as_str()),
-            (reason, 1, "deployment.apps/shop")
-        );
+        assert_eq!((error.reason, error.affected, error.object.as_str()), (reason, 1, "pod/new-0"));
         assert!(error.message.contains("600 s") && error.remedy.contains(words), "{error:?}");
     }
 

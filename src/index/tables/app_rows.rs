@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{SequencedEvent, Tables};
 use crate::domain::{
-    diagnosis::Surroundings,
+    diagnosis::{NodeState, Surroundings},
     evidence::{self, Evidence},
     managed, name,
     observed::{About, Event, Kind, ReplicaSet, Revision},
@@ -48,8 +48,14 @@ impl Tables {
         let events = |about: &About| -> Vec<&Event> {
             self.events.get(about).into_iter().flatten().map(|line| &*line.event).collect()
         };
-        let is_lost = |node: &str| self.nodes.get(node).is_some_and(|node| !node.ready);
-        let around = Surroundings { events: &events, is_lost: &is_lost };
+        let node = |node: &str| match self.nodes.get(node) {
+            Some(node) if node.ready => NodeState::Answers,
+            Some(_) => NodeState::Silent,
+            // The daemon may not be allowed to read nodes.
+            None if self.nodes.is_empty() => NodeState::Answers,
+            None => NodeState::Gone,
+        };
+        let around = Surroundings { events: &events, node: &node };
         let autoscaler = self.autoscaler_of(app);
         let deployment = self.deployments.get(app);
         let managed = self.manages(app) != Manages::No;

@@ -82,6 +82,20 @@ fn what_was_not_heard_of_is_not_held_against_a_rollout() {
     assert_eq!(failed, Some(4020), "39 s before, one for the silence, 20 s after it");
 }
 
+// Without a readiness probe, its replica must have run for 5 s. In a quiet cluster nothing says that it did.
+#[test]
+fn a_rollout_that_only_has_to_run_for_a_moment_asks_for_news_when_it_is_over() {
+    let followed = Followed::new(60);
+    followed.tell(true, 10);
+    followed.heard(10);
+    let waits = |second| followed.index.waits_for_news(at(second));
+    assert_eq!([14, 15, 16].map(waits), [false, true, true]);
+    followed.index.tick(at(16));
+    assert_eq!(followed.state(), Stands::Running, "it may have ended since");
+    assert_eq!(followed.fails_in(16..17), None);
+    assert_eq!((followed.state(), waits(17)), (Stands::Succeeded, false));
+}
+
 #[test]
 fn a_server_that_starts_neither_fails_what_moves_nor_forgets_what_is_stuck() {
     for (made, expected) in [(0, 2010), (1980, 2040)] {

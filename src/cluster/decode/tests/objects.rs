@@ -205,6 +205,7 @@ pub(super) fn mk_end() -> End {
         message: "3 of 3 replicas are ready.".into(),
         time: time(CREATED),
         problem: None,
+        untried: false,
     }
 }
 

@@ -19,7 +19,7 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         running: true,
         restarts: 1,
         own_restarts: 1,
-        stop_by: None,
+        stop: None,
         trouble: None,
         waits: None,
         ended: None,
@@ -34,8 +34,18 @@ fn a_running_pod_is_a_ready_row_without_trouble() {
         "it says when its time is over"
     );
     assert_eq!(leaving.time_to_stop(time("2026-01-02T03:05:00Z")).as_secs(), 0);
-    let stop_by = leaving.stop_by;
-    assert_eq!(leaving, observed::Pod { deleting: true, stop_by, ..expected });
+    let stop = leaving.stop.clone();
+    assert_eq!(leaving, observed::Pod { deleting: true, stop, ..expected });
+    let mut held = mk_running();
+    held["metadata"]["deletionTimestamp"] = json!(CREATED);
+    held["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+    held["metadata"]["finalizers"] = json!(["acme.example/drain"]);
+    let stop = observed::Stop {
+        told: time("2026-01-02T03:03:35Z"),
+        by: time(CREATED),
+        finalizers: vec!["acme.example/drain".into()],
+    };
+    assert_eq!(row::<Pod>(held).unwrap().stop, Some(Box::new(stop)));
 }
 
 #[test]
@@ -62,6 +72,9 @@ fn each_wait_of_a_container_is_the_trouble_that_it_is() {
         ("CreateContainerConfigError", config),
         ("CreateContainerError", config),
         ("RunContainerError", config),
+        ("PreCreateHookError", config),
+        ("PreStartHookError", config),
+        ("PostStartHookError", Some(TroubleKind::Crash)),
         ("CrashLoopBackOff", Some(TroubleKind::Crash)),
         ("ContainerCreating", None),
         ("PodInitializing", None),

@@ -1,6 +1,9 @@
 //! The classification of refusals, and which report of a refusal counts.
 
-use super::{super::Surroundings, Refusal, What, cause, find_refusal, unwrapped};
+use super::{
+    super::{NodeState, Surroundings},
+    Refusal, What, find_cause, find_refusal, is_retried_since, unwrapped,
+};
 use crate::domain::{
     name,
     observed::{
@@ -75,13 +78,95 @@ fn each_refusal_of_a_replica_set_has_its_kind() {
         ("object is being deleted: replicasets.apps \"shop-6f7c\" already exists", None),
     ] {
         let all = wrapped(words);
-        let found = cause(unwrapped(&all), What::ReplicaSet);
-        let told = found.as_ref().map(|(reason, _, _, fatal)| (*reason, *fatal));
+        let found = find_cause(unwrapped(&all), What::ReplicaSet, &shop());
+        let told = found.as_ref().map(|cause| (cause.reason, cause.fatal));
         assert_eq!(told, expected, "{words}");
-        let Some((_, message, remedy, _)) = found else { continue };
-        assert!(message.ends_with(words) && !remedy.is_empty(), "{message}");
-        assert!(!message.contains("Failed to create"), "{message}");
+        let Some(cause) = found else { continue };
+        assert!(cause.message.ends_with(words) && !cause.remedy.is_empty(), "{cause:?}");
+        assert!(!cause.message.contains("Failed to create"), "{cause:?}");
     }
+}
+
+fn shop() -> name::App {
+    name::App::new("prod", "shop")
+}
+
+/// Messages of the API server of Kubernetes 1.36, except the marked ones.
+#[test]
+fn each_refusal_of_replicas_has_its_kind_and_its_remedy() {
+    let (quota, denied, missing) = (Reason::QuotaExceeded, Reason::AdmissionDenied, Reason::ConfigMissing);
+    let hook =
+        "Internal error occurred: failed calling webhook \"hook.acme.io\": failed to call webhook: Post ";
+    #[rustfmt::skip] // a row is a line
+    let table: [(&str, Reason, bool, &str); 21] = [
+        ("pods \"shop-6f7c-\" is forbidden: error looking up service account prod/till: serviceaccount \"till\" not found", missing, false, "kubectl create serviceaccount till --namespace prod"),
+        ("pods \"shop-6f7c-\" is forbidden: error looking up service account prod/default: serviceaccount \"default\" not found", missing, false, "Wait"),
+        ("pods \"shop-6f7c-\" is forbidden: no PriorityClass with name high was found", missing, false, "kubectl create priorityclass high --value 1000"),
+        ("pods \"shop-6f7c-\" is forbidden: pod rejected: RuntimeClass \"gvisor\" not found", missing, false, "RuntimeClass gvisor"),
+        ("pods \"shop-6f7c-\" is forbidden: timeoutclass.acme.io \"slow\" not found", missing, false, "Create what is missing"), // of an admission plugin of others
+        ("pods \"shop-6f7c-sqq95\" is forbidden: failed quota: compute: must specify limits.cpu for: app; requests.memory for: app", quota, true, "gantry deploy shop --request"),
+        ("pods \"shop-6f7c-tfg8f\" is forbidden: exceeded quota: compute, requested: limits.cpu=9, used: limits.cpu=0, limited: limits.cpu=2", quota, false, "raise the quota"),
+        ("pods \"shop-6f7c-6q9pg\" is forbidden: [minimum memory usage per Container is 100Mi, but request is 10Mi, maximum cpu usage per Container is 500m, but limit is 9, cpu max limit to request ratio per Container is 2, but provided ratio is 90.000000]", denied, true, "`--request`"),
+        ("pods \"timeout-6f7c-6q9pg\" is forbidden: maximum cpu usage per Pod is 500m, but limit is 9", denied, true, "`--limit`"),
+        ("pods \"shop-6f7c-tf487\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true (pod or container \"app\" must set securityContext.runAsNonRoot=true)", denied, true, "rejected fields"),
+        ("pods \"shop-6f7c-\" is forbidden: the integer value of priority (7) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name", denied, true, "rejected fields"),
+        ("pods \"shop-6f7c-m8x4b\" is invalid: : ValidatingAdmissionPolicy 'p' with binding 'b' denied request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction", denied, false, "Create the parameters"),
+        ("admission webhook \"hook.acme.io\" denied the request: serviceaccount \"till\" not found, exceeded quota", denied, true, "admission policy"),
+        (&format!("{hook}\"https://absent.prod.svc:443/x?timeout=1s\": service \"absent\" not found"), denied, false, "webhook's own replicas"),
+        (&format!("{hook}\"https://127.0.0.1:1/x?timeout=1s\": dial tcp 127.0.0.1:1: connect: connection refused"), denied, false, "webhook's own replicas"),
+        (&format!("{hook}\"https://hook.acme.svc:443/x?timeout=1s\": context deadline exceeded"), denied, false, "webhook's own replicas"),
+        (&format!("{hook}\"https://10.255.255.1/x?timeout=1s\": tls: failed to verify certificate: x509: cannot validate certificate for 10.255.255.1 because it doesn't contain any IP SANs"), denied, false, "webhook's own replicas"),
+        ("pods \"shop-6f7c-\" is forbidden: unable to create new content in namespace prod because it is being terminated", denied, true, "namespace that stays"),
+        ("namespaces \"prod\" not found", denied, true, "namespace that stays"),
+        ("pods is forbidden: User \"system:serviceaccount:kube-system:replicaset-controller\" cannot create resource \"pods\" in API group \"\" in the namespace \"timeout\"", denied, true, "that right"),
+        ("pods \"shop-6f7c-\" is forbidden: image policy webhook backend denied one or more images: not yet", denied, true, "admission policy"), // of the plugin's source
+    ];
+    for (words, reason, fatal, remedy) in table {
+        let cause = find_cause(words, What::Replicas, &shop()).unwrap_or_else(|| panic!("{words}"));
+        assert_eq!((cause.reason, cause.fatal), (reason, fatal), "{words}");
+        assert!(cause.remedy.contains(remedy), "{words}: {}", cause.remedy);
+    }
+}
+
+// Texts of the sources of Kubernetes: client-go, the API server's errors, and admission plugins.
+#[test]
+fn what_the_control_plane_gets_over_is_no_refusal() {
+    for words in [
+        "Operation cannot be fulfilled on resourcequotas \"compute\": the object has been modified; please apply your changes to the latest version and try again",
+        "etcdserver: leader changed",
+        "etcdserver: request timed out",
+        "client rate limiter Wait returned an error: context deadline exceeded",
+        "an error on the server (\"unknown\") has prevented the request from succeeding (post pods)",
+        "the server is currently unable to handle the request (post pods)",
+        "the server has asked for the client to provide credentials (post pods)",
+        "the server could not find the requested resource (post pods)",
+        "Post \"https://10.0.0.1:6443/api/v1/namespaces/prod/pods\": dial tcp 10.0.0.1:6443: connect: network is unreachable",
+        "Post \"https://10.0.0.1:6443/api/v1/namespaces/prod/pods\": http2: client connection lost",
+        "Post \"https://10.0.0.1:6443/api/v1/namespaces/prod/pods\": net/http: TLS handshake timeout",
+        "pods \"shop-6f7c-\" is forbidden: not yet ready to handle request",
+        "No API token found for service account \"till\", retry after the token is automatically created and added to the service account",
+        "object is being deleted: pods \"shop-6f7c-x\" already exists",
+        "Internal error occurred: resource quota evaluation timed out",
+        "The POST operation against Pod could not be completed at this time, please try again.",
+        "Timeout: request did not complete within requested timeout - context deadline exceeded",
+    ] {
+        assert_eq!(find_cause(words, What::Replicas, &shop()), None, "{words}");
+    }
+}
+
+#[test]
+fn a_refusal_is_of_the_time_of_its_last_report() {
+    let refused = CreateFailure { message: "exceeded quota: q".into(), since: Some(at(5)) };
+    let set = ReplicaSet { create_failure: Some(refused), ..mk_set(1) };
+    let event = Event {
+        about: About { namespace: "prod".into(), kind: Kind::ReplicaSet, name: "shop-1".into() },
+        ..mk_event(20, "FailedCreate", "x")
+    };
+    let events = |_: &About| vec![&event];
+    let around = Surroundings { events: &events, node: &|_| NodeState::Answers };
+    let nothing = Surroundings::nothing();
+    assert!(is_retried_since(&set, nothing, at(4)) && !is_retried_since(&set, nothing, at(5)));
+    assert!(is_retried_since(&set, around, at(19)) && !is_retried_since(&set, around, at(20)));
 }
 
 fn mk_event(second: i64, reason: &str, words: &str) -> Event {
@@ -129,7 +214,7 @@ fn the_later_word_counts_and_none_once_there_is_a_replica_set() {
     let told = |deployment: &Deployment, events: &[Event], templates: &[u64]| {
         let sets: Vec<_> = templates.iter().map(|template| mk_set(*template)).collect();
         let all = |about: &About| events.iter().filter(|e| e.about == *about).collect();
-        let around = Surroundings { events: &all, is_lost: &|_| false };
+        let around = Surroundings { events: &all, node: &|_| NodeState::Answers };
         find_refusal(deployment, &sets.iter().collect::<Vec<_>>(), around)
     };
     let said = mk_deployment(Some((5, EARLY)), Some(600));

@@ -165,3 +165,49 @@ fn a_deploy_leaves_the_count_to_an_autoscaler_of_others_though_nobody_else_ever_
     let named = deploy(&mk_masked(content, &["spec.replicas"]), &live);
     assert!(matches!(named, Err(Error::ForeignAutoscaler { .. })), "{named:?}");
 }
+
+#[test]
+fn no_rollback_goes_to_a_version_that_nothing_ever_ran() {
+    let mut live = mk_live(mk_content("shop:1"));
+    let untried = StoredRevision {
+        untried: true,
+        ..mk_past(5, mk_content("shop:does-not-exist"), Some(Outcome::Succeeded))
+    };
+    live.revisions.push(untried);
+    live.revisions.push(mk_past(6, mk_content("shop:3"), Some(Outcome::Failed)));
+    for failed in [None, Some(6)] {
+        let back = plan::decide_rollback(&Rollback { failed, ..mk_rollback(None) }, &live).unwrap().unwrap();
+        assert_eq!(back.record.source, Some(4));
+    }
+    let asked = plan::decide_rollback(&mk_rollback(Some(5)), &live).unwrap().unwrap();
+    assert!(asked.notes.iter().any(|note| note.message.contains("nothing has run it")), "{:?}", asked.notes);
+    let again = plan::decide_deploy(&mk_request(mk_content("shop:does-not-exist")), &live).unwrap();
+    assert!(again.notes.iter().any(|note| note.message.contains("nothing has run it")), "{:?}", again.notes);
+    assert_eq!(live.expired_revisions(1, Timestamp::UNIX_EPOCH), [5], "and it is not kept as the good one");
+    live.revisions.remove(0);
+    assert!(matches!(plan::decide_rollback(&mk_rollback(None), &live), Err(Error::NoEarlierRollout { .. })));
+}
+
+#[test]
+fn a_record_says_with_how_many_replicas_it_began() {
+    let count = |live: &AppState, content: Content, mask: &[&str]| {
+        let request = if mask.is_empty() { mk_request(content) } else { mk_masked(content, mask) };
+        plan::decide_deploy(&request, live).unwrap().record.count
+    };
+    let of = |replicas| {
+        let mut content = mk_content("shop:2");
+        content.spec.replicas = replicas;
+        content
+    };
+    assert_eq!(count(&AppState::default(), of(None), &[]), Some(1));
+    assert_eq!(count(&AppState::default(), of(Some(3)), &[]), Some(3));
+    let mut live = mk_live(mk_content("shop:1"));
+    let deployment = live.deployment.as_mut().unwrap();
+    (deployment.replicas, deployment.replica_owners) = (7, vec!["gantry-scale".into()]);
+    assert_eq!(count(&live, of(Some(3)), &[]), Some(7), "another set it");
+    assert_eq!(count(&live, of(Some(3)), &["spec"]), Some(3), "taken over");
+    let back = mk_past(5, mk_content("shop:2"), Some(Outcome::Succeeded));
+    live.revisions.push(back);
+    let back = plan::decide_rollback(&mk_rollback(None), &live).unwrap().unwrap();
+    assert_eq!(back.record.count, Some(7));
+}

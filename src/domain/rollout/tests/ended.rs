@@ -66,5 +66,9 @@ fn a_rollout_whose_replicas_end_again_and_again_fails_after_its_grace() {
     for pod in &mut world.pods[1..] {
         (pod.replica_set, pod.created) = ("new".into(), at(-5));
     }
+    assert_eq!(world.at_time(&revision, None, 34).problems.len(), 1, "they ended after it began");
+    for pod in &mut world.pods[1..] {
+        pod.ended.as_mut().unwrap().time = at(0);
+    }
     assert_eq!(world.at_time(&revision, None, 34).problems, []);
 }

@@ -2,7 +2,7 @@
 
 use super::{World, at, mk_done, mk_pod, mk_revision, wait};
 use crate::domain::{
-    observed::{Pod, Revision},
+    observed::{Pod, Revision, Stop},
     problem::{Problem, Reason},
     rollout::{Rollout, State, Tracker},
     spec::RolloutPolicy,
@@ -124,11 +124,12 @@ fn one_that_is_held_or_waits_for_others_has_the_time() {
     assert_eq!(when(&mut mk_unready(), &count(1, 30)), Some(60), "lowered");
 
     // An old replica is asked to stop at 5 and has 100 s. Another one stays although its time is over.
-    let stop_by =
-        |second: i64| u32::try_from(at(second).as_second()).ok().and_then(std::num::NonZeroU32::new);
+    let stop = |second: i64| {
+        let (told, by) = (at(second.min(0)), at(second));
+        Some(Box::new(Stop { told, by, finalizers: Vec::new() }))
+    };
     let mut draining = mk_unready();
-    let leaving =
-        |id, second| Pod { deleting: true, ready: false, stop_by: stop_by(second), ..mk_pod("old", id) };
+    let leaving = |id, second| Pod { deleting: true, ready: false, stop: stop(second), ..mk_pod("old", id) };
     draining.pods.push(leaving(8, 2));
     let told = |world: &mut World, second: i64| {
         if second == 5 {

@@ -37,9 +37,44 @@ fn a_rollout_whose_replicas_others_take_away_has_not_shown_that_it_works() {
         let rollout = world.at_time(&asked(replicas), None, 60);
         assert_eq!(rollout.state, expected, "{replicas:?} {count_by:?} {completed:?}");
         assert_eq!(rollout.message.contains("as asked"), replicas == Some(0), "{}", rollout.message);
+        assert_eq!(rollout.untried, rollout.state == done, "nothing has run it");
+        assert_eq!(rollout.to_end().is_some_and(|end| end.is_untried()), rollout.untried);
         let app =
             App::new(&world.deployment, None, Some(&rollout), &world.facts(), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!((app.state, app.reconciling), (app::State::Stopped, false));
+    }
+}
+
+#[test]
+fn a_success_at_zero_replicas_says_whether_anything_ran() {
+    let told = |replicas, made, ready: bool| {
+        let mut revision = mk_revision(1, RolloutPolicy::default());
+        let mut content = (*revision.content).clone();
+        content.spec.replicas = replicas;
+        revision.content = content.into();
+        let (mut world, mut tracker) = (mk_done(0), Tracker::default());
+        world.sets[1].created = at(made);
+        if ready {
+            let mut before = mk_done(1);
+            before.deployment.available = 0;
+            let facts = before.facts();
+            let rollout = Rollout::latest(Some(&revision), &facts).unwrap();
+            assert_eq!(rollout.judged(&facts, None, &mut tracker, at(1).into()).state, State::Running);
+        }
+        let facts = world.facts();
+        let rollout = Rollout::latest(Some(&revision), &facts).unwrap();
+        let end = rollout.judged(&facts, None, &mut tracker, at(9).into()).to_end().unwrap();
+        (end.is_untried(), end.message)
+    };
+    for (replicas, made, ready, untried, words) in [
+        (Some(0), 1, false, true, "Scaled to zero as asked; at 0 replicas nothing has run it."),
+        (Some(3), 1, false, true, "Applied, but at 0 replicas nothing has run it."),
+        (Some(0), -99, false, true, "Scaled to zero as asked."),
+        (None, -99, false, true, "Applied; the count is zero, so nothing runs."),
+        (Some(0), 1, true, false, "Scaled to zero as asked; its replicas ran before."),
+        (None, 1, true, false, "Applied; its replicas ran until the count became zero."),
+    ] {
+        assert_eq!(told(replicas, made, ready), (untried, words.to_owned()));
     }
 }
 
