@@ -168,7 +168,7 @@ fn own_entries(templates: Templates<'_>, live: &[ServicePort]) -> Vec<Entry> {
         }
         let name_taken = bases.iter().any(|base| base.name == port.name);
         bases.push(port);
-        let newest = lists().flatten().filter(|p| p.name == port.name && p.number == port.number).last();
+        let newest = lists().flatten().rfind(|p| p.name == port.name && p.number == port.number);
         entries.push(Entry {
             number: port.number,
             name: Some(if name_taken { further_name(&port.name, port.number) } else { port.name.clone() }),

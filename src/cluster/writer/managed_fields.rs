@@ -87,9 +87,12 @@ pub(super) fn replica_owners(object: &DynamicObject) -> Vec<String> {
         .collect()
 }
 
+/// Ports of a Service by number and protocol, which identify them.
+type PortIds = HashSet<(u16, String)>;
+
 /// Returns the ports of a Service by number and protocol: those that the field manager `gantry` owns, and
 /// those that other field managers made. A manager that only set a field of a port did not make it.
-pub(super) fn owned_ports(object: &DynamicObject) -> (HashSet<(u16, String)>, HashSet<(u16, String)>) {
+pub(super) fn owned_ports(object: &DynamicObject) -> (PortIds, PortIds) {
     let (mut ours, mut others) = (HashSet::new(), HashSet::new());
     for entry in object.metadata.managed_fields.as_deref().unwrap_or_default() {
         let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.pointer("/f:spec/f:ports"));

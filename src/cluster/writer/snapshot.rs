@@ -269,9 +269,10 @@ fn to_service(object: &DynamicObject, owner: &Owner) -> Service {
         let number = u16::try_from(port["port"].as_u64()?).ok()?;
         let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
         let key = (number, protocol.clone());
-        let target = match &port["targetPort"] {
-            Value::String(name) => Target::Name(name.clone()),
-            target => Target::Number(target.as_u64().and_then(|n| n.try_into().ok()).unwrap_or(number)),
+        let target = &port["targetPort"];
+        let target = match target.as_str() {
+            Some(name) => Target::Name(name.to_owned()),
+            None => Target::Number(target.as_u64().and_then(|n| n.try_into().ok()).unwrap_or(number)),
         };
         Some(ServicePort {
             name: port["name"].as_str().unwrap_or_default().to_owned(),

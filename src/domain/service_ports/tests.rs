@@ -118,8 +118,9 @@ fn mk_other(name: &str, number: u16, target: Target) -> ServicePort {
 #[test]
 fn while_it_rolls_the_service_has_what_old_and_new_replicas_need() {
     // What changes, ports before and after, the Service meanwhile, and afterwards.
-    type Ports<'a> = &'a [(&'a str, u16)];
-    let cases: [(&str, Ports<'_>, Ports<'_>, &[&str], &[&str]); 8] = [
+    type Ports = &'static [(&'static str, u16)];
+    type Case = (&'static str, Ports, Ports, &'static [&'static str], &'static [&'static str]);
+    let cases: [Case; 8] = [
         ("nothing", &[("http", 8080)], &[("http", 8080)], &["http 8080 http"], &["http 8080 http"]),
         (
             "a port is added",

@@ -173,7 +173,7 @@ fn a_change_past_this_server_is_to_be_noted_until_it_comes_back_and_takes_its_ve
 #[test]
 fn ports_of_earlier_replicas_are_removed_after_a_success_of_the_newest_rollout() {
     let end = |outcome| Some(End { outcome, ..mk_end() });
-    let revision = |number, keeps_ports, end| Revision { keeps_ports, end, ..mk_owned(number, Some("u")) };
+    let revision = |number, keeps_ports, end| Revision { end, keeps_ports, ..mk_owned(number, Some("u")) };
     let index = mk_index();
     tell(&index, mk_managed(), true);
     tell(&index, mk_set("x", "first"), true);

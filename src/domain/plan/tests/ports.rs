@@ -34,7 +34,7 @@ fn service(rendered: &Rendered) -> Option<Vec<String>> {
 struct Course(AppState);
 
 impl Course {
-    fn new(content: Content) -> Self {
+    fn new(content: &Content) -> Self {
         let mut live = mk_live(content.clone());
         let service = live.service.as_mut().unwrap();
         service.ports = content.spec.ports.iter().map(|p| mk_owned(&p.name, p.number, &p.name)).collect();
@@ -64,9 +64,9 @@ impl Course {
         let service = self.0.service.get_or_insert_with(|| mk_service("gantry"));
         let all = object.manifest["spec"]["ports"].as_array().unwrap();
         let port = |p: &Value| ServicePort {
-            target: match &p["targetPort"] {
-                Value::String(name) => Target::Name(name.clone()),
-                number => Target::Number(number.as_u64().unwrap().try_into().unwrap()),
+            target: match p["targetPort"].as_str() {
+                Some(name) => Target::Name(name.to_owned()),
+                None => Target::Number(p["targetPort"].as_u64().unwrap().try_into().unwrap()),
             },
             ..mk_owned(p["name"].as_str().unwrap(), p["port"].as_u64().unwrap().try_into().unwrap(), "")
         };
@@ -112,7 +112,7 @@ fn mk_owned(name: &str, number: u16, target: &str) -> ServicePort {
 
 #[test]
 fn a_renamed_port_is_renamed_after_the_success_and_not_after_a_failure() {
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     let failing = app.decide(mk_with("shop:2", &[mk_port("web", 80)]));
     assert_eq!(failing.record.earlier_ports, [[mk_port("http", 80)]]);
     let rendered = app.carry_out(failing);
@@ -136,7 +136,7 @@ fn a_renamed_port_is_renamed_after_the_success_and_not_after_a_failure() {
 
 #[test]
 fn without_ports_the_service_goes_after_the_success() {
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     let rendered = app.carry_out(app.decide(mk_with("shop:2", &[])));
     assert_eq!((service(&rendered).unwrap(), &rendered.prune), (vec!["http 80 http".to_owned()], &vec![]));
     assert_eq!(rendered.after_success, Some(ServiceWrite::Delete));
@@ -145,7 +145,7 @@ fn without_ports_the_service_goes_after_the_success() {
     assert_eq!(app.service(), None);
 
     // A port that others made stays, and the Service with it.
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     let extra = ServicePort { ours: false, others: true, ..mk_owned("extra", 9, "http") };
     app.0.service.as_mut().unwrap().ports.push(extra);
     let rendered = app.carry_out(app.decide(mk_with("shop:2", &[])));
@@ -155,7 +155,7 @@ fn without_ports_the_service_goes_after_the_success() {
 
 #[test]
 fn the_same_again_plans_nothing_for_later_that_is_not_planned_already() {
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     let content = mk_with("shop:2", &[mk_port("http", 90)]);
     let first = app.carry_out(app.decide(content.clone()));
     let again = app.decide(content.clone());
@@ -172,7 +172,7 @@ fn the_same_again_plans_nothing_for_later_that_is_not_planned_already() {
 
 #[test]
 fn a_change_outside_gantry_in_the_middle_keeps_the_ports_until_it_succeeds() {
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     app.carry_out(app.decide(mk_with("shop:2", &[mk_port("web", 90)])));
     app.end(Outcome::Superseded);
     let mut external = mk_past(6, mk_with("shop:3", &[mk_port("web", 90)]), None);
@@ -186,7 +186,7 @@ fn a_change_outside_gantry_in_the_middle_keeps_the_ports_until_it_succeeds() {
 
 #[test]
 fn a_restart_and_a_rollback_keep_what_is_kept() {
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     app.carry_out(app.decide(mk_with("shop:2", &[])));
     let name = name::App::new("prod", "shop");
     let restart = crate::domain::commands::Restart { name: name.clone(), meta: mk_asked() };
@@ -204,7 +204,7 @@ fn a_record_of_the_version_before_has_no_step_and_its_service_no_change() {
     let text =
         serde_json::to_value(&mk_past(4, mk_with("shop:1", &[mk_port("http", 80)]), None).record).unwrap();
     assert!(text.get("earlierPorts").is_none() && text.get("takeovers").is_none(), "{text}");
-    let mut app = Course::new(mk_with("shop:1", &[mk_port("http", 80)]));
+    let mut app = Course::new(&mk_with("shop:1", &[mk_port("http", 80)]));
     assert_eq!(app.remove(), NONE);
     // The version before had changed the Service at once, and the rollout failed.
     app.0.revisions.push(mk_past(5, mk_with("shop:2", &[mk_port("web", 90)]), Some(Outcome::Failed)));
@@ -217,7 +217,7 @@ fn a_record_of_the_version_before_has_no_step_and_its_service_no_change() {
 #[test]
 fn an_adopted_service_sends_to_the_port_of_a_new_number() {
     let content = mk_with("shop:1", &[mk_port("http", 8080)]);
-    let mut app = Course::new(content.clone());
+    let mut app = Course::new(&content);
     let theirs =
         ServicePort { target: Target::Number(8080), ours: false, others: true, ..mk_owned("http", 80, "") };
     app.0.service.as_mut().unwrap().ports = vec![theirs.clone()];
