@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-/// The bytes that all annotations of an object may have, keys and values together (`TotalAnnotationSizeLimitB`
-/// in Kubernetes).
+/// The bytes that all annotations of an object may have, keys and values together
+/// (`TotalAnnotationSizeLimitB` in Kubernetes).
 const LIMIT: usize = 256 * 1024;
 
 /// The bytes that the Deployment controller adds to a ReplicaSet at most: its revision (33 and 20), the

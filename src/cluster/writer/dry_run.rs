@@ -145,12 +145,13 @@ async fn dry_run(
     if kind != Kind::Deployment {
         return answer;
     }
-    answer.map_err(|error| match &error {
-        Error::Refused { fields, .. } if fields.iter().any(|field| field.path == "metadata.annotations") => {
+    answer.map_err(|error| {
+        let too_large = matches!(&error, Error::Refused { fields, .. } if fields.iter().any(|f| f.path == "metadata.annotations"));
+        if too_large {
             let added = &manifest["metadata"]["annotations"];
-            check_annotations(name, before, ANNOTATIONS, added).err().unwrap_or(error)
+            return check_annotations(name, before, ANNOTATIONS, added).err().unwrap_or(error);
         }
-        _ => plan::name_request_fields(error, &intent.record.content, manifest),
+        plan::name_request_fields(error, &intent.record.content, manifest)
     })
 }
 

@@ -1,7 +1,7 @@
 //! Writes a message with its fields in the order of the contract and the keys of maps in alphabetical order,
 //! so that equal messages are equal texts.
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _};
+use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectMessage as _};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::Value;
 
@@ -41,14 +41,13 @@ impl Shape {
     }
 
     fn of_field(field: &FieldDescriptor) -> Self {
-        match field.kind() {
-            Kind::Message(entry) if entry.is_map_entry() => match entry.map_entry_value_field().kind() {
-                Kind::Message(message) => Self::Map(message),
-                _ => Self::Plain,
-            },
-            Kind::Message(message) => Self::of_message(message),
-            _ => Self::Plain,
+        let kind = field.kind();
+        let Some(message) = kind.as_message() else { return Self::Plain };
+        if !message.is_map_entry() {
+            return Self::of_message(message.clone());
         }
+        let values = message.map_entry_value_field().kind();
+        values.as_message().map_or(Self::Plain, |message| Self::Map(message.clone()))
     }
 }
 
