@@ -1,6 +1,6 @@
 //! Renders content into Kubernetes manifests, as JSON. A pure function of the content and the version of the
-//! renderer that the revision names, see [`super::revision::RENDERER`]: another daemon with the same renderer version renders the same content to
-//! the same bytes, so an upgrade replaces no pod.
+//! renderer that the revision names, see [`super::revision::RENDERER`]: another daemon with the same renderer
+//! version renders the same content to the same bytes, so an upgrade replaces no pod.
 
 use std::collections::BTreeMap;
 

@@ -66,6 +66,7 @@ pub struct AppState {
 
 /// The facts about the Deployment that a change needs.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, each true or false in Kubernetes too
 pub struct Deployment {
     /// The tool that made it, for example `gantry` or `helm`; empty if unknown.
     pub managed_by: String,

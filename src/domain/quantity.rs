@@ -53,8 +53,8 @@ pub fn ceil_quantity(text: &str, parts: i64) -> Option<i64> {
 }
 
 /// Returns the one text that stands for all texts of this value: `0.1` and `100m` become `100m`, and `1024Mi`
-/// becomes `1Gi`. As in Kubernetes, a value is rounded up to billionths. `None` if the text is not a quantity,
-/// or is beyond 128 bits.
+/// becomes `1Gi`. As in Kubernetes, a value is rounded up to billionths. `None` if the text is not a
+/// quantity, or is beyond 128 bits.
 pub fn canonical_quantity(text: &str) -> Option<String> {
     const ONE: i64 = 1_000_000_000;
     let divided = |mut value: i128, by: i128, units: &[&str]| {

@@ -165,8 +165,8 @@ fn answered(
 
 /// Deletes the revisions without an owner; garbage collection deletes the owned ones. It deletes only
 /// revisions that exist now and stay as they are, because a deploy may start or end at this moment: its
-/// revision has the same labels and perhaps the same name, and gets its owner when it is carried out. For a repeated request it deletes only revisions that existed when the request
-/// was stored, at `since`.
+/// revision has the same labels and perhaps the same name, and gets its owner when it is carried out. For a
+/// repeated request it deletes only revisions that existed when the request was stored, at `since`.
 async fn forget_revisions(writer: &Writer, request: &Delete, since: Option<Timestamp>) -> Result<(), Error> {
     let revisions = writer.revisions(&request.name.namespace);
     let all = revisions.list_metadata(&revisions_of(&request.name)).await?;

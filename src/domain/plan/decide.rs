@@ -86,8 +86,8 @@ pub fn decide_deploy(request: &Deploy, live: &AppState) -> Result<Intent, Error>
     let named = request.mask.names("spec.replicas") || request.mask.names("spec");
     let takes_count = named && content.spec.replicas.is_some();
     if let Some(past) = repeats {
-        // The content is the same, but this request decides how it is spelled, and what may be taken over from
-        // other field managers. The cause is a deploy, also for the replica count, whatever created the
+        // The content is the same, but this request decides how it is spelled, and what may be taken over
+        // from other field managers. The cause is a deploy, also for the replica count, whatever created the
         // revision.
         let record = Record {
             content,

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Check, Content, Policy, Probe, Probes, Resources, RolloutPolicy, SecurityProfile, Source, Spec, Spread,
-    Strategy, whole_seconds,
+    Check, Content, Placement, Policy, Probe, Probes, Resources, RolloutPolicy, SecurityProfile, Source,
+    Spec, Spread, Strategy, Traffic, whole_seconds,
 };
 use crate::domain::quantity::canonical_quantity;
 
@@ -50,7 +50,7 @@ impl Spec {
         spec.resources = spec.resources.filter(|resources| *resources != Resources::default());
         spec.probes = spec.probes.map(|probes| Box::new(canonical_probes(*probes, self)));
         spec.probes = spec.probes.filter(|probes| **probes != Probes::default());
-        spec.rollout_policy = self.rollout_policy.as_ref().map(|_| canonical_policy(self.policy()));
+        spec.rollout_policy = self.rollout_policy.as_ref().map(|_| canonical_policy(&self.policy()));
         spec.rollout_policy = spec.rollout_policy.filter(|policy| *policy != RolloutPolicy::default());
         for volume in &mut spec.volumes {
             volume.source = volume.source.canonical();
@@ -61,8 +61,8 @@ impl Spec {
                 placement.spread.clear();
             }
         }
-        spec.placement = spec.placement.filter(|placement| **placement != Default::default());
-        spec.traffic = spec.traffic.filter(|traffic| *traffic != Default::default());
+        spec.placement = spec.placement.filter(|placement| **placement != Placement::default());
+        spec.traffic = spec.traffic.filter(|traffic| *traffic != Traffic::default());
         spec.pod_template_patch = spec.pod_template_patch.map(|patch| canonical_patch("", "", patch));
         spec.pod_template_patch =
             spec.pod_template_patch.filter(|patch| patch.as_object().is_none_or(|fields| !fields.is_empty()));
@@ -100,9 +100,12 @@ fn canonical_probes(probes: Probes, spec: &Spec) -> Probes {
         timeout: whole(probe.timeout, 1, 1),
         failure_threshold: if probe.failure_threshold == 3 { 0 } else { probe.failure_threshold },
         initial_delay: whole(probe.initial_delay, 0, 0),
-        check: match probe.check {
-            Check::HttpGet { port, path } if path == "/" => Check::HttpGet { port, path: String::new() },
-            check => check,
+        check: if let Check::HttpGet { port, path } = &probe.check
+            && path == "/"
+        {
+            Check::HttpGet { port: port.clone(), path: String::new() }
+        } else {
+            probe.check
         },
     };
     let some = |probe: Option<Probe>| probe.filter(|p| p.check != Check::None).map(read);
@@ -116,7 +119,7 @@ fn canonical_probes(probes: Probes, spec: &Spec) -> Probes {
     Probes { readiness, liveness: some(probes.liveness), startup: some(probes.startup) }
 }
 
-fn canonical_policy(policy: Policy) -> RolloutPolicy {
+fn canonical_policy(policy: &Policy) -> RolloutPolicy {
     let default = Spec::default().policy();
     let sized = |size: &str, default: &str| {
         // Without an overlap of old and new replicas, the sizes mean nothing.
@@ -166,7 +169,7 @@ fn canonical_patch(parent: &str, key: &str, value: Value) -> Value {
         Value::Number(number) if amounts || matches!(key, "sizeLimit" | "divisor") => {
             canonical_quantity(&number.to_string()).map_or(Value::Number(number), Value::String)
         }
-        value => value,
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => value,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{
     name,
     revision::RENDERER,
     service_ports::{Templates, decide_entries},
-    spec::{EmptyDir, Placement, Port, Protocol, Traffic, Volume, arbitrary::mk_any_content},
+    spec::{EmptyDir, Port, Protocol, Volume, arbitrary::mk_any_content},
 };
 
 /// Returns every object of the content, with quantities by value.
@@ -118,7 +118,7 @@ fn another_spelling_is_the_same_content() {
         let source = Source::EmptyDir(EmptyDir { size_limit: size.into(), in_memory: false });
         vec![Volume { mount_path: "/tmp".into(), source, read_only: false }]
     };
-    for (one, other) in [
+    for (one, other) in vec![
         (
             Spec {
                 resources: resources(amounts(&[("cpu", "0.1"), ("memory", "1024Mi")]), amounts(&[])),
