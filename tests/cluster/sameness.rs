@@ -65,8 +65,7 @@ async fn another_spelling_rolls_nothing_and_is_read_back() {
             assert_eq!(answer.rollout.map(|r| r.name), first.rollout.as_ref().map(|r| r.name.clone()));
             let app = answer.app.unwrap();
             assert_eq!(app.etag, first.app.as_ref().unwrap().etag);
-            let read =
-                pb::GetAppRequest { name: app.name, read_after: answer.position, ..Default::default() };
+            let read = pb::GetAppRequest { name: app.name, read_after: answer.position };
             let read = env.daemon.get_app(read).await.unwrap().app.unwrap().spec.unwrap();
             assert_eq!((read.resources, read.termination_grace), (spec.resources, spec.termination_grace));
         }

@@ -191,8 +191,10 @@ impl Env {
     /// although the newest rollout succeeded. `soon` counts a newest rollout without a verdict, too.
     pub async fn has_ports_to_remove(&self, app: Option<&str>, soon: bool) -> bool {
         let revisions = Api::<ControllerRevision>::namespaced(self.client.clone(), &self.namespace);
-        let label =
-            app.map_or("gantry.dev/revisions-of".to_owned(), |app| format!("gantry.dev/revisions-of={app}"));
+        let label = app.map_or_else(
+            || "gantry.dev/revisions-of".to_owned(),
+            |app| format!("gantry.dev/revisions-of={app}"),
+        );
         let all = revisions.list(&ListParams::default().labels(&label)).await.unwrap().items;
         let app = |revision: &ControllerRevision| revision.labels()["gantry.dev/revisions-of"].clone();
         let is_open = |revision: &ControllerRevision| {

@@ -21,6 +21,7 @@ mod draining;
 mod images;
 mod logs;
 mod probes;
+mod starting;
 #[allow(dead_code, unused_imports)] // of the tests on simulated nodes, which use all of it
 #[path = "../cluster/support.rs"]
 mod support;

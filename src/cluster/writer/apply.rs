@@ -157,7 +157,12 @@ impl Apply<'_> {
                     }
                     return Ok((applied, Some(rendered), snapshot));
                 }
-                Err(Error::WriteConflict { .. }) => snapshot = read_snapshot(self.writer, name).await?,
+                // The Deployment controller writes the status at any moment. That changes no other object.
+                Err(Error::WriteConflict { .. }) => {
+                    let mut again = read_snapshot(self.writer, name).await?;
+                    again.unchanged = again.same_as_in(&snapshot, snapshot.unchanged.clone());
+                    snapshot = again;
+                }
                 Err(error) if !rendered.take_count && error.is_conflict_about_replicas() => {
                     snapshot = read_snapshot(self.writer, name).await?;
                 }

@@ -9,7 +9,12 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{managed_fields, objects::Writer, other_autoscalers::find_autoscaler, revisions::list_revisions};
+use super::{
+    managed_fields,
+    objects::{Writer, resource_version},
+    other_autoscalers::find_autoscaler,
+    revisions::list_revisions,
+};
 use crate::{
     cluster::decode::{self, Decode},
     domain::{
@@ -45,6 +50,13 @@ impl Snapshot {
             Kind::Service => self.service.as_ref(),
             Kind::Budget => self.budget.as_ref(),
         }
+    }
+
+    /// Returns those of the kinds whose objects were not written since an earlier snapshot.
+    pub(super) fn same_as_in(&self, earlier: &Self, mut kinds: Vec<Kind>) -> Vec<Kind> {
+        let version = |snapshot: &Self, kind| snapshot.object(kind).map(resource_version);
+        kinds.retain(|kind| version(self, *kind) == version(earlier, *kind));
+        kinds
     }
 
     /// Returns the Deployment, for writes to one that exists and is not being deleted: as parsed state and as

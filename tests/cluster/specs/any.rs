@@ -36,7 +36,7 @@ pub const FIELDS: [&str; 23] = [
     "spec.pod_template_patch",
 ];
 
-/// ServiceAccounts that the test makes, because a missing one fails a rollout at once.
+/// `ServiceAccounts` that the test makes, because a missing one fails a rollout at once.
 pub const ACCOUNTS: [&str; 2] = ["web", "a.b-c"];
 
 const TEXTS: [&str; 22] = [
@@ -229,7 +229,7 @@ fn ports(n: &mut Numbers, probes: Option<&pb::Probes>) -> Vec<pb::Port> {
     let mut all = Vec::new();
     for (i, name) in names.into_iter().enumerate() {
         if needed.contains(&name) || i > 3 || n.percent(35) {
-            let number = numbers.get(i).map_or(9000 + i32::try_from(i).unwrap(), |p| *p);
+            let number = numbers.get(i).map_or_else(|| 9000 + i32::try_from(i).unwrap(), |p| *p);
             let number = if n.percent(20) { 20_000 + i32::try_from(i).unwrap() } else { number };
             all.push(pb::Port { name, number, protocol: n.small(4) });
         }

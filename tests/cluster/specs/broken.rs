@@ -1,5 +1,5 @@
 //! Patches of the pod template with one value broken: of another type, unknown, null, doubled, huge. Each is
-//! accepted or refused as INVALID_FIELD with a path within the patch, and a refused one writes nothing.
+//! accepted or refused as `INVALID_FIELD` with a path within the patch, and a refused one writes nothing.
 
 use std::time::Instant;
 
@@ -39,9 +39,9 @@ fn spell(path: &[Step]) -> String {
     let mut text = PATCH.to_owned();
     for step in path {
         match step {
-            Step::Key(key) if key.contains(['.', '[', ']']) => text += &format!("[\"{key}\"]"),
-            Step::Key(key) => text += &format!(".{key}"),
-            Step::At(i) => text += &format!("[{i}]"),
+            Step::Key(key) if key.contains(['.', '[', ']']) => text.extend(["[\"", key, "\"]"]),
+            Step::Key(key) => text.extend([".", key]),
+            Step::At(i) => text.extend(["[", &i.to_string(), "]"]),
         }
     }
     text

@@ -44,6 +44,10 @@ pub fn any(n: &mut Numbers, spec: &pb::AppSpec) -> Option<Value> {
             pod.insert(key.into(), value);
         }
     }
+    if pod.contains_key("hostNetwork") {
+        // Kubernetes allows the node's network only with the node's users.
+        pod.remove("hostUsers");
+    }
     let mut patch = Map::new();
     for (key, part) in [("metadata", metadata), ("spec", pod)] {
         if !part.is_empty() {
