@@ -89,9 +89,10 @@ async fn replicas_that_their_node_refuses_are_counted() {
         let nodes = Api::<Node>::all(env.client.clone());
         let real = nodes.list(&ListParams::default().labels("gantry.dev/real=true")).await.unwrap();
         let node = real.items[0].name_any();
-        let mut refused = with(sample(&["pause"]), &json!({"nodeName": node}));
-        refused.resources.as_mut().unwrap().requests.insert("cpu".into(), "5000".into());
-        play(&env, vec![Case::fails("refused_by_node", refused, "CRASH_LOOP", &["OutOfcpu"])]).await;
+        // Not by what it requests, because the scheduler counts that for the node until it has ended.
+        let selector = json!({"gantry.dev/absent": "yes"});
+        let refused = with(sample(&["pause"]), &json!({"nodeName": node, "nodeSelector": selector}));
+        play(&env, vec![Case::fails("refused_by_node", refused, "CRASH_LOOP", &["NodeAffinity"])]).await;
     })
     .await;
 }
