@@ -149,7 +149,11 @@ impl Set {
     /// take traffic.
     pub fn at<'a>(&'a self, port: &'a str, unready: bool) -> impl Iterator<Item = (&'a Endpoint, u16)> {
         let wanted = move |e: &&Endpoint| unready || e.state == State::Ready;
-        self.endpoints.iter().filter(wanted).filter_map(move |e| Some((e, e.ports.number(port)?)))
+        // Replicas of an earlier template may have more ports, of which the default is one, or another name
+        // for it.
+        let name = if port.is_empty() { self.default_port().unwrap_or_default() } else { port };
+        let number = move |e: &Endpoint| e.ports.number(name).or_else(|| e.ports.number(port));
+        self.endpoints.iter().filter(wanted).filter_map(move |e| Some((e, number(e)?)))
     }
 
     /// Returns a hash that differs if the selection differs, so that a selection need not be stored.

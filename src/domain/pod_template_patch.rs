@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
+mod numbers;
+
 use serde_json::{Map, Value};
 
+use self::numbers::find_overflow;
 use super::keyed_lists::{entry_id, find_entry, join_entry, key_field, list_name};
 
 /// Why a patch cannot be applied.
@@ -73,12 +76,16 @@ fn merge_map(
     Ok(merged)
 }
 
-/// Returns the path of the first entry of a list whose key an earlier entry of the same list has, with the
-/// position of the entry in brackets. Such entries would be merged into one.
-pub fn find_double(patch: &Value) -> Option<String> {
-    find_double_below(patch, "")
+/// Returns the path and the description of a fault that neither Gantry nor Kubernetes would notice later. The
+/// path has the positions of entries in brackets.
+pub fn find_fault(patch: &Value) -> Option<(String, String)> {
+    let double = find_double_below(patch, "")
+        .map(|path| (path, "has the key of an earlier entry of this list".to_owned()));
+    double.or_else(|| find_overflow(patch))
 }
 
+/// Returns the path of the first entry of a list whose key an earlier entry of the same list has. Such entries
+/// would be merged into one.
 fn find_double_below(value: &Value, path: &str) -> Option<String> {
     match value {
         Value::Object(map) => {

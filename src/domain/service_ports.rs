@@ -98,6 +98,8 @@ pub fn find_takeovers(before: &[Port], new: &[Port], live: &[ServicePort]) -> BT
         let only = || Some(added().next()?).filter(|_| added().count() == 1);
         changed()
             .find(|port| port.name == sent_to.name)
+            // The same port under another name.
+            .or_else(|| changed().find(|port| port.number == sent_to.number))
             .or_else(|| added().find(|port| port.name == taken.name))
             .or_else(only)
     };
@@ -206,22 +208,26 @@ fn decide_target(base: &Port, templates: Templates<'_>) -> Target {
 }
 
 /// Returns the ports of other field managers whose target Gantry sets or has set. A takeover waits until
-/// every replica has the port.
+/// every replica has the port, by its name or by its number. What Gantry set stays set, also if no replica
+/// has it any more: if Gantry left it out, the API server would send to the number of the Service's port.
 fn shared_entries(
     Templates { earlier, new }: Templates<'_>,
     takeovers: &BTreeMap<u16, String>,
     live: &[ServicePort],
 ) -> Vec<Entry> {
     let all_have = |name: &str| earlier.iter().all(|ports| ports.iter().any(|port| port.name == name));
-    let any_has = |target: &Target| earlier.iter().flatten().chain(new).any(|port| target.is(port));
     let entry = |port: &ServicePort| {
-        let to = takeovers.get(&port.number).filter(|name| new.iter().any(|new| new.name == **name));
+        let to = takeovers.get(&port.number).and_then(|name| new.iter().find(|new| new.name == *name));
+        let sent_to = |old: &Port, to: &Port| old.number == to.number && port.target.is(old);
         let target = match to {
-            Some(name) if all_have(name) => Target::Name(name.clone()),
-            // What Gantry set before stays until then.
-            _ => port.target.clone(),
+            Some(to) if all_have(&to.name) => Target::Name(to.name.clone()),
+            Some(to) if earlier.iter().all(|ports| ports.iter().any(|old| sent_to(old, to))) => {
+                Target::Number(to.number)
+            }
+            // What was set before stays until then.
+            Some(_) | None => port.target.clone(),
         };
-        let taken = port.ours && any_has(&target) || target != port.target;
+        let taken = port.ours || target != port.target;
         taken.then_some(Entry { number: port.number, name: None, target, protocol: None })
     };
     live.iter().filter(|port| port.others && port.protocol == TCP).filter_map(entry).collect()

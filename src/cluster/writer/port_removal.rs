@@ -20,7 +20,7 @@ use crate::{
         manifest::Object,
         name,
         object::Kind,
-        plan::{self, Intent, ServiceWrite},
+        plan::{self, Intent, PortRemoval, ServiceWrite},
         revision::object_name,
     },
 };
@@ -30,10 +30,16 @@ impl Writer {
     /// the revisions whose step this is.
     pub async fn remove_earlier_ports(&self, name: name::App) -> Result<(), Error> {
         let snapshot = read_snapshot(self, &name).await?;
-        let Some(removal) = plan::find_port_removal(&name, &snapshot.state) else { return Ok(()) };
-        let last = plan::render_port_removal(&removal, &snapshot.state);
-        if let (Some(last), Some(before)) = (last, &snapshot.service) {
-            self.write_last(&removal.intent, &last, &snapshot, before).await?;
+        let Some(mut removal) = plan::find_port_removal(&name, &snapshot.state) else { return Ok(()) };
+        match self.write_last(&removal, &snapshot).await {
+            // Another field manager owns what was to be taken over, and the newest deploy did not ask for it
+            // by force. It stays with that field manager, and the rest is removed.
+            Err(Error::Conflict(conflicts)) if !removal.intent.record.takeovers.is_empty() => {
+                info!(app = %name, ?conflicts, "leaves ports of the Service to another field manager");
+                removal.intent.record.takeovers.clear();
+                self.write_last(&removal, &snapshot).await?;
+            }
+            written => written?,
         }
         let after = read_snapshot(self, &name).await?;
         if after.state.newest_number() != removal.intent.number {
@@ -50,15 +56,12 @@ impl Writer {
     }
 
     /// Writes the Service over the version that was read.
-    async fn write_last(
-        &self,
-        intent: &Intent,
-        last: &ServiceWrite,
-        snapshot: &Snapshot,
-        before: &DynamicObject,
-    ) -> Result<(), Error> {
+    async fn write_last(&self, removal: &PortRemoval, snapshot: &Snapshot) -> Result<(), Error> {
+        let intent = &removal.intent;
+        let last = plan::render_port_removal(removal, &snapshot.state);
+        let (Some(last), Some(before)) = (last, &snapshot.service) else { return Ok(()) };
         let services = self.objects(&intent.name.namespace, Kind::Service);
-        match last {
+        match &last {
             ServiceWrite::Apply(object) => {
                 self.apply_service(intent, object, snapshot, Some(before)).await.map(|_| ())
             }

@@ -49,6 +49,23 @@ fn numbers(set: &Set, port: &str) -> Vec<u16> {
 }
 
 #[test]
+fn the_default_port_is_that_of_the_app_in_replicas_of_every_template() {
+    let (old, new) = (mk_ports(&[("http", 8080), ("metrics", 9090)]), mk_ports(&[("http", 8081)]));
+    let (first, second) = (mk_pod("p"), mk_pod("q"));
+    let placed = [(&first, &old), (&second, &new)].map(|(pod, ports)| PodContext {
+        pod,
+        slices: Vec::new(),
+        zone: None,
+        rollout: None,
+        ports,
+    });
+    let set = Set::new(name::App::new("a", "x"), &new, true, placed);
+    assert_eq!(numbers(&set, ""), [8080, 8081]);
+    assert_eq!(numbers(&set, "http"), [8080, 8081]);
+    assert_eq!(numbers(&set, "metrics"), [9090]);
+}
+
+#[test]
 fn a_replica_stands_where_its_pod_and_all_slices_say() {
     let stands = |pod: &Pod, slices: &[SlicePod]| {
         let slices: Vec<EndpointSlice> =

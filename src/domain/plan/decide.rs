@@ -446,8 +446,8 @@ fn named_images(content: &Content) -> Vec<(String, String)> {
 fn check_patch(content: &Content, base: Option<&Content>) -> Result<(), Error> {
     let patch = content.spec.pod_template_patch.as_ref();
     let had = base.and_then(|base| base.spec.pod_template_patch.as_ref());
-    match patch.filter(|patch| Some(*patch) != had).and_then(pod_template_patch::find_double) {
-        Some(path) => Err(Error::invalid(of_patch(&path), "has the key of an earlier entry of this list")),
+    match patch.filter(|patch| Some(*patch) != had).and_then(pod_template_patch::find_fault) {
+        Some((path, fault)) => Err(Error::invalid(of_patch(&path), fault)),
         None => Ok(()),
     }
 }

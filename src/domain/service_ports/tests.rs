@@ -13,10 +13,14 @@ fn mk_ports(ports: &[(&str, u16)]) -> Vec<Port> {
     ports.iter().map(port).collect()
 }
 
-/// The Service after these entries were applied over it. Ports that others made stay.
+/// The Service after these entries were applied over it. Ports that others made stay. If Gantry leaves out a
+/// target that it had set, the API server fills in the number of the port.
 fn apply(entries: &[Entry], live: &[ServicePort]) -> Vec<ServicePort> {
     let mut after: Vec<_> = live.iter().filter(|port| port.others).cloned().collect();
     for port in &mut after {
+        if port.ours {
+            port.target = Target::Number(port.number);
+        }
         port.ours = false;
     }
     for entry in entries {
@@ -222,6 +226,30 @@ fn a_takeover_waits_for_replicas_that_have_the_port() {
 }
 
 #[test]
+fn a_port_that_others_made_follows_a_new_name_of_the_number() {
+    let sends_to_http = vec![mk_other("pub", 80, Target::Name("http".to_owned()))];
+    let mut app = App::beside(&mk_ports(&[("http", 8080)]), sends_to_http);
+    app.deploy(&mk_ports(&[("web", 8080), ("adm", 9000)]));
+    assert!(app.list().contains(&"pub 80 8080".to_owned()), "both are reached: {:?}", app.list());
+    app.succeed();
+    assert!(app.list().contains(&"pub 80 web".to_owned()), "{:?}", app.list());
+}
+
+#[test]
+fn what_was_taken_over_is_never_left_to_the_api_server() {
+    let mut app = App::beside(&mk_ports(&[("http", 8080)]), vec![mk_other("web", 80, Target::Number(8080))]);
+    app.deploy(&mk_ports(&[("http", 9000)]));
+    app.succeed();
+    assert!(app.list().contains(&"web 80 http".to_owned()), "{:?}", app.list());
+    app.deploy(&[]);
+    app.succeed();
+    assert_eq!(app.list(), ["web 80 http"], "it reaches nothing, as asked, and no other port");
+    app.deploy(&mk_ports(&[("http", 9000)]));
+    app.succeed();
+    assert!(app.list().contains(&"web 80 http".to_owned()), "{:?}", app.list());
+}
+
+#[test]
 fn what_others_send_elsewhere_stays_theirs_unless_a_new_port_has_its_name_or_number() {
     let proxy = || vec![mk_other("http", 80, Target::Number(8081))];
     let of = |before: &[(&str, u16)], after: &[(&str, u16)], service: &[ServicePort]| {
@@ -339,9 +367,10 @@ proptest! {
                 prop_assert!(app.service.iter().any(|p| p.number == port.number && p.others));
             }
         }
-        // Once taken over, a port sends to a port of the app for as long as there is one.
+        // Once taken over, a port sends to a port of the app, or to the name of one that the app had.
         for port in app.service.iter().filter(|port| port.ours) {
-            prop_assert!(reaches(port, deploys.last().unwrap()).is_some(), "{:?}", port);
+            let named = matches!(&port.target, Target::Name(name) if first.iter().chain(deploys.iter().flatten()).any(|p| p.name == *name));
+            prop_assert!(named || reaches(port, deploys.last().unwrap()).is_some(), "{:?}", port);
         }
     }
 }
