@@ -82,6 +82,18 @@ pub fn find_entry(list: &str, entries: &[Value], change: &Value) -> Option<usize
     })
 }
 
+/// Returns the path of a key below a path. A key that contains `.`, `[` or `]` is quoted:
+/// `metadata.labels["a.b/c"]`.
+pub fn join_path(path: &str, key: &str) -> String {
+    if key.contains(['.', '[', ']']) {
+        format!("{path}[\"{key}\"]")
+    } else if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
 /// Returns the path of an entry of a list.
 pub fn join_entry(list: &str, id: &str) -> String {
     format!("{list}[{id}]")

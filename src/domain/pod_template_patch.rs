@@ -7,6 +7,7 @@ mod numbers;
 use serde_json::{Map, Value};
 
 use self::numbers::find_overflow;
+pub use super::keyed_lists::join_path;
 use super::keyed_lists::{entry_id, find_entry, join_entry, key_field, list_name};
 
 /// Why a patch cannot be applied.
@@ -84,8 +85,8 @@ pub fn find_fault(patch: &Value) -> Option<(String, String)> {
     double.or_else(|| find_overflow(patch))
 }
 
-/// Returns the path of the first entry of a list whose key an earlier entry of the same list has. Such entries
-/// would be merged into one.
+/// Returns the path of the first entry of a list whose key an earlier entry of the same list has. Such
+/// entries would be merged into one.
 fn find_double_below(value: &Value, path: &str) -> Option<String> {
     match value {
         Value::Object(map) => {
@@ -102,18 +103,6 @@ fn find_double_below(value: &Value, path: &str) -> Option<String> {
             })
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
-}
-
-/// Returns the path of a key below a path. A key that contains `.`, `[` or `]` is quoted:
-/// `metadata.labels["a.b/c"]`.
-pub fn join_path(path: &str, key: &str) -> String {
-    if key.contains(['.', '[', ']']) {
-        format!("{path}[\"{key}\"]")
-    } else if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
     }
 }
 

@@ -1,10 +1,9 @@
-//! Whether the numbers of a patch fit the fields that they are for. The API server cuts a number that does not
-//! fit down to its lowest bits: the port 4294975376 becomes 8080.
+//! Whether the numbers of a patch fit the fields that they are for. The API server cuts a number that does
+//! not fit down to its lowest bits: the port 4294975376 becomes 8080.
 
 use serde_json::{Number, Value};
 
-use super::join_path;
-use crate::domain::keyed_lists::join_entry;
+use crate::domain::keyed_lists::{join_entry, join_path};
 
 /// Fields of a pod with 64 bits. All others that are numbers have 32.
 /// <https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/api/core/v1/types.go>
