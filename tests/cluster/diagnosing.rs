@@ -128,13 +128,7 @@ fn grace(seconds: i64) -> Option<pb::RolloutPolicy> {
 #[tokio::test]
 async fn a_quota_that_refuses_the_replicas_fails_the_rollout_after_its_grace() {
     run(|env| async move {
-        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
-        let quota = json!({"metadata": {"name": "two"}, "spec": {"hard": {"pods": "2"}}});
-        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-        until("the quota is in force", async || {
-            quotas.get("two").await.unwrap().status.is_some_and(|s| s.hard.is_some())
-        })
-        .await;
+        env.limit(json!({"pods": "2"})).await;
         let bad = pb::AppSpec { image: "web:2".into(), rollout_policy: grace(1), ..pb::AppSpec::default() };
         let (rollout, _) = fail(&env, bad).await;
         let error = rollout.error.unwrap();

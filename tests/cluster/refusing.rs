@@ -102,18 +102,13 @@ async fn a_field_that_another_manager_took_is_left_to_it() {
 #[tokio::test]
 async fn what_is_refused_leaves_nothing_behind() {
     run(|env| async move {
-        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
-        let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/services": "0"}}});
-        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-        until("the quota is in force", async || {
-            quotas.get("none").await.unwrap().status.is_some_and(|s| s.hard.is_some())
-        })
-        .await;
+        env.limit(json!({"count/services": "0"})).await;
         let status = env.deploy("web", web()).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
         let revisions = Api::<ControllerRevision>::namespaced(env.client.clone(), &env.namespace);
         assert!(revisions.list(&ListParams::default()).await.unwrap().items.is_empty());
-        quotas.delete("none", &DeleteParams::default()).await.unwrap();
+        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
+        quotas.delete("limits", &DeleteParams::default()).await.unwrap();
         until("the quota is gone", async || env.deploy("web", web()).await.is_ok()).await;
         follow(&env.daemon, &(env.name("web") + "/rollouts/1")).await;
 

@@ -2,7 +2,7 @@
 //! slowly, there is no room for more, or nothing runs at all.
 
 use gantry::pb;
-use k8s_openapi::api::core::v1::{ResourceQuota, ServiceAccount};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, api::PostParams};
 use serde_json::json;
 
@@ -47,13 +47,7 @@ async fn a_service_account_that_comes_later_fails_nothing() {
 #[tokio::test]
 async fn a_quota_that_demands_requests_says_how_to_set_them() {
     run(|env| async move {
-        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
-        let quota = json!({"metadata": {"name": "compute"}, "spec": {"hard": {"limits.cpu": "9"}}});
-        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-        until("the quota is in force", async || {
-            quotas.get("compute").await.unwrap().status.is_some_and(|s| s.hard.is_some())
-        })
-        .await;
+        env.limit(json!({"limits.cpu": "9"})).await;
         let spec = pb::AppSpec { resources: None, ..web() };
         let rollout = env.deploy_and_follow(env.deploy_request("web", spec)).await;
         let problem = rollout.error.unwrap().problem.unwrap();
@@ -102,13 +96,7 @@ async fn a_rollout_that_waits_for_a_replica_to_stop_names_it() {
 #[ignore = "needs simulated pods; tests/run-cluster includes it where they are"]
 async fn a_count_raised_beyond_the_room_dooms_no_version() {
     run(|env| async move {
-        let quotas = Api::<ResourceQuota>::namespaced(env.client.clone(), &env.namespace);
-        let quota = json!({"metadata": {"name": "six"}, "spec": {"hard": {"pods": "6"}}});
-        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
-        until("the quota is in force", async || {
-            quotas.get("six").await.unwrap().status.is_some_and(|s| s.hard.is_some())
-        })
-        .await;
+        env.limit(json!({"pods": "6"})).await;
         succeed(&env, web()).await;
         let next = pb::AppSpec {
             image: "web:2".into(),

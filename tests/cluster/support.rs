@@ -115,6 +115,17 @@ impl Env {
         quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
     }
 
+    /// Sets a quota for the namespace, and waits until it is in force.
+    pub async fn limit(&self, hard: serde_json::Value) {
+        let quota = serde_json::json!({"metadata": {"name": "limits"}, "spec": {"hard": hard}});
+        let quotas = Api::<ResourceQuota>::namespaced(self.client.clone(), &self.namespace);
+        quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+        until("the quota is in force", async || {
+            quotas.get("limits").await.unwrap().status.is_some_and(|s| s.hard.is_some())
+        })
+        .await;
+    }
+
     /// Waits until the API server refuses to create a Service here. The dry run does not show it.
     pub async fn services_are_refused(&self, why: &str) {
         let probe = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
