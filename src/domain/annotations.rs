@@ -47,8 +47,19 @@ pub fn find_room(annotations: &BTreeMap<String, String>) -> usize {
     LIMIT.saturating_sub(all).min((LIMIT - OF_REPLICA_SET).saturating_sub(copied))
 }
 
+/// Returns an error that names the largest annotation, if they become too large. Those that were too large
+/// before may become smaller.
+pub fn check_growth(
+    object: &str,
+    before: Option<&BTreeMap<String, String>>,
+    after: &BTreeMap<String, String>,
+) -> Result<(), Crowded> {
+    let shrinks = before.is_some_and(|before| find_room(before) < find_room(after));
+    if shrinks { Ok(()) } else { check_room(object, after) }
+}
+
 /// Returns an error that names the largest annotation, if they are too large.
-pub fn check_room(object: &str, annotations: &BTreeMap<String, String>) -> Result<(), Crowded> {
+fn check_room(object: &str, annotations: &BTreeMap<String, String>) -> Result<(), Crowded> {
     let (all, copied) = sizes(annotations);
     let (bytes, most) = match (all > LIMIT, copied > LIMIT - OF_REPLICA_SET) {
         (false, false) => return Ok(()),

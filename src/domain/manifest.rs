@@ -12,8 +12,8 @@ mod volume;
 use serde_json::{Value, json};
 
 pub(in crate::domain) use self::owned::owned_fields;
-pub use self::template::RenderContext;
-use self::template::{app_labels, render_template};
+use self::template::app_labels;
+pub use self::template::{RenderContext, render_template};
 use super::{
     labels::REVISION_ANNOTATION,
     name,

@@ -13,7 +13,7 @@ mod placement;
 mod probe;
 mod volume;
 
-pub(in crate::domain) use self::canonical::{canonical_amounts, canonical_size};
+pub(in crate::domain) use self::canonical::canonical_size;
 pub use self::{
     placement::{Placement, Spread, Toleration},
     probe::{Check, Probe, Probes},

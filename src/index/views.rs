@@ -112,13 +112,12 @@ impl Views {
             self.forget(name, tables, latest.as_ref());
             let end = newest.filter(|r| latest.as_ref().is_some_and(|l| l.number == r.number));
             let end = end.and_then(|revision| revision.end.as_ref());
-            let rollout = latest.map(|latest| {
+            let mut rollout = latest.map(|latest| {
                 let reached = self.verdict(&latest).map(|verdict| &verdict.end);
                 let decided = end.filter(|end| !reached.is_some_and(|reached| completes(reached, end)));
                 let tracker = TrackedRollout::tracker_of(&mut tracked, &latest);
                 latest.judged(facts, decided.or(reached), tracker, at)
             });
-            let mut rollout = rollout;
             let mut is_stored = end.is_some();
             // What succeeded at zero replicas is known to be good once its replicas run.
             if let (Some(rollout), Some(d)) = (rollout.as_mut(), facts.deployment)

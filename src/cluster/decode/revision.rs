@@ -57,8 +57,7 @@ impl Revision {
     /// Returns the revision in the form that a change needs.
     pub fn into_stored(self) -> Option<StoredRevision> {
         let (_, number) = self.key()?;
-        let end = annotation(&self.metadata, VERDICT_ANNOTATION)
-            .and_then(|json| serde_json::from_str::<End>(json).ok());
+        let end = end(&self.metadata);
         let owner = owner(&self.metadata);
         // With the uid of its Deployment, so that `AppState::position_of` can reject a version of another
         // cluster or of an earlier Deployment.
@@ -77,7 +76,7 @@ impl Revision {
             owner,
             version,
             form,
-            ports_removed: annotation(&self.metadata, PORTS_REMOVED_ANNOTATION).is_some(),
+            ports_removed: has_removed_ports(&self.metadata),
             record,
         })
     }
@@ -88,6 +87,16 @@ impl Revision {
 fn owner(metadata: &ObjectMeta) -> Option<String> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.kind == "Deployment").map(|owner| owner.uid.clone())
+}
+
+/// The verdict, once there is one.
+fn end(metadata: &ObjectMeta) -> Option<End> {
+    serde_json::from_str(annotation(metadata, VERDICT_ANNOTATION)?).ok()
+}
+
+/// Whether the ports that only earlier replicas needed were removed from the Service.
+fn has_removed_ports(metadata: &ObjectMeta) -> bool {
+    annotation(metadata, PORTS_REMOVED_ANNOTATION).is_some()
 }
 
 /// The content in the last caller's spelling, if that differs from the record's.
@@ -123,9 +132,7 @@ impl Decode for Revision {
             record.content = spelled;
         }
         let (applied, owner) = (is_applied(&self.metadata, &record), owner(&self.metadata));
-        let end = annotation(&self.metadata, VERDICT_ANNOTATION)
-            .and_then(|json| serde_json::from_str::<End>(json).ok());
-        let ports_removed = annotation(&self.metadata, PORTS_REMOVED_ANNOTATION).is_some();
+        let end = end(&self.metadata);
         let evidence =
             annotation(&self.metadata, EVIDENCE_ANNOTATION).and_then(|json| serde_json::from_str(json).ok());
         Some(observed::Revision {
@@ -143,7 +150,7 @@ impl Decode for Revision {
             applied,
             owner: owner.map(Into::into),
             form,
-            keeps_ports: !ports_removed && !record.earlier_ports.is_empty(),
+            keeps_ports: !has_removed_ports(&self.metadata) && !record.earlier_ports.is_empty(),
             ..observed::Revision::new(app, number, record)
         })
     }

@@ -7,7 +7,10 @@ mod json;
 mod probe;
 mod volume;
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::{
+    cell::LazyCell,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use serde_json::Value;
 
@@ -90,9 +93,12 @@ pub(super) fn decode_ports(container: &Value) -> Vec<Port> {
 fn env(container: &Value, spec: &mut Spec) {
     let entries: Vec<&Value> = read_list(&container["env"]).collect();
     let names: Vec<String> = entries.iter().map(|e| read_text(&e["name"])).collect();
-    let mut rendered: Vec<Value> = entries.iter().copied().cloned().collect();
-    rendered.sort_by_key(|variable| name_of(variable).to_owned());
-    let rendered = put_in_order(&rendered);
+    // Few variables refer to others.
+    let rendered = LazyCell::new(|| {
+        let mut sorted: Vec<Value> = entries.iter().copied().cloned().collect();
+        sorted.sort_by_key(|variable| name_of(variable).to_owned());
+        put_in_order(&sorted)
+    });
     let place = |name: &str| rendered.iter().position(|variable| name_of(variable) == name);
     for (i, (entry, name)) in entries.iter().zip(&names).enumerate() {
         // In Kubernetes the last variable of a name wins.

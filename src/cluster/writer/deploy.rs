@@ -234,10 +234,9 @@ fn to_result(intent: &Intent, snapshot: &Snapshot, dry_run: &mut DryRun) -> Comm
         let id = Kind::Deployment.object_of(&intent.name);
         changes.extend(policy_changes(&id, &snapshot.state.policy(), policy));
     }
-    let template = |object: &DynamicObject| object.data["spec"]["template"].clone();
-    let (before, after) =
-        (snapshot.deployment.as_ref().map(template), dry_run.deployment.as_ref().map(template));
-    let variables = after.map(|after| check_variables(before.as_ref(), &after)).unwrap_or_default();
+    let [before, after] = [&snapshot.deployment, &dry_run.deployment]
+        .map(|object| object.as_ref().map(|object| &object.data["spec"]["template"]));
+    let variables = after.map(|after| check_variables(before, after)).unwrap_or_default();
     let mut checks = [std::mem::take(&mut dry_run.checks), intent.notes.clone(), variables].concat();
     checks.sort_by_key(|check| check.result);
     CommandResult {

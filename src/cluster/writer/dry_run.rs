@@ -14,8 +14,7 @@ use super::{
 use crate::{
     cluster::apply_body::encode_apply_body,
     domain::{
-        Error,
-        annotations::{check_room, find_room},
+        Error, annotations,
         api_texts::is_dry_run_unsupported,
         change::{Action, Change},
         check::{Check, Finding, Kind as CheckKind},
@@ -158,15 +157,13 @@ async fn dry_run(
 /// Returns an error that names the cause if the annotations of the Deployment, with the policy that is
 /// written after the apply, become too large for its ReplicaSets.
 fn check_growth(intent: &Intent, before: Option<&DynamicObject>, after: &DynamicObject) -> Result<(), Error> {
-    let of = |object: &DynamicObject| object.metadata.annotations.clone().unwrap_or_default();
-    let mut grown = of(after);
+    let mut grown = after.metadata.annotations.clone().unwrap_or_default();
     if let Some(policy) = &intent.record.brings {
         grown.insert(AUTOSCALER_ANNOTATION.to_owned(), to_annotation("policy", policy)?);
     }
-    if before.is_some_and(|before| find_room(&of(before)) < find_room(&grown)) {
-        return Ok(());
-    }
-    check_room(&Kind::Deployment.object_of(&intent.name), &grown).map_err(|e| Error::invalid(ANNOTATIONS, e))
+    let before = before.and_then(|object| object.metadata.annotations.as_ref());
+    annotations::check_growth(&Kind::Deployment.object_of(&intent.name), before, &grown)
+        .map_err(|error| Error::invalid(ANNOTATIONS, error))
 }
 
 /// Kubernetes refuses every dry run that a webhook with side effects would see. Such a refusal says nothing

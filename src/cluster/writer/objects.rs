@@ -16,14 +16,8 @@ use crate::{
         decode,
     },
     domain::{
-        Error,
-        annotations::{check_room, find_room},
-        caller::Caller,
-        labels::REVISIONS_OF_LABEL,
-        manifest::Object,
-        name,
-        object::Kind,
-        plan::FIELD_MANAGER,
+        Error, annotations::check_growth, caller::Caller, labels::REVISIONS_OF_LABEL, manifest::Object, name,
+        object::Kind, plan::FIELD_MANAGER,
     },
 };
 
@@ -123,18 +117,16 @@ pub(super) fn check_annotations(
     field: &str,
     added: &Value,
 ) -> Result<(), Error> {
-    let mut annotations = before.and_then(|object| object.metadata.annotations.clone()).unwrap_or_default();
-    let before = find_room(&annotations);
+    let before = before.and_then(|object| object.metadata.annotations.as_ref());
+    let mut annotations = before.cloned().unwrap_or_default();
     for (key, value) in added.as_object().into_iter().flatten() {
         match value.as_str() {
             Some(text) => annotations.insert(key.clone(), text.to_owned()),
             None => annotations.remove(key),
         };
     }
-    if find_room(&annotations) > before {
-        return Ok(());
-    }
-    check_room(&Kind::Deployment.object_of(name), &annotations).map_err(|e| Error::invalid(field, e))
+    check_growth(&Kind::Deployment.object_of(name), before, &annotations)
+        .map_err(|error| Error::invalid(field, error))
 }
 
 /// The owner reference that lets garbage collection delete an object with the Deployment of this uid.

@@ -46,8 +46,7 @@ pub(super) async fn read_secret_values(
         restarted: None,
     };
     // Content that cannot be rendered was never applied.
-    let wanted = manifest::render_deployment(app, wanted, &context)
-        .map(|object| names(&object.manifest["spec"]["template"]));
+    let wanted = manifest::render_template(app, wanted, &context).map(|template| names(&template));
     let all: BTreeSet<_> = deployed.into_iter().chain(wanted.unwrap_or_default()).collect();
     match try_join_all(all.into_iter().map(|name| read(writer, app, name))).await {
         Ok(all) => Ok(Secrets::new(all.into_iter().flatten())),

@@ -41,7 +41,8 @@ pub(super) fn app_labels(name: &name::App, content: &Content) -> BTreeMap<String
     labels
 }
 
-pub(super) fn render_template(
+/// Renders the pod template.
+pub fn render_template(
     name: &name::App,
     content: &Content,
     context: &RenderContext,

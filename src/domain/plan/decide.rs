@@ -363,8 +363,7 @@ fn template(
 ) -> Option<Value> {
     let context =
         RenderContext { revision: 0, renderer, replicas: None, selector: live.selector(name), restarted };
-    let mut object = manifest::render_deployment(name, content, &context).ok()?;
-    Some(object.manifest["spec"]["template"].take())
+    manifest::render_template(name, content, &context).ok()
 }
 
 fn is_same(a: &StoredRevision, b: &StoredRevision) -> bool {

@@ -79,10 +79,8 @@ pub fn render_objects(intent: &Intent, live: &AppState) -> Result<Rendered, Erro
     let mut prune = Vec::new();
     let earlier = needed_ports(intent, live);
     let service = render_service(intent, live, earlier);
-    let after_success = match render_service(intent, live, &[]) {
-        last if earlier.is_empty() || last == service => None,
-        last => last,
-    };
+    let last = if earlier.is_empty() { None } else { render_service(intent, live, &[]) };
+    let after_success = last.filter(|last| service.as_ref() != Some(last));
     match service {
         Some(ServiceWrite::Apply(service)) => objects.push(service),
         Some(ServiceWrite::Delete) => prune.push(Kind::Service),

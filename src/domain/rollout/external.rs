@@ -15,7 +15,7 @@ use crate::domain::{
     name,
     observed::{Deployment, ReplicaSet, Revision},
     revision::Cause,
-    spec::{Content, Port, Resources, Spec, canonical_amounts},
+    spec::{Content, Port, Resources, Spec},
 };
 
 /// Seconds by which the clocks of the API servers may differ.
@@ -245,10 +245,8 @@ fn same_ports(asked: &[Port], live: &[Port]) -> bool {
 
 /// Compares quantities by value, because Kubernetes normalizes them: `0.5` comes back as `500m`.
 fn same_resources(asked: Option<&Resources>, live: Option<&Resources>) -> bool {
-    let amounts = |resources: Option<&Resources>| {
-        resources.map(|r| (canonical_amounts(&r.requests), canonical_amounts(&r.limits))).unwrap_or_default()
-    };
-    amounts(asked) == amounts(live)
+    let canonical = |resources: Option<&Resources>| resources.map(Resources::canonical).unwrap_or_default();
+    canonical(asked) == canonical(live)
 }
 
 #[cfg(test)]

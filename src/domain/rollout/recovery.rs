@@ -15,38 +15,38 @@ impl Rollout {
     pub fn recovered(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<Timestamp> {
         let end = self.end.filter(|_| self.state == State::Failed)?;
         let counts = Counts::new(d, facts, now);
-        // A rollout that was never applied leaves the replicas of the one before.
-        let is_own = match &self.set {
-            Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
-            None => d.revision == Some(self.number),
-        };
         // A replica that ends again and again may be ready in between, whatever its probe.
         let steady = match self.error.as_ref().map(|error| error.reason) {
             Some(Reason::CrashLoop | Reason::OutOfMemory) => d.desired == 0 || counts.keeps_running(now),
             _ => counts.proved(&self.content, now),
         };
-        let whole = is_own && counts.complete(d) && steady;
+        let whole = self.is_own(d, &counts) && counts.complete(d) && steady;
         let ready = counts.updated.iter().filter_map(|pod| pod.ready_since()).max();
         whole.then(|| ready.map_or(end, |ready| ready.max(end)))
+    }
+
+    /// Returns whether the current replicas are those of this rollout. One that was never applied leaves the
+    /// replicas of the one before.
+    fn is_own(&self, d: &Deployment, counts: &Counts<'_>) -> bool {
+        match &self.set {
+            Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
+            None => d.revision == Some(self.number),
+        }
     }
 
     /// Returns the problem of the replica that was told to stop and that this rollout waits for.
     pub fn stopping_problem(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<Problem> {
         let waits = !matches!(self.state, State::Pending | State::Succeeded) && d.is_observed();
-        let counts = Counts::new(d, facts, now);
-        counts.stopping.filter(|_| waits && counts.current.is_none())?.problem
+        let counts = waits.then(|| Counts::new(d, facts, now)).filter(|counts| counts.current.is_none())?;
+        counts.stopping?.problem
     }
 
     /// Returns the number of ready replicas of a rollout that succeeded at zero replicas, once all that are
     /// wanted since then run as those of a success do.
     pub fn is_tried(&self, d: &Deployment, facts: &AppRows<'_>, now: Timestamp) -> Option<i32> {
-        let counts = Counts::new(d, facts, now);
-        let is_own = match &self.set {
-            Some((set, _)) => counts.current.is_some_and(|current| current.name == *set),
-            None => d.revision == Some(self.number),
-        };
-        let runs = self.untried && is_own && d.desired > 0 && counts.complete(d);
-        (runs && counts.proved(&self.content, now)).then_some(d.desired)
+        let counts = (self.untried && d.desired > 0).then(|| Counts::new(d, facts, now))?;
+        let runs = self.is_own(d, &counts) && counts.complete(d) && counts.proved(&self.content, now);
+        runs.then_some(d.desired)
     }
 
     /// Returns the problem that made it fail, as long as nothing shows that it has passed. Problems that rows

@@ -4,7 +4,7 @@
 //! Digests, etags and comparisons use it. It is computed when content is read and never stored, so that a
 //! later version may change it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -42,11 +42,7 @@ impl Spec {
         if spec.container == Self::CONTAINER {
             spec.container.clear();
         }
-        if let Some(Resources { requests, limits }) = &mut spec.resources {
-            for quantity in requests.values_mut().chain(limits.values_mut()) {
-                make_canonical(quantity);
-            }
-        }
+        spec.resources = self.resources.as_ref().map(Resources::canonical);
         spec.resources = spec.resources.filter(|resources| *resources != Resources::default());
         spec.probes = spec.probes.map(|probes| Box::new(canonical_probes(*probes, self)));
         spec.probes = spec.probes.filter(|probes| **probes != Probes::default());
@@ -67,6 +63,16 @@ impl Spec {
         spec.pod_template_patch =
             spec.pod_template_patch.filter(|patch| patch.as_object().is_none_or(|fields| !fields.is_empty()));
         spec
+    }
+}
+
+impl Resources {
+    /// Returns the canonical form.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        let mut resources = self.clone();
+        resources.requests.values_mut().chain(resources.limits.values_mut()).for_each(make_canonical);
+        resources
     }
 }
 
@@ -171,12 +177,6 @@ fn canonical_patch(parent: &str, key: &str, value: Value) -> Value {
         }
         Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => value,
     }
-}
-
-/// Returns the resources with the canonical form of each quantity.
-pub(in crate::domain) fn canonical_amounts(amounts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let canonical = |text: &String| canonical_quantity(text).unwrap_or_else(|| text.clone());
-    amounts.iter().map(|(key, text)| (key.clone(), canonical(text))).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Another spelling is the same content, and content that is the same renders to the same objects.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::json;
 
